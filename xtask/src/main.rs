@@ -1,0 +1,2 @@
+//! Wardlink xtask.
+fn main() {}
