@@ -1,0 +1,86 @@
+//! CBOR in its one deterministic encoding (RFC 8949 section 4.2.1).
+//!
+//! [`decode`] accepts exactly the bytes that [`encode`] would write for the same value: no duplicate keys, no trailing
+//! bytes, no indefinite lengths, no longer form of a number than needed, map keys in bytewise order.
+
+use crate::limits::MAX_CBOR_DEPTH;
+use ciborium::value::Value;
+use serde::{Serialize, de::DeserializeOwned};
+
+/// Why bytes are no acceptable CBOR.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum CborError {
+    /// The peer's fault: more bytes than the limit for this message.
+    #[error("the message is longer than allowed")]
+    TooLong,
+    /// The peer's fault: not well-formed, nested too deeply, or cut short.
+    #[error("the message is not well-formed CBOR")]
+    Malformed,
+    /// The peer's fault: well-formed, but not in the deterministic encoding.
+    #[error("the message is not in deterministic encoding")]
+    NotDeterministic,
+    /// The peer's fault: well-formed, but not of the expected shape.
+    #[error("the message does not have the expected fields")]
+    Shape,
+    /// Our fault: a value that CBOR cannot carry.
+    #[error("the value cannot be encoded")]
+    Encode,
+}
+
+/// Encodes `value` deterministically.
+pub fn encode<T: Serialize + ?Sized>(value: &T) -> Result<Vec<u8>, CborError> {
+    let mut value = Value::serialized(value).map_err(|_| CborError::Encode)?;
+    sort_maps(&mut value);
+    let mut bytes = Vec::new();
+    ciborium::into_writer(&value, &mut bytes).map_err(|_| CborError::Encode)?;
+    Ok(bytes)
+}
+
+/// Decodes at most `limit` bytes that are one value in the deterministic encoding.
+pub fn decode<T: DeserializeOwned>(bytes: &[u8], limit: usize) -> Result<T, CborError> {
+    if bytes.len() > limit {
+        return Err(CborError::TooLong);
+    }
+    let value: Value =
+        ciborium::de::from_reader_with_recursion_limit(bytes, MAX_CBOR_DEPTH).map_err(|_| CborError::Malformed)?;
+    if encode(&value)? != bytes || has_duplicate_keys(&value) {
+        return Err(CborError::NotDeterministic);
+    }
+    value.deserialized().map_err(|_| CborError::Shape)
+}
+
+fn sort_maps(value: &mut Value) {
+    match value {
+        Value::Array(items) => items.iter_mut().for_each(sort_maps),
+        Value::Map(entries) => {
+            for (key, item) in entries.iter_mut() {
+                sort_maps(key);
+                sort_maps(item);
+            }
+            entries.sort_by_cached_key(|(key, _)| encoded(key));
+        }
+        Value::Tag(_, inner) => sort_maps(inner),
+        _ => {}
+    }
+}
+
+/// The bytes of a map's key, by which its entries are ordered; a key that cannot be written fails with the whole value.
+fn encoded(key: &Value) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    if ciborium::into_writer(key, &mut bytes).is_err() {
+        bytes.clear();
+    }
+    bytes
+}
+
+fn has_duplicate_keys(value: &Value) -> bool {
+    match value {
+        Value::Array(items) => items.iter().any(has_duplicate_keys),
+        Value::Map(entries) => {
+            entries.windows(2).any(|pair| matches!(pair, [(a, _), (b, _)] if a == b))
+                || entries.iter().any(|(key, item)| has_duplicate_keys(key) || has_duplicate_keys(item))
+        }
+        Value::Tag(_, inner) => has_duplicate_keys(inner),
+        _ => false,
+    }
+}

@@ -1,0 +1,180 @@
+//! The second channels: what kind of data travels how (Coupling, claims 1, 3 and 6).
+
+use crate::identity::{InvalidName, KeyId, TrustLevel, name};
+use core::fmt;
+use core::str::FromStr;
+use serde::{Deserialize, Serialize};
+use zeroize::{Zeroize, ZeroizeOnDrop};
+
+fn check_name(text: &str) -> Result<(), InvalidName> {
+    text.parse::<crate::identity::ClientClass>().map(drop)
+}
+name! {
+    /// A second channel's name, such as `alarm`; the same alphabet as a device's names.
+    ChannelName
+}
+
+/// How urgent a channel's data is; a confirmation lists channels by falling priority.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Priority {
+    /// Before everything else.
+    High,
+    /// The usual.
+    Medium,
+    /// When there is room.
+    Low,
+}
+
+/// What kind of data a message carries.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum DataType {
+    /// Alarms of the device (IEC 60601-1-8).
+    Alarm,
+    /// Infusion status and events.
+    Therapy,
+    /// Orders of the control unit.
+    Command,
+    /// Measurements.
+    Telemetry,
+    /// The technical log.
+    Log,
+    /// Feature sets and stored data.
+    Update,
+}
+
+/// MQTT's quality of service.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Qos {
+    /// QoS 0.
+    AtMostOnce,
+    /// QoS 1.
+    AtLeastOnce,
+}
+
+/// How content is encrypted (COSE algorithm numbers, RFC 9053 section 4.1).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum ContentAlgorithm {
+    /// AES-128-GCM, COSE algorithm 1.
+    A128GCM,
+    /// AES-256-GCM, COSE algorithm 3.
+    A256GCM,
+}
+
+impl ContentAlgorithm {
+    /// The length of its key, in bytes.
+    pub const fn key_bytes(self) -> usize {
+        match self {
+            Self::A128GCM => 16,
+            Self::A256GCM => 32,
+        }
+    }
+}
+
+/// Who shares a channel's key (Coupling, claim 2).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum KeyScope {
+    /// All devices of a class.
+    Class,
+    /// One device.
+    Device,
+}
+
+/// Which way a channel's data goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Direction {
+    /// From the device to the network.
+    Up,
+    /// From the network to the device.
+    Down,
+}
+
+/// One row of the site's channel policy.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Channel {
+    /// Its name.
+    pub name: ChannelName,
+    /// How urgent its data is.
+    pub priority: Priority,
+    /// The kinds of data that travel on it.
+    pub data_types: Vec<DataType>,
+    /// MQTT's quality of service.
+    pub qos: Qos,
+    /// How content is encrypted.
+    pub algorithm: ContentAlgorithm,
+    /// Whether the sender signs each message.
+    pub signed: bool,
+    /// Who shares the key.
+    pub scope: KeyScope,
+    /// Whether the bridge keeps a log that can be read again.
+    pub durable: bool,
+    /// How long one key is used, in seconds.
+    pub rotation_secs: u64,
+    /// The least trust a device needs to be given the channel.
+    pub trust: TrustLevel,
+}
+
+/// A channel as one device is given it: the row of policy and the key in force (Coupling, claims 4 and 5).
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize, Zeroize, ZeroizeOnDrop)]
+#[serde(deny_unknown_fields)]
+pub struct ChannelKey {
+    /// The row of policy.
+    #[zeroize(skip)]
+    pub channel: Channel,
+    /// The id of the network key.
+    #[zeroize(skip)]
+    pub kid: KeyId,
+    /// The epoch of the key: it only rises.
+    #[zeroize(skip)]
+    pub epoch: u64,
+    /// The network key itself, 32 bytes, whatever the algorithm: content keys are derived from it.
+    #[serde(with = "serde_bytes")]
+    pub key: [u8; 32],
+}
+
+const DAY: u64 = 24 * 60 * 60;
+const WEEK: u64 = 7 * DAY;
+
+/// The channels that a new site begins with, by falling priority, then by name.
+pub fn default_channels() -> Vec<Channel> {
+    use ContentAlgorithm::{A128GCM, A256GCM};
+    use DataType as D;
+    let row = |name: &str,
+               priority,
+               data_types: &[DataType],
+               qos,
+               algorithm,
+               signed,
+               scope,
+               durable,
+               rotation_secs,
+               trust| Channel {
+        name: ChannelName(name.into()),
+        priority,
+        data_types: data_types.to_vec(),
+        qos,
+        algorithm,
+        signed,
+        scope,
+        durable,
+        rotation_secs,
+        trust,
+    };
+    use KeyScope::{Class, Device};
+    use Priority::{High, Low, Medium};
+    use Qos::{AtLeastOnce, AtMostOnce};
+    use TrustLevel::{Full, Reduced};
+    vec![
+        row("alarm", High, &[D::Alarm], AtLeastOnce, A256GCM, true, Class, true, DAY, Reduced),
+        row("command", High, &[D::Command], AtLeastOnce, A256GCM, true, Device, false, DAY, Full),
+        row("therapy", Medium, &[D::Therapy], AtLeastOnce, A256GCM, true, Class, true, DAY, Reduced),
+        row("update", Medium, &[D::Update], AtLeastOnce, A256GCM, true, Device, false, DAY, Reduced),
+        row("log", Low, &[D::Log], AtLeastOnce, A128GCM, false, Class, true, WEEK, Reduced),
+        row("telemetry", Low, &[D::Telemetry], AtMostOnce, A128GCM, false, Class, false, WEEK, Reduced),
+    ]
+}

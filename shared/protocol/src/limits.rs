@@ -1,0 +1,44 @@
+//! Every limit of the protocol, in one place.
+
+use core::time::Duration;
+
+/// The longest client class or client identifier, in bytes.
+pub const MAX_NAME_BYTES: usize = 32;
+/// The longest text in a device's information, in bytes.
+pub const MAX_TEXT_BYTES: usize = 128;
+/// The longest bed, location or reason that a person types, in bytes.
+pub const MAX_NOTE_BYTES: usize = 200;
+/// The longest pairing message (its whole COSE envelope), in bytes.
+pub const MAX_PAIRING_MESSAGE_BYTES: usize = 16 * 1024;
+/// The longest protected message on a second channel, in bytes.
+pub const MAX_CHANNEL_MESSAGE_BYTES: usize = 64 * 1024;
+/// The longest authentication data in MQTT's CONNECT and AUTH packets, in bytes.
+pub const MAX_AUTHENTICATION_BYTES: usize = 8 * 1024;
+/// The longest certificate or certification request, DER, in bytes.
+pub const MAX_CERTIFICATE_BYTES: usize = 4 * 1024;
+/// The most certificates in one chain.
+pub const MAX_CHAIN_LENGTH: usize = 4;
+/// The deepest nesting that the CBOR decoder follows.
+pub const MAX_CBOR_DEPTH: usize = 16;
+/// The longest MQTT topic or topic filter, in bytes.
+pub const MAX_TOPIC_BYTES: usize = 256;
+/// The most channels that one device is given.
+pub const MAX_CHANNELS_PER_DEVICE: usize = 16;
+
+/// Wrong verification attempts that end a pairing.
+pub const MAX_WRONG_ATTEMPTS: u32 = 3;
+/// Failed sessions of one identifier within [`LOCK_WINDOW`] that lock it.
+pub const MAX_FAILED_SESSIONS: usize = 5;
+/// The time over which failed sessions of one identifier are counted.
+pub const LOCK_WINDOW: Duration = Duration::from_secs(24 * 60 * 60);
+/// How long a request waits for a person, unless the site's settings say otherwise.
+pub const REQUEST_LIFETIME: Duration = Duration::from_secs(15 * 60);
+/// How long an accepted pairing waits for its verification, unless the site's settings say otherwise.
+pub const VERIFICATION_LIFETIME: Duration = Duration::from_secs(3 * 60);
+/// How long the device can still read its T2 after an abort, to fetch the reason.
+pub const CLOSING_TIME: Duration = Duration::from_secs(60);
+
+/// The shortest password of a person, in characters (NIST SP 800-63B: at least 8; 12 without a second factor).
+pub const MIN_PASSWORD_CHARS: usize = 12;
+/// The longest password, in bytes: more is refused rather than cut.
+pub const MAX_PASSWORD_BYTES: usize = 256;

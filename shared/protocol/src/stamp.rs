@@ -1,0 +1,47 @@
+//! What the bridge puts on every message that it accepts.
+
+use crate::identity::{CertificateSerial, Device, KeyFingerprint, Purpose};
+use crate::time::UnixMillis;
+use serde::{Deserialize, Serialize};
+use serde_bytes::ByteBuf;
+
+/// MQTT user property: the publisher, as [`Publisher`] prints itself.
+pub const PUBLISHER_PROPERTY: &str = "wardlink-publisher";
+/// MQTT user property: the time of acceptance, milliseconds since 1970, decimal.
+pub const TIME_PROPERTY: &str = "wardlink-time";
+/// MQTT user property: the sequence number within the topic, decimal.
+pub const SEQUENCE_PROPERTY: &str = "wardlink-sequence";
+
+/// Who published a message, as proved to the bridge.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Publisher {
+    /// The control unit itself.
+    ControlUnit,
+    /// A key, with the device that it claims or proves to be.
+    Key {
+        /// Which key.
+        key: KeyFingerprint,
+        /// Which device.
+        device: Device,
+        /// The certificate that it showed; none for a bare key.
+        certificate: Option<(CertificateSerial, Purpose)>,
+    },
+}
+
+/// A message as the bridge accepted it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StampedMessage {
+    /// The topic.
+    pub topic: String,
+    /// The payload.
+    pub payload: ByteBuf,
+    /// Who published it.
+    pub publisher: Publisher,
+    /// When the bridge accepted it.
+    pub accepted_at: UnixMillis,
+    /// Its number within the topic, from 1.
+    pub sequence: u64,
+    /// The address that the publisher connected from, where the deployment trusts it.
+    pub address: Option<String>,
+}
