@@ -1,2 +1,52 @@
-//! Wardlink xtask.
-fn main() {}
+//! `cargo xtask`: everything that builds, runs, checks and measures Wardlink.
+//!
+//! Each command installs by version what it lacks, once, into a cache outside `target/` (see [`tools`]), and says what is
+//! missing where it cannot.
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::{Parser, Subcommand};
+
+mod build;
+mod progress;
+mod shell;
+mod tools;
+mod workspace;
+
+use build::Variant;
+use workspace::Workspace;
+
+#[derive(Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask", about = "Builds, runs, checks and measures Wardlink")]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Build the web app into dist/ and the worker into build/.
+    Build {
+        /// Build what production runs: optimized for size (app) and speed (worker).
+        #[arg(long)]
+        release: bool,
+    },
+}
+
+fn main() -> ExitCode {
+    match run(Cli::parse().command) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(command: Command) -> Result<()> {
+    let workspace = Workspace::locate()?;
+    match command {
+        Command::Build { release } => build::run(&workspace, Variant::from_flag(release)),
+    }
+}

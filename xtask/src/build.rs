@@ -1,0 +1,135 @@
+//! Builds the web app and the worker: cargo, wasm-bindgen, wasm-opt and esbuild, in this order.
+//!
+//! Each WebAssembly module is processed in a stage folder under `target/`, and again only when its bytes changed. What
+//! wrangler serves (`dist/`, `build/`) is then brought in line with the stage, file by file.
+
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
+use sha2::{Digest, Sha256};
+
+use crate::progress::Step;
+use crate::workspace::Workspace;
+use crate::{shell, tools};
+
+mod app;
+mod bindgen;
+mod files;
+mod worker;
+
+const WASM: &str = "wasm32-unknown-unknown";
+
+/// How much work goes into the result.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Variant {
+    /// Quick to build: development and tests.
+    Fast,
+    /// What production runs.
+    Release,
+}
+
+impl Variant {
+    /// Reads the `--release` flag.
+    pub(crate) fn from_flag(release: bool) -> Self {
+        if release { Self::Release } else { Self::Fast }
+    }
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::Fast => "fast",
+            Self::Release => "release",
+        }
+    }
+}
+
+/// Where a build lies before it is published: `dist` and `build` inside a folder of its own.
+#[derive(Debug, Clone)]
+pub(crate) struct Staged {
+    /// The static assets.
+    pub(crate) dist: PathBuf,
+    /// The worker's script and module.
+    pub(crate) build: PathBuf,
+}
+
+/// Builds everything and publishes it to `dist/` and `build/`.
+pub(crate) fn run(workspace: &Workspace, variant: Variant) -> Result<()> {
+    let staged = stage(workspace, variant)?;
+    files::mirror(&staged.dist, &workspace.dist())?;
+    files::mirror(&staged.build, &workspace.build())
+}
+
+/// Builds everything into the stage folder only.
+pub(crate) fn stage(workspace: &Workspace, variant: Variant) -> Result<Staged> {
+    tools::require_wasm_target()?;
+    tools::require_node_modules(workspace)?;
+    let stage = workspace.wasm_target().join("stage").join(variant.name());
+    fs::create_dir_all(&stage).with_context(|| format!("cannot create {}", stage.display()))?;
+    let lock = File::create(stage.join(".lock")).context("cannot create the lock of the build")?;
+    lock.lock().context("cannot lock the build")?;
+
+    let staged = Staged { dist: stage.join("dist"), build: stage.join("build") };
+    app::build(workspace, variant, &stage, &staged.dist)?;
+    worker::build(workspace, variant, &stage, &staged.build)?;
+    Ok(staged)
+}
+
+/// Compiles a package for WebAssembly with a cargo profile and returns the folder of its modules.
+fn compile(workspace: &Workspace, package: &str, profile: &str) -> Result<PathBuf> {
+    let step = Step::start(&format!("Compile {package} (profile {profile})"));
+    let target = workspace.wasm_target();
+    let mut cargo = shell::cargo(workspace.root());
+    cargo.args(["build", "--quiet", "--package", package, "--target", WASM, "--profile", profile]);
+    shell::run(cargo.arg("--target-dir").arg(&target))?;
+    step.done();
+    Ok(target.join(WASM).join(profile))
+}
+
+/// Processes one module in `folder` unless that was already done for the same bytes, and returns whether it was.
+fn once(folder: &Path, wasm: &Path, recipe: &str, process: impl FnOnce() -> Result<()>) -> Result<()> {
+    let bytes = fs::read(wasm).with_context(|| format!("cannot read {}", wasm.display()))?;
+    let mut hasher = Sha256::new_with_prefix(env!("CARGO_PKG_VERSION"));
+    hasher.update(recipe);
+    hasher.update(&bytes);
+    let key = data_encoding::HEXLOWER.encode(&hasher.finalize());
+    let stamp = folder.join(".key");
+    if fs::read_to_string(&stamp).is_ok_and(|found| found == key) {
+        return Ok(());
+    }
+    files::recreate(folder)?;
+    process()?;
+    fs::write(&stamp, key).with_context(|| format!("cannot write {}", stamp.display()))
+}
+
+/// The settings of wasm-opt.
+#[derive(Debug, Clone, Copy)]
+enum Optimize {
+    Size,
+    Speed,
+}
+
+/// Optimizes a module in place. The features are rustc's defaults and exceptions: engines refuse what `--all-features`
+/// would write.
+fn optimize(workspace: &Workspace, wasm: &Path, goal: Optimize) -> Result<()> {
+    let level = match goal {
+        Optimize::Size => "-Oz",
+        Optimize::Speed => "-O3",
+    };
+    let step = Step::start(&format!("Optimize {} ({level})", files::name(wasm)?));
+    let mut command = tools::node_program(workspace, "wasm-opt");
+    command.arg(wasm).arg("-o").arg(wasm).arg(level);
+    for feature in [
+        "bulk-memory",
+        "exception-handling",
+        "multivalue",
+        "mutable-globals",
+        "nontrapping-float-to-int",
+        "reference-types",
+        "sign-ext",
+    ] {
+        command.arg(format!("--enable-{feature}"));
+    }
+    shell::run(&mut command)?;
+    step.done();
+    Ok(())
+}
