@@ -74,12 +74,20 @@ pub(crate) fn stage(workspace: &Workspace, variant: Variant) -> Result<Staged> {
     Ok(staged)
 }
 
+/// Compiles the native command `wardlink` and returns where it is.
+pub(crate) fn agent(workspace: &Workspace) -> Result<PathBuf> {
+    let step = Step::start("Compile wardlink-agent");
+    shell::run(shell::cargo(workspace.root()).args(["build", "--package", "wardlink-agent"]))?;
+    step.done();
+    Ok(workspace.target().join("debug").join("wardlink"))
+}
+
 /// Compiles a package for WebAssembly with a cargo profile and returns the folder of its modules.
 fn compile(workspace: &Workspace, package: &str, profile: &str) -> Result<PathBuf> {
     let step = Step::start(&format!("Compile {package} (profile {profile})"));
     let target = workspace.wasm_target();
     let mut cargo = shell::cargo(workspace.root());
-    cargo.args(["build", "--quiet", "--package", package, "--target", WASM, "--profile", profile]);
+    cargo.args(["build", "--package", package, "--target", WASM, "--profile", profile]);
     shell::run(cargo.arg("--target-dir").arg(&target))?;
     step.done();
     Ok(target.join(WASM).join(profile))

@@ -9,6 +9,7 @@ use anyhow::Result;
 use clap::{Parser, Subcommand};
 
 mod build;
+mod dev;
 mod progress;
 mod shell;
 mod tools;
@@ -32,6 +33,8 @@ enum Command {
         #[arg(long)]
         release: bool,
     },
+    /// Run everything on this machine: worker, web app and a simulated pump.
+    Dev(dev::Options),
 }
 
 fn main() -> ExitCode {
@@ -48,5 +51,6 @@ fn run(command: Command) -> Result<()> {
     let workspace = Workspace::locate()?;
     match command {
         Command::Build { release } => build::run(&workspace, Variant::from_flag(release)),
+        Command::Dev(options) => dev::run(&workspace, &options),
     }
 }

@@ -52,7 +52,8 @@ pub(super) fn list(folder: &Path) -> Result<BTreeSet<PathBuf>> {
 /// Copies the files of one folder into another, touching only those that differ.
 pub(super) fn add(from: &Path, to: &Path) -> Result<()> {
     for file in list(from)? {
-        let content = fs::read(from.join(&file)).with_context(|| format!("cannot read {}", from.join(&file).display()))?;
+        let content =
+            fs::read(from.join(&file)).with_context(|| format!("cannot read {}", from.join(&file).display()))?;
         write(&to.join(&file), &content)?;
     }
     Ok(())
