@@ -1,2 +1,3 @@
-//! Wardlink xtask.
+//! The `wardlink` command.
+
 fn main() {}
