@@ -1,6 +1,14 @@
-//! Wardlink worker.
+//! Wardlink's control unit, MQTT bridge and accounts as a Cloudflare Worker.
+//!
+//! The routes and the Durable Objects are thin: what they decide is decided in `shared/`; they move bytes, store what they are told
+//! before they send, and keep the clock and the random source.
 
-use worker::*;
+#![expect(missing_docs, reason = "the platform's macros generate public items without")]
+
+mod bridge_object;
+mod messages;
+
+use worker::{Context, DurableObject, Env, Request, Response, Result, State, durable_object, event, wasm_bindgen};
 
 #[event(fetch)]
 async fn fetch(request: Request, env: Env, _context: Context) -> Result<Response> {
@@ -28,5 +36,4 @@ macro_rules! object {
     };
 }
 object!(SiteObject);
-object!(BridgeObject);
 object!(AccountsObject);

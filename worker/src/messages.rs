@@ -1,0 +1,207 @@
+//! What the Durable Objects ask of one another: one enum per object, deterministic CBOR over an internal fetch.
+//!
+//! Requests are made at least once and are idempotent. An answer with a status other than 200 is a problem; the caller of an
+//! act passes it on, an object tries again later.
+
+use serde::{Deserialize, Serialize};
+use serde_bytes::ByteBuf;
+use wardlink_protocol::api::{Accept, Credentials, NewPerson, NewProvisioning, Person, PersonChange, Reject, Verify};
+use wardlink_protocol::channel::Qos;
+use wardlink_protocol::grant::Grant;
+use wardlink_protocol::identity::{KeyFingerprint, SessionId, Sha256};
+use wardlink_protocol::stamp::StampedMessage;
+use wardlink_protocol::topic::Topic;
+use wardlink_protocol::{ClientClass, Device, UnixMillis};
+use zeroize::{Zeroize, ZeroizeOnDrop};
+
+/// The longest request or answer between objects, in bytes: a whole table of 20,000 devices fits.
+pub(crate) const MAX_OBJECT_MESSAGE_BYTES: usize = 16 * 1024 * 1024;
+
+/// What is asked of the bridge.
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum BridgeRequest {
+    /// Replaces everything that the bridge knows of the site. Answer: nothing.
+    Table(Box<BridgeTable>),
+    /// Carries out one step of the site. Answer: [`Applied`], given only when live connections have been cut or updated and
+    /// the messages are stored.
+    Apply(Apply),
+}
+
+/// One entry of the site's outbox.
+#[derive(Clone, Serialize, Deserialize)]
+pub(crate) struct Apply {
+    /// Rises by one from entry to entry; the bridge answers a repeated number without doing anything.
+    pub(crate) number: u64,
+    /// New grants; a grant with a lower version than the known one of that key is out of date.
+    pub(crate) grants: Vec<Grant>,
+    /// What the control unit publishes, after the grants count.
+    pub(crate) publish: Vec<ControlMessage>,
+    /// Topics that cease to exist, with their queued messages, before anything is published.
+    pub(crate) remove_topics: Vec<Topic>,
+}
+
+/// The answer to [`BridgeRequest::Apply`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Applied {
+    /// The number of the entry.
+    pub(crate) number: u64,
+}
+
+/// Something that the control unit publishes.
+#[derive(Clone, Serialize, Deserialize)]
+pub(crate) struct ControlMessage {
+    /// Where.
+    pub(crate) topic: Topic,
+    /// What.
+    pub(crate) payload: ByteBuf,
+    /// How.
+    pub(crate) qos: Qos,
+}
+
+/// Everything that the bridge has to know of the site.
+#[derive(Clone, Serialize, Deserialize, ZeroizeOnDrop)]
+pub(crate) struct BridgeTable {
+    /// The version of the newest grant.
+    #[zeroize(skip)]
+    pub(crate) version: u64,
+    /// What every known key may do; a key that is absent is unknown.
+    #[zeroize(skip)]
+    pub(crate) grants: Vec<Grant>,
+    /// The issuing CAs whose certificates count, DER.
+    #[zeroize(skip)]
+    pub(crate) issuing: Vec<ByteBuf>,
+    /// The control unit's certificate and what stands between it and the root, DER.
+    #[zeroize(skip)]
+    pub(crate) control_unit_chain: Vec<ByteBuf>,
+    /// The control unit's key, PKCS#8 DER: kept in memory only.
+    #[serde(with = "serde_bytes")]
+    pub(crate) control_unit_key: Vec<u8>,
+    /// The configured device classes.
+    #[zeroize(skip)]
+    pub(crate) clients: Vec<ClientClass>,
+}
+
+/// What is asked of the site.
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum SiteRequest {
+    /// The bridge begins anew. Answer: [`BridgeTable`].
+    FetchTable,
+    /// Messages on T1, T3 and renewal, from the bridge's log: at least once, idempotent by topic and sequence number.
+    /// Answer: nothing, given when they are dealt with.
+    Messages(Vec<StampedMessage>),
+    /// A device subscribed to its T2: it is sent again what it may lack. Answer: nothing.
+    Subscribed {
+        /// Which device.
+        device: Device,
+        /// With which key.
+        key: KeyFingerprint,
+    },
+    /// Messages of the second channels. Answer: nothing.
+    Data(Vec<StampedMessage>),
+    /// A paired device came or went. Answer: nothing.
+    Presence {
+        /// Which device.
+        device: Device,
+        /// Whether it is connected now.
+        online: bool,
+    },
+    /// A person acts. Answer: JSON as the web API gives it.
+    Act(Box<Act>),
+    /// Sessions of people ended: their live connections are closed. Answer: nothing.
+    SessionsEnded(Vec<Sha256>),
+}
+
+/// What a person does, and who that person is.
+#[derive(Serialize, Deserialize)]
+pub(crate) struct Act {
+    /// Who; none is `cargo xtask dev`, which proved itself with the bootstrap token.
+    pub(crate) person: Option<Person>,
+    /// The origin under which the person reached the control unit, such as `https://wardlink.example`.
+    pub(crate) origin: String,
+    /// What.
+    pub(crate) command: Command,
+}
+
+/// What a person asks of the site.
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Command {
+    /// Lists pairings.
+    Pairings,
+    /// Shows one pairing.
+    Pairing(SessionId),
+    /// Accepts a request.
+    Accept(SessionId, Accept),
+    /// Rejects a request.
+    Reject(SessionId, Reject),
+    /// Takes an ended pairing, or a request that nobody wants to answer, out of sight.
+    Dismiss(SessionId),
+    /// Ends an accepted pairing.
+    Cancel(SessionId),
+    /// Verifies a device.
+    Verify(SessionId, Verify),
+    /// Lists devices.
+    Devices,
+    /// Shows one device.
+    Device(Device),
+    /// Lists access secrets.
+    Secrets,
+    /// Makes a provisioning file.
+    Provision(NewProvisioning),
+}
+
+/// What is asked of the accounts.
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum AccountsRequest {
+    /// Whether the first administrator is missing. Answer: `BootstrapState`.
+    BootstrapState,
+    /// Makes the first administrator, whose token the route has checked, and signs in. Answer: [`SignedIn`].
+    Bootstrap(Credentials),
+    /// Signs in. Answer: [`SignedIn`].
+    SignIn {
+        /// Name and password.
+        credentials: Credentials,
+        /// Where the attempt comes from, where the deployment trusts addresses.
+        address: Option<String>,
+    },
+    /// Asks whose session this is, and keeps it alive. Answer: an optional [`Session`].
+    Session(SessionToken),
+    /// Signs out. Answer: nothing.
+    SignOut(SessionToken),
+    /// Lists people. Answer: a list of `Person`.
+    People,
+    /// Makes an account. Answer: `Person`.
+    AddPerson(NewPerson),
+    /// Changes an account. Answer: `Person`.
+    ChangePerson(u64, PersonChange),
+}
+
+/// The secret of a browser session, as the cookie carries it.
+#[derive(Clone, Serialize, Deserialize, Zeroize, ZeroizeOnDrop)]
+#[serde(transparent)]
+pub(crate) struct SessionToken(pub(crate) String);
+
+/// Somebody has signed in.
+#[derive(Serialize, Deserialize)]
+pub(crate) struct SignedIn {
+    /// Who.
+    pub(crate) person: Person,
+    /// The new session's secret.
+    pub(crate) token: SessionToken,
+    /// When the session ends at the latest.
+    pub(crate) ends_at: UnixMillis,
+}
+
+/// A session that counts.
+#[derive(Clone, Serialize, Deserialize)]
+pub(crate) struct Session {
+    /// The SHA-256 of its secret, by which it is known.
+    pub(crate) id: Sha256,
+    /// Whose it is.
+    pub(crate) person: Person,
+    /// When it ends at the latest.
+    pub(crate) ends_at: UnixMillis,
+}
