@@ -18,6 +18,8 @@ mod bindgen;
 mod files;
 mod worker;
 
+pub(crate) use files::list;
+
 const WASM: &str = "wasm32-unknown-unknown";
 
 /// How much work goes into the result.

@@ -8,10 +8,14 @@ use std::process::ExitCode;
 use anyhow::Result;
 use clap::{Parser, Subcommand};
 
+mod bench;
 mod build;
+mod check;
 mod dev;
 mod progress;
 mod shell;
+mod size;
+mod test;
 mod tools;
 mod workspace;
 
@@ -35,6 +39,18 @@ enum Command {
     },
     /// Run everything on this machine: worker, web app and a simulated pump.
     Dev(dev::Options),
+    /// Run the tests: unit, properties, and end to end with worker, pumps and browser.
+    Test(test::Options),
+    /// Check format, spelling, imports, licences, lints and documentation.
+    Check,
+    /// Measure speed on the real parts.
+    Bench(bench::Options),
+    /// Measure what a phone loads, and the size of the worker.
+    Size {
+        /// Print one flat JSON object.
+        #[arg(long)]
+        json: bool,
+    },
 }
 
 fn main() -> ExitCode {
@@ -52,5 +68,9 @@ fn run(command: Command) -> Result<()> {
     match command {
         Command::Build { release } => build::run(&workspace, Variant::from_flag(release)),
         Command::Dev(options) => dev::run(&workspace, &options),
+        Command::Test(options) => test::run(&workspace, &options),
+        Command::Check => check::run(&workspace),
+        Command::Bench(options) => bench::run(&workspace, &options),
+        Command::Size { json } => size::run(&workspace, json),
     }
 }

@@ -1,10 +1,12 @@
-//! The tools that a build needs: found, checked, and installed by version where they are missing.
+//! The tools that the other commands need: found, checked, and installed by version where they are missing.
 
+use std::env;
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, Result, bail};
+use nix::unistd::geteuid;
 
 use crate::progress::Step;
 use crate::shell;
@@ -13,6 +15,50 @@ use crate::workspace::Workspace;
 /// The oldest Node that wrangler and the build run on.
 const NODE: (u32, u32) = (20, 3);
 const WASM: &str = "wasm32-unknown-unknown";
+const BROWSERS: [&str; 4] = ["chromium", "chromium-browser", "google-chrome", "google-chrome-stable"];
+
+/// A program that comes from a crate.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct CrateTool {
+    package: &'static str,
+    version: &'static str,
+    program: &'static str,
+}
+
+/// Checks licences, sources and the rules of who imports whom.
+pub(crate) const CARGO_DENY: CrateTool = CrateTool { package: "cargo-deny", version: "0.20.2", program: "cargo-deny" };
+
+/// Finds spelling mistakes.
+pub(crate) const TYPOS: CrateTool = CrateTool { package: "typos-cli", version: "1.52.0", program: "typos" };
+
+impl CrateTool {
+    /// Finds the program in the right version on `PATH` or in the cache, or installs it there.
+    pub(crate) fn require(self, workspace: &Workspace) -> Result<PathBuf> {
+        if let Some(found) = on_path(self.program).filter(|program| self.is_right(program)) {
+            return Ok(found);
+        }
+        let folder = workspace.cache().join("tools").join(format!("{}-{}", self.package, self.version));
+        let installed = folder.join("bin").join(self.program);
+        if installed.exists() {
+            return Ok(installed);
+        }
+        let step = Step::start(&format!("Install {} {} into {}", self.package, self.version, folder.display()));
+        let mut cargo = shell::cargo(workspace.root());
+        cargo
+            .args(["install", "--quiet", "--locked", "--version", self.version, self.package])
+            .arg("--root")
+            .arg(&folder);
+        // Without a target directory cargo builds in a temporary one, which it removes.
+        shell::run(cargo.env_remove("CARGO_TARGET_DIR"))
+            .with_context(|| format!("{} {} is missing and cannot be installed", self.package, self.version))?;
+        step.done();
+        Ok(installed)
+    }
+
+    fn is_right(self, program: &Path) -> bool {
+        shell::output(Command::new(program).arg("--version")).is_ok_and(|line| line.ends_with(self.version))
+    }
+}
 
 /// Makes sure that Rust can compile for WebAssembly.
 pub(crate) fn require_wasm_target() -> Result<()> {
@@ -31,14 +77,17 @@ pub(crate) fn require_wasm_target() -> Result<()> {
 /// Makes sure that Node is there and that `node_modules` holds what `package-lock.json` says.
 pub(crate) fn require_node_modules(workspace: &Workspace) -> Result<()> {
     let version = shell::output(Command::new("node").arg("--version"))
-        .context("Node.js is missing: install version 20 or newer, with npm")?;
+        .with_context(|| format!("Node.js is missing: install version {}.{} or newer, with npm", NODE.0, NODE.1))?;
     if node_version(&version).is_none_or(|version| version < NODE) {
-        bail!("Node.js {version} is too old: install {}.{} or newer", NODE.0, NODE.1);
+        bail!("Node.js {version} is too old: install version {}.{} or newer", NODE.0, NODE.1);
     }
     let lock = fs::read(workspace.root().join("package-lock.json")).context("cannot read package-lock.json")?;
     let installed = workspace.root().join("node_modules/.wardlink-lock");
     if fs::read(&installed).is_ok_and(|found| found == lock) {
         return Ok(());
+    }
+    if on_path("npm").is_none() {
+        bail!("npm is missing: install it (it comes with Node.js, or as a package of its own)");
     }
     let step = Step::start("Install the npm packages (wrangler, esbuild, wasm-opt)");
     shell::run(Command::new("npm").args(["ci", "--loglevel=error"]).current_dir(workspace.root()))
@@ -55,7 +104,63 @@ pub(crate) fn node_program(workspace: &Workspace, name: &str) -> Command {
     command
 }
 
+/// Finds Chromium: `$CHROMIUM`, then `PATH`; installs it where apt can.
+pub(crate) fn require_chromium() -> Result<PathBuf> {
+    if let Some(chosen) = env::var_os("CHROMIUM").map(PathBuf::from) {
+        if chosen.exists() {
+            return Ok(chosen);
+        }
+        bail!("$CHROMIUM names {}, which does not exist", chosen.display());
+    }
+    if let Some(found) = find_chromium() {
+        return Ok(found);
+    }
+    if geteuid().is_root() && on_path("apt-get").is_some() {
+        let step = Step::start("Install Chromium");
+        let mut apt = Command::new("apt-get");
+        apt.env("DEBIAN_FRONTEND", "noninteractive").args(["-qq", "update"]);
+        shell::run(&mut apt)?;
+        let mut apt = Command::new("apt-get");
+        apt.env("DEBIAN_FRONTEND", "noninteractive");
+        shell::run(apt.args([
+            "-qq",
+            "install",
+            "--yes",
+            "--no-install-recommends",
+            "chromium",
+            "chromium-driver",
+            "fonts-dejavu-core",
+        ]))?;
+        step.done();
+    }
+    find_chromium()
+        .with_context(|| format!("no browser: install Chromium ({}), or name one in $CHROMIUM", BROWSERS.join(", ")))
+}
+
+fn find_chromium() -> Option<PathBuf> {
+    BROWSERS.into_iter().find_map(on_path)
+}
+
+/// Looks a program up as a shell does.
+pub(crate) fn on_path(program: &str) -> Option<PathBuf> {
+    let path = env::var_os("PATH")?;
+    env::split_paths(&path).map(|folder| folder.join(program)).find(|candidate| candidate.is_file())
+}
+
 fn node_version(text: &str) -> Option<(u32, u32)> {
     let mut parts = text.trim().trim_start_matches('v').split('.');
     Some((parts.next()?.parse().ok()?, parts.next()?.parse().ok()?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{NODE, node_version};
+
+    #[test]
+    fn old_and_unreadable_versions_of_node_are_told_from_new_ones() {
+        assert!(node_version("v20.20.2\n").is_some_and(|version| version >= NODE));
+        assert!(node_version("v22.1.0").is_some_and(|version| version >= NODE));
+        assert!(node_version("v18.19.0").is_some_and(|version| version < NODE));
+        assert_eq!(node_version("node"), None);
+    }
 }

@@ -31,7 +31,7 @@ pub(super) fn write(path: &Path, content: &[u8]) -> Result<()> {
 }
 
 /// The files of a folder, relative to it, in order.
-pub(super) fn list(folder: &Path) -> Result<BTreeSet<PathBuf>> {
+pub(crate) fn list(folder: &Path) -> Result<BTreeSet<PathBuf>> {
     let mut files = BTreeSet::new();
     let mut folders = vec![PathBuf::new()];
     while let Some(relative) = folders.pop() {

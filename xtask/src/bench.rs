@@ -1,0 +1,45 @@
+//! `cargo xtask bench NAME`: measures on the real parts, with the program `bench-NAME` of the tests' package.
+
+use std::process::Stdio;
+
+use anyhow::{Context, Result};
+
+use crate::build::{self, Variant};
+use crate::shell;
+use crate::tools;
+use crate::workspace::Workspace;
+
+const PACKAGE: &str = "wardlink-tests";
+
+/// What is measured, and how it is told.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Options {
+    /// What to measure, such as `pairing` or `qr`.
+    name: String,
+    /// Print one flat JSON object.
+    #[arg(long)]
+    json: bool,
+    /// Passed on to the benchmark.
+    #[arg(last = true)]
+    arguments: Vec<String>,
+}
+
+/// Builds what production runs, and starts the benchmark on it.
+pub(crate) fn run(workspace: &Workspace, options: &Options) -> Result<()> {
+    let program = format!("bench-{}", options.name);
+    build::run(workspace, Variant::Release)?;
+    let mut cargo = shell::cargo(workspace.root());
+    cargo.args(["build", "--release", "--package", "wardlink-agent", "--package", PACKAGE, "--bins"]);
+    // Only figures go to stdout.
+    shell::run(cargo.stdout(Stdio::null()))?;
+
+    let programs = workspace.target().join("release");
+    let bench = programs.join(&program);
+    let mut command = std::process::Command::new(&bench);
+    command.current_dir(workspace.root()).args(options.json.then_some("--json")).args(&options.arguments);
+    command.env("WARDLINK_AGENT", programs.join("wardlink")).env("WARDLINK_ROOT", workspace.root());
+    if let Ok(chromium) = tools::require_chromium() {
+        command.env("CHROMIUM", chromium);
+    }
+    shell::run(&mut command).with_context(|| format!("benchmark {}", options.name))
+}

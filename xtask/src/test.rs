@@ -1,0 +1,94 @@
+//! `cargo xtask test`: unit tests, properties, documentation's examples, and the end-to-end tests on the real parts.
+
+use std::path::Path;
+use std::process::Command;
+
+use anyhow::Result;
+
+use crate::build::{self, Variant};
+use crate::progress::Step;
+use crate::shell;
+use crate::tools;
+use crate::workspace::Workspace;
+
+/// The package of the end-to-end tests: they start the worker, pumps and a browser.
+const END_TO_END: &str = "wardlink-tests";
+/// Exists as WebAssembly only; its logic lies in the shared crates.
+const UNTESTED: [&str; 1] = ["wardlink-worker"];
+
+/// Which tests run.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Options {
+    /// Only the tests that need neither worker nor browser.
+    #[arg(long, conflicts_with = "e2e")]
+    unit: bool,
+    /// Only the end-to-end tests.
+    #[arg(long)]
+    e2e: bool,
+    /// Run the tests whose name contains this.
+    filter: Option<String>,
+}
+
+/// Builds what the tests need, and runs them.
+pub(crate) fn run(workspace: &Workspace, options: &Options) -> Result<()> {
+    let nextest = has_nextest(workspace.root());
+    let mut tests = if nextest { nextest_command(workspace) } else { cargo_test_command(workspace) };
+    if options.e2e {
+        tests.args(["--package", END_TO_END]);
+    } else {
+        tests.arg("--workspace");
+        for package in UNTESTED {
+            tests.args(["--exclude", package]);
+        }
+    }
+    if options.unit {
+        tests.args(["--exclude", END_TO_END]);
+    } else {
+        prepare_end_to_end(workspace, &mut tests)?;
+    }
+    if let Some(filter) = &options.filter {
+        tests.arg(filter);
+    }
+    if nextest && !options.e2e {
+        examples(workspace, options.filter.as_deref())?;
+    }
+    let step = Step::start("Test");
+    shell::run(&mut tests)?;
+    step.done();
+    Ok(())
+}
+
+/// Builds the worker, the web app and the agent, finds a browser, and says in the environment where they are.
+fn prepare_end_to_end(workspace: &Workspace, tests: &mut Command) -> Result<()> {
+    let chromium = tools::require_chromium()?;
+    build::run(workspace, Variant::Fast)?;
+    let agent = build::agent(workspace)?;
+    tests.env("CHROMIUM", chromium).env("WARDLINK_AGENT", agent).env("WARDLINK_ROOT", workspace.root());
+    Ok(())
+}
+
+/// nextest runs no examples of the documentation: cargo does.
+fn examples(workspace: &Workspace, filter: Option<&str>) -> Result<()> {
+    let step = Step::start("Test the documentation's examples");
+    let mut cargo = shell::cargo(workspace.root());
+    cargo.args(["test", "--quiet", "--doc"]);
+    shell::run(cargo.args(filter))?;
+    step.done();
+    Ok(())
+}
+
+fn has_nextest(root: &Path) -> bool {
+    shell::output(shell::cargo(root).args(["nextest", "--version"])).is_ok()
+}
+
+fn nextest_command(workspace: &Workspace) -> Command {
+    let mut cargo = shell::cargo(workspace.root());
+    cargo.args(["nextest", "run", "--no-fail-fast", "--no-tests", "pass"]);
+    cargo
+}
+
+fn cargo_test_command(workspace: &Workspace) -> Command {
+    let mut cargo = shell::cargo(workspace.root());
+    cargo.args(["test", "--no-fail-fast"]);
+    cargo
+}
