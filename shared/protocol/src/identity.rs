@@ -165,6 +165,18 @@ pub enum Purpose {
     Service,
 }
 
+impl fmt::Display for Purpose {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Pairing => "pairing",
+            Self::Device => "device",
+            Self::ControlUnit => "control-unit",
+            Self::Gateway => "gateway",
+            Self::Service => "service",
+        })
+    }
+}
+
 /// How far a paired device is trusted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]

@@ -2,6 +2,7 @@
 
 use crate::identity::{CertificateSerial, Device, KeyFingerprint, Purpose};
 use crate::time::UnixMillis;
+use core::fmt;
 use serde::{Deserialize, Serialize};
 use serde_bytes::ByteBuf;
 
@@ -27,6 +28,19 @@ pub enum Publisher {
         /// The certificate that it showed; none for a bare key.
         certificate: Option<(CertificateSerial, Purpose)>,
     },
+}
+
+impl fmt::Display for Publisher {
+    /// `control-unit`, or `<client>/<identifier> <key>`, after which a certificate adds `<serial> <purpose>`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::ControlUnit => f.write_str("control-unit"),
+            Self::Key { key, device, certificate: None } => write!(f, "{device} {key}"),
+            Self::Key { key, device, certificate: Some((serial, purpose)) } => {
+                write!(f, "{device} {key} {serial} {purpose}")
+            }
+        }
+    }
 }
 
 /// A message as the bridge accepted it.
