@@ -60,7 +60,8 @@ pub struct Proof {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Acceptance {
-    /// The control unit's certificate and the chain to, but without, the root; DER.
+    /// The control unit's certificate and the chain up to and including the root; DER. With the root, a client
+    /// that was given only its hash can check it.
     pub chain: Vec<ByteBuf>,
     /// ECDSA P-256 with SHA-256, r and s, 64 bytes.
     pub signature: ByteBuf,

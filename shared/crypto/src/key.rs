@@ -1,0 +1,126 @@
+//! P-256 keys: the device's static key, ephemeral keys, and the keys of the control unit and its CA.
+
+use p256::ecdsa::signature::{Signer, Verifier};
+use p256::ecdsa::{Signature, SigningKey, VerifyingKey};
+use p256::elliptic_curve::Generate;
+use p256::elliptic_curve::sec1::ToSec1Point;
+use p256::pkcs8::{DecodePrivateKey, DecodePublicKey, EncodePrivateKey, EncodePublicKey};
+use rand_core::CryptoRng;
+use sha2::{Digest, Sha256};
+use wardlink_protocol::identity::KeyFingerprint;
+use zeroize::Zeroizing;
+
+/// The length of an ES256 signature: r and s (RFC 9053 section 2.1).
+pub const SIGNATURE_BYTES: usize = 64;
+/// The length of an uncompressed SEC1 point.
+pub const POINT_BYTES: usize = 65;
+
+/// Why a key or a signature is not acceptable.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum KeyError {
+    /// The peer's fault: no P-256 key in the expected encoding, or not a point of the curve.
+    #[error("this is not a P-256 key")]
+    InvalidKey,
+    /// The peer's fault: the signature does not fit.
+    #[error("the signature does not fit")]
+    BadSignature,
+    /// Our fault: a key that cannot be encoded.
+    #[error("the key cannot be encoded")]
+    Encode,
+}
+
+/// A private key. Erased from memory when it is dropped.
+#[derive(Clone)]
+pub struct PrivateKey(p256::SecretKey);
+
+/// A public key: a point of the curve that is not the identity.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PublicKey(p256::PublicKey);
+
+/// What ECDH gives: the x coordinate, for key derivation only.
+pub type SharedSecret = Zeroizing<[u8; 32]>;
+
+impl PrivateKey {
+    /// Draws a new key.
+    pub fn make<R: CryptoRng>(rng: &mut R) -> Self {
+        Self(p256::SecretKey::generate_from_rng(rng))
+    }
+
+    /// Reads PKCS#8 DER (RFC 5958).
+    pub fn from_pkcs8(der: &[u8]) -> Result<Self, KeyError> {
+        p256::SecretKey::from_pkcs8_der(der).map(Self).map_err(|_| KeyError::InvalidKey)
+    }
+
+    /// Writes PKCS#8 DER (RFC 5958).
+    pub fn to_pkcs8(&self) -> Result<Zeroizing<Vec<u8>>, KeyError> {
+        self.0.to_pkcs8_der().map(|document| document.to_bytes()).map_err(|_| KeyError::Encode)
+    }
+
+    /// The public key.
+    pub fn public(&self) -> PublicKey {
+        PublicKey(self.0.public_key())
+    }
+
+    /// Signs with ES256: ECDSA, SHA-256, the deterministic nonce of RFC 6979.
+    pub fn sign(&self, message: &[u8]) -> [u8; SIGNATURE_BYTES] {
+        let signature: Signature = self.signer().sign(message);
+        signature.to_bytes().into()
+    }
+
+    /// Computes the ECDH shared secret with `peer` (SP 800-56A rev. 3 section 5.7.1.2).
+    pub fn agree(&self, peer: &PublicKey) -> SharedSecret {
+        let secret = self.0.diffie_hellman(&peer.0);
+        Zeroizing::new((*secret.raw_secret_bytes()).into())
+    }
+
+    pub(crate) fn signer(&self) -> SigningKey {
+        SigningKey::from(&self.0)
+    }
+}
+
+impl PublicKey {
+    /// Reads a DER SubjectPublicKeyInfo (RFC 5480).
+    pub fn from_spki(der: &[u8]) -> Result<Self, KeyError> {
+        let key = Self(p256::PublicKey::from_public_key_der(der).map_err(|_| KeyError::InvalidKey)?);
+        // One encoding only: the fingerprint names the key, not a spelling of it.
+        if key.to_spki()? == der { Ok(key) } else { Err(KeyError::InvalidKey) }
+    }
+
+    /// Writes a DER SubjectPublicKeyInfo (RFC 5480).
+    pub fn to_spki(&self) -> Result<Vec<u8>, KeyError> {
+        self.0.to_public_key_der().map(der::Document::into_vec).map_err(|_| KeyError::Encode)
+    }
+
+    /// Reads an uncompressed SEC1 point, 65 bytes.
+    pub fn from_point(bytes: &[u8]) -> Result<Self, KeyError> {
+        if bytes.len() != POINT_BYTES {
+            return Err(KeyError::InvalidKey);
+        }
+        p256::PublicKey::from_sec1_bytes(bytes).map(Self).map_err(|_| KeyError::InvalidKey)
+    }
+
+    /// Writes an uncompressed SEC1 point, 65 bytes.
+    pub fn to_point(&self) -> Vec<u8> {
+        self.0.to_sec1_point(false).as_bytes().to_vec()
+    }
+
+    /// SHA-256 of the SubjectPublicKeyInfo.
+    pub fn fingerprint(&self) -> Result<KeyFingerprint, KeyError> {
+        Ok(KeyFingerprint(Sha256::digest(self.to_spki()?).into()))
+    }
+
+    /// Verifies an ES256 signature: r and s, 64 bytes.
+    pub fn verify(&self, message: &[u8], signature: &[u8]) -> Result<(), KeyError> {
+        let signature = Signature::from_slice(signature).map_err(|_| KeyError::BadSignature)?;
+        VerifyingKey::from(&self.0).verify(message, &signature).map_err(|_| KeyError::BadSignature)
+    }
+
+    /// Verifies an ECDSA signature in X.509's encoding (RFC 5758 section 3.2).
+    pub(crate) fn verify_der(&self, message: &[u8], signature: &[u8]) -> Result<(), KeyError> {
+        let signature = Signature::from_der(signature).map_err(|_| KeyError::BadSignature)?;
+        VerifyingKey::from(&self.0).verify(message, &signature).map_err(|_| KeyError::BadSignature)
+    }
+}
+
+#[cfg(test)]
+mod tests;
