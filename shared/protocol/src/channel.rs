@@ -142,39 +142,32 @@ const WEEK: u64 = 7 * DAY;
 
 /// The channels that a new site begins with, by falling priority, then by name.
 pub fn default_channels() -> Vec<Channel> {
-    use ContentAlgorithm::{A128GCM, A256GCM};
-    use DataType as D;
-    let row = |name: &str,
-               priority,
-               data_types: &[DataType],
-               qos,
-               algorithm,
-               signed,
-               scope,
-               durable,
-               rotation_secs,
-               trust| Channel {
+    // What most rows have: data of a whole class upwards, signed, kept, one key a day, given to every paired device.
+    let usual = |name: &str, priority, data_type| Channel {
         name: ChannelName(name.into()),
         priority,
-        data_types: data_types.to_vec(),
-        qos,
-        algorithm,
-        signed,
-        scope,
-        durable,
-        rotation_secs,
-        trust,
+        data_types: vec![data_type],
+        qos: Qos::AtLeastOnce,
+        algorithm: ContentAlgorithm::A256GCM,
+        signed: true,
+        scope: KeyScope::Class,
+        durable: true,
+        rotation_secs: DAY,
+        trust: TrustLevel::Reduced,
     };
-    use KeyScope::{Class, Device};
-    use Priority::{High, Low, Medium};
-    use Qos::{AtLeastOnce, AtMostOnce};
-    use TrustLevel::{Full, Reduced};
+    let for_one_device = |channel| Channel { scope: KeyScope::Device, durable: false, ..channel };
+    let technical =
+        |channel| Channel { algorithm: ContentAlgorithm::A128GCM, signed: false, rotation_secs: WEEK, ..channel };
     vec![
-        row("alarm", High, &[D::Alarm], AtLeastOnce, A256GCM, true, Class, true, DAY, Reduced),
-        row("command", High, &[D::Command], AtLeastOnce, A256GCM, true, Device, false, DAY, Full),
-        row("therapy", Medium, &[D::Therapy], AtLeastOnce, A256GCM, true, Class, true, DAY, Reduced),
-        row("update", Medium, &[D::Update], AtLeastOnce, A256GCM, true, Device, false, DAY, Reduced),
-        row("log", Low, &[D::Log], AtLeastOnce, A128GCM, false, Class, true, WEEK, Reduced),
-        row("telemetry", Low, &[D::Telemetry], AtMostOnce, A128GCM, false, Class, false, WEEK, Reduced),
+        usual("alarm", Priority::High, DataType::Alarm),
+        Channel { trust: TrustLevel::Full, ..for_one_device(usual("command", Priority::High, DataType::Command)) },
+        usual("therapy", Priority::Medium, DataType::Therapy),
+        for_one_device(usual("update", Priority::Medium, DataType::Update)),
+        technical(usual("log", Priority::Low, DataType::Log)),
+        Channel {
+            qos: Qos::AtMostOnce,
+            durable: false,
+            ..technical(usual("telemetry", Priority::Low, DataType::Telemetry))
+        },
     ]
 }

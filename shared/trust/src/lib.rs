@@ -1,1 +1,15 @@
-//! Wardlink trust.
+//! The messages on the second channels: who can read them, who wrote them, and that each counts once.
+//!
+//! [`protect`] encrypts a message under a key that belongs to one network key, channel, direction, sender and instance of the
+//! sender, and signs it inside where the channel asks for that; [`replay`] is the receiver's memory. The wire format and every
+//! derivation stand in `docs/protocol.md`, "Messages on the second channels".
+//!
+//! Threats considered: a bridge or network that replays, reorders, drops or moves messages between topics; another holder of
+//! the same class key that writes under a foreign name (stopped by the signature, and by the bridge's stamp where a channel
+//! is not signed); a sender that was restored from an old snapshot (never the same nonce under the same key). The crate has no
+//! clock, no randomness of its own and no input or output.
+
+pub mod protect;
+pub mod replay;
+
+pub use protect::{OpenError, Opened, Receiver, SealError, Sender};
