@@ -30,13 +30,13 @@ pub const MAX_WRONG_ATTEMPTS: u32 = 3;
 /// Failed sessions of one identifier within [`LOCK_WINDOW`] that lock it.
 pub const MAX_FAILED_SESSIONS: usize = 5;
 /// The time over which failed sessions of one identifier are counted.
-pub const LOCK_WINDOW: Duration = Duration::from_secs(24 * 60 * 60);
+pub const LOCK_WINDOW: Duration = Duration::from_hours(24);
 /// How long a request waits for a person, unless the site's settings say otherwise.
-pub const REQUEST_LIFETIME: Duration = Duration::from_secs(15 * 60);
+pub const REQUEST_LIFETIME: Duration = Duration::from_mins(15);
 /// How long an accepted pairing waits for its verification, unless the site's settings say otherwise.
-pub const VERIFICATION_LIFETIME: Duration = Duration::from_secs(3 * 60);
+pub const VERIFICATION_LIFETIME: Duration = Duration::from_mins(3);
 /// How long the device can still read its T2 after an abort, to fetch the reason.
-pub const CLOSING_TIME: Duration = Duration::from_secs(60);
+pub const CLOSING_TIME: Duration = Duration::from_mins(1);
 
 /// The shortest password of a person, in characters (NIST SP 800-63B: at least 8; 12 without a second factor).
 pub const MIN_PASSWORD_CHARS: usize = 12;
