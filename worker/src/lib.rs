@@ -1,39 +1,28 @@
 //! Wardlink's control unit, MQTT bridge and accounts as a Cloudflare Worker.
 //!
-//! The routes and the Durable Objects are thin: what they decide is decided in `shared/`; they move bytes, store what they are told
-//! before they send, and keep the clock and the random source.
+//! The routes and the Durable Objects are thin: what they decide is decided in `shared/`; they move bytes, store what they
+//! are told before they send, and keep the clock and the random source.
+//!
+//! Threats considered: every request is hostile until its page, its session and its role are checked ([`guard`],
+//! [`session`]); keys at rest are encrypted under the deployment's master key; nothing secret is logged.
 
 #![expect(missing_docs, reason = "the platform's macros generate public items without")]
 
+mod accounts_object;
 mod bridge_object;
+mod guard;
 mod messages;
+mod objects;
+mod platform;
+mod problem;
+mod routes;
+mod session;
+mod site_object;
+mod storage;
 
-use worker::{Context, DurableObject, Env, Request, Response, Result, State, durable_object, event, wasm_bindgen};
+use worker::{Context, Env, Request, Response, Result, event};
 
 #[event(fetch)]
 async fn fetch(request: Request, env: Env, _context: Context) -> Result<Response> {
-    if request.path().starts_with("/V/") {
-        return env.assets("ASSETS")?.fetch("https://assets/verify", None).await;
-    }
-    Response::from_json(&"wardlink")
+    routes::handle(request, env).await
 }
-
-macro_rules! object {
-    ($name:ident) => {
-        /// A Durable Object.
-        #[durable_object]
-        pub struct $name {}
-
-        impl DurableObject for $name {
-            fn new(_state: State, _env: Env) -> Self {
-                Self {}
-            }
-
-            async fn fetch(&self, _request: Request) -> Result<Response> {
-                Response::empty()
-            }
-        }
-    };
-}
-object!(SiteObject);
-object!(AccountsObject);

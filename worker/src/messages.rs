@@ -17,6 +17,11 @@ use zeroize::{Zeroize, ZeroizeOnDrop};
 /// The longest request or answer between objects, in bytes: a whole table of 20,000 devices fits.
 pub(crate) const MAX_OBJECT_MESSAGE_BYTES: usize = 16 * 1024 * 1024;
 
+/// The field of an internal request that opens a WebSocket at the bridge: the client's address, where one counts.
+pub(crate) const ADDRESS_HEADER: &str = "Wardlink-Address";
+/// The field of an internal request that opens a WebSocket at the site: the [`Session`], CBOR in base64url.
+pub(crate) const SESSION_HEADER: &str = "Wardlink-Session";
+
 /// What is asked of the bridge.
 #[derive(Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

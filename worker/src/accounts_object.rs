@@ -1,0 +1,209 @@
+//! The people of a site and their browser sessions.
+
+mod password;
+mod people;
+mod sessions;
+mod throttle;
+
+use crate::messages::{AccountsRequest, SignedIn, SiteRequest};
+use crate::objects::{self, answer};
+use crate::platform::{log, now, rng};
+use crate::problem::Failure;
+use crate::storage::Database;
+use password::Hashing;
+use serde::Serialize;
+use throttle::Subject;
+use wardlink_protocol::api::{BootstrapState, Credentials, NewPerson, Person, PersonChange, ProblemKind, Role};
+use worker::{DurableObject, Env, Request, Response, Result, ScheduledTime, State, durable_object, wasm_bindgen};
+
+/// The schema, version by version.
+const SCHEMA: [&str; 1] = ["
+    CREATE TABLE people (
+        id INTEGER PRIMARY KEY AUTOINCREMENT,
+        name TEXT NOT NULL,
+        folded_name TEXT NOT NULL UNIQUE,
+        role BLOB NOT NULL,
+        active INTEGER NOT NULL,
+        password TEXT NOT NULL,
+        last_signed_in INTEGER
+    );
+    CREATE TABLE sessions (
+        id BLOB PRIMARY KEY,
+        person INTEGER NOT NULL REFERENCES people (id),
+        used_at INTEGER NOT NULL,
+        ends_at INTEGER NOT NULL
+    ) WITHOUT ROWID;
+    CREATE INDEX sessions_of_person ON sessions (person);
+    -- Sessions that ended, until the site has closed their live connections.
+    CREATE TABLE ended_sessions (id BLOB PRIMARY KEY) WITHOUT ROWID;
+    CREATE TABLE attempts (
+        subject TEXT PRIMARY KEY,
+        failures INTEGER NOT NULL,
+        last_at INTEGER NOT NULL
+    ) WITHOUT ROWID;
+"];
+
+/// The Durable Object for people and sessions.
+#[durable_object]
+pub struct AccountsObject {
+    state: State,
+    env: Env,
+    database: Database,
+    hashing: Hashing,
+}
+
+impl DurableObject for AccountsObject {
+    fn new(state: State, env: Env) -> Self {
+        let database = Database::new(&state, &SCHEMA);
+        Self { state, env, database, hashing: Hashing::default() }
+    }
+
+    async fn fetch(&self, mut request: Request) -> Result<Response> {
+        match self.handle(&mut request).await {
+            Ok(response) => Ok(response),
+            Err(failure) => failure.into_response(),
+        }
+    }
+
+    /// Ends the sessions whose time has come, and tells the site.
+    async fn alarm(&self) -> Result<Response> {
+        match self.settle().await {
+            Ok(()) => Response::empty(),
+            Err(failure) => failure.into_response(),
+        }
+    }
+}
+
+impl AccountsObject {
+    async fn handle(&self, request: &mut Request) -> Result<Response, Failure> {
+        let request = objects::receive(request).await?;
+        let database = self.database.open()?;
+        match request {
+            AccountsRequest::BootstrapState => {
+                answer(&BootstrapState { needed: !people::is_any_administrator(database)? })
+            }
+            AccountsRequest::Bootstrap(credentials) => self.bootstrap(&credentials).await,
+            AccountsRequest::SignIn { credentials, address } => self.sign_in(&credentials, address).await,
+            AccountsRequest::Session(token) => answer(&sessions::find(database, &token, now())?),
+            AccountsRequest::SignOut(token) => {
+                sessions::end(database, sessions::id(&token))?;
+                self.settled(&()).await
+            }
+            AccountsRequest::People => answer(&people::all(database)?),
+            AccountsRequest::AddPerson(new) => answer(&self.add(&new)?),
+            AccountsRequest::ChangePerson(id, change) => {
+                let person = self.change(id, &change)?;
+                self.settled(&person).await
+            }
+        }
+    }
+
+    /// Makes the first administrator. The route has checked the token.
+    async fn bootstrap(&self, credentials: &Credentials) -> Result<Response, Failure> {
+        let database = self.database.open()?;
+        if people::is_any_administrator(database)? {
+            return Err(ProblemKind::WrongToken.into());
+        }
+        let name = people::Name::new(&credentials.name)?;
+        let password = self.hashing.hash(&credentials.password)?;
+        let person = people::add(database, &name, Role::Administrator, &password)?;
+        log!("accounts: person {} is the first administrator", person.id);
+        self.begin_session(person).await
+    }
+
+    /// Signs in. An attempt counts, durably, before the password is compared.
+    async fn sign_in(&self, credentials: &Credentials, address: Option<String>) -> Result<Response, Failure> {
+        let database = self.database.open()?;
+        let Ok(name) = people::Name::new(&credentials.name) else {
+            return Err(ProblemKind::WrongPassword.into());
+        };
+        let subjects: Vec<Subject> =
+            core::iter::once(Subject::Name(name.folded())).chain(address.map(Subject::Address)).collect();
+        self.hashing.admit(now())?;
+        throttle::count(database, &subjects, now())?;
+
+        let known = people::find_by_name(database, &name)?;
+        let stored = known.as_ref().map(|(_, password)| password.as_str());
+        let matches = self.hashing.verify(&credentials.password, stored)?;
+        match known {
+            Some((person, _)) if matches && person.active => {
+                throttle::forgive(database, &subjects)?;
+                log!("accounts: person {} signed in", person.id);
+                self.begin_session(person).await
+            }
+            known => {
+                match known {
+                    Some((person, _)) => log!("accounts: person {} failed to sign in", person.id),
+                    None => log!("accounts: an unknown name failed to sign in"),
+                }
+                Err(ProblemKind::WrongPassword.into())
+            }
+        }
+    }
+
+    async fn begin_session(&self, person: Person) -> Result<Response, Failure> {
+        let database = self.database.open()?;
+        let person = people::note_signed_in(database, person, now())?;
+        let (token, ends_at) = sessions::begin(database, person.id, now(), &mut rng())?;
+        self.settled(&SignedIn { person, token, ends_at }).await
+    }
+
+    fn add(&self, new: &NewPerson) -> Result<Person, Failure> {
+        let database = self.database.open()?;
+        let name = people::Name::new(&new.credentials.name)?;
+        if people::find_by_name(database, &name)?.is_some() {
+            return Err(ProblemKind::NameTaken.into());
+        }
+        let password = self.hashing.hash(&new.credentials.password)?;
+        people::add(database, &name, new.role, &password)
+    }
+
+    /// Changes an account; whatever weakens or moves its rights ends its sessions at once.
+    fn change(&self, id: u64, change: &PersonChange) -> Result<Person, Failure> {
+        let database = self.database.open()?;
+        let before = people::find(database, id)?.ok_or(ProblemKind::NotFound)?;
+        let password = change.password.as_deref().map(|password| self.hashing.hash(password)).transpose()?;
+        let after = Person {
+            role: change.role.unwrap_or(before.role),
+            active: change.active.unwrap_or(before.active),
+            ..before.clone()
+        };
+        let is_administrator = |person: &Person| person.active && person.role == Role::Administrator;
+        if is_administrator(&before) && !is_administrator(&after) && !people::is_other_administrator(database, id)? {
+            return Err(ProblemKind::LastAdministrator.into());
+        }
+        people::store(database, &after, password.as_deref())?;
+        if after.role != before.role || !after.active || password.is_some() {
+            sessions::end_all(database, id)?;
+        }
+        Ok(after)
+    }
+
+    /// Answers once the site has closed what the step ended. What the site does not take now, the alarm repeats.
+    async fn settled<A: Serialize>(&self, value: &A) -> Result<Response, Failure> {
+        if let Err(failure) = self.settle().await {
+            self.state.storage().set_alarm(ScheduledTime::from(RETRY)).await?;
+            return Err(failure);
+        }
+        answer(value)
+    }
+
+    /// Ends expired sessions, has the site close the connections of all ended ones, and sets the alarm for the next.
+    async fn settle(&self) -> Result<(), Failure> {
+        let database = self.database.open()?;
+        sessions::end_expired(database, now())?;
+        throttle::forget_old(database, now())?;
+        let ended = sessions::ended(database)?;
+        if !ended.is_empty() {
+            let () = objects::call(&self.env, &SiteRequest::SessionsEnded(ended.clone())).await?;
+            sessions::forget_ended(database, &ended)?;
+        }
+        if let Some(next) = sessions::next_end(database)? {
+            self.state.storage().set_alarm(ScheduledTime::from(next.since(now()))).await?;
+        }
+        Ok(())
+    }
+}
+
+/// When the site is told again, in milliseconds from now.
+const RETRY: i64 = 1000;

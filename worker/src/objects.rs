@@ -1,0 +1,73 @@
+//! How the Durable Objects are reached, and how they are spoken to.
+
+use crate::messages::{AccountsRequest, BridgeRequest, MAX_OBJECT_MESSAGE_BYTES, SiteRequest};
+use crate::problem::Failure;
+use serde::{Serialize, de::DeserializeOwned};
+use wardlink_protocol::api::{Problem, ProblemKind};
+use wardlink_protocol::cbor;
+use worker::js_sys::Uint8Array;
+use worker::{Env, Headers, Method, Request, RequestInit, Response, Stub};
+
+/// The one site of a deployment; further sites are further names.
+const SITE_NAME: &str = "site";
+/// Internal requests never leave the machine, so that host and path say nothing.
+const INTERNAL_URL: &str = "https://object/";
+
+/// An object that takes requests of the type `Self`.
+pub(crate) trait ObjectRequest: Serialize + DeserializeOwned {
+    /// The binding of the object's class.
+    const BINDING: &'static str;
+}
+
+impl ObjectRequest for SiteRequest {
+    const BINDING: &'static str = "SITE";
+}
+impl ObjectRequest for BridgeRequest {
+    const BINDING: &'static str = "BRIDGE";
+}
+impl ObjectRequest for AccountsRequest {
+    const BINDING: &'static str = "ACCOUNTS";
+}
+
+/// The object that takes requests of the type `R`.
+pub(crate) fn stub<R: ObjectRequest>(env: &Env) -> Result<Stub, Failure> {
+    Ok(env.durable_object(R::BINDING)?.get_by_name(SITE_NAME)?)
+}
+
+/// Asks an object, and reads its answer.
+pub(crate) async fn call<R: ObjectRequest, A: DeserializeOwned>(env: &Env, request: &R) -> Result<A, Failure> {
+    let mut response = send(env, request).await?;
+    let body = response.bytes().await.map_err(unavailable)?;
+    if response.status_code() != 200 {
+        let problem: Problem = serde_json::from_slice(&body)?;
+        return Err(Failure::Problem(Box::new(problem)));
+    }
+    Ok(cbor::decode(&body, MAX_OBJECT_MESSAGE_BYTES)?)
+}
+
+/// Asks an object, and leaves its answer as it is.
+pub(crate) async fn send<R: ObjectRequest>(env: &Env, request: &R) -> Result<Response, Failure> {
+    let body = cbor::encode(request)?;
+    let mut init = RequestInit::new();
+    init.with_method(Method::Post).with_body(Some(Uint8Array::from(body.as_slice()).into()));
+    let request = Request::new_with_init(INTERNAL_URL, &init)?;
+    stub::<R>(env)?.fetch_with_request(request).await.map_err(unavailable)
+}
+
+/// Reads what an object is asked.
+pub(crate) async fn receive<R: ObjectRequest>(request: &mut Request) -> Result<R, Failure> {
+    Ok(cbor::decode(&request.bytes().await?, MAX_OBJECT_MESSAGE_BYTES)?)
+}
+
+/// Answers with a value.
+pub(crate) fn answer<A: Serialize>(value: &A) -> Result<Response, Failure> {
+    let headers = Headers::new();
+    headers.set("Content-Type", "application/cbor")?;
+    Ok(Response::from_bytes(cbor::encode(value)?)?.with_headers(headers))
+}
+
+/// The object could not be reached, or was reset while it worked.
+fn unavailable(error: worker::Error) -> Failure {
+    worker::console_error!("an object does not answer: {error}");
+    ProblemKind::Unavailable.into()
+}

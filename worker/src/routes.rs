@@ -1,0 +1,217 @@
+//! The routes of the web API, of MQTT and of the verification page.
+
+mod accounts;
+mod page;
+mod site;
+mod socket;
+
+use crate::guard::{Origin, check_page};
+use crate::problem::Failure;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use wardlink_protocol::Device;
+use wardlink_protocol::api::ProblemKind;
+use wardlink_protocol::identity::SessionId;
+use worker::{Env, Headers, Method, Request, Response};
+
+/// The longest body of a request, in bytes.
+const MAX_BODY_BYTES: usize = 16 * 1024;
+
+/// What stands under a path.
+enum Route {
+    Health,
+    Bootstrap,
+    Session,
+    People,
+    Person(u64),
+    Secrets,
+    Provisioning,
+    Pairings,
+    Pairing(SessionId),
+    PairingStep(SessionId, Step),
+    Devices,
+    Device(Device),
+    Live,
+    Mqtt,
+    VerificationPage,
+}
+
+/// What a person does with a pairing.
+#[derive(Clone, Copy)]
+enum Step {
+    Accept,
+    Reject,
+    Dismiss,
+    Cancel,
+    Verify,
+}
+
+impl Route {
+    fn of(path: &str) -> Option<Self> {
+        let segments: Vec<&str> = path.strip_prefix('/')?.split('/').collect();
+        Some(match segments.as_slice() {
+            ["mqtt"] => Self::Mqtt,
+            ["V", _] => Self::VerificationPage,
+            ["api", "v1", rest @ ..] => Self::of_api(rest)?,
+            _ => return None,
+        })
+    }
+
+    fn of_api(segments: &[&str]) -> Option<Self> {
+        Some(match segments {
+            ["health"] => Self::Health,
+            ["bootstrap"] => Self::Bootstrap,
+            ["session"] => Self::Session,
+            ["people"] => Self::People,
+            ["people", id] => Self::Person(id.parse().ok()?),
+            ["secrets"] => Self::Secrets,
+            ["provisioning"] => Self::Provisioning,
+            ["pairings"] => Self::Pairings,
+            ["pairings", session] => Self::Pairing(session.parse().ok()?),
+            ["pairings", session, step] => Self::PairingStep(session.parse().ok()?, Step::of(step)?),
+            ["devices"] => Self::Devices,
+            ["devices", client, identifier] => {
+                Self::Device(Device { client: client.parse().ok()?, identifier: identifier.parse().ok()? })
+            }
+            ["live"] => Self::Live,
+            _ => return None,
+        })
+    }
+}
+
+impl Step {
+    fn of(segment: &str) -> Option<Self> {
+        Some(match segment {
+            "accept" => Self::Accept,
+            "reject" => Self::Reject,
+            "dismiss" => Self::Dismiss,
+            "cancel" => Self::Cancel,
+            "verify" => Self::Verify,
+            _ => return None,
+        })
+    }
+}
+
+/// A request with all that its handler needs.
+struct Call {
+    request: Request,
+    env: Env,
+    origin: Origin,
+}
+
+impl Call {
+    /// Reads the body, JSON of a bounded length.
+    async fn body<T: DeserializeOwned>(&mut self) -> Result<T, Failure> {
+        let headers = self.request.headers();
+        let is_json = headers.get("Content-Type")?.is_some_and(|kind| is_json(&kind));
+        let length = headers.get("Content-Length")?.and_then(|length| length.parse::<usize>().ok());
+        if !is_json || length.is_none_or(|length| length > MAX_BODY_BYTES) {
+            let detail = format!("Send JSON of at most {MAX_BODY_BYTES} bytes, with its type and length.");
+            return Err(Failure::with_detail(ProblemKind::BadRequest, detail));
+        }
+        let bytes = zeroize::Zeroizing::new(self.request.bytes().await?);
+        serde_json::from_slice(&bytes)
+            .map_err(|error| Failure::with_detail(ProblemKind::BadRequest, format!("The body: {error}.")))
+    }
+}
+
+fn is_json(content_type: &str) -> bool {
+    content_type.split(';').next().is_some_and(|kind| kind.trim().eq_ignore_ascii_case("application/json"))
+}
+
+/// Answers a request.
+pub(crate) async fn handle(request: Request, env: Env) -> worker::Result<Response> {
+    let is_secure = request.url().is_ok_and(|url| url.scheme() == "https");
+    match dispatch(request, env).await {
+        // Nothing is added to the answer that opens a WebSocket.
+        Ok(response) if response.status_code() == 101 => Ok(response),
+        Ok(response) => with_security_headers(response, is_secure),
+        Err(failure) => with_security_headers(failure.into_response()?, is_secure),
+    }
+}
+
+async fn dispatch(request: Request, env: Env) -> Result<Response, Failure> {
+    let route = Route::of(&request.path()).ok_or(ProblemKind::NotFound)?;
+    let origin = Origin::of(&request)?;
+    if !matches!(route, Route::Mqtt | Route::VerificationPage) {
+        check_page(&request, &origin)?;
+    }
+    let method = request.method();
+    let call = Call { request, env, origin };
+    match (route, method) {
+        (Route::Health, Method::Get) => json(&serde_json::json!({ "status": "ok" })),
+        (Route::Bootstrap, Method::Get) => accounts::bootstrap_state(&call).await,
+        (Route::Bootstrap, Method::Post) => accounts::bootstrap(call).await,
+        (Route::Session, Method::Get) => accounts::who(&call).await,
+        (Route::Session, Method::Post) => accounts::sign_in(call).await,
+        (Route::Session, Method::Delete) => accounts::sign_out(&call).await,
+        (Route::People, Method::Get) => accounts::people(&call).await,
+        (Route::People, Method::Post) => accounts::add(call).await,
+        (Route::Person(id), Method::Patch) => accounts::change(call, id).await,
+        (Route::Secrets, Method::Get) => site::secrets(&call).await,
+        (Route::Provisioning, Method::Post) => site::provision(call).await,
+        (Route::Pairings, Method::Get) => site::pairings(&call).await,
+        (Route::Pairing(session), Method::Get) => site::pairing(&call, session).await,
+        (Route::PairingStep(session, step), Method::Post) => site::step(call, session, step).await,
+        (Route::Devices, Method::Get) => site::devices(&call).await,
+        (Route::Device(device), Method::Get) => site::device(&call, device).await,
+        (Route::Live, Method::Get) => socket::live(&call).await,
+        (Route::Mqtt, Method::Get) => socket::mqtt(&call).await,
+        (Route::VerificationPage, Method::Get | Method::Head) => page::verification(&call).await,
+        _ => Err(ProblemKind::MethodNotAllowed.into()),
+    }
+}
+
+/// Answers with JSON.
+fn json<T: Serialize>(value: &T) -> Result<Response, Failure> {
+    Ok(Response::from_json(value)?)
+}
+
+/// What holds for every answer but a page's: it is no document, and nobody keeps it.
+fn with_security_headers(response: Response, is_secure: bool) -> worker::Result<Response> {
+    let headers = copied(response.headers());
+    let defaults = [
+        ("Cache-Control", "no-store"),
+        ("Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'"),
+        ("Cross-Origin-Resource-Policy", "same-origin"),
+        ("Referrer-Policy", "no-referrer"),
+        ("X-Content-Type-Options", "nosniff"),
+    ];
+    for (name, value) in defaults {
+        if !headers.has(name)? {
+            headers.set(name, value)?;
+        }
+    }
+    if is_secure {
+        headers.set("Strict-Transport-Security", "max-age=31536000")?;
+    }
+    Ok(response.with_headers(headers))
+}
+
+/// Headers that can be changed: those of an answer from elsewhere cannot.
+fn copied(headers: &Headers) -> Headers {
+    headers.entries().collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Route, is_json};
+
+    #[test]
+    fn a_path_has_one_route_and_its_names_are_checked() {
+        assert!(matches!(Route::of("/api/v1/people/7"), Some(Route::Person(7))));
+        assert!(matches!(Route::of("/api/v1/devices/infusion-pump/pump-1"), Some(Route::Device(_))));
+        assert!(matches!(Route::of("/V/MFRGG"), Some(Route::VerificationPage)));
+        for foreign in ["/api/v1", "/api/v1/people/x", "/api/v1/pairings/1/accept", "/mqtt/", "/V/a/b", "/api/v1/live/"]
+        {
+            assert!(Route::of(foreign).is_none(), "{foreign}");
+        }
+    }
+
+    #[test]
+    fn only_json_is_json() {
+        assert!(is_json("application/json; charset=utf-8"));
+        assert!(!is_json("text/plain"));
+        assert!(!is_json("application/jsonp"));
+    }
+}

@@ -1,0 +1,82 @@
+//! Signing in and out, and the accounts.
+
+use super::{Call, json};
+use crate::guard;
+use crate::messages::{AccountsRequest, Session, SignedIn};
+use crate::objects;
+use crate::platform::{is_bootstrap_token, log, now};
+use crate::problem::Failure;
+use crate::session::{self, with_right};
+use wardlink_protocol::api::{
+    Bootstrap, BootstrapState, Credentials, NewPerson, Person, PersonChange, ProblemKind, Right,
+};
+use worker::Response;
+
+/// `GET /api/v1/bootstrap`.
+pub(super) async fn bootstrap_state(call: &Call) -> Result<Response, Failure> {
+    json(&objects::call::<_, BootstrapState>(&call.env, &AccountsRequest::BootstrapState).await?)
+}
+
+/// `POST /api/v1/bootstrap`.
+pub(super) async fn bootstrap(mut call: Call) -> Result<Response, Failure> {
+    let body: Bootstrap = call.body().await?;
+    if !is_bootstrap_token(&call.env, &body.token) {
+        return Err(ProblemKind::WrongToken.into());
+    }
+    signed_in(&objects::call(&call.env, &AccountsRequest::Bootstrap(body.credentials.clone())).await?)
+}
+
+/// `GET /api/v1/session`.
+pub(super) async fn who(call: &Call) -> Result<Response, Failure> {
+    json(&session::current(&call.request, &call.env).await?.person)
+}
+
+/// `POST /api/v1/session`.
+pub(super) async fn sign_in(mut call: Call) -> Result<Response, Failure> {
+    let credentials: Credentials = call.body().await?;
+    let address = guard::address(&call.request, &call.env)?;
+    signed_in(&objects::call(&call.env, &AccountsRequest::SignIn { credentials, address }).await?)
+}
+
+/// `DELETE /api/v1/session`.
+pub(super) async fn sign_out(call: &Call) -> Result<Response, Failure> {
+    if let Some(token) = session::token(&call.request)? {
+        let () = objects::call(&call.env, &AccountsRequest::SignOut(token)).await?;
+    }
+    let response = Response::empty()?.with_status(204);
+    response.headers().set("Set-Cookie", &session::no_cookie())?;
+    Ok(response)
+}
+
+/// `GET /api/v1/people`.
+pub(super) async fn people(call: &Call) -> Result<Response, Failure> {
+    with_right(&call.request, &call.env, Right::ManagePeople).await?;
+    json(&objects::call::<_, Vec<Person>>(&call.env, &AccountsRequest::People).await?)
+}
+
+/// `POST /api/v1/people`.
+pub(super) async fn add(mut call: Call) -> Result<Response, Failure> {
+    let Session { person: actor, .. } = with_right(&call.request, &call.env, Right::ManagePeople).await?;
+    let new: NewPerson = call.body().await?;
+    let person: Person = objects::call(&call.env, &AccountsRequest::AddPerson(new)).await?;
+    log!("accounts: person {} made the account {}, {:?}", actor.id, person.id, person.role);
+    Ok(json(&person)?.with_status(201))
+}
+
+/// `PATCH /api/v1/people/{id}`.
+pub(super) async fn change(mut call: Call, id: u64) -> Result<Response, Failure> {
+    let Session { person: actor, .. } = with_right(&call.request, &call.env, Right::ManagePeople).await?;
+    let change: PersonChange = call.body().await?;
+    let password = if change.password.is_some() { ", with a new password" } else { "" };
+    let person: Person = objects::call(&call.env, &AccountsRequest::ChangePerson(id, change)).await?;
+    log!("accounts: person {} changed {id}: {:?}, active {}{password}", actor.id, person.role, person.active);
+    json(&person)
+}
+
+/// The answer to signing in: the person, and the session's cookie.
+fn signed_in(signed_in: &SignedIn) -> Result<Response, Failure> {
+    let response = json(&signed_in.person)?;
+    let cookie = session::cookie(&signed_in.token, signed_in.ends_at.since(now()));
+    response.headers().set("Set-Cookie", &cookie)?;
+    Ok(response)
+}

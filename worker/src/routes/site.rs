@@ -1,0 +1,82 @@
+//! Pairings, devices, access secrets: each a person's command to the site.
+
+use super::{Call, Step};
+use crate::messages::{AccountsRequest, Act, Command, SiteRequest};
+use crate::objects;
+use crate::platform::is_bootstrap_token;
+use crate::problem::Failure;
+use crate::session::with_right;
+use wardlink_protocol::Device;
+use wardlink_protocol::api::{BootstrapState, NewProvisioning, Person, ProblemKind, Right};
+use wardlink_protocol::identity::SessionId;
+use worker::Response;
+
+/// `GET /api/v1/secrets`.
+pub(super) async fn secrets(call: &Call) -> Result<Response, Failure> {
+    act(call, Right::Provision, Command::Secrets).await
+}
+
+/// `POST /api/v1/provisioning`: for people with the right, and until there is an administrator for who has the bootstrap
+/// token.
+pub(super) async fn provision(mut call: Call) -> Result<Response, Failure> {
+    let person = match bearer(&call)? {
+        Some(token) => {
+            let state: BootstrapState = objects::call(&call.env, &AccountsRequest::BootstrapState).await?;
+            if !state.needed || !is_bootstrap_token(&call.env, &token) {
+                return Err(ProblemKind::WrongToken.into());
+            }
+            None
+        }
+        None => Some(with_right(&call.request, &call.env, Right::Provision).await?.person),
+    };
+    let new: NewProvisioning = call.body().await?;
+    send(&call, person, Command::Provision(new)).await
+}
+
+/// `GET /api/v1/pairings`.
+pub(super) async fn pairings(call: &Call) -> Result<Response, Failure> {
+    act(call, Right::SeeRequests, Command::Pairings).await
+}
+
+/// `GET /api/v1/pairings/{session}`.
+pub(super) async fn pairing(call: &Call, session: SessionId) -> Result<Response, Failure> {
+    act(call, Right::SeeRequests, Command::Pairing(session)).await
+}
+
+/// `POST /api/v1/pairings/{session}/{step}`.
+pub(super) async fn step(mut call: Call, session: SessionId, step: Step) -> Result<Response, Failure> {
+    let person = with_right(&call.request, &call.env, Right::Pair).await?.person;
+    let command = match step {
+        Step::Accept => Command::Accept(session, call.body().await?),
+        Step::Reject => Command::Reject(session, call.body().await?),
+        Step::Dismiss => Command::Dismiss(session),
+        Step::Cancel => Command::Cancel(session),
+        Step::Verify => Command::Verify(session, call.body().await?),
+    };
+    send(&call, Some(person), command).await
+}
+
+/// `GET /api/v1/devices`.
+pub(super) async fn devices(call: &Call) -> Result<Response, Failure> {
+    act(call, Right::SeeDevices, Command::Devices).await
+}
+
+/// `GET /api/v1/devices/{client}/{identifier}`.
+pub(super) async fn device(call: &Call, device: Device) -> Result<Response, Failure> {
+    act(call, Right::SeeDevices, Command::Device(device)).await
+}
+
+async fn act(call: &Call, right: Right, command: Command) -> Result<Response, Failure> {
+    let person = with_right(&call.request, &call.env, right).await?.person;
+    send(call, Some(person), command).await
+}
+
+async fn send(call: &Call, person: Option<Person>, command: Command) -> Result<Response, Failure> {
+    let act = Act { person, origin: call.origin.to_string(), command };
+    objects::send(&call.env, &SiteRequest::Act(Box::new(act))).await
+}
+
+fn bearer(call: &Call) -> Result<Option<String>, Failure> {
+    let field = call.request.headers().get("Authorization")?;
+    Ok(field.map(|field| field.strip_prefix("Bearer ").unwrap_or_default().to_owned()))
+}

@@ -1,0 +1,169 @@
+//! SQLite of a Durable Object, typed.
+//!
+//! What is written between two waits is committed as one; what is sent afterwards leaves only when it is on disk.
+
+use crate::problem::Failure;
+use core::cell::Cell;
+use serde::{Serialize, de::DeserializeOwned};
+use wardlink_protocol::{UnixMillis, cbor};
+use worker::{SqlStorage, SqlStorageValue, State};
+
+/// The longest stored record, in bytes: a row of the platform holds 2 MB.
+const MAX_RECORD_BYTES: usize = 1024 * 1024;
+
+/// The database of one object.
+pub(crate) struct Database {
+    sql: SqlStorage,
+    /// The statements that lead from each version of the schema to the next.
+    versions: &'static [&'static str],
+    is_current: Cell<bool>,
+}
+
+impl Database {
+    /// Takes the object's database; [`Self::open`] brings its schema up to date.
+    pub(crate) fn new(state: &State, versions: &'static [&'static str]) -> Self {
+        Self { sql: state.storage().sql(), versions, is_current: Cell::new(false) }
+    }
+
+    /// The database, with the newest schema.
+    pub(crate) fn open(&self) -> Result<&Self, Failure> {
+        if !self.is_current.get() {
+            self.run("CREATE TABLE IF NOT EXISTS schema (version INTEGER NOT NULL)", [])?;
+            let known = self.one::<u64>("SELECT coalesce(max(version), 0) FROM schema", [])?.unwrap_or_default();
+            for (version, statements) in (1..).zip(self.versions) {
+                if version > known {
+                    self.run(statements, [])?;
+                    self.run("INSERT INTO schema (version) VALUES (?)", [version.into_value()])?;
+                }
+            }
+            self.is_current.set(true);
+        }
+        Ok(self)
+    }
+
+    /// Runs a statement that returns nothing.
+    pub(crate) fn run<const N: usize>(&self, statement: &str, values: [SqlStorageValue; N]) -> Result<(), Failure> {
+        self.sql.exec(statement, values.to_vec())?;
+        Ok(())
+    }
+
+    /// All rows of a query.
+    pub(crate) fn rows<const N: usize>(&self, query: &str, values: [SqlStorageValue; N]) -> Result<Vec<Row>, Failure> {
+        let cursor = self.sql.exec(query, values.to_vec())?;
+        cursor.raw().map(|row| Ok(Row(row?.into_iter()))).collect()
+    }
+
+    /// The first row of a query.
+    pub(crate) fn row<const N: usize>(
+        &self,
+        query: &str,
+        values: [SqlStorageValue; N],
+    ) -> Result<Option<Row>, Failure> {
+        Ok(self.rows(query, values)?.into_iter().next())
+    }
+
+    /// The first column of the first row of a query.
+    pub(crate) fn one<T: Column>(
+        &self,
+        query: &str,
+        values: impl IntoIterator<Item = SqlStorageValue>,
+    ) -> Result<Option<T>, Failure> {
+        let cursor = self.sql.exec(query, values.into_iter().collect::<Vec<_>>())?;
+        cursor.raw().next().map(|row| Row(row?.into_iter()).take()).transpose()
+    }
+}
+
+/// One row, whose columns are taken from left to right.
+pub(crate) struct Row(std::vec::IntoIter<SqlStorageValue>);
+
+impl Row {
+    /// The next column.
+    pub(crate) fn take<T: Column>(&mut self) -> Result<T, Failure> {
+        let value = self.0.next().and_then(T::from_value);
+        value.ok_or_else(|| Failure::internal("a stored column is not of the expected type"))
+    }
+
+    /// The next column, which holds a record.
+    pub(crate) fn take_record<T: DeserializeOwned>(&mut self) -> Result<T, Failure> {
+        Ok(cbor::decode(&self.take::<Vec<u8>>()?, MAX_RECORD_BYTES)?)
+    }
+}
+
+/// A record as a column holds it.
+pub(crate) fn record<T: Serialize>(value: &T) -> Result<SqlStorageValue, Failure> {
+    Ok(SqlStorageValue::Blob(cbor::encode(value)?))
+}
+
+/// A type that a column can hold.
+pub(crate) trait Column: Sized {
+    /// Reads it; none where the column holds something else.
+    fn from_value(value: SqlStorageValue) -> Option<Self>;
+    /// Writes it.
+    fn into_value(self) -> SqlStorageValue;
+}
+
+impl Column for u64 {
+    fn from_value(value: SqlStorageValue) -> Option<Self> {
+        match value {
+            SqlStorageValue::Integer(number) => number.try_into().ok(),
+            _ => None,
+        }
+    }
+    fn into_value(self) -> SqlStorageValue {
+        SqlStorageValue::Integer(i64::try_from(self).unwrap_or(i64::MAX))
+    }
+}
+
+impl Column for bool {
+    fn from_value(value: SqlStorageValue) -> Option<Self> {
+        u64::from_value(value).map(|number| number != 0)
+    }
+    fn into_value(self) -> SqlStorageValue {
+        u64::from(self).into_value()
+    }
+}
+
+impl Column for UnixMillis {
+    fn from_value(value: SqlStorageValue) -> Option<Self> {
+        u64::from_value(value).map(Self)
+    }
+    fn into_value(self) -> SqlStorageValue {
+        self.0.into_value()
+    }
+}
+
+impl Column for String {
+    fn from_value(value: SqlStorageValue) -> Option<Self> {
+        match value {
+            SqlStorageValue::String(text) => Some(text),
+            _ => None,
+        }
+    }
+    fn into_value(self) -> SqlStorageValue {
+        SqlStorageValue::String(self)
+    }
+}
+
+impl Column for Vec<u8> {
+    fn from_value(value: SqlStorageValue) -> Option<Self> {
+        match value {
+            SqlStorageValue::Blob(bytes) => Some(bytes),
+            _ => None,
+        }
+    }
+    fn into_value(self) -> SqlStorageValue {
+        SqlStorageValue::Blob(self)
+    }
+}
+
+impl<T: Column> Column for Option<T> {
+    fn from_value(value: SqlStorageValue) -> Option<Self> {
+        match value {
+            SqlStorageValue::Null => Some(None),
+            value => T::from_value(value).map(Some),
+        }
+    }
+    fn into_value(self) -> SqlStorageValue {
+        self.map_or(SqlStorageValue::Null, T::into_value)
+    }
+}
