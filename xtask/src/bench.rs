@@ -6,7 +6,7 @@ use anyhow::{Context, Result};
 
 use crate::build::{self, Variant};
 use crate::shell;
-use crate::tools;
+use crate::tools::Browser;
 use crate::workspace::Workspace;
 
 const PACKAGE: &str = "wardlink-tests";
@@ -37,9 +37,7 @@ pub(crate) fn run(workspace: &Workspace, options: &Options) -> Result<()> {
     let bench = programs.join(&program);
     let mut command = std::process::Command::new(&bench);
     command.current_dir(workspace.root()).args(options.json.then_some("--json")).args(&options.arguments);
-    command.env("WARDLINK_AGENT", programs.join("wardlink")).env("WARDLINK_ROOT", workspace.root());
-    if let Ok(chromium) = tools::require_chromium() {
-        command.env("CHROMIUM", chromium);
-    }
+    command.env("WARDLINK_BIN", programs.join("wardlink")).env("WARDLINK_ROOT", workspace.root());
+    Browser::require()?.tell(&mut command);
     shell::run(&mut command).with_context(|| format!("benchmark {}", options.name))
 }

@@ -81,7 +81,7 @@ fn lints_native(workspace: &Workspace) -> Result<()> {
 
 fn lints_wasm(workspace: &Workspace) -> Result<()> {
     let mut clippy = shell::cargo(workspace.root());
-    clippy.args(["clippy", "--target", WASM, "--target-dir"]).arg(workspace.wasm_target());
+    clippy.args(["clippy", "--all-targets", "--target", WASM, "--target-dir"]).arg(workspace.wasm_target());
     for shell in WASM_SHELLS {
         clippy.args(["--package", shell]);
     }

@@ -8,13 +8,11 @@ use anyhow::Result;
 use crate::build::{self, Variant};
 use crate::progress::Step;
 use crate::shell;
-use crate::tools;
+use crate::tools::Browser;
 use crate::workspace::Workspace;
 
 /// The package of the end-to-end tests: they start the worker, pumps and a browser.
 const END_TO_END: &str = "wardlink-tests";
-/// Exists as WebAssembly only; its logic lies in the shared crates.
-const UNTESTED: [&str; 1] = ["wardlink-worker"];
 
 /// Which tests run.
 #[derive(Debug, clap::Args)]
@@ -37,9 +35,6 @@ pub(crate) fn run(workspace: &Workspace, options: &Options) -> Result<()> {
         tests.args(["--package", END_TO_END]);
     } else {
         tests.arg("--workspace");
-        for package in UNTESTED {
-            tests.args(["--exclude", package]);
-        }
     }
     if options.unit {
         tests.args(["--exclude", END_TO_END]);
@@ -60,10 +55,11 @@ pub(crate) fn run(workspace: &Workspace, options: &Options) -> Result<()> {
 
 /// Builds the worker, the web app and the agent, finds a browser, and says in the environment where they are.
 fn prepare_end_to_end(workspace: &Workspace, tests: &mut Command) -> Result<()> {
-    let chromium = tools::require_chromium()?;
+    let browser = Browser::require()?;
     build::run(workspace, Variant::Fast)?;
     let agent = build::agent(workspace)?;
-    tests.env("CHROMIUM", chromium).env("WARDLINK_AGENT", agent).env("WARDLINK_ROOT", workspace.root());
+    browser.tell(tests);
+    tests.env("WARDLINK_BIN", agent).env("WARDLINK_ROOT", workspace.root());
     Ok(())
 }
 

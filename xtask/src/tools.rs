@@ -104,41 +104,55 @@ pub(crate) fn node_program(workspace: &Workspace, name: &str) -> Command {
     command
 }
 
-/// Finds Chromium: `$CHROMIUM`, then `PATH`; installs it where apt can.
-pub(crate) fn require_chromium() -> Result<PathBuf> {
-    if let Some(chosen) = env::var_os("CHROMIUM").map(PathBuf::from) {
-        if chosen.exists() {
-            return Ok(chosen);
-        }
-        bail!("$CHROMIUM names {}, which does not exist", chosen.display());
-    }
-    if let Some(found) = find_chromium() {
-        return Ok(found);
-    }
-    if geteuid().is_root() && on_path("apt-get").is_some() {
-        let step = Step::start("Install Chromium");
-        let mut apt = Command::new("apt-get");
-        apt.env("DEBIAN_FRONTEND", "noninteractive").args(["-qq", "update"]);
-        shell::run(&mut apt)?;
-        let mut apt = Command::new("apt-get");
-        apt.env("DEBIAN_FRONTEND", "noninteractive");
-        shell::run(apt.args([
-            "-qq",
-            "install",
-            "--yes",
-            "--no-install-recommends",
-            "chromium",
-            "chromium-driver",
-            "fonts-dejavu-core",
-        ]))?;
-        step.done();
-    }
-    find_chromium()
-        .with_context(|| format!("no browser: install Chromium ({}), or name one in $CHROMIUM", BROWSERS.join(", ")))
+/// What drives a page in the tests.
+#[derive(Debug)]
+pub(crate) struct Browser {
+    chromium: PathBuf,
+    driver: PathBuf,
 }
 
-fn find_chromium() -> Option<PathBuf> {
-    BROWSERS.into_iter().find_map(on_path)
+impl Browser {
+    /// Finds Chromium and its driver by `$CHROMIUM` and `$CHROMEDRIVER`, then on `PATH`; installs them where apt can.
+    pub(crate) fn require() -> Result<Self> {
+        if let Some(found) = Self::find()? {
+            return Ok(found);
+        }
+        if geteuid().is_root() && on_path("apt-get").is_some() {
+            let step = Step::start("Install Chromium");
+            apt(&["update"])?;
+            apt(&["install", "--yes", "--no-install-recommends", "chromium", "chromium-driver", "fonts-dejavu-core"])?;
+            step.done();
+        }
+        Self::find()?.with_context(|| {
+            let names = BROWSERS.join(", ");
+            format!(
+                "no browser: install Chromium ({names}) and chromedriver, or name them in $CHROMIUM and $CHROMEDRIVER"
+            )
+        })
+    }
+
+    /// Says in the environment of a command where the browser is.
+    pub(crate) fn tell(&self, command: &mut Command) {
+        command.env("CHROMIUM", &self.chromium).env("CHROMEDRIVER", &self.driver);
+    }
+
+    fn find() -> Result<Option<Self>> {
+        let chromium = chosen_or_found("CHROMIUM", &BROWSERS)?;
+        let driver = chosen_or_found("CHROMEDRIVER", &["chromedriver"])?;
+        Ok(chromium.zip(driver).map(|(chromium, driver)| Self { chromium, driver }))
+    }
+}
+
+fn chosen_or_found(variable: &str, names: &[&str]) -> Result<Option<PathBuf>> {
+    match env::var_os(variable).map(PathBuf::from) {
+        Some(chosen) if chosen.exists() => Ok(Some(chosen)),
+        Some(chosen) => bail!("${variable} names {}, which does not exist", chosen.display()),
+        None => Ok(names.iter().find_map(|name| on_path(name))),
+    }
+}
+
+fn apt(arguments: &[&str]) -> Result<()> {
+    shell::run(Command::new("apt-get").env("DEBIAN_FRONTEND", "noninteractive").arg("-qq").args(arguments))
 }
 
 /// Looks a program up as a shell does.
