@@ -1,1 +1,22 @@
-//! Wardlink tests.
+//! End-to-end tests of Wardlink on its real parts: the worker under workerd, `wardlink pump` processes, and Chromium.
+//!
+//! `cargo xtask test` builds what they need and runs them. A test is a [`scene`]: it starts what it needs, every
+//! program writes its log into the scene's folder, and when the test fails the logs are printed. Programs end with the scene.
+//!
+//! Tests wait on conditions; the limits in [`wait`] only turn a hanging test into a failing one.
+//!
+//! From the environment: `WARDLINK_ROOT` (the checkout), `WARDLINK_BIN` (the command `wardlink`), `CHROMIUM`,
+//! `CHROMEDRIVER`. Each has a default that fits a checkout on Debian.
+
+pub mod api;
+pub mod artifacts;
+pub mod browser;
+pub mod camera;
+pub mod live;
+pub mod process;
+pub mod pump;
+mod scene;
+pub mod wait;
+pub mod worker;
+
+pub use scene::{Scene, scene};

@@ -1,0 +1,88 @@
+//! A program that a test started: its log, its end.
+
+use std::fs::OpenOptions;
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::net::TcpListener;
+use std::os::unix::process::CommandExt as _;
+use std::process::{Child, Command, Stdio};
+use std::sync::mpsc::{self, Receiver};
+use std::thread;
+
+use anyhow::{Context as _, Result, bail};
+use nix::sys::signal::{Signal, killpg};
+use nix::unistd::Pid;
+
+use crate::Scene;
+
+/// A running program and its descendants, as a process group of its own.
+#[derive(Debug)]
+pub struct Process {
+    name: String,
+    child: Child,
+}
+
+impl Process {
+    /// Starts a program that writes to the scene's log of this name, after what an earlier run wrote there.
+    pub fn spawn(scene: &Scene, name: &str, command: &mut Command) -> Result<Self> {
+        let log = OpenOptions::new().create(true).append(true).open(scene.log(name)).context("cannot open a log")?;
+        let errors = log.try_clone().context("cannot share a log")?;
+        Self::start(name, command.stdout(log).stderr(errors))
+    }
+
+    /// Starts a program, and also passes on each line that it writes to its standard output.
+    pub fn spawn_reading(scene: &Scene, name: &str, command: &mut Command) -> Result<(Self, Receiver<String>)> {
+        let log = OpenOptions::new().create(true).append(true).open(scene.log(name)).context("cannot open a log")?;
+        let mut copy = log.try_clone().context("cannot share a log")?;
+        let mut process = Self::start(name, command.stdout(Stdio::piped()).stderr(log))?;
+        let output = process.child.stdout.take().context("the program's output is piped")?;
+        let (sender, receiver) = mpsc::channel();
+        thread::spawn(move || {
+            for line in BufReader::new(output).lines().map_while(Result::ok) {
+                // The log is for people only, and a test that has ended listens no more.
+                let _ = writeln!(copy, "{line}");
+                if sender.send(line).is_err() {
+                    break;
+                }
+            }
+        });
+        Ok((process, receiver))
+    }
+
+    fn start(name: &str, command: &mut Command) -> Result<Self> {
+        let child = command
+            .stdin(Stdio::null())
+            .process_group(0)
+            .spawn()
+            .with_context(|| format!("cannot start {name} ({})", command.get_program().display()))?;
+        Ok(Self { name: name.to_owned(), child })
+    }
+
+    /// Fails when the program has ended by itself.
+    pub fn require_running(&mut self) -> Result<()> {
+        match self.child.try_wait().with_context(|| format!("cannot watch {}", self.name))? {
+            None => Ok(()),
+            Some(status) => bail!("{} has ended: {status}", self.name),
+        }
+    }
+
+    /// Ends the program and its descendants without warning (SIGKILL), and returns when it is gone.
+    pub fn kill(&mut self) {
+        if let Ok(group) = i32::try_from(self.child.id()) {
+            // A group that is gone already is what is wanted.
+            let _ = killpg(Pid::from_raw(group), Signal::SIGKILL);
+        }
+        let _ = self.child.wait();
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
+
+/// A TCP port on loopback that nothing listens on now.
+pub fn free_port() -> Result<u16> {
+    let listener = TcpListener::bind("127.0.0.1:0").context("cannot find a free port")?;
+    Ok(listener.local_addr().context("a listener has an address")?.port())
+}

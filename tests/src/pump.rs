@@ -1,0 +1,149 @@
+//! A real `wardlink pump` and what it says.
+
+use std::fs;
+use std::path::PathBuf;
+use std::process::Command;
+use std::sync::mpsc::Receiver;
+use std::time::Instant;
+
+use anyhow::{Context as _, Result, bail};
+use serde_json::Value;
+use wardlink_protocol::api::VerificationProof;
+use wardlink_protocol::provisioning::Provisioning;
+use wardlink_protocol::verification::VerificationLink;
+
+use crate::process::{Process, free_port};
+use crate::{Scene, artifacts, wait};
+
+/// One line of `--json`.
+pub type Event = Value;
+
+/// A pump's process, its state's folder, and the events that nobody has looked at yet.
+#[derive(Debug)]
+pub struct Pump<'s> {
+    scene: &'s Scene,
+    name: String,
+    arguments: Vec<String>,
+    display: u16,
+    running: Option<(Process, Receiver<String>)>,
+    seen: Vec<Event>,
+}
+
+impl<'s> Pump<'s> {
+    /// Starts one pump with empty state; its identifier is `name`.
+    pub fn start(scene: &'s Scene, provisioning: &Provisioning, name: &str) -> Result<Self> {
+        Self::start_with(scene, provisioning, name, &["--identifier", name])
+    }
+
+    /// Starts pumps with empty state and further arguments; `name` names their folder and log.
+    pub fn start_with(scene: &'s Scene, provisioning: &Provisioning, name: &str, more: &[&str]) -> Result<Self> {
+        let file = scene.path(&format!("{name}.json"));
+        let text = serde_json::to_vec(provisioning).context("cannot write the provisioning file")?;
+        fs::write(&file, text).context("cannot write the provisioning file")?;
+        let display = free_port()?;
+        let mut arguments = vec![
+            "pump".to_owned(),
+            "--json".to_owned(),
+            format!("--provisioning={}", file.display()),
+            format!("--state={}", scene.path(&format!("{name}-state")).display()),
+            format!("--display=127.0.0.1:{display}"),
+        ];
+        arguments.extend(more.iter().map(|&argument| argument.to_owned()));
+        let mut pump = Self { scene, name: name.to_owned(), arguments, display, running: None, seen: Vec::new() };
+        pump.restart()?;
+        Ok(pump)
+    }
+
+    /// The address of its display.
+    pub fn display(&self) -> String {
+        format!("http://127.0.0.1:{}/", self.display)
+    }
+
+    /// The folder of its state.
+    pub fn state(&self) -> PathBuf {
+        self.scene.path(&format!("{}-state", self.name))
+    }
+
+    /// Ends it in the middle of whatever it does (SIGKILL).
+    pub fn kill(&mut self) {
+        self.running = None;
+    }
+
+    /// Starts it again on its state.
+    pub fn restart(&mut self) -> Result<()> {
+        let mut command = Command::new(artifacts::agent()?);
+        command.args(&self.arguments);
+        self.running = Some(Process::spawn_reading(self.scene, &self.name, &mut command)?);
+        Ok(())
+    }
+
+    /// The next event of this name; those before it are passed over.
+    pub fn wait_for(&mut self, name: &str) -> Result<Event> {
+        self.wait_until(name, |event| is(event, name))
+    }
+
+    /// The next event that fits; those before it are passed over.
+    pub fn wait_until(&mut self, what: &str, fits: impl Fn(&Event) -> bool) -> Result<Event> {
+        let started = Instant::now();
+        while started.elapsed() < wait::LIMIT {
+            let event = self.next_event().with_context(|| format!("{} waits for `{what}`", self.name))?;
+            if fits(&event) {
+                return Ok(event);
+            }
+        }
+        bail!("{} waited in vain for `{what}`; it said {:?}", self.name, self.seen)
+    }
+
+    /// The next event.
+    pub fn next_event(&mut self) -> Result<Event> {
+        let (process, lines) = self.running.as_mut().context("the pump does not run")?;
+        let Ok(line) = lines.recv_timeout(wait::LIMIT) else {
+            process.require_running()?;
+            bail!("the pump says nothing more; it said {:?}", self.seen);
+        };
+        let event: Event = serde_json::from_str(&line).with_context(|| format!("the pump wrote no JSON: {line}"))?;
+        self.seen.push(event.clone());
+        Ok(event)
+    }
+
+    /// Everything that it has said so far and that a test has read.
+    pub fn seen(&self) -> &[Event] {
+        &self.seen
+    }
+
+    /// Waits for the code that it shows.
+    pub fn code(&mut self) -> Result<String> {
+        let event = self.wait_for("code")?;
+        Ok(text(&event, "code")?.to_owned())
+    }
+
+    /// Waits for the link that its QR code says.
+    pub fn link(&mut self) -> Result<VerificationLink> {
+        let event = self.wait_for("code")?;
+        let link = text(&event, "link")?;
+        link.parse().with_context(|| format!("no verification link: {link}"))
+    }
+}
+
+/// Whether an event has this name.
+pub fn is(event: &Event, name: &str) -> bool {
+    event.get("event").and_then(Value::as_str) == Some(name)
+}
+
+/// A text of an event.
+pub fn text<'e>(event: &'e Event, field: &str) -> Result<&'e str> {
+    event.get(field).and_then(Value::as_str).with_context(|| format!("the event has no text `{field}`: {event}"))
+}
+
+/// The shown code with its second digit changed: the check digit no longer fits.
+pub fn mistyped(code: &str) -> String {
+    let changed = |digit: char| char::from_digit((digit.to_digit(10).unwrap_or(0) + 1) % 10, 10).unwrap_or('0');
+    code.chars().enumerate().map(|(index, digit)| if index == 1 { changed(digit) } else { digit }).collect()
+}
+
+/// Another code with a check digit that fits.
+pub fn wrong(code: &str, offset: u64) -> VerificationProof {
+    let digits: String = code.chars().filter(char::is_ascii_digit).take(7).collect();
+    let number = digits.parse::<u64>().unwrap_or(0) + offset;
+    VerificationProof::Code(wardlink_protocol::verification::VerificationCode::from_number(number).to_string())
+}

@@ -1,0 +1,160 @@
+//! The real worker, with its storage in the scene's folder.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use anyhow::{Context as _, Result};
+
+use crate::api::Api;
+use crate::process::{Process, free_port};
+use crate::{Scene, artifacts, wait};
+
+/// What opens the one-time link of a test's worker.
+pub const BOOTSTRAP_TOKEN: &str = "dGhlLWZpcnN0LWFkbWluaXN0cmF0b3ItY29tZXMtaW4";
+const MASTER_KEY: &str = "b25seS1mb3ItdGVzdHMtMzItYnl0ZXMtb2Yta2V5ISE";
+
+/// What the worker runs under.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Host {
+    /// `wrangler dev`: assets and all, as in development.
+    Wrangler,
+    /// `workerd` alone: what is measured, without a proxy in front. It serves no assets.
+    Workerd,
+}
+
+/// A worker that a test started, and can kill and start again on the same storage and port.
+#[derive(Debug)]
+pub struct Worker<'s> {
+    scene: &'s Scene,
+    host: Host,
+    folder: PathBuf,
+    port: u16,
+    process: Option<Process>,
+}
+
+impl<'s> Worker<'s> {
+    /// Starts a worker with empty storage under wrangler, and returns when it answers.
+    pub fn start(scene: &'s Scene) -> Result<Self> {
+        Self::start_under(scene, Host::Wrangler)
+    }
+
+    /// Starts a worker with empty storage, and returns when it answers.
+    pub fn start_under(scene: &'s Scene, host: Host) -> Result<Self> {
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        let folder = scene.path(&format!("worker-{}", COUNT.fetch_add(1, Ordering::Relaxed)));
+        prepare(&folder)?;
+        let mut worker = Self { scene, host, folder, port: free_port()?, process: None };
+        worker.restart()?;
+        Ok(worker)
+    }
+
+    /// The control unit's web origin.
+    pub fn origin(&self) -> String {
+        format!("http://localhost:{}", self.port)
+    }
+
+    /// The MQTT bridge's address.
+    pub fn broker(&self) -> String {
+        format!("ws://localhost:{}/mqtt", self.port)
+    }
+
+    /// The web interface, with nobody signed in.
+    pub fn api(&self) -> Api {
+        Api::new(self.origin())
+    }
+
+    /// Ends the worker in the middle of whatever it does (SIGKILL).
+    pub fn kill(&mut self) {
+        self.process = None;
+    }
+
+    /// Starts the worker again on what it has stored, and returns when it answers.
+    pub fn restart(&mut self) -> Result<()> {
+        let mut command = match self.host {
+            Host::Wrangler => self.wrangler()?,
+            Host::Workerd => self.workerd()?,
+        };
+        let mut process = Process::spawn(self.scene, "worker", command.current_dir(&self.folder))?;
+        let api = self.api();
+        wait::until("the worker answers", || {
+            process.require_running()?;
+            Ok(api.is_healthy().then_some(()))
+        })?;
+        self.process = Some(process);
+        Ok(())
+    }
+
+    fn wrangler(&self) -> Result<Command> {
+        let mut command = Command::new(artifacts::in_checkout("node_modules/.bin/wrangler")?);
+        command.args(["dev", "--local", "--ip", "127.0.0.1", "--port", &self.port.to_string()]);
+        command.args(["--persist-to", "storage", "--show-interactive-dev-session", "false"]);
+        command.env("CLOUDFLARE_CF_FETCH_ENABLED", "false").env("WRANGLER_SEND_METRICS", "false").env("NO_COLOR", "1");
+        Ok(command)
+    }
+
+    fn workerd(&self) -> Result<Command> {
+        fs::write(self.folder.join("workerd.capnp"), workerd_configuration(self.port)).context("cannot write a file")?;
+        fs::create_dir_all(self.folder.join("storage")).context("cannot make the storage's folder")?;
+        let mut command = Command::new(artifacts::in_checkout("node_modules/workerd/bin/workerd")?);
+        command.args(["serve", "--experimental", "workerd.capnp"]);
+        Ok(command)
+    }
+}
+
+/// Copies what is served, so that a build in the checkout does not disturb a running test.
+fn prepare(folder: &Path) -> Result<()> {
+    for built in ["build", "dist"] {
+        copy(&artifacts::in_checkout(built)?, &folder.join(built))?;
+    }
+    copy(&artifacts::in_checkout("wrangler.toml")?, &folder.join("wrangler.toml"))?;
+    let secrets = format!("MASTER_KEY=\"{MASTER_KEY}\"\nBOOTSTRAP_TOKEN=\"{BOOTSTRAP_TOKEN}\"\n");
+    fs::write(folder.join(".dev.vars"), secrets).context("cannot write the worker's secrets")
+}
+
+fn copy(from: &Path, to: &Path) -> Result<()> {
+    let context = || format!("cannot copy {}", from.display());
+    if !from.is_dir() {
+        return fs::copy(from, to).map(drop).with_context(context);
+    }
+    fs::create_dir_all(to).with_context(context)?;
+    for entry in fs::read_dir(from).with_context(context)? {
+        let entry = entry.with_context(context)?;
+        copy(&entry.path(), &to.join(entry.file_name()))?;
+    }
+    Ok(())
+}
+
+fn workerd_configuration(port: u16) -> String {
+    let objects = [("SITE", "SiteObject"), ("BRIDGE", "BridgeObject"), ("ACCOUNTS", "AccountsObject")];
+    let bindings: String = objects
+        .map(|(name, class)| format!("(name = \"{name}\", durableObjectNamespace = \"{class}\"), "))
+        .concat();
+    let namespaces: String = objects
+        .map(|(_, class)| format!("(className = \"{class}\", uniqueKey = \"{class}\", enableSql = true), "))
+        .concat();
+    format!(
+        r#"using Workerd = import "/workerd/workerd.capnp";
+const config :Workerd.Config = (
+  services = [(name = "main", worker = .wardlink), (name = "storage", disk = (path = "storage", writable = true))],
+  sockets = [(name = "http", address = "127.0.0.1:{port}", http = (), service = "main")],
+);
+const wardlink :Workerd.Worker = (
+  modules = [
+    (name = "index.js", esModule = embed "build/index.js"),
+    (name = "index_bg.wasm", wasm = embed "build/index_bg.wasm"),
+  ],
+  compatibilityDate = "2025-12-01",
+  bindings = [
+    {bindings}
+    (name = "TRUST", text = "none"),
+    (name = "MASTER_KEY", text = "{MASTER_KEY}"),
+    (name = "BOOTSTRAP_TOKEN", text = "{BOOTSTRAP_TOKEN}"),
+  ],
+  durableObjectNamespaces = [{namespaces}],
+  durableObjectStorage = (localDisk = "storage"),
+);
+"#
+    )
+}
