@@ -7,6 +7,7 @@ use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
+use clap::ValueEnum as _;
 use sha2::{Digest, Sha256};
 
 use crate::progress::Step;
@@ -45,6 +46,15 @@ impl Variant {
     }
 }
 
+/// What is built for the browser and the platform.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum Part {
+    /// The web app.
+    App,
+    /// The worker.
+    Worker,
+}
+
 /// Where a build lies before it is published: `dist` and `build` inside a folder of its own.
 #[derive(Debug, Clone)]
 pub(crate) struct Staged {
@@ -54,15 +64,25 @@ pub(crate) struct Staged {
     pub(crate) build: PathBuf,
 }
 
-/// Builds everything and publishes it to `dist/` and `build/`.
+/// Builds both parts and publishes them to `dist/` and `build/`.
 pub(crate) fn run(workspace: &Workspace, variant: Variant) -> Result<()> {
-    let staged = stage(workspace, variant)?;
-    files::mirror(&staged.dist, &workspace.dist())?;
-    files::mirror(&staged.build, &workspace.build())
+    publish(workspace, variant, Part::value_variants())
 }
 
-/// Builds everything into the stage folder only.
-pub(crate) fn stage(workspace: &Workspace, variant: Variant) -> Result<Staged> {
+/// Builds some parts and publishes them to `dist/` and `build/`.
+pub(crate) fn publish(workspace: &Workspace, variant: Variant, parts: &[Part]) -> Result<()> {
+    let staged = stage(workspace, variant, parts)?;
+    for part in parts {
+        match part {
+            Part::App => files::mirror(&staged.dist, &workspace.dist())?,
+            Part::Worker => files::mirror(&staged.build, &workspace.build())?,
+        }
+    }
+    Ok(())
+}
+
+/// Builds some parts into the stage folder only.
+pub(crate) fn stage(workspace: &Workspace, variant: Variant, parts: &[Part]) -> Result<Staged> {
     tools::require_wasm_target()?;
     tools::require_node_modules(workspace)?;
     let stage = workspace.wasm_target().join("stage").join(variant.name());
@@ -71,8 +91,12 @@ pub(crate) fn stage(workspace: &Workspace, variant: Variant) -> Result<Staged> {
     lock.lock().context("cannot lock the build")?;
 
     let staged = Staged { dist: stage.join("dist"), build: stage.join("build") };
-    app::build(workspace, variant, &stage, &staged.dist)?;
-    worker::build(workspace, variant, &stage, &staged.build)?;
+    for part in parts {
+        match part {
+            Part::App => app::build(workspace, variant, &stage, &staged.dist)?,
+            Part::Worker => worker::build(workspace, variant, &stage, &staged.build)?,
+        }
+    }
     Ok(staged)
 }
 

@@ -19,7 +19,7 @@ mod test;
 mod tools;
 mod workspace;
 
-use build::Variant;
+use build::{Part, Variant};
 use workspace::Workspace;
 
 #[derive(Parser)]
@@ -36,6 +36,8 @@ enum Command {
         /// Build what production runs: optimized for size (app) and speed (worker).
         #[arg(long)]
         release: bool,
+        /// Build only this.
+        part: Option<Part>,
     },
     /// Run everything on this machine: worker, web app and a simulated pump.
     Dev(dev::Options),
@@ -66,7 +68,10 @@ fn main() -> ExitCode {
 fn run(command: Command) -> Result<()> {
     let workspace = Workspace::locate()?;
     match command {
-        Command::Build { release } => build::run(&workspace, Variant::from_flag(release)),
+        Command::Build { release, part: None } => build::run(&workspace, Variant::from_flag(release)),
+        Command::Build { release, part: Some(part) } => {
+            build::publish(&workspace, Variant::from_flag(release), &[part])
+        }
         Command::Dev(options) => dev::run(&workspace, &options),
         Command::Test(options) => test::run(&workspace, &options),
         Command::Check => check::run(&workspace),

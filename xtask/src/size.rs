@@ -7,7 +7,7 @@ use std::process::Command;
 use anyhow::{Context, Result, ensure};
 use serde_json::{Map, Value};
 
-use crate::build::{self, Variant};
+use crate::build::{self, Part, Variant};
 use crate::shell;
 use crate::workspace::Workspace;
 
@@ -20,7 +20,7 @@ enum Encoding {
 
 /// Builds the release, measures it, and prints a table or one flat JSON object.
 pub(crate) fn run(workspace: &Workspace, json: bool) -> Result<()> {
-    let staged = build::stage(workspace, Variant::Release)?;
+    let staged = build::stage(workspace, Variant::Release, &[Part::App, Part::Worker])?;
     let phone = loaded_by(&staged.dist, "verify.html")?;
     let desktop = loaded_by(&staged.dist, "index.html")?;
     let worker = [staged.build.join("index.js"), staged.build.join("index_bg.wasm")];
