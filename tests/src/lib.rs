@@ -13,6 +13,7 @@ pub mod artifacts;
 pub mod browser;
 pub mod camera;
 pub mod live;
+pub mod mqtt;
 pub mod process;
 pub mod pump;
 mod scene;
