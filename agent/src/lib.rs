@@ -1,1 +1,11 @@
-//! The native `wardlink` command.
+//! The native `wardlink` command, as a library that tests and benchmarks can drive, too.
+//!
+//! `wardlink pump` is a reference device: it couples with a control unit by `wardlink_pairing` and then sends what an infusion
+//! would. The logic stands in the shared crates; this one moves bytes ([`link`]), keeps them ([`state`]) and shows them
+//! ([`display`]).
+
+pub mod clock;
+pub mod display;
+pub mod link;
+pub mod simulation;
+pub mod state;

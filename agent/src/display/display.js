@@ -1,0 +1,68 @@
+// Keeps the page up to date by server-sent events; without it the page reloads itself.
+"use strict";
+
+const body = document.body;
+const base = body.dataset.base;
+const language = document.documentElement.lang;
+const place = (id) => document.getElementById(id);
+
+/** Writes a text only where it changed, so that a screen reader says nothing twice. */
+function write(id, text) {
+  const element = place(id);
+  if (element.textContent !== text) element.textContent = text;
+}
+
+let shownLink = place("qr").hasAttribute("src") ? undefined : null;
+
+function showQr(link) {
+  place("qr-box").hidden = link === null;
+  if (link === shownLink) return;
+  shownLink = link;
+  if (link === null) place("qr").removeAttribute("src");
+  else place("qr").src = `${base}/qr.svg?${Date.now()}`;
+}
+
+function showAlarms(alarms) {
+  const box = place("alarms");
+  const wanted = alarms.map((alarm) => `${alarm.priority} ${alarm.text}`).join("\n");
+  if (box.dataset.shown === wanted) return;
+  box.dataset.shown = wanted;
+  box.replaceChildren(...alarms.map((alarm) => {
+    const line = document.createElement("p");
+    line.className = alarm.priority;
+    line.textContent = alarm.text;
+    return line;
+  }));
+}
+
+function show(view) {
+  body.dataset.phase = view.phase;
+  body.dataset.online = String(view.online);
+  document.title = `${view.model} ${view.serial} – ${view.title}`;
+  write("title", view.title);
+  write("detail", view.detail);
+  write("connection", view.connection);
+  place("code-box").hidden = view.code === null;
+  write("code", view.code ?? "");
+  showQr(view.link);
+  const infusion = view.infusion;
+  place("infusion").hidden = infusion === null;
+  showAlarms(infusion?.alarms ?? []);
+  if (infusion === null) return;
+  for (const id of ["drug", "rate", "infused", "remaining", "pressure"]) write(id, infusion[id]);
+  write("battery", `${infusion.battery} %`);
+  place("progress").value = infusion.progress;
+}
+
+const events = new EventSource(`${base}/events?lang=${language}`);
+events.onmessage = (event) => {
+  place("lost").hidden = true;
+  show(JSON.parse(event.data));
+};
+events.onerror = () => { place("lost").hidden = false; };
+
+function tick() {
+  write("clock", new Date().toLocaleTimeString(language, { hour: "2-digit", minute: "2-digit" }));
+}
+tick();
+setInterval(tick, 1000);

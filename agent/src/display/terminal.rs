@@ -1,0 +1,129 @@
+//! The screen in a terminal: a calm block that is drawn anew when something changed.
+
+use super::qr::Qr;
+use super::texts::Language;
+use super::{Screen, View};
+use core::fmt::Write as _;
+use std::io::{self, IsTerminal, Write};
+use tokio::sync::watch;
+
+/// The width of the block, in characters.
+const WIDTH: usize = 72;
+
+/// Draws every change of `screens` until they end.
+pub async fn run(mut screens: watch::Receiver<Screen>, language: Language) {
+    let terminal = io::stdout().is_terminal();
+    let mut drawn = Drawn::default();
+    loop {
+        let view = screens.borrow_and_update().view(language);
+        let text = if terminal { drawn.block(&view) } else { drawn.line(&view) };
+        if let Some(text) = text {
+            let mut out = io::stdout().lock();
+            // A closed pipe ends the drawing, and nothing else.
+            if out.write_all(text.as_bytes()).and_then(|()| out.flush()).is_err() {
+                return;
+            }
+        }
+        if screens.changed().await.is_err() {
+            return;
+        }
+    }
+}
+
+/// What was drawn last.
+#[derive(Default)]
+struct Drawn {
+    text: String,
+    lines: usize,
+}
+
+impl Drawn {
+    /// The block, preceded by what takes the last one away; none where nothing changed.
+    fn block(&mut self, view: &View) -> Option<String> {
+        let text = block(view);
+        if text == self.text {
+            return None;
+        }
+        let back = if self.lines == 0 { String::new() } else { format!("\x1b[{}F\x1b[J", self.lines) };
+        self.lines = text.lines().count();
+        self.text.clone_from(&text);
+        Some(back + &text)
+    }
+
+    /// One plain line for files and pipes, when the phase changed.
+    fn line(&mut self, view: &View) -> Option<String> {
+        let mut text = format!("{}: {}. {}", view.device, view.title, view.detail);
+        if let Some(code) = &view.code {
+            let _ = write!(text, " {code}");
+        }
+        if let Some(link) = &view.link {
+            let _ = write!(text, " {link}");
+        }
+        text.push('\n');
+        if text == self.text {
+            return None;
+        }
+        self.text.clone_from(&text);
+        Some(text)
+    }
+}
+
+/// The whole block: device, state, digits in groups of four, QR code black on white.
+fn block(view: &View) -> String {
+    let mut text = String::new();
+    let head = format!("{} · {}", view.model, view.serial);
+    let line = "─".repeat(WIDTH);
+    // Writing to a String cannot fail.
+    let _ = writeln!(text, "{line}\n {head:<35}{:>35} \n", view.device);
+    let _ = writeln!(text, " \x1b[1m{}\x1b[0m", view.title);
+    for part in wrapped(&view.detail) {
+        let _ = writeln!(text, " {part}");
+    }
+    if let Some(Ok(qr)) = view.link.as_deref().map(Qr::new) {
+        text.push('\n');
+        for row in qr.blocks().lines() {
+            let _ = writeln!(text, " \x1b[97;40m{row}\x1b[0m");
+        }
+    }
+    if let Some(code) = &view.code {
+        let _ = writeln!(text, "\n \x1b[1m{code}\x1b[0m");
+    }
+    if let Some(infusion) = &view.infusion {
+        let _ = writeln!(text, "\n {}", infusion.drug);
+        let _ = writeln!(
+            text,
+            " {} ml/h   {} / {}   {}   {} %",
+            infusion.rate, infusion.infused, infusion.remaining, infusion.pressure, infusion.battery
+        );
+        for alarm in &infusion.alarms {
+            let _ = writeln!(text, " ! {}", alarm.text);
+        }
+    }
+    if !view.online {
+        for part in wrapped(&view.connection) {
+            let _ = writeln!(text, "\n {part}");
+        }
+    }
+    let _ = writeln!(text, "{line}");
+    text
+}
+
+/// Breaks a text at spaces, so that the block stays as wide as it is.
+fn wrapped(text: &str) -> Vec<String> {
+    let mut lines = vec![String::new()];
+    for word in text.split_whitespace() {
+        let Some(line) = lines.last_mut() else { break };
+        if line.is_empty() {
+            line.push_str(word);
+        } else if line.chars().count() + 1 + word.chars().count() < WIDTH {
+            line.push(' ');
+            line.push_str(word);
+        } else {
+            lines.push(word.to_owned());
+        }
+    }
+    lines
+}
+
+#[cfg(test)]
+mod tests;

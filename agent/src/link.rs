@@ -1,0 +1,157 @@
+//! The device's connection to the bridge: MQTT 5.0 over WebSocket (design, section 3).
+//!
+//! A [`Link`] is a task that connects, proves the device's identity and checks the bridge's (method `WARDLINK-ES256`), comes
+//! back after every loss, subscribes until it is let, and sends each QoS 1 message until the bridge has acknowledged it.
+//! Packets and protocol state come from `mqtt-protocol-core`.
+
+mod backoff;
+mod endpoint;
+mod outbox;
+mod session;
+mod task;
+
+pub use endpoint::{Endpoint, EndpointError, TlsTrust};
+pub use outbox::Ticket;
+pub use session::{Identity, LinkError};
+
+use mqtt_protocol_core::mqtt::result_code::PubackReasonCode;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
+use wardlink_protocol::channel::Qos;
+use wardlink_protocol::topic::Topic;
+
+/// How many events wait for the device before the link stops reading.
+const EVENTS: usize = 64;
+
+/// What happened on the link.
+#[derive(Debug)]
+pub enum LinkEvent {
+    /// Connected, and both sides have proved who they are.
+    Connected,
+    /// A subscription holds.
+    Subscribed {
+        /// The topic.
+        topic: Topic,
+    },
+    /// A message arrived. It is sent again until [`Link::acknowledge`] was called with its receipt.
+    Message {
+        /// The topic's text, as it came.
+        topic: String,
+        /// The payload.
+        payload: Vec<u8>,
+        /// What acknowledges it.
+        receipt: Receipt,
+    },
+    /// The bridge has stored a QoS 1 message.
+    Delivered {
+        /// Which.
+        ticket: Ticket,
+    },
+    /// The bridge has refused a QoS 1 message; it is not sent again.
+    Refused {
+        /// Which.
+        ticket: Ticket,
+        /// Why.
+        reason: PubackReasonCode,
+    },
+    /// The connection is gone, or was not made. The link tries again by itself.
+    Disconnected {
+        /// Why.
+        error: LinkError,
+        /// When it tries again.
+        again_in: Duration,
+    },
+}
+
+/// What acknowledges a received message; worth nothing after its connection has ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Receipt {
+    session: u64,
+    packet: Option<u16>,
+}
+
+/// How to connect, and as whom.
+#[derive(Clone)]
+pub struct LinkOptions {
+    /// Where the bridge is.
+    pub endpoint: Arc<Endpoint>,
+    /// Who the device is.
+    pub identity: Arc<Identity>,
+    /// MQTT's client id.
+    pub client_id: String,
+}
+
+enum Command {
+    Publish { ticket: Ticket, topic: Topic, payload: Vec<u8>, qos: Qos },
+    Subscribe(Topic),
+    Acknowledge(Receipt),
+    Reconnect(Arc<Endpoint>, Arc<Identity>),
+    Close,
+}
+
+/// A handle to a running link.
+pub struct Link {
+    commands: mpsc::UnboundedSender<Command>,
+    next_ticket: u64,
+    task: JoinHandle<()>,
+}
+
+impl Link {
+    /// Starts a link; it lives until it is closed or its handle is dropped.
+    pub fn start(options: LinkOptions) -> (Self, mpsc::Receiver<LinkEvent>) {
+        let (commands, received_commands) = mpsc::unbounded_channel();
+        let (events, received_events) = mpsc::channel(EVENTS);
+        let task = tokio::spawn(task::Task::new(options, received_commands, events).run());
+        (Self { commands, next_ticket: 1, task }, received_events)
+    }
+
+    /// Sends a message: QoS 0 if there is a connection now, QoS 1 until it is delivered or refused, over every loss.
+    pub fn publish(&mut self, topic: Topic, payload: Vec<u8>, qos: Qos) -> Ticket {
+        let ticket = Ticket(self.next_ticket);
+        self.next_ticket += 1;
+        self.order(Command::Publish { ticket, topic, payload, qos });
+        ticket
+    }
+
+    /// Subscribes, now and on each new connection; while the bridge refuses, again and again with growing pauses. Calling it for
+    /// a topic that is subscribed asks once more and begins with short pauses again.
+    pub fn subscribe(&self, topic: Topic) {
+        self.order(Command::Subscribe(topic));
+    }
+
+    /// Tells the bridge that a message is dealt with.
+    pub fn acknowledge(&self, receipt: Receipt) {
+        self.order(Command::Acknowledge(receipt));
+    }
+
+    /// Connects anew, there and as this identity. What was not acknowledged yet is sent again.
+    pub fn reconnect(&self, endpoint: Arc<Endpoint>, identity: Arc<Identity>) {
+        self.order(Command::Reconnect(endpoint, identity));
+    }
+
+    /// Takes leave of the bridge (DISCONNECT) and ends.
+    pub async fn close(mut self) {
+        self.order(Command::Close);
+        if let Err(error) = (&mut self.task).await
+            && error.is_panic()
+        {
+            tracing::error!(%error, "the link ended in disorder");
+        }
+    }
+
+    /// A link that has ended takes no more orders: it ends only when the device wants it to.
+    fn order(&self, command: Command) {
+        drop(self.commands.send(command));
+    }
+}
+
+impl Drop for Link {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,184 @@
+//! Where the bridge is, and how to reach it: WebSocket over TLS, or without TLS on loopback.
+
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, ServerName};
+use rustls::{ClientConfig, RootCertStore};
+use std::io;
+use std::net::IpAddr;
+use std::sync::Arc;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+use tokio_tungstenite::WebSocketStream;
+use tokio_tungstenite::tungstenite;
+use tokio_tungstenite::tungstenite::client::ClientRequestBuilder;
+use tokio_tungstenite::tungstenite::http::Uri;
+use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
+
+/// The longest WebSocket message that is read, in bytes.
+const MAX_FRAME_BYTES: usize = 1024 * 1024;
+
+/// Why an address cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum EndpointError {
+    /// The caller's fault: not an address of this form.
+    #[error("{0} is no broker address; it looks like wss://ais-broker/mqtt")]
+    Address(String),
+    /// The caller's fault: no TLS on a network.
+    #[error("{0} is not on this machine: without TLS (ws://) only loopback is allowed, everywhere else wss://")]
+    Insecure(String),
+    /// The caller's fault: a TLS anchor that is none.
+    #[error("a TLS anchor is no certificate in PEM or DER")]
+    Anchor,
+    /// Our fault: the TLS library refused its own configuration.
+    #[error("TLS cannot be set up: {0}")]
+    Tls(#[from] rustls::Error),
+}
+
+/// Which certificates of servers count.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct TlsTrust {
+    /// Root certificates, DER.
+    pub anchors: Vec<Vec<u8>>,
+    /// Whether the public web PKI counts, too; it also counts where there is no anchor.
+    pub web_pki: bool,
+}
+
+impl TlsTrust {
+    /// Reads anchors in PEM.
+    pub fn from_pem(texts: &[String], web_pki: bool) -> Result<Self, EndpointError> {
+        let mut anchors = Vec::new();
+        for text in texts {
+            let before = anchors.len();
+            for certificate in CertificateDer::pem_slice_iter(text.as_bytes()) {
+                anchors.push(certificate.map_err(|_| EndpointError::Anchor)?.to_vec());
+            }
+            if anchors.len() == before {
+                return Err(EndpointError::Anchor);
+            }
+        }
+        Ok(Self { anchors, web_pki })
+    }
+
+    fn client_config(&self) -> Result<ClientConfig, EndpointError> {
+        let mut roots = RootCertStore::empty();
+        for anchor in &self.anchors {
+            roots.add(CertificateDer::from(anchor.as_slice())).map_err(|_| EndpointError::Anchor)?;
+        }
+        if self.web_pki || self.anchors.is_empty() {
+            roots.extend(webpki_roots::TLS_SERVER_ROOTS.iter().cloned());
+        }
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        Ok(ClientConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()?
+            .with_root_certificates(roots)
+            .with_no_client_auth())
+    }
+}
+
+/// A bridge's address with what is needed to reach it.
+pub struct Endpoint {
+    uri: Uri,
+    name: String,
+    port: u16,
+    tls: Option<(TlsConnector, ServerName<'static>)>,
+}
+
+pub(super) trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
+impl<S: AsyncRead + AsyncWrite + Send + Unpin> Stream for S {}
+pub(super) type Socket = WebSocketStream<Box<dyn Stream>>;
+
+impl Endpoint {
+    /// Reads `wss://host[:port]/path`, or `ws://` on loopback.
+    pub fn new(address: &str, trust: &TlsTrust) -> Result<Self, EndpointError> {
+        let invalid = || EndpointError::Address(address.to_owned());
+        let uri: Uri = address.parse().map_err(|_| invalid())?;
+        let (secure, usual_port) = match uri.scheme_str() {
+            Some("wss") => (true, 443),
+            Some("ws") => (false, 80),
+            _ => return Err(invalid()),
+        };
+        let authority = uri.authority().filter(|authority| !authority.as_str().contains('@')).ok_or_else(invalid)?;
+        let name = authority.host().trim_start_matches('[').trim_end_matches(']').to_owned();
+        let port = authority.port_u16().unwrap_or(usual_port);
+        if name.is_empty() {
+            return Err(invalid());
+        }
+        if !secure && !is_loopback(&name) {
+            return Err(EndpointError::Insecure(name));
+        }
+        // HTTP's Host leaves the usual port away (RFC 9110 section 4.2.1).
+        let host = if port == usual_port { authority.host().to_owned() } else { format!("{}:{port}", authority.host()) };
+        let path = uri.path_and_query().map_or("/", |path| path.as_str());
+        let scheme = if secure { "wss" } else { "ws" };
+        let uri = format!("{scheme}://{host}{path}").parse().map_err(|_| invalid())?;
+        let tls = if secure {
+            let server = ServerName::try_from(name.clone()).map_err(|_| invalid())?;
+            Some((TlsConnector::from(Arc::new(trust.client_config()?)), server))
+        } else {
+            None
+        };
+        Ok(Self { uri, name, port, tls })
+    }
+
+    /// The same way to another host, such as the one that the pairing command names.
+    pub fn at_host(&self, host: &str, trust: &TlsTrust) -> Result<Self, EndpointError> {
+        let scheme = if self.tls.is_some() { "wss" } else { "ws" };
+        let path = self.uri.path_and_query().map_or("/", |path| path.as_str());
+        Self::new(&format!("{scheme}://{host}{path}"), trust)
+    }
+
+    /// The host that is dialled, as in HTTP's Host field.
+    pub fn host(&self) -> &str {
+        self.uri.authority().map_or("", |authority| authority.as_str())
+    }
+
+    /// The whole address.
+    pub fn address(&self) -> String {
+        self.uri.to_string()
+    }
+
+    /// Connects: TCP, TLS, WebSocket with the subprotocol `mqtt` (MQTT 5.0 section 6).
+    pub(super) async fn dial(&self) -> Result<Socket, DialError> {
+        let tcp = TcpStream::connect((self.name.as_str(), self.port)).await?;
+        tcp.set_nodelay(true)?;
+        let stream: Box<dyn Stream> = match &self.tls {
+            Some((connector, server)) => Box::new(connector.connect(server.clone(), tcp).await?),
+            None if tcp.peer_addr()?.ip().is_loopback() => Box::new(tcp),
+            None => return Err(DialError::NotLoopback),
+        };
+        let request = ClientRequestBuilder::new(self.uri.clone()).with_sub_protocol("mqtt");
+        let config = WebSocketConfig::default()
+            .max_message_size(Some(MAX_FRAME_BYTES))
+            .max_frame_size(Some(MAX_FRAME_BYTES));
+        let (socket, _) = tokio_tungstenite::client_async_with_config(request, stream, Some(config)).await?;
+        Ok(socket)
+    }
+}
+
+/// Why the bridge cannot be reached.
+#[derive(Debug, thiserror::Error)]
+pub enum DialError {
+    /// The network, or TLS.
+    #[error("{0}")]
+    Io(#[from] io::Error),
+    /// The server does not speak MQTT over WebSocket there.
+    #[error("no MQTT over WebSocket there: {0}")]
+    WebSocket(#[from] Box<tungstenite::Error>),
+    /// A name of loopback that leads elsewhere.
+    #[error("the name leads away from this machine, and there is no TLS")]
+    NotLoopback,
+}
+
+impl From<tungstenite::Error> for DialError {
+    fn from(error: tungstenite::Error) -> Self {
+        match error {
+            tungstenite::Error::Io(error) => Self::Io(error),
+            error => Self::WebSocket(Box::new(error)),
+        }
+    }
+}
+
+fn is_loopback(name: &str) -> bool {
+    name.eq_ignore_ascii_case("localhost") || name.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
+}

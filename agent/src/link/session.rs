@@ -1,0 +1,329 @@
+//! One connection to the bridge: authentication, packets, keep-alive.
+
+use super::LinkOptions;
+use super::endpoint::{DialError, Socket};
+use crate::clock;
+use futures_util::{SinkExt, StreamExt};
+use mqtt_protocol_core::mqtt;
+use mqtt_protocol_core::mqtt::common::Cursor;
+use mqtt_protocol_core::mqtt::connection::{Event, TimerKind};
+use mqtt_protocol_core::mqtt::packet::{
+    AuthenticationData, AuthenticationMethod, Packet, Property, Qos, ReceiveMaximum, SessionExpiryInterval, SubEntry,
+    SubOpts, v5_0,
+};
+use mqtt_protocol_core::mqtt::result_code::{AuthReasonCode, ConnectReasonCode, DisconnectReasonCode, MqttError};
+use serde_bytes::ByteBuf;
+use std::collections::VecDeque;
+use std::time::Duration;
+use tokio::time::{Instant, sleep_until};
+use tokio_tungstenite::tungstenite::{self, Message};
+use wardlink_crypto::authentication::{AuthenticationError, ClientAuthentication};
+use wardlink_crypto::key::PrivateKey;
+use wardlink_protocol::Device;
+use wardlink_protocol::authentication::{Identity as Claim, METHOD};
+use wardlink_protocol::identity::Sha256;
+use wardlink_protocol::topic::Topic;
+
+/// MQTT's keep-alive, in seconds. The bridge may ask for a longer one.
+const KEEP_ALIVE_SECS: u16 = 60;
+/// How long the bridge has to answer a ping, in milliseconds.
+const PING_ANSWER_MS: u64 = 10_000;
+/// How long the bridge keeps the session of a device that is away, in seconds.
+const SESSION_EXPIRY_SECS: u32 = 24 * 60 * 60;
+/// How many QoS 1 messages the bridge may send before the device has dealt with the first.
+const RECEIVE_MAXIMUM: u16 = 16;
+/// How many QoS 1 messages the device has under way at most.
+const MAX_IN_FLIGHT: u16 = 64;
+
+/// Who the device is towards the bridge.
+pub struct Identity {
+    /// The static key.
+    pub key: PrivateKey,
+    /// Class and identifier.
+    pub device: Device,
+    /// The certificate, DER; none: the bare key.
+    pub certificate: Option<Vec<u8>>,
+    /// SHA-256 of the site's root certificate: the bridge must speak for its control unit.
+    pub root: Sha256,
+}
+
+impl Identity {
+    fn claim(&self) -> Result<Claim, AuthenticationError> {
+        match &self.certificate {
+            None => ClientAuthentication::bare_key(&self.key, &self.device),
+            Some(certificate) => Ok(Claim::Certificate { certificate: ByteBuf::from(certificate.clone()) }),
+        }
+    }
+}
+
+/// Why a connection was not made, or ended.
+#[derive(Debug, thiserror::Error)]
+pub enum LinkError {
+    /// The bridge cannot be reached.
+    #[error("the bridge cannot be reached: {0}")]
+    Dial(#[from] DialError),
+    /// It took too long.
+    #[error("the bridge does not answer in time")]
+    Timeout,
+    /// The bridge refused the connection.
+    #[error("the bridge refused the connection: {0}")]
+    Refused(ConnectReasonCode),
+    /// The bridge could not prove that it speaks for the control unit, or the device could not prove itself.
+    #[error("authentication failed: {0}")]
+    Authentication(#[from] AuthenticationError),
+    /// The bridge ended the connection.
+    #[error("the bridge ended the connection: {0}")]
+    Disconnected(DisconnectReasonCode),
+    /// The bridge broke MQTT's rules, or we did.
+    #[error("MQTT protocol error: {0}")]
+    Mqtt(MqttError),
+    /// The connection broke.
+    #[error("the connection broke: {0}")]
+    WebSocket(#[from] Box<tungstenite::Error>),
+    /// The connection ended.
+    #[error("the connection ended")]
+    Closed,
+}
+
+impl From<MqttError> for LinkError {
+    fn from(error: MqttError) -> Self {
+        Self::Mqtt(error)
+    }
+}
+
+impl From<tungstenite::Error> for LinkError {
+    fn from(error: tungstenite::Error) -> Self {
+        Self::WebSocket(Box::new(error))
+    }
+}
+
+/// A connection on which both sides have proved who they are.
+pub(super) struct Session {
+    socket: Socket,
+    mqtt: mqtt::Connection<mqtt::role::Client>,
+    outgoing: Vec<u8>,
+    received: VecDeque<Packet>,
+    ping_at: Option<Instant>,
+    ping_lost_at: Option<Instant>,
+    failed: Option<MqttError>,
+    closing: bool,
+    /// Whether the bridge has kept the session of the last connection.
+    pub(super) kept: bool,
+    /// How many QoS 1 messages may be under way.
+    pub(super) in_flight: usize,
+}
+
+impl Session {
+    /// Connects and authenticates (MQTT 5.0 section 4.12).
+    pub(super) async fn open(options: LinkOptions) -> Result<Self, LinkError> {
+        let LinkOptions { endpoint, identity, client_id } = options;
+        let mut session = Self::new(endpoint.dial().await?);
+        let (client, hello) =
+            ClientAuthentication::start(identity.claim()?, &client_id, endpoint.host(), &mut clock::rng())?;
+        let mut properties = authentication(hello)?;
+        properties.push(SessionExpiryInterval::new(SESSION_EXPIRY_SECS)?.into());
+        properties.push(ReceiveMaximum::new(RECEIVE_MAXIMUM)?.into());
+        let connect = v5_0::Connect::builder()
+            .client_id(client_id.as_str())?
+            .clean_start(false)
+            .keep_alive(KEEP_ALIVE_SECS)
+            .props(properties)
+            .build()?;
+        let challenge = match session.ask(connect).await? {
+            Packet::V5_0Auth(auth) => authentication_data(auth.props().as_deref().unwrap_or_default())?,
+            Packet::V5_0Connack(connack) => return Err(LinkError::Refused(connack.reason_code())),
+            _ => return Err(LinkError::Mqtt(MqttError::ProtocolError)),
+        };
+        let (client, proof) = client.prove(&challenge, &identity.key)?;
+        let auth = v5_0::Auth::builder()
+            .reason_code(AuthReasonCode::ContinueAuthentication)
+            .props(authentication(proof)?)
+            .build()?;
+        let Packet::V5_0Connack(connack) = session.ask(auth).await? else {
+            return Err(LinkError::Mqtt(MqttError::ProtocolError));
+        };
+        if connack.reason_code() != ConnectReasonCode::Success {
+            return Err(LinkError::Refused(connack.reason_code()));
+        }
+        client.finish(&authentication_data(connack.props())?, &identity.root, clock::now())?;
+        session.kept = connack.session_present();
+        let allowed = connack.props().iter().find_map(|property| match property {
+            Property::ReceiveMaximum(maximum) => Some(maximum.val()),
+            _ => None,
+        });
+        session.in_flight = usize::from(allowed.unwrap_or(u16::MAX).min(MAX_IN_FLIGHT));
+        Ok(session)
+    }
+
+    fn new(socket: Socket) -> Self {
+        let mut mqtt = mqtt::Connection::new(mqtt::Version::V5_0);
+        mqtt.set_pingresp_recv_timeout(PING_ANSWER_MS);
+        Self {
+            socket,
+            mqtt,
+            outgoing: Vec::new(),
+            received: VecDeque::new(),
+            ping_at: None,
+            ping_lost_at: None,
+            failed: None,
+            closing: false,
+            kept: false,
+            in_flight: 0,
+        }
+    }
+
+    async fn ask(&mut self, packet: impl Into<Packet>) -> Result<Packet, LinkError> {
+        self.send(packet);
+        loop {
+            self.flush().await?;
+            if let Some(packet) = self.receive().await? {
+                return Ok(packet);
+            }
+        }
+    }
+
+    /// Queues a packet for [`Self::flush`].
+    fn send(&mut self, packet: impl Into<Packet>) {
+        let events = self.mqtt.send(packet.into());
+        self.process(events);
+    }
+
+    /// Queues a message. With a packet id it is QoS 1, and one that the bridge may have seen already where `again` says so.
+    pub(super) fn publish(
+        &mut self,
+        topic: &Topic,
+        payload: &[u8],
+        packet: Option<u16>,
+        again: bool,
+    ) -> Result<(), LinkError> {
+        let publish = v5_0::Publish::builder().topic_name(topic.to_string())?.payload(payload.to_vec());
+        let publish = match packet {
+            None => publish.qos(Qos::AtMostOnce),
+            Some(packet) => publish.qos(Qos::AtLeastOnce).packet_id(packet).dup(again),
+        };
+        self.send(publish.build()?);
+        Ok(())
+    }
+
+    /// Takes a packet id: the given one, or a free one.
+    pub(super) fn packet_id(&mut self, known: Option<u16>) -> Result<u16, LinkError> {
+        match known {
+            Some(packet) => self.mqtt.register_packet_id(packet).map(|()| packet).map_err(LinkError::from),
+            None => self.mqtt.acquire_packet_id().map_err(LinkError::from),
+        }
+    }
+
+    /// Queues a subscription at QoS 1; returns its packet id.
+    pub(super) fn subscribe(&mut self, topic: &Topic) -> Result<u16, LinkError> {
+        let packet = self.packet_id(None)?;
+        let entry = SubEntry::new(topic.to_string(), SubOpts::new().set_qos(Qos::AtLeastOnce))?;
+        self.send(v5_0::Subscribe::builder().packet_id(packet).entries(vec![entry]).build()?);
+        Ok(packet)
+    }
+
+    /// Queues the acknowledgement of a received message.
+    pub(super) fn acknowledge(&mut self, packet: u16) -> Result<(), LinkError> {
+        self.send(v5_0::Puback::builder().packet_id(packet).build()?);
+        Ok(())
+    }
+
+    /// Sends what is queued, in one frame.
+    pub(super) async fn flush(&mut self) -> Result<(), LinkError> {
+        if !self.outgoing.is_empty() {
+            let frame = std::mem::take(&mut self.outgoing);
+            self.socket.feed(Message::binary(frame)).await?;
+        }
+        self.socket.flush().await?;
+        Ok(())
+    }
+
+    /// Waits for the next packet; none where only a timer fired. Nothing is lost when the future is dropped.
+    pub(super) async fn receive(&mut self) -> Result<Option<Packet>, LinkError> {
+        if let Some(packet) = self.received.pop_front() {
+            return Ok(Some(packet));
+        }
+        if let Some(error) = self.failed.take() {
+            return Err(LinkError::Mqtt(error));
+        }
+        if self.closing {
+            return Err(LinkError::Closed);
+        }
+        tokio::select! {
+            frame = self.socket.next() => match frame {
+                Some(Ok(Message::Binary(bytes))) => self.take(&bytes),
+                Some(Ok(Message::Text(_))) => return Err(LinkError::Mqtt(MqttError::ProtocolError)),
+                Some(Ok(Message::Close(_))) | None => return Err(LinkError::Closed),
+                Some(Ok(_)) => {}
+                Some(Err(error)) => return Err(error.into()),
+            },
+            () = at(self.ping_at) => {
+                self.ping_at = None;
+                let events = self.mqtt.notify_timer_fired(TimerKind::PingreqSend);
+                self.process(events);
+            }
+            () = at(self.ping_lost_at) => return Err(LinkError::Timeout),
+        }
+        Ok(self.received.pop_front())
+    }
+
+    /// Takes leave: the bridge keeps the session.
+    pub(super) async fn disconnect(mut self) -> Result<(), LinkError> {
+        self.send(v5_0::Disconnect::builder().reason_code(DisconnectReasonCode::NormalDisconnection).build()?);
+        self.flush().await?;
+        self.socket.close(None).await?;
+        Ok(())
+    }
+
+    fn take(&mut self, bytes: &[u8]) {
+        let mut cursor = Cursor::new(bytes);
+        let length = u64::try_from(bytes.len()).unwrap_or(u64::MAX);
+        while cursor.position() < length && self.failed.is_none() {
+            let events = self.mqtt.recv(&mut cursor);
+            self.process(events);
+        }
+    }
+
+    fn process(&mut self, events: Vec<Event>) {
+        for event in events {
+            match event {
+                Event::RequestSendPacket { packet, .. } => {
+                    self.outgoing.extend_from_slice(&mqtt::packet::GenericPacketTrait::to_continuous_buffer(&packet));
+                }
+                Event::NotifyPacketReceived(packet) => self.received.push_back(packet),
+                Event::RequestTimerReset { kind, duration_ms } => {
+                    *self.timer(kind) = Some(Instant::now() + Duration::from_millis(duration_ms));
+                }
+                Event::RequestTimerCancel(kind) => *self.timer(kind) = None,
+                Event::NotifyError(error) => self.failed = self.failed.or(Some(error)),
+                Event::RequestClose => self.closing = true,
+                Event::NotifyPacketIdReleased(_) => {}
+            }
+        }
+    }
+
+    /// A client has two timers: when it pings, and when the answer is lost.
+    fn timer(&mut self, kind: TimerKind) -> &mut Option<Instant> {
+        if kind == TimerKind::PingreqSend { &mut self.ping_at } else { &mut self.ping_lost_at }
+    }
+}
+
+async fn at(instant: Option<Instant>) {
+    match instant {
+        Some(instant) => sleep_until(instant).await,
+        None => std::future::pending().await,
+    }
+}
+
+fn authentication(data: Vec<u8>) -> Result<Vec<Property>, MqttError> {
+    Ok(vec![AuthenticationMethod::new(METHOD)?.into(), AuthenticationData::new(data)?.into()])
+}
+
+/// The data of our method; another method is the bridge's fault (MQTT 5.0 section 4.12).
+fn authentication_data(properties: &[Property]) -> Result<Vec<u8>, LinkError> {
+    let ours = properties.iter().any(|property| matches!(property, Property::AuthenticationMethod(m) if m.val() == METHOD));
+    let data = properties.iter().find_map(|property| match property {
+        Property::AuthenticationData(data) => Some(data.val().to_vec()),
+        _ => None,
+    });
+    data.filter(|_| ours).ok_or(LinkError::Mqtt(MqttError::BadAuthenticationMethod))
+}

@@ -1,0 +1,274 @@
+//! The link's task: one connection after the other, and what has to survive between them.
+
+use super::backoff::Backoff;
+use super::outbox::Outbox;
+use super::session::{LinkError, Session};
+use super::{Command, LinkEvent, LinkOptions, Receipt};
+use mqtt_protocol_core::mqtt::packet::{Packet, Qos as MqttQos, v5_0};
+use mqtt_protocol_core::mqtt::result_code::{DisconnectReasonCode, PubackReasonCode, SubackReasonCode};
+use std::time::Duration;
+use tokio::sync::mpsc;
+use tokio::time::{Instant, sleep, sleep_until, timeout};
+use wardlink_protocol::channel::Qos;
+use wardlink_protocol::topic::Topic;
+
+/// How long connecting and authenticating may take.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(20);
+/// How long sending may take before the connection counts as broken.
+const SEND_TIMEOUT: Duration = Duration::from_secs(30);
+/// Pauses between attempts to connect.
+const RECONNECT: (Duration, Duration) = (Duration::from_millis(250), Duration::from_secs(15));
+/// Pauses between attempts to subscribe: short, as a person who accepts a device waits for its code.
+const SUBSCRIBE: (Duration, Duration) = (Duration::from_millis(20), Duration::from_secs(2));
+/// A connection that lasted this long was a good one: the next pause is short again.
+const GOOD_CONNECTION: Duration = Duration::from_secs(5);
+
+/// How a connection, or the wait for one, ends.
+enum End {
+    /// The device wants it so.
+    Close,
+    /// The device wants another one.
+    Reconnect,
+    /// It failed.
+    Lost(LinkError),
+}
+
+impl From<LinkError> for End {
+    fn from(error: LinkError) -> Self {
+        Self::Lost(error)
+    }
+}
+
+struct Subscription {
+    topic: Topic,
+    state: Asking,
+    backoff: Backoff,
+}
+
+enum Asking {
+    Due(Instant),
+    Asked(u16),
+    Held,
+}
+
+pub(super) struct Task {
+    options: LinkOptions,
+    commands: mpsc::UnboundedReceiver<Command>,
+    events: mpsc::Sender<LinkEvent>,
+    outbox: Outbox,
+    subscriptions: Vec<Subscription>,
+    sessions: u64,
+}
+
+impl Task {
+    pub(super) fn new(
+        options: LinkOptions,
+        commands: mpsc::UnboundedReceiver<Command>,
+        events: mpsc::Sender<LinkEvent>,
+    ) -> Self {
+        Self { options, commands, events, outbox: Outbox::default(), subscriptions: Vec::new(), sessions: 0 }
+    }
+
+    pub(super) async fn run(mut self) {
+        let mut backoff = Backoff::new(RECONNECT.0, RECONNECT.1);
+        loop {
+            let began = Instant::now();
+            let error = match self.connection().await {
+                End::Close => return,
+                End::Reconnect => {
+                    backoff.reset();
+                    continue;
+                }
+                End::Lost(error) => error,
+            };
+            if began.elapsed() >= GOOD_CONNECTION {
+                backoff.reset();
+            }
+            let again_in = backoff.pause();
+            tracing::info!(%error, ?again_in, "no connection to the bridge");
+            if self.tell(LinkEvent::Disconnected { error, again_in }).await.is_err() {
+                return;
+            }
+            match self.wait(sleep(again_in)).await {
+                Ok(()) => {}
+                Err(End::Reconnect) => backoff.reset(),
+                Err(_) => return,
+            }
+        }
+    }
+
+    /// Takes orders until `done` is done.
+    async fn wait<T>(&mut self, done: impl Future<Output = T>) -> Result<T, End> {
+        tokio::pin!(done);
+        loop {
+            tokio::select! {
+                result = &mut done => return Ok(result),
+                command = self.commands.recv() => self.apply(command, None)?,
+            }
+        }
+    }
+
+    /// One connection from its beginning to its end.
+    async fn connection(&mut self) -> End {
+        let opening = timeout(CONNECT_TIMEOUT, Session::open(self.options.clone()));
+        let mut session = match self.wait(opening).await {
+            Ok(Ok(Ok(session))) => session,
+            Ok(Ok(Err(error))) => return End::Lost(error),
+            Ok(Err(_)) => return End::Lost(LinkError::Timeout),
+            Err(end) => return end,
+        };
+        self.sessions += 1;
+        self.outbox.start_again(session.kept);
+        for subscription in &mut self.subscriptions {
+            subscription.state = Asking::Due(Instant::now());
+            subscription.backoff.reset();
+        }
+        let end = match self.begin(&mut session).await {
+            Ok(()) => loop {
+                if let Err(end) = self.turn(&mut session).await {
+                    break end;
+                }
+            },
+            Err(end) => end,
+        };
+        if matches!(end, End::Close | End::Reconnect)
+            && let Ok(Err(error)) = timeout(CONNECT_TIMEOUT, session.disconnect()).await
+        {
+            tracing::debug!(%error, "the bridge did not hear our leave");
+        }
+        end
+    }
+
+    /// Reserves the packet ids of messages that the bridge may know, before any other is drawn.
+    async fn begin(&mut self, session: &mut Session) -> Result<(), End> {
+        for packet in self.outbox.packets() {
+            session.packet_id(Some(packet))?;
+        }
+        self.tell(LinkEvent::Connected).await
+    }
+
+    /// Sends what is due, then waits for one thing to happen.
+    async fn turn(&mut self, session: &mut Session) -> Result<(), End> {
+        while let Some(message) = self.outbox.next_unsent(session.in_flight) {
+            let packet = match message.packet {
+                Some(packet) => packet,
+                None => session.packet_id(None)?,
+            };
+            session.publish(&message.topic, &message.payload, Some(packet), message.packet.is_some())?;
+            self.outbox.mark_sent(packet);
+        }
+        let subscribe_at = self.subscribe_due(session)?;
+        timeout(SEND_TIMEOUT, session.flush()).await.map_err(|_| LinkError::Timeout)??;
+        tokio::select! {
+            packet = session.receive() => match packet? {
+                Some(packet) => self.handle(packet).await,
+                None => Ok(()),
+            },
+            command = self.commands.recv() => {
+                self.apply(command, Some(session))?;
+                // What else was ordered meanwhile goes into the same frame.
+                while let Ok(command) = self.commands.try_recv() {
+                    self.apply(Some(command), Some(session))?;
+                }
+                Ok(())
+            }
+            () = sleep_until(subscribe_at) => Ok(()),
+        }
+    }
+
+    /// Asks for the subscriptions that are due; returns when the next one is.
+    fn subscribe_due(&mut self, session: &mut Session) -> Result<Instant, LinkError> {
+        let now = Instant::now();
+        let mut next = now + Duration::from_hours(24);
+        for subscription in &mut self.subscriptions {
+            match subscription.state {
+                Asking::Due(at) if at <= now => {
+                    subscription.state = Asking::Asked(session.subscribe(&subscription.topic)?);
+                }
+                Asking::Due(at) => next = next.min(at),
+                Asking::Asked(_) | Asking::Held => {}
+            }
+        }
+        Ok(next)
+    }
+
+    fn apply(&mut self, command: Option<Command>, session: Option<&mut Session>) -> Result<(), End> {
+        match command {
+            None | Some(Command::Close) => return Err(End::Close),
+            Some(Command::Publish { ticket, topic, payload, qos: Qos::AtLeastOnce }) => {
+                self.outbox.push(ticket, topic, payload);
+            }
+            Some(Command::Publish { topic, payload, qos: Qos::AtMostOnce, .. }) => {
+                if let Some(session) = session {
+                    session.publish(&topic, &payload, None, false)?;
+                }
+            }
+            Some(Command::Subscribe(topic)) => {
+                self.subscriptions.retain(|subscription| subscription.topic != topic);
+                let backoff = Backoff::new(SUBSCRIBE.0, SUBSCRIBE.1);
+                self.subscriptions.push(Subscription { topic, state: Asking::Due(Instant::now()), backoff });
+            }
+            Some(Command::Acknowledge(Receipt { session: of, packet: Some(packet) })) => {
+                if let Some(session) = session
+                    && of == self.sessions
+                {
+                    session.acknowledge(packet)?;
+                }
+            }
+            Some(Command::Acknowledge(_)) => {}
+            Some(Command::Reconnect(endpoint, identity)) => {
+                self.options.endpoint = endpoint;
+                self.options.identity = identity;
+                return Err(End::Reconnect);
+            }
+        }
+        Ok(())
+    }
+
+    async fn handle(&mut self, packet: Packet) -> Result<(), End> {
+        match packet {
+            Packet::V5_0Publish(publish) => {
+                let packet = if publish.qos() == MqttQos::AtMostOnce { None } else { publish.packet_id() };
+                let receipt = Receipt { session: self.sessions, packet };
+                let payload = publish.payload().as_slice().to_vec();
+                self.tell(LinkEvent::Message { topic: publish.topic_name().to_owned(), payload, receipt }).await
+            }
+            Packet::V5_0Puback(puback) => {
+                let reason = puback.reason_code().unwrap_or(PubackReasonCode::Success);
+                let Some(ticket) = self.outbox.acknowledge(puback.packet_id()) else { return Ok(()) };
+                let taken = matches!(reason, PubackReasonCode::Success | PubackReasonCode::NoMatchingSubscribers);
+                let event =
+                    if taken { LinkEvent::Delivered { ticket } } else { LinkEvent::Refused { ticket, reason } };
+                self.tell(event).await
+            }
+            Packet::V5_0Suback(suback) => self.subscribed(&suback).await,
+            Packet::V5_0Disconnect(disconnect) => {
+                let reason = disconnect.reason_code().unwrap_or(DisconnectReasonCode::NormalDisconnection);
+                Err(End::Lost(LinkError::Disconnected(reason)))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    async fn subscribed(&mut self, suback: &v5_0::Suback) -> Result<(), End> {
+        let asked = |subscription: &&mut Subscription| {
+            matches!(subscription.state, Asking::Asked(packet) if packet == suback.packet_id())
+        };
+        let Some(subscription) = self.subscriptions.iter_mut().find(asked) else { return Ok(()) };
+        let granted = suback.reason_codes().iter().all(|reason| {
+            matches!(reason, SubackReasonCode::GrantedQos0 | SubackReasonCode::GrantedQos1 | SubackReasonCode::GrantedQos2)
+        });
+        if !granted {
+            subscription.state = Asking::Due(Instant::now() + subscription.backoff.pause());
+            return Ok(());
+        }
+        subscription.state = Asking::Held;
+        let topic = subscription.topic.clone();
+        self.tell(LinkEvent::Subscribed { topic }).await
+    }
+
+    /// A device that no longer listens wants no link.
+    async fn tell(&self, event: LinkEvent) -> Result<(), End> {
+        self.events.send(event).await.map_err(|_| End::Close)
+    }
+}
