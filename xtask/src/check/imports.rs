@@ -50,7 +50,7 @@ fn require_no_symbols(workspace: &Workspace, package: &str) -> Result<()> {
     let mut cargo = shell::cargo(workspace.root());
     cargo.args(["rustc", "--quiet", "--package", package, "--lib", "--crate-type", "cdylib"]);
     cargo.args(["--profile", "fast", "--target", WASM, "--target-dir"]).arg(workspace.wasm_target());
-    shell::run(cargo.args(["--", "-Clink-dead-code"]))?;
+    shell::run(cargo.args(["--", "-Clink-dead-code", "-Clink-arg=--no-gc-sections"]))?;
     let file = package.replace('-', "_");
     let module = workspace.wasm_target().join(WASM).join("fast").join(file).with_extension("wasm");
     let bytes = fs::read(&module).with_context(|| format!("cannot read {}", module.display()))?;
