@@ -1,0 +1,266 @@
+//! CONNECT, AUTH and CONNACK: who a client is, and which session it goes on with.
+
+use super::Broker;
+use crate::connection::{ConnectionId, Live, Phase, Wishes};
+use crate::limits::{
+    MAX_CLIENT_ID_BYTES, MAX_PACKET_BYTES, MAX_SESSION_EXPIRY_SECS, MAX_SESSIONS, MAX_SESSIONS_PER_KEY,
+    MAX_UNKNOWN_SESSION_EXPIRY_SECS, SERVER_KEEP_ALIVE_SECS,
+};
+use crate::packet::{self, Accepted};
+use crate::rights::{Principal, Rights, is_barred};
+use crate::session::{Session, SessionKey, SessionState};
+use mqtt_protocol_core::mqtt::packet::v5_0::{Auth, Connect};
+use mqtt_protocol_core::mqtt::packet::{Property, PropertyId, Qos};
+use mqtt_protocol_core::mqtt::result_code::{AuthReasonCode, ConnectReasonCode, DisconnectReasonCode};
+use rand_core::CryptoRng;
+use std::collections::BTreeMap;
+use wardlink_crypto::authentication::ServerAuthentication;
+use wardlink_protocol::UnixMillis;
+use wardlink_protocol::authentication::METHOD;
+
+/// Reads what CONNECT asks for, or says why that is not available.
+fn wishes(connect: &Connect) -> Result<Wishes, ConnectReasonCode> {
+    if connect.will_flag() {
+        return Err(match connect.will_qos() {
+            Qos::ExactlyOnce => ConnectReasonCode::QosNotSupported,
+            _ if connect.will_retain() => ConnectReasonCode::RetainNotSupported,
+            _ => ConnectReasonCode::ImplementationSpecificError,
+        });
+    }
+    // The client signs its id, so that the bridge cannot choose one for it.
+    let client_id = connect.client_id();
+    if client_id.is_empty() || client_id.len() > MAX_CLIENT_ID_BYTES {
+        return Err(ConnectReasonCode::ClientIdentifierNotValid);
+    }
+    let properties = connect.props();
+    let number = |id| packet::number(properties, id);
+    let receive_maximum = number(PropertyId::ReceiveMaximum).unwrap_or(u32::from(u16::MAX));
+    Ok(Wishes {
+        client_id: client_id.to_owned(),
+        clean_start: connect.clean_start(),
+        session_expiry: number(PropertyId::SessionExpiryInterval).unwrap_or(0),
+        receive_maximum: u16::try_from(receive_maximum).unwrap_or(u16::MAX).max(1),
+        maximum_packet: number(PropertyId::MaximumPacketSize).unwrap_or(u32::MAX),
+        keep_alive: connect.keep_alive(),
+    })
+}
+
+/// The data of the method, if it is ours (MQTT 5.0 section 4.12).
+fn method_data(properties: &[Property]) -> Option<&[u8]> {
+    let method = packet::text(properties, PropertyId::AuthenticationMethod)?;
+    (method == METHOD).then(|| packet::bytes(properties, PropertyId::AuthenticationData)).flatten()
+}
+
+/// The keep-alive in force, in seconds: the client's, unless it is none or too long.
+pub(super) const fn keep_alive_secs(wished: u16) -> u16 {
+    if wished == 0 || wished > SERVER_KEEP_ALIVE_SECS { SERVER_KEEP_ALIVE_SECS } else { wished }
+}
+
+impl Broker {
+    pub(super) fn handle_connect<R: CryptoRng>(
+        &mut self,
+        id: ConnectionId,
+        connect: &Connect,
+        now: UnixMillis,
+        rng: &mut R,
+    ) {
+        if !self.has_table() {
+            return self.refuse(id, ConnectReasonCode::ServerUnavailable, now);
+        }
+        let wishes = match wishes(connect) {
+            Ok(wishes) => wishes,
+            Err(reason) => return self.refuse(id, reason, now),
+        };
+        let Some(hello) = method_data(connect.props()) else {
+            return self.refuse(id, ConnectReasonCode::BadAuthenticationMethod, now);
+        };
+        let Some(connection) = self.connections.get_mut(&id) else { return };
+        match ServerAuthentication::start(hello, &wishes.client_id, &connection.durable.origin.host, rng) {
+            Ok((exchange, challenge)) => {
+                connection.durable.phase = Phase::Authenticating { wishes, exchange: Box::new(exchange) };
+                connection.changed = true;
+                self.send(id, packet::auth(AuthReasonCode::ContinueAuthentication, &challenge), now);
+            }
+            Err(_) => self.refuse(id, ConnectReasonCode::NotAuthorized, now),
+        }
+    }
+
+    /// The proof before CONNACK.
+    pub(super) fn handle_proof(&mut self, id: ConnectionId, auth: &Auth, now: UnixMillis) {
+        let Some(connection) = self.connections.get(&id) else { return };
+        let Phase::Authenticating { wishes, exchange } = &connection.durable.phase else { return };
+        let (wishes, exchange) = (wishes.clone(), exchange.clone());
+        match self.check_proof(auth, &exchange, now) {
+            Ok((principal, acceptance)) => self.accept(id, wishes, principal, &acceptance, now),
+            Err(reason) => self.refuse(id, reason, now),
+        }
+    }
+
+    /// Authentication on a live connection: 0x19 begins it, 0x18 brings the proof (MQTT 5.0 section 4.12.1).
+    pub(super) fn handle_auth_again<R: CryptoRng>(
+        &mut self,
+        id: ConnectionId,
+        auth: &Auth,
+        now: UnixMillis,
+        rng: &mut R,
+    ) {
+        let Some(connection) = self.connections.get_mut(&id) else { return };
+        let Phase::Live(live) = &mut connection.durable.phase else { return };
+        let properties = auth.props().as_deref().unwrap_or_default();
+        let pending = live.again.take();
+        connection.changed = true;
+        match (auth.reason_code(), pending) {
+            (Some(AuthReasonCode::ReAuthenticate), None) => {
+                let host = &connection.durable.origin.host;
+                let begun = method_data(properties)
+                    .and_then(|hello| ServerAuthentication::start(hello, &live.wishes.client_id, host, rng).ok());
+                let Some((exchange, challenge)) = begun else {
+                    return self.disconnect(id, DisconnectReasonCode::NotAuthorized, now);
+                };
+                live.again = Some(Box::new(exchange));
+                self.send(id, packet::auth(AuthReasonCode::ContinueAuthentication, &challenge), now);
+            }
+            (Some(AuthReasonCode::ContinueAuthentication), Some(exchange)) => {
+                let session = live.session;
+                match self.check_proof(auth, &exchange, now) {
+                    Ok((principal, acceptance)) => self.change_principal(id, session, principal, &acceptance, now),
+                    Err(_) => self.disconnect(id, DisconnectReasonCode::NotAuthorized, now),
+                }
+            }
+            _ => self.disconnect(id, DisconnectReasonCode::ProtocolError, now),
+        }
+    }
+
+    /// Verifies a proof, and that the principal may connect at all; returns the bridge's own proof too.
+    fn check_proof(
+        &self,
+        auth: &Auth,
+        exchange: &ServerAuthentication,
+        now: UnixMillis,
+    ) -> Result<(Principal, Vec<u8>), ConnectReasonCode> {
+        let rules = self.table.as_ref().ok_or(ConnectReasonCode::ServerUnavailable)?;
+        let properties = auth.props().as_deref().unwrap_or_default();
+        let proof = method_data(properties).ok_or(ConnectReasonCode::BadAuthenticationMethod)?;
+        let principal =
+            rules.control_unit.identify(exchange, proof, now).map_err(|_| ConnectReasonCode::NotAuthorized)?;
+        let grant = rules.grant(&principal.key);
+        if is_barred(grant) {
+            return Err(ConnectReasonCode::Banned);
+        }
+        let rights = Rights::of(&principal, grant, now);
+        if !rules.is_configured(&principal.device.client) || rights.is_nothing() {
+            return Err(ConnectReasonCode::NotAuthorized);
+        }
+        let acceptance = rules.control_unit.accept(exchange).map_err(|_| ConnectReasonCode::UnspecifiedError)?;
+        Ok((principal, acceptance))
+    }
+
+    fn accept(&mut self, id: ConnectionId, wishes: Wishes, principal: Principal, acceptance: &[u8], now: UnixMillis) {
+        let owner = SessionKey { key: principal.key, client_id: wishes.client_id.clone() };
+        let longest = self.longest_expiry(&principal);
+        let expiry = wishes.session_expiry.min(longest);
+        let (session, present) = match self.resume_session(&owner, wishes.clean_start, now) {
+            Some(session) => (session, true),
+            None if self.make_room_for_session(&owner, now) => (self.new_session(owner, &principal), false),
+            None => return self.refuse(id, ConnectReasonCode::QuotaExceeded, now),
+        };
+        let keep_alive = keep_alive_secs(wishes.keep_alive);
+        let connack = packet::connack(&Accepted {
+            session_present: present,
+            session_expiry: (expiry != wishes.session_expiry).then_some(expiry),
+            keep_alive: (keep_alive != wishes.keep_alive).then_some(keep_alive),
+            maximum_packet: u32::try_from(MAX_PACKET_BYTES).unwrap_or(u32::MAX),
+            acceptance,
+        });
+        self.moved.insert(principal.key);
+        if let Some(session) = self.sessions.get_mut(&session) {
+            session.state.principal = principal;
+            session.state.expiry_secs = wishes.session_expiry;
+            session.state.ends_at = None;
+            session.resume(id, &mut self.journal);
+            session.save(&mut self.journal);
+        }
+        if let Some(connection) = self.connections.get_mut(&id) {
+            connection.durable.phase = Phase::Live(Live { session, wishes, again: None });
+            connection.changed = true;
+        }
+        self.check_at(now.after(core::time::Duration::from_secs(u64::from(keep_alive))));
+        self.send(id, connack, now);
+        self.curtail(session, now);
+        self.waiting.insert(session);
+    }
+
+    /// A live connection has a new certificate: its session stays, its rights are those of the new principal.
+    fn change_principal(
+        &mut self,
+        id: ConnectionId,
+        session: u64,
+        principal: Principal,
+        acceptance: &[u8],
+        now: UnixMillis,
+    ) {
+        let Some(state) = self.sessions.get_mut(&session) else { return };
+        if state.state.owner.key != principal.key {
+            return self.disconnect(id, DisconnectReasonCode::NotAuthorized, now);
+        }
+        self.moved.insert(principal.key);
+        state.state.principal = principal;
+        state.save(&mut self.journal);
+        self.send(id, packet::auth(AuthReasonCode::Success, acceptance), now);
+        self.curtail(session, now);
+        self.waiting.insert(session);
+    }
+
+    /// How long a session of this principal may outlive its connection, in seconds.
+    pub(super) fn longest_expiry(&self, principal: &Principal) -> u32 {
+        let known = self.table.as_ref().is_some_and(|rules| rules.grant(&principal.key).is_some());
+        if known { MAX_SESSION_EXPIRY_SECS } else { MAX_UNKNOWN_SESSION_EXPIRY_SECS }
+    }
+
+    /// The session to go on with, taken over from another connection where one has it (MQTT 5.0 section 3.1.4).
+    fn resume_session(&mut self, owner: &SessionKey, clean_start: bool, now: UnixMillis) -> Option<u64> {
+        let number = *self.owners.get(owner)?;
+        let holder = self.sessions.get(&number)?.connection;
+        if let Some(holder) = holder {
+            self.disconnect(holder, DisconnectReasonCode::SessionTakenOver, now);
+        }
+        let session = self.sessions.get(&number)?;
+        let over = session.state.ends_at.is_some_and(|end| end <= now);
+        if clean_start || over || session.state.curtailed {
+            self.delete_session(number);
+            return None;
+        }
+        Some(number)
+    }
+
+    /// Makes room for a new session of the key, at the cost of its oldest one that is not connected.
+    fn make_room_for_session(&mut self, owner: &SessionKey, now: UnixMillis) -> bool {
+        let of_key = self.sessions_of(&owner.key);
+        if of_key.len() >= MAX_SESSIONS_PER_KEY {
+            let idle = |number: &&u64| self.sessions.get(number).is_some_and(|session| session.connection.is_none());
+            let Some(oldest) = of_key.iter().filter(idle).min().copied() else { return false };
+            self.delete_session(oldest);
+        }
+        if self.sessions.len() >= MAX_SESSIONS {
+            self.delete_ended_sessions(now);
+        }
+        self.sessions.len() < MAX_SESSIONS
+    }
+
+    fn new_session(&mut self, owner: SessionKey, principal: &Principal) -> u64 {
+        let number = self.next_session;
+        self.next_session += 1;
+        self.owners.insert(owner.clone(), number);
+        let state = SessionState {
+            owner,
+            principal: principal.clone(),
+            expiry_secs: 0,
+            ends_at: None,
+            subscriptions: BTreeMap::new(),
+            present: false,
+            curtailed: false,
+        };
+        self.sessions.insert(number, Session::new(number, state));
+        number
+    }
+}

@@ -1,0 +1,274 @@
+//! PUBLISH in both directions, and PUBACK.
+
+use super::Broker;
+use super::grants::is_readable;
+use crate::connection::ConnectionId;
+use crate::limits::{
+    MAX_CONTROL_UNIT_QUEUE, MAX_UNHEARD_BYTES, MAX_VOLATILE_QUEUE, RECEIVE_MAXIMUM, TOPIC_ALIAS_MAXIMUM,
+};
+use crate::log::{Message, Stream};
+use crate::packet;
+use crate::rights::{Credential, Principal, Rights};
+use core::time::Duration;
+use mqtt_protocol_core::mqtt::packet::prelude::PropertyValueAccess;
+use mqtt_protocol_core::mqtt::packet::v5_0::Publish;
+use mqtt_protocol_core::mqtt::packet::{Property, PropertyId, Qos as MqttQos, SubscriptionIdentifier};
+use mqtt_protocol_core::mqtt::result_code::{DisconnectReasonCode, MqttError, PubackReasonCode};
+use serde_bytes::ByteBuf;
+use wardlink_protocol::UnixMillis;
+use wardlink_protocol::channel::Qos;
+use wardlink_protocol::stamp::StampedMessage;
+use wardlink_protocol::topic::{Topic, TopicFilter};
+
+/// User properties with this beginning are the bridge's own; a publisher's are dropped.
+const OWN_PROPERTIES: &str = "wardlink-";
+
+/// The first packet id is 1 (MQTT 5.0 section 2.2.1).
+fn packet_id_of(publish: &Publish) -> Result<Option<u16>, DisconnectReasonCode> {
+    match (publish.qos(), publish.packet_id()) {
+        (MqttQos::ExactlyOnce, _) => Err(DisconnectReasonCode::QosNotSupported),
+        (MqttQos::AtMostOnce, _) => Ok(None),
+        (MqttQos::AtLeastOnce, Some(0) | None) => Err(DisconnectReasonCode::ProtocolError),
+        (MqttQos::AtLeastOnce, id) => Ok(id),
+    }
+}
+
+/// The publisher's properties that travel with the message (MQTT 5.0 section 3.3.2.3), encoded.
+fn forwarded(properties: &[Property]) -> ByteBuf {
+    let travels = |property: &&Property| match property {
+        Property::PayloadFormatIndicator(_)
+        | Property::ContentType(_)
+        | Property::ResponseTopic(_)
+        | Property::CorrelationData(_) => true,
+        Property::UserProperty(pair) => !pair.key().starts_with(OWN_PROPERTIES),
+        _ => false,
+    };
+    ByteBuf::from(properties.iter().filter(travels).flat_map(Property::to_continuous_buffer).collect::<Vec<u8>>())
+}
+
+impl Broker {
+    pub(super) fn handle_publish(&mut self, id: ConnectionId, publish: &Publish, now: UnixMillis) {
+        let packet_id = match packet_id_of(publish) {
+            Ok(_) if publish.retain() => return self.disconnect(id, DisconnectReasonCode::RetainNotSupported, now),
+            Ok(packet_id) => packet_id,
+            Err(reason) => return self.disconnect(id, reason, now),
+        };
+        let topic = match self.topic_of(id, publish) {
+            Ok(topic) => topic,
+            Err(reason) => return self.disconnect(id, reason, now),
+        };
+        let reason = self.accept_message(id, publish, &topic, now);
+        let Some(packet_id) = packet_id else { return };
+        if let Some(connection) = self.connections.get_mut(&id) {
+            connection.receiving = connection.receiving.saturating_add(1);
+            if connection.receiving > RECEIVE_MAXIMUM {
+                return self.disconnect(id, DisconnectReasonCode::ReceiveMaximumExceeded, now);
+            }
+            self.send(id, packet::puback(packet_id, reason), now);
+        }
+    }
+
+    /// The topic's text, by name or by alias (MQTT 5.0 section 3.3.2.3.4).
+    fn topic_of(&mut self, id: ConnectionId, publish: &Publish) -> Result<String, DisconnectReasonCode> {
+        let name = publish.topic_name();
+        let alias = packet::property(publish.props(), PropertyId::TopicAlias).and_then(PropertyValueAccess::as_u16);
+        let connection = self.connections.get_mut(&id).ok_or(DisconnectReasonCode::UnspecifiedError)?;
+        let Some(alias) = alias else {
+            return if name.is_empty() { Err(DisconnectReasonCode::ProtocolError) } else { Ok(name.to_owned()) };
+        };
+        if alias == 0 || alias > TOPIC_ALIAS_MAXIMUM {
+            return Err(DisconnectReasonCode::TopicAliasInvalid);
+        }
+        let aliases = &mut connection.durable.aliases;
+        if name.is_empty() {
+            return aliases.get(&alias).cloned().ok_or(DisconnectReasonCode::ProtocolError);
+        }
+        // An alias is kept only for a topic that exists here, so that aliases are short.
+        if name.parse::<Topic>().is_err() {
+            aliases.remove(&alias);
+            connection.changed = true;
+        } else if aliases.get(&alias).is_none_or(|known| known != name) {
+            aliases.insert(alias, name.to_owned());
+            connection.changed = true;
+        }
+        Ok(name.to_owned())
+    }
+
+    /// Checks, stamps and distributes a client's message.
+    fn accept_message(
+        &mut self,
+        id: ConnectionId,
+        publish: &Publish,
+        topic: &str,
+        now: UnixMillis,
+    ) -> PubackReasonCode {
+        let Ok(topic) = topic.parse::<Topic>() else { return PubackReasonCode::TopicNameInvalid };
+        let Some((number, principal)) = self.publisher(id) else { return PubackReasonCode::NotAuthorized };
+        let Some(rules) = &self.table else { return PubackReasonCode::NotAuthorized };
+        let rights = Rights::of(&principal, rules.grant(&principal.key), now);
+        if !rights.may_publish(&topic, |client| rules.is_configured(client)) {
+            return PubackReasonCode::NotAuthorized;
+        }
+        let address = self.connections.get(&id).and_then(|connection| connection.durable.origin.address.clone());
+        if !self.is_within_rate(&principal, address.as_ref(), now) {
+            return PubackReasonCode::QuotaExceeded;
+        }
+        let qos = if publish.qos() == MqttQos::AtMostOnce { Qos::AtMostOnce } else { Qos::AtLeastOnce };
+        let stream = Stream::of(&topic);
+        if !self.has_room_for_site(stream, qos) {
+            return PubackReasonCode::QuotaExceeded;
+        }
+        let text = topic.to_string();
+        let stamped = StampedMessage {
+            sequence: self.log.sequence(&text, &mut self.journal),
+            topic: text,
+            payload: ByteBuf::from(publish.payload().as_slice()),
+            publisher: principal.publisher(),
+            accepted_at: now,
+            address,
+        };
+        let expiry = packet::number(publish.props(), PropertyId::MessageExpiryInterval);
+        let expires_at = expiry.map(|seconds| now.after(Duration::from_secs(u64::from(seconds))));
+        let message = Message { stamped, qos, stream, expires_at, properties: forwarded(publish.props()) };
+        self.distribute(message, Some(number), now);
+        PubackReasonCode::Success
+    }
+
+    fn publisher(&self, id: ConnectionId) -> Option<(u64, Principal)> {
+        let number = self.connections.get(&id)?.live()?.session;
+        self.sessions.get(&number).map(|session| (number, session.state.principal.clone()))
+    }
+
+    /// Bare keys ask on T1, and anybody can make keys: their requests are limited per key and per address.
+    fn is_within_rate(&mut self, principal: &Principal, address: Option<&String>, now: UnixMillis) -> bool {
+        principal.credential != Credential::BareKey
+            || (self.key_rate.take(&principal.key, now)
+                && address.is_none_or(|address| self.address_rate.take(address, now)))
+    }
+
+    /// Whether the control unit's stream takes another message; QoS 0 makes room at its own cost.
+    fn has_room_for_site(&mut self, stream: Option<Stream>, qos: Qos) -> bool {
+        let Some(stream) = stream else { return true };
+        let waiting = self.log.waiting(stream);
+        if qos == Qos::AtMostOnce && stream == Stream::Data && waiting >= MAX_VOLATILE_QUEUE {
+            return self.log.lose_volatile(&mut self.journal);
+        }
+        waiting < MAX_CONTROL_UNIT_QUEUE
+    }
+
+    /// Gives a message to every session that wants and may read its topic, and to the control unit's stream.
+    pub(super) fn distribute(&mut self, message: Message, from: Option<u64>, now: UnixMillis) {
+        let Ok(topic) = message.stamped.topic.parse::<Topic>() else { return };
+        let mut queues = Vec::new();
+        for number in self.subscriptions.matching(&TopicFilter::from(&topic)) {
+            let Some(session) = self.sessions.get(&number) else { continue };
+            if !self.rights(session, now).may_read(&topic) {
+                continue;
+            }
+            let Some((qos, identifier)) = wanted(session, &message.stamped.topic, from == Some(number)) else {
+                continue;
+            };
+            match qos.min(message.qos) {
+                Qos::AtMostOnce => self.deliver_now(number, &message, identifier, now),
+                Qos::AtLeastOnce if session.has_room() => queues.push((number, identifier)),
+                // The queue is bounded: the newest message is lost to this reader.
+                Qos::AtLeastOnce => {}
+            }
+        }
+        if queues.is_empty() && message.stream.is_none() {
+            return;
+        }
+        let id = self.log.add(message, queues.len(), &mut self.journal);
+        for (number, identifier) in queues {
+            if let Some(session) = self.sessions.get_mut(&number) {
+                session.enqueue(id, identifier, &mut self.journal);
+                self.waiting.insert(number);
+            }
+        }
+    }
+
+    /// Delivers with QoS 0, if the session is connected and its client reads.
+    fn deliver_now(&mut self, number: u64, message: &Message, identifier: Option<u32>, now: UnixMillis) {
+        let Some(id) = self.sessions.get(&number).and_then(|session| session.connection) else { return };
+        let Some(connection) = self.connections.get(&id) else { return };
+        if connection.unheard_bytes < MAX_UNHEARD_BYTES {
+            self.deliver(id, message, identifier, None, now);
+        }
+    }
+
+    /// Sends what waits for a session, as far as its client's window allows.
+    pub(super) fn send_queued(&mut self, number: u64, now: UnixMillis) {
+        loop {
+            let Some(session) = self.sessions.get_mut(&number) else { return };
+            let Some(id) = session.connection else { return };
+            let Some(live) = self.connections.get(&id).and_then(|connection| connection.live()) else { return };
+            let window = live.wishes.window();
+            let Some((entry, again)) = session.next_to_send(window, &mut self.journal) else { return };
+            let packet_id = crate::session::packet_id(entry.number);
+            let readable = self.sessions.get(&number).is_some_and(|session| {
+                let rights = self.rights(session, now);
+                self.log
+                    .message(entry.message)
+                    .is_some_and(|message| !message.is_expired(now) && is_readable(&rights, message))
+            });
+            let message = self.log.message(entry.message).filter(|_| readable).cloned();
+            let sent = message
+                .is_some_and(|message| self.deliver(id, &message, entry.identifier, Some((packet_id, again)), now));
+            if !sent {
+                // Too old, no longer allowed, or longer than the client takes: as if it had been delivered.
+                self.acknowledged(number, packet_id);
+            }
+        }
+    }
+
+    /// Sends one message; false where it is longer than the client takes (MQTT 5.0 section 3.1.2.11.4).
+    fn deliver(
+        &mut self,
+        id: ConnectionId,
+        message: &Message,
+        identifier: Option<u32>,
+        acknowledged: Option<(u16, bool)>,
+        now: UnixMillis,
+    ) -> bool {
+        let packet = delivery(message, identifier, acknowledged, now);
+        let live = self.connections.get(&id).and_then(|connection| connection.live());
+        let most = live.and_then(|live| usize::try_from(live.wishes.maximum_packet).ok()).unwrap_or(usize::MAX);
+        let fits = packet.as_ref().is_ok_and(|bytes| bytes.len() <= most);
+        if fits {
+            self.send(id, packet, now);
+        }
+        fits
+    }
+
+    /// PUBACK: the client has the message.
+    pub(super) fn acknowledged(&mut self, number: u64, packet_id: u16) {
+        let Some(session) = self.sessions.get_mut(&number) else { return };
+        if let Some(entry) = session.acknowledge(packet_id, &mut self.journal) {
+            self.log.release(entry.message, &mut self.journal);
+            self.waiting.insert(number);
+        }
+    }
+}
+
+fn delivery(
+    message: &Message,
+    identifier: Option<u32>,
+    acknowledged: Option<(u16, bool)>,
+    now: UnixMillis,
+) -> Result<Vec<u8>, MqttError> {
+    let mut properties = message.delivered_properties(now)?;
+    if let Some(identifier) = identifier {
+        properties.push(SubscriptionIdentifier::new(identifier)?.into());
+    }
+    let (packet_id, again) = acknowledged.unzip();
+    packet::publish(&message.stamped.topic, &message.stamped.payload, packet_id, again.unwrap_or(false), properties)
+}
+
+/// With which QoS and subscription identifier a session wants a topic; none where it published the message itself and said so.
+fn wanted(session: &crate::session::Session, topic: &str, own: bool) -> Option<(Qos, Option<u32>)> {
+    let matching = session.state.subscriptions.iter().filter(|(filter, _)| filter.matches(topic));
+    matching
+        .filter(|(_, subscription)| !(own && subscription.no_local))
+        .map(|(_, subscription)| (subscription.qos, subscription.identifier))
+        .max_by_key(|(qos, _)| *qos)
+}

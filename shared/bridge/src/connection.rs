@@ -1,0 +1,170 @@
+//! One WebSocket: how far its client has come, and what has to survive when the object is rebuilt around it.
+
+use crate::limits::{MAX_ATTACHMENT_BYTES, MAX_FIRST_PACKET_BYTES, MAX_INFLIGHT, MAX_PACKET_BYTES};
+use crate::storage::{Journal, Table, decode, encode};
+use serde::{Deserialize, Serialize};
+use serde_bytes::ByteBuf;
+use std::collections::BTreeMap;
+use wardlink_crypto::authentication::ServerAuthentication;
+use wardlink_protocol::UnixMillis;
+
+/// A connection, by a number that the shell draws: below 2^53 and never used twice.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct ConnectionId(pub u64);
+
+/// What is known of a connection when it begins.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Origin {
+    /// The client's address, where the deployment trusts it.
+    pub address: Option<String>,
+    /// The host that was dialled, as in HTTP's Host field.
+    pub host: String,
+}
+
+/// What CONNECT asked for (MQTT 5.0 section 3.1).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Wishes {
+    pub(crate) client_id: String,
+    pub(crate) clean_start: bool,
+    pub(crate) session_expiry: u32,
+    pub(crate) receive_maximum: u16,
+    pub(crate) maximum_packet: u32,
+    pub(crate) keep_alive: u16,
+}
+
+impl Wishes {
+    /// How many QoS 1 messages may be unacknowledged at the client.
+    pub(crate) fn window(&self) -> u16 {
+        self.receive_maximum.min(MAX_INFLIGHT)
+    }
+}
+
+/// How far a client has come.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum Phase {
+    /// CONNECT is awaited.
+    Opened,
+    /// The client's proof is awaited.
+    Authenticating { wishes: Wishes, exchange: Box<ServerAuthentication> },
+    /// The client has proved who it is.
+    Live(Live),
+}
+
+/// A client that has proved who it is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Live {
+    pub(crate) session: u64,
+    pub(crate) wishes: Wishes,
+    /// An authentication that runs beside everything else (MQTT 5.0 section 4.12.1).
+    pub(crate) again: Option<Box<ServerAuthentication>>,
+}
+
+/// What survives in the attachment.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Durable {
+    pub(crate) origin: Origin,
+    pub(crate) opened_at: UnixMillis,
+    pub(crate) phase: Phase,
+    /// The beginning of a packet whose rest has not arrived.
+    pub(crate) rest: ByteBuf,
+    pub(crate) aliases: BTreeMap<u16, String>,
+}
+
+/// The bytes that stay with a WebSocket while the object sleeps.
+#[derive(Serialize, Deserialize)]
+enum Attachment {
+    Inline(ConnectionId, Box<Durable>),
+    /// The state stands in [`Table::Connection`].
+    Stored(ConnectionId),
+}
+
+/// A connection.
+pub(crate) struct Connection {
+    pub(crate) id: ConnectionId,
+    pub(crate) durable: Durable,
+    pub(crate) last_heard: UnixMillis,
+    /// Bytes sent since the client was last heard.
+    pub(crate) unheard_bytes: usize,
+    /// QoS 1 messages of the client that this batch acknowledges.
+    pub(crate) receiving: u16,
+    /// Packets of this batch for the client.
+    pub(crate) outgoing: Vec<Vec<u8>>,
+    /// Whether the attachment has to be written.
+    pub(crate) changed: bool,
+    /// Whether storage has a record of this connection.
+    stored: bool,
+}
+
+impl Connection {
+    pub(crate) fn new(id: ConnectionId, origin: Origin, now: UnixMillis) -> Self {
+        let durable =
+            Durable { origin, opened_at: now, phase: Phase::Opened, rest: ByteBuf::new(), aliases: BTreeMap::new() };
+        Self { changed: true, ..Self::with(id, durable, now, false) }
+    }
+
+    fn with(id: ConnectionId, durable: Durable, now: UnixMillis, stored: bool) -> Self {
+        Self {
+            id,
+            durable,
+            last_heard: now,
+            unheard_bytes: 0,
+            receiving: 0,
+            outgoing: Vec::new(),
+            changed: false,
+            stored,
+        }
+    }
+
+    /// The client, once it has proved who it is.
+    pub(crate) fn live(&self) -> Option<&Live> {
+        match &self.durable.phase {
+            Phase::Live(live) => Some(live),
+            _ => None,
+        }
+    }
+
+    /// The longest packet that the client may send now.
+    pub(crate) fn longest_packet(&self) -> usize {
+        if self.live().is_some() { MAX_PACKET_BYTES } else { MAX_FIRST_PACKET_BYTES }
+    }
+
+    /// The bytes for the WebSocket's attachment; state that is too long goes to storage.
+    pub(crate) fn attachment(&mut self, journal: &mut Journal) -> Vec<u8> {
+        self.changed = false;
+        let inline = encode(&Attachment::Inline(self.id, Box::new(self.durable.clone())));
+        if inline.len() <= MAX_ATTACHMENT_BYTES {
+            self.forget_record(journal);
+            return inline;
+        }
+        self.stored = true;
+        journal.put(Table::Connection, self.id.0, 0, &self.durable);
+        encode(&Attachment::Stored(self.id))
+    }
+
+    /// Deletes the record of state that was too long.
+    pub(crate) fn forget_record(&mut self, journal: &mut Journal) {
+        if core::mem::take(&mut self.stored) {
+            journal.delete(Table::Connection, self.id.0, 0);
+        }
+    }
+
+    /// Takes back a connection from its attachment; `record` gives what storage has.
+    pub(crate) fn restore(
+        attachment: &[u8],
+        record: impl FnOnce(ConnectionId) -> Option<Durable>,
+        now: UnixMillis,
+    ) -> Option<Self> {
+        match decode(attachment)? {
+            Attachment::Inline(id, durable) => Some(Self::with(id, *durable, now, false)),
+            Attachment::Stored(id) => record(id).map(|durable| Self::with(id, durable, now, true)),
+        }
+    }
+
+    /// The number in an attachment, for the shell to find the WebSocket by.
+    pub(crate) fn id_of(attachment: &[u8]) -> Option<ConnectionId> {
+        decode(attachment).map(|attachment| match attachment {
+            Attachment::Inline(id, _) | Attachment::Stored(id) => id,
+        })
+    }
+}

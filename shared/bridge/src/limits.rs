@@ -1,0 +1,67 @@
+//! Every bound of the bridge, in one place.
+
+use core::time::Duration;
+use wardlink_protocol::limits::{MAX_AUTHENTICATION_BYTES, MAX_CHANNEL_MESSAGE_BYTES};
+
+/// The longest MQTT packet that the bridge takes from a client that has proved who it is, in bytes.
+pub const MAX_PACKET_BYTES: usize = MAX_CHANNEL_MESSAGE_BYTES + 8 * 1024;
+/// The longest MQTT packet before the client has proved who it is, in bytes.
+pub const MAX_FIRST_PACKET_BYTES: usize = MAX_AUTHENTICATION_BYTES + 2 * 1024;
+/// The longest MQTT client identifier, in bytes.
+pub const MAX_CLIENT_ID_BYTES: usize = 128;
+/// The longest WebSocket frame that the bridge sends, in bytes (unless one packet is longer).
+pub const MAX_FRAME_BYTES: usize = 256 * 1024;
+/// The longest attachment of a connection, in bytes; longer state goes to storage. (The platform's bound is 16 KiB.)
+pub const MAX_ATTACHMENT_BYTES: usize = 12 * 1024;
+
+/// QoS 1 messages that a client may have unacknowledged at the bridge (MQTT 5.0 section 3.2.2.3.3).
+pub const RECEIVE_MAXIMUM: u16 = 256;
+/// QoS 1 messages that the bridge has unacknowledged at one client, whatever the client allows.
+pub const MAX_INFLIGHT: u16 = 128;
+/// Topic aliases that a client may set on one connection.
+pub const TOPIC_ALIAS_MAXIMUM: u16 = 16;
+/// The longest interval without a packet of the client, in seconds: long, because each ping wakes the object.
+pub const SERVER_KEEP_ALIVE_SECS: u16 = 600;
+/// How long a connection may take until the client has proved who it is.
+pub const AUTHENTICATION_TIME: Duration = Duration::from_secs(20);
+
+/// Connections at one time.
+pub const MAX_CONNECTIONS: usize = 30_000;
+/// Connections at one time from one address, where addresses are known.
+pub const MAX_CONNECTIONS_PER_ADDRESS: usize = 2_000;
+/// Sessions of one key.
+pub const MAX_SESSIONS_PER_KEY: usize = 4;
+/// Sessions in all.
+pub const MAX_SESSIONS: usize = 60_000;
+/// How long the session of a key with a grant outlives its connection, at most, in seconds.
+pub const MAX_SESSION_EXPIRY_SECS: u32 = 7 * 24 * 60 * 60;
+/// How long the session of an unknown key outlives its connection, at most, in seconds.
+pub const MAX_UNKNOWN_SESSION_EXPIRY_SECS: u32 = 60;
+/// Subscriptions of one session.
+pub const MAX_SUBSCRIPTIONS: usize = 64;
+/// Messages that wait for one session.
+pub const MAX_QUEUE: usize = 1_000;
+/// Bytes sent to a client since it was last heard, beyond which it gets no QoS 0 messages.
+pub const MAX_UNHEARD_BYTES: usize = 4 * 1024 * 1024;
+/// Stored messages that wait for the control unit; beyond it publishers are told to try again.
+pub const MAX_CONTROL_UNIT_QUEUE: usize = 20_000;
+/// QoS 0 messages that wait for the control unit; beyond it the oldest is lost.
+pub const MAX_VOLATILE_QUEUE: usize = 2_000;
+/// Messages in one request to the control unit.
+pub const MAX_CONTROL_UNIT_BATCH: usize = 200;
+/// Bytes of payload in one request to the control unit.
+pub const MAX_CONTROL_UNIT_BATCH_BYTES: usize = 1024 * 1024;
+
+/// Sequence numbers of a topic that are reserved with one write.
+pub const SEQUENCE_BLOCK: u64 = 256;
+
+/// Requests on T1 that a bare key may send at once.
+pub const KEY_BURST: u32 = 10;
+/// The time in which a bare key regains one request on T1.
+pub const KEY_REFILL: Duration = Duration::from_secs(6);
+/// Requests on T1 that may come from one address at once.
+pub const ADDRESS_BURST: u32 = 300;
+/// The time in which an address regains one request on T1.
+pub const ADDRESS_REFILL: Duration = Duration::from_millis(50);
+/// Token buckets that are kept; the fullest are forgotten first.
+pub const MAX_BUCKETS: usize = 10_000;

@@ -1,0 +1,244 @@
+//! What was accepted: sequence numbers per topic, and the messages that somebody still needs.
+
+use crate::limits::SEQUENCE_BLOCK;
+use crate::storage::{Journal, Table, decode};
+use mqtt_protocol_core::mqtt::packet::{MessageExpiryInterval, Property, UserProperty};
+use mqtt_protocol_core::mqtt::result_code::MqttError;
+use serde::{Deserialize, Serialize};
+use serde_bytes::ByteBuf;
+use std::collections::{BTreeMap, VecDeque};
+use wardlink_protocol::UnixMillis;
+use wardlink_protocol::channel::Qos;
+use wardlink_protocol::stamp::{PUBLISHER_PROPERTY, SEQUENCE_PROPERTY, StampedMessage, TIME_PROPERTY};
+use wardlink_protocol::topic::Topic;
+
+/// Which of the control unit's streams a message belongs to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum Stream {
+    /// T1, T3 and renewal.
+    Pairing,
+    /// The second channels, from the devices up.
+    Data,
+}
+
+impl Stream {
+    /// The stream that a topic belongs to, if the control unit reads it.
+    pub(crate) fn of(topic: &Topic) -> Option<Self> {
+        match topic {
+            Topic::Register(_) | Topic::Command(_) | Topic::Renew(_) => Some(Self::Pairing),
+            Topic::Data(..) => Some(Self::Data),
+            Topic::Device(_) | Topic::Meta(_) | Topic::Control(..) => None,
+        }
+    }
+}
+
+/// A message as it is kept.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct Message {
+    pub(crate) stamped: StampedMessage,
+    pub(crate) qos: Qos,
+    pub(crate) stream: Option<Stream>,
+    pub(crate) expires_at: Option<UnixMillis>,
+    /// The publisher's own properties that travel with the message, encoded as MQTT does.
+    pub(crate) properties: ByteBuf,
+}
+
+impl Message {
+    /// Whether it is too old to be delivered (MQTT 5.0 section 3.3.2.3.3).
+    pub(crate) fn is_expired(&self, now: UnixMillis) -> bool {
+        self.expires_at.is_some_and(|end| end <= now)
+    }
+
+    /// The properties that a subscriber gets: the publisher's, and the stamp.
+    pub(crate) fn delivered_properties(&self, now: UnixMillis) -> Result<Vec<Property>, MqttError> {
+        let mut properties = Vec::new();
+        let mut rest: &[u8] = &self.properties;
+        while !rest.is_empty() {
+            let (property, taken) = Property::parse(rest)?;
+            properties.push(property);
+            rest = rest.get(taken..).unwrap_or_default();
+        }
+        if let Some(end) = self.expires_at {
+            let seconds = u32::try_from(end.since(now).as_secs()).unwrap_or(u32::MAX);
+            properties.push(MessageExpiryInterval::new(seconds)?.into());
+        }
+        let stamped = &self.stamped;
+        properties.push(UserProperty::new(PUBLISHER_PROPERTY, stamped.publisher.to_string())?.into());
+        properties.push(UserProperty::new(TIME_PROPERTY, stamped.accepted_at.0.to_string())?.into());
+        properties.push(UserProperty::new(SEQUENCE_PROPERTY, stamped.sequence.to_string())?.into());
+        Ok(properties)
+    }
+}
+
+/// A topic's place in the log.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+struct TopicState {
+    name: String,
+    /// The next message gets this number; after rebuilding, the first that was never reserved.
+    next: u64,
+    /// Numbers below this are reserved in storage.
+    reserved: u64,
+}
+
+/// A message and who needs it.
+struct Kept {
+    message: Message,
+    /// Sessions whose queues have it.
+    queues: usize,
+    /// Whether the control unit has yet to take it.
+    wanted: bool,
+    /// Whether it is in storage.
+    stored: bool,
+}
+
+/// The log.
+#[derive(Default)]
+pub(crate) struct Log {
+    next_id: u64,
+    next_topic: u64,
+    topics: BTreeMap<String, (u64, TopicState)>,
+    messages: BTreeMap<u64, Kept>,
+    pairing: VecDeque<u64>,
+    data: VecDeque<u64>,
+}
+
+impl Log {
+    /// The next sequence number of `topic`.
+    pub(crate) fn sequence(&mut self, topic: &str, journal: &mut Journal) -> u64 {
+        if !self.topics.contains_key(topic) {
+            self.next_topic += 1;
+            let state = TopicState { name: topic.to_owned(), next: 1, reserved: 1 };
+            self.topics.insert(topic.to_owned(), (self.next_topic, state));
+        }
+        let Some((number, state)) = self.topics.get_mut(topic) else { return 0 };
+        let sequence = state.next;
+        state.next += 1;
+        if sequence >= state.reserved {
+            state.reserved = sequence + SEQUENCE_BLOCK;
+            journal.put(Table::Topic, *number, 0, state);
+        }
+        sequence
+    }
+
+    /// Adds a message that `queues` sessions need, and the control unit where it reads the topic. QoS 1 is stored.
+    pub(crate) fn add(&mut self, message: Message, queues: usize, journal: &mut Journal) -> u64 {
+        self.next_id += 1;
+        let id = self.next_id;
+        let stored = message.qos == Qos::AtLeastOnce || message.stream == Some(Stream::Pairing);
+        if stored {
+            journal.put(Table::Message, id, 0, &message);
+        }
+        self.insert(id, message, queues, stored);
+        id
+    }
+
+    fn insert(&mut self, id: u64, message: Message, queues: usize, stored: bool) {
+        match message.stream {
+            Some(Stream::Pairing) => self.pairing.push_back(id),
+            Some(Stream::Data) => self.data.push_back(id),
+            None => {}
+        }
+        let wanted = message.stream.is_some();
+        self.messages.insert(id, Kept { message, queues, wanted, stored });
+    }
+
+    pub(crate) fn message(&self, id: u64) -> Option<&Message> {
+        self.messages.get(&id).map(|kept| &kept.message)
+    }
+
+    /// One session less needs the message.
+    pub(crate) fn release(&mut self, id: u64, journal: &mut Journal) {
+        if let Some(kept) = self.messages.get_mut(&id) {
+            kept.queues = kept.queues.saturating_sub(1);
+            self.forget_unneeded(id, journal);
+        }
+    }
+
+    fn forget_unneeded(&mut self, id: u64, journal: &mut Journal) {
+        if self.messages.get(&id).is_some_and(|kept| kept.queues == 0 && !kept.wanted)
+            && self.messages.remove(&id).is_some_and(|kept| kept.stored)
+        {
+            journal.delete(Table::Message, id, 0);
+        }
+    }
+
+    fn stream(&self, stream: Stream) -> &VecDeque<u64> {
+        match stream {
+            Stream::Pairing => &self.pairing,
+            Stream::Data => &self.data,
+        }
+    }
+
+    /// How many messages wait for the control unit.
+    pub(crate) fn waiting(&self, stream: Stream) -> usize {
+        self.stream(stream).len()
+    }
+
+    /// The oldest messages that wait for the control unit, with the number of the last one.
+    pub(crate) fn oldest(&self, stream: Stream, most: usize, most_bytes: usize) -> Option<(u64, Vec<StampedMessage>)> {
+        let mut messages = Vec::new();
+        let mut bytes = 0;
+        let mut last = 0;
+        for id in self.stream(stream) {
+            let Some(message) = self.message(*id) else { continue };
+            bytes += message.stamped.payload.len();
+            if messages.len() >= most || (bytes > most_bytes && !messages.is_empty()) {
+                break;
+            }
+            messages.push(message.stamped.clone());
+            last = *id;
+        }
+        (!messages.is_empty()).then_some((last, messages))
+    }
+
+    /// The control unit has everything up to the message `last`.
+    pub(crate) fn taken(&mut self, stream: Stream, last: u64, journal: &mut Journal) {
+        while let Some(id) = self.stream(stream).front().copied().filter(|id| *id <= last) {
+            match stream {
+                Stream::Pairing => self.pairing.pop_front(),
+                Stream::Data => self.data.pop_front(),
+            };
+            self.unwanted(id, journal);
+        }
+    }
+
+    /// Loses the oldest message of the second channels that is not stored; false where there is none.
+    pub(crate) fn lose_volatile(&mut self, journal: &mut Journal) -> bool {
+        let position = self.data.iter().position(|id| self.messages.get(id).is_some_and(|kept| !kept.stored));
+        let Some(id) = position.and_then(|position| self.data.remove(position)) else { return false };
+        self.unwanted(id, journal);
+        true
+    }
+
+    fn unwanted(&mut self, id: u64, journal: &mut Journal) {
+        if let Some(kept) = self.messages.get_mut(&id) {
+            kept.wanted = false;
+        }
+        self.forget_unneeded(id, journal);
+    }
+
+    /// Takes back a topic from storage. What was reserved may have been used, so that counting goes on after it.
+    pub(crate) fn restore_topic(&mut self, number: u64, bytes: &[u8]) {
+        if let Some(mut state) = decode::<TopicState>(bytes) {
+            state.next = state.reserved;
+            self.next_topic = self.next_topic.max(number);
+            self.topics.insert(state.name.clone(), (number, state));
+        }
+    }
+
+    /// Takes back a message from storage; its queues follow with [`Log::restore_reference`].
+    pub(crate) fn restore_message(&mut self, id: u64, bytes: &[u8]) {
+        if let Some(message) = decode::<Message>(bytes) {
+            self.next_id = self.next_id.max(id);
+            self.insert(id, message, 0, true);
+        }
+    }
+
+    /// A session's queue has the message; false where it is gone.
+    pub(crate) fn restore_reference(&mut self, id: u64) -> bool {
+        self.messages.get_mut(&id).is_some_and(|kept| {
+            kept.queues += 1;
+            true
+        })
+    }
+}

@@ -1,0 +1,178 @@
+//! Who may publish and read what: the table of `docs/protocol.md`, "Rights", as a pure function. Denies by default.
+
+use serde::{Deserialize, Serialize};
+use wardlink_protocol::channel::ChannelName;
+use wardlink_protocol::grant::{DeviceState, Grant};
+use wardlink_protocol::identity::{CertificateSerial, KeyFingerprint, Purpose};
+use wardlink_protocol::stamp::Publisher;
+use wardlink_protocol::topic::{Topic, TopicFilter};
+use wardlink_protocol::{ClientClass, Device, UnixMillis};
+
+/// How a client proved who it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Credential {
+    /// By its bare key.
+    BareKey,
+    /// By a certificate of the site, whose chain was verified.
+    Certificate {
+        /// Its serial number.
+        serial: CertificateSerial,
+        /// What it is for.
+        purpose: Purpose,
+        /// When it ends.
+        not_after: UnixMillis,
+    },
+}
+
+/// Who a client is, as proved to the bridge.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Principal {
+    /// Its key.
+    pub key: KeyFingerprint,
+    /// The device that it claims to be (bare key) or is (certificate).
+    pub device: Device,
+    /// How it proved it.
+    pub credential: Credential,
+}
+
+impl Principal {
+    /// The principal as it is stamped on messages.
+    pub fn publisher(&self) -> Publisher {
+        let certificate = match self.credential {
+            Credential::BareKey => None,
+            Credential::Certificate { serial, purpose, .. } => Some((serial, purpose)),
+        };
+        Publisher::Key { key: self.key, device: self.device.clone(), certificate }
+    }
+}
+
+/// A row of the table that applies to a principal: what it may do right now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Row {
+    /// Nothing.
+    Nothing,
+    /// Publish T1.
+    Ask,
+    /// Publish T1, read T2.
+    AskAndListen,
+    /// Publish T3, read T2.
+    Pair,
+    /// Publish T3, renewal and the second channels; read T2, the second channels and T4.
+    Work,
+    /// Publish renewal, read T2.
+    Renew,
+}
+
+/// The rights of one principal at one moment.
+#[derive(Clone, Copy, Debug)]
+pub struct Rights<'a> {
+    row: Row,
+    device: &'a Device,
+    channels: &'a [ChannelName],
+}
+
+impl<'a> Rights<'a> {
+    /// The rights of `principal`, of whose key the control unit says `grant`; `now` decides whether a certificate counts.
+    pub fn of(principal: &'a Principal, grant: Option<&'a Grant>, now: UnixMillis) -> Self {
+        let row = match grant {
+            // What a key claims counts only as long as nothing else is known of it.
+            Some(grant) if grant.key != principal.key || grant.device != principal.device => Row::Nothing,
+            grant => match principal.credential {
+                Credential::BareKey => bare_key(grant.map_or(DeviceState::Unknown, |grant| grant.state)),
+                Credential::Certificate { serial, purpose, not_after } => {
+                    grant.map_or(Row::Nothing, |grant| certificate(grant, serial, purpose, not_after, now))
+                }
+            },
+        };
+        let channels = grant.map_or(&[][..], |grant| grant.channels.as_slice());
+        Self { row, device: &principal.device, channels }
+    }
+
+    /// No rights.
+    pub fn none(principal: &'a Principal) -> Self {
+        Self { row: Row::Nothing, device: &principal.device, channels: &[] }
+    }
+
+    /// Whether it may publish on `topic`; `is_configured` knows the site's device classes.
+    pub fn may_publish(&self, topic: &Topic, is_configured: impl Fn(&ClientClass) -> bool) -> bool {
+        match topic {
+            Topic::Register(client) => {
+                matches!(self.row, Row::Ask | Row::AskAndListen)
+                    && *client == self.device.client
+                    && is_configured(client)
+            }
+            Topic::Command(client) => matches!(self.row, Row::Pair | Row::Work) && *client == self.device.client,
+            Topic::Renew(client) => matches!(self.row, Row::Work | Row::Renew) && *client == self.device.client,
+            Topic::Data(channel, device) => {
+                self.row == Row::Work && device == self.device && self.channels.contains(channel)
+            }
+            Topic::Device(_) | Topic::Meta(_) | Topic::Control(..) => false,
+        }
+    }
+
+    /// Whether it may read `topic`.
+    pub fn may_read(&self, topic: &Topic) -> bool {
+        match topic {
+            Topic::Device(device) => {
+                matches!(self.row, Row::AskAndListen | Row::Pair | Row::Work | Row::Renew) && device == self.device
+            }
+            Topic::Meta(client) => self.row == Row::Work && *client == self.device.client,
+            Topic::Control(channel, device) => {
+                self.row == Row::Work && device == self.device && self.channels.contains(channel)
+            }
+            Topic::Register(_) | Topic::Command(_) | Topic::Renew(_) | Topic::Data(..) => false,
+        }
+    }
+
+    /// Whether it may read every topic that `filter` could match. A wildcard matches topics of devices that do not exist yet, so
+    /// that no device's rights ever cover one.
+    pub fn may_subscribe(&self, filter: &TopicFilter) -> bool {
+        !filter.has_wildcard() && filter.as_str().parse().is_ok_and(|topic: Topic| self.may_read(&topic))
+    }
+
+    /// Whether it may do nothing at all.
+    pub fn is_nothing(&self) -> bool {
+        self.row == Row::Nothing
+    }
+
+    /// Whether its device counts as paired, so that its presence is of interest.
+    pub fn is_paired(&self) -> bool {
+        matches!(self.row, Row::Work | Row::Renew)
+    }
+}
+
+fn bare_key(state: DeviceState) -> Row {
+    match state {
+        DeviceState::Unknown | DeviceState::Paired | DeviceState::Expired => Row::Ask,
+        DeviceState::Closing | DeviceState::Accepted | DeviceState::Certified => Row::AskAndListen,
+        DeviceState::Confirmed | DeviceState::Locked | DeviceState::Revoked => Row::Nothing,
+    }
+}
+
+fn certificate(
+    grant: &Grant,
+    serial: CertificateSerial,
+    purpose: Purpose,
+    not_after: UnixMillis,
+    now: UnixMillis,
+) -> Row {
+    let listed = grant.certificates.iter().find(|listed| listed.serial == serial && listed.purpose == purpose);
+    let Some(listed) = listed else { return Row::Nothing };
+    let expired = now > not_after.min(listed.not_after);
+    match (grant.state, purpose) {
+        (DeviceState::Certified, Purpose::Pairing) if !expired => Row::Pair,
+        // After the confirmation nothing expires: a device that was cut off can still fetch it.
+        (DeviceState::Confirmed, Purpose::Pairing | Purpose::Device) => Row::Pair,
+        (DeviceState::Paired, Purpose::Device) if !expired => Row::Work,
+        (DeviceState::Paired | DeviceState::Expired, Purpose::Device) => Row::Renew,
+        _ => Row::Nothing,
+    }
+}
+
+/// Whether a connection of this key has to be closed.
+pub fn is_barred(grant: Option<&Grant>) -> bool {
+    grant.is_some_and(|grant| matches!(grant.state, DeviceState::Revoked | DeviceState::Locked))
+}
+
+#[cfg(test)]
+mod tests;
