@@ -1,17 +1,14 @@
 //! The second channels: what kind of data travels how (Coupling, claims 1, 3 and 6).
 
-use crate::identity::{InvalidName, KeyId, TrustLevel, name};
+use crate::identity::{InvalidName, KeyId, TrustLevel, check_alphabet, name};
 use core::fmt;
 use core::str::FromStr;
 use serde::{Deserialize, Serialize};
 use zeroize::{Zeroize, ZeroizeOnDrop};
 
-fn check_name(text: &str) -> Result<(), InvalidName> {
-    text.parse::<crate::identity::ClientClass>().map(drop)
-}
 name! {
-    /// A second channel's name, such as `alarm`; the same alphabet as a device's names.
-    ChannelName
+    /// A second channel's name, such as `alarm`: the alphabet of a device's names, and no word is reserved.
+    ChannelName, check_alphabet
 }
 
 /// How urgent a channel's data is; a confirmation lists channels by falling priority.

@@ -24,6 +24,14 @@ pub enum InvalidName {
 const RESERVED: [&str; 6] = ["register", "command", "meta", "data", "ctl", "renew"];
 
 fn check_name(text: &str) -> Result<(), InvalidName> {
+    check_alphabet(text)?;
+    if RESERVED.contains(&text) {
+        return Err(InvalidName::Reserved);
+    }
+    Ok(())
+}
+
+pub(crate) fn check_alphabet(text: &str) -> Result<(), InvalidName> {
     let bytes = text.as_bytes();
     if bytes.is_empty() || bytes.len() > MAX_NAME_BYTES {
         return Err(InvalidName::Length);
@@ -32,14 +40,11 @@ fn check_name(text: &str) -> Result<(), InvalidName> {
     if !bytes.first().is_some_and(plain) || !bytes.iter().all(|byte| plain(byte) || *byte == b'-') {
         return Err(InvalidName::Character);
     }
-    if RESERVED.contains(&text) {
-        return Err(InvalidName::Reserved);
-    }
     Ok(())
 }
 
 macro_rules! name {
-    ($(#[$doc:meta])* $name:ident) => {
+    ($(#[$doc:meta])* $name:ident, $check:path) => {
         $(#[$doc])*
         #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
         #[serde(try_from = "String", into = "String")]
@@ -55,7 +60,7 @@ macro_rules! name {
         impl FromStr for $name {
             type Err = InvalidName;
             fn from_str(text: &str) -> Result<Self, InvalidName> {
-                check_name(text)?;
+                $check(text)?;
                 Ok(Self(text.into()))
             }
         }
@@ -84,15 +89,15 @@ pub(crate) use name;
 
 name! {
     /// A device class: the patent's "client", such as `infusion-pump`. It matches `[a-z0-9][a-z0-9-]{0,31}`.
-    ClientClass
+    ClientClass, check_name
 }
 name! {
     /// One device within its class: the patent's "client identifier". It matches `[a-z0-9][a-z0-9-]{0,31}`.
-    DeviceIdentifier
+    DeviceIdentifier, check_name
 }
 name! {
     /// The id of an access secret.
-    SecretId
+    SecretId, check_name
 }
 
 /// One device: its class and its identifier.
