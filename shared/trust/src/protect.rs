@@ -189,13 +189,13 @@ impl Sender {
         let counter = self.next;
         let aad = self.topic.to_string();
         let header = self.header(self.kid.as_bytes());
-        let signed;
+        let envelope;
         let content = if self.signed {
             let kid = signer.public().fingerprint()?;
             // The signature covers instance and counter, so that nobody who holds the channel's key can send it once more.
             let inner = Header { counter: Some(counter), ..self.header(kid.as_bytes()) };
-            signed = cose::sign(&inner, signer, aad.as_bytes(), plaintext)?;
-            signed.as_slice()
+            envelope = cose::sign(&inner, signer, aad.as_bytes(), plaintext)?;
+            envelope.as_slice()
         } else {
             plaintext
         };
