@@ -151,7 +151,7 @@ fn optimize(workspace: &Workspace, wasm: &Path, goal: Optimize) -> Result<()> {
     };
     let step = Step::start(&format!("Optimize {} ({level})", files::name(wasm)?));
     let mut command = tools::node_program(workspace, "wasm-opt");
-    command.arg(wasm).arg("-o").arg(wasm).arg(level);
+    command.arg(wasm).arg("-o").arg(wasm).args([level, "--mvp-features"]);
     for feature in [
         "bulk-memory",
         "exception-handling",
