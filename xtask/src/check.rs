@@ -72,29 +72,33 @@ fn dependencies(workspace: &Workspace) -> Result<()> {
 
 fn lints_native(workspace: &Workspace) -> Result<()> {
     let mut clippy = shell::cargo(workspace.root());
-    clippy.args(["clippy", "--workspace", "--all-targets"]);
-    for shell in WASM_SHELLS {
-        clippy.args(["--exclude", shell]);
-    }
-    shell::run(clippy.args(["--", "--deny", "warnings"]))
+    shell::run(native(clippy.args(["clippy", "--all-targets"])).args(["--", "--deny", "warnings"]))
 }
 
 fn lints_wasm(workspace: &Workspace) -> Result<()> {
     let mut clippy = shell::cargo(workspace.root());
-    clippy.args(["clippy", "--all-targets", "--target", WASM, "--target-dir"]).arg(workspace.wasm_target());
-    for shell in WASM_SHELLS {
-        clippy.args(["--package", shell]);
-    }
-    shell::run(clippy.args(["--", "--deny", "warnings"]))
+    shell::run(wasm(workspace, clippy.args(["clippy", "--all-targets"])).args(["--", "--deny", "warnings"]))
 }
 
 fn documentation(workspace: &Workspace) -> Result<()> {
-    let mut doc = shell::cargo(workspace.root());
-    doc.args(["doc", "--workspace", "--no-deps", "--document-private-items", "--lib"]);
-    for shell in WASM_SHELLS {
-        doc.args(["--exclude", shell]);
-    }
-    shell::run(doc.env("RUSTDOCFLAGS", "--deny warnings"))
+    let doc = || {
+        let mut doc = shell::cargo(workspace.root());
+        doc.args(["doc", "--no-deps", "--document-private-items"]).env("RUSTDOCFLAGS", "--deny warnings");
+        doc
+    };
+    shell::run(native(&mut doc()))?;
+    shell::run(wasm(workspace, &mut doc()))
+}
+
+/// Everything but the shells that exist as WebAssembly only.
+fn native(cargo: &mut Command) -> &mut Command {
+    cargo.arg("--workspace").args(WASM_SHELLS.iter().flat_map(|shell| ["--exclude", shell]))
+}
+
+/// Those shells.
+fn wasm<'c>(workspace: &Workspace, cargo: &'c mut Command) -> &'c mut Command {
+    cargo.args(["--target", WASM, "--target-dir"]).arg(workspace.wasm_target());
+    cargo.args(WASM_SHELLS.iter().flat_map(|shell| ["--package", shell]))
 }
 
 /// Needs the advisory database: where that cannot be reached, the check is skipped, and says so.
