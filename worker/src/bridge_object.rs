@@ -1,17 +1,287 @@
-//! The site's MQTT bridge.
+//! The site's MQTT bridge: a shell around [`Broker`].
+//!
+//! Frames that arrive within a moment are gathered: one write to storage, then all answers, several packets to a frame. The
+//! platform holds what is sent until what was written before is on disk, so that a PUBACK survives a power cut. The object can be
+//! rebuilt at any time around open WebSockets; the broker is then restored from storage and attachments.
 
-use worker::{DurableObject, Env, Request, Response, Result, State, durable_object, wasm_bindgen};
+mod records;
+mod site;
+
+use crate::messages::{ADDRESS_HEADER, Applied, BridgeRequest};
+use crate::objects::{answer, receive};
+use crate::platform::{now, rng};
+use crate::problem::Failure;
+use crate::storage::Database;
+use core::cell::{Cell, RefCell};
+use core::time::Duration;
+use rand_core::Rng;
+use serde_bytes::ByteBuf;
+use site::Lane;
+use std::collections::BTreeMap;
+use wardlink_bridge::{Broker, ConnectionId, Origin, Output};
+use worker::{
+    Delay, DurableObject, Env, Error, Headers, Request, Response, Result, State, WebSocket, WebSocketIncomingMessage,
+    WebSocketPair, durable_object, wasm_bindgen,
+};
+
+/// How long frames are gathered before they are stored and answered together.
+const GATHERING: Duration = Duration::from_millis(2);
+/// RFC 6455: our fault.
+const CLOSE_INTERNAL: u16 = 1011;
+/// Numbers of connections stay below 2^53, so that they pass through JavaScript.
+const CONNECTION_BITS: u32 = 53;
+
+/// What arrived and has not been dealt with.
+enum Event {
+    Frame(ConnectionId, Vec<u8>),
+    Text(ConnectionId),
+    Closed(ConnectionId),
+}
+
+/// The broker and its connections, as long as the object is in memory.
+struct Core {
+    broker: Broker,
+    sockets: BTreeMap<ConnectionId, WebSocket>,
+}
 
 /// The Durable Object around the broker.
 #[durable_object]
-pub struct BridgeObject {}
+pub struct BridgeObject {
+    state: State,
+    env: Env,
+    database: Database,
+    core: RefCell<Option<Core>>,
+    inbox: RefCell<Vec<Event>>,
+    is_gathering: Cell<bool>,
+    lanes: [Lane; 3],
+    /// When the alarm rings, in milliseconds since 1970, as far as this instance knows.
+    alarm_at: Cell<Option<u64>>,
+}
 
 impl DurableObject for BridgeObject {
-    fn new(_state: State, _env: Env) -> Self {
-        Self {}
+    fn new(state: State, env: Env) -> Self {
+        let database = Database::new(&state, records::VERSIONS);
+        Self {
+            state,
+            env,
+            database,
+            core: RefCell::new(None),
+            inbox: RefCell::new(Vec::new()),
+            is_gathering: Cell::new(false),
+            lanes: site::lanes(),
+            alarm_at: Cell::new(None),
+        }
     }
 
-    async fn fetch(&self, _request: Request) -> Result<Response> {
+    async fn fetch(&self, mut request: Request) -> Result<Response> {
+        let answered = if request.headers().has("Upgrade")? {
+            self.take_socket(&request).await
+        } else {
+            self.ask(&mut request).await
+        };
+        answered.or_else(Failure::into_response)
+    }
+
+    async fn websocket_message(&self, socket: WebSocket, message: WebSocketIncomingMessage) -> Result<()> {
+        if let Some(id) = self.id_of(&socket) {
+            let event = match message {
+                WebSocketIncomingMessage::Binary(bytes) => Event::Frame(id, bytes),
+                WebSocketIncomingMessage::String(_) => Event::Text(id),
+            };
+            self.gather(event).await;
+        }
+        Ok(())
+    }
+
+    async fn websocket_close(&self, socket: WebSocket, _code: usize, _reason: String, _clean: bool) -> Result<()> {
+        let id = self.id_of(&socket);
+        // The other half of the closing handshake (RFC 6455 section 5.5.1); it fails where ours was the first.
+        drop(socket.close(Some(1000), Some("")));
+        if let Some(id) = id {
+            self.gather(Event::Closed(id)).await;
+        }
+        Ok(())
+    }
+
+    async fn websocket_error(&self, socket: WebSocket, _error: Error) -> Result<()> {
+        if let Some(id) = self.id_of(&socket) {
+            self.gather(Event::Closed(id)).await;
+        }
+        Ok(())
+    }
+
+    async fn alarm(&self) -> Result<Response> {
+        self.alarm_at.set(None);
+        let worked = self.with_broker(|broker| broker.tick(now()));
+        self.settle(worked);
+        self.tell_site().await;
+        self.set_alarm().await;
         Response::empty()
+    }
+}
+
+impl BridgeObject {
+    /// Takes a WebSocket.
+    async fn take_socket(&self, request: &Request) -> Result<Response, Failure> {
+        let headers = request.headers();
+        let host = match headers.get("Host")? {
+            Some(host) => host,
+            None => request.url()?.authority().to_owned(),
+        };
+        let origin = Origin { address: headers.get(ADDRESS_HEADER)?, host };
+        let id = ConnectionId(rng().next_u64() >> (u64::BITS - CONNECTION_BITS));
+        let WebSocketPair { client, server } = WebSocketPair::new()?;
+        self.state.accept_websocket_with_tags(&server, &[&id.0.to_string()]);
+        self.with_broker(|broker| broker.open(id, origin, now()))?;
+        if let Some(core) = self.core.borrow_mut().as_mut() {
+            core.sockets.insert(id, server);
+        }
+        self.release()?;
+        self.set_alarm().await;
+        let answer = Headers::new();
+        answer.set("Sec-WebSocket-Protocol", "mqtt")?;
+        Ok(Response::from_websocket(client)?.with_headers(answer))
+    }
+
+    /// Does what the site asks.
+    async fn ask(&self, request: &mut Request) -> Result<Response, Failure> {
+        match receive::<BridgeRequest>(request).await? {
+            BridgeRequest::Table(table) => {
+                self.take_table(&table)?;
+                self.release()?;
+                self.tell_site_soon().await;
+                answer(&())
+            }
+            BridgeRequest::Apply(step) => {
+                self.need_table().await?;
+                let number = step.number;
+                self.with_broker(|broker| broker.apply(site::step_of(step), now()))?;
+                self.release()?;
+                self.tell_site_soon().await;
+                answer(&Applied { number })
+            }
+        }
+    }
+
+    /// Puts an event to the others of this moment. The first one deals with all of them.
+    async fn gather(&self, event: Event) {
+        self.inbox.borrow_mut().push(event);
+        if self.is_gathering.replace(true) {
+            return;
+        }
+        Delay::from(GATHERING).await;
+        if let Err(failure) = self.need_table().await {
+            // The broker turns clients away until the table is there.
+            worker::console_error!("the site's table cannot be had: {failure:?}");
+        }
+        self.is_gathering.set(false);
+        let events = self.inbox.take();
+        let worked = self.with_broker(|broker| {
+            for event in events {
+                match event {
+                    Event::Frame(id, bytes) => broker.received(id, &bytes, now(), &mut rng()),
+                    Event::Text(id) => broker.received_text(id, now()),
+                    Event::Closed(id) => broker.closed(id, now()),
+                }
+            }
+        });
+        self.settle(worked);
+        self.tell_site().await;
+        self.set_alarm().await;
+    }
+
+    /// Gives the broker something to do; it is rebuilt first where the object is new in memory.
+    fn with_broker<T>(&self, work: impl FnOnce(&mut Broker) -> T) -> Result<T, Failure> {
+        let mut core = self.core.borrow_mut();
+        let core = match core.as_mut() {
+            Some(core) => core,
+            None => core.insert(self.restore()?),
+        };
+        Ok(work(&mut core.broker))
+    }
+
+    fn restore(&self) -> Result<Core, Failure> {
+        let records = records::load(self.database.open()?)?;
+        let mut attachments = Vec::new();
+        let mut sockets = BTreeMap::new();
+        for socket in self.state.get_websockets() {
+            if let (Some(id), Ok(Some(bytes))) = (self.id_of(&socket), socket.deserialize_attachment::<ByteBuf>()) {
+                attachments.push(bytes.into_vec());
+                sockets.insert(id, socket);
+            }
+        }
+        let broker = Broker::restore(records, attachments, now());
+        for (id, socket) in &sockets {
+            if !broker.knows(*id) {
+                drop(socket.close(Some(CLOSE_INTERNAL), Some("")));
+            }
+        }
+        Ok(Core { broker, sockets })
+    }
+
+    /// Stores and sends what the work led to.
+    fn settle(&self, worked: Result<(), Failure>) {
+        if let Err(failure) = worked.and_then(|()| self.release()) {
+            worker::console_error!("the bridge begins anew: {failure:?}");
+        }
+    }
+
+    /// Stores what changed, and sends what may be sent then. Where storage fails, nothing is sent and nothing in memory counts: the
+    /// clients connect again and find what was stored before.
+    fn release(&self) -> Result<(), Failure> {
+        let mut core = self.core.borrow_mut();
+        let Some(open) = core.as_mut() else { return Ok(()) };
+        let batch = open.broker.flush(now());
+        if let Err(failure) = self.database.open().and_then(|database| records::store(database, batch.changes)) {
+            for socket in open.sockets.values() {
+                drop(socket.close(Some(CLOSE_INTERNAL), Some("")));
+            }
+            *core = None;
+            return Err(failure);
+        }
+        for output in batch.outputs {
+            open.perform(output);
+        }
+        Ok(())
+    }
+
+    fn id_of(&self, socket: &WebSocket) -> Option<ConnectionId> {
+        self.state.get_tags(socket).first().and_then(|tag| tag.parse().ok()).map(ConnectionId)
+    }
+
+    /// Sets the alarm for the broker's next deadline and for what the site has to be told again.
+    async fn set_alarm(&self) {
+        let deadline = self.core.borrow().as_ref().and_then(|core| core.broker.next_deadline());
+        let again = self.lanes.iter().filter_map(Lane::again_at).min();
+        let Some(time) = deadline.into_iter().chain(again).min() else { return };
+        if self.alarm_at.get().is_some_and(|set| set <= time.0) {
+            return;
+        }
+        self.alarm_at.set(Some(time.0));
+        let wait = time.since(now()).max(Duration::from_millis(1));
+        if let Err(error) = self.state.storage().set_alarm(wait).await {
+            self.alarm_at.set(None);
+            worker::console_error!("the alarm cannot be set: {error}");
+        }
+    }
+}
+
+impl Core {
+    /// Performs one output. A socket that fails is closing; its end is reported by itself.
+    fn perform(&mut self, output: Output) {
+        let done = match output {
+            Output::Frame { connection, bytes } => {
+                self.sockets.get(&connection).map(|socket| socket.send_with_bytes(&bytes))
+            }
+            Output::Attachment { connection, bytes } => {
+                self.sockets.get(&connection).map(|socket| socket.serialize_attachment(ByteBuf::from(bytes)))
+            }
+            Output::Close { connection, code } => {
+                self.sockets.remove(&connection).map(|socket| socket.close(Some(code), Some("")))
+            }
+        };
+        if let Some(Err(error)) = done {
+            worker::console_debug!("a connection is gone: {error}");
+        }
     }
 }

@@ -47,6 +47,12 @@ impl Database {
         Ok(())
     }
 
+    /// Runs a statement with as many values as it has parameters.
+    pub(crate) fn run_with(&self, statement: &str, values: Vec<SqlStorageValue>) -> Result<(), Failure> {
+        self.sql.exec(statement, values)?;
+        Ok(())
+    }
+
     /// All rows of a query.
     pub(crate) fn rows<const N: usize>(&self, query: &str, values: [SqlStorageValue; N]) -> Result<Vec<Row>, Failure> {
         let cursor = self.sql.exec(query, values.to_vec())?;

@@ -172,11 +172,6 @@ impl Broker {
         self.table.is_some()
     }
 
-    /// The number that an attachment belongs to.
-    pub fn connection_of(attachment: &[u8]) -> Option<ConnectionId> {
-        Connection::id_of(attachment)
-    }
-
     /// Whether the connection is open here.
     pub fn knows(&self, id: ConnectionId) -> bool {
         self.connections.contains_key(&id)

@@ -160,11 +160,4 @@ impl Connection {
             Attachment::Stored(id) => record(id).map(|durable| Self::with(id, durable, now, true)),
         }
     }
-
-    /// The number in an attachment, for the shell to find the WebSocket by.
-    pub(crate) fn id_of(attachment: &[u8]) -> Option<ConnectionId> {
-        decode(attachment).map(|attachment| match attachment {
-            Attachment::Inline(id, _) | Attachment::Stored(id) => id,
-        })
-    }
 }

@@ -126,7 +126,7 @@ impl Log {
         let id = self.next_id;
         let stored = message.qos == Qos::AtLeastOnce || message.stream == Some(Stream::Pairing);
         if stored {
-            journal.put(Table::Message, id, 0, &message);
+            journal.add(Table::Message, id, 0, &message);
         }
         self.insert(id, message, queues, stored);
         id

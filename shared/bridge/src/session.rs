@@ -99,7 +99,7 @@ impl Session {
         let number = self.next_number;
         self.next_number += 1;
         self.queue.push_back(Entry { number, message, identifier });
-        journal.put(Table::Queue, self.id, number, &(message, identifier));
+        journal.add(Table::Queue, self.id, number, &(message, identifier));
     }
 
     /// The next entry to send, where fewer than `window` are unacknowledged, and whether it is a repetition.

@@ -1,7 +1,7 @@
 //! Storage as values: what the shell writes before it sends, and what a broker is rebuilt from.
 
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// What a record holds. The numbers are written to storage: never reuse one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -66,18 +66,34 @@ pub type Changes = BTreeMap<RecordKey, Option<Vec<u8>>>;
 #[derive(Default)]
 pub(crate) struct Journal {
     changes: Changes,
+    /// Records that storage does not have: where one goes again before it was stored, nothing is left to do.
+    unstored: BTreeSet<RecordKey>,
 }
 
 impl Journal {
+    /// Writes a record.
     pub(crate) fn put<T: Serialize>(&mut self, table: Table, major: u64, minor: u64, value: &T) {
         self.changes.insert(RecordKey { table, major, minor }, Some(encode(value)));
     }
 
+    /// Writes a record whose number was never used before.
+    pub(crate) fn add<T: Serialize>(&mut self, table: Table, major: u64, minor: u64, value: &T) {
+        self.unstored.insert(RecordKey { table, major, minor });
+        self.put(table, major, minor, value);
+    }
+
+    /// Deletes a record.
     pub(crate) fn delete(&mut self, table: Table, major: u64, minor: u64) {
-        self.changes.insert(RecordKey { table, major, minor }, None);
+        let key = RecordKey { table, major, minor };
+        if self.unstored.remove(&key) {
+            self.changes.remove(&key);
+        } else {
+            self.changes.insert(key, None);
+        }
     }
 
     pub(crate) fn take(&mut self) -> Changes {
+        self.unstored.clear();
         core::mem::take(&mut self.changes)
     }
 }

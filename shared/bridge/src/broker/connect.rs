@@ -64,9 +64,6 @@ impl Broker {
         now: UnixMillis,
         rng: &mut R,
     ) {
-        if !self.has_table() {
-            return self.refuse(id, ConnectReasonCode::ServerUnavailable, now);
-        }
         let wishes = match wishes(connect) {
             Ok(wishes) => wishes,
             Err(reason) => return self.refuse(id, reason, now),

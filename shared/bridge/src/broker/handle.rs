@@ -16,6 +16,9 @@ const CONNECT: u8 = 1;
 impl Broker {
     /// A binary frame arrived: any part of one packet, or of several.
     pub fn received<R: CryptoRng>(&mut self, id: ConnectionId, frame: &[u8], now: UnixMillis, rng: &mut R) {
+        if !self.has_table() {
+            return self.turn_away(id, now);
+        }
         let Some(connection) = self.connections.get_mut(&id) else { return };
         connection.last_heard = now;
         connection.unheard_bytes = 0;
@@ -113,6 +116,20 @@ impl Broker {
     /// Ends a connection with CONNACK.
     pub(super) fn refuse(&mut self, id: ConnectionId, reason: ConnectReasonCode, now: UnixMillis) {
         self.end(id, packet::connack_refusal(reason).ok(), super::CLOSE_POLICY, now);
+    }
+
+    /// Nothing can be decided without the site's table: the client tries again later, and keeps what is unacknowledged.
+    fn turn_away(&mut self, id: ConnectionId, now: UnixMillis) {
+        match self.connections.get(&id).map(|connection| connection.live().is_some()) {
+            Some(true) => self.disconnect(id, DisconnectReasonCode::ServerBusy, now),
+            Some(false) => self.refuse(id, ConnectReasonCode::ServerUnavailable, now),
+            None => {}
+        }
+    }
+
+    /// The client sent what is no MQTT: a WebSocket text (MQTT 5.0 section 6).
+    pub fn received_text(&mut self, id: ConnectionId, now: UnixMillis) {
+        self.fail(id, None, MqttError::ProtocolError, now);
     }
 
     fn drop_silently(&mut self, id: ConnectionId, now: UnixMillis) {

@@ -165,7 +165,7 @@ impl Broker {
         }
         let number = self.next_notice;
         self.next_notice += 1;
-        self.journal.put(Table::Notice, number, 0, &notice);
+        self.journal.add(Table::Notice, number, 0, &notice);
         self.notices.insert(number, notice);
     }
 

@@ -1,0 +1,164 @@
+//! What the bridge and the site tell one another.
+
+use super::{BridgeObject, Core};
+use crate::messages::{Apply, BridgeTable, SiteRequest};
+use crate::objects::call;
+use crate::platform::now;
+use crate::problem::Failure;
+use core::cell::Cell;
+use core::time::Duration;
+use wardlink_bridge::auth::ControlUnit;
+use wardlink_bridge::{Broker, ControlMessage, Notice, SiteTable, Step, Stream};
+use wardlink_protocol::UnixMillis;
+
+/// The wait after the first failure to tell the site something; it doubles from failure to failure.
+const FIRST_RETRY: Duration = Duration::from_millis(250);
+/// The longest wait between two attempts.
+const LONGEST_RETRY: Duration = Duration::from_secs(30);
+
+/// What travels to the site in one order, and is repeated until the site has it. Lanes don't wait for one another.
+pub(super) struct Lane {
+    cargo: Cargo,
+    is_busy: Cell<bool>,
+    failures: Cell<u32>,
+    again_at: Cell<Option<UnixMillis>>,
+}
+
+#[derive(Clone, Copy)]
+enum Cargo {
+    Messages(Stream),
+    Notices,
+}
+
+/// A piece of cargo, and how the broker knows it.
+enum Parcel {
+    Messages(Stream, u64),
+    Notice(u64),
+}
+
+/// All lanes.
+pub(super) fn lanes() -> [Lane; 3] {
+    [Cargo::Messages(Stream::Pairing), Cargo::Notices, Cargo::Messages(Stream::Data)].map(|cargo| Lane {
+        cargo,
+        is_busy: Cell::new(false),
+        failures: Cell::new(0),
+        again_at: Cell::new(None),
+    })
+}
+
+impl Lane {
+    /// When the site is to be told again.
+    pub(super) fn again_at(&self) -> Option<UnixMillis> {
+        self.again_at.get()
+    }
+
+    /// The next parcel of this lane.
+    fn next(&self, broker: &Broker) -> Option<(Parcel, SiteRequest)> {
+        match self.cargo {
+            Cargo::Messages(stream) => broker.for_site(stream).map(|(last, messages)| {
+                let request = match stream {
+                    Stream::Pairing => SiteRequest::Messages(messages),
+                    Stream::Data => SiteRequest::Data(messages),
+                };
+                (Parcel::Messages(stream, last), request)
+            }),
+            Cargo::Notices => broker.notices().next().map(|(number, notice)| {
+                let request = match notice.clone() {
+                    Notice::Subscribed { device, key } => SiteRequest::Subscribed { device, key },
+                    Notice::Presence { device, online } => SiteRequest::Presence { device, online },
+                };
+                (Parcel::Notice(number), request)
+            }),
+        }
+    }
+
+    fn succeeded(&self) {
+        self.failures.set(0);
+        self.again_at.set(None);
+    }
+
+    fn failed(&self) {
+        let failures = self.failures.get();
+        self.failures.set(failures.saturating_add(1));
+        let wait = FIRST_RETRY.saturating_mul(2_u32.saturating_pow(failures)).min(LONGEST_RETRY);
+        self.again_at.set(Some(now().after(wait)));
+    }
+}
+
+impl BridgeObject {
+    /// Fetches the site's table if the broker does not have it.
+    pub(super) async fn need_table(&self) -> Result<(), Failure> {
+        if self.with_broker(|broker| broker.has_table())? {
+            return Ok(());
+        }
+        let table: BridgeTable = call(&self.env, &SiteRequest::FetchTable).await?;
+        self.take_table(&table)
+    }
+
+    pub(super) fn take_table(&self, table: &BridgeTable) -> Result<(), Failure> {
+        let control_unit = ControlUnit::new(table.control_unit_chain.clone(), &table.control_unit_key, &table.issuing)
+            .map_err(Failure::internal)?;
+        let table = SiteTable { grants: table.grants.clone(), clients: table.clients.clone(), control_unit };
+        self.with_broker(|broker| broker.set_table(table, now()))
+    }
+
+    /// Tells the site what it has yet to be told, lane by lane, until nothing is left or a lane fails.
+    pub(super) async fn tell_site(&self) {
+        for lane in &self.lanes {
+            if lane.again_at().is_none_or(|time| time <= now()) && !lane.is_busy.replace(true) {
+                self.run(lane).await;
+                lane.is_busy.set(false);
+            }
+        }
+    }
+
+    async fn run(&self, lane: &Lane) {
+        loop {
+            let next = self.core.borrow().as_ref().and_then(|core| lane.next(&core.broker));
+            let Some((parcel, request)) = next else { return lane.succeeded() };
+            if let Err(failure) = call::<_, ()>(&self.env, &request).await {
+                worker::console_error!("the site is told again later: {failure:?}");
+                return lane.failed();
+            }
+            lane.succeeded();
+            self.delivered(&parcel);
+        }
+    }
+
+    /// The site has a parcel.
+    fn delivered(&self, parcel: &Parcel) {
+        if let Some(Core { broker, .. }) = self.core.borrow_mut().as_mut() {
+            match parcel {
+                Parcel::Messages(stream, last) => broker.site_has(*stream, *last),
+                Parcel::Notice(number) => broker.site_knows(*number),
+            }
+        }
+        self.settle(Ok(()));
+    }
+
+    /// Has the site told by the alarm: it waits for an answer of ours just now.
+    pub(super) async fn tell_site_soon(&self) {
+        for lane in &self.lanes {
+            let waits = self.core.borrow().as_ref().is_some_and(|core| lane.next(&core.broker).is_some());
+            if waits && !lane.is_busy.get() && lane.again_at().is_none() {
+                lane.again_at.set(Some(now()));
+            }
+        }
+        self.set_alarm().await;
+    }
+}
+
+/// A step of the site, as the broker takes it.
+pub(super) fn step_of(step: Apply) -> Step {
+    let message = |message: crate::messages::ControlMessage| ControlMessage {
+        topic: message.topic,
+        payload: message.payload,
+        qos: message.qos,
+    };
+    Step {
+        number: step.number,
+        grants: step.grants,
+        remove_topics: step.remove_topics,
+        publish: step.publish.into_iter().map(message).collect(),
+    }
+}
