@@ -1,0 +1,66 @@
+//! A session as people see it.
+
+use wardlink_protocol::api::{PairingPhase, PairingView};
+use wardlink_protocol::pairing::RefusalReason;
+
+use super::state::State;
+use super::Session;
+use crate::policy::{Choice, Policy};
+
+pub(super) fn view(session: &Session, policy: &Policy) -> PairingView {
+    let candidates = policy.candidates(session.network, session.information.display);
+    let choice = choice(&session.state);
+    let (reason, note) = ending(&session.state);
+    PairingView {
+        session: session.session,
+        device: session.device.clone(),
+        information: session.information.clone(),
+        key: session.key,
+        address: session.address.clone(),
+        phase: phase(&session.state),
+        modes: candidates.iter().map(|choice| choice.mode).collect(),
+        mode: choice.map(|choice| choice.mode),
+        code_beside: choice.is_some_and(|choice| choice.code_beside),
+        location: session.location.clone(),
+        accepted_by: session.accepted_by.clone(),
+        attempts_left: session.attempts_left(),
+        replaces: session.replaces,
+        requested_at: session.requested_at,
+        accepted_at: session.accepted_at,
+        verifying_at: session.verifying_at,
+        confirmed_at: session.confirmed_at,
+        ended_at: session.ended_at,
+        expires_at: session.expires_at,
+        reason,
+        note,
+    }
+}
+
+const fn phase(state: &State) -> PairingPhase {
+    match state {
+        State::Requested(_) => PairingPhase::Waiting,
+        State::Commanded(_) => PairingPhase::Accepted,
+        State::Verifying(_) => PairingPhase::Verifying,
+        State::Confirmed(_) => PairingPhase::Confirmed,
+        State::Finished(_) => PairingPhase::Finished,
+        State::Ended(_) => PairingPhase::Ended,
+    }
+}
+
+pub(super) fn choice(state: &State) -> Option<Choice> {
+    match state {
+        State::Requested(_) => None,
+        State::Commanded(state) => Some(state.choice),
+        State::Verifying(state) => Some(state.commanded.choice),
+        State::Confirmed(state) => Some(state.choice),
+        State::Finished(state) => Some(state.choice),
+        State::Ended(ended) => ended.choice,
+    }
+}
+
+fn ending(state: &State) -> (Option<RefusalReason>, String) {
+    match state {
+        State::Ended(ended) => (ended.reason, ended.note.clone()),
+        _ => (None, String::new()),
+    }
+}
