@@ -149,7 +149,12 @@ impl Api {
     }
 
     /// Brings a proof from the device, as the attempt of this key.
-    pub fn verify_again(&self, session: SessionId, attempt: SessionId, proof: VerificationProof) -> Result<VerifyAnswer> {
+    pub fn verify_again(
+        &self,
+        session: SessionId,
+        attempt: SessionId,
+        proof: VerificationProof,
+    ) -> Result<VerifyAnswer> {
         self.post(&format!("pairings/{session}/verify"), &Verify { attempt, proof })
     }
 
@@ -174,7 +179,12 @@ impl Api {
     }
 
     /// Posts something with these header fields instead of those of the control unit's own page.
-    pub fn post_with(&self, path: &str, fields: &[(&str, &str)], body: &impl Serialize) -> Result<Response<ureq::Body>> {
+    pub fn post_with(
+        &self,
+        path: &str,
+        fields: &[(&str, &str)],
+        body: &impl Serialize,
+    ) -> Result<Response<ureq::Body>> {
         let mut request = Request::builder().method(Method::POST).uri(self.url(path));
         for (name, value) in fields {
             request = request.header(*name, *value);

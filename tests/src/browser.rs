@@ -146,7 +146,8 @@ impl Browser {
         self.open(address)?;
         self.see(target)?;
         wait::until("the picture to be there", || {
-            self.script::<bool>("return [...document.images].every(image => image.complete)").map(|done| done.then_some(()))
+            self.script::<bool>("return [...document.images].every(image => image.complete)")
+                .map(|done| done.then_some(()))
         })?;
         let picture = self.run(self.client.screenshot())?;
         self.close_tab(other, here)?;
@@ -257,7 +258,7 @@ impl Drop for Browser {
 
 /// The first element of the target that is displayed.
 async fn find(client: &Client, target: &Target) -> Result<Option<Element>, CmdError> {
-    for element in client.find_all(Locator::XPath(target.xpath())).await? {
+    for element in client.find_all(Locator::XPath(target.as_xpath())).await? {
         if element.is_displayed().await? {
             return Ok(Some(element));
         }

@@ -97,7 +97,8 @@ impl Picture {
     fn mean(&self, across: &std::ops::Range<usize>, down: &std::ops::Range<usize>) -> u8 {
         let rows = self.luma.chunks_exact(self.width).skip(down.start).take(down.len());
         let pixels = rows.flat_map(|row| row.iter().skip(across.start).take(across.len()));
-        let (sum, count) = pixels.fold((0_usize, 0_usize), |(sum, count), pixel| (sum + usize::from(*pixel), count + 1));
+        let (sum, count) =
+            pixels.fold((0_usize, 0_usize), |(sum, count), pixel| (sum + usize::from(*pixel), count + 1));
         u8::try_from(sum / count.max(1)).unwrap_or(u8::MAX)
     }
 }

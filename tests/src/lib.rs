@@ -12,12 +12,15 @@ pub mod api;
 pub mod artifacts;
 pub mod browser;
 pub mod camera;
+pub mod figures;
+pub mod impostor;
 pub mod live;
 pub mod mqtt;
 pub mod process;
 pub mod pump;
 mod scene;
 pub mod wait;
+pub mod ward;
 pub mod worker;
 
 pub use scene::{Scene, scene};

@@ -4,13 +4,13 @@ use std::fs;
 use std::path::PathBuf;
 use std::process::Command;
 use std::sync::mpsc::Receiver;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
 use serde_json::Value;
 use wardlink_protocol::api::VerificationProof;
 use wardlink_protocol::provisioning::Provisioning;
-use wardlink_protocol::verification::VerificationLink;
+use wardlink_protocol::verification::{VerificationCode, VerificationLink};
 
 use crate::process::{Process, free_port};
 use crate::{Scene, artifacts, wait};
@@ -141,9 +141,19 @@ pub fn mistyped(code: &str) -> String {
     code.chars().enumerate().map(|(index, digit)| if index == 1 { changed(digit) } else { digit }).collect()
 }
 
-/// Another code with a check digit that fits.
-pub fn wrong(code: &str, offset: u64) -> VerificationProof {
+/// Another code than the shown one, with a check digit that fits.
+pub fn another(code: &str, offset: u64) -> String {
     let digits: String = code.chars().filter(char::is_ascii_digit).take(7).collect();
-    let number = digits.parse::<u64>().unwrap_or(0) + offset;
-    VerificationProof::Code(wardlink_protocol::verification::VerificationCode::from_number(number).to_string())
+    VerificationCode::from_number(digits.parse::<u64>().unwrap_or(0) + offset).to_string()
+}
+
+/// A proof that is wrong: another code than the shown one.
+pub fn wrong(code: &str, offset: u64) -> VerificationProof {
+    VerificationProof::Code(another(code, offset))
+}
+
+/// A point in time of an event, or another number of milliseconds.
+pub fn milliseconds(event: &Event, field: &str) -> Result<Duration> {
+    let value = event.get(field).and_then(Value::as_u64);
+    value.map(Duration::from_millis).with_context(|| format!("the event has no number `{field}`: {event}"))
 }

@@ -89,13 +89,14 @@ impl<'s> Worker<'s> {
     fn wrangler(&self) -> Result<Command> {
         let mut command = Command::new(artifacts::in_checkout("node_modules/.bin/wrangler")?);
         command.args(["dev", "--local", "--ip", "127.0.0.1", "--port", &self.port.to_string()]);
-        command.args(["--persist-to", "storage", "--show-interactive-dev-session", "false"]);
+        command.args(["--persist-to", "storage", "--show-interactive-dev-session", "false", "--inspector-port", "0"]);
         command.env("CLOUDFLARE_CF_FETCH_ENABLED", "false").env("WRANGLER_SEND_METRICS", "false").env("NO_COLOR", "1");
         Ok(command)
     }
 
     fn workerd(&self) -> Result<Command> {
-        fs::write(self.folder.join("workerd.capnp"), workerd_configuration(self.port)).context("cannot write a file")?;
+        fs::write(self.folder.join("workerd.capnp"), workerd_configuration(self.port))
+            .context("cannot write a file")?;
         fs::create_dir_all(self.folder.join("storage")).context("cannot make the storage's folder")?;
         let mut command = Command::new(artifacts::in_checkout("node_modules/workerd/bin/workerd")?);
         command.args(["serve", "--experimental", "workerd.capnp"]);
@@ -128,9 +129,8 @@ fn copy(from: &Path, to: &Path) -> Result<()> {
 
 fn workerd_configuration(port: u16) -> String {
     let objects = [("SITE", "SiteObject"), ("BRIDGE", "BridgeObject"), ("ACCOUNTS", "AccountsObject")];
-    let bindings: String = objects
-        .map(|(name, class)| format!("(name = \"{name}\", durableObjectNamespace = \"{class}\"), "))
-        .concat();
+    let bindings: String =
+        objects.map(|(name, class)| format!("(name = \"{name}\", durableObjectNamespace = \"{class}\"), ")).concat();
     let namespaces: String = objects
         .map(|(_, class)| format!("(className = \"{class}\", uniqueKey = \"{class}\", enableSql = true), "))
         .concat();

@@ -1,4 +1,4 @@
-//! What a person looks for on a page: by what it is and what it says, not by how the page is built.
+//! What a person looks for on a page.
 
 use std::fmt;
 
@@ -10,56 +10,53 @@ pub struct Target {
 }
 
 impl Target {
-    /// A button or link that says exactly this.
-    pub fn button(label: &str) -> Self {
-        let said = quoted(label);
-        let xpath = format!(
-            "//*[self::button or self::a or @role='button'][not(@disabled)]\
-             [normalize-space(.)={said} or @aria-label={said}]"
-        );
-        Self { said: format!("the button {said}"), xpath }
+    /// What a page marks with `data-testid`.
+    pub fn id(id: &str) -> Self {
+        Self::xpath(&format!("`{id}`"), &format!("//*[@data-testid={}]", quoted(id)))
     }
 
-    /// A field whose label says this.
-    pub fn field(label: &str) -> Self {
+    /// The row of a list that a page marks with `data-testid` and `data-device`.
+    pub fn row(id: &str, device: &str) -> Self {
+        let xpath = format!("//*[@data-testid={}][@data-device={}]", quoted(id), quoted(device));
+        Self::xpath(&format!("the {id} of {device}"), &xpath)
+    }
+
+    /// A field by its name.
+    pub fn field(name: &str) -> Self {
+        Self::xpath(&format!("the field {name}"), &format!("//input[@name={}]", quoted(name)))
+    }
+
+    /// A choice by its value: its label, which is what a person clicks.
+    pub fn choice(value: &str) -> Self {
+        Self::xpath(&format!("the choice {value}"), &format!("//label[.//input[@value={}]]", quoted(value)))
+    }
+
+    /// A button or link that says this.
+    pub fn button(label: &str) -> Self {
         let said = quoted(label);
-        let xpath = format!(
-            "//*[self::input or self::select or self::textarea]\
-             [@aria-label={said} or @id=//label[contains(normalize-space(.), {said})]/@for \
-             or ancestor::label[contains(normalize-space(.), {said})]]"
-        );
-        Self { said: format!("the field {said}"), xpath }
+        let xpath = format!("//*[self::button or self::a][normalize-space(.)={said} or @aria-label={said}]");
+        Self::xpath(&format!("the button {said}"), &xpath)
     }
 
     /// The innermost element that says this, among other words.
     pub fn text(text: &str) -> Self {
         let said = quoted(text);
-        let xpath = format!(
-            "//body//*[not(self::script or self::style)][contains(normalize-space(.), {said})]\
-             [not(*[contains(normalize-space(.), {said})])]"
-        );
-        Self { said: format!("the words {said}"), xpath }
+        let here = format!("contains(normalize-space(.), {said})");
+        Self::xpath(&format!("the words {said}"), &format!("//body//*[{here}][not(*[{here}])]"))
     }
 
     /// What XPath finds.
-    pub fn xpath_of(what: &str, xpath: &str) -> Self {
+    pub fn xpath(what: &str, xpath: &str) -> Self {
         Self { said: what.to_owned(), xpath: xpath.to_owned() }
     }
 
-    /// The same, inside the innermost list item, row, article, form or section that says `text`.
+    /// This, inside of `outer`.
     #[must_use]
-    pub fn within(self, text: &str) -> Self {
-        let said = quoted(text);
-        let frame = "self::li or self::tr or self::article or self::form or self::section";
-        let xpath = format!(
-            "//*[{frame}][contains(normalize-space(.), {said})]\
-             [not(.//*[{frame}][contains(normalize-space(.), {said})])]{}",
-            self.xpath
-        );
-        Self { said: format!("{} at {said}", self.said), xpath }
+    pub fn inside(&self, outer: &Self) -> Self {
+        Self::xpath(&format!("{self} in {outer}"), &format!("{}{}", outer.xpath, self.xpath))
     }
 
-    pub(super) fn xpath(&self) -> &str {
+    pub(super) fn as_xpath(&self) -> &str {
         &self.xpath
     }
 }

@@ -1,0 +1,64 @@
+//! Devices that are not what they should be: made by hand, or with what was stolen from a pump.
+
+use anyhow::{Context as _, Result};
+use wardlink_agent::state::{Record, StateDirectory};
+use wardlink_crypto::key::PrivateKey;
+use wardlink_pairing::device::{DevicePairing, Provisioned};
+use wardlink_protocol::identity::Sha256;
+use wardlink_protocol::pairing::{DeviceInformation, DisplayAbilities};
+use wardlink_protocol::provisioning::Provisioning;
+use wardlink_protocol::{Device, UnixMillis};
+
+use crate::mqtt::{Credentials, rng};
+use crate::pump::Pump;
+
+/// A device that asks to join once, and does nothing more.
+pub struct Asker {
+    /// Its bare key.
+    pub credentials: Credentials,
+    /// The topic of its request.
+    pub topic: String,
+    /// Its request, as it stands on the wire.
+    pub request: Vec<u8>,
+}
+
+impl Asker {
+    /// Makes a device with a valid request.
+    pub fn new(provisioning: &Provisioning, device: &Device, now: UnixMillis) -> Result<Self> {
+        let key = PrivateKey::make(&mut rng());
+        let provisioned = Provisioned {
+            device,
+            key: &key,
+            secret_id: &provisioning.secret_id,
+            secret: &provisioning.secret,
+            cert_ca: provisioning.cert_ca_sha256.unwrap_or(Sha256([0; 32])),
+        };
+        let pairing = DevicePairing::start(provisioned, information(device), Vec::new(), now, &mut rng())?;
+        let (topic, request) = pairing.plan().publish.context("a new pairing asks")?;
+        let (topic, request) = (topic.to_string(), request.to_vec());
+        Ok(Self { credentials: Credentials::bare_key(key, device)?, topic, request })
+    }
+}
+
+/// What a thief takes out of a paired pump that no longer runs: its certificate with its key, and its bare key.
+pub fn steal(pump: &Pump<'_>, device: &Device) -> Result<(Credentials, Credentials)> {
+    let state = StateDirectory::open(&pump.state(), device)?;
+    let key = state.read(Record::StaticKey)?.context("the pump has a key")?;
+    let snapshot = state.read(Record::Pairing)?.context("the pump is paired")?;
+    let pairing = DevicePairing::restore(&snapshot)?;
+    let certificate = &pairing.pairing().context("the pump is paired")?.certificate;
+    let key = || PrivateKey::from_pkcs8(&key);
+    Ok((Credentials::certificate(key()?, certificate), Credentials::bare_key(key()?, device)?))
+}
+
+fn information(device: &Device) -> DeviceInformation {
+    DeviceInformation {
+        device_type: "Infusion pump".to_owned(),
+        family: "Forgery".to_owned(),
+        model: "F 1".to_owned(),
+        serial_number: device.identifier.as_str().to_owned(),
+        firmware_version: "1.0".to_owned(),
+        hardware_id: "A".to_owned(),
+        display: DisplayAbilities { code: true, qr: true, digit_entry: false },
+    }
+}
