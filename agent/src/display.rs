@@ -112,6 +112,8 @@ pub struct View {
     pub code: Option<String>,
     /// What the QR code says.
     pub link: Option<String>,
+    /// Whether the button that begins the coupling does something now.
+    pub button: bool,
     /// Whether the bridge can be reached.
     pub online: bool,
     /// The connection in a few words.
@@ -169,6 +171,7 @@ impl Screen {
             detail,
             code,
             link,
+            button: matches!(self.phase, Phase::Idle | Phase::Refused { .. }),
             online: self.online,
             connection: texts.connection(self.online, self.trouble.as_deref()),
             infusion: self.infusion.as_ref().map(|infusion| infusion.view(language)),
@@ -192,7 +195,10 @@ impl Infusion {
             alarms: self
                 .alarms
                 .iter()
-                .map(|alarm| AlarmView { text: language.texts().alarm(alarm.kind).to_owned(), priority: alarm.priority })
+                .map(|alarm| AlarmView {
+                    text: language.texts().alarm(alarm.kind).to_owned(),
+                    priority: alarm.priority,
+                })
                 .collect(),
         }
     }

@@ -7,5 +7,6 @@
 pub mod clock;
 pub mod display;
 pub mod link;
+pub mod pump;
 pub mod simulation;
 pub mod state;

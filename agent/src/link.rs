@@ -35,6 +35,11 @@ pub enum LinkEvent {
         /// The topic.
         topic: Topic,
     },
+    /// The bridge does not allow a subscription now. The link asks again by itself.
+    SubscriptionRefused {
+        /// The topic.
+        topic: Topic,
+    },
     /// A message arrived. It is sent again until [`Link::acknowledge`] was called with its receipt.
     Message {
         /// The topic's text, as it came.

@@ -121,6 +121,19 @@ impl Infusion {
         }
     }
 
+    /// The drug that runs.
+    pub const fn drug(&self) -> &'static str {
+        self.drug.name
+    }
+
+    /// The active alarms, the most urgent first.
+    pub fn alarms(&self) -> Vec<Alarm> {
+        let mut alarms: Vec<Alarm> =
+            self.alarms.iter().map(|kind| Alarm { kind: *kind, priority: priority(*kind), active: true }).collect();
+        alarms.sort_by_key(|alarm| core::cmp::Reverse(alarm.priority));
+        alarms
+    }
+
     fn step(&mut self) {
         self.disturb();
         self.infuse();

@@ -44,6 +44,7 @@ function show(view) {
   write("connection", view.connection);
   place("code-box").hidden = view.code === null;
   write("code", view.code ?? "");
+  place("couple").hidden = !view.button;
   showQr(view.link);
   const infusion = view.infusion;
   place("infusion").hidden = infusion === null;
@@ -60,6 +61,8 @@ events.onmessage = (event) => {
   show(JSON.parse(event.data));
 };
 events.onerror = () => { place("lost").hidden = false; };
+
+place("couple").addEventListener("click", () => fetch(`${base}/couple`, { method: "POST" }));
 
 function tick() {
   write("clock", new Date().toLocaleTimeString(language, { hour: "2-digit", minute: "2-digit" }));

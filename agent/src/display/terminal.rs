@@ -4,19 +4,30 @@ use super::qr::Qr;
 use super::texts::Language;
 use super::{Screen, View};
 use core::fmt::Write as _;
-use std::io::{self, IsTerminal, Write};
+use std::io::{self, Write};
 use tokio::sync::watch;
 
 /// The width of the block, in characters.
 const WIDTH: usize = 72;
 
+/// How a screen is drawn.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Style {
+    /// A block in place of the last one: one pump in a terminal.
+    Block,
+    /// A line for each new state: several pumps, files and pipes.
+    Lines,
+}
+
 /// Draws every change of `screens` until they end.
-pub async fn run(mut screens: watch::Receiver<Screen>, language: Language) {
-    let terminal = io::stdout().is_terminal();
+pub async fn run(mut screens: watch::Receiver<Screen>, language: Language, style: Style) {
     let mut drawn = Drawn::default();
     loop {
         let view = screens.borrow_and_update().view(language);
-        let text = if terminal { drawn.block(&view) } else { drawn.line(&view) };
+        let text = match style {
+            Style::Block => drawn.block(&view),
+            Style::Lines => drawn.line(&view),
+        };
         if let Some(text) = text {
             let mut out = io::stdout().lock();
             // A closed pipe ends the drawing, and nothing else.

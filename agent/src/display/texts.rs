@@ -85,6 +85,8 @@ pub struct Texts {
     pub pumps: &'static str,
     /// The browser has lost the display itself.
     pub lost: &'static str,
+    /// The button that begins the coupling.
+    pub button: &'static str,
     connected: &'static str,
     offline: &'static str,
     idle: [&'static str; 2],
@@ -161,9 +163,10 @@ static ENGLISH: Texts = Texts {
     alarms: "Alarms",
     pumps: "Pumps",
     lost: "This display has lost its pump. It returns by itself.",
+    button: "Couple now",
     connected: "Connected to the network",
     offline: "No connection to the network. The pump keeps trying.",
-    idle: ["Not coupled", "This pump waits to be told to couple."],
+    idle: ["Not coupled", "This pump waits for its button to be pressed."],
     requesting: ["Coupling in progress", "This pump has asked to join and waits to be accepted."],
     verifying: "Coupling in progress",
     verify_both: "Scan this code with the phone, or type the digits.",
@@ -204,9 +207,10 @@ static GERMAN: Texts = Texts {
     alarms: "Alarme",
     pumps: "Pumpen",
     lost: "Die Anzeige hat ihre Pumpe verloren. Sie kommt von selbst zurück.",
+    button: "Jetzt koppeln",
     connected: "Mit dem Netzwerk verbunden",
     offline: "Keine Verbindung zum Netzwerk. Die Pumpe versucht es weiter.",
-    idle: ["Nicht gekoppelt", "Diese Pumpe wartet auf den Auftrag zur Kopplung."],
+    idle: ["Nicht gekoppelt", "Diese Pumpe wartet darauf, dass die Taste gedrückt wird."],
     requesting: ["Kopplung läuft", "Diese Pumpe hat um Aufnahme gebeten und wartet auf die Annahme."],
     verifying: "Kopplung läuft",
     verify_both: "Diesen Code mit dem Telefon scannen oder die Ziffern eintippen.",
@@ -225,7 +229,9 @@ static GERMAN: Texts = Texts {
         RefusalReason::WrongCode => "Zu oft wurde ein falscher Code eingegeben.",
         RefusalReason::Cancelled => "Die Kopplung wurde abgebrochen.",
         RefusalReason::ProtocolViolation => "Die Nachrichten passten nicht zusammen. Bitte die Medizintechnik rufen.",
-        RefusalReason::Locked => "Diese Pumpe ist nach zu vielen Fehlern gesperrt. Die Administration kann sie entsperren.",
+        RefusalReason::Locked => {
+            "Diese Pumpe ist nach zu vielen Fehlern gesperrt. Die Administration kann sie entsperren."
+        }
     },
     alarm: |kind| match kind {
         AlarmKind::DownstreamOcclusion => "Leitung verschlossen",

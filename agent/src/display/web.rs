@@ -1,4 +1,5 @@
-//! The screen as a small web page that looks like a pump: `GET /`, `/state`, `/events`, `/qr.svg` and `/qr.png`; of several
+//! The screen as a small web page that looks like a pump: `GET /`, `/state`, `/events`, `/qr.svg`, `/qr.png` and the button
+//! (`POST /couple`); of several
 //! pumps each under its number, such as `/1/state`.
 //!
 //! Whoever reaches the page sees what whoever stands before the pump sees, the code included. So the page belongs on loopback;
@@ -7,13 +8,14 @@
 use super::qr::{Qr, QrError};
 use super::texts::Language;
 use super::{Screen, View};
+use crate::pump::{Handle, Order};
 use axum::Router;
 use axum::extract::{Query, Request, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::middleware::{self, Next};
 use axum::response::sse::{Event, KeepAlive, Sse};
 use axum::response::{Html, IntoResponse, Json, Response};
-use axum::routing::get;
+use axum::routing::{get, post};
 use core::fmt::Write as _;
 use futures_util::stream::{self, Stream};
 use serde::Deserialize;
@@ -21,7 +23,7 @@ use std::convert::Infallible;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use tokio::net::TcpListener;
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 
 const PAGE: &str = include_str!("page.html");
 const STYLE: &str = include_str!("display.css");
@@ -35,35 +37,33 @@ struct Pump {
     /// `""`, or `/1` and so on.
     base: Arc<str>,
     screen: watch::Receiver<Screen>,
+    orders: mpsc::Sender<Order>,
 }
 
 /// Serves the screens on `listener` until the future is dropped.
-pub async fn serve(listener: TcpListener, screens: Vec<watch::Receiver<Screen>>) -> std::io::Result<()> {
+pub async fn serve(listener: TcpListener, pumps: Arc<[Handle]>) -> std::io::Result<()> {
     let address = listener.local_addr()?;
-    axum::serve(listener, router(address, screens)).await
+    axum::serve(listener, router(address, pumps)).await
 }
 
 /// The site: one pump stands at the root, several under their numbers.
-pub fn router(address: SocketAddr, screens: Vec<watch::Receiver<Screen>>) -> Router {
+pub fn router(address: SocketAddr, pumps: Arc<[Handle]>) -> Router {
     let mut router = Router::new()
         .route("/favicon.ico", get(async || StatusCode::NO_CONTENT))
         .route("/display.css", get(async || ([(header::CONTENT_TYPE, "text/css; charset=utf-8")], STYLE)))
         .route("/display.js", get(async || ([(header::CONTENT_TYPE, "text/javascript; charset=utf-8")], SCRIPT)));
-    if let [screen] = screens.as_slice() {
-        router = router.merge(pump_routes("", screen.clone()));
+    if let [pump] = pumps.as_ref() {
+        router = router.merge(pump_routes("", pump));
     } else {
-        for (number, screen) in (1..).zip(&screens) {
-            router = router.merge(pump_routes(&format!("/{number}"), screen.clone()));
+        for (number, pump) in (1..).zip(pumps.iter()) {
+            router = router.merge(pump_routes(&format!("/{number}"), pump));
         }
-        let index = Router::new().route("/", get(index)).with_state(screens.into());
-        router = router.merge(index);
+        router = router.merge(Router::new().route("/", get(index)).with_state(pumps));
     }
-    router
-        .layer(middleware::from_fn(security_headers))
-        .layer(middleware::from_fn_with_state(address, own_names_only))
+    router.layer(middleware::from_fn(security_headers)).layer(middleware::from_fn_with_state(address, own_names_only))
 }
 
-fn pump_routes<S: Clone + Send + Sync + 'static>(base: &str, screen: watch::Receiver<Screen>) -> Router<S> {
+fn pump_routes(base: &str, pump: &Handle) -> Router {
     let root = if base.is_empty() { "/" } else { base };
     Router::new()
         .route(root, get(page))
@@ -71,7 +71,8 @@ fn pump_routes<S: Clone + Send + Sync + 'static>(base: &str, screen: watch::Rece
         .route(&format!("{base}/events"), get(events))
         .route(&format!("{base}/qr.svg"), get(qr_svg))
         .route(&format!("{base}/qr.png"), get(qr_png))
-        .with_state(Pump { base: base.into(), screen })
+        .route(&format!("{base}/couple"), post(couple))
+        .with_state(Pump { base: base.into(), screen: pump.screen.clone(), orders: pump.orders.clone() })
 }
 
 #[derive(Deserialize)]
@@ -139,16 +140,23 @@ fn qr(pump: &Pump, kind: &'static str, draw: impl FnOnce(&Qr) -> Result<Vec<u8>,
     }
 }
 
+/// The button on the device: couple now. Only the page itself may press it.
+async fn couple(State(pump): State<Pump>, headers: HeaderMap) -> StatusCode {
+    if headers.get("sec-fetch-site").is_none_or(|site| site != "same-origin") {
+        return StatusCode::FORBIDDEN;
+    }
+    match pump.orders.try_send(Order::Couple) {
+        Ok(()) => StatusCode::ACCEPTED,
+        Err(_) => StatusCode::SERVICE_UNAVAILABLE,
+    }
+}
+
 /// The list of several pumps.
-async fn index(
-    State(screens): State<Arc<[watch::Receiver<Screen>]>>,
-    Query(asked): Query<Asked>,
-    headers: HeaderMap,
-) -> Html<String> {
+async fn index(State(pumps): State<Arc<[Handle]>>, Query(asked): Query<Asked>, headers: HeaderMap) -> Html<String> {
     let language = asked.language(&headers);
     let mut rows = String::new();
-    for (number, screen) in (1..).zip(screens.iter()) {
-        let view = screen.borrow().view(language);
+    for (number, pump) in (1..).zip(pumps.iter()) {
+        let view = pump.screen.borrow().view(language);
         let (device, title) = (escaped(&view.device), escaped(&view.title));
         let _ = write!(rows, "<li><a href=\"/{number}\">{device}</a> <span>{title}</span></li>");
     }
@@ -178,6 +186,8 @@ fn page_values(base: &str, view: &View, language: Language) -> Vec<(&'static str
         ("connection", escaped(&view.connection)),
         ("online", view.online.to_string()),
         ("lost", escaped(texts.lost)),
+        ("button", texts.button.to_owned()),
+        ("button_hidden", hidden(view.button)),
         ("code_hidden", hidden(view.code.is_some())),
         ("code_label", escaped(texts.code)),
         ("code", text(view.code.as_ref())),

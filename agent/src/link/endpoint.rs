@@ -108,7 +108,8 @@ impl Endpoint {
             return Err(EndpointError::Insecure(name));
         }
         // HTTP's Host leaves the usual port away (RFC 9110 section 4.2.1).
-        let host = if port == usual_port { authority.host().to_owned() } else { format!("{}:{port}", authority.host()) };
+        let host =
+            if port == usual_port { authority.host().to_owned() } else { format!("{}:{port}", authority.host()) };
         let path = uri.path_and_query().map_or("/", |path| path.as_str());
         let scheme = if secure { "wss" } else { "ws" };
         let uri = format!("{scheme}://{host}{path}").parse().map_err(|_| invalid())?;
@@ -148,9 +149,8 @@ impl Endpoint {
             None => return Err(DialError::NotLoopback),
         };
         let request = ClientRequestBuilder::new(self.uri.clone()).with_sub_protocol("mqtt");
-        let config = WebSocketConfig::default()
-            .max_message_size(Some(MAX_FRAME_BYTES))
-            .max_frame_size(Some(MAX_FRAME_BYTES));
+        let config =
+            WebSocketConfig::default().max_message_size(Some(MAX_FRAME_BYTES)).max_frame_size(Some(MAX_FRAME_BYTES));
         let (socket, _) = tokio_tungstenite::client_async_with_config(request, stream, Some(config)).await?;
         Ok(socket)
     }

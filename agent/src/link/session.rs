@@ -27,7 +27,7 @@ use wardlink_protocol::topic::Topic;
 /// MQTT's keep-alive, in seconds. The bridge may ask for a longer one.
 const KEEP_ALIVE_SECS: u16 = 60;
 /// How long the bridge has to answer a ping, in milliseconds.
-const PING_ANSWER_MS: u64 = 10_000;
+const PING_ANSWER_MS: u64 = 5_000;
 /// How long the bridge keeps the session of a device that is away, in seconds.
 const SESSION_EXPIRY_SECS: u32 = 24 * 60 * 60;
 /// How many QoS 1 messages the bridge may send before the device has dealt with the first.
@@ -83,6 +83,17 @@ pub enum LinkError {
     /// The connection ended.
     #[error("the connection ended")]
     Closed,
+}
+
+impl LinkError {
+    /// Whether the bridge turned the device away as whom it came, and not for trouble of its own.
+    pub const fn is_refusal(&self) -> bool {
+        matches!(
+            self,
+            Self::Refused(ConnectReasonCode::NotAuthorized | ConnectReasonCode::Banned)
+                | Self::Disconnected(DisconnectReasonCode::NotAuthorized)
+        )
+    }
 }
 
 impl From<MqttError> for LinkError {
@@ -291,19 +302,20 @@ impl Session {
                 }
                 Event::NotifyPacketReceived(packet) => self.received.push_back(packet),
                 Event::RequestTimerReset { kind, duration_ms } => {
-                    *self.timer(kind) = Some(Instant::now() + Duration::from_millis(duration_ms));
+                    let at = Instant::now() + Duration::from_millis(duration_ms);
+                    match kind {
+                        // The first ping without an answer counts, however often the device pings after it.
+                        TimerKind::PingrespRecv => _ = self.ping_lost_at.get_or_insert(at),
+                        _ => self.ping_at = Some(at),
+                    }
                 }
-                Event::RequestTimerCancel(kind) => *self.timer(kind) = None,
+                Event::RequestTimerCancel(TimerKind::PingrespRecv) => self.ping_lost_at = None,
+                Event::RequestTimerCancel(_) => self.ping_at = None,
                 Event::NotifyError(error) => self.failed = self.failed.or(Some(error)),
                 Event::RequestClose => self.closing = true,
                 Event::NotifyPacketIdReleased(_) => {}
             }
         }
-    }
-
-    /// A client has two timers: when it pings, and when the answer is lost.
-    fn timer(&mut self, kind: TimerKind) -> &mut Option<Instant> {
-        if kind == TimerKind::PingreqSend { &mut self.ping_at } else { &mut self.ping_lost_at }
     }
 }
 
@@ -320,7 +332,8 @@ fn authentication(data: Vec<u8>) -> Result<Vec<Property>, MqttError> {
 
 /// The data of our method; another method is the bridge's fault (MQTT 5.0 section 4.12).
 fn authentication_data(properties: &[Property]) -> Result<Vec<u8>, LinkError> {
-    let ours = properties.iter().any(|property| matches!(property, Property::AuthenticationMethod(m) if m.val() == METHOD));
+    let ours =
+        properties.iter().any(|property| matches!(property, Property::AuthenticationMethod(m) if m.val() == METHOD));
     let data = properties.iter().find_map(|property| match property {
         Property::AuthenticationData(data) => Some(data.val().to_vec()),
         _ => None,

@@ -237,8 +237,7 @@ impl Task {
                 let reason = puback.reason_code().unwrap_or(PubackReasonCode::Success);
                 let Some(ticket) = self.outbox.acknowledge(puback.packet_id()) else { return Ok(()) };
                 let taken = matches!(reason, PubackReasonCode::Success | PubackReasonCode::NoMatchingSubscribers);
-                let event =
-                    if taken { LinkEvent::Delivered { ticket } } else { LinkEvent::Refused { ticket, reason } };
+                let event = if taken { LinkEvent::Delivered { ticket } } else { LinkEvent::Refused { ticket, reason } };
                 self.tell(event).await
             }
             Packet::V5_0Suback(suback) => self.subscribed(&suback).await,
@@ -251,16 +250,18 @@ impl Task {
     }
 
     async fn subscribed(&mut self, suback: &v5_0::Suback) -> Result<(), End> {
-        let asked = |subscription: &&mut Subscription| {
-            matches!(subscription.state, Asking::Asked(packet) if packet == suback.packet_id())
-        };
+        let asked = |subscription: &&mut Subscription| matches!(subscription.state, Asking::Asked(packet) if packet == suback.packet_id());
         let Some(subscription) = self.subscriptions.iter_mut().find(asked) else { return Ok(()) };
         let granted = suback.reason_codes().iter().all(|reason| {
-            matches!(reason, SubackReasonCode::GrantedQos0 | SubackReasonCode::GrantedQos1 | SubackReasonCode::GrantedQos2)
+            matches!(
+                reason,
+                SubackReasonCode::GrantedQos0 | SubackReasonCode::GrantedQos1 | SubackReasonCode::GrantedQos2
+            )
         });
         if !granted {
             subscription.state = Asking::Due(Instant::now() + subscription.backoff.pause());
-            return Ok(());
+            let topic = subscription.topic.clone();
+            return self.tell(LinkEvent::SubscriptionRefused { topic }).await;
         }
         subscription.state = Asking::Held;
         let topic = subscription.topic.clone();

@@ -24,7 +24,11 @@ fn check(seed: u64, gaps: &[u64]) -> Result<BTreeMap<String, usize>, TestCaseErr
                 Content::Alarm(alarm) => {
                     let name = format!("{:?}", alarm.kind);
                     prop_assert_eq!(alarm.active, !active.contains(&name), "alarms begin and end in turn");
-                    if alarm.active { active.insert(name.clone()) } else { active.remove(&name) };
+                    if alarm.active {
+                        active.insert(name.clone())
+                    } else {
+                        active.remove(&name)
+                    };
                     *counts.entry(name).or_default() += 1;
                 }
                 Content::Therapy(therapy) => {
@@ -85,7 +89,17 @@ fn a_day_on_many_pumps_brings_every_event_and_alarm() {
             *counts.entry(name).or_insert(0) += count;
         }
     }
-    for name in ["Started", "Paused", "Resumed", "RateChanged", "Completed", "DownstreamOcclusion", "AirInLine", "DoorOpen", "NearEnd"] {
+    for name in [
+        "Started",
+        "Paused",
+        "Resumed",
+        "RateChanged",
+        "Completed",
+        "DownstreamOcclusion",
+        "AirInLine",
+        "DoorOpen",
+        "NearEnd",
+    ] {
         assert!(counts.contains_key(name), "{name} is missing in {counts:?}");
     }
 }

@@ -41,10 +41,7 @@ fn directory_and_files_are_for_the_owner_only() {
     assert!(matches!(state.read(Record::StaticKey), Err(StateError::OpenToOthers { expected: "600", .. })));
     drop(state);
     fs::set_permissions(&path, fs::Permissions::from_mode(0o750)).unwrap();
-    assert!(matches!(
-        StateDirectory::open(&path, &device()),
-        Err(StateError::OpenToOthers { expected: "700", .. })
-    ));
+    assert!(matches!(StateDirectory::open(&path, &device()), Err(StateError::OpenToOthers { expected: "700", .. })));
 }
 
 #[test]

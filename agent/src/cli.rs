@@ -1,0 +1,167 @@
+//! The command line: what is asked for, where it is shown, and how it ends.
+
+use anyhow::{Context, Result};
+use clap::{Parser, Subcommand};
+use std::io::{self, IsTerminal, Write};
+use std::process::ExitCode;
+use std::sync::Arc;
+use tokio::net::TcpListener;
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinSet;
+use tracing_subscriber::filter::{LevelFilter, Targets};
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
+use wardlink_agent::display::texts::Language;
+use wardlink_agent::display::{terminal, web};
+use wardlink_agent::pump::journal::Entry;
+use wardlink_agent::pump::settings::PumpArgs;
+use wardlink_agent::pump::{Handle, Outcome, Pump, PumpError};
+
+/// The control unit refused, and the pump was to ask only once.
+const REFUSED: u8 = 3;
+
+/// Wardlink on devices: couples them with a hospital's network.
+#[derive(Parser)]
+#[command(name = "wardlink", version, propagate_version = true)]
+struct Cli {
+    /// What is logged to standard error: a level, or target=level pairs.
+    #[arg(long, env = "WARDLINK_LOG", global = true, default_value = "warn", value_name = "FILTER")]
+    log: Targets,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Runs a simulated infusion pump: couples by itself, then sends what an infusion would.
+    ///
+    /// Exit codes: 0 stopped; 1 it could not go on; 2 wrong usage; 3 refused, with --once.
+    Pump(Box<PumpArgs>),
+}
+
+/// Runs the command.
+pub(crate) fn run() -> ExitCode {
+    let cli = Cli::parse();
+    let layer = tracing_subscriber::fmt::layer().with_writer(io::stderr).with_ansi(io::stderr().is_terminal());
+    tracing_subscriber::registry().with(layer).with(cli.log.clone()).with(LevelFilter::TRACE).init();
+    let result = match &cli.command {
+        Command::Pump(args) => {
+            tokio::runtime::Runtime::new().context("cannot start").and_then(|runtime| runtime.block_on(pumps(args)))
+        }
+    };
+    match result {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("wardlink: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Runs the pumps until they end, or the person ends them.
+async fn pumps(args: &PumpArgs) -> Result<ExitCode> {
+    let (journal, entries) = mpsc::unbounded_channel();
+    let mut pumps = Vec::new();
+    let mut handles = Vec::new();
+    for settings in args.settings()? {
+        let (pump, handle) = Pump::open(settings, journal.clone())?;
+        pumps.push(pump);
+        handles.push(handle);
+    }
+    drop(journal);
+    let printing = tokio::spawn(print(entries, args.json));
+    let mut showing = JoinSet::new();
+    show(args, handles, &mut showing).await?;
+
+    let (stop, stopped) = watch::channel(false);
+    let mut running = JoinSet::new();
+    for pump in pumps {
+        let stopped = stopped.clone();
+        running.spawn(async move { (pump.device().to_string(), pump.run(stopped).await) });
+    }
+    tokio::spawn(async move {
+        if interrupted().await.is_ok() {
+            stop.send_replace(true);
+        }
+    });
+    let code = finish(running).await?;
+    showing.shutdown().await;
+    printing.await.context("the journal broke")?;
+    Ok(code)
+}
+
+/// Waits for all pumps; the worst end decides.
+async fn finish(mut running: JoinSet<(String, Result<Outcome, PumpError>)>) -> Result<ExitCode> {
+    let mut code = ExitCode::SUCCESS;
+    let mut failed = false;
+    while let Some(ended) = running.join_next().await {
+        match ended.context("a pump broke")? {
+            (_, Ok(Outcome::Refused(_))) if !failed => code = ExitCode::from(REFUSED),
+            (_, Ok(_)) => {}
+            (device, Err(error)) => {
+                eprintln!("wardlink: {device}: {error}");
+                failed = true;
+                code = ExitCode::FAILURE;
+            }
+        }
+    }
+    Ok(code)
+}
+
+/// Ctrl-C, or the service manager's word.
+async fn interrupted() -> io::Result<()> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let mut terminate = signal(SignalKind::terminate())?;
+    tokio::select! {
+        result = tokio::signal::ctrl_c() => result,
+        _ = terminate.recv() => Ok(()),
+    }
+}
+
+/// Puts the screens where they are wanted.
+async fn show(args: &PumpArgs, handles: Vec<Handle>, showing: &mut JoinSet<()>) -> Result<()> {
+    if !args.json {
+        let system = ["LC_ALL", "LC_MESSAGES", "LANG"].iter().find_map(|name| std::env::var(name).ok());
+        let language = args.language.or_else(|| system.as_deref().and_then(Language::preferred)).unwrap_or_default();
+        let style = if io::stdout().is_terminal() && handles.len() == 1 {
+            terminal::Style::Block
+        } else {
+            terminal::Style::Lines
+        };
+        for handle in &handles {
+            showing.spawn(terminal::run(handle.screen.clone(), language, style));
+        }
+    }
+    if let Some(address) = args.display {
+        let listener = TcpListener::bind(address)
+            .await
+            .with_context(|| format!("cannot show the display at {address}; choose another --display address"))?;
+        let handles = Arc::from(handles);
+        showing.spawn(async move {
+            if let Err(error) = web::serve(listener, handles).await {
+                tracing::error!(%error, "the display page ended");
+            }
+        });
+    }
+    Ok(())
+}
+
+/// Prints the journal, one event per line; a closed pipe ends the printing, and nothing else.
+async fn print(mut entries: mpsc::UnboundedReceiver<Entry>, json: bool) {
+    while let Some(entry) = entries.recv().await {
+        if !json {
+            continue;
+        }
+        let line = match serde_json::to_string(&entry) {
+            Ok(line) => line,
+            Err(error) => {
+                tracing::error!(%error, "an event cannot be printed");
+                continue;
+            }
+        };
+        let mut out = io::stdout().lock();
+        if writeln!(out, "{line}").and_then(|()| out.flush()).is_err() {
+            return;
+        }
+    }
+}

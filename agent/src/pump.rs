@@ -1,0 +1,314 @@
+//! `wardlink pump`: a device that couples by itself and then sends what an infusion would.
+//!
+//! The pairing's logic stands in `wardlink_pairing`; here its plan is followed: every state is stored before it is acted on, so
+//! that the pump goes on after power or network loss at whatever step it was.
+
+mod coupling;
+pub mod journal;
+mod reporting;
+pub mod settings;
+
+use crate::clock;
+use crate::display::{Phase, Screen};
+use crate::link::{EndpointError, Link, LinkEvent, Ticket};
+use crate::state::{Record, StateDirectory, StateError};
+use coupling::{Access, Published};
+use journal::{Entry, Event};
+use reporting::Reporter;
+use settings::{Settings, Start};
+use std::time::Duration;
+use tokio::sync::{mpsc, watch};
+use tokio::time::{Instant, Interval, MissedTickBehavior, interval, sleep_until};
+use wardlink_crypto::key::{KeyError, PrivateKey};
+use wardlink_pairing::device::{DevicePairing, Refusal};
+use wardlink_protocol::cbor::CborError;
+use wardlink_protocol::pairing::RefusalReason;
+use wardlink_protocol::{Device, UnixMillis};
+use wardlink_trust::SealError;
+use zeroize::Zeroizing;
+
+/// Why a pump cannot go on.
+#[derive(Debug, thiserror::Error)]
+pub enum PumpError {
+    /// The state directory.
+    #[error(transparent)]
+    State(#[from] StateError),
+    /// An address or an anchor of the command.
+    #[error(transparent)]
+    Endpoint(#[from] EndpointError),
+    /// The pairing could not be begun, stored or restored.
+    #[error("the pairing cannot go on: {0}")]
+    Pairing(#[from] Refusal),
+    /// The stored static key.
+    #[error("the stored key cannot be used: {0}")]
+    Key(#[from] KeyError),
+    /// A report could not be protected.
+    #[error("a report cannot be sent: {0}")]
+    Seal(#[from] SealError),
+    /// A report could not be encoded.
+    #[error("a report cannot be encoded: {0}")]
+    Encode(#[from] CborError),
+    /// The caller's fault: the state belongs to another site.
+    #[error(
+        "this pump is paired with another site than the provisioning names; use another state directory, or remove this one to pair anew"
+    )]
+    ForeignSite,
+}
+
+/// How a pump's run ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// It was told to stop.
+    Stopped,
+    /// The control unit refused it, and it is to ask only once.
+    Refused(RefusalReason),
+}
+
+/// What a person can tell a pump.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Order {
+    /// The button on the device: couple now.
+    Couple,
+}
+
+/// What the outside sees of a pump, and how it talks to it.
+pub struct Handle {
+    /// What it shows.
+    pub screen: watch::Receiver<Screen>,
+    /// Its buttons.
+    pub orders: mpsc::Sender<Order>,
+}
+
+/// A pump.
+pub struct Pump {
+    settings: Settings,
+    state: StateDirectory,
+    key: PrivateKey,
+    pairing: Option<DevicePairing>,
+    stored: Zeroizing<Vec<u8>>,
+    access: Access,
+    link: Option<(Link, mpsc::Receiver<LinkEvent>)>,
+    published: Option<Published>,
+    reporter: Option<Reporter>,
+    screen: watch::Sender<Screen>,
+    journal: mpsc::UnboundedSender<Entry>,
+    orders: mpsc::Receiver<Order>,
+    online: bool,
+    outcome: Option<Outcome>,
+    times: Times,
+}
+
+/// When something is to be done by itself.
+struct Times {
+    /// The pairing's deadline is looked at.
+    check: Option<UnixMillis>,
+    /// A refused message is published again.
+    publish: Option<Instant>,
+    /// The other credential is tried.
+    turn: Option<Instant>,
+    /// A new request is made.
+    ask: Option<UnixMillis>,
+    /// The pause before the next new request.
+    pause: Duration,
+    /// Refused reports are sent again.
+    reports: Option<Instant>,
+    /// Measurements.
+    telemetry: Interval,
+}
+
+impl Pump {
+    /// Opens the pump's state and prepares it; nothing is sent before [`Pump::run`].
+    pub fn open(settings: Settings, journal: mpsc::UnboundedSender<Entry>) -> Result<(Self, Handle), PumpError> {
+        let state = StateDirectory::open(&settings.state, &settings.device)?;
+        let mut rng = clock::rng();
+        let made = PrivateKey::make(&mut rng).to_pkcs8()?;
+        let key = PrivateKey::from_pkcs8(&state.static_key(|| made)?)?;
+        let stored = state.read(Record::Pairing)?;
+        let pairing = stored.as_ref().map(|snapshot| DevicePairing::restore(snapshot)).transpose()?;
+        if let Some(kept) = pairing.as_ref().and_then(DevicePairing::pairing)
+            && kept.cert_ca != settings.cert_ca
+        {
+            return Err(PumpError::ForeignSite);
+        }
+        let screen = Screen {
+            device: settings.device.clone(),
+            model: settings.information.model.clone(),
+            serial: settings.information.serial_number.clone(),
+            phase: Phase::Idle,
+            online: false,
+            trouble: None,
+            infusion: None,
+        };
+        let (screen, watched) = watch::channel(screen);
+        let (buttons, orders) = mpsc::channel(4);
+        let mut telemetry = interval(settings.telemetry_every);
+        telemetry.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let pause = settings.retry_pause;
+        let times = Times { check: None, publish: None, turn: None, ask: None, pause, reports: None, telemetry };
+        let pump = Self {
+            settings,
+            state,
+            key,
+            pairing,
+            stored: stored.unwrap_or_default(),
+            access: Access::default(),
+            link: None,
+            published: None,
+            reporter: None,
+            screen,
+            journal,
+            orders,
+            online: false,
+            outcome: None,
+            times,
+        };
+        Ok((pump, Handle { screen: watched, orders: buttons }))
+    }
+
+    /// Couples and reports until `stop` changes, or the pump has reached its outcome.
+    pub async fn run(mut self, mut stop: watch::Receiver<bool>) -> Result<Outcome, PumpError> {
+        self.tell(Event::Starting);
+        let result = self.live(&mut stop).await;
+        if let Err(error) = &result {
+            self.tell(Event::Error { message: error.to_string() });
+            self.screen.send_modify(|screen| screen.phase = Phase::Fault { message: error.to_string() });
+        }
+        if let Some((link, events)) = self.link.take() {
+            drop(events);
+            link.close().await;
+        }
+        result
+    }
+
+    async fn live(&mut self, stop: &mut watch::Receiver<bool>) -> Result<Outcome, PumpError> {
+        if self.pairing.is_none() && self.settings.start == Start::Auto {
+            self.ask()?;
+        } else {
+            self.changed()?;
+        }
+        while self.outcome.is_none() {
+            let wake = self.next_wake();
+            tokio::select! {
+                _ = stop.changed() => return Ok(Outcome::Stopped),
+                Some(event) = next_event(self.link.as_mut()) => self.on_link(event)?,
+                Some(Order::Couple) = self.orders.recv() => self.on_button()?,
+                _ = self.times.telemetry.tick(), if self.reporter.is_some() => self.report()?,
+                () = sleep_until(wake) => self.on_time()?,
+            }
+        }
+        Ok(self.outcome.unwrap_or(Outcome::Stopped))
+    }
+
+    fn on_link(&mut self, event: LinkEvent) -> Result<(), PumpError> {
+        match event {
+            LinkEvent::Connected => {
+                self.set_online(true, None);
+                self.tell(Event::Connected);
+                self.publish_again();
+                self.begin_reporting()
+            }
+            LinkEvent::Disconnected { error, again_in } => {
+                let reason = error.to_string();
+                self.set_online(false, Some(reason.clone()));
+                let again_in_ms = u64::try_from(again_in.as_millis()).unwrap_or(u64::MAX);
+                self.tell(Event::Disconnected { reason, again_in_ms });
+                if error.is_refusal() { self.turned_away() } else { Ok(()) }
+            }
+            LinkEvent::SubscriptionRefused { .. } => self.turned_away(),
+            LinkEvent::Subscribed { .. } => {
+                self.let_in();
+                Ok(())
+            }
+            LinkEvent::Message { topic, payload, receipt } => {
+                self.receive(&topic, &payload)?;
+                if let Some((link, _)) = &self.link {
+                    link.acknowledge(receipt);
+                }
+                Ok(())
+            }
+            LinkEvent::Delivered { ticket } => self.delivered(ticket),
+            LinkEvent::Refused { ticket, reason } => {
+                tracing::warn!(%reason, "the bridge refused a message");
+                self.refused(ticket)
+            }
+        }
+    }
+
+    fn on_button(&mut self) -> Result<(), PumpError> {
+        let idle = self.pairing.is_none() || self.times.ask.is_some();
+        if idle { self.ask() } else { Ok(()) }
+    }
+
+    fn on_time(&mut self) -> Result<(), PumpError> {
+        let (now, instant) = (clock::now(), Instant::now());
+        if self.times.publish.is_some_and(|at| at <= instant) {
+            self.times.publish = None;
+            self.publish_again();
+        }
+        if self.times.reports.is_some_and(|at| at <= instant) {
+            self.times.reports = None;
+            self.send_refused_again();
+        }
+        if self.times.turn.is_some_and(|at| at <= instant) {
+            self.turn()?;
+        }
+        if self.times.ask.is_some_and(|at| at <= now) {
+            self.ask()?;
+        }
+        if self.times.check.is_some_and(|at| at <= now) {
+            self.check_deadline()?;
+        }
+        Ok(())
+    }
+
+    fn next_wake(&self) -> Instant {
+        let far = Instant::now() + Duration::from_hours(1);
+        let now = clock::now();
+        let clocks = [self.times.check, self.times.ask].into_iter().flatten();
+        let clocks = clocks.map(|at| Instant::now() + at.since(now));
+        let instants = [self.times.publish, self.times.turn, self.times.reports].into_iter().flatten();
+        clocks.chain(instants).fold(far, Instant::min)
+    }
+
+    fn delivered(&mut self, ticket: Ticket) -> Result<(), PumpError> {
+        if self.published.as_ref().is_some_and(|published| published.ticket == ticket) {
+            return self.step_delivered();
+        }
+        self.report_delivered(ticket)
+    }
+
+    fn refused(&mut self, ticket: Ticket) -> Result<(), PumpError> {
+        if self.published.as_ref().is_some_and(|published| published.ticket == ticket) {
+            return self.step_refused();
+        }
+        self.report_refused(ticket);
+        Ok(())
+    }
+
+    fn set_online(&mut self, online: bool, trouble: Option<String>) {
+        self.online = online;
+        self.screen.send_modify(|screen| {
+            screen.online = online;
+            screen.trouble = trouble;
+        });
+    }
+
+    /// Whoever reads the journal may have gone; the pump works on.
+    fn tell(&self, event: Event) {
+        let state = self.screen.borrow().phase.name();
+        drop(self.journal.send(Entry { event, at: clock::now(), device: self.settings.device.clone(), state }));
+    }
+
+    /// Which pump this is.
+    pub const fn device(&self) -> &Device {
+        &self.settings.device
+    }
+}
+
+/// The link's next event; a pump without a link waits for other things.
+async fn next_event(link: Option<&mut (Link, mpsc::Receiver<LinkEvent>)>) -> Option<LinkEvent> {
+    match link {
+        Some((_, events)) => events.recv().await,
+        None => std::future::pending().await,
+    }
+}

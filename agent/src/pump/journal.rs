@@ -1,0 +1,109 @@
+//! What a pump says of itself to other programs: with `--json` one line for each event.
+
+use serde::Serialize;
+use wardlink_protocol::channel::{ChannelName, DataType};
+use wardlink_protocol::identity::SessionId;
+use wardlink_protocol::pairing::RefusalReason;
+use wardlink_protocol::{Device, UnixMillis};
+
+/// One line.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Entry {
+    /// What happened.
+    #[serde(flatten)]
+    pub event: Event,
+    /// When.
+    pub at: UnixMillis,
+    /// To which pump.
+    #[serde(serialize_with = "as_text")]
+    pub device: Device,
+    /// What its screen shows then: a phase's name.
+    pub state: &'static str,
+}
+
+/// What happened.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(tag = "event", rename_all = "kebab-case")]
+pub enum Event {
+    /// The pump runs.
+    Starting,
+    /// It is connected, and both sides have proved who they are.
+    Connected,
+    /// Its request is stored at the bridge.
+    Requested {
+        /// The pairing session.
+        session: SessionId,
+    },
+    /// The command came: a person has accepted the pump.
+    Accepted {
+        /// The pairing session.
+        session: SessionId,
+    },
+    /// It shows what a person is to carry to the control unit.
+    Code {
+        /// The digits, in groups of four.
+        code: Option<String>,
+        /// What the QR code says.
+        link: Option<String>,
+    },
+    /// Its answer to the command is stored at the bridge.
+    Verified,
+    /// The confirmation came, and is stored.
+    Confirmed,
+    /// It is paired.
+    Paired {
+        /// Its channels.
+        channels: Vec<ChannelName>,
+    },
+    /// The control unit refused it.
+    Refused {
+        /// Why.
+        reason: RefusalReason,
+        /// What the person wrote.
+        note: String,
+    },
+    /// It sent a report.
+    Sent {
+        /// On which channel.
+        channel: ChannelName,
+        /// What kind of data.
+        data: DataType,
+    },
+    /// The connection is gone, or was not made.
+    Disconnected {
+        /// Why.
+        reason: String,
+        /// When it is tried again, in milliseconds.
+        again_in_ms: u64,
+    },
+    /// Something went wrong.
+    Error {
+        /// What, and what to do.
+        message: String,
+    },
+}
+
+fn as_text<S: serde::Serializer>(device: &Device, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_str(device)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+
+    use super::*;
+
+    #[test]
+    fn a_line_says_what_when_who_and_in_which_state() {
+        let entry = Entry {
+            event: Event::Refused { reason: RefusalReason::WrongCode, note: "no \"joke\"".into() },
+            at: UnixMillis(5),
+            device: "infusion-pump/pump-1".parse().unwrap(),
+            state: "refused",
+        };
+        assert_eq!(
+            serde_json::to_string(&entry).unwrap(),
+            r#"{"event":"refused","reason":"wrong_code","note":"no \"joke\"","at":5,"device":"infusion-pump/pump-1","state":"refused"}"#
+        );
+    }
+}
