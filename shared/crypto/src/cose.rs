@@ -226,7 +226,8 @@ fn algorithm_of(protected: &ProtectedHeader) -> Result<Algorithm, EnvelopeError>
     if !header.crit.is_empty() {
         return Err(HeaderError::Critical.into());
     }
-    let foreign = header.content_type.is_some() || !header.partial_iv.is_empty() || !header.counter_signatures.is_empty();
+    let foreign =
+        header.content_type.is_some() || !header.partial_iv.is_empty() || !header.counter_signatures.is_empty();
     if foreign {
         return Err(HeaderError::Unknown.into());
     }

@@ -171,7 +171,13 @@ impl PairingKeys {
     }
 
     /// The tag in the QR code that the device shows.
-    pub fn tag(&self, nonce: &Sha256, session: &SessionId, device: &Device, origin: &str) -> Result<QrTag, DerivationError> {
+    pub fn tag(
+        &self,
+        nonce: &Sha256,
+        session: &SessionId,
+        device: &Device,
+        origin: &str,
+    ) -> Result<QrTag, DerivationError> {
         let info = ("wardlink qr", nonce, session, &device.identifier, origin);
         expand::<{ QrTag::LENGTH }>(&self.prk, &info).map(|bytes| QrTag(*bytes))
     }
@@ -204,7 +210,11 @@ impl PairingKeys {
 }
 
 /// The key of PAIRING_FINISHED, from the network key of the confirmation's first channel.
-pub fn derive_finish_key(channel: &ChannelKey, device: &Device, session: &SessionId) -> Result<ContentKey, DerivationError> {
+pub fn derive_finish_key(
+    channel: &ChannelKey,
+    device: &Device,
+    session: &SessionId,
+) -> Result<ContentKey, DerivationError> {
     let info = ("wardlink finish key", SUITE, &channel.kid, channel.epoch, &device.client, &device.identifier, session);
     expand(&extract(&[], &channel.key), &info).map(ContentKey::A256)
 }

@@ -188,7 +188,7 @@ pub struct Acceptance {
 /// The control unit's side of one pairing.
 #[derive(Clone, Serialize, Deserialize)]
 pub struct Session {
-    session: SessionId,
+    id: SessionId,
     device: Device,
     information: DeviceInformation,
     key: KeyFingerprint,
@@ -231,7 +231,7 @@ impl Session {
 
     /// The session's id.
     pub const fn id(&self) -> SessionId {
-        self.session
+        self.id
     }
 
     /// The device that asks.
@@ -385,7 +385,7 @@ impl Session {
             return Err(Refusal::OutOfPlace);
         }
         let envelope = message::parse(&stamped.payload)?;
-        if envelope.header().session != Some(self.session) {
+        if envelope.header().session != Some(self.id) {
             return Err(Refusal::OutOfPlace);
         }
         self.receive_on_t3(stamped, &envelope, control_unit, now, rng)
@@ -409,15 +409,13 @@ impl Session {
             RefusalReason::ProtocolViolation => accepted,
             _ => false,
         };
-        let message =
-            PairingRefused { status: Status::PairingRefused, session: self.session, reason, note: note.clone() };
-        let header = Header::pairing(KID_ACCESS_DOWN, self.session);
-        let refused = message::seal_signed(signer, &header, &self.down_key.to_content_key(), &self.t2(), &message, rng)?;
+        let message = PairingRefused { status: Status::PairingRefused, session: self.id, reason, note: note.clone() };
+        let header = Header::pairing(KID_ACCESS_DOWN, self.id);
+        let refused =
+            message::seal_signed(signer, &header, &self.down_key.to_content_key(), &self.t2(), &message, rng)?;
         let refused = ByteBuf::from(refused);
-        let actions = vec![
-            Action::Grant(self.grant(DeviceState::Closing, Vec::new(), Vec::new())),
-            self.publish_t2(&refused),
-        ];
+        let actions =
+            vec![Action::Grant(self.grant(DeviceState::Closing, Vec::new(), Vec::new())), self.publish_t2(&refused)];
         self.ended_at = Some(now);
         self.expires_at = None;
         self.state = State::Ended(Ended {
@@ -443,12 +441,7 @@ impl Session {
         Action::Publish { topic: self.t2(), payload: payload.to_vec() }
     }
 
-    fn grant(
-        &self,
-        state: DeviceState,
-        certificates: Vec<GrantedCertificate>,
-        channels: Vec<ChannelName>,
-    ) -> KeyGrant {
+    fn grant(&self, state: DeviceState, certificates: Vec<GrantedCertificate>, channels: Vec<ChannelName>) -> KeyGrant {
         KeyGrant { key: self.key, device: self.device.clone(), state, certificates, channels }
     }
 

@@ -346,7 +346,9 @@ impl DevicePairing {
             State::Answered(state) if envelope.header().kid == KID_ACCESS_DOWN => {
                 self.receive_again(state, provisioned, &envelope, payload, now)?
             }
-            State::Answered(state) => Some(self.receive_confirmation(state, provisioned, &envelope, payload, now, rng)?),
+            State::Answered(state) => {
+                Some(self.receive_confirmation(state, provisioned, &envelope, payload, now, rng)?)
+            }
             // Confirmed is for good: a repeated confirmation changes nothing, and a refusal comes too late.
             State::Confirmed(_) => None,
             State::Refused { .. } => return Err(Refusal::OutOfPlace),

@@ -126,15 +126,15 @@ pub(crate) fn verify(
     root: &Sha256,
     now: UnixMillis,
 ) -> Result<Verified, MessageError> {
-    let signed = Signed::parse(bytes, MAX_PAIRING_MESSAGE_BYTES)?;
-    let chain = Chain::parse(&signed.header().chain)?;
+    let envelope = Signed::parse(bytes, MAX_PAIRING_MESSAGE_BYTES)?;
+    let chain = Chain::parse(&envelope.header().chain)?;
     let signer = chain.verify(root, Purpose::ControlUnit, now)?;
     let kid = signer.fingerprint()?.as_bytes().to_vec();
-    let expected = Header { kid, session, chain: signed.header().chain.clone(), ..Header::default() };
-    if *signed.header() != expected {
+    let expected = Header { kid, session, chain: envelope.header().chain.clone(), ..Header::default() };
+    if *envelope.header() != expected {
         return Err(MessageError::Header);
     }
-    let payload = signed.verify(signer.key(), topic.to_string().as_bytes())?.to_vec();
+    let payload = envelope.verify(signer.key(), topic.to_string().as_bytes())?.to_vec();
     Ok(Verified { payload, signer: signer.clone() })
 }
 
@@ -147,8 +147,8 @@ pub(crate) fn seal_signed<T: Serialize, R: CryptoRng>(
     message: &T,
     rng: &mut R,
 ) -> Result<Vec<u8>, MessageError> {
-    let signed = sign(signer, header.session, topic, message)?;
-    Ok(cose::seal(header, key, topic.to_string().as_bytes(), &signed, rng)?)
+    let inner = sign(signer, header.session, topic, message)?;
+    Ok(cose::seal(header, key, topic.to_string().as_bytes(), &inner, rng)?)
 }
 
 /// Opens what [`seal_signed`] made, up to the signed message.

@@ -33,7 +33,7 @@ pub struct Policy {
 }
 
 /// How long a device's certificate holds, unless the site's settings say otherwise: a year.
-const CERTIFICATE_LIFETIME: Duration = Duration::from_secs(365 * 24 * 60 * 60);
+const CERTIFICATE_LIFETIME: Duration = Duration::from_hours(365 * 24);
 
 impl Default for Policy {
     fn default() -> Self {
@@ -97,11 +97,8 @@ impl Policy {
     pub fn candidates(&self, network: Network, display: DisplayAbilities) -> Vec<Choice> {
         let least = self.least(network);
         let code_allowed = display.code && least <= Mode::PairingCode;
-        let weighed = [
-            (Mode::PairingSimple, true),
-            (Mode::PairingCode, display.code),
-            (Mode::PairingQrcode, display.qr),
-        ];
+        let weighed =
+            [(Mode::PairingSimple, true), (Mode::PairingCode, display.code), (Mode::PairingQrcode, display.qr)];
         let mut choices: Vec<Choice> = weighed
             .into_iter()
             .filter(|(mode, can_show)| *mode >= least && *can_show)

@@ -120,7 +120,9 @@ impl Header {
             match label {
                 label if *label == super::chain_label() => header.chain = chain(value)?,
                 Label::Int(SUITE_LABEL) => suite = Some(number(value)?),
-                Label::Int(SESSION_LABEL) => header.session = Some(bytes(value)?.try_into().map_err(|_| HeaderError::Form)?),
+                Label::Int(SESSION_LABEL) => {
+                    header.session = Some(bytes(value)?.try_into().map_err(|_| HeaderError::Form)?);
+                }
                 Label::Int(SECRET_LABEL) => secret = Some(name::<SecretId>(value)?),
                 Label::Int(CLIENT_LABEL) => client = Some(name::<ClientClass>(value)?),
                 Label::Int(IDENTIFIER_LABEL) => identifier = Some(name::<DeviceIdentifier>(value)?),
@@ -135,7 +137,9 @@ impl Header {
         }
         header.origin = match (secret, client, identifier) {
             (None, None, None) => None,
-            (Some(secret), Some(client), Some(identifier)) => Some(Origin { secret, device: Device { client, identifier } }),
+            (Some(secret), Some(client), Some(identifier)) => {
+                Some(Origin { secret, device: Device { client, identifier } })
+            }
             _ => return Err(HeaderError::Form),
         };
         Ok(header)

@@ -129,10 +129,7 @@ fn check_pair(key: &PrivateKey, certificate: &Certificate) -> Result<(), X509Err
 }
 
 fn within(asked: Validity, issuer: Validity) -> Validity {
-    Validity {
-        not_before: asked.not_before.max(issuer.not_before),
-        not_after: asked.not_after.min(issuer.not_after),
-    }
+    Validity { not_before: asked.not_before.max(issuer.not_before), not_after: asked.not_after.min(issuer.not_after) }
 }
 
 /// Draws a serial number: 16 bytes, positive, and never shorter in DER.

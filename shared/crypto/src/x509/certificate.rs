@@ -9,10 +9,10 @@ use spki::AlgorithmIdentifierOwned;
 use wardlink_protocol::identity::{CertificateSerial, KeyFingerprint, Purpose, Sha256};
 use wardlink_protocol::limits::MAX_CERTIFICATE_BYTES;
 use wardlink_protocol::{Device, UnixMillis};
+use x509_cert::ext::Extension;
 use x509_cert::ext::pkix::{
     AuthorityKeyIdentifier, BasicConstraints, ExtendedKeyUsage, KeyUsage, KeyUsages, SubjectKeyIdentifier,
 };
-use x509_cert::ext::Extension;
 use x509_cert::name::Name;
 
 use super::names::{device_of, text_of};
@@ -123,7 +123,10 @@ impl Certificate {
             subject: tbs.subject().clone(),
             key: PublicKey::from_spki(&spki).map_err(|_| X509Error::Profile)?,
             serial: tbs.serial_number().as_bytes().try_into().map_err(|_| X509Error::Profile)?,
-            validity: Validity { not_before: time(&tbs.validity().not_before), not_after: time(&tbs.validity().not_after) },
+            validity: Validity {
+                not_before: time(&tbs.validity().not_before),
+                not_after: time(&tbs.validity().not_after),
+            },
             kind: extensions.kind(tbs.subject())?,
             key_identifier: extensions.key_identifier,
             authority_key_identifier: extensions.authority_key_identifier,
@@ -254,7 +257,8 @@ impl Extensions {
             let twice = extensions.iter().take(index).any(|earlier| earlier.extn_id == oid);
             let unknown = extension.critical && !KNOWN_EXTENSIONS.contains(&oid);
             // RFC 5280 lets a CA choose; this profile wants these three to be critical.
-            let lax = [BasicConstraints::OID, KeyUsage::OID, ExtendedKeyUsage::OID].contains(&oid) && !extension.critical;
+            let lax =
+                [BasicConstraints::OID, KeyUsage::OID, ExtendedKeyUsage::OID].contains(&oid) && !extension.critical;
             if twice || unknown || lax {
                 return Err(X509Error::Profile);
             }
@@ -272,7 +276,9 @@ impl Extensions {
             BasicConstraints::OID => self.constraints = Some(decode(value)?),
             KeyUsage::OID => self.usage = Some(decode(value)?),
             ExtendedKeyUsage::OID => self.purpose = Some(decode(value)?),
-            SubjectKeyIdentifier::OID => self.key_identifier = decode::<SubjectKeyIdentifier>(value)?.0.as_bytes().to_vec(),
+            SubjectKeyIdentifier::OID => {
+                self.key_identifier = decode::<SubjectKeyIdentifier>(value)?.0.as_bytes().to_vec();
+            }
             AuthorityKeyIdentifier::OID => {
                 let identifier = decode::<AuthorityKeyIdentifier>(value)?.key_identifier.ok_or(X509Error::Profile)?;
                 self.authority_key_identifier = identifier.as_bytes().to_vec();

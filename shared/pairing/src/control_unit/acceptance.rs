@@ -18,11 +18,11 @@ use super::{Acceptance, Action, ControlUnit, Refusal, Session};
 use crate::message::{self, MessageError};
 
 /// How far a device's clock may be behind.
-const CLOCK_SKEW: Duration = Duration::from_secs(5 * 60);
+const CLOCK_SKEW: Duration = Duration::from_mins(5);
 
 /// How long the provisional certificate outlives the verification. The rights end with the verification; but a confirmation of the
 /// last moment stays, and a device that was away has to be able to fetch it.
-const PROVISIONAL_GRACE: Duration = Duration::from_secs(24 * 60 * 60);
+const PROVISIONAL_GRACE: Duration = Duration::from_hours(24);
 
 impl Session {
     /// A person accepts: makes E, issues the provisional certificate, and sends the command.
@@ -44,8 +44,13 @@ impl Session {
         let choice = control_unit.policy.choose(self.network, self.information.display, mode)?;
         let expires_at = now.after(control_unit.policy.verification_lifetime);
         let ephemeral = PrivateKey::make(rng);
-        let certificate =
-            self.issue(Holder::Pairing(self.device.clone()), control_unit, now, expires_at.after(PROVISIONAL_GRACE), rng)?;
+        let certificate = self.issue(
+            &Holder::Pairing(self.device.clone()),
+            control_unit,
+            now,
+            expires_at.after(PROVISIONAL_GRACE),
+            rng,
+        )?;
         let network = control_unit.network;
         let command = PairingCommand {
             status: choice.mode.into(),
@@ -61,7 +66,7 @@ impl Session {
             web_origin: network.web_origin.clone(),
             expires_at,
         };
-        let header = Header::pairing(KID_ACCESS_DOWN, self.session);
+        let header = Header::pairing(KID_ACCESS_DOWN, self.id);
         let down_key = self.down_key.to_content_key();
         let message = message::seal_signed(control_unit.signer, &header, &down_key, &self.t2(), &command, rng)?;
         let keys = self.derive_keys(&ephemeral, &requested.request, &message)?;
@@ -96,7 +101,7 @@ impl Session {
 
     pub(super) fn issue<R: CryptoRng>(
         &self,
-        holder: Holder,
+        holder: &Holder,
         control_unit: ControlUnit<'_>,
         now: UnixMillis,
         not_after: UnixMillis,
@@ -105,7 +110,7 @@ impl Session {
         let key = PublicKey::from_point(&self.static_point).map_err(MessageError::from)?;
         let skew = u64::try_from(CLOCK_SKEW.as_millis()).unwrap_or(0);
         let not_before = UnixMillis(now.0.saturating_sub(skew));
-        Ok(control_unit.ca.issue(&holder, &key, Validity { not_before, not_after }, rng)?)
+        Ok(control_unit.ca.issue(holder, &key, Validity { not_before, not_after }, rng)?)
     }
 }
 

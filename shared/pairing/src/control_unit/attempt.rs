@@ -107,7 +107,7 @@ impl Session {
         let check = Check {
             keys: &state.commanded.keys,
             nonce: &state.nonce,
-            session: self.session,
+            session: self.id,
             device: &self.device,
             choice: state.commanded.choice,
             origin: &state.commanded.origin,

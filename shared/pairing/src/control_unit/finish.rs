@@ -80,7 +80,7 @@ impl Session {
     /// Opens PAIRING_VERIFIED: mode, commitment and key confirmation have to fit. Returns Nd.
     fn open_verified(&self, state: &Commanded, envelope: &Encrypted) -> Result<Sha256, MessageError> {
         let topic = Topic::Command(self.device.client.clone());
-        let header = Header::pairing(KID_DEVICE, self.session);
+        let header = Header::pairing(KID_DEVICE, self.id);
         let message: PairingVerified = message::open(envelope, &header, &state.keys.device()?, &topic)?;
         let parties = Parties {
             device: self.device.clone(),
@@ -90,7 +90,7 @@ impl Session {
             control_unit_ephemeral: state.ephemeral.to_vec(),
         };
         let mac = state.keys.device_confirmation(&parties, state.choice.mode)?;
-        let commitment = schedule::derive_commitment(&self.session, &message.nonce)?;
+        let commitment = schedule::derive_commitment(&self.id, &message.nonce)?;
         let said = message.status == Status::PairingVerified && message.mode == state.choice.mode;
         let bound = schedule::same(&commitment, &self.commitment);
         let confirmed = schedule::same(&mac, &message.mac);
@@ -127,14 +127,14 @@ impl Session {
         let Commanded { choice, keys, provisional, .. } = commanded;
         let channels = channels_for(control_unit.channels, choice.trust())?;
         let not_after = now.after(control_unit.policy.certificate_lifetime);
-        let certificate = self.issue(Holder::Device(self.device.clone()), control_unit, now, not_after, rng)?;
+        let certificate = self.issue(&Holder::Device(self.device.clone()), control_unit, now, not_after, rng)?;
         let confirmation = PairingConfirmed {
             status: Status::PairingConfirmed,
             certificate: certificate.to_bytes(),
             trust: choice.trust(),
             channels: channels.clone(),
         };
-        let header = Header::pairing(KID_CONTROL, self.session);
+        let header = Header::pairing(KID_CONTROL, self.id);
         let key = keys.control().map_err(MessageError::from)?;
         let confirmation = message::seal(&header, &key, &self.t2(), &confirmation, rng)?;
         let final_certificate = granted(&certificate, Purpose::Device);
@@ -159,8 +159,8 @@ impl Session {
     /// Opens PAIRING_FINISHED, under the network key of the first channel; its MAC covers the confirmation.
     fn open_finished(&self, state: &Confirmed, envelope: &Encrypted) -> Result<(), MessageError> {
         let first = state.channels.first().ok_or(MessageError::Contradiction)?;
-        let key = schedule::derive_finish_key(first, &self.device, &self.session)?;
-        let header = Header::pairing(first.kid.as_bytes(), self.session);
+        let key = schedule::derive_finish_key(first, &self.device, &self.id)?;
+        let header = Header::pairing(first.kid.as_bytes(), self.id);
         let topic = Topic::Command(self.device.client.clone());
         let message: PairingFinished = message::open(envelope, &header, &key, &topic)?;
         let mac = state.keys.finish_mac(&state.confirmation)?;

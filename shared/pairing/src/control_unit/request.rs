@@ -84,7 +84,7 @@ impl<'a> Arrived<'a> {
         }
         let down_key = derive(Direction::Down)?;
         Ok(Session {
-            session,
+            id: session,
             device: origin.device,
             information: request.information,
             key,
@@ -127,7 +127,7 @@ impl Session {
         if schedule::same(&schedule::message_hash(&stamped.payload), &self.request_hash) {
             return Ok(Vec::new());
         }
-        if session_of(&stamped.payload)? != self.session {
+        if session_of(&stamped.payload)? != self.id {
             return Err(Refusal::OutOfPlace);
         }
         match &self.state {

@@ -4,11 +4,11 @@ use serde::{Deserialize, Serialize};
 use serde_bytes::ByteBuf;
 use wardlink_crypto::cose::ContentKey;
 use wardlink_crypto::schedule::PairingKeys;
+use wardlink_protocol::UnixMillis;
 use wardlink_protocol::channel::ChannelKey;
 use wardlink_protocol::grant::GrantedCertificate;
 use wardlink_protocol::identity::{KeyFingerprint, Sha256};
 use wardlink_protocol::pairing::RefusalReason;
-use wardlink_protocol::UnixMillis;
 use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
 
 use crate::policy::Choice;

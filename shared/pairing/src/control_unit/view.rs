@@ -3,8 +3,8 @@
 use wardlink_protocol::api::{PairingPhase, PairingView};
 use wardlink_protocol::pairing::RefusalReason;
 
-use super::state::State;
 use super::Session;
+use super::state::State;
 use crate::policy::{Choice, Policy};
 
 pub(super) fn view(session: &Session, policy: &Policy) -> PairingView {
@@ -12,7 +12,7 @@ pub(super) fn view(session: &Session, policy: &Policy) -> PairingView {
     let choice = choice(&session.state);
     let (reason, note) = ending(&session.state);
     PairingView {
-        session: session.session,
+        session: session.id,
         device: session.device.clone(),
         information: session.information.clone(),
         key: session.key,

@@ -69,8 +69,7 @@ impl DevicePairing {
         rng: &mut R,
     ) -> Result<Vec<u8>, MessageError> {
         let first = channels.first().ok_or(MessageError::Contradiction)?;
-        let finished =
-            PairingFinished { status: Status::PairingFinished, mac: state.keys.finish_mac(confirmation)? };
+        let finished = PairingFinished { status: Status::PairingFinished, mac: state.keys.finish_mac(confirmation)? };
         let key = schedule::derive_finish_key(first, &self.device, &self.session)?;
         let header = Header::pairing(first.kid.as_bytes(), self.session);
         message::seal(&header, &key, &Topic::Command(self.device.client.clone()), &finished, rng)
