@@ -37,7 +37,7 @@ pub(crate) fn stub<R: ObjectRequest>(env: &Env) -> Result<Stub, Failure> {
 /// Asks an object, and reads its answer.
 pub(crate) async fn call<R: ObjectRequest, A: DeserializeOwned>(env: &Env, request: &R) -> Result<A, Failure> {
     let mut response = send(env, request).await?;
-    let body = response.bytes().await.map_err(unavailable)?;
+    let body = response.bytes().await.map_err(|error| unavailable(&error))?;
     if response.status_code() != 200 {
         let problem: Problem = serde_json::from_slice(&body)?;
         return Err(Failure::Problem(Box::new(problem)));
@@ -51,7 +51,7 @@ pub(crate) async fn send<R: ObjectRequest>(env: &Env, request: &R) -> Result<Res
     let mut init = RequestInit::new();
     init.with_method(Method::Post).with_body(Some(Uint8Array::from(body.as_slice()).into()));
     let request = Request::new_with_init(INTERNAL_URL, &init)?;
-    stub::<R>(env)?.fetch_with_request(request).await.map_err(unavailable)
+    stub::<R>(env)?.fetch_with_request(request).await.map_err(|error| unavailable(&error))
 }
 
 /// Reads what an object is asked.
@@ -67,7 +67,7 @@ pub(crate) fn answer<A: Serialize>(value: &A) -> Result<Response, Failure> {
 }
 
 /// The object could not be reached, or was reset while it worked.
-fn unavailable(error: worker::Error) -> Failure {
+fn unavailable(error: &worker::Error) -> Failure {
     worker::console_error!("an object does not answer: {error}");
     ProblemKind::Unavailable.into()
 }

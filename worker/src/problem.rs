@@ -15,6 +15,7 @@ pub(crate) enum Failure {
 
 impl Failure {
     /// A failure of our own, with its cause for the log.
+    #[expect(clippy::needless_pass_by_value, reason = "errors are handed over as they come")]
     pub(crate) fn internal(cause: impl ToString) -> Self {
         Self::Internal(cause.to_string())
     }

@@ -1,17 +1,303 @@
-//! The site.
+//! The site: control unit, CA, access secrets, pairings, network keys and devices.
+//!
+//! Each event is handled in one turn: state, outbox and timers are written together, then people and the bridge are told.
 
-use worker::{DurableObject, Env, Request, Response, Result, State, durable_object, wasm_bindgen};
+mod act;
+mod authority;
+mod channel_keys;
+mod data;
+mod delivery;
+mod devices;
+mod grants;
+mod live;
+mod outbox;
+mod pairings;
+mod schema;
+mod secrets;
+mod timers;
+mod vault;
 
-/// The Durable Object for a site.
+use crate::messages::{Act, Command, SiteRequest};
+use crate::objects::{self, answer};
+use crate::platform::{log, now};
+use crate::problem::Failure;
+use crate::storage::{Column, Database};
+use authority::Authority;
+use core::cell::{Cell, OnceCell};
+use delivery::Delivery;
+use live::Live;
+use pairings::Counted;
+use timers::Timer;
+use vault::Vault;
+use wardlink_protocol::api::{LiveEvent, Person, Verify};
+use wardlink_protocol::grant::DeviceState;
+use wardlink_protocol::identity::SessionId;
+use wardlink_protocol::stamp::StampedMessage;
+use wardlink_protocol::{Device, UnixMillis};
+use worker::{
+    DurableObject, Env, Error, Request, Response, Result, ScheduledTime, State, WebSocket, WebSocketIncomingMessage,
+    durable_object, wasm_bindgen,
+};
+
+/// How many devices the first live message holds; the others follow one by one, so that no message grows too long.
+const DEVICES_IN_SNAPSHOT: usize = 100;
+
+/// The Durable Object for one site.
 #[durable_object]
-pub struct SiteObject {}
+pub struct SiteObject {
+    state: State,
+    env: Env,
+    database: Database,
+    keys: OnceCell<Keys>,
+    live: Live,
+    delivery: Delivery,
+    /// For when the alarm is set, as far as this instance knows.
+    alarm_at: Cell<Option<UnixMillis>>,
+}
+
+/// What is decrypted once for each start of the object.
+struct Keys {
+    vault: Vault,
+    authority: Authority,
+}
+
+/// What an event is handled with.
+struct Site<'a> {
+    database: &'a Database,
+    vault: &'a Vault,
+    authority: &'a Authority,
+    now: UnixMillis,
+}
+
+/// Whom an event's handling tells.
+#[derive(Default)]
+struct Outcome {
+    bridge: outbox::Step,
+    people: Vec<LiveEvent>,
+}
 
 impl DurableObject for SiteObject {
-    fn new(_state: State, _env: Env) -> Self {
-        Self {}
+    fn new(state: State, env: Env) -> Self {
+        let database = Database::new(&state, &schema::VERSIONS);
+        let (keys, live, delivery) = (OnceCell::new(), Live::default(), Delivery::default());
+        Self { state, env, database, keys, live, delivery, alarm_at: Cell::new(None) }
     }
 
-    async fn fetch(&self, _request: Request) -> Result<Response> {
-        crate::objects::answer(&()).or_else(|failure| failure.into_response())
+    async fn fetch(&self, request: Request) -> Result<Response> {
+        match self.handle(request).await {
+            Ok(response) => Ok(response),
+            Err(failure) => failure.into_response(),
+        }
     }
+
+    async fn alarm(&self) -> Result<Response> {
+        self.alarm_at.set(None);
+        match self.handle_timers().await {
+            Ok(()) => Response::empty(),
+            // The platform tries again.
+            Err(failure) => Err(Error::RustError(format!("{failure:?}"))),
+        }
+    }
+
+    async fn websocket_message(&self, socket: WebSocket, _message: WebSocketIncomingMessage) -> Result<()> {
+        // RFC 6455 section 7.4.1: data that is not accepted. The browser has nothing to say here.
+        live::close(&socket, 1003, "nothing is expected here");
+        Ok(())
+    }
+
+    async fn websocket_close(&self, socket: WebSocket, code: usize, _reason: String, _was_clean: bool) -> Result<()> {
+        live::close(&socket, u16::try_from(code).unwrap_or(1000), "");
+        Ok(())
+    }
+
+    async fn websocket_error(&self, _socket: WebSocket, _error: Error) -> Result<()> {
+        Ok(())
+    }
+}
+
+impl SiteObject {
+    fn site(&self) -> Result<Site<'_>, Failure> {
+        let (database, now) = (self.database.open()?, now());
+        if self.keys.get().is_none() {
+            let vault = Vault::open(&self.env)?;
+            let authority = Authority::open(database, &vault, now)?;
+            // Nothing else runs in between, so that nobody else has set it.
+            drop(self.keys.set(Keys { vault, authority }));
+        }
+        let keys = self.keys.get().ok_or_else(|| Failure::internal("the site's keys are missing"))?;
+        Ok(Site { database, vault: &keys.vault, authority: &keys.authority, now })
+    }
+
+    async fn handle(&self, mut request: Request) -> Result<Response, Failure> {
+        if request.headers().has("Upgrade")? {
+            return self.open_live(&request);
+        }
+        match objects::receive(&mut request).await? {
+            SiteRequest::FetchTable => {
+                // The bridge waits with everything else until it has the table.
+                let site = self.site()?;
+                let (version, grants) = grants::table(site.database)?;
+                answer(&site.authority.table(version, grants, secrets::classes(site.database)?)?)
+            }
+            SiteRequest::Act(act) => self.act(*act).await,
+            request => {
+                self.turn(|site, outcome| self.take(site, request, outcome)).await?;
+                answer(&())
+            }
+        }
+    }
+
+    /// Handles an event in one turn. What was done before an error is done, and told.
+    async fn turn<T>(&self, handle: impl FnOnce(&Site<'_>, &mut Outcome) -> Result<T, Failure>) -> Result<T, Failure> {
+        let site = self.site()?;
+        let mut outcome = Outcome::default();
+        let result = handle(&site, &mut outcome);
+        self.finish(outcome).await?;
+        result
+    }
+
+    /// Takes what the bridge or the accounts tell.
+    fn take(&self, site: &Site<'_>, request: SiteRequest, outcome: &mut Outcome) -> Result<(), Failure> {
+        match request {
+            SiteRequest::Messages(messages) => {
+                messages.iter().try_for_each(|message| take_once(site, message, outcome))
+            }
+            SiteRequest::Subscribed { device, key } => pairings::subscribed(site, &device, key, outcome),
+            SiteRequest::Data(messages) => messages.iter().try_for_each(|message| {
+                if let Some(data) = data::take(site.database, site.vault, message)? {
+                    outcome.people.push(LiveEvent::Data { data: Box::new(data) });
+                }
+                Ok(())
+            }),
+            SiteRequest::Presence { device, online } => {
+                log!("site: {device} is {}", if online { "connected" } else { "gone" });
+                devices::note_seen(site.database, &device, site.now)?;
+                outcome.tell_of_device(site, &device)
+            }
+            SiteRequest::SessionsEnded(sessions) => {
+                self.live.end_sessions(&self.state, &sessions);
+                Ok(())
+            }
+            SiteRequest::FetchTable | SiteRequest::Act(_) => Err(Failure::internal("this is answered elsewhere")),
+        }
+    }
+
+    /// A person acts.
+    async fn act(&self, act: Act) -> Result<Response, Failure> {
+        let Act { person, origin, command } = act;
+        match (person, command) {
+            (Some(person), Command::Verify(session, verify)) => self.verify(&person, session, &verify).await,
+            (person, command) => {
+                let origin = origin.parse()?;
+                self.turn(|site, outcome| act::perform(site, person.as_ref(), &origin, command, outcome)).await
+            }
+        }
+    }
+
+    /// An attempt is counted, and the count is on disk, before it is compared.
+    async fn verify(&self, person: &Person, session: SessionId, verify: &Verify) -> Result<Response, Failure> {
+        let begun = self.turn(|site, outcome| pairings::begin_verification(site, person, session, verify, outcome));
+        let answer = match begun.await? {
+            Counted::Answered(answer) => *answer,
+            Counted::Pending(pending) => {
+                self.state.storage().sync().await?;
+                self.turn(|site, outcome| pairings::decide_verification(site, session, pending, outcome)).await?
+            }
+        };
+        act::json(&answer)
+    }
+
+    fn open_live(&self, request: &Request) -> Result<Response, Failure> {
+        let site = self.site()?;
+        let mut devices = devices::views(site.database)?;
+        let rest = devices.split_off(devices.len().min(DEVICES_IN_SNAPSHOT));
+        let snapshot = LiveEvent::Snapshot { now: site.now, pairings: pairings::views(&site)?, devices };
+        let rest = rest.into_iter().map(|device| LiveEvent::Device { device: Box::new(device) });
+        self.live.open(&self.state, request, core::iter::once(snapshot).chain(rest))
+    }
+
+    async fn handle_timers(&self) -> Result<(), Failure> {
+        self.turn(|site, outcome| {
+            timers::take_due(site.database, site.now)?.into_iter().try_for_each(|timer| match timer {
+                Timer::Pairing(session) => pairings::handle_time(site, session, outcome),
+                Timer::Certificate(device) => expire_certificate(site, &device, outcome),
+                // Every event ends with a delivery.
+                Timer::Outbox => Ok(()),
+            })
+        })
+        .await
+    }
+
+    /// Stores what the bridge has to do, tells people, tells the bridge, and sets the alarm.
+    async fn finish(&self, outcome: Outcome) -> Result<(), Failure> {
+        let site = self.site()?;
+        outcome.bridge.store(site.database)?;
+        for event in &outcome.people {
+            live::broadcast(&self.state, event)?;
+        }
+        self.deliver(&site).await?;
+        let next = timers::next(site.database)?;
+        if let Some(due) = next.filter(|due| self.alarm_at.get().is_none_or(|set| *due < set)) {
+            self.alarm_at.set(Some(due));
+            self.state.storage().set_alarm(ScheduledTime::from(due.since(now()))).await?;
+        }
+        Ok(())
+    }
+
+    /// Delivers the outbox. What the bridge does not take now is delivered later: it is stored.
+    async fn deliver(&self, site: &Site<'_>) -> Result<(), Failure> {
+        let Some(_turn) = self.delivery.take_turn() else {
+            self.delivery.idle().await;
+            return Ok(());
+        };
+        while let Some(entry) = outbox::first(site.database)? {
+            match outbox::deliver(site.database, &self.env, entry).await {
+                Ok(()) => self.delivery.note_success(),
+                Err(failure) => {
+                    let pause = self.delivery.note_failure();
+                    log!("site: the bridge is told again in {} s: {failure:?}", pause.as_secs());
+                    return timers::set(site.database, &Timer::Outbox, now().after(pause));
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Outcome {
+    /// People see the device as it is now; one that was never paired is none.
+    fn tell_of_device(&mut self, site: &Site<'_>, device: &Device) -> Result<(), Failure> {
+        if devices::find(site.database, device)?.is_some() {
+            let device = Box::new(devices::view_of(site.database, device)?);
+            self.people.push(LiveEvent::Device { device });
+        }
+        Ok(())
+    }
+}
+
+/// Deals with a message of the bridge's log, unless that was done before.
+fn take_once(site: &Site<'_>, message: &StampedMessage, outcome: &mut Outcome) -> Result<(), Failure> {
+    let topic = || message.topic.clone().into_value();
+    let done: Option<u64> = site.database.one("SELECT sequence FROM inbox WHERE topic = ?", [topic()])?;
+    if done.is_some_and(|done| message.sequence <= done) {
+        return Ok(());
+    }
+    pairings::take(site, message, outcome)?;
+    site.database
+        .run("INSERT OR REPLACE INTO inbox (topic, sequence) VALUES (?, ?)", [topic(), message.sequence.into_value()])
+}
+
+/// A paired device's certificate has ended: it may renew, and nothing else.
+fn expire_certificate(site: &Site<'_>, device: &Device, outcome: &mut Outcome) -> Result<(), Failure> {
+    let Some(known) = devices::find(site.database, device)? else { return Ok(()) };
+    if known.state != DeviceState::Paired || known.certificate_ends > site.now {
+        return Ok(());
+    }
+    let Some(grant) = grants::find(site.database, known.key)? else { return Ok(()) };
+    log!("site: the certificate of {device} has ended");
+    devices::set_state(site.database, device, DeviceState::Expired)?;
+    let expired =
+        grants::put(site.database, grant.key, &grant.device, DeviceState::Expired, grant.certificates, grant.channels)?;
+    outcome.bridge.grant(expired);
+    outcome.tell_of_device(site, device)
 }

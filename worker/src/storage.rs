@@ -29,7 +29,7 @@ impl Database {
     pub(crate) fn open(&self) -> Result<&Self, Failure> {
         if !self.is_current.get() {
             self.run("CREATE TABLE IF NOT EXISTS schema (version INTEGER NOT NULL)", [])?;
-            let known = self.one::<u64>("SELECT coalesce(max(version), 0) FROM schema", [])?.unwrap_or_default();
+            let known = self.one::<u64, 0>("SELECT coalesce(max(version), 0) FROM schema", [])?.unwrap_or_default();
             for (version, statements) in (1..).zip(self.versions) {
                 if version > known {
                     self.run(statements, [])?;
@@ -43,7 +43,7 @@ impl Database {
 
     /// Runs a statement that returns nothing.
     pub(crate) fn run<const N: usize>(&self, statement: &str, values: [SqlStorageValue; N]) -> Result<(), Failure> {
-        self.sql.exec(statement, values.to_vec())?;
+        self.sql.exec(statement, Vec::from(values))?;
         Ok(())
     }
 
@@ -55,7 +55,7 @@ impl Database {
 
     /// All rows of a query.
     pub(crate) fn rows<const N: usize>(&self, query: &str, values: [SqlStorageValue; N]) -> Result<Vec<Row>, Failure> {
-        let cursor = self.sql.exec(query, values.to_vec())?;
+        let cursor = self.sql.exec(query, Vec::from(values))?;
         cursor.raw().map(|row| Ok(Row(row?.into_iter()))).collect()
     }
 
@@ -69,13 +69,12 @@ impl Database {
     }
 
     /// The first column of the first row of a query.
-    pub(crate) fn one<T: Column>(
+    pub(crate) fn one<T: Column, const N: usize>(
         &self,
         query: &str,
-        values: impl IntoIterator<Item = SqlStorageValue>,
+        values: [SqlStorageValue; N],
     ) -> Result<Option<T>, Failure> {
-        let cursor = self.sql.exec(query, values.into_iter().collect::<Vec<_>>())?;
-        cursor.raw().next().map(|row| Row(row?.into_iter()).take()).transpose()
+        self.row(query, values)?.map(|mut row| row.take()).transpose()
     }
 }
 

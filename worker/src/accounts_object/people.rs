@@ -89,11 +89,11 @@ pub(super) fn note_signed_in(database: &Database, person: Person, now: UnixMilli
 /// Whether there is any administrator, active or not: then the one-time link is used up.
 pub(super) fn is_any_administrator(database: &Database) -> Result<bool, Failure> {
     let query = "SELECT count(*) FROM people WHERE role = ?";
-    Ok(database.one::<u64>(query, [record(&Role::Administrator)?])?.unwrap_or_default() > 0)
+    Ok(database.one::<u64, _>(query, [record(&Role::Administrator)?])?.unwrap_or_default() > 0)
 }
 
 /// Whether somebody else is an active administrator.
 pub(super) fn is_other_administrator(database: &Database, id: u64) -> Result<bool, Failure> {
     let query = "SELECT count(*) FROM people WHERE role = ? AND active = 1 AND id <> ?";
-    Ok(database.one::<u64>(query, [record(&Role::Administrator)?, id.into_value()])?.unwrap_or_default() > 0)
+    Ok(database.one::<u64, _>(query, [record(&Role::Administrator)?, id.into_value()])?.unwrap_or_default() > 0)
 }

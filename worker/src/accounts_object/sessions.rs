@@ -87,7 +87,7 @@ pub(super) fn end_expired(database: &Database, now: UnixMillis) -> Result<(), Fa
 pub(super) fn next_end(database: &Database) -> Result<Option<UnixMillis>, Failure> {
     let idle = UnixMillis::default().after(IDLE_TIME);
     let query = "SELECT min(min(ends_at, used_at + ?)) FROM sessions";
-    Ok(database.one::<Option<UnixMillis>>(query, [idle.into_value()])?.flatten())
+    Ok(database.one::<Option<UnixMillis>, _>(query, [idle.into_value()])?.flatten())
 }
 
 /// The sessions that ended and of which the site does not know yet.

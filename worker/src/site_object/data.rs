@@ -1,0 +1,131 @@
+//! The second channels, up: messages are opened here, for people who may see them.
+
+use super::vault::Vault;
+use super::{channel_keys, devices};
+use crate::platform::log;
+use crate::problem::Failure;
+use crate::storage::{Column, Database, record};
+use wardlink_crypto::key::PublicKey;
+use wardlink_crypto::x509::Certificate;
+use wardlink_protocol::api::LiveData;
+use wardlink_protocol::channel::ChannelName;
+use wardlink_protocol::grant::DeviceState;
+use wardlink_protocol::identity::Purpose;
+use wardlink_protocol::limits::MAX_CHANNEL_MESSAGE_BYTES;
+use wardlink_protocol::report::Report;
+use wardlink_protocol::stamp::{Publisher, StampedMessage};
+use wardlink_protocol::topic::Topic;
+use wardlink_protocol::{Device, cbor};
+use wardlink_trust::Receiver;
+
+/// Why a message on a second channel does not count.
+#[derive(Debug, thiserror::Error)]
+enum NotTaken {
+    /// The peer's fault: not the topic of a second channel, up.
+    #[error("the topic is no second channel")]
+    Topic,
+    /// The peer's fault: the bridge's stamp names somebody else than the topic does.
+    #[error("the publisher is not the paired device that the topic names")]
+    Publisher,
+    /// The peer's fault: it does not open.
+    #[error(transparent)]
+    Protection(#[from] wardlink_trust::OpenError),
+    /// The peer's fault: it is no report.
+    #[error("it is no report: {0}")]
+    Report(#[from] cbor::CborError),
+    /// The peer's fault: this kind of data belongs on another channel.
+    #[error("this kind of data does not belong on the channel")]
+    DataType,
+    /// Our fault.
+    #[error("internal")]
+    Internal(Failure),
+}
+
+impl From<Failure> for NotTaken {
+    fn from(failure: Failure) -> Self {
+        Self::Internal(failure)
+    }
+}
+
+/// Opens a message, stores the report, and returns it. One that does not count is dropped, and logged.
+pub(super) fn take(database: &Database, vault: &Vault, message: &StampedMessage) -> Result<Option<LiveData>, Failure> {
+    match open(database, vault, message) {
+        Ok(data) => {
+            devices::put_latest(database, &data)?;
+            devices::note_seen(database, &data.device, data.accepted_at)?;
+            Ok(Some(data))
+        }
+        Err(NotTaken::Internal(failure)) => Err(failure),
+        // The same message again: delivery is at least once.
+        Err(NotTaken::Protection(wardlink_trust::OpenError::Replay(_))) => Ok(None),
+        Err(refusal) => {
+            log!("site: message {} on {} does not count: {refusal}", message.sequence, message.topic);
+            Ok(None)
+        }
+    }
+}
+
+fn open(database: &Database, vault: &Vault, message: &StampedMessage) -> Result<LiveData, NotTaken> {
+    let topic: Topic = message.topic.parse().map_err(|_| NotTaken::Topic)?;
+    let Topic::Data(channel, device) = &topic else { return Err(NotTaken::Topic) };
+    let sender = sender(database, device, &message.publisher)?;
+    let keys = channel_keys::accepted(database, vault, channel, device)?;
+    let mut receiver = receiver(database, channel, device)?;
+    let opened = receiver.open(&keys, &topic, &sender, &message.payload)?;
+    put_receiver(database, channel, device, &receiver)?;
+    let report: Report = cbor::decode(&opened.plaintext, MAX_CHANNEL_MESSAGE_BYTES)?;
+    if !carries(&keys, channel, &report) {
+        return Err(NotTaken::DataType);
+    }
+    Ok(LiveData {
+        device: device.clone(),
+        channel: channel.clone(),
+        report,
+        accepted_at: message.accepted_at,
+        sequence: message.sequence,
+        signed: opened.signed,
+    })
+}
+
+/// The key of the device that the topic names, if the stamp names it, too.
+fn sender(database: &Database, device: &Device, publisher: &Publisher) -> Result<PublicKey, NotTaken> {
+    let known = devices::find(database, device)?.ok_or(NotTaken::Publisher)?;
+    let Publisher::Key { key, device: stamped, certificate: Some((_, Purpose::Device)) } = publisher else {
+        return Err(NotTaken::Publisher);
+    };
+    if *key != known.key || stamped != device || known.state != DeviceState::Paired {
+        return Err(NotTaken::Publisher);
+    }
+    let certificate = Certificate::parse(&known.certificate).map_err(Failure::internal)?;
+    Ok(*certificate.key())
+}
+
+fn carries(keys: &[wardlink_protocol::channel::ChannelKey], channel: &ChannelName, report: &Report) -> bool {
+    let row = keys.iter().map(|key| &key.channel).find(|row| row.name == *channel);
+    row.is_some_and(|row| row.data_types.contains(&report.content.data_type()))
+}
+
+fn receiver(database: &Database, channel: &ChannelName, device: &Device) -> Result<Receiver, Failure> {
+    let [client, identifier] = devices::names(device);
+    let query = "SELECT state FROM receivers WHERE client = ? AND identifier = ? AND channel = ?";
+    let row = database.row(query, [client, identifier, channel.to_string().into_value()])?;
+    row.map_or_else(|| Ok(Receiver::default()), |mut row| row.take_record())
+}
+
+fn put_receiver(
+    database: &Database,
+    channel: &ChannelName,
+    device: &Device,
+    receiver: &Receiver,
+) -> Result<(), Failure> {
+    let [client, identifier] = devices::names(device);
+    database.run(
+        "INSERT OR REPLACE INTO receivers (client, identifier, channel, state) VALUES (?, ?, ?, ?)",
+        [client, identifier, channel.to_string().into_value(), record(receiver)?],
+    )
+}
+
+/// Begins anew with a device that was paired with a new key: its boot numbers may, too.
+pub(super) fn forget_receivers(database: &Database, device: &Device) -> Result<(), Failure> {
+    database.run("DELETE FROM receivers WHERE client = ? AND identifier = ?", devices::names(device))
+}

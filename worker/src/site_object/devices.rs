@@ -1,0 +1,123 @@
+//! The devices of the site, and what they last said.
+
+use super::vault::Vault;
+use crate::problem::Failure;
+use crate::storage::{Column, Database, Row, record};
+use serde::{Deserialize, Serialize};
+use serde_bytes::ByteBuf;
+use wardlink_protocol::api::{DeviceView, LiveData, ProblemKind};
+use wardlink_protocol::channel::ChannelName;
+use wardlink_protocol::grant::DeviceState;
+use wardlink_protocol::identity::{CertificateSerial, KeyFingerprint, TrustLevel};
+use wardlink_protocol::pairing::{DeviceInformation, Mode};
+use wardlink_protocol::{Device, UnixMillis};
+
+/// A paired device.
+#[derive(Clone, Serialize, Deserialize)]
+pub(super) struct DeviceRecord {
+    pub(super) device: Device,
+    pub(super) information: DeviceInformation,
+    pub(super) key: KeyFingerprint,
+    pub(super) state: DeviceState,
+    pub(super) trust: TrustLevel,
+    pub(super) mode: Mode,
+    pub(super) location: String,
+    /// DER.
+    pub(super) certificate: ByteBuf,
+    pub(super) serial: CertificateSerial,
+    pub(super) certificate_ends: UnixMillis,
+    pub(super) paired_at: UnixMillis,
+    pub(super) paired_by: String,
+    /// By falling priority.
+    pub(super) channels: Vec<ChannelName>,
+}
+
+/// Stores a device and the key under which it will be sent later epochs of its network keys.
+pub(super) fn put(
+    database: &Database,
+    vault: &Vault,
+    device: &DeviceRecord,
+    wrapping_key: &[u8],
+) -> Result<(), Failure> {
+    let place = format!("wrapping key of {}", device.device);
+    let [client, identifier] = names(&device.device);
+    database.run(
+        "INSERT INTO devices (client, identifier, record, wrapping_key) VALUES (?, ?, ?, ?)
+         ON CONFLICT (client, identifier) DO UPDATE SET record = excluded.record, wrapping_key = excluded.wrapping_key",
+        [client, identifier, record(device)?, vault.seal(&place, wrapping_key)?.into_value()],
+    )
+}
+
+/// Changes how far a device has come.
+pub(super) fn set_state(database: &Database, device: &Device, state: DeviceState) -> Result<(), Failure> {
+    let Some(known) = find(database, device)? else { return Ok(()) };
+    let [client, identifier] = names(device);
+    database.run(
+        "UPDATE devices SET record = ? WHERE client = ? AND identifier = ?",
+        [record(&DeviceRecord { state, ..known })?, client, identifier],
+    )
+}
+
+/// One device.
+pub(super) fn find(database: &Database, device: &Device) -> Result<Option<DeviceRecord>, Failure> {
+    let row = database.row("SELECT record FROM devices WHERE client = ? AND identifier = ?", names(device))?;
+    row.map(|mut row| row.take_record()).transpose()
+}
+
+/// Notes that something was heard of a device.
+pub(super) fn note_seen(database: &Database, device: &Device, at: UnixMillis) -> Result<(), Failure> {
+    let [client, identifier] = names(device);
+    database.run(
+        "UPDATE devices SET last_seen = max(coalesce(last_seen, 0), ?) WHERE client = ? AND identifier = ?",
+        [at.into_value(), client, identifier],
+    )
+}
+
+/// Stores the newest report of its kind.
+pub(super) fn put_latest(database: &Database, data: &LiveData) -> Result<(), Failure> {
+    let [client, identifier] = names(&data.device);
+    database.run(
+        "INSERT OR REPLACE INTO latest (client, identifier, kind, accepted_at, record) VALUES (?, ?, ?, ?, ?)",
+        [client, identifier, record(&data.report.content.data_type())?, data.accepted_at.into_value(), record(data)?],
+    )
+}
+
+/// All devices as people see them.
+pub(super) fn views(database: &Database) -> Result<Vec<DeviceView>, Failure> {
+    let rows = database.rows("SELECT record, last_seen FROM devices ORDER BY client, identifier", [])?;
+    rows.into_iter().map(|row| view(database, row)).collect()
+}
+
+/// One device as people see it.
+pub(super) fn view_of(database: &Database, device: &Device) -> Result<DeviceView, Failure> {
+    let query = "SELECT record, last_seen FROM devices WHERE client = ? AND identifier = ?";
+    let row = database.row(query, names(device))?.ok_or(ProblemKind::NotFound)?;
+    view(database, row)
+}
+
+fn view(database: &Database, mut row: Row) -> Result<DeviceView, Failure> {
+    let known: DeviceRecord = row.take_record()?;
+    let query = "SELECT record FROM latest WHERE client = ? AND identifier = ? ORDER BY accepted_at DESC";
+    let latest = database.rows(query, names(&known.device))?.into_iter().map(|mut row| row.take_record());
+    Ok(DeviceView {
+        latest: latest.collect::<Result<_, _>>()?,
+        device: known.device,
+        information: known.information,
+        key: known.key,
+        state: known.state,
+        trust: known.trust,
+        mode: known.mode,
+        location: known.location,
+        certificate: known.serial,
+        certificate_ends: known.certificate_ends,
+        paired_at: known.paired_at,
+        paired_by: known.paired_by,
+        channels: known.channels,
+        last_seen: row.take()?,
+    })
+}
+
+/// Class and identifier, as two columns.
+pub(super) fn names(device: &Device) -> [worker::SqlStorageValue; 2] {
+    [device.client.to_string().into_value(), device.identifier.to_string().into_value()]
+}

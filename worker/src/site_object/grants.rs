@@ -1,0 +1,45 @@
+//! What each key may do, as the bridge is told.
+
+use crate::problem::Failure;
+use crate::storage::{Column, Database, record};
+use wardlink_protocol::Device;
+use wardlink_protocol::channel::ChannelName;
+use wardlink_protocol::grant::{DeviceState, Grant, GrantedCertificate};
+use wardlink_protocol::identity::KeyFingerprint;
+
+/// Stores what a key may do from now on, under the next version.
+pub(super) fn put(
+    database: &Database,
+    key: KeyFingerprint,
+    device: &Device,
+    state: DeviceState,
+    certificates: Vec<GrantedCertificate>,
+    channels: Vec<ChannelName>,
+) -> Result<Grant, Failure> {
+    let version = database.one("UPDATE versions SET newest = newest + 1 RETURNING newest", [])?;
+    let version: u64 = version.ok_or_else(|| Failure::internal("the version of the grants is missing"))?;
+    let grant = Grant { key, device: device.clone(), state, certificates, channels, version };
+    database.run(
+        "INSERT OR REPLACE INTO grants (key, version, record) VALUES (?, ?, ?)",
+        [column(key), version.into_value(), record(&grant)?],
+    )?;
+    Ok(grant)
+}
+
+/// What a key may do; none where it is unknown.
+pub(super) fn find(database: &Database, key: KeyFingerprint) -> Result<Option<Grant>, Failure> {
+    let row = database.row("SELECT record FROM grants WHERE key = ?", [column(key)])?;
+    row.map(|mut row| row.take_record()).transpose()
+}
+
+/// Everything that the bridge has to know, and its version. An unknown key needs no row there.
+pub(super) fn table(database: &Database) -> Result<(u64, Vec<Grant>), Failure> {
+    let version = database.one("SELECT newest FROM versions", [])?.unwrap_or_default();
+    let rows = database.rows("SELECT record FROM grants ORDER BY version", [])?;
+    let grants = rows.into_iter().map(|mut row| row.take_record()).collect::<Result<Vec<Grant>, _>>()?;
+    Ok((version, grants.into_iter().filter(|grant| grant.state != DeviceState::Unknown).collect()))
+}
+
+fn column(key: KeyFingerprint) -> worker::SqlStorageValue {
+    key.as_bytes().to_vec().into_value()
+}

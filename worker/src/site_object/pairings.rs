@@ -1,0 +1,203 @@
+//! The pairings: messages, people and time reach the state machines of `wardlink_pairing`, and what these ask for is stored.
+
+mod actions;
+mod people;
+mod store;
+
+pub(super) use people::{Counted, Step, act, begin_verification, decide_verification};
+
+use super::{Outcome, Site, channel_keys, devices, secrets};
+use crate::guard::Origin;
+use crate::platform::{log, rng};
+use crate::problem::Failure;
+use actions::{fail, is_locked, perform};
+use serde_bytes::ByteBuf;
+use wardlink_pairing::control_unit::{Action, Arrived, ControlUnit, Refusal, Session, Signer, session_of};
+use wardlink_pairing::device::NetworkAccess;
+use wardlink_pairing::policy::{Network, Policy};
+use wardlink_protocol::Device;
+use wardlink_protocol::api::{PairingView, ProblemKind};
+use wardlink_protocol::channel::ChannelKey;
+use wardlink_protocol::grant::DeviceState;
+use wardlink_protocol::identity::{KeyFingerprint, SessionId, TrustLevel};
+use wardlink_protocol::stamp::StampedMessage;
+use wardlink_protocol::topic::Topic;
+
+/// What the state machines need of the site, for one call.
+struct Needs {
+    policy: Policy,
+    chain: Vec<ByteBuf>,
+    network: NetworkAccess,
+    channels: Vec<ChannelKey>,
+}
+
+impl Needs {
+    /// For calls that neither accept nor confirm.
+    fn plain(site: &Site<'_>) -> Self {
+        let network = NetworkAccess {
+            broker_host: String::new(),
+            tls_anchors: Vec::new(),
+            web_pki: false,
+            web_origin: String::new(),
+            chain: Vec::new(),
+        };
+        Self { policy: store::policy(), chain: site.authority.chain(), network, channels: Vec::new() }
+    }
+
+    /// For acceptance, under the origin where the person met the control unit.
+    fn accepting(site: &Site<'_>, origin: &Origin) -> Self {
+        let network = NetworkAccess {
+            broker_host: origin.host().to_owned(),
+            tls_anchors: Vec::new(),
+            // The worker stands at the edge: its TLS certificate is a public one.
+            web_pki: true,
+            web_origin: origin.to_string(),
+            chain: Vec::new(),
+        };
+        Self { network, ..Self::plain(site) }
+    }
+
+    /// For calls that may confirm: with the keys of every channel that the device can get.
+    fn confirming(site: &Site<'_>, device: &Device) -> Result<Self, Failure> {
+        let channels = channel_keys::given(site.database, site.vault, device, TrustLevel::Full, site.now)?;
+        Ok(Self { channels, ..Self::plain(site) })
+    }
+
+    fn control_unit<'a>(&'a self, site: &'a Site<'_>) -> ControlUnit<'a> {
+        ControlUnit {
+            signer: Signer { key: site.authority.key(), chain: &self.chain },
+            ca: site.authority.issuing(),
+            policy: &self.policy,
+            network: &self.network,
+            channels: &self.channels,
+        }
+    }
+}
+
+/// Every pairing that people see.
+pub(super) fn views(site: &Site<'_>) -> Result<Vec<PairingView>, Failure> {
+    store::views(site)
+}
+
+/// One pairing as people see it.
+pub(super) fn view_of(site: &Site<'_>, session: SessionId) -> Result<PairingView, Failure> {
+    store::view_of(site, session)
+}
+
+/// Takes a message of T1 or T3. One that is the peer's fault is dropped, and logged.
+pub(super) fn take(site: &Site<'_>, message: &StampedMessage, outcome: &mut Outcome) -> Result<(), Failure> {
+    let dropped = |refusal: Refusal| {
+        log!("site: message {} on {} does not count: {refusal}", message.sequence, message.topic);
+        Ok(())
+    };
+    let known = match session_of(&message.payload) {
+        Ok(id) => store::find(site, id)?,
+        Err(refusal) => return dropped(refusal),
+    };
+    match (known, message.topic.parse()) {
+        (Some(mut session), Ok(topic)) => {
+            let needs = match topic {
+                Topic::Command(_) => Needs::confirming(site, session.device())?,
+                _ => Needs::plain(site),
+            };
+            match session.receive(message, needs.control_unit(site), site.now, &mut rng()) {
+                Ok(actions) => step(site, &session, actions, outcome),
+                Err(refusal) if is_ours(refusal) => Err(Failure::internal(refusal)),
+                Err(refusal) => dropped(refusal),
+            }
+        }
+        (None, Ok(Topic::Register(_))) => match arrive(site, message, outcome)? {
+            Ok(()) => Ok(()),
+            Err(refusal) => dropped(refusal),
+        },
+        _ => dropped(Refusal::OutOfPlace),
+    }
+}
+
+/// A request of an unknown session (S2, S3). The inner result is the peer's fault.
+fn arrive(site: &Site<'_>, message: &StampedMessage, outcome: &mut Outcome) -> Result<Result<(), Refusal>, Failure> {
+    let arrived = match Arrived::parse(message) {
+        Ok(arrived) => arrived,
+        Err(refusal) => return Ok(Err(refusal)),
+    };
+    let device = arrived.origin().device.clone();
+    let secret = secrets::find(site.database, site.vault, &arrived.origin().secret, &device, site.now)?;
+    let is_class = secrets::is_class(site.database, &device.client)?;
+    let Some(secret) = secret.filter(|_| is_class) else {
+        log!("site: {device} asks under the access secret {}, which does not count for it", arrived.origin().secret);
+        return Ok(Ok(()));
+    };
+    let paired = devices::find(site.database, &device)?;
+    if paired.as_ref().is_some_and(|known| matches!(known.state, DeviceState::Locked | DeviceState::Revoked)) {
+        return Ok(Err(Refusal::WrongState));
+    }
+    // No policy rule says yet that a network is secured.
+    let opened = arrived.open(&secret, Network::Untrusted, paired.is_some(), &store::policy());
+    let mut session = match opened {
+        Ok(session) => session,
+        Err(refusal) => return Ok(Err(refusal)),
+    };
+    // A device that begins anew gives up what it asked before.
+    for mut earlier in store::running(site, &device)? {
+        if earlier.key() == session.key() && earlier.dismiss(site.now).is_ok() {
+            store::put(site, &earlier, outcome)?;
+            store::hide(site, earlier.id(), outcome)?;
+        }
+    }
+    let actions = if is_locked(site, &device)? {
+        let needs = Needs::plain(site);
+        let refused = session.refuse_locked(needs.control_unit(site), site.now, &mut rng());
+        refused.map_err(Failure::internal)?
+    } else {
+        Vec::new()
+    };
+    step(site, &session, actions, outcome).map(Ok)
+}
+
+/// A device subscribed to its T2: what stands there is sent again.
+pub(super) fn subscribed(
+    site: &Site<'_>,
+    device: &Device,
+    key: KeyFingerprint,
+    outcome: &mut Outcome,
+) -> Result<(), Failure> {
+    for session in store::running(site, device)? {
+        perform(site, session.device_subscribed(key), outcome)?;
+    }
+    Ok(())
+}
+
+/// A pairing's time has come.
+pub(super) fn handle_time(site: &Site<'_>, id: SessionId, outcome: &mut Outcome) -> Result<(), Failure> {
+    let Some(mut session) = store::find(site, id)? else { return Ok(()) };
+    let needs = Needs::plain(site);
+    let actions = session.tick(needs.control_unit(site), site.now, &mut rng()).map_err(Failure::internal)?;
+    step(site, &session, actions, outcome)
+}
+
+/// Stores a session's step: its state, what it asks of the bridge, and what people see.
+fn step(site: &Site<'_>, session: &Session, actions: Vec<Action>, outcome: &mut Outcome) -> Result<(), Failure> {
+    let before = store::find(site, session.id())?;
+    store::put(site, session, outcome)?;
+    perform(site, actions, outcome)?;
+    if session.has_failed() && !before.is_some_and(|before| before.has_failed()) {
+        fail(site, session.device())?;
+    }
+    log!("site: pairing {} of {}: {:?}", session.id(), session.device(), session.view(&store::policy()).phase);
+    Ok(())
+}
+
+/// Whether a refusal is our own fault.
+const fn is_ours(refusal: Refusal) -> bool {
+    matches!(refusal, Refusal::NoChannels | Refusal::Certificate(_) | Refusal::Snapshot(_))
+}
+
+/// A refusal of what a person asked for.
+fn refused(refusal: Refusal) -> Failure {
+    match refusal {
+        Refusal::WrongState => ProblemKind::WrongState.into(),
+        Refusal::Mode(_) => ProblemKind::ModeNotAllowed.into(),
+        Refusal::Text => Failure::with_detail(ProblemKind::BadRequest, "The text is too long."),
+        refusal => Failure::internal(refusal),
+    }
+}

@@ -1,0 +1,122 @@
+//! The rows of the pairings.
+
+use super::super::{Outcome, Site, devices, timers};
+use crate::problem::Failure;
+use crate::storage::{Column, record};
+use core::time::Duration;
+use wardlink_pairing::control_unit::Session;
+use wardlink_pairing::policy::Policy;
+use wardlink_protocol::Device;
+use wardlink_protocol::api::{LiveEvent, PairingView, ProblemKind};
+use wardlink_protocol::identity::SessionId;
+use worker::SqlStorageValue;
+
+use crate::site_object::authority::before;
+use crate::site_object::timers::Timer;
+
+/// How long a pairing that is over is shown, unless somebody dismisses it.
+const SHOWN_TIME: Duration = Duration::from_hours(24);
+/// The most pairings that are shown.
+const MAX_SHOWN: u64 = 500;
+
+/// The site's rules for pairings.
+pub(super) fn policy() -> Policy {
+    Policy::default()
+}
+
+/// Stores a session, sets its timer, and has people see it.
+pub(super) fn put(site: &Site<'_>, session: &Session, outcome: &mut Outcome) -> Result<(), Failure> {
+    let view = session.view(&policy());
+    let snapshot = session.snapshot().map_err(Failure::internal)?;
+    let [client, identifier] = devices::names(session.device());
+    site.database.run(
+        "INSERT INTO pairings (session, client, identifier, running, changed_at, state, record)
+         VALUES (?, ?, ?, ?, ?, ?, ?)
+         ON CONFLICT (session) DO UPDATE SET running = excluded.running, changed_at = excluded.changed_at,
+             state = excluded.state, record = excluded.record",
+        [
+            column(session.id()),
+            client,
+            identifier,
+            (!session.is_over()).into_value(),
+            site.now.into_value(),
+            site.vault.seal(&place(session.id()), &snapshot)?.into_value(),
+            record(&view)?,
+        ],
+    )?;
+    let timer = Timer::Pairing(session.id());
+    match session.deadline() {
+        Some(due) => timers::set(site.database, &timer, due)?,
+        None => timers::clear(site.database, &timer)?,
+    }
+    if !is_dismissed(site, session.id())? {
+        outcome.people.push(LiveEvent::Pairing { pairing: Box::new(view) });
+    }
+    Ok(())
+}
+
+/// One session; none where it is unknown.
+pub(super) fn find(site: &Site<'_>, session: SessionId) -> Result<Option<Session>, Failure> {
+    let sealed = site.database.one::<Vec<u8>, _>("SELECT state FROM pairings WHERE session = ?", [column(session)])?;
+    sealed.map(|sealed| restore(site, session, &sealed)).transpose()
+}
+
+/// One session that a person named.
+pub(super) fn get(site: &Site<'_>, session: SessionId) -> Result<Session, Failure> {
+    Ok(find(site, session)?.ok_or(ProblemKind::NotFound)?)
+}
+
+/// The sessions of a device that are not over.
+pub(super) fn running(site: &Site<'_>, device: &Device) -> Result<Vec<Session>, Failure> {
+    let query = "SELECT session, state FROM pairings WHERE client = ? AND identifier = ? AND running = 1";
+    let rows = site.database.rows(query, devices::names(device))?;
+    let session = |mut row: crate::storage::Row| {
+        let id = SessionId::try_from(row.take::<Vec<u8>>()?.as_slice()).map_err(Failure::internal)?;
+        restore(site, id, &row.take::<Vec<u8>>()?)
+    };
+    rows.into_iter().map(session).collect()
+}
+
+/// Nothing happens to a session any more.
+pub(super) fn archive(site: &Site<'_>, session: SessionId) -> Result<(), Failure> {
+    timers::clear(site.database, &Timer::Pairing(session))?;
+    site.database.run("UPDATE pairings SET running = 0 WHERE session = ?", [column(session)])
+}
+
+/// Takes a pairing out of people's sight.
+pub(super) fn hide(site: &Site<'_>, session: SessionId, outcome: &mut Outcome) -> Result<(), Failure> {
+    site.database.run("UPDATE pairings SET dismissed = 1 WHERE session = ?", [column(session)])?;
+    outcome.people.push(LiveEvent::PairingGone { session });
+    Ok(())
+}
+
+/// What people see: everything that runs or was over lately, and was not dismissed; the newest first.
+pub(super) fn views(site: &Site<'_>) -> Result<Vec<PairingView>, Failure> {
+    let query = "SELECT record FROM pairings WHERE dismissed = 0 AND (running = 1 OR changed_at > ?)
+                 ORDER BY changed_at DESC LIMIT ?";
+    let rows = site.database.rows(query, [before(site.now, SHOWN_TIME).into_value(), MAX_SHOWN.into_value()])?;
+    rows.into_iter().map(|mut row| row.take_record()).collect()
+}
+
+/// One pairing as people see it.
+pub(super) fn view_of(site: &Site<'_>, session: SessionId) -> Result<PairingView, Failure> {
+    let row = site.database.row("SELECT record FROM pairings WHERE session = ?", [column(session)])?;
+    row.ok_or(ProblemKind::NotFound)?.take_record()
+}
+
+fn is_dismissed(site: &Site<'_>, session: SessionId) -> Result<bool, Failure> {
+    let dismissed = site.database.one("SELECT dismissed FROM pairings WHERE session = ?", [column(session)])?;
+    Ok(dismissed.unwrap_or_default())
+}
+
+fn restore(site: &Site<'_>, session: SessionId, sealed: &[u8]) -> Result<Session, Failure> {
+    Session::restore(&site.vault.unseal(&place(session), sealed)?).map_err(Failure::internal)
+}
+
+fn column(session: SessionId) -> SqlStorageValue {
+    session.as_bytes().to_vec().into_value()
+}
+
+fn place(session: SessionId) -> String {
+    format!("pairing {session}")
+}

@@ -1,0 +1,42 @@
+//! What the site has to do later: a table, because the platform has one alarm.
+
+use crate::problem::Failure;
+use crate::storage::{Column, Database, record};
+use serde::{Deserialize, Serialize};
+use wardlink_protocol::identity::SessionId;
+use wardlink_protocol::{Device, UnixMillis};
+
+/// What is due.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum Timer {
+    /// A pairing's present phase ends.
+    Pairing(SessionId),
+    /// A device's certificate ends.
+    Certificate(Device),
+    /// The bridge is asked again.
+    Outbox,
+}
+
+/// Sets a timer, or moves it.
+pub(super) fn set(database: &Database, timer: &Timer, due: UnixMillis) -> Result<(), Failure> {
+    database.run("INSERT OR REPLACE INTO timers (what, due) VALUES (?, ?)", [record(timer)?, due.into_value()])
+}
+
+/// Takes a timer away.
+pub(super) fn clear(database: &Database, timer: &Timer) -> Result<(), Failure> {
+    database.run("DELETE FROM timers WHERE what = ?", [record(timer)?])
+}
+
+/// Takes the timers that are due, the earliest first.
+pub(super) fn take_due(database: &Database, now: UnixMillis) -> Result<Vec<Timer>, Failure> {
+    let rows = database.rows("SELECT what FROM timers WHERE due <= ? ORDER BY due", [now.into_value()])?;
+    let due = rows.into_iter().map(|mut row| row.take_record()).collect::<Result<_, _>>()?;
+    database.run("DELETE FROM timers WHERE due <= ?", [now.into_value()])?;
+    Ok(due)
+}
+
+/// When the next timer is due.
+pub(super) fn next(database: &Database) -> Result<Option<UnixMillis>, Failure> {
+    Ok(database.one::<Option<UnixMillis>, _>("SELECT min(due) FROM timers", [])?.flatten())
+}
