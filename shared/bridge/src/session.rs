@@ -36,7 +36,7 @@ pub(crate) struct Entry {
 
 /// The packet id follows from the number, so that sending needs no record of it.
 pub(crate) fn packet_id(number: u64) -> u16 {
-    u16::try_from(number % u64::from(u16::MAX)).unwrap_or(0) + 1
+    u16::try_from(number.saturating_sub(1) % u64::from(u16::MAX)).unwrap_or(0) + 1
 }
 
 /// The part of a session that is one record.
