@@ -1,1 +1,102 @@
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
 
+use super::*;
+use clap::Parser;
+use std::io::Write;
+
+#[derive(clap::Parser)]
+struct Line {
+    #[command(flatten)]
+    pump: PumpArgs,
+}
+
+const HASH: &str = "00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff";
+const SECRET: &str = "AAECAwQFBgcICQoLDA0ODw";
+
+fn args(line: &[&str]) -> PumpArgs {
+    Line::try_parse_from([&["pump"], line].concat()).unwrap().pump
+}
+
+fn file(identifier: Option<&str>) -> tempfile::NamedTempFile {
+    let identifier = identifier.map(|name| format!("\"identifier\":\"{name}\",")).unwrap_or_default();
+    let mut file = tempfile::NamedTempFile::new().unwrap();
+    write!(
+        file,
+        "{{\"version\":1,\"client\":\"infusion-pump\",{identifier}\"broker\":\"ws://127.0.0.1:8787/mqtt\",\
+         \"secret_id\":\"hospital\",\"secret\":\"{SECRET}\",\"web_origin\":\"http://127.0.0.1:8787\",\
+         \"cert_ca_sha256\":\"{HASH}\",\"tls_anchors\":[],\"web_pki\":false}}"
+    )
+    .unwrap();
+    file
+}
+
+fn path(file: &tempfile::NamedTempFile) -> &str {
+    file.path().to_str().unwrap()
+}
+
+#[test]
+fn a_provisioning_file_is_enough() {
+    let file = file(None);
+    let settings = args(&["--provisioning", path(&file)]).settings().unwrap();
+    let [pump] = settings.as_slice() else { panic!("one pump") };
+    assert_eq!(pump.device.to_string(), "infusion-pump/pump-1");
+    assert_eq!(pump.endpoint.address(), "ws://127.0.0.1:8787/mqtt");
+    assert_eq!(pump.cert_ca.to_string(), HASH);
+    assert_eq!(pump.secret.as_bytes().len(), 16);
+    assert_eq!(pump.information.serial_number.len(), 6);
+}
+
+#[test]
+fn flags_are_enough_and_the_broker_has_a_usual_name() {
+    let line = ["--secret-id", "x", "--secret", SECRET, "--cert-ca-sha256", HASH, "--identifier", "icu-7"];
+    let settings = args(&line).settings().unwrap();
+    assert_eq!(settings[0].endpoint.address(), FALLBACK_BROKER);
+    assert_eq!(settings[0].device.to_string(), "infusion-pump/icu-7");
+}
+
+#[test]
+fn a_flag_counts_before_the_file() {
+    let file = file(Some("bed-3"));
+    let line =
+        ["--provisioning", path(&file), "--identifier", "bed-4", "--broker", "wss://b.example/mqtt", "--serial", "77"];
+    let settings = args(&line).settings().unwrap();
+    assert_eq!(settings[0].device.identifier.as_str(), "bed-4");
+    assert_eq!(settings[0].endpoint.host(), "b.example");
+    assert_eq!(settings[0].information.serial_number, "77");
+    assert_eq!(args(&line[..2]).settings().unwrap()[0].device.identifier.as_str(), "bed-3");
+}
+
+#[test]
+fn several_pumps_share_nothing_but_the_provisioning() {
+    let file = file(None);
+    let line = ["--provisioning", path(&file), "--state", "dir", "--count", "3"];
+    let settings = args(&line).settings().unwrap();
+    let names: Vec<_> = settings.iter().map(|pump| pump.device.identifier.as_str().to_owned()).collect();
+    assert_eq!(names, ["pump-1", "pump-2", "pump-3"]);
+    assert_eq!(settings[2].state, Path::new("dir/3"));
+    assert_ne!(settings[0].information.serial_number, settings[1].information.serial_number);
+
+    let named = [line.as_slice(), &["--identifier", "icu", "--serial", "9"]].concat();
+    let settings = args(&named).settings().unwrap();
+    assert_eq!(settings[1].device.identifier.as_str(), "icu-2");
+    assert_eq!(settings[1].information.serial_number, "9-2");
+}
+
+#[test]
+fn what_is_missing_or_wrong_is_named() {
+    let complain = |line: &[&str]| format!("{:#}", args(line).settings().err().unwrap());
+    assert!(complain(&[]).contains("--secret-id"));
+    assert!(complain(&["--secret-id", "x"]).contains("WARDLINK_SECRET"));
+    assert!(complain(&["--secret-id", "x", "--secret", SECRET]).contains("--cert-ca-sha256"));
+    assert!(complain(&["--provisioning", "/nowhere"]).contains("cannot read /nowhere"));
+    let mut broken = tempfile::NamedTempFile::new().unwrap();
+    broken.write_all(b"{}").unwrap();
+    assert!(complain(&["--provisioning", path(&broken)]).contains("is no provisioning file"));
+    let one = file(Some("bed-3"));
+    assert!(complain(&["--provisioning", path(&one), "--count", "2"]).contains("for one device"));
+    let several = file(None);
+    let line = ["--provisioning", path(&several), "--broker", "ws://ais-broker/mqtt"];
+    assert!(complain(&line).contains("without TLS"));
+    assert!(Line::try_parse_from(["pump", "--secret", "short"]).is_err());
+    assert!(Line::try_parse_from(["pump", "--identifier", "Register"]).is_err());
+}
