@@ -24,6 +24,8 @@ use wardlink_tests::{Scene, scene};
 
 /// How many requests the nurse has under way at a time.
 const HANDS: usize = 8;
+/// A silence after which the benchmark gives up.
+const STANDSTILL: Duration = Duration::from_mins(1);
 
 fn main() -> Result<()> {
     scene(|scene| {
@@ -43,7 +45,8 @@ fn one_by_one(scene: &Scene, count: usize, figures: &mut Figures) -> Result<()> 
         let mut pump = ward.pump(&name)?;
         let session = wait_for(&mut live, &name, PairingPhase::Waiting)?;
         ward.nurse.accept(session, Mode::PairingCode)?;
-        let requested = pump.wait_for("requested")?;
+        // The request is the first thing that it sends on its connection.
+        let connected = pump.wait_for("connected")?;
         let code = pump.code()?;
         wait_for(&mut live, &name, PairingPhase::Verifying)?;
         let answer = ward.nurse.verify(session, VerificationProof::Code(code))?;
@@ -51,7 +54,7 @@ fn one_by_one(scene: &Scene, count: usize, figures: &mut Figures) -> Result<()> 
             bail!("the code of {name} did not count");
         }
         let paired = pump.wait_for("paired")?;
-        times.push(milliseconds(&paired, "at")?.saturating_sub(milliseconds(&requested, "at")?));
+        times.push(milliseconds(&paired, "at")?.saturating_sub(milliseconds(&connected, "at")?));
     }
     figures.put("pairing.count", f64::from(u32::try_from(count)?));
     figures.put_ms("pairing.p50_ms", percentile(&times, 50)?);
@@ -111,34 +114,35 @@ fn listen(mut live: Live, told: &Sender<Heard>) {
 
 /// Accepts and verifies whatever appears, until all are paired; the time from the first request to the last pairing.
 fn direct(heard: &Receiver<Heard>, acts: &Sender<Act>, count: usize) -> Result<Duration> {
-    let mut codes: HashMap<SessionId, (Option<String>, bool)> = HashMap::new();
+    let mut codes: HashMap<String, (Option<String>, Option<SessionId>)> = HashMap::new();
     let mut begun = None;
     let mut paired = 0;
     while paired < count {
-        let session =
-            match heard.recv_timeout(Duration::from_mins(1)).context("the pairings have come to a standstill")? {
-                Heard::Live(LiveEvent::Pairing { pairing }) if pairing.phase == PairingPhase::Waiting => {
-                    begun.get_or_insert_with(Instant::now);
-                    acts.send(Act::Accept(pairing.session))?;
-                    continue;
-                }
-                Heard::Live(LiveEvent::Pairing { pairing }) if pairing.phase == PairingPhase::Verifying => {
-                    codes.entry(pairing.session).or_default().1 = true;
-                    pairing.session
-                }
-                Heard::Pump(event) if is(&event, "code") => {
-                    let session = text(&event, "session")?.parse().context("a session")?;
-                    codes.entry(session).or_default().0 = Some(text(&event, "code")?.to_owned());
-                    session
-                }
-                Heard::Pump(event) => {
-                    paired += usize::from(is(&event, "paired"));
-                    continue;
-                }
-                Heard::Live(_) => continue,
-            };
-        if let Some((code @ Some(_), true)) = codes.get_mut(&session) {
-            acts.send(Act::Verify(session, code.take().unwrap_or_default()))?;
+        let known = match heard.recv_timeout(STANDSTILL).context("the pairings have come to a standstill")? {
+            Heard::Live(LiveEvent::Pairing { pairing }) if pairing.phase == PairingPhase::Waiting => {
+                begun.get_or_insert_with(Instant::now);
+                acts.send(Act::Accept(pairing.session))?;
+                continue;
+            }
+            Heard::Live(LiveEvent::Pairing { pairing }) if pairing.phase == PairingPhase::Verifying => {
+                let known = codes.entry(pairing.device.to_string()).or_default();
+                known.1 = Some(pairing.session);
+                known
+            }
+            Heard::Pump(event) if is(&event, "code") => {
+                let known = codes.entry(text(&event, "device")?.to_owned()).or_default();
+                known.0 = Some(text(&event, "code")?.to_owned());
+                known
+            }
+            Heard::Pump(event) => {
+                paired += usize::from(is(&event, "paired"));
+                continue;
+            }
+            Heard::Live(_) => continue,
+        };
+        if let (Some(code), Some(session)) = known {
+            acts.send(Act::Verify(*session, std::mem::take(code)))?;
+            *known = (None, None);
         }
     }
     Ok(begun.context("a request")?.elapsed())
