@@ -1,1 +1,9 @@
+//! Both machines against each other, on virtual time and without a network.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
+
+mod aborts;
+mod flow;
+mod refusals;
+mod site;
+mod verification;
