@@ -1,7 +1,5 @@
 //! The control unit's page.
 
-use leptos::prelude::*;
-
 fn main() {
-    mount_to_body(|| view! { <h1>"Wardlink"</h1> });
+    wardlink_app::start_control_unit();
 }

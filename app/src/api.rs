@@ -1,0 +1,174 @@
+//! Requests to the control unit's API, and what can go wrong with them.
+
+use gloo_net::http::{Method, RequestBuilder, Response};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use wardlink_protocol::UnixMillis;
+use wardlink_protocol::api::{Problem, ProblemKind};
+use web_sys::AbortSignal;
+
+use crate::clock::parse_http_date;
+use crate::text::Language;
+
+/// After how many milliseconds a request counts as lost.
+const TIMEOUT_MS: u32 = 15_000;
+
+/// Why a request had no success.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Failure {
+    /// The server refused it and said why.
+    Problem(Box<Problem>),
+    /// No answer came: the connection is lost, or the server is.
+    Unreachable,
+    /// An answer came that is none of ours, with this status code.
+    Unreadable(u16),
+}
+
+/// A failure as a person reads it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Explained {
+    /// What happened.
+    pub(crate) what: &'static str,
+    /// What to do.
+    pub(crate) advice: String,
+}
+
+impl Failure {
+    /// The kind of the server's problem.
+    pub(crate) fn kind(&self) -> Option<ProblemKind> {
+        match self {
+            Self::Problem(problem) => Some(problem.kind),
+            Self::Unreachable | Self::Unreadable(_) => None,
+        }
+    }
+
+    /// Whether the same request may be sent again by itself.
+    pub(crate) fn is_passing(&self) -> bool {
+        matches!(self, Self::Unreachable) || self.kind() == Some(ProblemKind::Unavailable)
+    }
+
+    /// Says what happened and what to do.
+    pub(crate) fn explain(&self, t: Language) -> Explained {
+        let explained = |what, advice: &str| Explained { what, advice: advice.to_owned() };
+        let problem = match self {
+            Self::Problem(problem) => problem,
+            Self::Unreachable => return explained(t.unreachable(), t.unreachable_advice()),
+            Self::Unreadable(status) => {
+                return Explained { what: t.unreadable(), advice: t.unreadable_advice(*status) };
+            }
+        };
+        match problem.kind {
+            ProblemKind::BadRequest => explained(t.bad_request(), t.bad_request_advice()),
+            ProblemKind::SignedOut => explained(t.signed_out(), t.signed_out_advice()),
+            ProblemKind::WrongPassword => explained(t.wrong_password(), t.wrong_password_advice()),
+            ProblemKind::Forbidden => explained(t.forbidden(), t.forbidden_advice()),
+            ProblemKind::ForeignOrigin => explained(t.foreign_origin(), t.foreign_origin_advice()),
+            ProblemKind::WrongToken => explained(t.wrong_token(), t.wrong_token_advice()),
+            ProblemKind::NotFound => explained(t.not_found(), t.not_found_advice()),
+            ProblemKind::MethodNotAllowed => explained(t.method_not_allowed(), t.method_not_allowed_advice()),
+            ProblemKind::WrongState => explained(t.wrong_state(), t.wrong_state_advice()),
+            ProblemKind::NameTaken => explained(t.name_taken(), t.name_taken_advice()),
+            ProblemKind::LastAdministrator => explained(t.last_administrator(), t.last_administrator_advice()),
+            ProblemKind::Conflict => explained(t.conflict(), t.conflict_advice()),
+            ProblemKind::ModeNotAllowed => explained(t.mode_not_allowed(), t.mode_not_allowed_advice()),
+            ProblemKind::WeakPassword => explained(t.weak_password(), t.weak_password_advice()),
+            ProblemKind::TooManyAttempts => Explained {
+                what: t.too_many_attempts(),
+                advice: match problem.retry_after_secs {
+                    Some(seconds) => t.too_many_attempts_advice(seconds),
+                    None => t.too_many_attempts_soon().to_owned(),
+                },
+            },
+            ProblemKind::Internal => explained(t.internal(), t.internal_advice()),
+            ProblemKind::Unavailable => explained(t.unavailable(), t.unavailable_advice()),
+        }
+    }
+}
+
+/// What the server answered.
+#[derive(Clone, Debug)]
+pub(crate) struct Answer {
+    /// The body.
+    pub(crate) body: String,
+    /// The server's time, where it says so.
+    pub(crate) date: Option<UnixMillis>,
+}
+
+impl Answer {
+    /// Reads the body.
+    pub(crate) fn read<T: DeserializeOwned>(&self) -> Result<T, Failure> {
+        serde_json::from_str(&self.body).map_err(|_| Failure::Unreadable(200))
+    }
+}
+
+/// Sends a request to `/api/v1<path>`.
+pub(crate) async fn send(method: Method, path: &str, body: Option<String>) -> Result<Answer, Failure> {
+    let signal = AbortSignal::timeout_with_u32(TIMEOUT_MS);
+    let builder = RequestBuilder::new(&format!("/api/v1{path}"))
+        .method(method)
+        .header("accept", "application/json")
+        .abort_signal(Some(&signal));
+    let request = match body {
+        Some(body) => builder.header("content-type", "application/json").body(body),
+        None => builder.build(),
+    };
+    let response = request.map_err(|_| Failure::Unreachable)?.send().await.map_err(|_| Failure::Unreachable)?;
+    let body = response.text().await.map_err(|_| Failure::Unreachable)?;
+    if response.ok() { Ok(Answer { body, date: date(&response) }) } else { Err(refusal(response.status(), &body)) }
+}
+
+/// Writes a body.
+pub(crate) fn json(body: &impl Serialize) -> Option<String> {
+    serde_json::to_string(body).ok()
+}
+
+fn date(response: &Response) -> Option<UnixMillis> {
+    parse_http_date(&response.headers().get("date")?)
+}
+
+/// A proxy in front of a stopped server answers by itself: that, too, is no answer of ours, but it passes.
+fn refusal(status: u16, body: &str) -> Failure {
+    match serde_json::from_str(body) {
+        Ok(problem) => Failure::Problem(problem),
+        Err(_) if matches!(status, 502..=504) => Failure::Unreachable,
+        Err(_) => Failure::Unreadable(status),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn problem(kind: ProblemKind, retry_after_secs: Option<u64>) -> Failure {
+        Failure::Problem(Box::new(Problem {
+            r#type: String::new(),
+            kind,
+            title: String::new(),
+            status: kind.status(),
+            detail: None,
+            retry_after_secs,
+        }))
+    }
+
+    #[test]
+    fn a_problem_is_read_from_the_body_and_a_proxys_page_is_not() {
+        let body = r#"{"type":"urn:wardlink:problem:name-taken","kind":"name-taken","title":"Taken","status":409}"#;
+        assert_eq!(refusal(409, body).kind(), Some(ProblemKind::NameTaken));
+        assert_eq!(refusal(404, "<h1>Not Found</h1>"), Failure::Unreadable(404));
+        assert_eq!(refusal(502, "<h1>Bad Gateway</h1>"), Failure::Unreachable);
+    }
+
+    #[test]
+    fn only_passing_failures_are_tried_again() {
+        assert!(Failure::Unreachable.is_passing());
+        assert!(problem(ProblemKind::Unavailable, None).is_passing());
+        assert!(!problem(ProblemKind::WrongState, None).is_passing());
+        assert!(!Failure::Unreadable(500).is_passing());
+    }
+
+    #[test]
+    fn a_rate_limit_says_when_to_try_again() {
+        let advice = problem(ProblemKind::TooManyAttempts, Some(30)).explain(Language::English).advice;
+        assert!(advice.contains("30"), "{advice}");
+    }
+}

@@ -1,0 +1,212 @@
+//! The fleet, and one device with its live data.
+
+use leptos::prelude::*;
+use wardlink_protocol::Device;
+use wardlink_protocol::api::DeviceView;
+use wardlink_protocol::grant::DeviceState;
+use wardlink_protocol::identity::TrustLevel;
+
+use crate::alarm::AlarmBadge;
+use crate::app::{use_app, use_text};
+use crate::format;
+use crate::live::{Link, Live, LiveDevice};
+use crate::pairing::kind_of;
+use crate::requests::LinkWord;
+use crate::route::Route;
+use crate::text::Language;
+use crate::ui::{Loading, ScreenTitle, icon};
+
+mod detail;
+mod figures;
+
+pub(crate) use detail::DeviceScreen;
+
+/// A device that was silent for longer than this many seconds is shown with its last message, not as online.
+const SILENT_AFTER_SECS: u64 = 30;
+
+/// The state in a word.
+pub(crate) fn state_name(state: DeviceState, t: Language) -> &'static str {
+    match state {
+        DeviceState::Unknown => t.state_unknown(),
+        DeviceState::Closing => t.state_closing(),
+        DeviceState::Accepted | DeviceState::Certified | DeviceState::Confirmed => t.state_pairing(),
+        DeviceState::Paired => t.state_paired(),
+        DeviceState::Expired => t.state_expired(),
+        DeviceState::Locked => t.state_locked(),
+        DeviceState::Revoked => t.state_revoked(),
+    }
+}
+
+const fn state_class(state: DeviceState) -> &'static str {
+    match state {
+        DeviceState::Paired => "chip done",
+        DeviceState::Accepted | DeviceState::Certified | DeviceState::Confirmed => "chip active",
+        _ => "chip",
+    }
+}
+
+pub(crate) fn trust_name(trust: TrustLevel, t: Language) -> &'static str {
+    match trust {
+        TrustLevel::Full => t.trust_full(),
+        TrustLevel::Reduced => t.trust_reduced(),
+    }
+}
+
+/// Whether a search finds a device: every word of it occurs somewhere in what identifies the device.
+fn matches(device: &DeviceView, search: &str) -> bool {
+    let information = &device.information;
+    let text = [
+        device.device.to_string().as_str(),
+        &information.serial_number,
+        &information.device_type,
+        &information.model,
+        &information.firmware_version,
+        &device.location,
+    ]
+    .join("\n")
+    .to_lowercase();
+    search.to_lowercase().split_whitespace().all(|word| text.contains(word))
+}
+
+/// The fleet.
+#[component]
+pub(crate) fn Devices() -> impl IntoView {
+    let t = use_text();
+    let live: Live = expect_context();
+    let search = RwSignal::new(String::new());
+    let found = Memo::new(move |_| {
+        let search = search.get();
+        live.devices.with(|devices| {
+            let found = devices.iter().filter(|(_, device)| device.view.with_untracked(|view| matches(view, &search)));
+            found.map(|(device, _)| device.clone()).collect::<Vec<_>>()
+        })
+    });
+    let none = move || live.devices.with(std::collections::BTreeMap::is_empty);
+    view! {
+        <section class="list-pane wide">
+            <div class="screen-head">
+                <ScreenTitle text=t.devices_title()/>
+                <LinkWord/>
+            </div>
+            {move || match (live.link.get() == Link::Connecting, none()) {
+                (true, _) => view! { <div class="card"><Loading/></div> }.into_any(),
+                (false, true) => view! {
+                    <div class="card empty" data-testid="no-devices">
+                        {icon::devices()}
+                        <p><b>{t.no_devices()}</b></p>
+                        <p>{t.no_devices_text()}</p>
+                        <a class="button small" href=Route::Requests(None).to_string()>{t.requests_nav()}</a>
+                    </div>
+                }.into_any(),
+                (false, false) => view! {
+                    <label class="search">
+                        {icon::search()}
+                        <span class="visually-hidden">{t.search_label()}</span>
+                        <input type="search" data-testid="search" placeholder=t.search_hint() prop:value=search
+                            on:input:target=move |event| search.set(event.target().value())/>
+                    </label>
+                    <p class="tiny" role="status">{move || t.found(found.with(Vec::len))}</p>
+                    <Show when=move || found.with(|found| !found.is_empty())>
+                        <ul class="card rows devices" data-testid="devices">
+                            <For each=move || found.get() key=Clone::clone let:device>
+                                <Row device=device/>
+                            </For>
+                        </ul>
+                    </Show>
+                }.into_any(),
+            }}
+        </section>
+    }
+}
+
+#[component]
+fn Row(device: Device) -> impl IntoView {
+    let live: Live = expect_context();
+    let known = live.devices.with_untracked(|devices| devices.get(&device).cloned());
+    known.map(|known| view! { <RowOf device=device known=known/> })
+}
+
+#[component]
+fn RowOf(device: Device, known: LiveDevice) -> impl IntoView {
+    let t = use_text();
+    let LiveDevice { view: signal, history } = known;
+    let fixed = signal.get_untracked();
+    let state = Memo::new({
+        let signal = signal.clone();
+        move |_| signal.with(|view| (view.state, view.trust, view.location.clone()))
+    });
+    let last_seen = Memo::new(move |_| signal.with(|view| view.last_seen));
+    let alarm = Memo::new(move |_| history.with(|history| history.alarms().first().cloned()));
+    view! {
+        <li class="row" data-testid="device" data-device=device.to_string()>
+            <div class="row-main">
+                <h2>
+                    <a class="row-link" href=Route::Device(device.clone()).to_string()><span class="ident">{device.identifier.to_string()}</span></a>
+                    <small>{t.kind_and_firmware(&kind_of(&fixed.information), &fixed.information.firmware_version)}</small>
+                </h2>
+                <p class="tiny facts">
+                    <span>{t.serial_short(&fixed.information.serial_number)}</span>
+                    <span class="place">{move || state.with(|(.., location)| location.clone())}</span>
+                    <LastSeen at=last_seen/>
+                </p>
+            </div>
+            <div class="acts">
+                {move || alarm.get().map(|alarm| view! { <AlarmBadge kind=alarm.kind priority=alarm.priority/> })}
+                {move || state.with(|(_, trust, _)| (*trust == TrustLevel::Reduced).then(|| view! {
+                    <span class="chip">{t.trust_reduced()}</span>
+                }))}
+                <span class=move || state_class(state.with(|(state, ..)| *state))>{move || state_name(state.with(|(state, ..)| *state), t)}</span>
+            </div>
+        </li>
+    }
+}
+
+/// Whether a device is heard, and when it was last.
+#[component]
+pub(crate) fn LastSeen(#[prop(into)] at: Signal<Option<wardlink_protocol::UnixMillis>>) -> impl IntoView {
+    let t = use_text();
+    let app = use_app();
+    let is_online = Memo::new(move |_| at.get().is_some_and(|at| app.clock.since(at).as_secs() < SILENT_AFTER_SECS));
+    let words = move || match at.get() {
+        None => t.never_seen().to_owned(),
+        Some(_) if is_online.get() => t.online().to_owned(),
+        Some(at) => t.last_seen(&format::age(app.clock.since(at), t)),
+    };
+    view! { <span class="presence" class:online=is_online data-testid="presence">{words}</span> }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+    use super::*;
+    use crate::pairing::tests::information;
+    use wardlink_protocol::UnixMillis;
+    use wardlink_protocol::identity::{CertificateSerial, KeyFingerprint};
+    use wardlink_protocol::pairing::Mode;
+
+    #[test]
+    fn a_search_finds_by_every_word_in_any_order() {
+        let device = DeviceView {
+            device: "infusion-pump/ip-204817".parse().unwrap(),
+            information: information(),
+            key: KeyFingerprint([1; 32]),
+            state: DeviceState::Paired,
+            trust: TrustLevel::Full,
+            mode: Mode::PairingCode,
+            location: "Ward 3B, bed 12".to_owned(),
+            certificate: CertificateSerial([1; 16]),
+            certificate_ends: UnixMillis(1),
+            paired_at: UnixMillis(1),
+            paired_by: "a nurse".to_owned(),
+            channels: Vec::new(),
+            last_seen: None,
+            latest: Vec::new(),
+        };
+        for search in ["", "204817", "bed 12", "WARD pm2", "12 3b"] {
+            assert!(matches(&device, search), "{search}");
+        }
+        for search in ["204818", "ward 4"] {
+            assert!(!matches(&device, search), "{search}");
+        }
+    }
+}

@@ -1,0 +1,236 @@
+//! What happens at the control unit, as it happens: pairings and devices over the live WebSocket.
+
+use core::time::Duration;
+use std::collections::BTreeMap;
+
+use futures_util::StreamExt;
+use futures_util::future::{Either, select};
+use gloo_net::http::Method;
+use gloo_net::websocket::Message;
+use gloo_net::websocket::futures::WebSocket;
+use gloo_timers::future::sleep;
+use leptos::prelude::*;
+use leptos::task::spawn_local;
+use wardlink_protocol::Device;
+use wardlink_protocol::api::{DeviceView, LiveData, LiveEvent, PairingView};
+use wardlink_protocol::identity::SessionId;
+
+use crate::app::{App, Session};
+
+mod history;
+
+pub(crate) use history::History;
+
+/// After this silence the connection is tested.
+const SILENCE: Duration = Duration::from_secs(20);
+
+/// The connection to the control unit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Link {
+    /// Nothing is known yet.
+    Connecting,
+    /// Events arrive.
+    Connected,
+    /// It is lost, and tried again.
+    Lost,
+}
+
+/// A device and what it has sent while the page was open.
+#[derive(Clone, Debug)]
+pub(crate) struct LiveDevice {
+    /// The device.
+    pub(crate) view: ArcRwSignal<DeviceView>,
+    /// What it has sent.
+    pub(crate) history: ArcRwSignal<History>,
+}
+
+/// Everything that is known; each pairing and device has its own signal, so that a measurement redraws one figure, not a list.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Live {
+    /// The connection.
+    pub(crate) link: RwSignal<Link>,
+    /// The pairings.
+    pub(crate) pairings: RwSignal<BTreeMap<SessionId, ArcRwSignal<PairingView>>>,
+    /// The devices.
+    pub(crate) devices: RwSignal<BTreeMap<Device, LiveDevice>>,
+    /// Rises with every connection: an older one no longer speaks.
+    number: StoredValue<u64>,
+}
+
+impl Live {
+    /// Connects while a person is signed in.
+    pub(crate) fn start(app: App) -> Self {
+        let live = Self {
+            link: RwSignal::new(Link::Connecting),
+            pairings: RwSignal::default(),
+            devices: RwSignal::default(),
+            number: StoredValue::new(0),
+        };
+        let person = Memo::new(move |_| {
+            app.session.with(|session| match session {
+                Session::In(person) => Some((person.id, person.role)),
+                _ => None,
+            })
+        });
+        Effect::new(move |before: Option<Option<_>>| {
+            let person = person.get();
+            live.number.update_value(|number| *number += 1);
+            if before.flatten() != person && person.is_some() {
+                live.forget();
+            }
+            if person.is_some() {
+                spawn_local(live.run(app, live.number.get_value()));
+            }
+            person
+        });
+        live
+    }
+
+    /// Another person may see other things.
+    fn forget(self) {
+        self.link.set(Link::Connecting);
+        self.pairings.set(BTreeMap::new());
+        self.devices.set(BTreeMap::new());
+    }
+
+    async fn run(self, app: App, number: u64) {
+        let is_current = move || self.number.get_value() == number;
+        let mut pauses = Pauses::default();
+        while is_current() {
+            if let Ok(mut socket) = WebSocket::open("/api/v1/live") {
+                while let Some(event) = next_event(&mut socket, app).await {
+                    if !is_current() {
+                        return;
+                    }
+                    pauses = Pauses::default();
+                    self.apply(event, app);
+                }
+            }
+            if !is_current() {
+                return;
+            }
+            if self.link.get_untracked() == Link::Connected {
+                self.link.set(Link::Lost);
+            }
+            sleep(pauses.next(js_sys::Math::random())).await;
+            // A connection is refused when the session has ended: ask.
+            app.ask_session().await;
+            if self.link.get_untracked() == Link::Connecting && is_current() {
+                self.link.set(Link::Lost);
+            }
+        }
+    }
+
+    fn apply(self, event: LiveEvent, app: App) {
+        match event {
+            LiveEvent::Snapshot { now, pairings, devices } => {
+                app.clock.set(now);
+                self.replace_pairings(pairings);
+                self.replace_devices(devices);
+                self.link.set(Link::Connected);
+            }
+            LiveEvent::Pairing { pairing } => self.put_pairing(*pairing),
+            LiveEvent::PairingGone { session } => self.pairings.update(|known| drop(known.remove(&session))),
+            LiveEvent::Device { device } => self.put_device(*device),
+            LiveEvent::Data { data } => self.put_data(*data),
+        }
+    }
+
+    fn replace_pairings(self, pairings: Vec<PairingView>) {
+        let gone = |known: &SessionId| !pairings.iter().any(|pairing| pairing.session == *known);
+        if self.pairings.with_untracked(|known| known.keys().any(gone)) {
+            self.pairings.update(|known| known.retain(|session, _| !gone(session)));
+        }
+        for pairing in pairings {
+            self.put_pairing(pairing);
+        }
+    }
+
+    fn replace_devices(self, devices: Vec<DeviceView>) {
+        let gone = |known: &Device| !devices.iter().any(|device| device.device == *known);
+        if self.devices.with_untracked(|known| known.keys().any(gone)) {
+            self.devices.update(|known| known.retain(|device, _| !gone(device)));
+        }
+        for device in devices {
+            self.put_device(device);
+        }
+    }
+
+    /// Learns a pairing, also from the answer to a request, which may come before the event.
+    pub(crate) fn put_pairing(self, pairing: PairingView) {
+        let known = self.pairings.with_untracked(|known| known.get(&pairing.session).cloned());
+        match known {
+            Some(signal) if signal.with_untracked(|known| *known == pairing) => {}
+            Some(signal) => signal.set(pairing),
+            None => self.pairings.update(|known| {
+                known.insert(pairing.session, ArcRwSignal::new(pairing));
+            }),
+        }
+    }
+
+    fn put_device(self, device: DeviceView) {
+        let known = self.devices.with_untracked(|known| known.get(&device.device).cloned());
+        match known {
+            Some(known) => known.view.set(device),
+            None => self.devices.update(|known| {
+                let mut history = History::default();
+                device.latest.iter().rev().for_each(|data| history.put(data.clone()));
+                let live = LiveDevice { view: ArcRwSignal::new(device.clone()), history: ArcRwSignal::new(history) };
+                known.insert(device.device.clone(), live);
+            }),
+        }
+    }
+
+    fn put_data(self, data: LiveData) {
+        let Some(known) = self.devices.with_untracked(|known| known.get(&data.device).cloned()) else { return };
+        known.history.update(|history| history.put(data.clone()));
+        known.view.update(|view| history::put_latest(view, data));
+    }
+}
+
+/// The next event; none when the connection is lost. In silence the server is asked for a sign of life, because a vanished network
+/// closes no socket.
+async fn next_event(socket: &mut WebSocket, app: App) -> Option<LiveEvent> {
+    loop {
+        let silence = core::pin::pin!(sleep(SILENCE));
+        match select(socket.next(), silence).await {
+            Either::Left((Some(Ok(Message::Text(text))), _)) => {
+                // An event of a newer server: this page does not know it.
+                if let Ok(event) = serde_json::from_str(&text) {
+                    return Some(event);
+                }
+            }
+            Either::Left((Some(Ok(Message::Bytes(_))), _)) => {}
+            Either::Left((Some(Err(_)) | None, _)) => return None,
+            Either::Right(_) => app.send(Method::GET, "/health", None).await.ok().map(drop)?,
+        }
+    }
+}
+
+/// The pauses between attempts to connect: 1, 2, 4, 8 and at most 15 seconds, each shortened by chance by up to a half, so that the phones
+/// of a hospital don't all come back in the same moment.
+#[derive(Clone, Copy, Debug, Default)]
+struct Pauses {
+    tries: u32,
+}
+
+impl Pauses {
+    fn next(&mut self, chance: f64) -> Duration {
+        let whole = Duration::from_secs(1 << self.tries.min(4)).min(Duration::from_secs(15));
+        self.tries += 1;
+        whole.mul_f64(1.0 - chance.clamp(0.0, 1.0) / 2.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pauses_double_up_to_fifteen_seconds_and_are_shortened_by_up_to_a_half() {
+        let mut pauses = Pauses::default();
+        let seconds: Vec<u64> = (0..7).map(|_| pauses.next(0.0).as_secs()).collect();
+        assert_eq!(seconds, [1, 2, 4, 8, 15, 15, 15]);
+        assert_eq!(pauses.next(1.0), Duration::from_millis(7_500));
+    }
+}

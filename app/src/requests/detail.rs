@@ -1,0 +1,137 @@
+//! One pairing: its five steps, the code field, what the device says of itself.
+
+use leptos::prelude::*;
+use wardlink_protocol::api::{PairingPhase, PairingView, Right, VerifyAnswer};
+use wardlink_protocol::identity::SessionId;
+use wardlink_protocol::pairing::Mode;
+
+use super::{Acts, Ask};
+use crate::app::{use_app, use_text};
+use crate::clock;
+use crate::live::{Link, Live};
+use crate::pairing::{Steps, is_open, kind_of};
+use crate::route::Route;
+use crate::ui::{Fact, Loading, icon};
+use crate::verification::{CodeForm, Remaining, Verifier};
+
+/// The pane of the opened pairing.
+#[component]
+pub(super) fn Detail(session: SessionId) -> impl IntoView {
+    let t = use_text();
+    let live: Live = expect_context();
+    let known = Memo::new(move |_| live.pairings.with(|pairings| pairings.contains_key(&session)));
+    view! {
+        <aside class="detail-pane" aria-label=t.detail_label() data-testid="detail">
+            <a class="back" href=Route::Requests(None).to_string()>{icon::back()} {t.requests_nav()}</a>
+            {move || match (known.get(), live.link.get_untracked()) {
+                (true, _) => {
+                    let pairing = live.pairings.with_untracked(|pairings| pairings.get(&session).cloned());
+                    pairing.map(|pairing| view! { <DetailOf pairing=Signal::derive(move || pairing.get())/> }).into_any()
+                }
+                (false, Link::Connecting) => view! { <Loading/> }.into_any(),
+                (false, _) => view! { <p class="quiet">{t.pairing_gone()}</p> }.into_any(),
+            }}
+        </aside>
+    }
+}
+
+#[component]
+fn DetailOf(pairing: Signal<PairingView>) -> impl IntoView {
+    let t = use_text();
+    let app = use_app();
+    let fixed = pairing.get_untracked();
+    let phase = Memo::new(move |_| pairing.with(|pairing| pairing.phase));
+    let place = move || pairing.with(|pairing| pairing.location.clone());
+    let kind = kind_of(&fixed.information);
+    view! {
+        <div class="detail-head">
+            <h2 class="ident">{fixed.device.identifier.to_string()}</h2>
+            <p class="quiet">{move || if place().is_empty() { kind.clone() } else { format!("{kind} · {}", place()) }}</p>
+        </div>
+        <Steps pairing=pairing/>
+        <p class="visually-hidden" role="status">{move || crate::pairing::phase_name(phase.get(), t)}</p>
+        {move || app.may(Right::Pair).then(|| view! { <NextAct pairing=pairing phase=phase/> })}
+        <Facts pairing=pairing/>
+    }
+}
+
+/// What the pairing waits for.
+#[component]
+fn NextAct(pairing: Signal<PairingView>, phase: Memo<PairingPhase>) -> impl IntoView {
+    let t = use_text();
+    let app = use_app();
+    let live: Live = expect_context();
+    let acts: Acts = expect_context();
+    let typed = RwSignal::new(String::new());
+    let session = pairing.with_untracked(|pairing| pairing.session);
+    let answered = Callback::new(move |answer: VerifyAnswer| {
+        if answer.result != wardlink_protocol::api::VerifyResult::Mistyped {
+            typed.set(String::new());
+        }
+        live.put_pairing(answer.pairing);
+    });
+    let verifier = Verifier::new(app, answered);
+    let ask = move |ask: fn(PairingView) -> Ask| acts.ask.set(Some(ask(pairing.get_untracked())));
+    let takes_code = move || {
+        pairing.with(|pairing| match pairing.mode {
+            Some(Mode::PairingCode) => true,
+            Some(Mode::PairingQrcode) => pairing.code_beside,
+            Some(Mode::PairingSimple) | None => false,
+        })
+    };
+    view! {
+        {move || match phase.get() {
+            PairingPhase::Waiting => view! {
+                <div class="stack">
+                    <button type="button" class="button" data-testid="accept-here" on:click=move |_| ask(Ask::Accept)>{t.accept()}</button>
+                    <button type="button" class="button quiet" on:click=move |_| ask(Ask::Reject)>{t.reject()}</button>
+                </div>
+            }.into_any(),
+            PairingPhase::Verifying => view! {
+                {takes_code().then(|| view! { <CodeForm verifier=verifier session=session typed=typed/> })}
+                <a class="button quiet" href=format!("/verify#{session}") target="_blank" rel="noopener">
+                    {icon::phone()} {t.verify_by_phone()}
+                </a>
+                <Remaining pairing=pairing/>
+            }.into_any(),
+            _ => ().into_any(),
+        }}
+        {move || matches!(phase.get(), PairingPhase::Accepted | PairingPhase::Verifying).then(|| view! {
+            <button type="button" class="link" data-testid="cancel" on:click=move |_| ask(Ask::Cancel)>{t.cancel_pairing()}</button>
+        })}
+        {move || (phase.get() == PairingPhase::Finished).then(|| view! {
+            <a class="button" href=Route::Device(pairing.with_untracked(|pairing| pairing.device.clone())).to_string()>
+                {t.open_device()}
+            </a>
+        })}
+    }
+}
+
+#[component]
+fn Facts(pairing: Signal<PairingView>) -> impl IntoView {
+    let t = use_text();
+    let PairingView { device, information, key, address, requested_at, expires_at: _, .. } = pairing.get_untracked();
+    let address = address.unwrap_or_else(|| t.network_untrusted().to_owned());
+    let ends = move || {
+        pairing.with(|pairing| {
+            pairing
+                .expires_at
+                .filter(|_| is_open(pairing.phase))
+                .map(|end| clock::time_of_day(end, t))
+                .unwrap_or_default()
+        })
+    };
+    view! {
+        <dl class="facts-list">
+            <Fact name=t.class() value=device.client.to_string()/>
+            <Fact name=t.serial() value=information.serial_number mono=true/>
+            <Fact name=t.family() value=information.family/>
+            <Fact name=t.firmware() value=information.firmware_version/>
+            <Fact name=t.hardware() value=information.hardware_id/>
+            <Fact name=t.key() value=key.short() mono=true/>
+            <Fact name=t.network() value=address/>
+            <Fact name=t.asked_at() value=clock::day_and_time(requested_at, t)/>
+            {move || (!ends().is_empty()).then(|| view! { <Fact name=t.ends_at() value=ends()/> })}
+        </dl>
+    }
+}

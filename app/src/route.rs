@@ -1,0 +1,110 @@
+//! The addresses of the control unit's screens: the part after `#`.
+
+use core::fmt;
+use wardlink_protocol::Device;
+use wardlink_protocol::identity::SessionId;
+
+/// A screen of the control unit.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Route {
+    /// The requests, one of them opened or none.
+    Requests(Option<SessionId>),
+    /// The fleet.
+    Devices,
+    /// One device.
+    Device(Device),
+    /// Provisioning files and access secrets.
+    Provisioning,
+    /// The accounts.
+    People,
+    /// The first administrator's one-time link.
+    Welcome(String),
+    /// There is no such screen.
+    Unknown,
+}
+
+impl Route {
+    /// Reads the part after `#`, with or without the `#`.
+    pub(crate) fn parse(hash: &str) -> Self {
+        let path = hash.trim_start_matches('#').trim_start_matches('/');
+        let (path, query) = path.split_once('?').unwrap_or((path, ""));
+        let mut parts = path.split('/').filter(|part| !part.is_empty());
+        let route = match (parts.next(), parts.next(), parts.next()) {
+            (None, ..) | (Some("requests"), None, _) => Some(Self::Requests(None)),
+            (Some("requests"), Some(session), None) => {
+                session.parse().ok().map(|session| Self::Requests(Some(session)))
+            }
+            (Some("devices"), None, _) => Some(Self::Devices),
+            (Some("devices"), Some(client), Some(identifier)) => match (client.parse(), identifier.parse()) {
+                (Ok(client), Ok(identifier)) => Some(Self::Device(Device { client, identifier })),
+                _ => None,
+            },
+            (Some("provisioning"), None, _) => Some(Self::Provisioning),
+            (Some("people"), None, _) => Some(Self::People),
+            (Some("welcome"), None, _) => query
+                .split('&')
+                .find_map(|pair| pair.strip_prefix("token="))
+                .map(|token| Self::Welcome(token.to_owned())),
+            _ => None,
+        };
+        route.filter(|_| parts.next().is_none()).unwrap_or(Self::Unknown)
+    }
+}
+
+impl fmt::Display for Route {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Requests(None) | Self::Unknown => f.write_str("#/requests"),
+            Self::Requests(Some(session)) => write!(f, "#/requests/{session}"),
+            Self::Devices => f.write_str("#/devices"),
+            Self::Device(device) => write!(f, "#/devices/{device}"),
+            Self::Provisioning => f.write_str("#/provisioning"),
+            Self::People => f.write_str("#/people"),
+            Self::Welcome(_) => f.write_str("#/welcome"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+    use super::*;
+
+    #[test]
+    fn every_screen_is_found_again_by_its_address() {
+        let device = "infusion-pump/ip-204817".parse().unwrap();
+        let screens = [
+            Route::Requests(None),
+            Route::Requests(Some(SessionId([7; 16]))),
+            Route::Devices,
+            Route::Device(device),
+            Route::Provisioning,
+            Route::People,
+        ];
+        for screen in screens {
+            assert_eq!(Route::parse(&screen.to_string()), screen);
+        }
+    }
+
+    #[test]
+    fn the_empty_address_is_the_requests() {
+        assert_eq!(Route::parse(""), Route::Requests(None));
+        assert_eq!(Route::parse("#/"), Route::Requests(None));
+    }
+
+    #[test]
+    fn the_welcome_address_carries_its_token_and_never_prints_it() {
+        let route = Route::parse("#/welcome?token=abc_-1");
+        assert_eq!(route, Route::Welcome("abc_-1".to_owned()));
+        assert_eq!(route.to_string(), "#/welcome");
+    }
+
+    #[test]
+    fn nonsense_is_unknown() {
+        for hash in
+            ["#/nothing", "#/devices/a", "#/devices/A/b", "#/devices/a/b/c", "#/requests/zz", "#/welcome", "#/people/1"]
+        {
+            assert_eq!(Route::parse(hash), Route::Unknown, "{hash}");
+        }
+    }
+}

@@ -1,0 +1,47 @@
+//! The switches for language and theme.
+
+use leptos::prelude::*;
+
+use crate::app::{Theme, use_app, use_text};
+use crate::text::Language;
+
+/// Both switches.
+#[component]
+pub(crate) fn Preferences() -> impl IntoView {
+    let t = use_text();
+    let app = use_app();
+    let languages = Language::ALL.map(|language| {
+        view! {
+            <button
+                type="button"
+                lang=language.tag()
+                aria-pressed=if language == t { "true" } else { "false" }
+                on:click=move |_| app.choose_language(language)
+            >
+                {language.own_name()}
+            </button>
+        }
+    });
+    let themes = Theme::ALL.map(|theme| {
+        let label = match theme {
+            Theme::System => t.theme_system(),
+            Theme::Light => t.theme_light(),
+            Theme::Dark => t.theme_dark(),
+        };
+        view! {
+            <button
+                type="button"
+                aria-pressed=move || if app.theme.get() == theme { "true" } else { "false" }
+                on:click=move |_| app.choose_theme(theme)
+            >
+                {label}
+            </button>
+        }
+    });
+    view! {
+        <div class="preferences">
+            <div class="switch" role="group" aria-label=t.language_label()>{languages.into_iter().collect_view()}</div>
+            <div class="switch" role="group" aria-label=t.theme_label()>{themes.into_iter().collect_view()}</div>
+        </div>
+    }
+}

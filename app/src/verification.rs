@@ -1,0 +1,198 @@
+//! Verifying a pairing with what a person brings from the device: the code, or the tag of the QR code.
+//!
+//! An attempt has an idempotency key. While the connection is lost the same attempt is sent again by itself, so that a wrong code
+//! counts once however often it travels.
+
+use core::time::Duration;
+
+use gloo_net::http::Method;
+use gloo_timers::future::sleep;
+use leptos::prelude::*;
+use leptos::task::spawn_local;
+use wardlink_protocol::api::{PairingPhase, PairingView, VerificationProof, Verify, VerifyAnswer, VerifyResult};
+use wardlink_protocol::identity::SessionId;
+use wardlink_protocol::verification::{InvalidCode, VerificationCode};
+
+use crate::api::{self, Failure};
+use crate::app::{App, use_app, use_text};
+use crate::format;
+use crate::text::Language;
+use crate::ui::Trouble;
+use crate::ui::code_field::CodeField;
+
+/// The pauses before an attempt is sent again, in seconds; the last one repeats.
+const PAUSES: [u64; 4] = [1, 2, 4, 5];
+
+/// How the present attempt stands.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Standing {
+    /// None was made.
+    Idle,
+    /// It is on its way.
+    Sending,
+    /// The connection is lost; it will be sent again.
+    Waiting,
+    /// The code did not match, and so many attempts are left.
+    Wrong(u32),
+    /// A digit is mistyped; nothing was counted.
+    Mistyped,
+    /// It is not eight digits yet.
+    Incomplete,
+    /// The server refused it.
+    Failed(Failure),
+}
+
+/// Makes attempts for one page, one at a time.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Verifier {
+    /// How the present attempt stands.
+    pub(crate) standing: RwSignal<Standing>,
+    /// Rises with every attempt: an older one no longer speaks.
+    number: StoredValue<u64>,
+    app: App,
+    answered: Callback<VerifyAnswer>,
+}
+
+impl Verifier {
+    /// `answered` hears of every answer that the server gave.
+    pub(crate) fn new(app: App, answered: Callback<VerifyAnswer>) -> Self {
+        Self { standing: RwSignal::new(Standing::Idle), number: StoredValue::new(0), app, answered }
+    }
+
+    /// Whether an attempt is on its way.
+    pub(crate) fn is_busy(self) -> bool {
+        self.standing.with(|standing| matches!(standing, Standing::Sending | Standing::Waiting))
+    }
+
+    /// Gives up what is on its way and forgets what was said.
+    pub(crate) fn reset(self) {
+        self.number.update_value(|number| *number += 1);
+        self.standing.set(Standing::Idle);
+    }
+
+    /// Tests the check digit here, where it costs no attempt, and sends the code.
+    pub(crate) fn submit_code(self, session: SessionId, code: &str) {
+        match code.parse::<VerificationCode>() {
+            Ok(_) => self.submit(session, VerificationProof::Code(code.chars().filter(char::is_ascii_digit).collect())),
+            Err(InvalidCode::Length) => self.standing.set(Standing::Incomplete),
+            Err(InvalidCode::CheckDigit) => self.standing.set(Standing::Mistyped),
+        }
+    }
+
+    /// Sends an attempt until there is an answer.
+    pub(crate) fn submit(self, session: SessionId, proof: VerificationProof) {
+        if self.standing.with_untracked(|standing| matches!(standing, Standing::Sending | Standing::Waiting)) {
+            return;
+        }
+        self.number.update_value(|number| *number += 1);
+        self.standing.set(Standing::Sending);
+        let Some(body) = api::json(&Verify { attempt: draw_attempt(), proof }) else { return };
+        spawn_local(self.send(session, body, self.number.get_value()));
+    }
+
+    async fn send(self, session: SessionId, body: String, number: u64) {
+        let path = format!("/pairings/{session}/verify");
+        let mut pauses = PAUSES.into_iter();
+        let mut pause = 0;
+        loop {
+            let answer = self.app.send(Method::POST, &path, Some(body.clone())).await;
+            if self.number.try_get_value() != Some(number) {
+                return;
+            }
+            match answer.and_then(|answer| answer.read::<VerifyAnswer>()) {
+                Ok(answer) => {
+                    self.standing.set(match answer.result {
+                        VerifyResult::Verified => Standing::Idle,
+                        VerifyResult::Wrong => Standing::Wrong(answer.pairing.attempts_left),
+                        VerifyResult::Mistyped => Standing::Mistyped,
+                    });
+                    return self.answered.run(answer);
+                }
+                Err(failure) if failure.is_passing() => {
+                    self.standing.set(Standing::Waiting);
+                    pause = pauses.next().unwrap_or(pause);
+                    sleep(Duration::from_secs(pause)).await;
+                    if self.number.try_get_value() != Some(number) {
+                        return;
+                    }
+                }
+                Err(failure) => return self.standing.set(Standing::Failed(failure)),
+            }
+        }
+    }
+}
+
+fn draw_attempt() -> SessionId {
+    let mut bytes = [0; SessionId::LENGTH];
+    if let Ok(crypto) = window().crypto() {
+        // It fails only for more than 65,536 bytes.
+        let _ = crypto.get_random_values_with_u8_array(&mut bytes);
+    }
+    SessionId(bytes)
+}
+
+/// The code field with its button, for one pairing that awaits verification.
+#[component]
+pub(crate) fn CodeForm(
+    /// Makes the attempts.
+    verifier: Verifier,
+    /// The pairing.
+    session: SessionId,
+    /// What is typed; it outlives the form.
+    typed: RwSignal<String>,
+) -> impl IntoView {
+    let t = use_text();
+    let error = Signal::derive(move || verifier.standing.with(|standing| complaint(standing, t)));
+    let failure = Signal::derive(move || match verifier.standing.get() {
+        Standing::Failed(failure) => Some(failure),
+        _ => None,
+    });
+    let submit = move |event: leptos::ev::SubmitEvent| {
+        event.prevent_default();
+        verifier.submit_code(session, &typed.get_untracked());
+    };
+    view! {
+        <form class="stack" data-testid="code-form" on:submit=submit novalidate>
+            <CodeField value=typed error=error changed=Callback::new(move |()| verifier.reset())/>
+            <p class="waiting" role="status">
+                {move || verifier.standing.with(|standing| *standing == Standing::Waiting).then(|| t.verification_waits())}
+            </p>
+            <Trouble failure=failure/>
+            <button class="button" data-testid="verify" aria-disabled=move || verifier.is_busy().then_some("true")>
+                {move || if verifier.is_busy() { t.verifying() } else { t.verify() }}
+            </button>
+        </form>
+    }
+}
+
+fn complaint(standing: &Standing, t: Language) -> Option<String> {
+    match standing {
+        Standing::Wrong(0) => Some(t.wrong_code_last().to_owned()),
+        Standing::Wrong(1) => Some(t.wrong_code_one_left().to_owned()),
+        Standing::Wrong(left) => Some(t.wrong_code(*left)),
+        Standing::Mistyped => Some(t.mistyped().to_owned()),
+        Standing::Incomplete => Some(t.incomplete().to_owned()),
+        Standing::Idle | Standing::Sending | Standing::Waiting | Standing::Failed(_) => None,
+    }
+}
+
+/// How many attempts and how much time are left.
+#[component]
+pub(crate) fn Remaining(#[prop(into)] pairing: Signal<PairingView>) -> impl IntoView {
+    let t = use_text();
+    let app = use_app();
+    let attempts = move || match pairing.with(|pairing| pairing.attempts_left) {
+        1 => t.one_attempt().to_owned(),
+        left => t.attempts(left),
+    };
+    let ends = move || {
+        let end = pairing.with(|pairing| pairing.expires_at.filter(|_| pairing.phase == PairingPhase::Verifying))?;
+        Some(t.ends_in(&format::countdown(app.clock.until(end))))
+    };
+    view! {
+        <p class="remaining">
+            <span data-testid="attempts-left">{attempts}</span>
+            {move || ends().map(|ends| view! { <span role="timer" data-testid="time-left">{ends}</span> })}
+        </p>
+    }
+}
