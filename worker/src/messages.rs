@@ -76,7 +76,7 @@ pub(crate) struct BridgeTable {
     /// The issuing CAs whose certificates count, DER.
     #[zeroize(skip)]
     pub(crate) issuing: Vec<ByteBuf>,
-    /// The control unit's certificate and what stands between it and the root, DER.
+    /// The control unit's certificate and the chain up to and including the root, DER.
     #[zeroize(skip)]
     pub(crate) control_unit_chain: Vec<ByteBuf>,
     /// The control unit's key, PKCS#8 DER: kept in memory only.

@@ -9,8 +9,8 @@ use core::time::Duration;
 use serde_bytes::ByteBuf;
 use wardlink_crypto::key::PrivateKey;
 use wardlink_crypto::x509::{Certificate, Holder, IssuingCa, RootCa, Validity};
-use wardlink_protocol::UnixMillis;
 use wardlink_protocol::grant::Grant;
+use wardlink_protocol::{ClientClass, UnixMillis};
 use zeroize::Zeroizing;
 
 const YEAR: Duration = Duration::from_hours(365 * 24);
@@ -72,14 +72,14 @@ impl Authority {
         &self,
         version: u64,
         grants: Vec<Grant>,
-        clients: Vec<wardlink_protocol::ClientClass>,
+        clients: Vec<ClientClass>,
     ) -> Result<BridgeTable, Failure> {
         let key = self.key.to_pkcs8().map_err(Failure::internal)?;
         Ok(BridgeTable {
             version,
             grants,
             issuing: vec![self.issuing.certificate().to_bytes()],
-            control_unit_chain: vec![self.certificate.to_bytes(), self.issuing.certificate().to_bytes()],
+            control_unit_chain: self.chain(),
             control_unit_key: key.to_vec(),
             clients,
         })
