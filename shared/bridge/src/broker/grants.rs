@@ -96,10 +96,14 @@ impl Broker {
         }
     }
 
-    /// Carries out one step of the control unit. It is done when the next batch is stored and sent.
-    pub fn apply(&mut self, step: Step, now: UnixMillis) {
+    /// Carries out one step of the control unit. It is done when the next batch is stored and sent. False without the site's table:
+    /// then nothing is done, and the step is to be repeated.
+    pub fn apply(&mut self, step: Step, now: UnixMillis) -> bool {
+        if !self.has_table() {
+            return false;
+        }
         if step.number <= self.applied {
-            return;
+            return true;
         }
         self.applied = step.number;
         self.journal.put(Table::Applied, 0, 0, &step.number);
@@ -112,6 +116,7 @@ impl Broker {
         for message in step.publish {
             self.publish_control(message, now);
         }
+        true
     }
 
     fn learn(&mut self, grant: Grant, now: UnixMillis) {
@@ -129,8 +134,13 @@ impl Broker {
         let Some(session) = self.sessions.get(&number) else { return };
         let grant = self.table.as_ref().and_then(|rules| rules.grant(&session.state.owner.key));
         if !is_barred(grant) {
+            // Whoever may do nothing would not be let in, and has to come back as somebody else. The session stays.
+            let idle = session.connection.filter(|_| self.rights(session, now).is_nothing());
             self.curtail(number, now);
             self.waiting.insert(number);
+            if let Some(connection) = idle {
+                self.bar(connection, now);
+            }
             return;
         }
         if let Some(connection) = session.connection {
