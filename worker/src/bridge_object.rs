@@ -19,12 +19,14 @@ use serde_bytes::ByteBuf;
 use site::Lane;
 use std::collections::BTreeMap;
 use wardlink_bridge::{Broker, ConnectionId, Origin, Output};
+use wardlink_protocol::UnixMillis;
+use wardlink_protocol::api::ProblemKind;
 use worker::{
     Delay, DurableObject, Env, Error, Headers, Request, Response, Result, State, WebSocket, WebSocketIncomingMessage,
     WebSocketPair, durable_object, wasm_bindgen,
 };
 
-/// How long frames are gathered before they are stored and answered together.
+/// Frames that follow one another faster than this are gathered, stored and answered together.
 const GATHERING: Duration = Duration::from_millis(2);
 /// RFC 6455: our fault.
 const CLOSE_INTERNAL: u16 = 1011;
@@ -53,6 +55,8 @@ pub struct BridgeObject {
     core: RefCell<Option<Core>>,
     inbox: RefCell<Vec<Event>>,
     is_gathering: Cell<bool>,
+    /// When the last batch was released.
+    released_at: Cell<UnixMillis>,
     lanes: [Lane; 3],
     /// When the alarm rings, in milliseconds since 1970, as far as this instance knows.
     alarm_at: Cell<Option<u64>>,
@@ -68,6 +72,7 @@ impl DurableObject for BridgeObject {
             core: RefCell::new(None),
             inbox: RefCell::new(Vec::new()),
             is_gathering: Cell::new(false),
+            released_at: Cell::new(UnixMillis::default()),
             lanes: site::lanes(),
             alarm_at: Cell::new(None),
         }
@@ -155,7 +160,9 @@ impl BridgeObject {
             BridgeRequest::Apply(step) => {
                 self.need_table().await?;
                 let number = step.number;
-                self.with_broker(|broker| broker.apply(site::step_of(step), now()))?;
+                if !self.with_broker(|broker| broker.apply(site::step_of(step), now()))? {
+                    return Err(ProblemKind::Unavailable.into());
+                }
                 self.release()?;
                 self.tell_site_soon().await;
                 answer(&Applied { number })
@@ -169,7 +176,10 @@ impl BridgeObject {
         if self.is_gathering.replace(true) {
             return;
         }
-        Delay::from(GATHERING).await;
+        // After a pause nobody else is to be waited for; in a rush, everybody is.
+        if now().since(self.released_at.get()) < GATHERING {
+            Delay::from(GATHERING).await;
+        }
         if let Err(failure) = self.need_table().await {
             // The broker turns clients away until the table is there.
             worker::console_error!("the site's table cannot be had: {failure:?}");
@@ -231,6 +241,7 @@ impl BridgeObject {
     fn release(&self) -> Result<(), Failure> {
         let mut core = self.core.borrow_mut();
         let Some(open) = core.as_mut() else { return Ok(()) };
+        self.released_at.set(now());
         let batch = open.broker.flush(now());
         if let Err(failure) = self.database.open().and_then(|database| records::store(database, batch.changes)) {
             for socket in open.sockets.values() {

@@ -3,7 +3,9 @@
 use super::world::{HOST, Options, Shown, auth, connect, disconnect, number, publish, subscribe};
 use super::{Received, World, device, grant, key};
 use crate::Notice;
-use crate::limits::{MAX_SESSIONS_PER_KEY, RECEIVE_MAXIMUM, SERVER_KEEP_ALIVE_SECS, TOPIC_ALIAS_MAXIMUM};
+use crate::limits::{
+    MAX_CONNECTIONS_PER_ADDRESS, MAX_SESSIONS_PER_KEY, RECEIVE_MAXIMUM, SERVER_KEEP_ALIVE_SECS, TOPIC_ALIAS_MAXIMUM,
+};
 use core::time::Duration;
 use mqtt_protocol_core::mqtt::packet::{Properties, PropertyId, Qos, v5_0};
 use mqtt_protocol_core::mqtt::result_code::{
@@ -357,4 +359,27 @@ fn without_the_table_everybody_is_turned_away() {
     let none: Properties = Vec::new();
     assert!(matches!(&answers[0], Received::Connack { properties, .. } if *properties == none));
     assert!(!world.broker.knows(id));
+    let step = crate::Step { number: 99, ..crate::Step::default() };
+    assert!(!world.broker.apply(step, world.now), "and no step of the site is lost");
+}
+
+#[test]
+fn connections_of_one_address_are_bounded() {
+    let mut world = World::new();
+    let open: Vec<_> = (0..MAX_CONNECTIONS_PER_ADDRESS).map(|_| world.open()).collect();
+    assert!(world.closed.is_empty());
+    let surplus = world.open();
+    assert!(world.closed.contains(&surplus) && !world.broker.knows(surplus));
+    world.lose(open[0]);
+    let next = world.open();
+    assert!(world.broker.knows(next));
+}
+
+#[test]
+fn a_text_frame_is_no_mqtt() {
+    let mut world = World::new();
+    let (_, id) = world.paired(1, PUMP);
+    world.broker.received_text(id, world.now);
+    world.settle();
+    assert_eq!(world.take(id), [Received::Disconnect(DisconnectReasonCode::ProtocolError)]);
 }

@@ -166,11 +166,11 @@ fn an_older_grant_or_a_repeated_step_changes_nothing() {
         ..crate::Step::default()
     };
     for number in [3, 3, 2] {
-        world.broker.apply(step(number), world.now);
+        assert!(world.broker.apply(step(number), world.now));
         world.settle();
     }
     world.rebuild();
-    world.broker.apply(step(3), world.now);
+    assert!(world.broker.apply(step(3), world.now));
     world.settle();
     assert_eq!(world.deliveries(id), [b"step"], "once, also after rebuilding");
 }

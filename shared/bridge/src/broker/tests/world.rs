@@ -330,7 +330,7 @@ impl World {
             remove_topics: remove.iter().map(|topic| topic.parse().unwrap()).collect(),
             publish: publish.iter().map(message).collect(),
         };
-        self.broker.apply(step, self.now);
+        assert!(self.broker.apply(step, self.now));
         self.settle();
     }
 
