@@ -28,7 +28,7 @@ const EVENTS: usize = 64;
 /// What happened on the link.
 #[derive(Debug)]
 pub enum LinkEvent {
-    /// Connected, and both sides have proved who they are.
+    /// Connected, or authenticated anew on the same connection: both sides have proved who they are.
     Connected,
     /// A subscription holds.
     Subscribed {
@@ -92,6 +92,7 @@ enum Command {
     Publish { ticket: Ticket, topic: Topic, payload: Vec<u8>, qos: Qos },
     Subscribe(Topic),
     Acknowledge(Receipt),
+    Identify(Arc<Identity>),
     Reconnect(Arc<Endpoint>, Arc<Identity>),
     Close,
 }
@@ -129,6 +130,11 @@ impl Link {
     /// Tells the bridge that a message is dealt with.
     pub fn acknowledge(&self, receipt: Receipt) {
         self.order(Command::Acknowledge(receipt));
+    }
+
+    /// Authenticates as another identity on the same connection (MQTT 5.0 section 4.12.1). What is not sent yet waits for it.
+    pub fn identify(&self, identity: Arc<Identity>) {
+        self.order(Command::Identify(identity));
     }
 
     /// Connects anew, there and as this identity. What was not acknowledged yet is sent again.

@@ -14,10 +14,11 @@ use mqtt_protocol_core::mqtt::packet::{
 use mqtt_protocol_core::mqtt::result_code::{AuthReasonCode, ConnectReasonCode, DisconnectReasonCode, MqttError};
 use serde_bytes::ByteBuf;
 use std::collections::VecDeque;
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::{Instant, sleep_until};
 use tokio_tungstenite::tungstenite::{self, Message};
-use wardlink_crypto::authentication::{AuthenticationError, ClientAuthentication};
+use wardlink_crypto::authentication::{AuthenticationError, ClientAuthentication, ProvedClient};
 use wardlink_crypto::key::PrivateKey;
 use wardlink_protocol::Device;
 use wardlink_protocol::authentication::{Identity as Claim, METHOD};
@@ -28,6 +29,8 @@ use wardlink_protocol::topic::Topic;
 const KEEP_ALIVE_SECS: u16 = 60;
 /// How long the bridge has to answer a ping, in milliseconds.
 const PING_ANSWER_MS: u64 = 5_000;
+/// How long authenticating anew may take.
+const AUTHENTICATION_TIMEOUT: Duration = Duration::from_secs(20);
 /// How long the bridge keeps the session of a device that is away, in seconds.
 const SESSION_EXPIRY_SECS: u32 = 24 * 60 * 60;
 /// How many QoS 1 messages the bridge may send before the device has dealt with the first.
@@ -108,6 +111,12 @@ impl From<tungstenite::Error> for LinkError {
     }
 }
 
+/// What the device waits for while it authenticates anew.
+enum Again {
+    Challenge(ClientAuthentication, Arc<Identity>),
+    Acceptance(ProvedClient, Arc<Identity>),
+}
+
 /// A connection on which both sides have proved who they are.
 pub(super) struct Session {
     socket: Socket,
@@ -116,6 +125,7 @@ pub(super) struct Session {
     received: VecDeque<Packet>,
     ping_at: Option<Instant>,
     ping_lost_at: Option<Instant>,
+    again: Option<(Again, Instant)>,
     failed: Option<MqttError>,
     closing: bool,
     /// Whether the bridge has kept the session of the last connection.
@@ -176,11 +186,56 @@ impl Session {
             received: VecDeque::new(),
             ping_at: None,
             ping_lost_at: None,
+            again: None,
             failed: None,
             closing: false,
             kept: false,
             in_flight: 0,
         }
+    }
+
+    /// Begins to authenticate as another identity.
+    pub(super) fn authenticate_again(&mut self, options: &LinkOptions) -> Result<(), LinkError> {
+        let identity = Arc::clone(&options.identity);
+        let (client, hello) = ClientAuthentication::start(
+            identity.claim()?,
+            &options.client_id,
+            options.endpoint.host(),
+            &mut clock::rng(),
+        )?;
+        self.send_auth(AuthReasonCode::ReAuthenticate, hello)?;
+        self.again = Some((Again::Challenge(client, identity), Instant::now() + AUTHENTICATION_TIMEOUT));
+        Ok(())
+    }
+
+    /// Whether the device authenticates anew at this moment.
+    pub(super) const fn is_authenticating(&self) -> bool {
+        self.again.is_some()
+    }
+
+    /// Takes the bridge's next step in authenticating anew; says whether it was the last one.
+    pub(super) fn continue_authentication(&mut self, auth: &v5_0::Auth) -> Result<bool, LinkError> {
+        let data = authentication_data(auth.props().as_deref().unwrap_or_default())?;
+        // A reason that is left away means success (MQTT 5.0 section 3.15.2.1).
+        let reason = auth.reason_code().unwrap_or(AuthReasonCode::Success);
+        match (self.again.take(), reason) {
+            (Some((Again::Challenge(client, identity), until)), AuthReasonCode::ContinueAuthentication) => {
+                let (client, proof) = client.prove(&data, &identity.key)?;
+                self.send_auth(AuthReasonCode::ContinueAuthentication, proof)?;
+                self.again = Some((Again::Acceptance(client, identity), until));
+                Ok(false)
+            }
+            (Some((Again::Acceptance(client, identity), _)), AuthReasonCode::Success) => {
+                client.finish(&data, &identity.root, clock::now())?;
+                Ok(true)
+            }
+            _ => Err(LinkError::Mqtt(MqttError::ProtocolError)),
+        }
+    }
+
+    fn send_auth(&mut self, reason: AuthReasonCode, data: Vec<u8>) -> Result<(), LinkError> {
+        self.send(v5_0::Auth::builder().reason_code(reason).props(authentication(data)?).build()?);
+        Ok(())
     }
 
     async fn ask(&mut self, packet: impl Into<Packet>) -> Result<Packet, LinkError> {
@@ -273,6 +328,7 @@ impl Session {
                 self.process(events);
             }
             () = at(self.ping_lost_at) => return Err(LinkError::Timeout),
+            () = at(self.again.as_ref().map(|(_, until)| *until)) => return Err(LinkError::Timeout),
         }
         Ok(self.received.pop_front())
     }

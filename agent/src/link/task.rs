@@ -17,9 +17,9 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(20);
 /// How long sending may take before the connection counts as broken.
 const SEND_TIMEOUT: Duration = Duration::from_secs(30);
 /// Pauses between attempts to connect.
-const RECONNECT: (Duration, Duration) = (Duration::from_millis(250), Duration::from_secs(15));
+const RECONNECT: (Duration, Duration) = (Duration::from_millis(250), Duration::from_secs(10));
 /// Pauses between attempts to subscribe: short, as a person who accepts a device waits for its code.
-const SUBSCRIBE: (Duration, Duration) = (Duration::from_millis(20), Duration::from_secs(2));
+const SUBSCRIBE: (Duration, Duration) = (Duration::from_millis(20), Duration::from_secs(1));
 /// A connection that lasted this long was a good one: the next pause is short again.
 const GOOD_CONNECTION: Duration = Duration::from_secs(5);
 
@@ -149,7 +149,8 @@ impl Task {
 
     /// Sends what is due, then waits for one thing to happen.
     async fn turn(&mut self, session: &mut Session) -> Result<(), End> {
-        while let Some(message) = self.outbox.next_unsent(session.in_flight) {
+        let window = if session.is_authenticating() { 0 } else { session.in_flight };
+        while let Some(message) = self.outbox.next_unsent(window) {
             let packet = match message.packet {
                 Some(packet) => packet,
                 None => session.packet_id(None)?,
@@ -161,7 +162,7 @@ impl Task {
         timeout(SEND_TIMEOUT, session.flush()).await.map_err(|_| LinkError::Timeout)??;
         tokio::select! {
             packet = session.receive() => match packet? {
-                Some(packet) => self.handle(packet).await,
+                Some(packet) => self.handle(packet, session).await,
                 None => Ok(()),
             },
             command = self.commands.recv() => {
@@ -216,6 +217,13 @@ impl Task {
                 }
             }
             Some(Command::Acknowledge(_)) => {}
+            Some(Command::Identify(identity)) => {
+                self.options.identity = identity;
+                match session {
+                    Some(session) => session.authenticate_again(&self.options)?,
+                    None => return Err(End::Reconnect),
+                }
+            }
             Some(Command::Reconnect(endpoint, identity)) => {
                 self.options.endpoint = endpoint;
                 self.options.identity = identity;
@@ -225,7 +233,7 @@ impl Task {
         Ok(())
     }
 
-    async fn handle(&mut self, packet: Packet) -> Result<(), End> {
+    async fn handle(&mut self, packet: Packet, session: &mut Session) -> Result<(), End> {
         match packet {
             Packet::V5_0Publish(publish) => {
                 let packet = if publish.qos() == MqttQos::AtMostOnce { None } else { publish.packet_id() };
@@ -239,6 +247,12 @@ impl Task {
                 let taken = matches!(reason, PubackReasonCode::Success | PubackReasonCode::NoMatchingSubscribers);
                 let event = if taken { LinkEvent::Delivered { ticket } } else { LinkEvent::Refused { ticket, reason } };
                 self.tell(event).await
+            }
+            Packet::V5_0Auth(auth) => {
+                if session.continue_authentication(&auth)? {
+                    self.tell(LinkEvent::Connected).await?;
+                }
+                Ok(())
             }
             Packet::V5_0Suback(suback) => self.subscribed(&suback).await,
             Packet::V5_0Disconnect(disconnect) => {

@@ -199,6 +199,33 @@ async fn it_connects_anew_with_its_certificate_and_keeps_what_was_not_acknowledg
 }
 
 #[tokio::test]
+async fn it_takes_a_new_certificate_on_the_same_connection_before_it_sends_more() {
+    let mut server = Server::start(Rules::default()).await;
+    let key = PrivateKey::make(&mut clock::rng());
+    let (mut link, mut events) = Link::start(server.options(&key));
+    connected(&mut events).await;
+    assert_eq!(server.next().await, Seen::Connected { certificate: false });
+    link.identify(server.identity(&key, Some(server.site.certify(&key))));
+    link.publish(t1(), b"finished".to_vec(), Qos::AtLeastOnce);
+    connected(&mut events).await;
+    assert_eq!(server.next().await, Seen::Authenticated { certificate: true });
+    assert_eq!(server.next().await, published(b"finished", 1, false));
+}
+
+#[tokio::test]
+async fn a_bridge_that_becomes_another_is_left() {
+    let mut server = Server::start(Rules::default()).await;
+    let key = PrivateKey::make(&mut clock::rng());
+    let (link, mut events) = Link::start(server.options(&key));
+    connected(&mut events).await;
+    server.next().await;
+    server.rules.lock().unwrap().foreign_key = true;
+    link.identify(server.identity(&key, Some(server.site.certify(&key))));
+    let event = next(&mut events).await;
+    assert!(matches!(event, LinkEvent::Disconnected { error: LinkError::Authentication(_), .. }), "{event:?}");
+}
+
+#[tokio::test]
 async fn it_pings_as_the_bridge_asks_and_notices_silence() {
     let mut server = Server::start(Rules { keep_alive: Some(1), ..Rules::default() }).await;
     let key = PrivateKey::make(&mut clock::rng());

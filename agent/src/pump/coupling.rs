@@ -191,9 +191,14 @@ impl Pump {
             certificate: certificate.clone(),
             root: self.settings.cert_ca,
         });
+        let there = network == self.access.network;
         self.access.certificate = certificate;
         self.access.network = network;
         if let Some((link, _)) = &self.link {
+            if there && self.online {
+                link.identify(identity);
+                return Ok(());
+            }
             self.online = false;
             link.reconnect(endpoint, identity);
         } else {

@@ -27,6 +27,7 @@ use wardlink_protocol::identity::Sha256;
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Seen {
     Connected { certificate: bool },
+    Authenticated { certificate: bool },
     Subscribed { topic: String, granted: bool },
     Published { topic: String, payload: Vec<u8>, packet: Option<u16>, again: bool },
     Acknowledged,
@@ -150,6 +151,7 @@ struct Connection {
     host: String,
     client_id: String,
     authentication: Option<ServerAuthentication>,
+    live: bool,
 }
 
 impl Connection {
@@ -169,7 +171,7 @@ impl Connection {
         };
         let socket = tokio_tungstenite::accept_hdr_async(stream, with_subprotocol).await.unwrap();
         let mqtt = mqtt::Connection::new(mqtt::Version::V5_0);
-        Self { socket, mqtt, rules, site, seen, host, client_id: String::new(), authentication: None }
+        Self { socket, mqtt, rules, site, seen, host, client_id: String::new(), authentication: None, live: false }
     }
 
     async fn run(&mut self) {
@@ -196,6 +198,10 @@ impl Connection {
         }
     }
 
+    async fn send_auth(&mut self, reason: AuthReasonCode, data: Vec<u8>) {
+        self.send(v5_0::Auth::builder().reason_code(reason).props(properties(data)).build().unwrap()).await;
+    }
+
     fn tell(&self, seen: Seen) {
         drop(self.seen.send(seen));
     }
@@ -210,11 +216,14 @@ impl Connection {
                 let (authentication, challenge) =
                     ServerAuthentication::start(&hello, &self.client_id, &self.host, &mut clock::rng()).unwrap();
                 self.authentication = Some(authentication);
-                let auth = v5_0::Auth::builder()
-                    .reason_code(AuthReasonCode::ContinueAuthentication)
-                    .props(properties(challenge))
-                    .build();
-                self.send(auth.unwrap()).await;
+                self.send_auth(AuthReasonCode::ContinueAuthentication, challenge).await;
+            }
+            Packet::V5_0Auth(auth) if auth.reason_code() == Some(AuthReasonCode::ReAuthenticate) => {
+                let hello = data(auth.props().as_deref().unwrap());
+                let (authentication, challenge) =
+                    ServerAuthentication::start(&hello, &self.client_id, &self.host, &mut clock::rng()).unwrap();
+                self.authentication = Some(authentication);
+                self.send_auth(AuthReasonCode::ContinueAuthentication, challenge).await;
             }
             Packet::V5_0Auth(auth) => return self.finish_authentication(&auth, &rules).await,
             Packet::V5_0Subscribe(subscribe) => {
@@ -261,7 +270,15 @@ impl Connection {
         }
         let foreign = PrivateKey::make(&mut clock::rng());
         let key = if rules.foreign_key { &foreign } else { &self.site.key };
-        let mut props = properties(authentication.accept(&self.site.chain, key).unwrap());
+        let acceptance = authentication.accept(&self.site.chain, key).unwrap();
+        let certificate = matches!(proved.identity, ProvedIdentity::Certificate(_));
+        if self.live {
+            self.send_auth(AuthReasonCode::Success, acceptance).await;
+            self.tell(Seen::Authenticated { certificate });
+            return true;
+        }
+        self.live = true;
+        let mut props = properties(acceptance);
         if let Some(seconds) = rules.keep_alive {
             props.push(ServerKeepAlive::new(seconds).unwrap().into());
         }
@@ -274,7 +291,7 @@ impl Connection {
             .props(props)
             .build();
         self.send(connack.unwrap()).await;
-        self.tell(Seen::Connected { certificate: matches!(proved.identity, ProvedIdentity::Certificate(_)) });
+        self.tell(Seen::Connected { certificate });
         true
     }
 

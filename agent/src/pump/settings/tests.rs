@@ -76,8 +76,8 @@ fn several_pumps_share_nothing_but_the_provisioning() {
     assert_eq!(settings[2].state, Path::new("dir/3"));
     assert_ne!(settings[0].information.serial_number, settings[1].information.serial_number);
 
-    let named = [line.as_slice(), &["--identifier", "icu", "--serial", "9"]].concat();
-    let settings = args(&named).settings().unwrap();
+    let own = [line.as_slice(), &["--identifier", "icu", "--serial", "9"]].concat();
+    let settings = args(&own).settings().unwrap();
     assert_eq!(settings[1].device.identifier.as_str(), "icu-2");
     assert_eq!(settings[1].information.serial_number, "9-2");
 }
