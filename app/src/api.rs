@@ -99,6 +99,11 @@ impl Answer {
     pub(crate) fn read<T: DeserializeOwned>(&self) -> Result<T, Failure> {
         serde_json::from_str(&self.body).map_err(|_| Failure::Unreadable(200))
     }
+
+    /// Reads the body of an answer that may be nothing (204).
+    pub(crate) fn read_unless_empty<T: DeserializeOwned>(&self) -> Result<Option<T>, Failure> {
+        if self.body.is_empty() { Ok(None) } else { self.read().map(Some) }
+    }
 }
 
 /// Sends a request to `/api/v1<path>`.

@@ -106,9 +106,10 @@ impl App {
 
     /// Asks the server who is signed in, and waits for the answer.
     pub(crate) async fn ask_session(self) {
-        match self.get::<Person>("/session").await {
-            Ok(person) => self.sign_in(person),
-            Err(failure) if failure.kind() == Some(ProblemKind::SignedOut) => {}
+        let answer = self.send(Method::GET, "/session", None).await;
+        match answer.and_then(|answer| answer.read_unless_empty::<Person>()) {
+            Ok(Some(person)) => self.sign_in(person),
+            Ok(None) => self.session.set(Session::Out),
             Err(failure) => {
                 if !matches!(self.session.get_untracked(), Session::In(_)) {
                     self.session.set(Session::Unreachable(failure));

@@ -75,7 +75,7 @@ fn nobody_sees_anything_without_signing_in() -> Result<()> {
     scene(|scene| {
         let ward = Ward::open(scene)?;
         let stranger = ward.worker.api();
-        for path in ["session", "people", "pairings", "devices", "secrets"] {
+        for path in ["people", "pairings", "devices", "secrets"] {
             assert_eq!(refusal(stranger.get::<serde_json::Value>(path))?, ProblemKind::SignedOut, "{path}");
         }
         assert_eq!(Live::connect_from(&stranger, stranger.origin())?.err(), Some(401));

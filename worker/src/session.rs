@@ -34,11 +34,17 @@ fn find(cookies: &str) -> Option<SessionToken> {
     (!value.is_empty() && value.len() <= MAX_TOKEN_BYTES).then(|| SessionToken(value.to_owned()))
 }
 
+/// Who is signed in, if anybody is.
+pub(crate) async fn present(request: &Request, env: &Env) -> Result<Option<Session>, Failure> {
+    match token(request)? {
+        Some(token) => objects::call(env, &AccountsRequest::Session(token)).await,
+        None => Ok(None),
+    }
+}
+
 /// Who is signed in.
 pub(crate) async fn current(request: &Request, env: &Env) -> Result<Session, Failure> {
-    let token = token(request)?.ok_or(ProblemKind::SignedOut)?;
-    let session: Option<Session> = objects::call(env, &AccountsRequest::Session(token)).await?;
-    Ok(session.ok_or(ProblemKind::SignedOut)?)
+    Ok(present(request, env).await?.ok_or(ProblemKind::SignedOut)?)
 }
 
 /// Who is signed in, if the role has this right.

@@ -84,7 +84,8 @@ pub struct Credentials {
     pub password: String,
 }
 
-/// Who is signed in: the answer to signing in and to `GET /api/v1/session`; also a row of `GET /api/v1/people`.
+/// Who is signed in: the answer to signing in and to `GET /api/v1/session` (204 where nobody is); also a row of
+/// `GET /api/v1/people`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Person {
     /// Stable id.

@@ -26,9 +26,12 @@ pub(super) async fn bootstrap(mut call: Call) -> Result<Response, Failure> {
     signed_in(&objects::call(&call.env, &AccountsRequest::Bootstrap(body.credentials.clone())).await?)
 }
 
-/// `GET /api/v1/session`.
+/// `GET /api/v1/session`: 204 where nobody is signed in, because to ask is no mistake.
 pub(super) async fn who(call: &Call) -> Result<Response, Failure> {
-    json(&session::current(&call.request, &call.env).await?.person)
+    match session::present(&call.request, &call.env).await? {
+        Some(session) => json(&session.person),
+        None => Ok(Response::empty()?.with_status(204)),
+    }
 }
 
 /// `POST /api/v1/session`.
