@@ -21,13 +21,16 @@ use std::collections::BTreeMap;
 use wardlink_bridge::{Broker, ConnectionId, Origin, Output};
 use wardlink_protocol::UnixMillis;
 use wardlink_protocol::api::ProblemKind;
+use worker::js_sys::Object;
 use worker::{
-    Delay, DurableObject, Env, Error, Headers, Request, Response, Result, State, WebSocket, WebSocketIncomingMessage,
-    WebSocketPair, durable_object, wasm_bindgen,
+    Date, DateInit, Delay, DurableObject, Env, Error, Headers, Request, Response, Result, State, WebSocket,
+    WebSocketIncomingMessage, WebSocketPair, durable_object, wasm_bindgen,
 };
 
 /// Frames that follow one another faster than this are gathered, stored and answered together.
 const GATHERING: Duration = Duration::from_millis(2);
+/// How long the alarm leaves it to whoever works at this moment to tell the site what has happened.
+const PATIENCE: Duration = Duration::from_millis(500);
 /// RFC 6455: our fault.
 const CLOSE_INTERNAL: u16 = 1011;
 /// Numbers of connections stay below 2^53, so that they pass through JavaScript.
@@ -58,8 +61,8 @@ pub struct BridgeObject {
     /// When the last batch was released.
     released_at: Cell<UnixMillis>,
     lanes: [Lane; 3],
-    /// When the alarm rings, in milliseconds since 1970, as far as this instance knows.
-    alarm_at: Cell<Option<u64>>,
+    /// When the alarm rings, as far as this instance knows.
+    alarm_at: Cell<Option<UnixMillis>>,
 }
 
 impl DurableObject for BridgeObject {
@@ -79,11 +82,8 @@ impl DurableObject for BridgeObject {
     }
 
     async fn fetch(&self, mut request: Request) -> Result<Response> {
-        let answered = if request.headers().has("Upgrade")? {
-            self.take_socket(&request).await
-        } else {
-            self.ask(&mut request).await
-        };
+        let answered =
+            if request.headers().has("Upgrade")? { self.take_socket(&request) } else { self.ask(&mut request).await };
         answered.or_else(Failure::into_response)
     }
 
@@ -120,14 +120,13 @@ impl DurableObject for BridgeObject {
         let worked = self.with_broker(|broker| broker.tick(now()));
         self.settle(worked);
         self.tell_site().await;
-        self.set_alarm().await;
         Response::empty()
     }
 }
 
 impl BridgeObject {
     /// Takes a WebSocket.
-    async fn take_socket(&self, request: &Request) -> Result<Response, Failure> {
+    fn take_socket(&self, request: &Request) -> Result<Response, Failure> {
         let headers = request.headers();
         let host = match headers.get("Host")? {
             Some(host) => host,
@@ -141,8 +140,7 @@ impl BridgeObject {
         if let Some(core) = self.core.borrow_mut().as_mut() {
             core.sockets.insert(id, server);
         }
-        self.release()?;
-        self.set_alarm().await;
+        self.release(Duration::ZERO)?;
         let answer = Headers::new();
         answer.set("Sec-WebSocket-Protocol", "mqtt")?;
         Ok(Response::from_websocket(client)?.with_headers(answer))
@@ -153,8 +151,7 @@ impl BridgeObject {
         match receive::<BridgeRequest>(request).await? {
             BridgeRequest::Table(table) => {
                 self.take_table(&table)?;
-                self.release()?;
-                self.tell_site_soon().await;
+                self.release(Duration::ZERO)?;
                 answer(&())
             }
             BridgeRequest::Apply(step) => {
@@ -163,8 +160,7 @@ impl BridgeObject {
                 if !self.with_broker(|broker| broker.apply(site::step_of(step), now()))? {
                     return Err(ProblemKind::Unavailable.into());
                 }
-                self.release()?;
-                self.tell_site_soon().await;
+                self.release(Duration::ZERO)?;
                 answer(&Applied { number })
             }
         }
@@ -197,7 +193,6 @@ impl BridgeObject {
         });
         self.settle(worked);
         self.tell_site().await;
-        self.set_alarm().await;
     }
 
     /// Gives the broker something to do; it is rebuilt first where the object is new in memory.
@@ -231,19 +226,20 @@ impl BridgeObject {
 
     /// Stores and sends what the work led to.
     fn settle(&self, worked: Result<(), Failure>) {
-        if let Err(failure) = worked.and_then(|()| self.release()) {
+        if let Err(failure) = worked.and_then(|()| self.release(PATIENCE)) {
             worker::console_error!("the bridge begins anew: {failure:?}");
         }
     }
 
-    /// Stores what changed, and sends what may be sent then. Where storage fails, nothing is sent and nothing in memory counts: the
+    /// Stores what changed, and sends what may be sent then. What the site has to be told, the alarm tells it after `patience`. Where storage fails, nothing is sent and nothing in memory counts: the
     /// clients connect again and find what was stored before.
-    fn release(&self) -> Result<(), Failure> {
+    fn release(&self, patience: Duration) -> Result<(), Failure> {
         let mut core = self.core.borrow_mut();
         let Some(open) = core.as_mut() else { return Ok(()) };
         self.released_at.set(now());
         let batch = open.broker.flush(now());
-        if let Err(failure) = self.database.open().and_then(|database| records::store(database, batch.changes)) {
+        let stored = self.set_alarm(open, patience).and_then(|()| records::store(self.database.open()?, batch.changes));
+        if let Err(failure) = stored {
             for socket in open.sockets.values() {
                 drop(socket.close(Some(CLOSE_INTERNAL), Some("")));
             }
@@ -260,20 +256,19 @@ impl BridgeObject {
         self.state.get_tags(socket).first().and_then(|tag| tag.parse().ok()).map(ConnectionId)
     }
 
-    /// Sets the alarm for the broker's next deadline and for what the site has to be told again.
-    async fn set_alarm(&self) {
-        let deadline = self.core.borrow().as_ref().and_then(|core| core.broker.next_deadline());
-        let again = self.lanes.iter().filter_map(Lane::again_at).min();
-        let Some(time) = deadline.into_iter().chain(again).min() else { return };
-        if self.alarm_at.get().is_some_and(|set| set <= time.0) {
-            return;
+    /// Sets the alarm for the broker's next deadline, and for what the site has to be told (again). It is written together with what
+    /// led to it: should this instance die before the site knows, the next one is woken to tell it.
+    fn set_alarm(&self, core: &Core, patience: Duration) -> Result<(), Failure> {
+        let lanes = self.lanes.iter().filter_map(|lane| lane.tell_at(&core.broker, patience));
+        let Some(time) = lanes.chain(core.broker.next_deadline()).min() else { return Ok(()) };
+        if self.alarm_at.get().is_some_and(|set| set <= time) {
+            return Ok(());
         }
-        self.alarm_at.set(Some(time.0));
-        let wait = time.since(now()).max(Duration::from_millis(1));
-        if let Err(error) = self.state.storage().set_alarm(wait).await {
-            self.alarm_at.set(None);
-            worker::console_error!("the alarm cannot be set: {error}");
-        }
+        // Not awaited: nothing may come between this and the writes around it.
+        let date = Date::new(DateInit::Millis(time.0)).into();
+        drop(self.state.storage().as_raw().set_alarm(date, Object::new()).map_err(Error::from)?);
+        self.alarm_at.set(Some(time));
+        Ok(())
     }
 }
 

@@ -255,6 +255,11 @@ impl Broker {
         self.log.oldest(stream, MAX_CONTROL_UNIT_BATCH, MAX_CONTROL_UNIT_BATCH_BYTES)
     }
 
+    /// Whether the control unit has yet to take messages of a stream.
+    pub fn has_for_site(&self, stream: Stream) -> bool {
+        self.log.waiting(stream) > 0
+    }
+
     /// The control unit has dealt with everything up to `last`.
     pub fn site_has(&mut self, stream: Stream, last: u64) {
         self.log.taken(stream, last, &mut self.journal);

@@ -12,7 +12,7 @@ use wardlink_bridge::{Broker, ControlMessage, Notice, SiteTable, Step, Stream};
 use wardlink_protocol::UnixMillis;
 
 /// The wait after the first failure to tell the site something; it doubles from failure to failure.
-const FIRST_RETRY: Duration = Duration::from_millis(250);
+const FIRST_RETRY: Duration = Duration::from_millis(500);
 /// The longest wait between two attempts.
 const LONGEST_RETRY: Duration = Duration::from_secs(30);
 
@@ -47,9 +47,13 @@ pub(super) fn lanes() -> [Lane; 3] {
 }
 
 impl Lane {
-    /// When the site is to be told again.
-    pub(super) fn again_at(&self) -> Option<UnixMillis> {
-        self.again_at.get()
+    /// When the alarm has to see to this lane: after a failure, or after `patience`, as nobody else may live to do it.
+    pub(super) fn tell_at(&self, broker: &Broker, patience: Duration) -> Option<UnixMillis> {
+        let has_cargo = match self.cargo {
+            Cargo::Messages(stream) => broker.has_for_site(stream),
+            Cargo::Notices => broker.notices().next().is_some(),
+        };
+        has_cargo.then(|| self.again_at.get().unwrap_or_else(|| now().after(patience)))
     }
 
     /// The next parcel of this lane.
@@ -83,6 +87,10 @@ impl Lane {
         let wait = FIRST_RETRY.saturating_mul(2_u32.saturating_pow(failures)).min(LONGEST_RETRY);
         self.again_at.set(Some(now().after(wait)));
     }
+
+    fn is_due(&self) -> bool {
+        self.again_at.get().is_none_or(|time| time <= now())
+    }
 }
 
 impl BridgeObject {
@@ -105,7 +113,7 @@ impl BridgeObject {
     /// Tells the site what it has yet to be told, lane by lane, until nothing is left or a lane fails.
     pub(super) async fn tell_site(&self) {
         for lane in &self.lanes {
-            if lane.again_at().is_none_or(|time| time <= now()) && !lane.is_busy.replace(true) {
+            if lane.is_due() && !lane.is_busy.replace(true) {
                 self.run(lane).await;
                 lane.is_busy.set(false);
             }
@@ -118,7 +126,8 @@ impl BridgeObject {
             let Some((parcel, request)) = next else { return lane.succeeded() };
             if let Err(failure) = call::<_, ()>(&self.env, &request).await {
                 worker::console_error!("the site is told again later: {failure:?}");
-                return lane.failed();
+                lane.failed();
+                return self.settle(Ok(()));
             }
             lane.succeeded();
             self.delivered(&parcel);
@@ -134,17 +143,6 @@ impl BridgeObject {
             }
         }
         self.settle(Ok(()));
-    }
-
-    /// Has the site told by the alarm: it waits for an answer of ours just now.
-    pub(super) async fn tell_site_soon(&self) {
-        for lane in &self.lanes {
-            let waits = self.core.borrow().as_ref().is_some_and(|core| lane.next(&core.broker).is_some());
-            if waits && !lane.is_busy.get() && lane.again_at().is_none() {
-                lane.again_at.set(Some(now()));
-            }
-        }
-        self.set_alarm().await;
     }
 }
 
