@@ -353,8 +353,10 @@ impl DevicePairing {
             State::Confirmed(_) => None,
             State::Refused { .. } => return Err(Refusal::OutOfPlace),
         };
-        if let Some(next) = next {
-            self.state = next;
+        match next {
+            Some(next) => self.state = next,
+            // The command still stands: the pairing goes on, and so does the certificate.
+            None => self.by_bare_key = false,
         }
         Ok(())
     }

@@ -4,6 +4,7 @@
 
 mod aborts;
 mod flow;
+mod model;
 mod refusals;
 mod site;
 mod verification;
