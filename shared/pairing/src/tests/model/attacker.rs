@@ -54,7 +54,9 @@ impl World {
             O::AttackerPublishes => {
                 let plans: Vec<StampedMessage> =
                     self.attacker.pairings.iter().filter_map(|p| self.as_attacker(p)).collect();
-                plans.into_iter().for_each(|message| self.publish_up(message));
+                for message in plans {
+                    self.publish_up(message);
+                }
             }
             O::AttackerReads { which } => self.read_down(which),
             O::AttackerCommandsDevice { which } => self.command_device(which),
@@ -95,7 +97,9 @@ impl World {
             self.rewrite_request(0);
         } else {
             let message = self.as_attacker(&pairing);
-            message.into_iter().for_each(|message| self.publish_up(message));
+            if let Some(message) = message {
+                self.publish_up(message);
+            }
             self.attacker.pairings.push(pairing);
         }
     }
