@@ -196,7 +196,7 @@ impl SiteObject {
 
     /// An attempt is counted, and the count is on disk, before it is compared.
     async fn verify(&self, person: &Person, session: SessionId, verify: &Verify) -> Result<Response, Failure> {
-        let begun = self.turn(|site, outcome| pairings::begin_verification(site, person, session, verify, outcome));
+        let begun = self.turn(|site, _| pairings::begin_verification(site, person, session, verify));
         let answer = match begun.await? {
             Counted::Answered(answer) => *answer,
             Counted::Pending(pending) => {

@@ -20,6 +20,7 @@ use wardlink_protocol::api::{PairingView, ProblemKind};
 use wardlink_protocol::channel::ChannelKey;
 use wardlink_protocol::grant::DeviceState;
 use wardlink_protocol::identity::{KeyFingerprint, SessionId, TrustLevel};
+use wardlink_protocol::pairing::Mode;
 use wardlink_protocol::stamp::StampedMessage;
 use wardlink_protocol::topic::Topic;
 
@@ -97,7 +98,8 @@ pub(super) fn take(site: &Site<'_>, message: &StampedMessage, outcome: &mut Outc
     match (known, message.topic.parse()) {
         (Some(mut session), Ok(topic)) => {
             let needs = match topic {
-                Topic::Command(_) => Needs::confirming(site, session.device())?,
+                // Simple mode confirms without a person.
+                Topic::Command(_) if is_simple(&session) => Needs::confirming(site, session.device())?,
                 _ => Needs::plain(site),
             };
             match session.receive(message, needs.control_unit(site), site.now, &mut rng()) {
@@ -140,8 +142,8 @@ fn arrive(site: &Site<'_>, message: &StampedMessage, outcome: &mut Outcome) -> R
     // A device that begins anew gives up what it asked before.
     for mut earlier in store::running(site, &device)? {
         if earlier.key() == session.key() && earlier.dismiss(site.now).is_ok() {
-            store::put(site, &earlier, outcome)?;
             store::hide(site, earlier.id(), outcome)?;
+            store::put(site, &earlier, outcome)?;
         }
     }
     let actions = if is_locked(site, &device)? {
@@ -185,6 +187,10 @@ fn step(site: &Site<'_>, session: &Session, actions: Vec<Action>, outcome: &mut 
     }
     log!("site: pairing {} of {}: {:?}", session.id(), session.device(), session.view(&store::policy()).phase);
     Ok(())
+}
+
+fn is_simple(session: &Session) -> bool {
+    session.view(&store::policy()).mode == Some(Mode::PairingSimple)
 }
 
 /// Whether a refusal is our own fault.

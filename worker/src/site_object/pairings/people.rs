@@ -108,12 +108,12 @@ fn dismiss(site: &Site<'_>, mut session: Session, outcome: &mut Outcome) -> Resu
     match session.view(&store::policy()).phase {
         PairingPhase::Waiting => {
             session.dismiss(site.now).map_err(refused)?;
-            store::put(site, &session, outcome)?;
+            store::hide(site, session.id(), outcome)?;
+            store::put(site, &session, outcome)
         }
-        PairingPhase::Finished | PairingPhase::Ended => {}
-        _ => return Err(ProblemKind::WrongState.into()),
+        PairingPhase::Finished | PairingPhase::Ended => store::hide(site, session.id(), outcome),
+        _ => Err(ProblemKind::WrongState.into()),
     }
-    store::hide(site, session.id(), outcome)
 }
 
 /// The first half of an attempt: it is counted. The caller makes sure that the count is on disk.
@@ -130,7 +130,6 @@ pub(in super::super) fn begin_verification(
     person: &Person,
     id: SessionId,
     verify: &Verify,
-    outcome: &mut Outcome,
 ) -> Result<Counted, Failure> {
     let mut session = store::get(site, id)?;
     let answered = |result| {
@@ -139,7 +138,8 @@ pub(in super::super) fn begin_verification(
     };
     match session.begin_attempt(verify.attempt, &verify.proof, site.now) {
         Ok(Begun::Counted(pending)) => {
-            store::put(site, &session, outcome)?;
+            // People see the attempt when it is decided.
+            store::put(site, &session, &mut Outcome::default())?;
             log!("site: person {} verifies the pairing {id} of {}", person.id, session.device());
             Ok(Counted::Pending(pending))
         }
