@@ -84,3 +84,6 @@ fn has_duplicate_keys(value: &Value) -> bool {
         _ => false,
     }
 }
+
+#[cfg(test)]
+mod tests;

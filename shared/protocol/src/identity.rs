@@ -191,3 +191,6 @@ pub enum TrustLevel {
     /// Paired with a code or a QR code.
     Full,
 }
+
+#[cfg(test)]
+mod tests;

@@ -226,3 +226,6 @@ pub struct DevicePaired {
     /// How far it is trusted.
     pub trust: TrustLevel,
 }
+
+#[cfg(test)]
+mod tests;

@@ -173,3 +173,6 @@ impl fmt::Display for TopicFilter {
         f.write_str(&self.0)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -172,3 +172,6 @@ impl FromStr for VerificationLink {
         Self::from_token(origin, token)
     }
 }
+
+#[cfg(test)]
+mod tests;
