@@ -48,6 +48,7 @@ function show(view) {
   showQr(view.link);
   const infusion = view.infusion;
   place("infusion").hidden = infusion === null;
+  place("battery-box").hidden = infusion === null;
   showAlarms(infusion?.alarms ?? []);
   if (infusion === null) return;
   for (const id of ["drug", "rate", "infused", "remaining", "pressure"]) write(id, infusion[id]);
@@ -65,7 +66,7 @@ events.onerror = () => { place("lost").hidden = false; };
 place("couple").addEventListener("click", () => fetch(`${base}/couple`, { method: "POST" }));
 
 function tick() {
-  write("clock", new Date().toLocaleTimeString(language, { hour: "2-digit", minute: "2-digit" }));
+  write("clock", new Date().toLocaleTimeString(language, { hour: "2-digit", minute: "2-digit", hourCycle: "h23" }));
 }
 tick();
 setInterval(tick, 1000);

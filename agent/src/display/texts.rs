@@ -101,6 +101,7 @@ pub struct Texts {
     refused: &'static str,
     again: &'static str,
     fault: &'static str,
+    quotes: [char; 2],
     reasons: fn(RefusalReason) -> &'static str,
     alarm: fn(AlarmKind) -> &'static str,
 }
@@ -126,7 +127,8 @@ impl Texts {
             Phase::Refused { reason, note, again_at } => {
                 let mut detail = (self.reasons)(*reason).to_owned();
                 if !note.is_empty() {
-                    detail = format!("{detail} “{note}”");
+                    let [open, close] = self.quotes;
+                    detail = format!("{detail} {open}{note}{close}");
                 }
                 if again_at.is_some() {
                     detail = format!("{detail} {}", self.again);
@@ -177,6 +179,7 @@ static ENGLISH: Texts = Texts {
     paired: ["Connection successful", "This pump belongs to the network and sends its data."],
     refused: "Coupling refused",
     again: "The pump will ask again by itself.",
+    quotes: ['“', '”'],
     fault: "This pump cannot couple",
     reasons: |reason| match reason {
         RefusalReason::Rejected => "The request was rejected.",
@@ -221,6 +224,7 @@ static GERMAN: Texts = Texts {
     paired: ["Verbindung erfolgreich", "Diese Pumpe gehört zum Netzwerk und sendet ihre Daten."],
     refused: "Kopplung abgelehnt",
     again: "Die Pumpe fragt von selbst noch einmal.",
+    quotes: ['„', '“'],
     fault: "Diese Pumpe kann sich nicht koppeln",
     reasons: |reason| match reason {
         RefusalReason::Rejected => "Die Anfrage wurde abgelehnt.",

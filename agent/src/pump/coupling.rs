@@ -120,6 +120,7 @@ impl Pump {
         let phase = match display {
             Display::Requesting => Phase::Requesting,
             Display::Verifying { code, link, .. } => {
+                self.compare_origin();
                 let (code, link) = (code.map(|code| code.to_string()), link.map(|link| link.to_string()));
                 events.push(Event::Accepted { session });
                 events.push(Event::Code { code: code.clone(), link: link.clone() });
@@ -152,6 +153,16 @@ impl Pump {
             for event in events {
                 self.tell(event);
             }
+        }
+    }
+
+    /// The control unit's signature decides; but a code that names another page than the provisioned one is worth a word.
+    fn compare_origin(&self) {
+        let network = self.pairing.as_ref().and_then(|pairing| pairing.plan().network);
+        if let (Some(expected), Some(network)) = (&self.settings.web_origin, network)
+            && *expected != network.web_origin
+        {
+            tracing::warn!(%expected, named = %network.web_origin, "the command names another web origin than the provisioning");
         }
     }
 
