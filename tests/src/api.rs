@@ -62,9 +62,11 @@ impl Api {
         self.cookie.as_deref()
     }
 
-    /// Whether the worker answers.
+    /// Whether the worker answers. A proxy that has no worker behind it yet may keep silent: then it is asked again.
     pub fn is_healthy(&self) -> bool {
-        self.send(self.request(Method::GET, "health"), None).is_ok_and(|response| response.status().is_success())
+        let Ok(request) = self.request(Method::GET, "health").body(()) else { return false };
+        let request = self.agent.configure_request(request).timeout_global(Some(Duration::from_secs(2))).build();
+        self.agent.run(request).is_ok_and(|response| response.status().is_success())
     }
 
     /// Makes the first administrator, and is signed in as that person.
