@@ -91,10 +91,9 @@ const NAME: &str = "[a-z0-9][a-z0-9-]{0,31}";
 /// The rules of MQTT 5.0 section 4.7, level by level, written as directly as possible.
 fn reference_matches(filter: &[&str], topic: &[&str]) -> bool {
     match (filter.split_first(), topic.split_first()) {
-        (Some((&"#", _)), _) => true,
+        (Some((&"#", _)), _) | (None, None) => true,
         (Some((&"+", filter)), Some((_, topic))) => reference_matches(filter, topic),
         (Some((a, filter)), Some((b, topic))) => a == b && reference_matches(filter, topic),
-        (None, None) => true,
         _ => false,
     }
 }
