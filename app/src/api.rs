@@ -156,7 +156,7 @@ mod tests {
     }
 
     #[test]
-    fn a_problem_is_read_from_the_body_and_a_proxys_page_is_not() {
+    fn a_problem_is_read_from_the_body_and_the_page_of_a_proxy_is_not() {
         let body = r#"{"type":"urn:wardlink:problem:name-taken","kind":"name-taken","title":"Taken","status":409}"#;
         assert_eq!(refusal(409, body).kind(), Some(ProblemKind::NameTaken));
         assert_eq!(refusal(404, "<h1>Not Found</h1>"), Failure::Unreadable(404));
