@@ -136,9 +136,9 @@ impl App {
         });
     }
 
-    /// Whether the person who is signed in may do something.
+    /// Whether the person who is signed in may do something. Another person or role draws the page anew.
     pub(crate) fn may(self, right: Right) -> bool {
-        self.session.with(|session| matches!(session, Session::In(person) if person.role.may(right)))
+        self.session.with_untracked(|session| matches!(session, Session::In(person) if person.role.may(right)))
     }
 
     /// Gets a value.

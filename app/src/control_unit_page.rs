@@ -118,6 +118,7 @@ fn Frame() -> impl IntoView {
                     Route::People if app.may(Right::ManagePeople) => view! { <People/> }.into_any(),
                     Route::Welcome(_) | Route::Unknown | Route::Provisioning | Route::People => view! { <Nowhere/> }.into_any(),
                 }}
+                <div class="phone-preferences"><Preferences/></div>
             </main>
         </div>
     }

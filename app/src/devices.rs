@@ -105,7 +105,9 @@ pub(crate) fn Devices() -> impl IntoView {
                         <input type="search" data-testid="search" placeholder=t.search_hint() prop:value=search
                             on:input:target=move |event| search.set(event.target().value())/>
                     </label>
-                    <p class="tiny" role="status">{move || t.found(found.with(Vec::len))}</p>
+                    <p class="tiny" role="status">
+                        {move || (!search.with(String::is_empty)).then(|| t.found(found.with(Vec::len)))}
+                    </p>
                     <Show when=move || found.with(|found| !found.is_empty())>
                         <ul class="card rows devices" data-testid="devices">
                             <For each=move || found.get() key=Clone::clone let:device>

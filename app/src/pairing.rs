@@ -1,9 +1,9 @@
 //! A pairing as a person sees it: its names, its phase and its five steps.
 
 use leptos::prelude::*;
-use wardlink_protocol::UnixMillis;
 use wardlink_protocol::api::{PairingPhase, PairingView};
 use wardlink_protocol::pairing::{DeviceInformation, Mode, RefusalReason};
+use wardlink_protocol::{Device, UnixMillis};
 
 use crate::app::use_text;
 use crate::clock;
@@ -12,6 +12,11 @@ use crate::text::Language;
 /// Type and model: `Infusion pump PM2`.
 pub(crate) fn kind_of(information: &DeviceInformation) -> String {
     format!("{} {}", information.device_type, information.model).trim().to_owned()
+}
+
+/// The device's identifier, as it stands on screens.
+pub(crate) fn shown_name(device: &Device) -> String {
+    device.identifier.as_str().to_uppercase()
 }
 
 /// The mode's name.

@@ -9,7 +9,7 @@ use wardlink_protocol::identity::SessionId;
 use crate::app::{use_app, use_text};
 use crate::format;
 use crate::live::{Link, Live};
-use crate::pairing::{is_open, kind_of, phase_class, phase_name, reason_text};
+use crate::pairing::{is_open, kind_of, phase_class, phase_name, reason_text, shown_name};
 use crate::route::Route;
 use crate::ui::{Loading, ScreenTitle, icon};
 
@@ -198,7 +198,7 @@ fn RowActs(pairing: Signal<PairingView>, phase: Memo<PairingPhase>) -> impl Into
     let app = use_app();
     let acts: Acts = expect_context();
     move || {
-        let name = pairing.with_untracked(|pairing| pairing.device.identifier.to_string());
+        let name = pairing.with_untracked(|pairing| shown_name(&pairing.device));
         let ask = move |ask: fn(PairingView) -> Ask| acts.ask.set(Some(ask(pairing.get_untracked())));
         match phase.get() {
             PairingPhase::Waiting if app.may(Right::Pair) => view! {
@@ -250,7 +250,7 @@ fn Dismiss(pairing: Signal<PairingView>) -> impl IntoView {
     let app = use_app();
     let acts: Acts = expect_context();
     let PairingView { session, device, .. } = pairing.get_untracked();
-    let name = device.identifier.to_string();
+    let name = shown_name(&device);
     let label = t.dismiss_device(&name);
     let come_back = move || {
         // The screen may be gone by now.

@@ -3,7 +3,7 @@
 use gloo_net::http::Method;
 use leptos::prelude::*;
 use leptos::task::spawn_local;
-use wardlink_protocol::api::{Bootstrap, BootstrapState, Credentials, Person};
+use wardlink_protocol::api::{Bootstrap, BootstrapState, Credentials, Person, Role};
 use wardlink_protocol::limits::{MAX_PASSWORD_BYTES, MIN_PASSWORD_CHARS};
 
 use crate::api::{self, Failure};
@@ -37,7 +37,7 @@ pub(crate) fn SignedIn(
             Session::Unknown => Stage::Asking,
             Session::Unreachable(failure) => Stage::Failed(failure.clone()),
             Session::Out => Stage::Out,
-            Session::In(person) => Stage::In(person.id),
+            Session::In(person) => Stage::In(person.id, person.role),
         })
     });
     move || match stage.get() {
@@ -47,7 +47,7 @@ pub(crate) fn SignedIn(
             view! { <Gate><div class="card pad"><Trouble failure=Signal::stored(Some(failure)) retry=retry/></div></Gate> }.into_any()
         }
         Stage::Out => view! { <Gate><SignIn/></Gate> }.into_any(),
-        Stage::In(_) => page(),
+        Stage::In(..) => page(),
     }
 }
 
@@ -56,7 +56,7 @@ enum Stage {
     Asking,
     Failed(Failure),
     Out,
-    In(u64),
+    In(u64, Role),
 }
 
 /// The sign-in form.

@@ -124,7 +124,7 @@ fn Event(event: LiveData) -> impl IntoView {
     view! {
         <li>
             <time>{time}</time>
-            <span><b>{text}</b> <span class="quiet">{detail}</span></span>
+            <span><b>{text}</b>" "<span class="quiet">{detail}</span></span>
             <small class="tiny">{if event.signed { t.signed_by_device() } else { t.stamped_by_bridge() }}</small>
         </li>
     }

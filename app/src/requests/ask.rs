@@ -9,7 +9,7 @@ use wardlink_protocol::pairing::Mode;
 
 use crate::api;
 use crate::app::{App, use_app, use_text};
-use crate::pairing::{kind_of, mode_name};
+use crate::pairing::{kind_of, mode_name, shown_name};
 use crate::route::Route;
 use crate::text::Language;
 use crate::ui::dialog::{CloseDialog, Dialog};
@@ -36,15 +36,15 @@ pub(super) fn Asking(ask: RwSignal<Option<Ask>>) -> impl IntoView {
         ask.get().map(|question| {
             let (title, content): (String, Callback<CloseDialog, AnyView>) = match question {
                 Ask::Accept(pairing) => (
-                    t.accept_title(pairing.device.identifier.as_str()),
+                    t.accept_title(&shown_name(&pairing.device)),
                     Callback::new(move |close| view! { <AcceptForm pairing=pairing.clone() close=close/> }.into_any()),
                 ),
                 Ask::Reject(pairing) => (
-                    t.reject_title(pairing.device.identifier.as_str()),
+                    t.reject_title(&shown_name(&pairing.device)),
                     Callback::new(move |close| view! { <RejectForm pairing=pairing.clone() close=close/> }.into_any()),
                 ),
                 Ask::Cancel(pairing) => (
-                    t.cancel_title(pairing.device.identifier.as_str()),
+                    t.cancel_title(&shown_name(&pairing.device)),
                     Callback::new(move |close| view! { <CancelForm pairing=pairing.clone() close=close/> }.into_any()),
                 ),
             };

@@ -55,6 +55,11 @@ fn DetailOf(pairing: Signal<PairingView>) -> impl IntoView {
     }
 }
 
+/// Where a phone finds its page.
+fn address_for_phones() -> String {
+    format!("{}/verify", window().location().host().unwrap_or_default())
+}
+
 /// What the pairing waits for.
 #[component]
 fn NextAct(pairing: Signal<PairingView>, phase: Memo<PairingPhase>) -> impl IntoView {
@@ -89,9 +94,13 @@ fn NextAct(pairing: Signal<PairingView>, phase: Memo<PairingPhase>) -> impl Into
             }.into_any(),
             PairingPhase::Verifying => view! {
                 {takes_code().then(|| view! { <CodeForm verifier=verifier session=session typed=typed/> })}
-                <a class="button quiet" href=format!("/verify#{session}") target="_blank" rel="noopener">
-                    {icon::phone()} {t.verify_by_phone()}
-                </a>
+                <p class="by-phone">
+                    {icon::phone()}
+                    <span>
+                        {t.verify_by_phone()} " "
+                        <a href=format!("/verify#{session}") target="_blank" rel="noopener">{address_for_phones()}</a>
+                    </span>
+                </p>
                 <Remaining pairing=pairing/>
             }.into_any(),
             _ => ().into_any(),

@@ -52,7 +52,7 @@ texts! {
     detail_label => "Opened request" | "Geöffnete Anfrage";
     pairing_gone => "This request is no longer on the list." | "Diese Anfrage steht nicht mehr auf der Liste.";
     open_device => "Open the device" | "Gerät öffnen";
-    verify_by_phone => "Verify with a phone instead" | "Stattdessen mit dem Telefon prüfen";
+    verify_by_phone => "Or scan it with a phone:" | "Oder mit dem Telefon scannen:";
     asked_at => "Asked" | "Angefragt";
     ends_at => "Ends by itself" | "Endet von selbst";
     network => "Network" | "Netz";

@@ -8,6 +8,7 @@ use wardlink_protocol::verification::VerificationLink;
 use super::watch::Watch;
 use super::{Place, origin};
 use crate::app::{App, use_text};
+use crate::pairing::shown_name;
 use crate::scanner::Scanner;
 use crate::text::Language;
 use crate::ui::icon;
@@ -55,7 +56,7 @@ pub(super) fn judge(
     };
     let pairing = pairings.iter().find(fits).ok_or(Refusal::OldSession)?;
     match chosen {
-        Some(chosen) if chosen != pairing.session => Err(Refusal::OtherDevice(pairing.device.identifier.to_string())),
+        Some(chosen) if chosen != pairing.session => Err(Refusal::OtherDevice(shown_name(&pairing.device))),
         _ => Ok((pairing.session, VerificationProof::Tag(link.tag))),
     }
 }
@@ -200,7 +201,7 @@ mod tests {
 
     #[test]
     fn the_code_of_another_pump_is_refused() {
-        assert_eq!(judged(&code(ORIGIN, 2, "ip-2"), Some(1)), Err(Refusal::OtherDevice("ip-2".to_owned())));
+        assert_eq!(judged(&code(ORIGIN, 2, "ip-2"), Some(1)), Err(Refusal::OtherDevice("IP-2".to_owned())));
     }
 
     #[test]
