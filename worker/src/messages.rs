@@ -151,6 +151,8 @@ pub(crate) enum Command {
     Devices,
     /// Shows one device.
     Device(Device),
+    /// Lifts the lock of an identifier.
+    Unlock(Device),
     /// Lists access secrets.
     Secrets,
     /// Makes a provisioning file.

@@ -31,6 +31,7 @@ enum Route {
     PairingStep(SessionId, Step),
     Devices,
     Device(Device),
+    Unlock(Device),
     Live,
     Mqtt,
     VerificationPage,
@@ -70,13 +71,16 @@ impl Route {
             ["pairings", session] => Self::Pairing(session.parse().ok()?),
             ["pairings", session, step] => Self::PairingStep(session.parse().ok()?, Step::of(step)?),
             ["devices"] => Self::Devices,
-            ["devices", client, identifier] => {
-                Self::Device(Device { client: client.parse().ok()?, identifier: identifier.parse().ok()? })
-            }
+            ["devices", client, identifier] => Self::Device(device(client, identifier)?),
+            ["devices", client, identifier, "unlock"] => Self::Unlock(device(client, identifier)?),
             ["live"] => Self::Live,
             _ => return None,
         })
     }
+}
+
+fn device(client: &str, identifier: &str) -> Option<Device> {
+    Some(Device { client: client.parse().ok()?, identifier: identifier.parse().ok()? })
 }
 
 impl Step {
@@ -155,6 +159,7 @@ async fn dispatch(request: Request, env: Env) -> Result<Response, Failure> {
         (Route::PairingStep(session, step), Method::Post) => site::step(call, session, step).await,
         (Route::Devices, Method::Get) => site::devices(&call).await,
         (Route::Device(device), Method::Get) => site::device(&call, device).await,
+        (Route::Unlock(device), Method::Post) => site::unlock(&call, device).await,
         (Route::Live, Method::Get) => socket::live(&call).await,
         (Route::Mqtt, Method::Get) => socket::mqtt(&call).await,
         (Route::VerificationPage, Method::Get | Method::Head) => page::verification(&call).await,

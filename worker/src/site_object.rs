@@ -218,11 +218,14 @@ impl SiteObject {
 
     async fn handle_timers(&self) -> Result<(), Failure> {
         self.turn(|site, outcome| {
-            timers::take_due(site.database, site.now)?.into_iter().try_for_each(|timer| match timer {
-                Timer::Pairing(session) => pairings::handle_time(site, session, outcome),
-                Timer::Certificate(device) => expire_certificate(site, &device, outcome),
-                // Every event ends with a delivery.
-                Timer::Outbox => Ok(()),
+            timers::due(site.database, site.now)?.into_iter().try_for_each(|timer| {
+                match &timer {
+                    Timer::Pairing(session) => pairings::handle_time(site, *session, outcome)?,
+                    Timer::Certificate(device) => expire_certificate(site, device, outcome)?,
+                    // Every event ends with a delivery.
+                    Timer::Outbox => {}
+                }
+                timers::done(site.database, &timer, site.now)
             })
         })
         .await

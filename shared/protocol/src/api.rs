@@ -40,6 +40,8 @@ pub enum Right {
     Provision,
     /// Manage people.
     ManagePeople,
+    /// Lift the lock of an identifier.
+    Unlock,
 }
 
 impl Role {
@@ -52,7 +54,7 @@ impl Role {
             Right::SeeRequests | Right::SeeDevices => true,
             Right::Pair => !matches!(self, Self::Auditor),
             Right::Provision => matches!(self, Self::BiomedicalEngineer | Self::Administrator),
-            Right::ManagePeople => matches!(self, Self::Administrator),
+            Right::ManagePeople | Right::Unlock => matches!(self, Self::Administrator),
         }
     }
 }

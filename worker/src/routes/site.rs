@@ -66,6 +66,11 @@ pub(super) async fn device(call: &Call, device: Device) -> Result<Response, Fail
     act(call, Right::SeeDevices, Command::Device(device)).await
 }
 
+/// `POST /api/v1/devices/{client}/{identifier}/unlock`.
+pub(super) async fn unlock(call: &Call, device: Device) -> Result<Response, Failure> {
+    act(call, Right::Unlock, Command::Unlock(device)).await
+}
+
 async fn act(call: &Call, right: Right, command: Command) -> Result<Response, Failure> {
     let person = with_right(&call.request, &call.env, right).await?.person;
     send(call, Some(person), command).await

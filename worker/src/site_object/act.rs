@@ -24,6 +24,11 @@ pub(super) fn perform(
         Command::Pairing(session) => return json(&pairings::view_of(site, session)?),
         Command::Devices => return json(&devices::views(database)?),
         Command::Device(device) => return json(&devices::view_of(database, &device)?),
+        Command::Unlock(device) => {
+            log!("site: {} lifts the lock of {device}", who(person));
+            pairings::unlock(site, &device)?;
+            return Ok(Response::empty()?.with_status(204));
+        }
         Command::Secrets => return json(&secrets::all(database)?),
         Command::Provision(new) => {
             let cert_ca = site.authority.issuing().root().sha256();

@@ -4,6 +4,7 @@ mod actions;
 mod people;
 mod store;
 
+pub(super) use actions::unlock;
 pub(super) use people::{Counted, Step, act, begin_verification, decide_verification};
 
 use super::{Outcome, Site, channel_keys, devices, secrets};

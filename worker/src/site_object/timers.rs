@@ -28,12 +28,15 @@ pub(super) fn clear(database: &Database, timer: &Timer) -> Result<(), Failure> {
     database.run("DELETE FROM timers WHERE what = ?", [record(timer)?])
 }
 
-/// Takes the timers that are due, the earliest first.
-pub(super) fn take_due(database: &Database, now: UnixMillis) -> Result<Vec<Timer>, Failure> {
+/// The timers that are due, the earliest first.
+pub(super) fn due(database: &Database, now: UnixMillis) -> Result<Vec<Timer>, Failure> {
     let rows = database.rows("SELECT what FROM timers WHERE due <= ? ORDER BY due", [now.into_value()])?;
-    let due = rows.into_iter().map(|mut row| row.take_record()).collect::<Result<_, _>>()?;
-    database.run("DELETE FROM timers WHERE due <= ?", [now.into_value()])?;
-    Ok(due)
+    rows.into_iter().map(|mut row| row.take_record()).collect()
+}
+
+/// What was due is dealt with; a timer that was moved meanwhile stays.
+pub(super) fn done(database: &Database, timer: &Timer, now: UnixMillis) -> Result<(), Failure> {
+    database.run("DELETE FROM timers WHERE what = ? AND due <= ?", [record(timer)?, now.into_value()])
 }
 
 /// When the next timer is due.

@@ -111,3 +111,8 @@ pub(super) fn is_locked(site: &Site<'_>, device: &Device) -> Result<bool, Failur
     let query = "SELECT locked FROM failures WHERE client = ? AND identifier = ?";
     Ok(site.database.one(query, devices::names(device))?.unwrap_or_default())
 }
+
+/// An administrator lifts the lock of an identifier; its failures are forgotten.
+pub(in super::super) fn unlock(site: &Site<'_>, device: &Device) -> Result<(), Failure> {
+    site.database.run("DELETE FROM failures WHERE client = ? AND identifier = ?", devices::names(device))
+}
