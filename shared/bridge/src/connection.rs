@@ -60,6 +60,13 @@ pub(crate) struct Live {
     pub(crate) again: Option<Box<ServerAuthentication>>,
 }
 
+impl Live {
+    /// The longest packet that the client takes, in bytes.
+    pub(crate) fn longest_delivery(&self) -> usize {
+        usize::try_from(self.wishes.maximum_packet).unwrap_or(usize::MAX)
+    }
+}
+
 /// What survives in the attachment.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Durable {

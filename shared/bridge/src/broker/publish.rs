@@ -2,13 +2,14 @@
 
 use super::Broker;
 use super::grants::is_readable;
-use crate::connection::ConnectionId;
+use crate::connection::{Connection, ConnectionId};
 use crate::limits::{
     MAX_CONTROL_UNIT_QUEUE, MAX_UNHEARD_BYTES, MAX_VOLATILE_QUEUE, RECEIVE_MAXIMUM, TOPIC_ALIAS_MAXIMUM,
 };
 use crate::log::{Message, Stream};
 use crate::packet;
 use crate::rights::{Credential, Principal, Rights};
+use crate::session::{Entry, Session};
 use core::time::Duration;
 use mqtt_protocol_core::mqtt::packet::prelude::PropertyValueAccess;
 use mqtt_protocol_core::mqtt::packet::v5_0::Publish;
@@ -191,8 +192,10 @@ impl Broker {
     fn deliver_now(&mut self, number: u64, message: &Message, identifier: Option<u32>, now: UnixMillis) {
         let Some(id) = self.sessions.get(&number).and_then(|session| session.connection) else { return };
         let Some(connection) = self.connections.get(&id) else { return };
-        if connection.unheard_bytes < MAX_UNHEARD_BYTES {
-            self.deliver(id, message, identifier, None, now);
+        let Some(live) = connection.live().filter(|_| connection.unheard_bytes < MAX_UNHEARD_BYTES) else { return };
+        let packet = delivery(message, identifier, None, now);
+        if fits(&packet, live.longest_delivery()) {
+            self.send(id, packet, now);
         }
     }
 
@@ -201,43 +204,30 @@ impl Broker {
         loop {
             let Some(session) = self.sessions.get_mut(&number) else { return };
             let Some(id) = session.connection else { return };
-            let Some(live) = self.connections.get(&id).and_then(|connection| connection.live()) else { return };
+            let Some(live) = self.connections.get(&id).and_then(Connection::live) else { return };
             let window = live.wishes.window();
             let Some((entry, again)) = session.next_to_send(window, &mut self.journal) else { return };
             let packet_id = crate::session::packet_id(entry.number);
-            let readable = self.sessions.get(&number).is_some_and(|session| {
-                let rights = self.rights(session, now);
-                self.log
-                    .message(entry.message)
-                    .is_some_and(|message| !message.is_expired(now) && is_readable(&rights, message))
-            });
-            let message = self.log.message(entry.message).filter(|_| readable).cloned();
-            let sent = message
-                .is_some_and(|message| self.deliver(id, &message, entry.identifier, Some((packet_id, again)), now));
-            if !sent {
+            let longest = live.longest_delivery();
+            match self.delivery_of(number, &entry, (packet_id, again), now) {
+                Some(packet) if fits(&packet, longest) => self.send(id, packet, now),
                 // Too old, no longer allowed, or longer than the client takes: as if it had been delivered.
-                self.acknowledged(number, packet_id);
+                _ => self.acknowledged(number, packet_id),
             }
         }
     }
 
-    /// Sends one message; false where it is longer than the client takes (MQTT 5.0 section 3.1.2.11.4).
-    fn deliver(
-        &mut self,
-        id: ConnectionId,
-        message: &Message,
-        identifier: Option<u32>,
-        acknowledged: Option<(u16, bool)>,
+    /// The packet for a queued message, if it is still wanted and its reader may still read it.
+    fn delivery_of(
+        &self,
+        number: u64,
+        entry: &Entry,
+        acknowledged: (u16, bool),
         now: UnixMillis,
-    ) -> bool {
-        let packet = delivery(message, identifier, acknowledged, now);
-        let live = self.connections.get(&id).and_then(|connection| connection.live());
-        let most = live.and_then(|live| usize::try_from(live.wishes.maximum_packet).ok()).unwrap_or(usize::MAX);
-        let fits = packet.as_ref().is_ok_and(|bytes| bytes.len() <= most);
-        if fits {
-            self.send(id, packet, now);
-        }
-        fits
+    ) -> Option<Result<Vec<u8>, MqttError>> {
+        let message = self.log.message(entry.message).filter(|message| !message.is_expired(now))?;
+        let rights = self.rights(self.sessions.get(&number)?, now);
+        is_readable(&rights, message).then(|| delivery(message, entry.identifier, Some(acknowledged), now))
     }
 
     /// PUBACK: the client has the message.
@@ -264,8 +254,13 @@ fn delivery(
     packet::publish(&message.stamped.topic, &message.stamped.payload, packet_id, again.unwrap_or(false), properties)
 }
 
+/// Whether the client takes a packet of this length (MQTT 5.0 section 3.1.2.11.4); that one cannot be built, its connection tells.
+fn fits(packet: &Result<Vec<u8>, MqttError>, longest: usize) -> bool {
+    packet.as_ref().map_or(true, |bytes| bytes.len() <= longest)
+}
+
 /// With which QoS and subscription identifier a session wants a topic; none where it published the message itself and said so.
-fn wanted(session: &crate::session::Session, topic: &str, own: bool) -> Option<(Qos, Option<u32>)> {
+fn wanted(session: &Session, topic: &str, own: bool) -> Option<(Qos, Option<u32>)> {
     let matching = session.state.subscriptions.iter().filter(|(filter, _)| filter.matches(topic));
     matching
         .filter(|(_, subscription)| !(own && subscription.no_local))

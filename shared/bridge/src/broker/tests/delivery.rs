@@ -2,7 +2,9 @@
 
 use super::world::{Options, Shown, number, puback, publish, publish_with, subscribe, user_property};
 use super::{Received, World, key};
-use crate::limits::{MAX_QUEUE, RECEIVE_MAXIMUM, TOPIC_ALIAS_MAXIMUM};
+use crate::limits::{
+    MAX_CONTROL_UNIT_QUEUE, MAX_QUEUE, MAX_UNHEARD_BYTES, MAX_VOLATILE_QUEUE, RECEIVE_MAXIMUM, TOPIC_ALIAS_MAXIMUM,
+};
 use crate::storage::Table;
 use crate::{Output, Stream};
 use core::time::Duration;
@@ -283,4 +285,56 @@ fn expiry_of_a_message_is_told_and_kept() {
     assert!(message.is_expired(world.now.after(Duration::from_secs(10))));
     let properties = message.delivered_properties(world.now.after(Duration::from_secs(4))).unwrap();
     assert_eq!(number(&properties, PropertyId::MessageExpiryInterval), Some(6));
+}
+
+#[test]
+fn while_the_control_unit_is_away_qos_0_is_lost_first_and_then_publishers_wait() {
+    let mut world = World::new();
+    let (_, id) = world.paired(1, PUMP);
+    world.publish(id, ALARM, b"kept");
+    for number in 0..MAX_VOLATILE_QUEUE + 10 {
+        world.send(id, &publish(TELEMETRY, &number.to_be_bytes(), None));
+    }
+    let waiting = |world: &mut World| {
+        let mut payloads = Vec::new();
+        while let Some((last, messages)) = world.broker.for_site(Stream::Data) {
+            payloads.extend(messages.into_iter().map(|message| message.payload.into_vec()));
+            world.broker.site_has(Stream::Data, last);
+        }
+        payloads
+    };
+    let payloads = waiting(&mut world);
+    assert_eq!(payloads.len(), MAX_VOLATILE_QUEUE);
+    assert_eq!(payloads[0], b"kept");
+    assert_eq!(payloads[1], 11_usize.to_be_bytes(), "the oldest are lost");
+
+    let full: Vec<u8> = (1..=200).flat_map(|number| publish(ALARM, b"x", Some(number))).collect();
+    for _ in 0..MAX_CONTROL_UNIT_QUEUE / 200 {
+        world.send(id, &full);
+    }
+    world.take(id);
+    assert_eq!(world.publish(id, ALARM, b"one too many"), PubackReasonCode::QuotaExceeded);
+    assert_eq!(waiting(&mut world).len(), MAX_CONTROL_UNIT_QUEUE);
+    assert_eq!(world.publish(id, ALARM, b"again"), PubackReasonCode::Success);
+}
+
+#[test]
+fn a_reader_that_does_not_read_loses_qos_0_and_no_qos_1() {
+    let mut world = World::new();
+    let (shown, _) = world.paired(1, PUMP);
+    let (id, _) = world.connect(&shown, &Options { receive_maximum: Some(1), ..Options::default() });
+    let t4 = "ais/meta/infusion-pump";
+    world.send(id, &subscribe(t4, Qos::AtMostOnce));
+    world.subscribe(id, T2);
+    let large = vec![0; 60_000];
+    let sent = MAX_UNHEARD_BYTES / large.len() + 5;
+    for _ in 0..sent {
+        world.apply(&[], &[(t4, &large)], &[]);
+    }
+    let got = world.take(id).len();
+    assert!(got < sent, "it was not heard for {MAX_UNHEARD_BYTES} bytes");
+    world.apply(&[], &[(T2, b"1"), (T2, b"2")], &[]);
+    assert_eq!(world.deliveries(id), [b"1", b"2"]);
+    world.apply(&[], &[(t4, &large)], &[]);
+    assert_eq!(world.take(id).len(), 1, "it was heard");
 }

@@ -231,3 +231,17 @@ fn qos_2_subscriptions_get_qos_1() {
     world.send(id, &super::world::subscribe(T2, Qos::ExactlyOnce));
     assert_eq!(world.take(id), [Received::Suback(vec![SubackReasonCode::GrantedQos1])]);
 }
+
+#[test]
+fn a_connection_that_may_do_nothing_any_more_is_sent_away_and_keeps_its_session() {
+    let mut world = World::new();
+    let bare = key(1);
+    let certificate = world.certificate(&bare, PUMP, Purpose::Pairing, Duration::from_hours(1));
+    world.apply(&[grant(&bare, PUMP, DeviceState::Certified, 1, &[&certificate])], &[], &[]);
+    let id = world.client(&Shown::bare(&bare, PUMP));
+    world.apply(&[grant(&bare, PUMP, DeviceState::Confirmed, 2, &[&certificate])], &[], &[]);
+    assert_eq!(world.take(id), [Received::Disconnect(DisconnectReasonCode::NotAuthorized)]);
+    let (id, answer) = world.connect(&Shown::certificate(&bare, &certificate), &Options::default());
+    assert!(matches!(answer, Received::Connack { reason: ConnectReasonCode::Success, present: true, .. }));
+    assert_eq!(world.subscribe(id, T2), SubackReasonCode::GrantedQos1);
+}
