@@ -7,4 +7,5 @@ mod flow;
 mod model;
 mod refusals;
 mod site;
+mod vectors;
 mod verification;
