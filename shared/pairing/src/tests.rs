@@ -4,6 +4,7 @@
 
 mod aborts;
 mod flow;
+mod forgeries;
 mod model;
 mod refusals;
 mod site;

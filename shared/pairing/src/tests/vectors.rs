@@ -162,14 +162,14 @@ impl Vectors<'_> {
 
     /// Verifies what the control unit signed, and signs it again: the same bytes come out.
     fn verify(&self, topic: &[u8], signed: &[u8]) -> Vec<u8> {
-        let signer = PrivateKey::from_pkcs8(&self.bytes("/secrets/control_unit_pkcs8")).unwrap();
+        let key = PrivateKey::from_pkcs8(&self.bytes("/secrets/control_unit_pkcs8")).unwrap();
         let envelope = Signed::parse(signed, LIMIT).unwrap();
         let now = wardlink_protocol::UnixMillis(self.0["time_ms"].as_u64().unwrap());
         let root = self.text("/provisioned/cert_ca_sha256").parse().unwrap();
         let chain = Chain::parse(&envelope.header().chain).unwrap();
         let certificate = chain.verify(&root, Purpose::ControlUnit, now).unwrap();
         let payload = envelope.verify(certificate.key(), topic).unwrap();
-        assert_eq!(cose::sign(envelope.header(), &signer, topic, payload).unwrap(), signed);
+        assert_eq!(cose::sign(envelope.header(), &key, topic, payload).unwrap(), signed);
         payload.to_vec()
     }
 }
