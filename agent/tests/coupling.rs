@@ -1,0 +1,278 @@
+//! A pump couples with a hospital, whatever is lost on the way: power at any step, the network at any step.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
+
+mod site;
+
+use clap::Parser;
+use site::Site;
+use std::time::Duration;
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinHandle;
+use wardlink_agent::display::{Phase, Screen};
+use wardlink_agent::pump::journal::{Entry, Event};
+use wardlink_agent::pump::settings::PumpArgs;
+use wardlink_agent::pump::{Outcome, Pump, PumpError};
+use wardlink_protocol::api::VerifyResult;
+use wardlink_protocol::pairing::RefusalReason;
+use wardlink_protocol::report::Content;
+
+#[derive(Parser)]
+struct Line {
+    #[command(flatten)]
+    pump: PumpArgs,
+}
+
+/// A pump's casing: what survives when its power is cut.
+struct Casing {
+    folder: tempfile::TempDir,
+    more: Vec<&'static str>,
+}
+
+/// A pump under power.
+struct Running {
+    events: mpsc::UnboundedReceiver<Entry>,
+    screen: watch::Receiver<Screen>,
+    stop: watch::Sender<bool>,
+    task: JoinHandle<Result<Outcome, PumpError>>,
+}
+
+impl Casing {
+    fn new(site: &Site, more: &[&'static str]) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("site.json"), serde_json::to_vec(&site.provisioning()).unwrap()).unwrap();
+        Self { folder, more: more.to_vec() }
+    }
+
+    fn power(&self) -> Running {
+        let file = self.folder.path().join("site.json");
+        let state = self.folder.path().join("state");
+        let line = ["pump", "--telemetry-ms", "20", "--retry-secs", "1", "--provisioning", file.to_str().unwrap()];
+        let line = [&line[..], &["--state", state.to_str().unwrap()], &self.more].concat();
+        let settings = Line::try_parse_from(line).unwrap().pump.settings().unwrap().remove(0);
+        let (journal, events) = mpsc::unbounded_channel();
+        let (pump, handle) = Pump::open(settings, journal).unwrap();
+        let (stop, stopped) = watch::channel(false);
+        Running { events, screen: handle.screen, stop, task: tokio::spawn(pump.run(stopped)) }
+    }
+}
+
+impl Running {
+    async fn event(&mut self) -> Event {
+        let event = tokio::time::timeout(Duration::from_secs(20), self.events.recv()).await;
+        event.expect("the pump says nothing").expect("the pump ended").event
+    }
+
+    async fn until(&mut self, fits: impl Fn(&Event) -> bool) -> Event {
+        loop {
+            let event = self.event().await;
+            if fits(&event) {
+                return event;
+            }
+        }
+    }
+
+    async fn code(&mut self) -> String {
+        let Event::Code { code, .. } = self.until(|event| matches!(event, Event::Code { .. })).await else {
+            unreachable!()
+        };
+        code.unwrap()
+    }
+
+    async fn paired(&mut self) {
+        self.until(|event| matches!(event, Event::Paired { .. })).await;
+    }
+
+    /// Cuts the power.
+    async fn cut(self) {
+        self.task.abort();
+        assert!(self.task.await.is_err_and(|error| error.is_cancelled()));
+    }
+
+    async fn stop(self) -> Outcome {
+        self.stop.send_replace(true);
+        self.task.await.unwrap().unwrap()
+    }
+}
+
+/// Waits until the site has so many reports on a channel.
+async fn reports_on(site: &Site, channel: &str, count: usize) {
+    for _ in 0..1_000 {
+        if site.reports().await.iter().filter(|(name, _)| name == channel).count() >= count {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    panic!("{channel} stays silent: {:?}", site.reports().await);
+}
+
+#[tokio::test]
+async fn a_pump_couples_and_reports_under_the_network_keys() {
+    let site = Site::open().await;
+    let casing = Casing::new(&site, &[]);
+    let mut pump = casing.power();
+    site.accept().await;
+    let code = pump.code().await;
+    assert!(
+        matches!(&pump.screen.borrow().phase, Phase::Verifying { code: Some(shown), link: Some(_) } if *shown == code)
+    );
+    assert_eq!(site.verify(&code).await, VerifyResult::Verified);
+    pump.paired().await;
+    reports_on(&site, "telemetry", 3).await;
+    reports_on(&site, "therapy", 1).await;
+    let reports = site.reports().await;
+    let kinds_fit = reports.iter().all(|(channel, report)| match report.content {
+        Content::Telemetry(_) => channel == "telemetry",
+        Content::Therapy(_) => channel == "therapy",
+        Content::Alarm(_) => channel == "alarm",
+    });
+    assert!(kinds_fit, "{reports:?}");
+    assert_eq!(site.paired().await, 1);
+    assert_eq!(pump.stop().await, Outcome::Stopped);
+}
+
+#[tokio::test]
+async fn power_may_fail_after_every_step() {
+    let site = Site::open().await;
+    let casing = Casing::new(&site, &[]);
+    let mut pump = casing.power();
+    pump.until(|event| matches!(event, Event::Starting)).await;
+    pump.cut().await;
+    let mut pump = casing.power();
+    pump.until(|event| matches!(event, Event::Requested { .. })).await;
+    pump.cut().await;
+    site.accept().await;
+    let mut pump = casing.power();
+    let code = pump.code().await;
+    pump.cut().await;
+    let mut pump = casing.power();
+    assert_eq!(pump.code().await, code, "the code stays the same");
+    pump.until(|event| matches!(event, Event::Verified)).await;
+    pump.cut().await;
+    assert_eq!(site.verify(&code).await, VerifyResult::Verified);
+    let mut pump = casing.power();
+    pump.until(|event| matches!(event, Event::Confirmed)).await;
+    pump.cut().await;
+    let mut pump = casing.power();
+    pump.paired().await;
+    pump.cut().await;
+    let pump = casing.power();
+    reports_on(&site, "telemetry", 2).await;
+    assert!(matches!(pump.screen.borrow().phase, Phase::Paired));
+    assert_eq!(site.paired().await, 1);
+    pump.stop().await;
+}
+
+#[tokio::test]
+async fn power_may_fail_at_any_moment() {
+    let site = Site::open().await;
+    let casing = Casing::new(&site, &[]);
+    // Every start lives a little longer than the last one, so that the cuts fall everywhere.
+    let mut verified = false;
+    for life in 1..120 {
+        let mut pump = casing.power();
+        tokio::time::sleep(Duration::from_millis(life * 3)).await;
+        let phase = pump.screen.borrow().phase.clone();
+        match phase {
+            Phase::Paired if site.paired().await == 1 => {
+                reports_on(&site, "telemetry", 1).await;
+                pump.stop().await;
+                return;
+            }
+            Phase::Requesting if life == 10 => site.accept().await,
+            Phase::Verifying { code: Some(code), .. } if !verified && life > 20 => {
+                pump.until(|event| matches!(event, Event::Verified)).await;
+                verified = site.verify(&code).await == VerifyResult::Verified;
+            }
+            _ => {}
+        }
+        pump.cut().await;
+    }
+    panic!("never paired");
+}
+
+#[tokio::test]
+async fn the_network_may_fail_after_every_step() {
+    let site = Site::open().await;
+    let casing = Casing::new(&site, &[]);
+    let mut pump = casing.power();
+    pump.until(|event| matches!(event, Event::Requested { .. })).await;
+    site.cut().await;
+    site.accept().await;
+    let code = pump.code().await;
+    site.cut().await;
+    pump.until(|event| matches!(event, Event::Verified)).await;
+    site.cut().await;
+    assert_eq!(site.verify(&code).await, VerifyResult::Verified);
+    pump.until(|event| matches!(event, Event::Confirmed)).await;
+    site.cut().await;
+    pump.paired().await;
+    site.cut().await;
+    let before = site.reports().await.len();
+    pump.until(|event| matches!(event, Event::Connected)).await;
+    reports_on(&site, "telemetry", before + 3).await;
+    pump.stop().await;
+}
+
+#[tokio::test]
+async fn a_rejected_pump_shows_the_reason_and_asks_again() {
+    let site = Site::open().await;
+    let casing = Casing::new(&site, &[]);
+    let mut pump = casing.power();
+    site.reject("not on this ward").await;
+    let refused = pump.until(|event| matches!(event, Event::Refused { .. })).await;
+    let note = "not on this ward".to_owned();
+    assert_eq!(refused, Event::Refused { reason: RefusalReason::Rejected, note: note.clone() });
+    let shown = pump.screen.borrow().phase.clone();
+    assert!(matches!(shown, Phase::Refused { note: shown, again_at: Some(_), .. } if shown == note));
+    site.accept().await;
+    let code = pump.code().await;
+    site.verify(&code).await;
+    pump.paired().await;
+    pump.stop().await;
+}
+
+#[tokio::test]
+async fn a_refused_pump_that_asks_once_ends() {
+    let site = Site::open().await;
+    let casing = Casing::new(&site, &["--once"]);
+    let pump = casing.power();
+    site.reject("").await;
+    assert_eq!(pump.task.await.unwrap().unwrap(), Outcome::Refused(RefusalReason::Rejected));
+}
+
+#[tokio::test]
+async fn three_wrong_codes_reach_the_pump_that_is_connected_by_its_certificate() {
+    let site = Site::open().await;
+    let casing = Casing::new(&site, &[]);
+    let mut pump = casing.power();
+    site.accept().await;
+    pump.until(|event| matches!(event, Event::Verified)).await;
+    for _ in 0..3 {
+        assert_eq!(site.verify("0000 0000").await, VerifyResult::Wrong);
+    }
+    let refused = pump.until(|event| matches!(event, Event::Refused { .. })).await;
+    assert_eq!(refused, Event::Refused { reason: RefusalReason::WrongCode, note: String::new() });
+    assert_eq!(site.paired().await, 0);
+    pump.stop().await;
+}
+
+#[tokio::test]
+async fn a_pump_of_another_site_says_so() {
+    let site = Site::open().await;
+    let casing = Casing::new(&site, &[]);
+    let mut pump = casing.power();
+    site.accept().await;
+    let code = pump.code().await;
+    site.verify(&code).await;
+    pump.paired().await;
+    pump.stop().await;
+    let other = Site::open().await;
+    let file = casing.folder.path().join("other.json");
+    std::fs::write(&file, serde_json::to_vec(&other.provisioning()).unwrap()).unwrap();
+    let state = casing.folder.path().join("state");
+    let line = ["pump", "--provisioning", file.to_str().unwrap(), "--state", state.to_str().unwrap()];
+    let settings = Line::try_parse_from(line).unwrap().pump.settings().unwrap().remove(0);
+    let opened = Pump::open(settings, mpsc::unbounded_channel().0);
+    assert!(matches!(opened, Err(PumpError::ForeignSite)));
+}
