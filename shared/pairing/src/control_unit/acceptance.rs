@@ -20,10 +20,6 @@ use crate::message::{self, MessageError};
 /// How far a device's clock may be behind.
 const CLOCK_SKEW: Duration = Duration::from_mins(5);
 
-/// How long the provisional certificate outlives the verification. The rights end with the verification; but a confirmation of the
-/// last moment stays, and a device that was away has to be able to fetch it.
-const PROVISIONAL_GRACE: Duration = Duration::from_hours(24);
-
 impl Session {
     /// A person accepts: makes E, issues the provisional certificate, and sends the command.
     pub fn accept<R: CryptoRng>(
@@ -44,13 +40,7 @@ impl Session {
         let choice = control_unit.policy.choose(self.network, self.information.display, mode)?;
         let expires_at = now.after(control_unit.policy.verification_lifetime);
         let ephemeral = PrivateKey::make(rng);
-        let certificate = self.issue(
-            &Holder::Pairing(self.device.clone()),
-            control_unit,
-            now,
-            expires_at.after(PROVISIONAL_GRACE),
-            rng,
-        )?;
+        let certificate = self.issue(&Holder::Pairing(self.device.clone()), control_unit, now, expires_at, rng)?;
         let network = control_unit.network;
         let command = PairingCommand {
             status: choice.mode.into(),
