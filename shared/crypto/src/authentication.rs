@@ -194,3 +194,5 @@ impl Authenticated {
 
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod vectors;

@@ -5,19 +5,19 @@ use crate::x509::{Holder, IssuingCa, RootCa, Validity};
 use rand::SeedableRng;
 use rand::rngs::StdRng;
 
-const NOW: UnixMillis = UnixMillis::from_secs(1_800_000_000);
-const HOST: &str = "wardlink.example";
-const CLIENT: &str = "pump-1-mqtt";
+pub(super) const NOW: UnixMillis = UnixMillis::from_secs(1_800_000_000);
+pub(super) const HOST: &str = "wardlink.example";
+pub(super) const CLIENT: &str = "pump-1-mqtt";
 
-struct Site {
+pub(super) struct Site {
     ca: IssuingCa,
-    key: PrivateKey,
-    chain: Vec<ByteBuf>,
-    rng: StdRng,
+    pub(super) key: PrivateKey,
+    pub(super) chain: Vec<ByteBuf>,
+    pub(super) rng: StdRng,
 }
 
 impl Site {
-    fn new(seed: u64) -> Self {
+    pub(super) fn new(seed: u64) -> Self {
         let mut rng = StdRng::seed_from_u64(seed);
         let validity = Validity { not_before: UnixMillis(0), not_after: UnixMillis::from_secs(1_900_000_000) };
         let root = RootCa::make("Root", validity, &mut rng).unwrap();
@@ -29,7 +29,7 @@ impl Site {
         Self { ca, key, chain, rng }
     }
 
-    fn device(&mut self) -> (PrivateKey, Certificate) {
+    pub(super) fn device(&mut self) -> (PrivateKey, Certificate) {
         let key = PrivateKey::make(&mut self.rng);
         let validity = self.ca.certificate().validity();
         let certificate = self.ca.issue(&Holder::Device(pump()), &key.public(), validity, &mut self.rng).unwrap();
@@ -44,12 +44,12 @@ impl Site {
         (client, server, proof)
     }
 
-    fn root(&self) -> Sha256 {
+    pub(super) fn root(&self) -> Sha256 {
         self.ca.root().sha256()
     }
 }
 
-fn pump() -> Device {
+pub(super) fn pump() -> Device {
     "infusion-pump/pump-1".parse().unwrap()
 }
 
