@@ -25,7 +25,7 @@ pub struct Screen {
     pub phase: Phase,
     /// Whether the bridge can be reached.
     pub online: bool,
-    /// Why not.
+    /// Why not; none before the first attempt has failed.
     pub trouble: Option<String>,
     /// The infusion, once one runs.
     pub infusion: Option<Infusion>,

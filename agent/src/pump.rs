@@ -12,7 +12,7 @@ use crate::clock;
 use crate::display::{Phase, Screen};
 use crate::link::{EndpointError, Link, LinkEvent, Ticket};
 use crate::state::{Record, StateDirectory, StateError};
-use coupling::{Access, Published};
+use coupling::{Access, Published, phase_of};
 use journal::{Entry, Event};
 use reporting::Reporter;
 use settings::{Settings, Start};
@@ -91,6 +91,8 @@ pub struct Pump {
     published: Option<Published>,
     reporter: Option<Reporter>,
     screen: watch::Sender<Screen>,
+    /// The phase that the journal knows.
+    told: Option<Phase>,
     journal: mpsc::UnboundedSender<Entry>,
     orders: mpsc::Receiver<Order>,
     online: bool,
@@ -130,11 +132,16 @@ impl Pump {
         {
             return Err(PumpError::ForeignSite);
         }
+        let phase = match &pairing {
+            Some(pairing) => phase_of(pairing.display()?, None),
+            None if settings.start == Start::Manual => Phase::Idle,
+            None => Phase::Requesting,
+        };
         let screen = Screen {
             device: settings.device.clone(),
             model: settings.information.model.clone(),
             serial: settings.information.serial_number.clone(),
-            phase: Phase::Idle,
+            phase,
             online: false,
             trouble: None,
             infusion: None,
@@ -156,6 +163,7 @@ impl Pump {
             published: None,
             reporter: None,
             screen,
+            told: None,
             journal,
             orders,
             online: false,

@@ -12,7 +12,7 @@ use tokio::task::JoinHandle;
 use wardlink_agent::display::{Phase, Screen};
 use wardlink_agent::pump::journal::{Entry, Event};
 use wardlink_agent::pump::settings::PumpArgs;
-use wardlink_agent::pump::{Outcome, Pump, PumpError};
+use wardlink_agent::pump::{Order, Outcome, Pump, PumpError};
 use wardlink_protocol::api::VerifyResult;
 use wardlink_protocol::pairing::RefusalReason;
 use wardlink_protocol::report::Content;
@@ -33,6 +33,7 @@ struct Casing {
 struct Running {
     events: mpsc::UnboundedReceiver<Entry>,
     screen: watch::Receiver<Screen>,
+    orders: mpsc::Sender<Order>,
     stop: watch::Sender<bool>,
     task: JoinHandle<Result<Outcome, PumpError>>,
 }
@@ -53,7 +54,7 @@ impl Casing {
         let (journal, events) = mpsc::unbounded_channel();
         let (pump, handle) = Pump::open(settings, journal).unwrap();
         let (stop, stopped) = watch::channel(false);
-        Running { events, screen: handle.screen, stop, task: tokio::spawn(pump.run(stopped)) }
+        Running { events, screen: handle.screen, orders: handle.orders, stop, task: tokio::spawn(pump.run(stopped)) }
     }
 }
 
@@ -229,6 +230,24 @@ async fn a_rejected_pump_shows_the_reason_and_asks_again() {
     let code = pump.code().await;
     site.verify(&code).await;
     pump.paired().await;
+    pump.stop().await;
+}
+
+#[tokio::test]
+async fn a_pump_with_a_button_waits_for_it() {
+    let site = Site::open().await;
+    let casing = Casing::new(&site, &["--start", "manual"]);
+    let mut pump = casing.power();
+    assert_eq!(pump.event().await, Event::Starting);
+    assert_eq!(pump.screen.borrow().phase, Phase::Idle);
+    pump.orders.send(Order::Couple).await.unwrap();
+    site.accept().await;
+    let code = pump.code().await;
+    // Once it couples, the button does nothing.
+    pump.orders.send(Order::Couple).await.unwrap();
+    assert_eq!(site.verify(&code).await, VerifyResult::Verified);
+    pump.paired().await;
+    assert_eq!(site.paired().await, 1);
     pump.stop().await;
 }
 

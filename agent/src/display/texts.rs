@@ -88,6 +88,7 @@ pub struct Texts {
     /// The button that begins the coupling.
     pub button: &'static str,
     connected: &'static str,
+    connecting: &'static str,
     offline: &'static str,
     idle: [&'static str; 2],
     requesting: [&'static str; 2],
@@ -143,7 +144,7 @@ impl Texts {
     pub fn connection(&self, online: bool, trouble: Option<&str>) -> String {
         match (online, trouble) {
             (true, _) => self.connected.to_owned(),
-            (false, None) => self.offline.to_owned(),
+            (false, None) => self.connecting.to_owned(),
             (false, Some(trouble)) => format!("{} ({trouble})", self.offline),
         }
     }
@@ -167,6 +168,7 @@ static ENGLISH: Texts = Texts {
     lost: "This display has lost its pump. It returns by itself.",
     button: "Couple now",
     connected: "Connected to the network",
+    connecting: "Connecting to the network",
     offline: "No connection to the network. The pump keeps trying.",
     idle: ["Not coupled", "This pump waits for its button to be pressed."],
     requesting: ["Coupling in progress", "This pump has asked to join and waits to be accepted."],
@@ -212,6 +214,7 @@ static GERMAN: Texts = Texts {
     lost: "Die Anzeige hat ihre Pumpe verloren. Sie kommt von selbst zurück.",
     button: "Jetzt koppeln",
     connected: "Mit dem Netzwerk verbunden",
+    connecting: "Verbindung zum Netzwerk wird aufgebaut",
     offline: "Keine Verbindung zum Netzwerk. Die Pumpe versucht es weiter.",
     idle: ["Nicht gekoppelt", "Diese Pumpe wartet darauf, dass die Taste gedrückt wird."],
     requesting: ["Kopplung läuft", "Diese Pumpe hat um Aufnahme gebeten und wartet auf die Annahme."],

@@ -4,7 +4,10 @@ use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use std::time::Duration;
 
-/// Pauses that double up to a limit.
+/// How much longer each pause is than the one before.
+const GROWTH: f64 = 1.5;
+
+/// Pauses that grow up to a limit.
 pub(super) struct Backoff {
     first: Duration,
     limit: Duration,
@@ -20,7 +23,7 @@ impl Backoff {
     /// The next pause: between half of it and all of it.
     pub(super) fn pause(&mut self) -> Duration {
         let pause = self.next.mul_f64(self.rng.random_range(0.5..=1.0));
-        self.next = (self.next * 2).min(self.limit);
+        self.next = self.next.mul_f64(GROWTH).min(self.limit);
         pause
     }
 
@@ -32,6 +35,8 @@ impl Backoff {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
+
     use super::*;
 
     #[test]
@@ -39,7 +44,9 @@ mod tests {
         let mut backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(2));
         let pauses: Vec<_> = (0..40).map(|_| backoff.pause()).collect();
         for (step, pause) in pauses.iter().enumerate() {
-            let whole = Duration::from_millis(100 << step.min(10)).min(Duration::from_secs(2));
+            let whole =
+                Duration::from_secs_f64(0.1 * GROWTH.powi(i32::try_from(step).unwrap())).min(Duration::from_secs(2));
+            let whole = whole + Duration::from_micros(1);
             assert!((whole / 2..=whole).contains(pause), "{pause:?} at step {step}");
         }
         assert!(pauses.windows(2).skip(5).any(|pair| pair[0] != pair[1]));

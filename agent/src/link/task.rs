@@ -19,7 +19,7 @@ const SEND_TIMEOUT: Duration = Duration::from_secs(30);
 /// Pauses between attempts to connect.
 const RECONNECT: (Duration, Duration) = (Duration::from_millis(250), Duration::from_secs(10));
 /// Pauses between attempts to subscribe: short, as a person who accepts a device waits for its code.
-const SUBSCRIBE: (Duration, Duration) = (Duration::from_millis(20), Duration::from_secs(1));
+const SUBSCRIBE: (Duration, Duration) = (Duration::from_millis(15), Duration::from_secs(1));
 /// A connection that lasted this long was a good one: the next pause is short again.
 const GOOD_CONNECTION: Duration = Duration::from_secs(5);
 

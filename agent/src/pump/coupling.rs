@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::Instant;
 use wardlink_pairing::device::{Credential, DevicePairing, Display, NetworkAccess, Provisioned, Refusal};
+use wardlink_protocol::UnixMillis;
 use wardlink_protocol::channel::Qos;
 use wardlink_protocol::identity::SessionId;
 use wardlink_protocol::topic::Topic;
@@ -115,44 +116,35 @@ impl Pump {
 
     /// Brings the pairing's display to the screen, and its changes into the journal.
     fn show(&mut self, display: Display, session: SessionId) {
-        let before = self.screen.borrow().phase.clone();
-        let mut events = Vec::new();
-        let phase = match display {
-            Display::Requesting => Phase::Requesting,
-            Display::Verifying { code, link, .. } => {
+        if let Display::Refused { reason, .. } = display {
+            if self.settings.once {
+                self.outcome = Some(Outcome::Refused(reason));
+            } else if self.times.ask.is_none() {
+                self.times.ask = Some(clock::now().after(self.times.pause));
+                self.times.pause = (self.times.pause * 2).min(LONGEST_PAUSE);
+            }
+        }
+        let phase = phase_of(display, self.times.ask);
+        if self.told.as_ref() == Some(&phase) {
+            return;
+        }
+        self.told = Some(phase.clone());
+        self.screen.send_modify(|screen| screen.phase = phase.clone());
+        match phase {
+            Phase::Verifying { code, link } => {
                 self.compare_origin();
-                let (code, link) = (code.map(|code| code.to_string()), link.map(|link| link.to_string()));
-                events.push(Event::Accepted { session });
-                events.push(Event::Code { code: code.clone(), link: link.clone() });
-                Phase::Verifying { code, link }
+                self.tell(Event::Accepted { session });
+                self.tell(Event::Code { code, link });
             }
-            Display::Confirmed => {
-                events.push(Event::Confirmed);
-                Phase::Finishing
-            }
-            Display::Paired => {
+            Phase::Finishing => self.tell(Event::Confirmed),
+            Phase::Paired => {
                 self.times.pause = self.settings.retry_pause;
                 let pairing = self.pairing.as_ref().and_then(DevicePairing::pairing);
                 let channels = pairing.into_iter().flat_map(|pairing| &pairing.channels);
-                events.push(Event::Paired { channels: channels.map(|channel| channel.channel.name.clone()).collect() });
-                Phase::Paired
+                self.tell(Event::Paired { channels: channels.map(|channel| channel.channel.name.clone()).collect() });
             }
-            Display::Refused { reason, note } => {
-                if self.settings.once {
-                    self.outcome = Some(Outcome::Refused(reason));
-                } else if self.times.ask.is_none() {
-                    self.times.ask = Some(clock::now().after(self.times.pause));
-                    self.times.pause = (self.times.pause * 2).min(LONGEST_PAUSE);
-                }
-                events.push(Event::Refused { reason, note: note.clone() });
-                Phase::Refused { reason, note, again_at: self.times.ask }
-            }
-        };
-        if phase != before {
-            self.screen.send_modify(|screen| screen.phase = phase);
-            for event in events {
-                self.tell(event);
-            }
+            Phase::Refused { reason, note, .. } => self.tell(Event::Refused { reason, note }),
+            Phase::Idle | Phase::Requesting | Phase::Fault { .. } => {}
         }
     }
 
@@ -319,5 +311,18 @@ impl Pump {
             }
         }
         Ok(())
+    }
+}
+
+/// What the screen shows of a pairing.
+pub(super) fn phase_of(display: Display, again_at: Option<UnixMillis>) -> Phase {
+    match display {
+        Display::Requesting => Phase::Requesting,
+        Display::Verifying { code, link, .. } => {
+            Phase::Verifying { code: code.map(|code| code.to_string()), link: link.map(|link| link.to_string()) }
+        }
+        Display::Confirmed => Phase::Finishing,
+        Display::Paired => Phase::Paired,
+        Display::Refused { reason, note } => Phase::Refused { reason, note, again_at },
     }
 }
