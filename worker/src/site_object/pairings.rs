@@ -103,8 +103,9 @@ pub(super) fn take(site: &Site<'_>, message: &StampedMessage, outcome: &mut Outc
                 Topic::Command(_) if is_simple(&session) => Needs::confirming(site, session.device())?,
                 _ => Needs::plain(site),
             };
+            let had_failed = session.has_failed();
             match session.receive(message, needs.control_unit(site), site.now, &mut rng()) {
-                Ok(actions) => step(site, &session, actions, outcome),
+                Ok(actions) => step(site, &session, had_failed, actions, outcome),
                 Err(refusal) if is_ours(refusal) => Err(Failure::internal(refusal)),
                 Err(refusal) => dropped(refusal),
             }
@@ -154,7 +155,7 @@ fn arrive(site: &Site<'_>, message: &StampedMessage, outcome: &mut Outcome) -> R
     } else {
         Vec::new()
     };
-    step(site, &session, actions, outcome).map(Ok)
+    step(site, &session, false, actions, outcome).map(Ok)
 }
 
 /// A device subscribed to its T2: what stands there is sent again.
@@ -173,20 +174,26 @@ pub(super) fn subscribed(
 /// A pairing's time has come.
 pub(super) fn handle_time(site: &Site<'_>, id: SessionId, outcome: &mut Outcome) -> Result<(), Failure> {
     let Some(mut session) = store::find(site, id)? else { return Ok(()) };
-    let needs = Needs::plain(site);
+    let (needs, had_failed) = (Needs::plain(site), session.has_failed());
     let actions = session.tick(needs.control_unit(site), site.now, &mut rng()).map_err(Failure::internal)?;
-    step(site, &session, actions, outcome)
+    step(site, &session, had_failed, actions, outcome)
 }
 
-/// Stores a session's step: its state, what it asks of the bridge, and what people see.
-fn step(site: &Site<'_>, session: &Session, actions: Vec<Action>, outcome: &mut Outcome) -> Result<(), Failure> {
-    let before = store::find(site, session.id())?;
-    store::put(site, session, outcome)?;
+/// Stores a session's step: its state, what it asks of the bridge, and what people see. `had_failed` is whether its failure
+/// has been counted before.
+fn step(
+    site: &Site<'_>,
+    session: &Session,
+    had_failed: bool,
+    actions: Vec<Action>,
+    outcome: &mut Outcome,
+) -> Result<(), Failure> {
+    let phase = store::put(site, session, outcome)?;
     perform(site, actions, outcome)?;
-    if session.has_failed() && !before.is_some_and(|before| before.has_failed()) {
+    if session.has_failed() && !had_failed {
         fail(site, session.device())?;
     }
-    log!("site: pairing {} of {}: {:?}", session.id(), session.device(), session.view(&store::policy()).phase);
+    log!("site: pairing {} of {}: {phase:?}", session.id(), session.device());
     Ok(())
 }
 

@@ -68,17 +68,14 @@ fn take_up(
             withdraw(site, other.device(), other.key(), outcome)?;
         }
     }
-    step(site, &session, actions, outcome)
+    step(site, &session, false, actions, outcome)
 }
 
 /// One identifier has one live key: another request or pairing of the device that is under way has to be decided first.
 /// Returns those that only wait for their end, which a new acceptance brings forward.
 fn decide_between(site: &Site<'_>, session: &Session) -> Result<Vec<Session>, Failure> {
     let mut closing = Vec::new();
-    for other in store::running(site, session.device())? {
-        if other.id() == session.id() {
-            continue;
-        }
+    for other in store::running_beside(site, session)? {
         match other.view(&store::policy()).phase {
             PairingPhase::Ended => closing.push(other),
             PairingPhase::Waiting | PairingPhase::Accepted | PairingPhase::Verifying => {
@@ -100,7 +97,7 @@ fn end(site: &Site<'_>, mut session: Session, note: Option<String>, outcome: &mu
         Some(note) => session.reject(control_unit, note, site.now, &mut rng()),
         None => session.cancel(control_unit, site.now, &mut rng()),
     };
-    step(site, &session, actions.map_err(refused)?, outcome)
+    step(site, &session, false, actions.map_err(refused)?, outcome)
 }
 
 /// Takes a request that nobody answers, or a pairing that is over, out of sight.
@@ -109,7 +106,8 @@ fn dismiss(site: &Site<'_>, mut session: Session, outcome: &mut Outcome) -> Resu
         PairingPhase::Waiting => {
             session.dismiss(site.now).map_err(refused)?;
             store::hide(site, session.id(), outcome)?;
-            store::put(site, &session, outcome)
+            store::put(site, &session, outcome)?;
+            Ok(())
         }
         PairingPhase::Finished | PairingPhase::Ended => store::hide(site, session.id(), outcome),
         _ => Err(ProblemKind::WrongState.into()),
@@ -168,7 +166,7 @@ pub(in super::super) fn decide_verification(
     let decided = session.decide(pending, needs.control_unit(site), site.now, &mut rng());
     let (result, actions) = decided.map_err(refused)?;
     log!("site: pairing {id}: {result:?}");
-    step(site, &session, actions, outcome)?;
+    step(site, &session, false, actions, outcome)?;
     let pairing: PairingView = store::view_of(site, id)?;
     Ok(VerifyAnswer { result, pairing })
 }

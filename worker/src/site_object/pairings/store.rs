@@ -1,18 +1,17 @@
 //! The rows of the pairings.
 
-use super::super::{Outcome, Site, devices, timers};
+use super::super::authority::before;
+use super::super::timers::{self, Timer};
+use super::super::{Outcome, Site, devices};
 use crate::problem::Failure;
-use crate::storage::{Column, record};
+use crate::storage::{Column, Row, record};
 use core::time::Duration;
 use wardlink_pairing::control_unit::Session;
 use wardlink_pairing::policy::Policy;
 use wardlink_protocol::Device;
-use wardlink_protocol::api::{LiveEvent, PairingView, ProblemKind};
+use wardlink_protocol::api::{LiveEvent, PairingPhase, PairingView, ProblemKind};
 use wardlink_protocol::identity::SessionId;
 use worker::SqlStorageValue;
-
-use crate::site_object::authority::before;
-use crate::site_object::timers::Timer;
 
 /// How long a pairing that is over is shown, unless somebody dismisses it.
 const SHOWN_TIME: Duration = Duration::from_hours(24);
@@ -24,8 +23,8 @@ pub(super) fn policy() -> Policy {
     Policy::default()
 }
 
-/// Stores a session, sets its timer, and has people see it.
-pub(super) fn put(site: &Site<'_>, session: &Session, outcome: &mut Outcome) -> Result<(), Failure> {
+/// Stores a session, sets its timer, and has people see it. Returns how far it has come.
+pub(super) fn put(site: &Site<'_>, session: &Session, outcome: &mut Outcome) -> Result<PairingPhase, Failure> {
     let view = session.view(&policy());
     let snapshot = session.snapshot().map_err(Failure::internal)?;
     let [client, identifier] = devices::names(session.device());
@@ -49,10 +48,11 @@ pub(super) fn put(site: &Site<'_>, session: &Session, outcome: &mut Outcome) -> 
         Some(due) => timers::set(site.database, &timer, due)?,
         None => timers::clear(site.database, &timer)?,
     }
+    let phase = view.phase;
     if !is_dismissed(site, session.id())? {
         outcome.people.push(LiveEvent::Pairing { pairing: Box::new(view) });
     }
-    Ok(())
+    Ok(phase)
 }
 
 /// One session; none where it is unknown.
@@ -70,11 +70,21 @@ pub(super) fn get(site: &Site<'_>, session: SessionId) -> Result<Session, Failur
 pub(super) fn running(site: &Site<'_>, device: &Device) -> Result<Vec<Session>, Failure> {
     let query = "SELECT session, state FROM pairings WHERE client = ? AND identifier = ? AND running = 1";
     let rows = site.database.rows(query, devices::names(device))?;
-    let session = |mut row: crate::storage::Row| {
-        let id = SessionId::try_from(row.take::<Vec<u8>>()?.as_slice()).map_err(Failure::internal)?;
-        restore(site, id, &row.take::<Vec<u8>>()?)
-    };
-    rows.into_iter().map(session).collect()
+    rows.into_iter().map(|row| restore_row(site, row)).collect()
+}
+
+/// The other sessions of a session's device that are not over.
+pub(super) fn running_beside(site: &Site<'_>, session: &Session) -> Result<Vec<Session>, Failure> {
+    let query = "SELECT session, state FROM pairings
+                 WHERE client = ? AND identifier = ? AND running = 1 AND session <> ?";
+    let [client, identifier] = devices::names(session.device());
+    let rows = site.database.rows(query, [client, identifier, column(session.id())])?;
+    rows.into_iter().map(|row| restore_row(site, row)).collect()
+}
+
+fn restore_row(site: &Site<'_>, mut row: Row) -> Result<Session, Failure> {
+    let id = SessionId::try_from(row.take::<Vec<u8>>()?.as_slice()).map_err(Failure::internal)?;
+    restore(site, id, &row.take::<Vec<u8>>()?)
 }
 
 /// Nothing happens to a session any more.
