@@ -3,6 +3,7 @@
 use super::*;
 use crate::key::PrivateKey;
 use core::time::Duration;
+use der::{Decode, Encode};
 use p256::ecdsa::DerSignature;
 use proptest::prelude::*;
 use rand::SeedableRng;
@@ -10,6 +11,9 @@ use rand::rngs::StdRng;
 use serde_bytes::ByteBuf;
 use wardlink_protocol::Device;
 use wardlink_protocol::identity::{Purpose, Sha256};
+use x509_cert::builder::{Builder, CertificateBuilder};
+use x509_cert::ext::pkix::{KeyUsage, KeyUsages};
+use x509_cert::ext::{Extension, ToExtension};
 
 const NOW: UnixMillis = UnixMillis::from_secs(1_800_000_000);
 
@@ -150,8 +154,15 @@ fn an_issuing_ca_makes_no_ca() {
 
 /// A certificate that the issuing CA signs although it should not.
 fn forge(site: &Site, key: &PrivateKey, change: impl FnOnce(&mut profile::SiteProfile)) -> Certificate {
-    use der::{Decode, Encode};
-    use x509_cert::builder::{Builder, CertificateBuilder};
+    Certificate::parse(&forge_with(site, key, change, &[])).unwrap()
+}
+
+fn forge_with(
+    site: &Site,
+    key: &PrivateKey,
+    change: impl FnOnce(&mut profile::SiteProfile),
+    extensions: &[Extension],
+) -> Vec<u8> {
     let mut profile = profile::SiteProfile {
         issuer: site.ca.certificate().subject().clone(),
         subject: names::common_name("Rogue").unwrap(),
@@ -162,11 +173,42 @@ fn forge(site: &Site, key: &PrivateKey, change: impl FnOnce(&mut profile::SitePr
     let time = |time: UnixMillis| der::DateTime::from_unix_duration(Duration::from_millis(time.0)).unwrap().into();
     let validity = x509_cert::time::Validity::new(time(validity().not_before), time(validity().not_after));
     let spki = spki::SubjectPublicKeyInfoOwned::from_der(&key.public().to_spki().unwrap()).unwrap();
-    let certificate = CertificateBuilder::new(profile, serial, validity, spki)
-        .unwrap()
-        .build::<_, DerSignature>(&site.ca.key().signer())
-        .unwrap();
-    Certificate::parse(&certificate.to_der().unwrap()).unwrap()
+    let mut builder = CertificateBuilder::new(profile, serial, validity, spki).unwrap();
+    for extension in extensions {
+        builder.add_extension(extension.clone()).unwrap();
+    }
+    builder.build::<_, DerSignature>(&site.ca.key().signer()).unwrap().to_der().unwrap()
+}
+
+#[test]
+fn unknown_extensions_are_refused_only_if_they_are_critical() {
+    let site = Site::new(1);
+    let extension = |critical| Extension {
+        extn_id: der::oid::ObjectIdentifier::new_unwrap("1.3.6.1.4.1.32473.1"),
+        critical,
+        extn_value: der::asn1::OctetString::new([5, 0]).unwrap(),
+    };
+    let harmless = forge_with(&site, &site.key, |_| {}, &[extension(false)]);
+    assert!(Certificate::parse(&harmless).is_ok());
+    let critical = forge_with(&site, &site.key, |_| {}, &[extension(true)]);
+    assert_eq!(Certificate::parse(&critical), Err(X509Error::Profile));
+}
+
+#[test]
+fn an_extension_twice_is_refused() {
+    let site = Site::new(1);
+    let usage = KeyUsage(KeyUsages::DigitalSignature.into());
+    let subject = site.ca.certificate().subject();
+    let twice = forge_with(&site, &site.key, |_| {}, &[usage.to_extension(subject, &[]).unwrap()]);
+    assert_eq!(Certificate::parse(&twice), Err(X509Error::Profile));
+}
+
+#[test]
+fn a_device_certificate_without_a_devices_name_is_refused() {
+    let site = Site::new(1);
+    let shape = profile::Shape::Holder { purpose: Purpose::Device };
+    let nameless = forge_with(&site, &site.key, |profile| profile.shape = shape, &[]);
+    assert_eq!(Certificate::parse(&nameless), Err(X509Error::Profile));
 }
 
 #[test]
