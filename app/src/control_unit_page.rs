@@ -14,7 +14,7 @@ use crate::route::Route;
 use crate::session::{SignedIn, Welcome};
 use crate::text::Language;
 use crate::ui::notice::NoticeArea;
-use crate::ui::preferences::Preferences;
+use crate::ui::preferences::{FoldedPreferences, Preferences};
 use crate::ui::{ScreenTitle, icon};
 
 /// Draws the control unit's page into `#app`.
@@ -118,7 +118,7 @@ fn Frame() -> impl IntoView {
                     Route::People if app.may(Right::ManagePeople) => view! { <People/> }.into_any(),
                     Route::Welcome(_) | Route::Unknown | Route::Provisioning | Route::People => view! { <Nowhere/> }.into_any(),
                 }}
-                <div class="phone-preferences"><Preferences/></div>
+                <div class="phone-preferences"><FoldedPreferences/></div>
             </main>
         </div>
     }

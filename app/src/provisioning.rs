@@ -39,7 +39,9 @@ pub(crate) fn Provisioning() -> impl IntoView {
         <section class="list-pane wide">
             <ScreenTitle text=t.provisioning_title()/>
             <p class="quiet">{t.provisioning_text()}</p>
+            <div class="two">
             <Make made=load/>
+            <section>
             <h2 class="section-title">{t.secrets_title()}</h2>
             <Trouble failure=failure retry=load/>
             {move || match secrets.get() {
@@ -52,6 +54,8 @@ pub(crate) fn Provisioning() -> impl IntoView {
                 None if failure.with(Option::is_some) => ().into_any(),
                 None => view! { <div class="card"><Loading/></div> }.into_any(),
             }}
+            </section>
+            </div>
         </section>
     }
 }

@@ -62,6 +62,9 @@ pub(crate) fn Requests(
                         </ul>
                     }.into_any(),
                 }}
+                <p class="visually-hidden" role="status">
+                    {move || open.with(|open| (!open.is_empty()).then(|| t.requests_wait(open.len())))}
+                </p>
                 <p class="tiny">{t.requests_end_by_themselves()}</p>
                 <Show when=move || ended.with(|ended| !ended.is_empty())>
                     <h2 class="section-title">{t.lately()}</h2>
@@ -153,8 +156,12 @@ fn RowOf(pairing: Signal<PairingView>, session: SessionId, opened: Signal<Option
     let phase = Memo::new(move |_| pairing.with(|pairing| pairing.phase));
     let fixed = pairing.get_untracked();
     let identifier = fixed.device.identifier.to_string();
-    let age = move || t.asked_ago(&format::age(app.clock.since(fixed.requested_at), t));
+    let age = move || match pairing.with(|pairing| pairing.ended_at) {
+        Some(end) => t.ended_ago(&format::age(app.clock.since(end), t)),
+        None => t.asked_ago(&format::age(app.clock.since(fixed.requested_at), t)),
+    };
     let location = move || pairing.with(|pairing| pairing.location.clone());
+    // What helps to decide; afterwards it only fills the list.
     let facts = [
         t.key_short(&fixed.key.short()),
         match &fixed.address {
@@ -162,6 +169,10 @@ fn RowOf(pairing: Signal<PairingView>, session: SessionId, opened: Signal<Option
             None => t.network_untrusted().to_owned(),
         },
     ];
+    let facts = move || {
+        let facts = is_open(phase.get()).then(|| facts.clone().map(|fact| view! { <span>{fact}</span> }));
+        facts.map(|facts| facts.into_iter().collect_view())
+    };
     view! {
         <li
             class="row"
@@ -181,7 +192,7 @@ fn RowOf(pairing: Signal<PairingView>, session: SessionId, opened: Signal<Option
                 <p class="tiny facts">
                     <span>{t.serial_short(&fixed.information.serial_number)}</span>
                     <span>{age}</span>
-                    {facts.into_iter().map(|fact| view! { <span>{fact}</span> }).collect_view()}
+                    {facts}
                     {move || (!location().is_empty()).then(|| view! { <span class="place">{location()}</span> })}
                 </p>
                 {fixed.replaces.then(|| view! { <p class="tiny warn">{t.replaces()}</p> })}

@@ -11,7 +11,7 @@ use wardlink_protocol::verification::VerificationLink;
 use crate::app::{App, Session, mount, use_app, use_text};
 use crate::session::SignedIn;
 use crate::ui::notice::NoticeArea;
-use crate::ui::preferences::Preferences;
+use crate::ui::preferences::FoldedPreferences;
 use crate::ui::{Loading, ScreenTitle, Trouble, icon};
 
 mod link;
@@ -136,7 +136,7 @@ fn Phone() -> impl IntoView {
                 view! { <ScreenTitle text=t.verify_title()/><p class="quiet">{t.forbidden_advice()}</p> }.into_any()
             }}
         </main>
-        <footer class="phone-foot"><Preferences/></footer>
+        <footer class="phone-foot"><FoldedPreferences/></footer>
     }
 }
 
@@ -202,12 +202,15 @@ fn Choose() -> impl IntoView {
         }
     });
     view! {
-        <ScreenTitle text=Signal::derive(move || {
-            if waiting.with(Vec::is_empty) { t.nothing_to_verify() } else { t.which_pump() }.to_owned()
-        })/>
-        <Show when=move || waiting.with(Vec::is_empty)>
-            <p class="quiet" data-testid="nothing-to-verify">{t.nothing_to_verify_text()}</p>
-        </Show>
+        <div class:empty=move || waiting.with(Vec::is_empty)>
+            <Show when=move || waiting.with(Vec::is_empty)>{icon::phone()}</Show>
+            <ScreenTitle text=Signal::derive(move || {
+                if waiting.with(Vec::is_empty) { t.nothing_to_verify() } else { t.which_pump() }.to_owned()
+            })/>
+            <Show when=move || waiting.with(Vec::is_empty)>
+                <p data-testid="nothing-to-verify">{t.nothing_to_verify_text()}</p>
+            </Show>
+        </div>
         <ul class="choose" data-testid="pumps">
             <For each=move || waiting.get() key=|pairing| pairing.session let:pairing>
                 <li>

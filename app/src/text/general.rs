@@ -17,6 +17,7 @@ texts! {
     hours(n: u64) => "{n} h" | "{n}\u{202f}h";
     days(n: u64) => "{n} d" | "{n} Tagen";
 
+    preferences => "Language and appearance" | "Sprache und Darstellung";
     language_label => "Language" | "Sprache";
     theme_label => "Appearance" | "Darstellung";
     theme_system => "Auto" | "Automatisch";

@@ -9,6 +9,8 @@ texts! {
     nothing_waits_text => "A new pump appears here by itself." | "Eine neue Pumpe erscheint hier von selbst.";
     lately => "Lately" | "Kürzlich";
     asked_ago(age: &str) => "Asked {age} ago" | "Angefragt vor {age}";
+    ended_ago(age: &str) => "{age} ago" | "vor {age}";
+    requests_wait(n: usize) => "Waiting requests: {n}" | "Wartende Anfragen: {n}";
     key_short(key: &str) => "Key {key}" | "Schlüssel {key}";
     address_from(address: &str) => "From {address}" | "Von {address}";
     network_untrusted => "Untrusted network" | "Ungesichertes Netz";

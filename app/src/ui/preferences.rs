@@ -5,6 +5,18 @@ use leptos::prelude::*;
 use crate::app::{Theme, use_app, use_text};
 use crate::text::Language;
 
+/// Both switches, folded away where room is scarce.
+#[component]
+pub(crate) fn FoldedPreferences() -> impl IntoView {
+    let t = use_text();
+    view! {
+        <details class="fold">
+            <summary>{t.preferences()}</summary>
+            <Preferences/>
+        </details>
+    }
+}
+
 /// Both switches.
 #[component]
 pub(crate) fn Preferences() -> impl IntoView {

@@ -20,7 +20,7 @@ pub(super) fn One(session: SessionId) -> impl IntoView {
     set_title(t.verify_title());
     let others = Memo::new(move |_| watch.verifiable().len() > 1);
     let phase = Memo::new(move |_| watch.phase(session));
-    let first = watch.pairing(session);
+    let first = untrack(|| watch.pairing(session));
     let scans: Scans = expect_context();
     let shown = first.clone();
     let mode =

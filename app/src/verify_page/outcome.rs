@@ -17,7 +17,7 @@ pub(super) fn Outcome(session: SessionId) -> impl IntoView {
     let watch: Watch = expect_context();
     let place: Place = expect_context();
     let phase = Memo::new(move |_| watch.phase(session));
-    let pairing = watch.pairing(session);
+    let pairing = untrack(|| watch.pairing(session));
     let reason = pairing.as_ref().and_then(|pairing| pairing.reason);
     let reason = Memo::new(move |_| watch.pairing(session).and_then(|pairing| pairing.reason).or(reason));
     let title = Signal::derive(move || {
