@@ -287,3 +287,5 @@ fn verified(bytes: &[u8], expected: &Header, sender: &PublicKey, aad: &[u8]) -> 
 
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod vectors;

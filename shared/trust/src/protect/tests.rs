@@ -6,7 +6,7 @@ use rand_core::{Infallible, TryCryptoRng, TryRng};
 use wardlink_protocol::channel::default_channels;
 
 /// Counts upwards from a seed: every test repeats itself exactly.
-struct Counting(u64);
+pub(super) struct Counting(u64);
 
 impl TryRng for Counting {
     type Error = Infallible;
@@ -31,14 +31,14 @@ impl TryRng for Counting {
 }
 impl TryCryptoRng for Counting {}
 
-struct Site {
-    rng: Counting,
-    key: ChannelKey,
-    device: PrivateKey,
-    topic: Topic,
+pub(super) struct Site {
+    pub(super) rng: Counting,
+    pub(super) key: ChannelKey,
+    pub(super) device: PrivateKey,
+    pub(super) topic: Topic,
 }
 
-fn site(channel: &str) -> Site {
+pub(super) fn site(channel: &str) -> Site {
     let mut rng = Counting(7);
     let channel = default_channels().into_iter().find(|row| row.name.as_str() == channel).unwrap();
     let device = PrivateKey::make(&mut rng);
@@ -48,11 +48,11 @@ fn site(channel: &str) -> Site {
 }
 
 impl Site {
-    fn sender(&mut self, boot: u64) -> Sender {
+    pub(super) fn sender(&mut self, boot: u64) -> Sender {
         Sender::begin(&self.key, self.topic.clone(), boot, &mut self.rng).unwrap()
     }
 
-    fn open(&self, receiver: &mut Receiver, message: &[u8]) -> Result<Opened, OpenError> {
+    pub(super) fn open(&self, receiver: &mut Receiver, message: &[u8]) -> Result<Opened, OpenError> {
         receiver.open(core::slice::from_ref(&self.key), &self.topic, &self.device.public(), message)
     }
 }
