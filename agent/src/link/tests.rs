@@ -238,6 +238,23 @@ async fn it_pings_as_the_bridge_asks_and_notices_silence() {
     assert!(matches!(event, LinkEvent::Disconnected { error: LinkError::Timeout, .. }), "{event:?}");
 }
 
+#[tokio::test]
+async fn tls_is_trusted_under_the_provisioned_anchor_and_no_other() {
+    let (mut server, root) = Server::start_with_tls(Rules::default()).await;
+    let key = PrivateKey::make(&mut clock::rng());
+    let (link, mut events) = Link::start(server.options_trusting(&key, &[root]));
+    connected(&mut events).await;
+    assert_eq!(server.next().await, Seen::Connected { certificate: false });
+    link.close().await;
+
+    let (_, foreign) = Server::start_with_tls(Rules::default()).await;
+    for anchors in [vec![foreign], Vec::new()] {
+        let (_link, mut events) = Link::start(server.options_trusting(&key, &anchors));
+        let LinkEvent::Disconnected { error, .. } = next(&mut events).await else { panic!("it was trusted") };
+        assert!(error.to_string().contains("invalid peer certificate"), "{error}");
+    }
+}
+
 #[test]
 fn tls_is_missing_on_loopback_only() {
     let trust = TlsTrust::default();

@@ -1,6 +1,7 @@
 //! A bridge of a few rules, made from the server role of `mqtt-protocol-core` and the real authentication.
 
 use super::super::LinkOptions;
+use super::super::endpoint::Stream;
 use super::*;
 use futures_util::{SinkExt, StreamExt};
 use mqtt_protocol_core::mqtt;
@@ -13,7 +14,8 @@ use mqtt_protocol_core::mqtt::packet::{
 use mqtt_protocol_core::mqtt::result_code::{AuthReasonCode, ConnectReasonCode, SubackReasonCode};
 use serde_bytes::ByteBuf;
 use std::sync::Mutex;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpListener;
+use tokio_rustls::TlsAcceptor;
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::handshake::server::{Request, Response};
@@ -106,9 +108,36 @@ fn validity() -> Validity {
 
 impl Server {
     pub(super) async fn start(rules: Rules) -> Self {
+        Self::start_behind(rules, None).await
+    }
+
+    /// Starts a bridge behind TLS, with a certificate for `localhost`; returns its root, PEM.
+    pub(super) async fn start_with_tls(rules: Rules) -> (Self, String) {
+        let authority = rcgen::KeyPair::generate().unwrap();
+        let mut parameters = rcgen::CertificateParams::default();
+        parameters.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+        let root = parameters.self_signed(&authority).unwrap();
+        let issuer = rcgen::Issuer::new(parameters, authority);
+        let key = rcgen::KeyPair::generate().unwrap();
+        let leaf = rcgen::CertificateParams::new(["localhost".to_owned()]).unwrap().signed_by(&key, &issuer).unwrap();
+        let config = rustls::ServerConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_no_client_auth()
+            .with_single_cert(vec![leaf.der().clone()], key.into())
+            .unwrap();
+        let mut server = Self::start_behind(rules, Some(TlsAcceptor::from(Arc::new(config)))).await;
+        server.address = server.address.replace("ws://127.0.0.1", "wss://localhost");
+        (server, root.pem())
+    }
+
+    async fn start_behind(rules: Rules, tls: Option<TlsAcceptor>) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let host = listener.local_addr().unwrap().to_string();
-        let address = format!("ws://{host}/mqtt");
+        let mut host = listener.local_addr().unwrap().to_string();
+        if tls.is_some() {
+            host = host.replace("127.0.0.1", "localhost");
+        }
+        let address = format!("ws://{}/mqtt", listener.local_addr().unwrap());
         let rules = Arc::new(Mutex::new(rules));
         let site = Arc::new(Site::make());
         let (seen, received) = mpsc::unbounded_channel();
@@ -117,6 +146,13 @@ impl Server {
             loop {
                 let (stream, _) = listener.accept().await.unwrap();
                 let (rules, site) = accepting.clone();
+                let stream: Box<dyn Stream> = match &tls {
+                    None => Box::new(stream),
+                    Some(acceptor) => match acceptor.accept(stream).await {
+                        Ok(stream) => Box::new(stream),
+                        Err(_) => continue,
+                    },
+                };
                 let mut connection = Connection::accept(stream, rules, site, seen.clone(), host.clone()).await;
                 connection.run().await;
                 drop(seen.send(Seen::Gone));
@@ -137,13 +173,19 @@ impl Server {
         }
     }
 
+    /// As [`Self::options`], with these certificates for TLS.
+    pub(super) fn options_trusting(&self, key: &PrivateKey, anchors: &[String]) -> LinkOptions {
+        let trust = TlsTrust::from_pem(anchors, false).unwrap();
+        LinkOptions { endpoint: Arc::new(Endpoint::new(&self.address, &trust).unwrap()), ..self.options(key) }
+    }
+
     pub(super) fn identity(&self, key: &PrivateKey, certificate: Option<Vec<u8>>) -> Arc<Identity> {
         Arc::new(Identity { key: key.clone(), device: device(), certificate, root: self.site.root_hash() })
     }
 }
 
 struct Connection {
-    socket: WebSocketStream<TcpStream>,
+    socket: WebSocketStream<Box<dyn Stream>>,
     mqtt: mqtt::Connection<mqtt::role::Server>,
     rules: Arc<Mutex<Rules>>,
     site: Arc<Site>,
@@ -156,7 +198,7 @@ struct Connection {
 
 impl Connection {
     async fn accept(
-        stream: TcpStream,
+        stream: Box<dyn Stream>,
         rules: Arc<Mutex<Rules>>,
         site: Arc<Site>,
         seen: mpsc::UnboundedSender<Seen>,
