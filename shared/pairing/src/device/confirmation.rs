@@ -2,6 +2,7 @@
 
 use rand_core::CryptoRng;
 use serde_bytes::ByteBuf;
+use std::collections::BTreeSet;
 use wardlink_crypto::cose::{Encrypted, Header};
 use wardlink_crypto::schedule::{self, KID_CONTROL};
 use wardlink_crypto::x509::Chain;
@@ -76,9 +77,12 @@ impl DevicePairing {
     }
 }
 
-/// At least one channel, not too many, by falling priority, then by name, no name twice.
+/// At least one channel, not too many, by falling priority, then by name; no name and no key id twice.
 fn are_in_order(channels: &[ChannelKey]) -> bool {
     let rank = |channel: &ChannelKey| (channel.channel.priority, channel.channel.name.clone());
     let sorted = channels.windows(2).all(|pair| matches!(pair, [a, b] if rank(a) < rank(b)));
-    (1..=MAX_CHANNELS_PER_DEVICE).contains(&channels.len()) && sorted
+    let names: BTreeSet<_> = channels.iter().map(|channel| &channel.channel.name).collect();
+    let kids: BTreeSet<_> = channels.iter().map(|channel| channel.kid).collect();
+    let once = names.len() == channels.len() && kids.len() == channels.len();
+    (1..=MAX_CHANNELS_PER_DEVICE).contains(&channels.len()) && sorted && once
 }

@@ -9,7 +9,7 @@ use wardlink_crypto::key::PrivateKey;
 use wardlink_crypto::schedule::{self, KID_ACCESS_DOWN, KID_CONTROL, KID_DEVICE, PairingKeys};
 use wardlink_crypto::x509::Holder;
 use wardlink_protocol::cbor;
-use wardlink_protocol::channel::Direction;
+use wardlink_protocol::channel::{Direction, Priority};
 use wardlink_protocol::identity::{Sha256, TrustLevel};
 use wardlink_protocol::pairing::{
     DisplayAbilities, Mode, PairingCommand, PairingConfirmed, PairingFinished, PairingRefused, PairingVerified,
@@ -225,6 +225,14 @@ fn a_confirmation_whose_trust_or_channels_do_not_fit_is_refused() {
     assert_confirmation_refused(|_, said| {
         let first = said.channels[0].clone();
         said.channels.insert(0, first);
+    });
+    assert_confirmation_refused(|_, said| said.channels[1].kid = said.channels[0].kid);
+    assert_confirmation_refused(|_, said| {
+        // The last one has a lower priority, so that the order still fits.
+        let name = said.channels[0].channel.name.clone();
+        let last = said.channels.last_mut().unwrap();
+        last.channel.name = name;
+        said.channels.retain(|key| key.channel.priority != Priority::Low || key.channel.name.as_str() == "alarm");
     });
 }
 
