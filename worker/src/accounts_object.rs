@@ -67,8 +67,8 @@ impl DurableObject for AccountsObject {
 
     /// Ends the sessions whose time has come, and tells the site.
     async fn alarm(&self) -> Result<Response> {
-        match self.settle().await {
-            Ok(()) => Response::empty(),
+        match self.settled(&()).await {
+            Ok(response) => Ok(response),
             Err(failure) => failure.into_response(),
         }
     }

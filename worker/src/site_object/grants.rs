@@ -7,7 +7,8 @@ use wardlink_protocol::channel::ChannelName;
 use wardlink_protocol::grant::{DeviceState, Grant, GrantedCertificate};
 use wardlink_protocol::identity::KeyFingerprint;
 
-/// Stores what a key may do from now on, under the next version.
+/// Stores what a key may do from now on, under the next version. A key that is unknown again needs no row: the bridge is told,
+/// and a bridge that begins anew does not know it.
 pub(super) fn put(
     database: &Database,
     key: KeyFingerprint,
@@ -19,10 +20,14 @@ pub(super) fn put(
     let version = database.one("UPDATE versions SET newest = newest + 1 RETURNING newest", [])?;
     let version: u64 = version.ok_or_else(|| Failure::internal("the version of the grants is missing"))?;
     let grant = Grant { key, device: device.clone(), state, certificates, channels, version };
-    database.run(
-        "INSERT OR REPLACE INTO grants (key, version, record) VALUES (?, ?, ?)",
-        [column(key), version.into_value(), record(&grant)?],
-    )?;
+    if state == DeviceState::Unknown {
+        database.run("DELETE FROM grants WHERE key = ?", [column(key)])?;
+    } else {
+        database.run(
+            "INSERT OR REPLACE INTO grants (key, version, record) VALUES (?, ?, ?)",
+            [column(key), version.into_value(), record(&grant)?],
+        )?;
+    }
     Ok(grant)
 }
 
@@ -32,12 +37,11 @@ pub(super) fn find(database: &Database, key: KeyFingerprint) -> Result<Option<Gr
     row.map(|mut row| row.take_record()).transpose()
 }
 
-/// Everything that the bridge has to know, and its version. An unknown key needs no row there.
+/// Everything that the bridge has to know, and its version.
 pub(super) fn table(database: &Database) -> Result<(u64, Vec<Grant>), Failure> {
     let version = database.one("SELECT newest FROM versions", [])?.unwrap_or_default();
     let rows = database.rows("SELECT record FROM grants ORDER BY version", [])?;
-    let grants = rows.into_iter().map(|mut row| row.take_record()).collect::<Result<Vec<Grant>, _>>()?;
-    Ok((version, grants.into_iter().filter(|grant| grant.state != DeviceState::Unknown).collect()))
+    Ok((version, rows.into_iter().map(|mut row| row.take_record()).collect::<Result<_, _>>()?))
 }
 
 fn column(key: KeyFingerprint) -> worker::SqlStorageValue {

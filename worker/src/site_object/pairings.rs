@@ -135,6 +135,10 @@ fn arrive(site: &Site<'_>, message: &StampedMessage, outcome: &mut Outcome) -> R
     if paired.as_ref().is_some_and(|known| matches!(known.state, DeviceState::Locked | DeviceState::Revoked)) {
         return Ok(Err(Refusal::WrongState));
     }
+    if !store::has_room(site)? {
+        log!("site: too many pairings run; the request of {device} is dropped");
+        return Ok(Ok(()));
+    }
     // No policy rule says yet that a network is secured.
     let opened = arrived.open(&secret, Network::Untrusted, paired.is_some(), &store::policy());
     let mut session = match opened {

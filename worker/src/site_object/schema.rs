@@ -47,7 +47,7 @@ pub(super) const VERSIONS: [&str; 1] = ["
         record BLOB NOT NULL
     ) WITHOUT ROWID;
     CREATE INDEX pairings_of_device ON pairings (client, identifier, running);
-    CREATE INDEX pairings_shown ON pairings (dismissed, running, changed_at);
+    CREATE INDEX pairings_by_age ON pairings (running, changed_at);
 
     -- When sessions of an identifier failed, and whether it is locked.
     CREATE TABLE failures (

@@ -17,6 +17,10 @@ use worker::SqlStorageValue;
 const SHOWN_TIME: Duration = Duration::from_hours(24);
 /// The most pairings that are shown.
 const MAX_SHOWN: u64 = 500;
+/// The most pairings that run at once: who holds the hospital's access secret cannot fill the storage with requests.
+const MAX_RUNNING: u64 = 1000;
+/// How long a pairing that is over is kept.
+const KEPT_TIME: Duration = Duration::from_hours(30 * 24);
 
 /// The site's rules for pairings.
 pub(super) fn policy() -> Policy {
@@ -85,6 +89,14 @@ pub(super) fn running_beside(site: &Site<'_>, session: &Session) -> Result<Vec<S
 fn restore_row(site: &Site<'_>, mut row: Row) -> Result<Session, Failure> {
     let id = SessionId::try_from(row.take::<Vec<u8>>()?.as_slice()).map_err(Failure::internal)?;
     restore(site, id, &row.take::<Vec<u8>>()?)
+}
+
+/// Whether another request fits. Forgets old pairings.
+pub(super) fn has_room(site: &Site<'_>) -> Result<bool, Failure> {
+    let end = before(site.now, KEPT_TIME).into_value();
+    site.database.run("DELETE FROM pairings WHERE running = 0 AND changed_at < ?", [end])?;
+    let running: Option<u64> = site.database.one("SELECT count(*) FROM pairings WHERE running = 1", [])?;
+    Ok(running.unwrap_or_default() < MAX_RUNNING)
 }
 
 /// Nothing happens to a session any more.
