@@ -100,10 +100,10 @@ pub(crate) fn stage(workspace: &Workspace, variant: Variant, parts: &[Part]) -> 
     Ok(staged)
 }
 
-/// Compiles the native command `wardlink` and returns where it is.
-pub(crate) fn agent(workspace: &Workspace) -> Result<PathBuf> {
+/// Compiles the native command `wardlink` with the features that a selection of packages asks for, and returns where it is.
+pub(crate) fn agent(workspace: &Workspace, selection: &[&str]) -> Result<PathBuf> {
     let step = Step::start("Compile wardlink-agent");
-    shell::run(shell::cargo(workspace.root()).args(["build", "--package", "wardlink-agent"]))?;
+    shell::run(shell::cargo(workspace.root()).args(["build", "--bin", "wardlink"]).args(selection))?;
     step.done();
     Ok(workspace.target().join("debug").join("wardlink"))
 }

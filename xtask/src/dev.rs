@@ -49,7 +49,7 @@ pub(crate) fn run(workspace: &Workspace, options: &Options) -> Result<()> {
         require_free(options.display, "--display")?;
     }
     build::run(workspace, Variant::Fast)?;
-    let agent = build::agent(workspace)?;
+    let agent = build::agent(workspace, &["--package", "wardlink-agent"])?;
 
     let state = workspace.state();
     fs::create_dir_all(&state).with_context(|| format!("cannot create {}", state.display()))?;

@@ -39,11 +39,9 @@ pub(crate) fn run(workspace: &Workspace, options: &Options) -> Result<()> {
     if options.unit {
         tests.args(["--exclude", END_TO_END]);
     } else {
-        prepare_end_to_end(workspace, &mut tests)?;
+        prepare_end_to_end(workspace, &mut tests, options.e2e)?;
     }
-    if let Some(filter) = &options.filter {
-        tests.arg(filter);
-    }
+    tests.args(&options.filter);
     if nextest && !options.e2e {
         examples(workspace, options.filter.as_deref())?;
     }
@@ -54,10 +52,15 @@ pub(crate) fn run(workspace: &Workspace, options: &Options) -> Result<()> {
 }
 
 /// Builds the worker, the web app and the agent, finds a browser, and says in the environment where they are.
-fn prepare_end_to_end(workspace: &Workspace, tests: &mut Command) -> Result<()> {
+fn prepare_end_to_end(workspace: &Workspace, tests: &mut Command, alone: bool) -> Result<()> {
     let browser = Browser::require()?;
     build::run(workspace, Variant::Fast)?;
-    let agent = build::agent(workspace)?;
+    // The agent with the features that the tests are built with: nothing is compiled twice.
+    let agent = if alone {
+        build::agent(workspace, &["--package", "wardlink-agent", "--package", END_TO_END])?
+    } else {
+        build::agent(workspace, &["--workspace"])?
+    };
     browser.tell(tests);
     tests.env("WARDLINK_BIN", agent).env("WARDLINK_ROOT", workspace.root());
     Ok(())
@@ -67,7 +70,7 @@ fn prepare_end_to_end(workspace: &Workspace, tests: &mut Command) -> Result<()> 
 fn examples(workspace: &Workspace, filter: Option<&str>) -> Result<()> {
     let step = Step::start("Test the documentation's examples");
     let mut cargo = shell::cargo(workspace.root());
-    cargo.args(["test", "--quiet", "--doc"]);
+    cargo.args(["test", "--quiet", "--doc", "--workspace"]);
     shell::run(cargo.args(filter))?;
     step.done();
     Ok(())
