@@ -75,6 +75,8 @@ pub struct Broker {
     applied: u64,
     connections: BTreeMap<ConnectionId, Connection>,
     addresses: BTreeMap<String, usize>,
+    /// Bytes of begun packets on all connections.
+    begun_bytes: usize,
     sessions: BTreeMap<u64, Session>,
     owners: BTreeMap<SessionKey, u64>,
     next_session: u64,
@@ -104,6 +106,7 @@ impl Default for Broker {
             applied: 0,
             connections: BTreeMap::new(),
             addresses: BTreeMap::new(),
+            begun_bytes: 0,
             sessions: BTreeMap::new(),
             owners: BTreeMap::new(),
             next_session: 1,
@@ -155,7 +158,7 @@ impl Broker {
             }
         }
         for attachment in attachments {
-            let restored = Connection::restore(&attachment, |id| long_connections.remove(&id), now);
+            let restored = Connection::restore(&attachment, |id| long_connections.remove(&id));
             if let Some(connection) = restored {
                 broker.restore_connection(connection, now);
             }
@@ -193,12 +196,14 @@ impl Broker {
         if let Some(address) = &connection.durable.origin.address {
             *self.addresses.entry(address.clone()).or_default() += 1;
         }
+        self.begun_bytes += connection.durable.rest.len();
         self.connections.insert(connection.id, connection);
     }
 
     fn remove_connection(&mut self, id: ConnectionId) -> Option<Connection> {
         let mut connection = self.connections.remove(&id)?;
         connection.forget_record(&mut self.journal);
+        self.begun_bytes = self.begun_bytes.saturating_sub(connection.durable.rest.len());
         self.changed.remove(&id);
         if let Some(address) = &connection.durable.origin.address
             && let Some(count) = self.addresses.get_mut(address)

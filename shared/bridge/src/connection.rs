@@ -1,7 +1,10 @@
 //! One WebSocket: how far its client has come, and what has to survive when the object is rebuilt around it.
 
-use crate::limits::{MAX_ATTACHMENT_BYTES, MAX_FIRST_PACKET_BYTES, MAX_INFLIGHT, MAX_PACKET_BYTES};
+use crate::limits::{
+    MAX_ATTACHMENT_BYTES, MAX_FIRST_PACKET_BYTES, MAX_INFLIGHT, MAX_PACKET_BYTES, SERVER_KEEP_ALIVE_SECS,
+};
 use crate::storage::{Journal, Table, decode, encode};
+use core::time::Duration;
 use serde::{Deserialize, Serialize};
 use serde_bytes::ByteBuf;
 use std::collections::BTreeMap;
@@ -34,6 +37,17 @@ pub(crate) struct Wishes {
 }
 
 impl Wishes {
+    /// The keep-alive in force, in seconds: the client's, unless it is none or too long.
+    pub(crate) const fn keep_alive_secs(&self) -> u16 {
+        let wished = self.keep_alive;
+        if wished == 0 || wished > SERVER_KEEP_ALIVE_SECS { SERVER_KEEP_ALIVE_SECS } else { wished }
+    }
+
+    /// The keep-alive in force.
+    pub(crate) fn keep_alive(&self) -> Duration {
+        Duration::from_secs(u64::from(self.keep_alive_secs()))
+    }
+
     /// How many QoS 1 messages may be unacknowledged at the client.
     pub(crate) fn window(&self) -> u16 {
         self.receive_maximum.min(MAX_INFLIGHT)
@@ -72,6 +86,9 @@ impl Live {
 pub(crate) struct Durable {
     pub(crate) origin: Origin,
     pub(crate) opened_at: UnixMillis,
+    /// When the client was heard, at most a quarter of its keep-alive ago: often enough to notice that it has gone although the
+    /// object was rebuilt, and seldom enough to cost nothing.
+    pub(crate) heard_at: UnixMillis,
     pub(crate) phase: Phase,
     /// The beginning of a packet whose rest has not arrived.
     pub(crate) rest: ByteBuf,
@@ -105,21 +122,38 @@ pub(crate) struct Connection {
 
 impl Connection {
     pub(crate) fn new(id: ConnectionId, origin: Origin, now: UnixMillis) -> Self {
-        let durable =
-            Durable { origin, opened_at: now, phase: Phase::Opened, rest: ByteBuf::new(), aliases: BTreeMap::new() };
-        Self { changed: true, ..Self::with(id, durable, now, false) }
+        let durable = Durable {
+            origin,
+            opened_at: now,
+            heard_at: now,
+            phase: Phase::Opened,
+            rest: ByteBuf::new(),
+            aliases: BTreeMap::new(),
+        };
+        Self { changed: true, ..Self::with(id, durable, false) }
     }
 
-    fn with(id: ConnectionId, durable: Durable, now: UnixMillis, stored: bool) -> Self {
+    fn with(id: ConnectionId, durable: Durable, stored: bool) -> Self {
         Self {
             id,
+            last_heard: durable.heard_at,
             durable,
-            last_heard: now,
             unheard_bytes: 0,
             receiving: 0,
             outgoing: Vec::new(),
             changed: false,
             stored,
+        }
+    }
+
+    /// The client was heard.
+    pub(crate) fn heard(&mut self, now: UnixMillis) {
+        self.last_heard = now;
+        self.unheard_bytes = 0;
+        let keep_alive = self.live().map_or(Duration::ZERO, |live| live.wishes.keep_alive());
+        if now.since(self.durable.heard_at) > keep_alive / 4 {
+            self.durable.heard_at = now;
+            self.changed = true;
         }
     }
 
@@ -157,14 +191,10 @@ impl Connection {
     }
 
     /// Takes back a connection from its attachment; `record` gives what storage has.
-    pub(crate) fn restore(
-        attachment: &[u8],
-        record: impl FnOnce(ConnectionId) -> Option<Durable>,
-        now: UnixMillis,
-    ) -> Option<Self> {
+    pub(crate) fn restore(attachment: &[u8], record: impl FnOnce(ConnectionId) -> Option<Durable>) -> Option<Self> {
         match decode(attachment)? {
-            Attachment::Inline(id, durable) => Some(Self::with(id, *durable, now, false)),
-            Attachment::Stored(id) => record(id).map(|durable| Self::with(id, durable, now, true)),
+            Attachment::Inline(id, durable) => Some(Self::with(id, *durable, false)),
+            Attachment::Stored(id) => record(id).map(|durable| Self::with(id, durable, true)),
         }
     }
 }

@@ -45,6 +45,12 @@ pub const MAX_QUEUE: usize = 1_000;
 pub const MAX_UNHEARD_BYTES: usize = 4 * 1024 * 1024;
 /// Stored messages that wait for the control unit; beyond it publishers are told to try again.
 pub const MAX_CONTROL_UNIT_QUEUE: usize = 20_000;
+/// Bytes of messages that are kept at all, beyond which publishers are told to try again.
+pub const MAX_KEPT_BYTES: usize = 32 * 1024 * 1024;
+/// Bytes of messages that are kept at all, beyond which nothing more is queued for sessions: an object has 128 MB of memory.
+pub const MAX_QUEUED_BYTES: usize = 40 * 1024 * 1024;
+/// Bytes of begun packets on all connections together, beyond which a connection that begins another one is closed.
+pub const MAX_BEGUN_BYTES: usize = 16 * 1024 * 1024;
 /// QoS 0 messages that wait for the control unit; beyond it the oldest is lost.
 pub const MAX_VOLATILE_QUEUE: usize = 2_000;
 /// Messages in one request to the control unit.

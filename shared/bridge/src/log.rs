@@ -32,6 +32,9 @@ impl Stream {
     }
 }
 
+/// Topic, publisher and bookkeeping of one message, in bytes.
+const MESSAGE_OVERHEAD: usize = 512;
+
 /// A message as it is kept.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Message {
@@ -47,6 +50,11 @@ impl Message {
     /// Whether it is too old to be delivered (MQTT 5.0 section 3.3.2.3.3).
     pub(crate) fn is_expired(&self, now: UnixMillis) -> bool {
         self.expires_at.is_some_and(|end| end <= now)
+    }
+
+    /// What it takes to keep it, in bytes: what the publisher chose, and the rest roughly.
+    fn bytes(&self) -> usize {
+        self.stamped.payload.len() + self.properties.len() + MESSAGE_OVERHEAD
     }
 
     /// The properties that a subscriber gets: the publisher's, and the stamp.
@@ -98,6 +106,7 @@ pub(crate) struct Log {
     next_topic: u64,
     topics: BTreeMap<String, (u64, TopicState)>,
     messages: BTreeMap<u64, Kept>,
+    bytes: usize,
     pairing: VecDeque<u64>,
     data: VecDeque<u64>,
 }
@@ -139,6 +148,7 @@ impl Log {
             None => {}
         }
         let wanted = message.stream.is_some();
+        self.bytes += message.bytes();
         self.messages.insert(id, Kept { message, queues, wanted, stored });
     }
 
@@ -155,10 +165,14 @@ impl Log {
     }
 
     fn forget_unneeded(&mut self, id: u64, journal: &mut Journal) {
-        if self.messages.get(&id).is_some_and(|kept| kept.queues == 0 && !kept.wanted)
-            && self.messages.remove(&id).is_some_and(|kept| kept.stored)
-        {
-            journal.delete(Table::Message, id, 0);
+        if !self.messages.get(&id).is_some_and(|kept| kept.queues == 0 && !kept.wanted) {
+            return;
+        }
+        if let Some(kept) = self.messages.remove(&id) {
+            self.bytes = self.bytes.saturating_sub(kept.message.bytes());
+            if kept.stored {
+                journal.delete(Table::Message, id, 0);
+            }
         }
     }
 
@@ -167,6 +181,11 @@ impl Log {
             Stream::Pairing => &self.pairing,
             Stream::Data => &self.data,
         }
+    }
+
+    /// The bytes of all messages that are kept.
+    pub(crate) fn bytes(&self) -> usize {
+        self.bytes
     }
 
     /// How many messages wait for the control unit.

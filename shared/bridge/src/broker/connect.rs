@@ -4,7 +4,7 @@ use super::Broker;
 use crate::connection::{ConnectionId, Live, Phase, Wishes};
 use crate::limits::{
     MAX_CLIENT_ID_BYTES, MAX_PACKET_BYTES, MAX_SESSION_EXPIRY_SECS, MAX_SESSIONS, MAX_SESSIONS_PER_KEY,
-    MAX_UNKNOWN_SESSION_EXPIRY_SECS, SERVER_KEEP_ALIVE_SECS,
+    MAX_UNKNOWN_SESSION_EXPIRY_SECS,
 };
 use crate::packet::{self, Accepted};
 use crate::rights::{Principal, Rights, is_barred};
@@ -49,11 +49,6 @@ fn wishes(connect: &Connect) -> Result<Wishes, ConnectReasonCode> {
 fn method_data(properties: &[Property]) -> Option<&[u8]> {
     let method = packet::text(properties, PropertyId::AuthenticationMethod)?;
     (method == METHOD).then(|| packet::bytes(properties, PropertyId::AuthenticationData)).flatten()
-}
-
-/// The keep-alive in force, in seconds: the client's, unless it is none or too long.
-pub(super) const fn keep_alive_secs(wished: u16) -> u16 {
-    if wished == 0 || wished > SERVER_KEEP_ALIVE_SECS { SERVER_KEEP_ALIVE_SECS } else { wished }
 }
 
 impl Broker {
@@ -161,7 +156,7 @@ impl Broker {
             None if self.make_room_for_session(&owner, now) => (self.new_session(owner, &principal), false),
             None => return self.refuse(id, ConnectReasonCode::QuotaExceeded, now),
         };
-        let keep_alive = keep_alive_secs(wishes.keep_alive);
+        let keep_alive = wishes.keep_alive_secs();
         let connack = packet::connack(&Accepted {
             session_present: present,
             session_expiry: (expiry != wishes.session_expiry).then_some(expiry),
@@ -169,6 +164,7 @@ impl Broker {
             maximum_packet: u32::try_from(MAX_PACKET_BYTES).unwrap_or(u32::MAX),
             acceptance,
         });
+        self.check_at(now.after(wishes.keep_alive()));
         self.moved.insert(principal.key);
         if let Some(session) = self.sessions.get_mut(&session) {
             session.state.principal = principal;
@@ -181,7 +177,7 @@ impl Broker {
             connection.durable.phase = Phase::Live(Live { session, wishes, again: None });
             connection.changed = true;
         }
-        self.check_at(now.after(core::time::Duration::from_secs(u64::from(keep_alive))));
+
         self.send(id, connack, now);
         self.curtail(session, now);
         self.waiting.insert(session);

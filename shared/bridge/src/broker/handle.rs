@@ -2,6 +2,7 @@
 
 use super::Broker;
 use crate::connection::{ConnectionId, Phase};
+use crate::limits::MAX_BEGUN_BYTES;
 use crate::packet::{self, Incoming};
 use mqtt_protocol_core::mqtt::connection::RawPacket;
 use mqtt_protocol_core::mqtt::packet::PropertyId;
@@ -20,11 +21,11 @@ impl Broker {
             return self.turn_away(id, now);
         }
         let Some(connection) = self.connections.get_mut(&id) else { return };
-        connection.last_heard = now;
-        connection.unheard_bytes = 0;
+        connection.heard(now);
         let longest = connection.longest_packet();
         let rest = core::mem::take(&mut connection.durable.rest).into_vec();
         let had_rest = !rest.is_empty();
+        self.begun_bytes = self.begun_bytes.saturating_sub(rest.len());
         let joined;
         let bytes = if had_rest {
             joined = [rest.as_slice(), frame].concat();
@@ -40,9 +41,13 @@ impl Broker {
             self.handle(id, &packet, now, rng);
         }
         let rest = bytes.get(taken..).unwrap_or_default();
+        if self.begun_bytes + rest.len() > MAX_BEGUN_BYTES {
+            return self.disconnect(id, DisconnectReasonCode::ServerBusy, now);
+        }
         if let Some(connection) = self.connections.get_mut(&id) {
             self.changed.insert(id);
             if had_rest || !rest.is_empty() {
+                self.begun_bytes += rest.len();
                 connection.durable.rest = ByteBuf::from(rest);
                 connection.changed = true;
             }

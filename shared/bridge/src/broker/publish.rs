@@ -4,7 +4,8 @@ use super::Broker;
 use super::grants::is_readable;
 use crate::connection::{Connection, ConnectionId};
 use crate::limits::{
-    MAX_CONTROL_UNIT_QUEUE, MAX_UNHEARD_BYTES, MAX_VOLATILE_QUEUE, RECEIVE_MAXIMUM, TOPIC_ALIAS_MAXIMUM,
+    MAX_CONTROL_UNIT_QUEUE, MAX_KEPT_BYTES, MAX_QUEUED_BYTES, MAX_UNHEARD_BYTES, MAX_VOLATILE_QUEUE, RECEIVE_MAXIMUM,
+    TOPIC_ALIAS_MAXIMUM,
 };
 use crate::log::{Message, Stream};
 use crate::packet;
@@ -154,7 +155,7 @@ impl Broker {
         if qos == Qos::AtMostOnce && stream == Stream::Data && waiting >= MAX_VOLATILE_QUEUE {
             return self.log.lose_volatile(&mut self.journal);
         }
-        waiting < MAX_CONTROL_UNIT_QUEUE
+        waiting < MAX_CONTROL_UNIT_QUEUE && self.log.bytes() < MAX_KEPT_BYTES
     }
 
     /// Gives a message to every session that wants and may read its topic, and to the control unit's stream.
@@ -171,7 +172,9 @@ impl Broker {
             };
             match qos.min(message.qos) {
                 Qos::AtMostOnce => self.deliver_now(number, &message, identifier, now),
-                Qos::AtLeastOnce if session.has_room() => queues.push((number, identifier)),
+                Qos::AtLeastOnce if session.has_room() && self.log.bytes() < MAX_QUEUED_BYTES => {
+                    queues.push((number, identifier));
+                }
                 // The queue is bounded: the newest message is lost to this reader.
                 Qos::AtLeastOnce => {}
             }

@@ -1,7 +1,6 @@
 //! The life of sessions: left, lost, ended; and what the site is told of it.
 
 use super::Broker;
-use super::connect::keep_alive_secs;
 use crate::connection::{Connection, ConnectionId, Phase};
 use crate::limits::AUTHENTICATION_TIME;
 use crate::rights::Rights;
@@ -256,10 +255,7 @@ impl Broker {
 fn deadline(connection: &Connection) -> (ConnectionId, UnixMillis, bool) {
     match &connection.durable.phase {
         // MQTT 5.0 section 3.1.2.10: one and a half times the keep-alive.
-        Phase::Live(live) => {
-            let keep_alive = u64::from(keep_alive_secs(live.wishes.keep_alive));
-            (connection.id, connection.last_heard.after(Duration::from_millis(keep_alive * 1_500)), true)
-        }
+        Phase::Live(live) => (connection.id, connection.last_heard.after(live.wishes.keep_alive() * 3 / 2), true),
         _ => (connection.id, connection.durable.opened_at.after(AUTHENTICATION_TIME), false),
     }
 }

@@ -3,8 +3,10 @@
 use super::world::{HOST, Options, Shown, auth, connect, disconnect, number, publish, subscribe};
 use super::{Received, World, device, grant, key};
 use crate::Notice;
+use crate::connection::Phase;
 use crate::limits::{
-    MAX_CONNECTIONS_PER_ADDRESS, MAX_SESSIONS_PER_KEY, RECEIVE_MAXIMUM, SERVER_KEEP_ALIVE_SECS, TOPIC_ALIAS_MAXIMUM,
+    MAX_BEGUN_BYTES, MAX_CONNECTIONS_PER_ADDRESS, MAX_SESSIONS_PER_KEY, RECEIVE_MAXIMUM, SERVER_KEEP_ALIVE_SECS,
+    TOPIC_ALIAS_MAXIMUM,
 };
 use core::time::Duration;
 use mqtt_protocol_core::mqtt::packet::{Properties, PropertyId, Qos, v5_0};
@@ -17,6 +19,7 @@ use wardlink_protocol::identity::Purpose;
 
 const PUMP: &str = "infusion-pump/pump-1";
 const T2: &str = "ais/infusion-pump/pump-1";
+const ALARM: &str = "ais/data/alarm/infusion-pump/pump-1";
 const HOUR: Duration = Duration::from_hours(1);
 
 fn refusal(answer: &Received) -> ConnectReasonCode {
@@ -308,6 +311,44 @@ fn silent_clients_are_disconnected() {
     assert!(!world.closed.contains(&id));
     world.wait(Duration::from_secs(2));
     assert_eq!(world.take(id), [Received::Disconnect(DisconnectReasonCode::KeepAliveTimeout)]);
+}
+
+#[test]
+fn rebuilding_neither_forgets_that_a_client_is_silent_nor_cuts_one_that_is_not() {
+    let mut world = World::new();
+    let (_, silent) = world.paired(1, PUMP);
+    let (_, alive) = world.paired(2, "infusion-pump/pump-2");
+    for _ in 0..8 {
+        world.now = world.now.after(Duration::from_secs(14));
+        world.send(alive, &v5_0::Pingreq::new().to_continuous_buffer());
+        world.rebuild();
+        world.wait(Duration::ZERO);
+    }
+    assert!(world.closed.contains(&silent), "the object was rebuilt again and again in its 112 s of silence");
+    world.now = world.now.after(Duration::from_mins(1));
+    world.rebuild();
+    world.wait(Duration::ZERO);
+    assert!(!world.closed.contains(&alive), "its ping is due just now");
+}
+
+#[test]
+fn begun_packets_are_bounded_on_all_connections_together() {
+    let mut world = World::new();
+    let packet = publish(ALARM, &vec![0; 70_000], Some(1));
+    let begun = &packet[..70_000];
+    let (shown, template) = world.paired(1, PUMP);
+    let live = world.broker.connections[&template].live().unwrap().clone();
+    // So many sessions would take long to open: the connections share one, by hand.
+    for _ in 0..MAX_BEGUN_BYTES / begun.len() {
+        let id = world.open();
+        let connection = world.broker.connections.get_mut(&id).unwrap();
+        connection.durable.phase = Phase::Live(live.clone());
+        world.send(id, begun);
+        assert!(world.broker.knows(id));
+    }
+    let id = world.client(&shown);
+    world.send(id, begun);
+    assert_eq!(world.take(id), [Received::Disconnect(DisconnectReasonCode::ServerBusy)]);
 }
 
 #[test]

@@ -3,7 +3,8 @@
 use super::world::{Options, Shown, number, puback, publish, publish_with, subscribe, user_property};
 use super::{Received, World, key};
 use crate::limits::{
-    MAX_CONTROL_UNIT_QUEUE, MAX_QUEUE, MAX_UNHEARD_BYTES, MAX_VOLATILE_QUEUE, RECEIVE_MAXIMUM, TOPIC_ALIAS_MAXIMUM,
+    MAX_CONTROL_UNIT_QUEUE, MAX_KEPT_BYTES, MAX_QUEUE, MAX_UNHEARD_BYTES, MAX_VOLATILE_QUEUE, RECEIVE_MAXIMUM,
+    TOPIC_ALIAS_MAXIMUM,
 };
 use crate::storage::Table;
 use crate::{Output, Stream};
@@ -316,6 +317,22 @@ fn while_the_control_unit_is_away_qos_0_is_lost_first_and_then_publishers_wait()
     assert_eq!(world.publish(id, ALARM, b"one too many"), PubackReasonCode::QuotaExceeded);
     assert_eq!(waiting(&mut world).len(), MAX_CONTROL_UNIT_QUEUE);
     assert_eq!(world.publish(id, ALARM, b"again"), PubackReasonCode::Success);
+}
+
+#[test]
+fn what_is_kept_is_bounded_in_bytes_too() {
+    let mut world = World::new();
+    let (_, id) = world.paired(1, PUMP);
+    let large = vec![0; 60_000];
+    let mut taken = 0;
+    while world.publish(id, ALARM, &large) == PubackReasonCode::Success {
+        taken += large.len();
+        assert!(taken < 2 * MAX_KEPT_BYTES, "never refused");
+    }
+    assert!(taken > MAX_KEPT_BYTES / 2);
+    let (last, _) = world.broker.for_site(Stream::Data).unwrap();
+    world.broker.site_has(Stream::Data, last);
+    assert_eq!(world.publish(id, ALARM, &large), PubackReasonCode::Success);
 }
 
 #[test]
