@@ -175,6 +175,12 @@ impl Api {
         self.call(Method::GET, path, None::<&()>)
     }
 
+    /// Opens a page of the control unit, as a browser that comes from `site` (Fetch Metadata) would.
+    pub fn page(&self, path: &str, site: &str) -> Result<Response<ureq::Body>> {
+        let request = Request::builder().uri(format!("{}{path}", self.origin)).header("Sec-Fetch-Site", site);
+        self.send(request.header("Sec-Fetch-Mode", "navigate").header("Sec-Fetch-Dest", "document"), None)
+    }
+
     /// Posts something from the control unit's own page.
     pub fn post<T: DeserializeOwned>(&self, path: &str, body: &impl Serialize) -> Result<T> {
         self.call(Method::POST, path, Some(body))

@@ -40,6 +40,12 @@ impl Asker {
     }
 }
 
+/// What a thief takes out of a pump that is not paired yet and no longer runs: its bare key.
+pub fn steal_bare_key(pump: &Pump<'_>, device: &Device) -> Result<Credentials> {
+    let key = StateDirectory::open(&pump.state(), device)?.read(Record::StaticKey)?.context("the pump has a key")?;
+    Credentials::bare_key(PrivateKey::from_pkcs8(&key)?, device)
+}
+
 /// What a thief takes out of a paired pump that no longer runs: its certificate with its key, and its bare key.
 pub fn steal(pump: &Pump<'_>, device: &Device) -> Result<(Credentials, Credentials)> {
     let state = StateDirectory::open(&pump.state(), device)?;

@@ -7,8 +7,10 @@ use wardlink_protocol::UnixMillis;
 use wardlink_protocol::api::{PairingPhase, VerifyResult};
 use wardlink_protocol::grant::DeviceState;
 use wardlink_protocol::pairing::Mode;
+use wardlink_tests::api::new_attempt;
 use wardlink_tests::impostor::Asker;
 use wardlink_tests::mqtt::Mqtt;
+use wardlink_tests::pump::wrong;
 use wardlink_tests::ward::{Ward, device};
 use wardlink_tests::{scene, wait};
 
@@ -53,11 +55,15 @@ fn wrong_attempts_are_remembered_by_a_worker_that_dies() -> Result<()> {
     scene(|scene| {
         let mut ward = Ward::open(scene)?;
         let (_pump, pairing, code) = ward.pump_with_code("ip-1", Mode::PairingCode)?;
-        let answer = ward.nurse.verify(pairing.session, wardlink_tests::pump::wrong(&code, 1))?;
+        let attempt = new_attempt()?;
+        let answer = ward.nurse.verify_again(pairing.session, attempt, wrong(&code, 1))?;
         assert_eq!((answer.result, answer.pairing.attempts_left), (VerifyResult::Wrong, 2));
         ward.worker.kill();
         ward.worker.restart()?;
-        assert_eq!(ward.nurse.pairing(pairing.session)?.attempts_left, 2);
+        let repeated = ward.nurse.verify_again(pairing.session, attempt, wrong(&code, 1))?;
+        assert_eq!((repeated.result, repeated.pairing.attempts_left), (VerifyResult::Wrong, 2));
+        let answer = ward.nurse.verify(pairing.session, wrong(&code, 2))?;
+        assert_eq!((answer.result, answer.pairing.attempts_left), (VerifyResult::Wrong, 1));
         Ok(())
     })
 }

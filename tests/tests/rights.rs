@@ -3,7 +3,7 @@
 use anyhow::{Result, anyhow, ensure};
 use wardlink_protocol::api::{PairingPhase, VerifyResult};
 use wardlink_protocol::pairing::Mode;
-use wardlink_tests::impostor::{Asker, steal};
+use wardlink_tests::impostor::{Asker, steal, steal_bare_key};
 use wardlink_tests::mqtt::{Answer, Credentials, Mqtt};
 use wardlink_tests::ward::{Ward, device};
 use wardlink_tests::{scene, wait};
@@ -114,6 +114,29 @@ fn a_paired_device_neither_reads_nor_writes_for_another() -> Result<()> {
         victim.wait_for("paired")?;
         let announced = wait::until("the announcement of the new device", || Ok(own.messages()?.pop()))?;
         assert_eq!(announced.0, "ais/meta/infusion-pump");
+        Ok(())
+    })
+}
+
+#[test]
+fn the_confirmation_never_goes_to_the_bare_key() -> Result<()> {
+    scene(|scene| {
+        let ward = Ward::open(scene)?;
+        let (mut pump, pairing, code) = ward.pump_with_code("ip-1", Mode::PairingCode)?;
+        pump.kill();
+        let bare = steal_bare_key(&pump, &device("ip-1")?)?;
+        let mut thief = connect(&ward, &bare, "thief")?;
+        let answer = thief.subscribe("ais/infusion-pump/ip-1")?;
+        ensure!(!answer.is_refusal(), "until the confirmation a lost command can be fetched again: {answer:?}");
+        wait::until("the command once more", || Ok((!thief.messages()?.is_empty()).then_some(())))?;
+
+        assert_eq!(ward.type_code(&pairing, &code)?.result, VerifyResult::Verified);
+        thief.wait_for_end()?;
+        ensure!(thief.messages()?.is_empty(), "the confirmation was sent to the bare key");
+        let again = Mqtt::connect(&ward.worker.broker(), &bare, "thief")?.err();
+        ensure!(again.is_some_and(Answer::is_refusal), "a confirmed device's bare key was let in");
+        pump.restart()?;
+        pump.wait_for("paired")?;
         Ok(())
     })
 }
