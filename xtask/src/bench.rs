@@ -10,6 +10,8 @@ use crate::tools::Browser;
 use crate::workspace::Workspace;
 
 const PACKAGE: &str = "wardlink-tests";
+/// What the pumps and the benchmark itself are built with.
+const PROFILE: &str = "measure";
 
 /// What is measured, and how it is told.
 #[derive(Debug, clap::Args)]
@@ -24,16 +26,16 @@ pub(crate) struct Options {
     arguments: Vec<String>,
 }
 
-/// Builds what production runs, and starts the benchmark on it.
+/// Builds the worker and the web app as production runs them, and starts the benchmark on them.
 pub(crate) fn run(workspace: &Workspace, options: &Options) -> Result<()> {
     let program = format!("bench-{}", options.name);
     build::run(workspace, Variant::Release)?;
     let mut cargo = shell::cargo(workspace.root());
-    cargo.args(["build", "--release", "--package", "wardlink-agent", "--package", PACKAGE, "--bins"]);
+    cargo.args(["build", "--profile", PROFILE, "--package", "wardlink-agent", "--package", PACKAGE, "--bins"]);
     // Only figures go to stdout.
     shell::run(cargo.stdout(Stdio::null()))?;
 
-    let programs = workspace.target().join("release");
+    let programs = workspace.target().join(PROFILE);
     let bench = programs.join(&program);
     let mut command = std::process::Command::new(&bench);
     command.current_dir(workspace.root()).args(options.json.then_some("--json")).args(&options.arguments);
