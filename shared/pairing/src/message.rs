@@ -62,7 +62,7 @@ pub(crate) fn seal<T: Serialize, R: CryptoRng>(
 }
 
 /// Opens a message whose header has to be exactly `header`.
-pub(crate) fn open<T: DeserializeOwned>(
+pub(crate) fn open<T: Serialize + DeserializeOwned>(
     envelope: &Encrypted,
     header: &Header,
     key: &ContentKey,
@@ -109,11 +109,11 @@ impl Verified {
         struct AnyPayload {
             status: Status,
         }
-        Ok(cbor::decode::<AnyPayload>(&self.payload, MAX_PAIRING_MESSAGE_BYTES)?.status)
+        Ok(cbor::decode_part::<AnyPayload>(&self.payload, MAX_PAIRING_MESSAGE_BYTES)?.status)
     }
 
     /// The payload as this message.
-    pub(crate) fn decode<T: DeserializeOwned>(&self) -> Result<T, MessageError> {
+    pub(crate) fn decode<T: Serialize + DeserializeOwned>(&self) -> Result<T, MessageError> {
         Ok(cbor::decode(&self.payload, MAX_PAIRING_MESSAGE_BYTES)?)
     }
 }

@@ -170,7 +170,9 @@ impl World {
         let site = &self.attacker.site;
         let Ok(mut session) = arrived.open(&site.secret, Network::Untrusted, false, &site.policy) else { return };
         let acceptance = Acceptance { mode: None, location: String::new(), accepted_by: String::new() };
-        let actions = session.accept(acceptance, site.control_unit(), self.now, &mut self.rng).unwrap();
+        // He does not let the request expire.
+        let now = stamped.accepted_at;
+        let actions = session.accept(acceptance, site.control_unit(), now, &mut self.rng).unwrap();
         for action in actions {
             if let Action::Publish { payload, .. } = action {
                 self.to_device.push(payload);
