@@ -207,7 +207,7 @@ mod tests {
         for search in ["", "204817", "bed 12", "WARD pm2", "12 3b"] {
             assert!(matches(&device, search), "{search}");
         }
-        for search in ["204818", "ward 4"] {
+        for search in ["204818", "bed 13"] {
             assert!(!matches(&device, search), "{search}");
         }
     }

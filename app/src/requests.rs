@@ -155,12 +155,18 @@ fn RowOf(pairing: Signal<PairingView>, session: SessionId, opened: Signal<Option
     let app = use_app();
     let phase = Memo::new(move |_| pairing.with(|pairing| pairing.phase));
     let fixed = pairing.get_untracked();
+    let live: Live = expect_context();
+    let rival = fixed.device.clone();
     let identifier = fixed.device.identifier.to_string();
     let age = move || match pairing.with(|pairing| pairing.ended_at) {
         Some(end) => t.ended_ago(&format::age(app.clock.since(end), t)),
         None => t.asked_ago(&format::age(app.clock.since(fixed.requested_at), t)),
     };
     let location = move || pairing.with(|pairing| pairing.location.clone());
+    let reason = move || {
+        let ended = pairing.with(|pairing| (pairing.phase == PairingPhase::Ended).then_some(pairing.reason));
+        ended.map(|reason| view! { <span>{reason_text(reason, t)}</span> })
+    };
     // What helps to decide; afterwards it only fills the list.
     let facts = [
         t.key_short(&fixed.key.short()),
@@ -169,6 +175,17 @@ fn RowOf(pairing: Signal<PairingView>, session: SessionId, opened: Signal<Option
             None => t.network_untrusted().to_owned(),
         },
     ];
+    // Who has two requests under one name must look at both before one is accepted.
+    let conflicts = Memo::new(move |_| {
+        live.pairings.with(|pairings| {
+            let rivals = |other: &&ArcRwSignal<PairingView>| {
+                other.with(|other| {
+                    other.device == rival && other.session != session && other.phase == PairingPhase::Waiting
+                })
+            };
+            phase.get() == PairingPhase::Waiting && pairings.values().any(|other| rivals(&other))
+        })
+    });
     let facts = move || {
         let facts = is_open(phase.get()).then(|| facts.clone().map(|fact| view! { <span>{fact}</span> }));
         facts.map(|facts| facts.into_iter().collect_view())
@@ -193,9 +210,11 @@ fn RowOf(pairing: Signal<PairingView>, session: SessionId, opened: Signal<Option
                     <span>{t.serial_short(&fixed.information.serial_number)}</span>
                     <span>{age}</span>
                     {facts}
+                    {reason}
                     {move || (!location().is_empty()).then(|| view! { <span class="place">{location()}</span> })}
                 </p>
-                {fixed.replaces.then(|| view! { <p class="tiny warn">{t.replaces()}</p> })}
+                {move || conflicts.get().then(|| view! { <p class="tiny warn">{t.conflict()} " " {t.conflict_advice()}</p> })}
+                {move || (fixed.replaces && is_open(phase.get())).then(|| view! { <p class="tiny warn">{t.replaces()}</p> })}
             </div>
             <RowActs pairing=pairing phase=phase/>
         </li>
@@ -239,12 +258,7 @@ fn RowActs(pairing: Signal<PairingView>, phase: Memo<PairingPhase>) -> impl Into
             ended @ (PairingPhase::Finished | PairingPhase::Ended) => view! {
                 <div class="acts">
                     {app.may(Right::Pair).then(|| view! { <Dismiss pairing=pairing/> })}
-                    <span class=phase_class(ended)>
-                        {match ended {
-                            PairingPhase::Finished => phase_name(ended, t),
-                            _ => pairing.with_untracked(|pairing| reason_text(pairing.reason, t)),
-                        }}
-                    </span>
+                    <span class=phase_class(ended)>{phase_name(ended, t)}</span>
                 </div>
             }
             .into_any(),

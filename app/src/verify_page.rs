@@ -225,7 +225,7 @@ fn Choose() -> impl IntoView {
         </ul>
         <Show when=move || !waiting.with(Vec::is_empty)>
             <p class="or">{t.or_scan()}</p>
-            <ScanBox/>
+            <ScanBox alone=true/>
         </Show>
     }
 }

@@ -20,7 +20,7 @@ texts! {
     preferences => "Language and appearance" | "Sprache und Darstellung";
     language_label => "Language" | "Sprache";
     theme_label => "Appearance" | "Darstellung";
-    theme_system => "Auto" | "Automatisch";
+    theme_system => "Auto" | "Auto";
     theme_light => "Light" | "Hell";
     theme_dark => "Dark" | "Dunkel";
 

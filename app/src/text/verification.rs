@@ -7,7 +7,7 @@ texts! {
     code_hint => "Eight digits" | "Acht Ziffern";
     verify => "Verify" | "Prüfen";
     verifying => "Verifying…" | "Wird geprüft…";
-    verification_waits => "The connection is lost. Your entry is kept and sent again by itself; it counts once." | "Die Verbindung ist unterbrochen. Ihre Eingabe bleibt und wird von selbst neu gesendet; sie zählt einmal.";
+    verification_waits => "Your entry is kept and sent again by itself; it counts once." | "Ihre Eingabe bleibt und wird von selbst neu gesendet; sie zählt einmal.";
     wrong_code(left: u32) => "The code does not match. {left} attempts are left." | "Der Code stimmt nicht überein. Noch {left} Versuche.";
     wrong_code_one_left => "The code does not match. One attempt is left: read it from the pump once more." | "Der Code stimmt nicht überein. Noch ein Versuch: Bitte ihn noch einmal von der Pumpe ablesen.";
     wrong_code_last => "The code does not match. The pairing has ended; start it again at the pump." | "Der Code stimmt nicht überein. Die Kopplung ist beendet; bitte an der Pumpe neu beginnen.";

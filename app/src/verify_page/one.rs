@@ -36,7 +36,7 @@ pub(super) fn One(session: SessionId) -> impl IntoView {
             {move || match phase.get() {
                 Some(PairingPhase::Accepted) => view! { <p class="quiet" role="status">{t.step_answering_text()}</p> }.into_any(),
                 _ => view! {
-                    {takes_scan().then(|| view! { <ScanBox/> })}
+                    {takes_scan().then(|| view! { <ScanBox alone=!takes_code()/> })}
                     {(takes_scan() && takes_code()).then(|| view! { <p class="or">{t.or_type()}</p> })}
                     {takes_code().then(|| view! { <CodeForm verifier=scans.verifier session=session typed=place.typed/> })}
                     <Remaining pairing=pairing/>

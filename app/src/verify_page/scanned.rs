@@ -125,7 +125,10 @@ impl Scans {
 
 /// The camera, and why a code was refused.
 #[component]
-pub(super) fn ScanBox() -> impl IntoView {
+pub(super) fn ScanBox(
+    /// Whether no code form stands beside it that says how the attempt goes.
+    alone: bool,
+) -> impl IntoView {
     let t = use_text();
     let scans: Scans = expect_context();
     let word = move || {
@@ -142,7 +145,7 @@ pub(super) fn ScanBox() -> impl IntoView {
                 <p class="trouble" data-testid="refused-code">{icon::notice()} <span>{refusal.text(t)}</span></p>
             })}
         </div>
-        <p class="waiting" role="status">{word}</p>
+        {alone.then(|| view! { <p class="waiting" role="status">{word}</p> })}
     }
 }
 
