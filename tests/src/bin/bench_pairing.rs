@@ -27,6 +27,14 @@ const HANDS: usize = 8;
 /// A silence after which the benchmark gives up.
 const STANDSTILL: Duration = Duration::from_mins(1);
 
+/// Where a pairing's time goes: medians from the request to these events of the pump.
+const STAGES: [(&str, &str); 4] = [
+    ("pairing.code_shown_p50_ms", "code"),
+    ("pairing.answered_p50_ms", "verified"),
+    ("pairing.confirmed_p50_ms", "confirmed"),
+    ("pairing.p50_ms", "paired"),
+];
+
 fn main() -> Result<()> {
     scene(|scene| {
         let mut figures = Figures::default();
@@ -39,27 +47,41 @@ fn main() -> Result<()> {
 fn one_by_one(scene: &Scene, count: usize, figures: &mut Figures) -> Result<()> {
     let ward = Ward::around(scene, Worker::start_under(scene, Host::Workerd)?)?;
     let mut live = Live::connect(&ward.nurse)?;
-    let mut times = Vec::with_capacity(count);
+    let mut stages = STAGES.map(|(key, name)| (key, name, Vec::with_capacity(count)));
     for number in 0..count {
         let name = format!("ip-{number}");
         let mut pump = ward.pump(&name)?;
         let session = wait_for(&mut live, &name, PairingPhase::Waiting)?;
         ward.nurse.accept(session, Mode::PairingCode)?;
-        // The request is the first thing that it sends on its connection.
-        let connected = pump.wait_for("connected")?;
         let code = pump.code()?;
         wait_for(&mut live, &name, PairingPhase::Verifying)?;
         let answer = ward.nurse.verify(session, VerificationProof::Code(code))?;
         if answer.result != VerifyResult::Verified {
             bail!("the code of {name} did not count");
         }
-        let paired = pump.wait_for("paired")?;
-        times.push(milliseconds(&paired, "at")?.saturating_sub(milliseconds(&connected, "at")?));
+        pump.wait_for("paired")?;
+        // The request is the first thing that it sends on its first connection.
+        let begin = first(&pump, "connected")?;
+        for (_, name, times) in &mut stages {
+            // Where the next step overtakes an acknowledgement, the pump leaves out the event.
+            times.extend(first(&pump, name).map(|at| at.saturating_sub(begin)));
+        }
     }
     figures.put("pairing.count", f64::from(u32::try_from(count)?));
-    figures.put_ms("pairing.p50_ms", percentile(&times, 50)?);
-    figures.put_ms("pairing.p99_ms", percentile(&times, 99)?);
+    for (key, name, times) in &stages {
+        figures.put_ms(key, percentile(times, 50)?);
+        if *name == "paired" {
+            figures.put_ms("pairing.p99_ms", percentile(times, 99)?);
+        }
+    }
     Ok(())
+}
+
+/// When a pump first said this.
+fn first(pump: &Pump<'_>, name: &str) -> Result<Duration> {
+    let event =
+        pump.seen().iter().find(|event| is(event, name)).with_context(|| format!("the pump never said {name}"))?;
+    milliseconds(event, "at")
 }
 
 fn wait_for(live: &mut Live, identifier: &str, phase: PairingPhase) -> Result<SessionId> {
@@ -94,7 +116,12 @@ fn side_by_side(scene: &Scene, count: usize, figures: &mut Figures) -> Result<()
         let (sender, heard) = mpsc::channel();
         let told = sender.clone();
         threads.spawn(move || listen(live, &told));
-        let mut pumps = Pump::start_with(scene, &ward.provisioning, "pumps", &["--count", &count.to_string()])?;
+        let mut pumps = Pump::start_with(
+            scene,
+            &ward.provisioning,
+            "pumps",
+            &["--count", &count.to_string(), "--telemetry-ms", "10000"],
+        )?;
         threads.spawn(move || while pumps.next_event().is_ok_and(|event| sender.send(Heard::Pump(event)).is_ok()) {});
         let elapsed = direct(&heard, &acts, count);
         drop((heard, acts));
