@@ -257,7 +257,7 @@ impl DevicePairing {
 
     /// The state from a stored snapshot.
     pub fn restore(snapshot: &[u8]) -> Result<Self, Refusal> {
-        cbor::decode(snapshot, MAX_SNAPSHOT_BYTES).map_err(Refusal::Snapshot)
+        cbor::decode_lenient(snapshot, MAX_SNAPSHOT_BYTES).map_err(Refusal::Snapshot)
     }
 
     /// The session.

@@ -109,7 +109,7 @@ impl Verified {
         struct AnyPayload {
             status: Status,
         }
-        Ok(cbor::decode_part::<AnyPayload>(&self.payload, MAX_PAIRING_MESSAGE_BYTES)?.status)
+        Ok(cbor::decode_lenient::<AnyPayload>(&self.payload, MAX_PAIRING_MESSAGE_BYTES)?.status)
     }
 
     /// The payload as this message.

@@ -7,7 +7,7 @@ use wardlink_protocol::pairing::{Mode, RefusalReason};
 use wardlink_protocol::verification::{QrTag, VerificationCode};
 
 use super::site::{BOTH, Pair, attempt};
-use crate::control_unit::{AttemptRefusal, Begun, Session};
+use crate::control_unit::{AttemptRefusal, Begun, Refusal, Session};
 use crate::device::Display;
 
 fn wrong_code(number: u64) -> VerificationProof {
@@ -140,4 +140,19 @@ fn verification_expires_and_rolls_everything_back() {
     pair.deliver_t2();
     let shown = Display::Refused { reason: RefusalReason::VerificationExpired, note: String::new() };
     assert!(pair.pump.display().unwrap() == shown);
+}
+
+#[test]
+fn an_attempt_that_the_stored_session_did_not_count_is_not_decided() {
+    let mut pair = Pair::verifying(Mode::PairingCode);
+    let right = pair.code();
+    let stored = pair.session.snapshot().unwrap();
+    let Ok(Begun::Counted(pending)) = pair.session.begin_attempt(attempt(1), &right, pair.now) else {
+        panic!("counted")
+    };
+    // The count was not stored, and the session comes back as it was before.
+    pair.session = Session::restore(&stored).unwrap();
+    let decided = pair.session.decide(pending, pair.site.control_unit(), pair.now, &mut pair.rng);
+    assert!(matches!(decided, Err(Refusal::WrongState)));
+    assert_eq!(pair.session.view(&pair.site.policy).phase, PairingPhase::Verifying);
 }
