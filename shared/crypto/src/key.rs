@@ -1,5 +1,6 @@
 //! P-256 keys: the device's static key, ephemeral keys, and the keys of the control unit and its CA.
 
+use p256::ecdh::diffie_hellman;
 use p256::ecdsa::signature::{Signer, Verifier};
 use p256::ecdsa::{Signature, SigningKey, VerifyingKey};
 use p256::elliptic_curve::Generate;
@@ -29,9 +30,9 @@ pub enum KeyError {
     Encode,
 }
 
-/// A private key. Erased from memory when it is dropped.
+/// A private key with its public key, which costs a multiplication to derive. Erased from memory when it is dropped.
 #[derive(Clone)]
-pub struct PrivateKey(p256::SecretKey);
+pub struct PrivateKey(SigningKey);
 
 /// A public key: a point of the curve that is not the identity.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,12 +44,12 @@ pub type SharedSecret = Zeroizing<[u8; 32]>;
 impl PrivateKey {
     /// Draws a new key.
     pub fn make<R: CryptoRng>(rng: &mut R) -> Self {
-        Self(p256::SecretKey::generate_from_rng(rng))
+        Self(SigningKey::from(p256::SecretKey::generate_from_rng(rng)))
     }
 
     /// Reads PKCS#8 DER (RFC 5958).
     pub fn from_pkcs8(der: &[u8]) -> Result<Self, KeyError> {
-        p256::SecretKey::from_pkcs8_der(der).map(Self).map_err(|_| KeyError::InvalidKey)
+        SigningKey::from_pkcs8_der(der).map(Self).map_err(|_| KeyError::InvalidKey)
     }
 
     /// Writes PKCS#8 DER (RFC 5958).
@@ -58,23 +59,23 @@ impl PrivateKey {
 
     /// The public key.
     pub fn public(&self) -> PublicKey {
-        PublicKey(self.0.public_key())
+        PublicKey(self.0.verifying_key().into())
     }
 
     /// Signs with ES256: ECDSA, SHA-256, the deterministic nonce of RFC 6979.
     pub fn sign(&self, message: &[u8]) -> [u8; SIGNATURE_BYTES] {
-        let signature: Signature = self.signer().sign(message);
+        let signature: Signature = self.0.sign(message);
         signature.to_bytes().into()
     }
 
     /// Computes the ECDH shared secret with `peer` (SP 800-56A rev. 3 section 5.7.1.2).
     pub fn agree(&self, peer: &PublicKey) -> SharedSecret {
-        let secret = self.0.diffie_hellman(&peer.0);
+        let secret = diffie_hellman(self.0.as_nonzero_scalar(), peer.0.as_affine());
         Zeroizing::new((*secret.raw_secret_bytes()).into())
     }
 
-    pub(crate) fn signer(&self) -> SigningKey {
-        SigningKey::from(&self.0)
+    pub(crate) const fn signer(&self) -> &SigningKey {
+        &self.0
     }
 }
 
