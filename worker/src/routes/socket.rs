@@ -3,13 +3,13 @@
 use super::Call;
 use crate::guard;
 use crate::messages::{ADDRESS_HEADER, BridgeRequest, SESSION_HEADER, SiteRequest};
-use crate::objects::stub;
+use crate::objects::{ObjectRequest, stub};
 use crate::problem::Failure;
 use crate::session::with_right;
 use data_encoding::BASE64URL_NOPAD;
 use wardlink_protocol::api::{ProblemKind, Right};
 use wardlink_protocol::cbor;
-use worker::{Request, Response};
+use worker::{Headers, Request, RequestInit, Response};
 
 /// MQTT over WebSocket (MQTT 5.0 section 6).
 const MQTT_SUBPROTOCOL: &str = "mqtt";
@@ -18,9 +18,9 @@ const MQTT_SUBPROTOCOL: &str = "mqtt";
 pub(super) async fn live(call: &Call) -> Result<Response, Failure> {
     check_upgrade(&call.request)?;
     let session = with_right(&call.request, &call.env, Right::SeeDevices).await?;
-    let mut request = call.request.clone_mut()?;
-    request.headers_mut()?.set(SESSION_HEADER, &BASE64URL_NOPAD.encode(&cbor::encode(&session)?))?;
-    forward::<SiteRequest>(call, request).await
+    let headers = Headers::new();
+    headers.set(SESSION_HEADER, &BASE64URL_NOPAD.encode(&cbor::encode(&session)?))?;
+    open::<SiteRequest>(call, headers).await
 }
 
 /// `GET /mqtt`.
@@ -30,14 +30,12 @@ pub(super) async fn mqtt(call: &Call) -> Result<Response, Failure> {
     if !offered.split(',').any(|name| name.trim() == MQTT_SUBPROTOCOL) {
         return Err(Failure::with_detail(ProblemKind::BadRequest, "Ask for the subprotocol \"mqtt\"."));
     }
-    let address = guard::address(&call.request, &call.env)?;
-    let mut request = call.request.clone_mut()?;
-    let headers = request.headers_mut()?;
-    headers.delete(ADDRESS_HEADER)?;
-    if let Some(address) = address {
+    let headers = Headers::new();
+    headers.set("Sec-WebSocket-Protocol", MQTT_SUBPROTOCOL)?;
+    if let Some(address) = guard::address(&call.request, &call.env)? {
         headers.set(ADDRESS_HEADER, &address)?;
     }
-    forward::<BridgeRequest>(call, request).await
+    open::<BridgeRequest>(call, headers).await
 }
 
 fn check_upgrade(request: &Request) -> Result<(), Failure> {
@@ -49,7 +47,13 @@ fn check_upgrade(request: &Request) -> Result<(), Failure> {
     }
 }
 
-async fn forward<R: crate::objects::ObjectRequest>(call: &Call, request: Request) -> Result<Response, Failure> {
+/// Opens a WebSocket at an object, under the address that the client dialled and with these headers only: nothing that the
+/// client made up reaches the object.
+async fn open<R: ObjectRequest>(call: &Call, headers: Headers) -> Result<Response, Failure> {
+    headers.set("Upgrade", "websocket")?;
+    let mut init = RequestInit::new();
+    init.with_headers(headers);
+    let request = Request::new_with_init(&format!("{}/", call.origin), &init)?;
     stub::<R>(&call.env)?.fetch_with_request(request).await.map_err(|error| {
         worker::console_error!("an object takes no connection: {error}");
         ProblemKind::Unavailable.into()
