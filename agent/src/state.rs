@@ -221,7 +221,7 @@ impl StateDirectory {
     /// Reads a record that holds one CBOR value.
     pub fn read_value<T: serde::de::DeserializeOwned>(&self, record: Record) -> Result<Option<T>, StateError> {
         let Some(content) = self.read(record)? else { return Ok(None) };
-        let value = cbor::decode(&content, MAX_RECORD_BYTES).map_err(|_| StateError::Damaged {
+        let value = cbor::decode_lenient(&content, MAX_RECORD_BYTES).map_err(|_| StateError::Damaged {
             path: self.file(record),
             reason: "its fields are not the expected ones",
         })?;

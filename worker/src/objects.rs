@@ -42,7 +42,7 @@ pub(crate) async fn call<R: ObjectRequest, A: DeserializeOwned>(env: &Env, reque
         let problem: Problem = serde_json::from_slice(&body)?;
         return Err(Failure::Problem(Box::new(problem)));
     }
-    Ok(cbor::decode(&body, MAX_OBJECT_MESSAGE_BYTES)?)
+    Ok(cbor::decode_lenient(&body, MAX_OBJECT_MESSAGE_BYTES)?)
 }
 
 /// Asks an object, and leaves its answer as it is.
@@ -56,7 +56,7 @@ pub(crate) async fn send<R: ObjectRequest>(env: &Env, request: &R) -> Result<Res
 
 /// Reads what an object is asked.
 pub(crate) async fn receive<R: ObjectRequest>(request: &mut Request) -> Result<R, Failure> {
-    Ok(cbor::decode(&request.bytes().await?, MAX_OBJECT_MESSAGE_BYTES)?)
+    Ok(cbor::decode_lenient(&request.bytes().await?, MAX_OBJECT_MESSAGE_BYTES)?)
 }
 
 /// Answers with a value.

@@ -90,7 +90,7 @@ impl Row {
 
     /// The next column, which holds a record.
     pub(crate) fn take_record<T: DeserializeOwned>(&mut self) -> Result<T, Failure> {
-        Ok(cbor::decode(&self.take::<Vec<u8>>()?, MAX_RECORD_BYTES)?)
+        Ok(cbor::decode_lenient(&self.take::<Vec<u8>>()?, MAX_RECORD_BYTES)?)
     }
 }
 

@@ -1,11 +1,13 @@
 //! CBOR in its one deterministic encoding (RFC 8949 section 4.2.1).
 //!
 //! [`decode`] accepts exactly the bytes that [`encode`] would write for the same value: no duplicate keys, no trailing
-//! bytes, no indefinite lengths, no longer form of a number than needed, map keys in bytewise order.
+//! bytes, no indefinite lengths, no longer form of a number than needed, map keys in bytewise order; and no field in a form
+//! that only the decoder would take for it, such as a tag before a value.
 
 use crate::limits::MAX_CBOR_DEPTH;
 use ciborium::value::Value;
 use serde::{Serialize, de::DeserializeOwned};
+use zeroize::Zeroizing;
 
 /// Why bytes are no acceptable CBOR.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -37,7 +39,15 @@ pub fn encode<T: Serialize + ?Sized>(value: &T) -> Result<Vec<u8>, CborError> {
 }
 
 /// Decodes at most `limit` bytes that are one value in the deterministic encoding.
-pub fn decode<T: DeserializeOwned>(bytes: &[u8], limit: usize) -> Result<T, CborError> {
+pub fn decode<T: Serialize + DeserializeOwned>(bytes: &[u8], limit: usize) -> Result<T, CborError> {
+    let decoded = decode_lenient(bytes, limit)?;
+    // Serde is lenient in what it takes for a field; only what `encode` writes for this value counts.
+    if *Zeroizing::new(encode(&decoded)?) == bytes { Ok(decoded) } else { Err(CborError::Shape) }
+}
+
+/// Decodes like [`decode`], but leaves it to the type which forms of a field it takes: for values that we stored ourselves,
+/// perhaps in an earlier version, and for types that have only some of the fields.
+pub fn decode_lenient<T: DeserializeOwned>(bytes: &[u8], limit: usize) -> Result<T, CborError> {
     if bytes.len() > limit {
         return Err(CborError::TooLong);
     }

@@ -72,6 +72,21 @@ fn unknown_and_missing_fields_are_refused() {
     assert_eq!(decode::<Small>(b"\x01", 10), Err(CborError::Shape));
 }
 
+#[test]
+fn a_field_in_a_form_that_only_the_decoder_takes_is_refused() {
+    #[derive(Debug, PartialEq, Serialize, Deserialize)]
+    struct Lenient {
+        a: serde_bytes::ByteBuf,
+        m: crate::pairing::Mode,
+    }
+    let lenient = |bytes: &[u8]| (decode_lenient::<Lenient>(bytes, 64).is_ok(), decode::<Lenient>(bytes, 64).err());
+    assert_eq!(lenient(b"\xa2\x61a\x41\x01\x61m\x6cpairing_code"), (true, None));
+    // A tag, a variant as a map, and a field that nobody asked for.
+    assert_eq!(lenient(b"\xa2\x61a\xc1\x41\x01\x61m\x6cpairing_code"), (true, Some(CborError::Shape)));
+    assert_eq!(lenient(b"\xa2\x61a\x41\x01\x61m\xa1\x6cpairing_code\xf6"), (true, Some(CborError::Shape)));
+    assert_eq!(lenient(b"\xa3\x61a\x41\x01\x61m\x6cpairing_code\x61n\x01"), (true, Some(CborError::Shape)));
+}
+
 fn value() -> impl Strategy<Value = Value> {
     let leaf = prop_oneof![
         any::<u64>().prop_map(Value::from),
