@@ -118,7 +118,10 @@ impl DurableObject for BridgeObject {
     async fn alarm(&self) -> Result<Response> {
         self.alarm_at.set(None);
         let worked = self.with_broker(|broker| broker.tick(now()));
-        self.settle(worked);
+        if !self.settle(worked) {
+            // The platform repeats an alarm that fails.
+            return Err(Error::from("the bridge could not be rebuilt"));
+        }
         self.tell_site().await;
         Response::empty()
     }
@@ -197,12 +200,12 @@ impl BridgeObject {
 
     /// Gives the broker something to do; it is rebuilt first where the object is new in memory.
     fn with_broker<T>(&self, work: impl FnOnce(&mut Broker) -> T) -> Result<T, Failure> {
+        if self.core.borrow().is_none() {
+            let restored = self.restore().inspect_err(|_| self.begin_anew())?;
+            self.core.replace(Some(restored));
+        }
         let mut core = self.core.borrow_mut();
-        let core = match core.as_mut() {
-            Some(core) => core,
-            None => core.insert(self.restore()?),
-        };
-        Ok(work(&mut core.broker))
+        core.as_mut().map(|core| work(&mut core.broker)).ok_or_else(|| Failure::internal("there is no broker"))
     }
 
     fn restore(&self) -> Result<Core, Failure> {
@@ -224,32 +227,39 @@ impl BridgeObject {
         Ok(Core { broker, sockets })
     }
 
-    /// Stores and sends what the work led to.
-    fn settle(&self, worked: Result<(), Failure>) {
-        if let Err(failure) = worked.and_then(|()| self.release(PATIENCE)) {
+    /// Stores and sends what the work led to; false where the bridge had to begin anew.
+    fn settle(&self, worked: Result<(), Failure>) -> bool {
+        let settled = worked.and_then(|()| self.release(PATIENCE));
+        if let Err(failure) = &settled {
             worker::console_error!("the bridge begins anew: {failure:?}");
         }
+        settled.is_ok()
     }
 
-    /// Stores what changed, and sends what may be sent then. What the site has to be told, the alarm tells it after `patience`. Where storage fails, nothing is sent and nothing in memory counts: the
-    /// clients connect again and find what was stored before.
+    /// Stores what changed, and sends what may be sent then. What the site has to be told, the alarm tells it after `patience`.
     fn release(&self, patience: Duration) -> Result<(), Failure> {
-        let mut core = self.core.borrow_mut();
-        let Some(open) = core.as_mut() else { return Ok(()) };
         self.released_at.set(now());
-        let batch = open.broker.flush(now());
-        let stored = self.set_alarm(open, patience).and_then(|()| records::store(self.database.open()?, batch.changes));
-        if let Err(failure) = stored {
-            for socket in open.sockets.values() {
-                drop(socket.close(Some(CLOSE_INTERNAL), Some("")));
-            }
-            *core = None;
-            return Err(failure);
-        }
+        self.store_and_send(patience).inspect_err(|_| self.begin_anew())
+    }
+
+    fn store_and_send(&self, patience: Duration) -> Result<(), Failure> {
+        let mut core = self.core.borrow_mut();
+        let Some(core) = core.as_mut() else { return Ok(()) };
+        let batch = core.broker.flush(now());
+        self.set_alarm(core, patience)?;
+        records::store(self.database.open()?, batch.changes)?;
         for output in batch.outputs {
-            open.perform(output);
+            core.perform(output);
         }
         Ok(())
+    }
+
+    /// Storage has failed: nothing in memory counts any more. The clients connect again, and send again what was not acknowledged.
+    fn begin_anew(&self) {
+        self.core.replace(None);
+        for socket in self.state.get_websockets() {
+            drop(socket.close(Some(CLOSE_INTERNAL), Some("")));
+        }
     }
 
     fn id_of(&self, socket: &WebSocket) -> Option<ConnectionId> {

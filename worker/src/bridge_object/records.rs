@@ -33,7 +33,7 @@ pub(super) fn load(database: &Database) -> Result<BTreeMap<RecordKey, Vec<u8>>, 
     Ok(records)
 }
 
-/// Stores changes, all or none: they are committed together, as there is no wait between them.
+/// Stores changes: they are committed together, as there is no wait between them.
 pub(super) fn store(database: &Database, changes: Changes) -> Result<(), Failure> {
     let mut puts = Vec::new();
     let mut deletions = Vec::new();

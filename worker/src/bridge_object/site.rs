@@ -127,7 +127,8 @@ impl BridgeObject {
             if let Err(failure) = call::<_, ()>(&self.env, &request).await {
                 worker::console_error!("the site is told again later: {failure:?}");
                 lane.failed();
-                return self.settle(Ok(()));
+                self.settle(Ok(()));
+                return;
             }
             lane.succeeded();
             self.delivered(&parcel);
