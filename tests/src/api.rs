@@ -160,6 +160,11 @@ impl Api {
         self.post(&format!("pairings/{session}/verify"), &Verify { attempt, proof })
     }
 
+    /// Lifts the lock of an identifier.
+    pub fn unlock(&self, device: &Device) -> Result<()> {
+        self.answered(Method::POST, &format!("devices/{device}/unlock"), None::<&()>).map(drop)
+    }
+
     /// The devices.
     pub fn devices(&self) -> Result<Vec<DeviceView>> {
         self.get("devices")
