@@ -9,7 +9,7 @@ use wardlink_protocol::identity::TrustLevel;
 use crate::alarm::AlarmBadge;
 use crate::app::{use_app, use_text};
 use crate::format;
-use crate::live::{Link, Live, LiveDevice};
+use crate::live::{Live, LiveDevice};
 use crate::pairing::kind_of;
 use crate::requests::LinkWord;
 use crate::route::Route;
@@ -88,7 +88,7 @@ pub(crate) fn Devices() -> impl IntoView {
                 <ScreenTitle text=t.devices_title()/>
                 <LinkWord/>
             </div>
-            {move || match (live.link.get() == Link::Connecting, none()) {
+            {move || match (!live.is_known.get(), none()) {
                 (true, _) => view! { <div class="card"><Loading/></div> }.into_any(),
                 (false, true) => view! {
                     <div class="card empty" data-testid="no-devices">

@@ -49,6 +49,8 @@ pub(crate) struct LiveDevice {
 pub(crate) struct Live {
     /// The connection.
     pub(crate) link: RwSignal<Link>,
+    /// Whether the pairings and devices have come, so that an empty list is one.
+    pub(crate) is_known: RwSignal<bool>,
     /// The pairings.
     pub(crate) pairings: RwSignal<BTreeMap<SessionId, ArcRwSignal<PairingView>>>,
     /// The devices.
@@ -62,6 +64,7 @@ impl Live {
     pub(crate) fn start(app: App) -> Self {
         let live = Self {
             link: RwSignal::new(Link::Connecting),
+            is_known: RwSignal::new(false),
             pairings: RwSignal::default(),
             devices: RwSignal::default(),
             number: StoredValue::new(0),
@@ -89,6 +92,7 @@ impl Live {
     /// Another person may see other things.
     fn forget(self) {
         self.link.set(Link::Connecting);
+        self.is_known.set(false);
         self.pairings.set(BTreeMap::new());
         self.devices.set(BTreeMap::new());
     }
@@ -127,6 +131,7 @@ impl Live {
                 app.clock.set(now);
                 self.replace_pairings(pairings);
                 self.replace_devices(devices);
+                self.is_known.set(true);
                 self.link.set(Link::Connected);
             }
             LiveEvent::Pairing { pairing } => self.put_pairing(*pairing),
@@ -171,10 +176,14 @@ impl Live {
     fn put_device(self, device: DeviceView) {
         let known = self.devices.with_untracked(|known| known.get(&device.device).cloned());
         match known {
-            Some(known) => known.view.set(device),
+            Some(known) => {
+                // After a lost connection, the newest of what was missed.
+                known.history.update(|history| history.put_all(&device));
+                known.view.set(device);
+            }
             None => self.devices.update(|known| {
                 let mut history = History::default();
-                device.latest.iter().rev().for_each(|data| history.put(data.clone()));
+                history.put_all(&device);
                 let live = LiveDevice { view: ArcRwSignal::new(device.clone()), history: ArcRwSignal::new(history) };
                 known.insert(device.device.clone(), live);
             }),

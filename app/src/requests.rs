@@ -43,7 +43,7 @@ pub(crate) fn Requests(
     provide_context(acts);
     let open = Memo::new(move |_| ordered(live, acts, true));
     let ended = Memo::new(move |_| ordered(live, acts, false));
-    let is_waiting = move || live.link.get() == Link::Connecting;
+    let is_waiting = move || !live.is_known.get();
     view! {
         <div class="split" class:has-detail=move || opened.get().is_some()>
             <section class="list-pane">

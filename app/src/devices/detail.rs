@@ -10,7 +10,7 @@ use super::figures::Figures;
 use super::{LastSeen, state_class, state_name, trust_name};
 use crate::alarm::{AlarmBadge, kind_name};
 use crate::app::use_text;
-use crate::live::{Link, Live, LiveDevice};
+use crate::live::{Live, LiveDevice};
 use crate::pairing::{kind_of, mode_name};
 use crate::route::Route;
 use crate::text::Language;
@@ -29,7 +29,7 @@ pub(crate) fn DeviceScreen(device: Device) -> impl IntoView {
             <a class="back" href=Route::Devices.to_string()>{icon::back()} {t.devices_nav()}</a>
             {move || {
                 let found = live.devices.with_untracked(|devices| devices.get(&device).cloned());
-                match (found.filter(|_| known.get()), live.link.get() == Link::Connecting) {
+                match (found.filter(|_| known.get()), !live.is_known.get()) {
                     (Some(found), _) => view! { <Screen device=found/> }.into_any(),
                     (None, true) => view! { <div class="card"><Loading/></div> }.into_any(),
                     (None, false) => view! {

@@ -29,23 +29,26 @@ impl History {
                     push(&mut self.measurements, (data.accepted_at, telemetry.clone()), MEASUREMENTS);
                 }
             }
+            Content::Alarm(_) | Content::Therapy(_) if self.knows(&data) => {}
             Content::Alarm(alarm) => {
                 self.alarms.retain(|active| active.kind != alarm.kind);
                 if alarm.active {
                     self.alarms.push(alarm.clone());
                     self.alarms.sort_by_key(|alarm| core::cmp::Reverse(alarm.priority));
                 }
-                self.put_event(data);
+                push(&mut self.events, data, EVENTS);
             }
-            Content::Therapy(_) => self.put_event(data),
+            Content::Therapy(_) => push(&mut self.events, data, EVENTS),
         }
     }
 
-    fn put_event(&mut self, data: LiveData) {
-        let is_known = |event: &LiveData| event.channel == data.channel && event.sequence >= data.sequence;
-        if !self.events.iter().any(is_known) {
-            push(&mut self.events, data, EVENTS);
-        }
+    /// Takes a device's newest reports.
+    pub(crate) fn put_all(&mut self, device: &DeviceView) {
+        device.latest.iter().rev().cloned().for_each(|data| self.put(data));
+    }
+
+    fn knows(&self, data: &LiveData) -> bool {
+        self.events.iter().any(|event| event.channel == data.channel && event.sequence >= data.sequence)
     }
 
     /// The newest measurement.
@@ -131,6 +134,15 @@ mod tests {
         history.put(event.clone());
         history.put(event);
         assert_eq!(history.events().len(), 1);
+    }
+
+    #[test]
+    fn an_old_alarm_that_arrives_again_does_not_begin_again() {
+        let mut history = History::default();
+        history.put(alarm(1, AlarmKind::DoorOpen, AlarmPriority::Medium, true));
+        history.put(alarm(2, AlarmKind::DoorOpen, AlarmPriority::Medium, false));
+        history.put(alarm(1, AlarmKind::DoorOpen, AlarmPriority::Medium, true));
+        assert_eq!(kinds(&history), []);
     }
 
     #[test]

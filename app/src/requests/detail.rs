@@ -8,7 +8,7 @@ use wardlink_protocol::pairing::Mode;
 use super::{Acts, Ask};
 use crate::app::{use_app, use_text};
 use crate::clock;
-use crate::live::{Link, Live};
+use crate::live::Live;
 use crate::pairing::{Steps, is_open, kind_of};
 use crate::route::Route;
 use crate::ui::{Fact, Loading, icon};
@@ -23,13 +23,13 @@ pub(super) fn Detail(session: SessionId) -> impl IntoView {
     view! {
         <aside class="detail-pane" aria-label=t.detail_label() data-testid="detail">
             <a class="back" href=Route::Requests(None).to_string()>{icon::back()} {t.requests_nav()}</a>
-            {move || match (known.get(), live.link.get_untracked()) {
+            {move || match (known.get(), live.is_known.get()) {
                 (true, _) => {
                     let pairing = live.pairings.with_untracked(|pairings| pairings.get(&session).cloned());
                     pairing.map(|pairing| view! { <DetailOf pairing=Signal::derive(move || pairing.get())/> }).into_any()
                 }
-                (false, Link::Connecting) => view! { <Loading/> }.into_any(),
-                (false, _) => view! { <p class="quiet">{t.pairing_gone()}</p> }.into_any(),
+                (false, false) => view! { <Loading/> }.into_any(),
+                (false, true) => view! { <p class="quiet">{t.pairing_gone()}</p> }.into_any(),
             }}
         </aside>
     }

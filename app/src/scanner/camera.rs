@@ -18,8 +18,8 @@ use crate::qr::{Finder, Grey, LONGEST_SIDE};
 
 /// A picture is looked at no more often than this.
 const EVERY_MS: f64 = 100.0;
-/// How long one picture is looked at; what is left of the looks comes with the next.
-const LOOK_MS: f64 = 60.0;
+/// After this time no further look is taken at a picture; what is left of the looks comes with the next.
+const LOOK_MS: f64 = 20.0;
 /// After this time without a code a hint helps.
 const PATIENCE_MS: f64 = 6_000.0;
 /// The name of the measurements in the browser's performance timeline.
@@ -214,10 +214,12 @@ impl Camera {
         let _ = self.sight.try_set(Sight::Seeing);
         while self.is_current(number) {
             let begun = performance.now();
-            let picture = canvas.take(video);
-            let looked = performance.now();
-            let text = picture.and_then(|picture| finder.find(&picture, || performance.now() - looked < LOOK_MS));
-            measure(&performance, looked);
+            let text = canvas.take(video).and_then(|picture| {
+                let looked = performance.now();
+                let text = finder.find(&picture, || performance.now() - looked < LOOK_MS);
+                measure(&performance, looked);
+                text
+            });
             if let Some(text) = text {
                 last_found = performance.now();
                 self.found.run(text);

@@ -4,7 +4,7 @@ use super::texts;
 
 texts! {
     provisioning_title => "Provisioning" | "Bereitstellung";
-    provisioning_text => "A device needs one file to ask to join: the broker's address and an access secret. The secret lets it ask, and nothing more." | "Ein Gerät braucht eine Datei, um Kopplung zu bitten: die Adresse des Brokers und ein Zugangsgeheimnis. Das Geheimnis erlaubt das Anfragen, sonst nichts.";
+    provisioning_text => "A device needs one file to ask to join: the broker's address and an access secret. The secret lets it ask, and nothing more." | "Mit dieser Datei kann ein Gerät anfragen: Sie enthält die Adresse des Brokers und ein Zugangsgeheimnis. Das Geheimnis erlaubt das Anfragen, sonst nichts.";
     scope => "For whom?" | "Für wen?";
     for_one_device => "One device" | "Ein Gerät";
     for_one_device_hint => "Its own secret" | "Mit eigenem Geheimnis";
