@@ -3,6 +3,7 @@
 //! Each WebAssembly module is processed in a stage folder under `target/`, and again only when its bytes changed. What
 //! wrangler serves (`dist/`, `build/`) is then brought in line with the stage, file by file.
 
+use std::env;
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 
@@ -109,14 +110,31 @@ pub(crate) fn agent(workspace: &Workspace, selection: &[&str]) -> Result<PathBuf
 }
 
 /// Compiles a package for WebAssembly with a cargo profile and returns the folder of its modules.
-fn compile(workspace: &Workspace, package: &str, profile: &str) -> Result<PathBuf> {
+fn compile(workspace: &Workspace, package: &str, variant: Variant, profile: &str) -> Result<PathBuf> {
     let step = Step::start(&format!("Compile {package} (profile {profile})"));
     let target = workspace.wasm_target();
     let mut cargo = shell::cargo(workspace.root());
     cargo.args(["build", "--package", package, "--target", WASM, "--profile", profile]);
+    if variant == Variant::Release {
+        cargo.env("CARGO_ENCODED_RUSTFLAGS", release_flags(workspace)?.join("\x1f"));
+    }
     shell::run(cargo.arg("--target-dir").arg(&target))?;
     step.done();
     Ok(target.join(WASM).join(profile))
+}
+
+/// Flags of rustc that make a release smaller and the same on every machine.
+fn release_flags(workspace: &Workspace) -> Result<Vec<String>> {
+    let cargo_home = env::var_os("CARGO_HOME").map(PathBuf::from);
+    let cargo_home = cargo_home.or_else(|| env::home_dir().map(|home| home.join(".cargo")));
+    let crates = cargo_home.context("neither CARGO_HOME nor a home directory is set")?.join("registry/src");
+    Ok(vec![
+        // Leptos then compiles one view type instead of one for each combination.
+        "--cfg=erase_components".to_owned(),
+        // Panics name their source file: without the folders of this machine.
+        format!("--remap-path-prefix={}=", crates.display()),
+        format!("--remap-path-prefix={}=", workspace.root().display()),
+    ])
 }
 
 /// Processes one module in `folder` unless that was already done for the same bytes, and returns whether it was.

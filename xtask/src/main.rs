@@ -12,6 +12,7 @@ mod bench;
 mod build;
 mod check;
 mod dev;
+mod fuzz;
 mod progress;
 mod shell;
 mod size;
@@ -43,6 +44,8 @@ enum Command {
     Dev(dev::Options),
     /// Run the tests: unit, properties, and end to end with worker, pumps and browser.
     Test(test::Options),
+    /// Search for inputs that break a promise, guided by coverage.
+    Fuzz(fuzz::Options),
     /// Check format, spelling, imports, licences, lints and documentation.
     Check,
     /// Measure speed on the real parts.
@@ -74,6 +77,7 @@ fn run(command: Command) -> Result<()> {
         }
         Command::Dev(options) => dev::run(&workspace, &options),
         Command::Test(options) => test::run(&workspace, &options),
+        Command::Fuzz(options) => fuzz::run(&workspace, &options),
         Command::Check => check::run(&workspace),
         Command::Bench(options) => bench::run(&workspace, &options),
         Command::Size { json } => size::run(&workspace, json),

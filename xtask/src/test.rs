@@ -23,6 +23,9 @@ pub(crate) struct Options {
     /// Only the end-to-end tests.
     #[arg(long)]
     e2e: bool,
+    /// Test what production runs, not the quick build.
+    #[arg(long, conflicts_with = "unit")]
+    release: bool,
     /// Run the tests whose name contains this.
     filter: Option<String>,
 }
@@ -39,7 +42,7 @@ pub(crate) fn run(workspace: &Workspace, options: &Options) -> Result<()> {
     if options.unit {
         tests.args(["--exclude", END_TO_END]);
     } else {
-        prepare_end_to_end(workspace, &mut tests, options.e2e)?;
+        prepare_end_to_end(workspace, &mut tests, options)?;
     }
     tests.args(&options.filter);
     if nextest && !options.e2e {
@@ -52,11 +55,11 @@ pub(crate) fn run(workspace: &Workspace, options: &Options) -> Result<()> {
 }
 
 /// Builds the worker, the web app and the agent, finds a browser, and says in the environment where they are.
-fn prepare_end_to_end(workspace: &Workspace, tests: &mut Command, alone: bool) -> Result<()> {
+fn prepare_end_to_end(workspace: &Workspace, tests: &mut Command, options: &Options) -> Result<()> {
     let browser = Browser::require()?;
-    build::run(workspace, Variant::Fast)?;
+    build::run(workspace, Variant::from_flag(options.release))?;
     // The agent with the features that the tests are built with: nothing is compiled twice.
-    let agent = if alone {
+    let agent = if options.e2e {
         build::agent(workspace, &["--package", "wardlink-agent", "--package", END_TO_END])?
     } else {
         build::agent(workspace, &["--workspace"])?

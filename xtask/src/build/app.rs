@@ -23,7 +23,7 @@ pub(super) fn build(workspace: &Workspace, variant: Variant, stage: &Path, dist:
         Variant::Fast => "fast",
         Variant::Release => "web",
     };
-    let modules = compile(workspace, "wardlink-app", profile)?;
+    let modules = compile(workspace, "wardlink-app", variant, profile)?;
     files::recreate(dist)?;
     files::mirror(&workspace.root().join("public"), dist)?;
     for (entry, page) in ENTRIES {
