@@ -2,8 +2,8 @@
 //!
 //! `TRUST` says who stands before the worker. `none`, the default: nobody, and no address counts. `cloudflare`: the edge,
 //! whose own field gives the address. `proxy`: a reverse proxy that shows the secret `PROXY_SECRET` in the field
-//! `Wardlink-Proxy`, and whose last entry in `X-Forwarded-For` gives the address. Inbound copies of these fields count for
-//! nothing otherwise.
+//! `Wardlink-Proxy`; the last entry in its `X-Forwarded-For` gives the address, and its `X-Forwarded-Proto` the scheme. Inbound
+//! copies of these fields count for nothing otherwise.
 
 use crate::platform::is_secret;
 use crate::problem::Failure;
@@ -18,8 +18,14 @@ pub(crate) struct Origin {
 
 impl Origin {
     /// Takes it from the request; plain http counts on loopback only.
-    pub(crate) fn of(request: &Request) -> Result<Self, Failure> {
-        Self::from_url(&request.url()?)
+    pub(crate) fn of(request: &Request, env: &Env) -> Result<Self, Failure> {
+        let mut url = request.url()?;
+        let ended_tls = is_behind_proxy(request, env)?
+            && request.headers().get("X-Forwarded-Proto")?.is_some_and(|scheme| scheme.eq_ignore_ascii_case("https"));
+        if ended_tls && url.set_scheme("https").is_err() {
+            return Err(ProblemKind::BadRequest.into());
+        }
+        Self::from_url(&url)
     }
 
     fn from_url(url: &Url) -> Result<Self, Failure> {
@@ -99,19 +105,28 @@ pub(crate) fn check_page(request: &Request, own: &Origin) -> Result<(), Failure>
 /// The client's address, where the deployment trusts somebody to tell it.
 pub(crate) fn address(request: &Request, env: &Env) -> Result<Option<String>, Failure> {
     let headers = request.headers();
-    match env.var("TRUST").map(|value| value.to_string()).as_deref() {
-        Ok("cloudflare") => Ok(headers.get("CF-Connecting-IP")?),
-        Ok("proxy") => {
-            let proof = headers.get("Wardlink-Proxy")?.unwrap_or_default();
-            if !is_secret(env, "PROXY_SECRET", &proof) {
-                return Ok(None);
-            }
-            let chain = headers.get("X-Forwarded-For")?.unwrap_or_default();
-            let last = chain.rsplit(',').next().map(str::trim).filter(|last| !last.is_empty());
-            Ok(last.map(str::to_owned))
-        }
-        _ => Ok(None),
+    if trust(env).as_deref() == Some("cloudflare") {
+        return Ok(headers.get("CF-Connecting-IP")?);
     }
+    if !is_behind_proxy(request, env)? {
+        return Ok(None);
+    }
+    let chain = headers.get("X-Forwarded-For")?.unwrap_or_default();
+    let last = chain.rsplit(',').next().map(str::trim).filter(|last| !last.is_empty());
+    Ok(last.map(str::to_owned))
+}
+
+/// Whether the request comes from the reverse proxy, which has proved itself.
+fn is_behind_proxy(request: &Request, env: &Env) -> Result<bool, Failure> {
+    if trust(env).as_deref() != Some("proxy") {
+        return Ok(false);
+    }
+    let proof = request.headers().get("Wardlink-Proxy")?.unwrap_or_default();
+    Ok(is_secret(env, "PROXY_SECRET", &proof))
+}
+
+fn trust(env: &Env) -> Option<String> {
+    env.var("TRUST").ok().map(|value| value.to_string())
 }
 
 #[cfg(test)]

@@ -136,7 +136,7 @@ pub(crate) async fn handle(request: Request, env: Env) -> worker::Result<Respons
 
 async fn dispatch(request: Request, env: Env) -> Result<Response, Failure> {
     let route = Route::of(&request.path()).ok_or(ProblemKind::NotFound)?;
-    let origin = Origin::of(&request)?;
+    let origin = Origin::of(&request, &env)?;
     if !matches!(route, Route::Mqtt | Route::VerificationPage) {
         check_page(&request, &origin)?;
     }
