@@ -48,7 +48,7 @@ impl Frozen {
     }
 
     /// Encrypts `content` as the device's message with that counter.
-    fn seal(&self, counter: u64, content: &[u8]) -> Vec<u8> {
+    fn seal(&self, counter: u64, inside: &[u8]) -> Vec<u8> {
         let Topic::Data(channel, device) = &self.topic else { panic!("no second channel") };
         let (direction, instance) = (Direction::Up, &self.random);
         let context = ContentContext { epoch: EPOCH, channel, direction, device, boot: BOOT, instance };
@@ -57,7 +57,7 @@ impl Frozen {
         iv[4..].copy_from_slice(&counter.to_be_bytes());
         let aad = self.topic.to_string();
         let header = self.header(self.key.kid.as_bytes(), None);
-        cose::seal_with_iv(&header, &key, &iv, aad.as_bytes(), content).expect("an envelope")
+        cose::seal_with_iv(&header, &key, &iv, aad.as_bytes(), inside).expect("an envelope")
     }
 
     fn sign(&self, counter: u64, plaintext: &[u8]) -> Vec<u8> {

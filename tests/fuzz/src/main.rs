@@ -13,7 +13,9 @@ static TARGET: OnceLock<Target> = OnceLock::new();
 #[expect(clippy::expect_used, reason = "a tool that says what is missing and ends")]
 fn begin() {
     let Ok(name) = std::env::var("WARDLINK_FUZZ_TARGET") else {
-        wardlink_fuzz::TARGETS.iter().for_each(|target| println!("{}", target.name));
+        for target in wardlink_fuzz::TARGETS {
+            println!("{}", target.name);
+        }
         std::process::exit(0);
     };
     let target = *TARGET.get_or_init(|| wardlink_fuzz::target(&name).expect("a target of this name"));

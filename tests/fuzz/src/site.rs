@@ -295,8 +295,8 @@ fn announced(actions: &[Action], signer: &PublicKey) -> Vec<u8> {
 }
 
 fn signed_payload(bytes: &[u8], signer: &PublicKey, topic: &str) -> Vec<u8> {
-    let signed = Signed::parse(bytes, MAX_PAIRING_MESSAGE_BYTES).expect("a signed message");
-    signed.verify(signer, topic.as_bytes()).expect("the signer's message").to_vec()
+    let envelope = Signed::parse(bytes, MAX_PAIRING_MESSAGE_BYTES).expect("a signed message");
+    envelope.verify(signer, topic.as_bytes()).expect("the signer's message").to_vec()
 }
 
 /// A person types what the device shows.

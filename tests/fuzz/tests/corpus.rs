@@ -1,5 +1,7 @@
 //! Runs every target over its seeds and its corpus, and over a fixed number of changed inputs: the same ones each time.
 
+#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
+
 use proptest::prelude::*;
 use proptest::sample::Index;
 use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
@@ -86,7 +88,9 @@ fn check(name: &str) {
     let rng = TestRng::deterministic_rng(RngAlgorithm::ChaCha);
     let changed = (any::<Index>(), prop::collection::vec(change(), 1..6)).prop_map(|(which, changes)| {
         let mut input = inputs[which.index(inputs.len())].clone();
-        changes.iter().for_each(|change| apply(change, &mut input, &inputs));
+        for change in &changes {
+            apply(change, &mut input, &inputs);
+        }
         input
     });
     let result = TestRunner::new_with_rng(config, rng).run(&changed, |input| {
