@@ -81,10 +81,10 @@ impl World {
     }
 
     /// The control unit says something to the device.
-    fn publish(&mut self) {
+    fn publish(&mut self, number: u64) {
         let (topic, payload) = (T2.parse().expect("a topic"), ByteBuf::from(b"command".to_vec()));
         let publish = vec![ControlMessage { topic, payload, qos: ChannelQos::AtLeastOnce }];
-        assert!(self.broker.apply(Step { number: 1, publish, ..Step::default() }, NOW));
+        self.broker.apply(Step { number, publish, ..Step::default() }, NOW);
         self.settle();
     }
 }
@@ -178,7 +178,7 @@ pub(crate) fn run(input: &[u8]) {
     // The object is rebuilt, the control unit speaks, and another piece arrives.
     let mut again = World::restore(&whole.stored);
     again.settle();
-    again.publish();
+    again.publish(1);
     again.receive(stream.get(..stream.len() / 2).unwrap_or_default());
     again.settle();
     check(&again, stream);
@@ -217,7 +217,7 @@ static USED: LazyLock<Stored> = LazyLock::new(|| {
         world.receive(&packet);
     }
     world.settle();
-    world.publish();
+    world.publish(1);
     world.receive(&publish(ALARM, Some(8))[..9]);
     world.settle();
     world.stored
@@ -234,7 +234,7 @@ pub(crate) fn damaged(bytes: &[u8]) {
     let mut world = World::restore(&stored);
     world.settle();
     world.receive(&publish(ALARM, Some(9)));
-    world.settle();
+    world.publish(2);
     let end = world.broker.next_deadline().unwrap_or(NOW);
     world.broker.tick(end);
     world.settle();

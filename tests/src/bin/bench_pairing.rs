@@ -38,18 +38,20 @@ const STAGES: [(&str, &str); 4] = [
 fn main() -> Result<()> {
     scene(|scene| {
         let mut figures = Figures::default();
-        one_by_one(scene, argument("--pairings", 200)?, &mut figures)?;
-        side_by_side(scene, argument("--pumps", 300)?, &mut figures)?;
+        let ward = Ward::around(scene, Worker::start_under(scene, Host::Workerd)?)?;
+        // The worker's engine compiles for good what it has run for a while.
+        one_by_one(&ward, "warm", argument("--warm-up", 30)?, &mut Figures::default())?;
+        one_by_one(&ward, "ip", argument("--pairings", 200)?, &mut figures)?;
+        side_by_side(scene, &ward, argument("--pumps", 300)?, &mut figures)?;
         figures.print()
     })
 }
 
-fn one_by_one(scene: &Scene, count: usize, figures: &mut Figures) -> Result<()> {
-    let ward = Ward::around(scene, Worker::start_under(scene, Host::Workerd)?)?;
+fn one_by_one(ward: &Ward<'_>, prefix: &str, count: usize, figures: &mut Figures) -> Result<()> {
     let mut live = Live::connect(&ward.nurse)?;
     let mut stages = STAGES.map(|(key, name)| (key, name, Vec::with_capacity(count)));
     for number in 0..count {
-        let name = format!("ip-{number}");
+        let name = format!("{prefix}-{number}");
         let mut pump = ward.pump(&name)?;
         let session = wait_for(&mut live, &name, PairingPhase::Waiting)?;
         ward.nurse.accept(session, Mode::PairingCode)?;
@@ -106,13 +108,12 @@ enum Act {
     Verify(SessionId, String),
 }
 
-fn side_by_side(scene: &Scene, count: usize, figures: &mut Figures) -> Result<()> {
-    let ward = Ward::around(scene, Worker::start_under(scene, Host::Workerd)?)?;
+fn side_by_side(scene: &Scene, ward: &Ward<'_>, count: usize, figures: &mut Figures) -> Result<()> {
     let live = Live::connect(&ward.nurse)?;
     let (acts, to_do) = mpsc::channel();
     let to_do = Arc::new(Mutex::new(to_do));
     let hands: Vec<_> = (0..HANDS).map(|_| hand(&ward.nurse, &to_do)).collect();
-    let elapsed = thread::scope(|threads| {
+    let elapsed: Result<Duration> = thread::scope(|threads| {
         let (sender, heard) = mpsc::channel();
         let told = sender.clone();
         threads.spawn(move || listen(live, &told));
@@ -126,12 +127,12 @@ fn side_by_side(scene: &Scene, count: usize, figures: &mut Figures) -> Result<()
         let elapsed = direct(&heard, &acts, count);
         drop((heard, acts));
         elapsed
-    })?;
+    });
     for hand in hands {
         hand.join().map_err(|_| anyhow::anyhow!("a thread panicked"))??;
     }
     figures.put("pairing.side_by_side", f64::from(u32::try_from(count)?));
-    figures.put("pairing.per_second", f64::from(u32::try_from(count)?) / elapsed.as_secs_f64());
+    figures.put("pairing.per_second", f64::from(u32::try_from(count)?) / elapsed?.as_secs_f64());
     Ok(())
 }
 

@@ -146,6 +146,12 @@ fn the_document_is_whole() -> Result<()> {
     assert_eq!(ids.len(), operations.len(), "each operation has an id of its own");
     for operation in &operations {
         ensure!(operation.value.get("summary").is_some_and(Value::is_string), "{} has a summary", operation.name());
+        for (status, response) in operation.value.get("responses").and_then(Value::as_object).context("responses")? {
+            let response = document.resolved(response)?.as_object().context("a response")?;
+            let known = |key: &String| matches!(key.as_str(), "description" | "headers" | "content" | "x-frame");
+            ensure!(response.contains_key("description"), "{}: {status} is described", operation.name());
+            ensure!(response.keys().all(known), "{}: {status} is {response:?}", operation.name());
+        }
         ensure!(
             operation.value.get("requestBody").is_none() || operation.example_body().is_some(),
             "{}: the body has an example",
