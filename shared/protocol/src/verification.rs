@@ -155,6 +155,13 @@ impl VerificationLink {
     }
 }
 
+/// A scheme, a host, perhaps a port, and nothing else: neither a path nor the name of a user.
+fn is_origin(text: &str) -> bool {
+    let host = text.strip_prefix("https://").or_else(|| text.strip_prefix("http://")).unwrap_or_default();
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-.:[]".contains(&byte);
+    !host.is_empty() && host.bytes().all(plain)
+}
+
 impl fmt::Display for VerificationLink {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}{LINK_PATH}{}", self.origin.to_ascii_uppercase(), self.token())
@@ -165,8 +172,7 @@ impl FromStr for VerificationLink {
     type Err = InvalidLink;
     fn from_str(text: &str) -> Result<Self, InvalidLink> {
         let (origin, token) = text.split_once(LINK_PATH).ok_or(InvalidLink::Form)?;
-        let scheme = origin.get(..8).unwrap_or_default().to_ascii_lowercase();
-        if !(scheme == "https://" || scheme.starts_with("http://")) {
+        if !is_origin(&origin.to_ascii_lowercase()) {
             return Err(InvalidLink::Form);
         }
         Self::from_token(origin, token)
