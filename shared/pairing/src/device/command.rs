@@ -9,7 +9,7 @@ use wardlink_crypto::x509::{Certificate, Chain};
 use wardlink_protocol::UnixMillis;
 use wardlink_protocol::channel::Direction;
 use wardlink_protocol::identity::Purpose;
-use wardlink_protocol::limits::MAX_TEXT_BYTES;
+use wardlink_protocol::limits::{MAX_NOTE_BYTES, MAX_TEXT_BYTES};
 use wardlink_protocol::pairing::{Mode, PairingCommand, PairingRefused, PairingVerified, RefusalReason, Status};
 use wardlink_protocol::topic::Topic;
 
@@ -78,7 +78,8 @@ impl DevicePairing {
             return Ok(Down::Command(Box::new(verified.decode()?), Box::new(verified.signer)));
         }
         let refused: PairingRefused = verified.decode()?;
-        if refused.session == self.session { Ok(Down::Refused(refused)) } else { Err(MessageError::Contradiction) }
+        let fits = refused.session == self.session && refused.note.len() <= MAX_NOTE_BYTES;
+        if fits { Ok(Down::Refused(refused)) } else { Err(MessageError::Contradiction) }
     }
 
     /// Checks the command, derives the keys (S6), and makes PAIRING_VERIFIED (S7).
