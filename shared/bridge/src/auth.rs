@@ -9,6 +9,7 @@ use wardlink_protocol::UnixMillis;
 use wardlink_protocol::identity::Purpose;
 
 /// The control unit, as the bridge speaks for it: its certificate chain and key, and the CAs whose certificates count.
+#[derive(Clone)]
 pub struct ControlUnit {
     chain: Vec<ByteBuf>,
     key: PrivateKey,

@@ -49,7 +49,7 @@ impl World {
     fn restore(stored: &Stored) -> Self {
         let broker = Broker::restore(stored.records.clone(), stored.attachments.values().cloned(), NOW);
         let mut world = Self { broker, stored: stored.clone(), sent: Vec::new(), closed: false };
-        world.broker.set_table(table(site()), NOW);
+        world.broker.set_table(table(), NOW);
         world
     }
 
@@ -89,15 +89,21 @@ impl World {
     }
 }
 
-fn table(site: &Site) -> SiteTable {
-    let issuers = [site.ca.certificate().to_bytes()];
-    let key = site.signer.to_pkcs8().expect("a key");
+fn table() -> SiteTable {
     SiteTable {
-        grants: vec![grant(site)],
-        clients: vec![site.device.client.clone()],
-        control_unit: ControlUnit::new(site.chain.clone(), &key, &issuers).expect("a control unit"),
+        grants: vec![GRANT.clone()],
+        clients: vec![site().device.client.clone()],
+        control_unit: CONTROL_UNIT.clone(),
     }
 }
+
+static CONTROL_UNIT: LazyLock<ControlUnit> = LazyLock::new(|| {
+    let site = site();
+    let key = site.signer.to_pkcs8().expect("a key");
+    ControlUnit::new(site.chain.clone(), &key, &[site.ca.certificate().to_bytes()]).expect("a control unit")
+});
+
+static GRANT: LazyLock<Grant> = LazyLock::new(|| grant(site()));
 
 fn grant(site: &Site) -> Grant {
     let certificate = certificate(site);

@@ -4,7 +4,7 @@ use wardlink_crypto::cose::{self, Header};
 use wardlink_crypto::key::PublicKey;
 use wardlink_pairing::device::{DevicePairing, Display};
 use wardlink_protocol::cbor;
-use wardlink_protocol::limits::{MAX_CHANNELS_PER_DEVICE, MAX_PAIRING_MESSAGE_BYTES};
+use wardlink_protocol::limits::{MAX_CHANNELS_PER_DEVICE, MAX_NOTE_BYTES, MAX_PAIRING_MESSAGE_BYTES};
 use wardlink_protocol::pairing::{PairingRefused, RefusalReason, Status};
 
 use crate::site::{NOW, Site, rng, site};
@@ -67,6 +67,9 @@ pub(crate) fn check(pump: &DevicePairing) {
     if let Display::Verifying { code, link, .. } = &shown {
         assert!(code.is_some() || link.is_some() || pump.plan().publish.is_some());
         assert!(link.as_ref().is_none_or(|link| link.to_string().len() < 512), "the QR code stays small");
+    }
+    if let Display::Refused { note, .. } = &shown {
+        assert!(note.len() <= MAX_NOTE_BYTES, "a note has a length that fits a display");
     }
     if let Some(pairing) = pump.pairing() {
         let certificate = wardlink_crypto::x509::Certificate::parse(&pairing.certificate).expect("a certificate");
