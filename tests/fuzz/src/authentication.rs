@@ -82,7 +82,6 @@ pub(crate) fn seeds() -> Vec<Vec<u8>> {
     let vectors = Vectors::authentication();
     let messages = ["hello", "proof", "challenge", "acceptance"];
     let seed = |(number, way): (usize, &str)| {
-        let vectors = &vectors;
         let way = way.to_owned();
         messages
             .iter()

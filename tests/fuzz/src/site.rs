@@ -135,25 +135,8 @@ impl Site {
 
     fn make() -> Self {
         let mut rng = rng();
-        let validity = Validity { not_before: UnixMillis(0), not_after: NOW.after(Duration::from_hours(24 * 3650)) };
-        let root = RootCa::make("Test root", validity, &mut rng).expect("a root");
-        let ca = root.make_issuing_ca("Test issuing CA", validity, &mut rng).expect("an issuing CA");
-        let signer = PrivateKey::make(&mut rng);
-        let own = ca.issue(&Holder::ControlUnit("Test site".into()), &signer.public(), validity, &mut rng);
-        let own = own.expect("a certificate").to_bytes();
-        let chain = [vec![own.clone()], ca.chain()].concat();
-        let network = NetworkAccess {
-            broker_host: "localhost:8787".into(),
-            tls_anchors: vec![root.certificate().to_bytes()],
-            web_pki: false,
-            web_origin: "https://wardlink.example".into(),
-            chain: Vec::new(),
-        };
-        let channels: Vec<ChannelKey> = default_channels()
-            .into_iter()
-            .zip(1_u8..)
-            .map(|(channel, number)| ChannelKey { channel, kid: KeyId([number; 8]), epoch: 1, key: [number; 32] })
-            .collect();
+        let (ca, signer, chain) = authority(&mut rng);
+        let (network, channels) = (network(&ca), channels());
         let (policy, secret_id) = (Policy::default(), "hospital".parse().expect("an id"));
         let (secret, device) = (AccessSecret::new(vec![7; 16]).expect("a secret"), device());
         let key = PrivateKey::make(&mut rng);
@@ -162,7 +145,7 @@ impl Site {
             key: &key,
             secret_id: &secret_id,
             secret: &secret,
-            cert_ca: root.certificate().sha256(),
+            cert_ca: ca.root().sha256(),
         };
         let control_unit = ControlUnit {
             signer: Signer { key: &signer, chain: &chain },
@@ -209,7 +192,7 @@ impl Site {
             Credential::BareKey => panic!("the device has no certificate"),
         };
         Self {
-            issued: vec![certificate(&answered), certificate(&paired), own],
+            issued: vec![certificate(&answered), certificate(&paired), chain[0].clone()],
             request: Sealed::new(request, access(Direction::Up)),
             command,
             command_signed,
@@ -237,6 +220,35 @@ impl Site {
             key,
         }
     }
+}
+
+/// The issuing CA, and the control unit's key with its chain.
+fn authority(rng: &mut StdRng) -> (IssuingCa, PrivateKey, Vec<ByteBuf>) {
+    let validity = Validity { not_before: UnixMillis(0), not_after: NOW.after(Duration::from_hours(24 * 3650)) };
+    let root = RootCa::make("Test root", validity, rng).expect("a root");
+    let ca = root.make_issuing_ca("Test issuing CA", validity, rng).expect("an issuing CA");
+    let signer = PrivateKey::make(rng);
+    let own = ca.issue(&Holder::ControlUnit("Test site".into()), &signer.public(), validity, rng);
+    let chain = [vec![own.expect("a certificate").to_bytes()], ca.chain()].concat();
+    (ca, signer, chain)
+}
+
+fn network(ca: &IssuingCa) -> NetworkAccess {
+    NetworkAccess {
+        broker_host: "localhost:8787".into(),
+        tls_anchors: vec![ca.root().to_bytes()],
+        web_pki: false,
+        web_origin: "https://wardlink.example".into(),
+        chain: Vec::new(),
+    }
+}
+
+fn channels() -> Vec<ChannelKey> {
+    default_channels()
+        .into_iter()
+        .zip(1_u8..)
+        .map(|(channel, number)| ChannelKey { channel, kid: KeyId([number; 8]), epoch: 1, key: [number; 32] })
+        .collect()
 }
 
 fn device() -> Device {

@@ -2,21 +2,27 @@
 
 use data_encoding::HEXLOWER;
 use serde_json::Value;
+use std::sync::LazyLock;
 
 /// A file of `tests/vectors`.
 pub(crate) struct Vectors(Value);
 
+static PAIRING: LazyLock<Vectors> = LazyLock::new(|| Vectors::read(include_str!("../../vectors/pairing.json")));
+static AUTHENTICATION: LazyLock<Vectors> =
+    LazyLock::new(|| Vectors::read(include_str!("../../vectors/authentication.json")));
+static CHANNEL: LazyLock<Vectors> = LazyLock::new(|| Vectors::read(include_str!("../../vectors/channel.json")));
+
 impl Vectors {
-    pub(crate) fn pairing() -> Self {
-        Self::read(include_str!("../../vectors/pairing.json"))
+    pub(crate) fn pairing() -> &'static Self {
+        &PAIRING
     }
 
-    pub(crate) fn authentication() -> Self {
-        Self::read(include_str!("../../vectors/authentication.json"))
+    pub(crate) fn authentication() -> &'static Self {
+        &AUTHENTICATION
     }
 
-    pub(crate) fn channel() -> Self {
-        Self::read(include_str!("../../vectors/channel.json"))
+    pub(crate) fn channel() -> &'static Self {
+        &CHANNEL
     }
 
     fn read(text: &str) -> Self {
