@@ -20,7 +20,7 @@ const PROFILE: &str = "fuzz";
 /// What libFuzzer needs of the compiler: counters at every edge, and every comparison.
 const INSTRUMENTATION: &str = "-Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-level=4 \
     -Cllvm-args=-sanitizer-coverage-inline-8bit-counters -Cllvm-args=-sanitizer-coverage-pc-table \
-    -Cllvm-args=-sanitizer-coverage-trace-compares -Ccodegen-units=1";
+    -Cllvm-args=-sanitizer-coverage-trace-compares --cfg=fuzzing -Ccodegen-units=1";
 /// The longest input that is kept in the repository, in bytes.
 const MAX_KEPT_BYTES: u64 = 8 * 1024;
 
