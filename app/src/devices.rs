@@ -81,16 +81,16 @@ pub(crate) fn Devices() -> impl IntoView {
             found.map(|(device, _)| device.clone()).collect::<Vec<_>>()
         })
     });
-    let none = move || live.devices.with(std::collections::BTreeMap::is_empty);
+    let state = Memo::new(move |_| (live.is_known.get(), live.devices.with(std::collections::BTreeMap::is_empty)));
     view! {
         <section class="list-pane wide">
             <div class="screen-head">
                 <ScreenTitle text=t.devices_title()/>
                 <LinkWord/>
             </div>
-            {move || match (!live.is_known.get(), none()) {
-                (true, _) => view! { <div class="card"><Loading/></div> }.into_any(),
-                (false, true) => view! {
+            {move || match state.get() {
+                (false, _) => view! { <div class="card"><Loading/></div> }.into_any(),
+                (true, true) => view! {
                     <div class="card empty" data-testid="no-devices">
                         {icon::devices()}
                         <p><b>{t.no_devices()}</b></p>
@@ -98,7 +98,7 @@ pub(crate) fn Devices() -> impl IntoView {
                         <a class="button small" href=Route::Requests(None).to_string()>{t.requests_nav()}</a>
                     </div>
                 }.into_any(),
-                (false, false) => view! {
+                (true, false) => view! {
                     <label class="search">
                         {icon::search()}
                         <span class="visually-hidden">{t.search_label()}</span>

@@ -131,8 +131,13 @@ impl Live {
                 app.clock.set(now);
                 self.replace_pairings(pairings);
                 self.replace_devices(devices);
-                self.is_known.set(true);
-                self.link.set(Link::Connected);
+                // What did not change draws nothing anew: a half-typed code stays.
+                if !self.is_known.get_untracked() {
+                    self.is_known.set(true);
+                }
+                if self.link.get_untracked() != Link::Connected {
+                    self.link.set(Link::Connected);
+                }
             }
             LiveEvent::Pairing { pairing } => self.put_pairing(*pairing),
             LiveEvent::PairingGone { session } => self.pairings.update(|known| drop(known.remove(&session))),

@@ -43,7 +43,7 @@ pub(crate) fn Requests(
     provide_context(acts);
     let open = Memo::new(move |_| ordered(live, acts, true));
     let ended = Memo::new(move |_| ordered(live, acts, false));
-    let is_waiting = move || !live.is_known.get();
+    let state = Memo::new(move |_| (live.is_known.get(), open.with(Vec::is_empty)));
     view! {
         <div class="split" class:has-detail=move || opened.get().is_some()>
             <section class="list-pane">
@@ -51,10 +51,10 @@ pub(crate) fn Requests(
                     <ScreenTitle text=t.requests_title()/>
                     <LinkWord/>
                 </div>
-                {move || match (is_waiting(), open.with(Vec::is_empty)) {
-                    (true, _) => view! { <div class="card"><Loading/></div> }.into_any(),
-                    (false, true) => view! { <Empty/> }.into_any(),
-                    (false, false) => view! {
+                {move || match state.get() {
+                    (false, _) => view! { <div class="card"><Loading/></div> }.into_any(),
+                    (true, true) => view! { <Empty/> }.into_any(),
+                    (true, false) => view! {
                         <ul class="card rows" data-testid="requests">
                             <For each=move || open.get() key=|session| *session let:session>
                                 <Row session=session opened=opened/>

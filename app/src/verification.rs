@@ -140,6 +140,9 @@ pub(crate) fn CodeForm(
     session: SessionId,
     /// What is typed; it outlives the form.
     typed: RwSignal<String>,
+    /// The id of an element from which the field takes the focus over.
+    #[prop(optional)]
+    takes_focus_from: &'static str,
 ) -> impl IntoView {
     let t = use_text();
     let error = Signal::derive(move || verifier.standing.with(|standing| complaint(standing, t)));
@@ -153,7 +156,7 @@ pub(crate) fn CodeForm(
     };
     view! {
         <form class="stack" data-testid="code-form" on:submit=submit novalidate>
-            <CodeField value=typed error=error changed=Callback::new(move |()| verifier.reset())/>
+            <CodeField value=typed error=error changed=Callback::new(move |()| verifier.reset()) takes_focus_from=takes_focus_from/>
             <p class="waiting" role="status">
                 {move || verifier.standing.with(|standing| *standing == Standing::Waiting).then(|| t.verification_waits())}
             </p>

@@ -14,6 +14,9 @@ use crate::route::Route;
 use crate::ui::{Fact, Loading, icon};
 use crate::verification::{CodeForm, Remaining, Verifier};
 
+/// The id of the pane's heading, which takes the focus when the pane opens.
+const TITLE: &str = "opened";
+
 /// The pane of the opened pairing.
 #[component]
 pub(super) fn Detail(session: SessionId) -> impl IntoView {
@@ -43,9 +46,16 @@ fn DetailOf(pairing: Signal<PairingView>) -> impl IntoView {
     let phase = Memo::new(move |_| pairing.with(|pairing| pairing.phase));
     let place = move || pairing.with(|pairing| pairing.location.clone());
     let kind = kind_of(&fixed.information);
+    let title = NodeRef::<leptos::html::H2>::new();
+    Effect::new(move |_| {
+        if let Some(title) = title.get() {
+            // An element of the page can always take the focus.
+            let _ = title.focus();
+        }
+    });
     view! {
         <div class="detail-head">
-            <h2 class="ident">{fixed.device.identifier.to_string()}</h2>
+            <h2 class="ident" id=TITLE tabindex="-1" node_ref=title>{fixed.device.identifier.to_string()}</h2>
             <p class="quiet">{move || if place().is_empty() { kind.clone() } else { format!("{kind} · {}", place()) }}</p>
         </div>
         <Steps pairing=pairing/>
@@ -77,13 +87,13 @@ fn NextAct(pairing: Signal<PairingView>, phase: Memo<PairingPhase>) -> impl Into
     });
     let verifier = Verifier::new(app, answered);
     let ask = move |ask: fn(PairingView) -> Ask| acts.ask.set(Some(ask(pairing.get_untracked())));
-    let takes_code = move || {
+    let takes_code = Memo::new(move |_| {
         pairing.with(|pairing| match pairing.mode {
             Some(Mode::PairingCode) => true,
             Some(Mode::PairingQrcode) => pairing.code_beside,
             Some(Mode::PairingSimple) | None => false,
         })
-    };
+    });
     view! {
         {move || match phase.get() {
             PairingPhase::Waiting => view! {
@@ -93,7 +103,7 @@ fn NextAct(pairing: Signal<PairingView>, phase: Memo<PairingPhase>) -> impl Into
                 </div>
             }.into_any(),
             PairingPhase::Verifying => view! {
-                {takes_code().then(|| view! { <CodeForm verifier=verifier session=session typed=typed/> })}
+                {takes_code.get().then(|| view! { <CodeForm verifier=verifier session=session typed=typed takes_focus_from=TITLE/> })}
                 <p class="by-phone">
                     {icon::phone()}
                     <span>

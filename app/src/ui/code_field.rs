@@ -18,11 +18,20 @@ pub(crate) fn CodeField(
     error: Signal<Option<String>>,
     /// Called when a person changes it.
     changed: Callback<()>,
+    /// The id of an element from which it takes the focus over when it appears: who has just opened a pairing types next.
+    takes_focus_from: &'static str,
 ) -> impl IntoView {
     let t = use_text();
     let id = unique_id("code");
     let (hint_id, error_id) = (format!("{id}-hint"), format!("{id}-error"));
     let node = NodeRef::<html::Input>::new();
+    Effect::new(move |_| {
+        let focused = document().active_element().is_some_and(|active| active.id() == takes_focus_from);
+        if let Some(input) = node.get().filter(|_| focused && !takes_focus_from.is_empty()) {
+            // An element of the page can always take the focus.
+            let _ = input.focus();
+        }
+    });
     let on_input = move |_| {
         let Some(input) = node.get_untracked() else { return };
         let caret = input.selection_start().ok().flatten().and_then(|caret| usize::try_from(caret).ok());
