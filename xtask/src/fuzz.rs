@@ -21,8 +21,10 @@ const PROFILE: &str = "fuzz";
 const INSTRUMENTATION: &str = "-Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-level=4 \
     -Cllvm-args=-sanitizer-coverage-inline-8bit-counters -Cllvm-args=-sanitizer-coverage-pc-table \
     -Cllvm-args=-sanitizer-coverage-trace-compares --cfg=fuzzing -Ccodegen-units=1";
+/// The most inputs that one run keeps.
+const MAX_KEPT_INPUTS: usize = 24;
 /// The longest input that is kept in the repository, in bytes.
-const MAX_KEPT_BYTES: u64 = 8 * 1024;
+const MAX_KEPT_BYTES: u64 = 2 * 1024;
 
 /// What is searched, and for how long.
 #[derive(Debug, clap::Args)]
@@ -135,12 +137,21 @@ impl<'a> Search<'a> {
             before.push(entry.file_name());
             fs::copy(entry.path(), known.join(entry.file_name()))?;
         }
-        shell::run(self.command().args(["-merge=1", "-verbosity=0"]).args([&known, &self.learnt]))?;
+        // By edges alone, and as few inputs as reach them: the corpus stays small.
+        let fewest = ["-set_cover_merge=1", "-use_counters=0", "-use_cmp=0", "-verbosity=0"];
+        shell::run(self.command().args(fewest).args([&known, &self.learnt]))?;
+        let mut new = Vec::new();
         for entry in fs::read_dir(&known)? {
             let entry = entry?;
-            if !before.contains(&entry.file_name()) && entry.metadata()?.len() <= MAX_KEPT_BYTES {
-                fs::copy(entry.path(), self.committed.join(entry.file_name()))?;
+            let metadata = entry.metadata()?;
+            if !before.contains(&entry.file_name()) && metadata.len() <= MAX_KEPT_BYTES {
+                new.push((metadata.modified()?, entry));
             }
+        }
+        // What reaches most was written first.
+        new.sort_by_key(|(written, _)| *written);
+        for (_, entry) in new.into_iter().take(MAX_KEPT_INPUTS) {
+            fs::copy(entry.path(), self.committed.join(entry.file_name()))?;
         }
         step.done();
         Ok(())
