@@ -151,12 +151,20 @@ fn step_text(index: usize, progress: Progress, pairing: &PairingView, t: Languag
         2 if pairing.phase == PairingPhase::Accepted => {
             (t.step_answering().to_owned(), t.step_answering_text().to_owned())
         }
-        2 if progress == Progress::Now => (t.step_verify().to_owned(), t.step_verify_text().to_owned()),
+        2 if progress == Progress::Now => (t.step_verify().to_owned(), how_to_verify(pairing, t).to_owned()),
         2 => (t.step_verify().to_owned(), String::new()),
         3 if done => (t.step_keys_delivered().to_owned(), String::new()),
         3 => (t.step_keys().to_owned(), String::new()),
         _ if done => (t.step_connected().to_owned(), time(pairing.ended_at, t)),
         _ => (t.step_connect().to_owned(), String::new()),
+    }
+}
+
+fn how_to_verify(pairing: &PairingView, t: Language) -> &'static str {
+    match pairing.mode {
+        Some(Mode::PairingQrcode) if pairing.code_beside => t.step_verify_text(),
+        Some(Mode::PairingQrcode) => t.mode_qr_hint(),
+        _ => t.mode_code_hint(),
     }
 }
 

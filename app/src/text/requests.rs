@@ -54,7 +54,7 @@ texts! {
     detail_label => "Opened request" | "Geöffnete Anfrage";
     pairing_gone => "This request is no longer on the list." | "Diese Anfrage steht nicht mehr auf der Liste.";
     open_device => "Open the device" | "Gerät öffnen";
-    verify_by_phone => "Or scan it with a phone:" | "Oder mit dem Telefon scannen:";
+    verify_by_phone => "Or with a phone:" | "Oder mit dem Telefon:";
     asked_at => "Asked" | "Angefragt";
     ends_at => "Ends by itself" | "Endet von selbst";
     network => "Network" | "Netz";
