@@ -46,6 +46,8 @@ impl Api {
             .http_status_as_error(false)
             .max_redirects(0)
             .proxy(None)
+            .max_idle_connections_per_host(64)
+            .max_idle_connections(64)
             .timeout_global(Some(wait::LIMIT))
             .timeout_connect(Some(Duration::from_secs(5)))
             .build();

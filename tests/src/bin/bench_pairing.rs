@@ -23,7 +23,7 @@ use wardlink_tests::worker::{Host, Worker};
 use wardlink_tests::{Scene, scene};
 
 /// How many requests the nurse has under way at a time.
-const HANDS: usize = 8;
+const HANDS: usize = 32;
 /// A silence after which the benchmark gives up.
 const STANDSTILL: Duration = Duration::from_mins(1);
 
