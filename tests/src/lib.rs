@@ -1,6 +1,6 @@
 //! End-to-end tests of Wardlink on its real parts: the worker under workerd, `wardlink pump` processes, and Chromium.
 //!
-//! `cargo xtask test` builds what they need and runs them. A test is a [`scene`]: it starts what it needs, every
+//! `cargo xtask test` builds what they need and runs them. A test is a [`scene()`]: it starts what it needs, every
 //! program writes its log into the scene's folder, and when the test fails the logs are printed. Programs end with the scene.
 //!
 //! Tests wait on conditions; the limits in [`wait`] only turn a hanging test into a failing one.

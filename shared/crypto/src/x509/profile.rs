@@ -16,7 +16,7 @@ use x509_cert::ext::{Extension, ToExtension};
 use x509_cert::name::Name;
 
 /// The arc of the extended key usages: 054f70d5-7de1-43ad-8ba4-03e35fc06ffd, a UUID split as in Microsoft's published
-/// scheme for self-assigned OIDs. (ITU-T X.667's 2.25.<UUID> has an arc of 128 bits, which many parsers refuse.)
+/// scheme for self-assigned OIDs. (ITU-T X.667's `2.25.<UUID>` has an arc of 128 bits, which many parsers refuse.)
 const fn purpose_oid(purpose: Purpose) -> ObjectIdentifier {
     let text = match purpose {
         Purpose::Pairing => "1.2.840.113556.1.8000.2554.1359.28885.32225.17325.35748.254815.12611581.1",
