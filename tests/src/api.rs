@@ -47,6 +47,8 @@ impl Api {
             .max_redirects(0)
             .proxy(None)
             .max_idle_connections_per_host(64)
+            // The worker closes a connection that was idle for five seconds.
+            .max_idle_age(Duration::from_secs(2))
             .max_idle_connections(64)
             .timeout_global(Some(wait::LIMIT))
             .timeout_connect(Some(Duration::from_secs(5)))
