@@ -129,7 +129,9 @@ async fn show(args: &PumpArgs, handles: Vec<Handle>, showing: &mut JoinSet<()>) 
             terminal::Style::Lines
         };
         for handle in &handles {
-            showing.spawn(terminal::run(handle.screen.clone(), language, style));
+            // Only one pump can be meant by what is typed.
+            let orders = (handles.len() == 1).then(|| handle.orders.clone());
+            showing.spawn(terminal::run(handle.screen.clone(), language, style, orders));
         }
     }
     if let Some(address) = args.display {

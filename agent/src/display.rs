@@ -45,6 +45,11 @@ pub enum Phase {
         /// What the QR code says, where the mode has one.
         link: Option<String>,
     },
+    /// Verified by the control unit, whose answer a person is to enter here.
+    Answering {
+        /// Tries that are left.
+        tries_left: u32,
+    },
     /// Verified; the keys are being delivered.
     Finishing,
     /// Coupled.
@@ -72,6 +77,7 @@ impl Phase {
             Self::Idle => "idle",
             Self::Requesting => "requesting",
             Self::Verifying { .. } => "verifying",
+            Self::Answering { .. } => "answering",
             Self::Finishing => "finishing",
             Self::Paired => "paired",
             Self::Refused { .. } => "refused",
@@ -112,6 +118,8 @@ pub struct View {
     pub code: Option<String>,
     /// What the QR code says.
     pub link: Option<String>,
+    /// Whether the control unit's answer is to be entered now.
+    pub answering: bool,
     /// Whether the button that begins the coupling does something now.
     pub button: bool,
     /// Whether the bridge can be reached.
@@ -171,6 +179,7 @@ impl Screen {
             detail,
             code,
             link,
+            answering: matches!(self.phase, Phase::Answering { .. }),
             button: matches!(self.phase, Phase::Idle | Phase::Refused { .. }),
             online: self.online,
             connection: texts.connection(self.online, self.trouble.as_deref()),

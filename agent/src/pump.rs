@@ -23,6 +23,7 @@ use wardlink_crypto::key::{KeyError, PrivateKey};
 use wardlink_pairing::device::{DevicePairing, Refusal};
 use wardlink_protocol::cbor::CborError;
 use wardlink_protocol::pairing::RefusalReason;
+use wardlink_protocol::verification::Answer;
 use wardlink_protocol::{Device, UnixMillis};
 use wardlink_trust::SealError;
 use zeroize::Zeroizing;
@@ -69,6 +70,8 @@ pub enum Outcome {
 pub enum Order {
     /// The button on the device: couple now.
     Couple,
+    /// The keys on the device: the control unit's answer.
+    Answer(Answer),
 }
 
 /// What the outside sees of a pump, and how it talks to it.
@@ -128,7 +131,7 @@ impl Pump {
         let stored = state.read(Record::Pairing)?;
         let pairing = stored.as_ref().map(|snapshot| DevicePairing::restore(snapshot)).transpose()?;
         if let Some(kept) = pairing.as_ref().and_then(DevicePairing::pairing)
-            && kept.cert_ca != settings.cert_ca
+            && settings.cert_ca.is_some_and(|cert_ca| kept.cert_ca != cert_ca)
         {
             return Err(PumpError::ForeignSite);
         }
@@ -199,7 +202,10 @@ impl Pump {
             tokio::select! {
                 _ = stop.changed() => return Ok(Outcome::Stopped),
                 Some(event) = next_event(self.link.as_mut()) => self.on_link(event)?,
-                Some(Order::Couple) = self.orders.recv() => self.on_button()?,
+                Some(order) = self.orders.recv() => match order {
+                    Order::Couple => self.on_button()?,
+                    Order::Answer(answer) => self.enter(answer)?,
+                },
                 _ = self.times.telemetry.tick(), if self.reporter.is_some() => self.report()?,
                 () = sleep_until(wake) => self.on_time()?,
             }

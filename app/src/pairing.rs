@@ -205,6 +205,7 @@ pub(crate) mod tests {
             location: String::new(),
             accepted_by: None,
             attempts_left: 3,
+            answer: None,
             replaces: false,
             requested_at: UnixMillis(u64::from(session) * 1_000),
             accepted_at: None,

@@ -199,3 +199,18 @@ pub(crate) fn Remaining(#[prop(into)] pairing: Signal<PairingView>) -> impl Into
         </p>
     }
 }
+
+/// What is to be entered at a device that was given no CertCA, so large that it can be carried in the head.
+#[component]
+pub(crate) fn AnswerToEnter(answer: Memo<Option<String>>) -> impl IntoView {
+    let t = use_text();
+    view! {
+        <div role="status">
+            {move || answer.get().map(|answer| view! {
+                <p class="answer" data-testid="answer">
+                    <span>{t.answer_before()}</span> " " <b>{answer}</b> " " <span>{t.answer_after()}</span>
+                </p>
+            })}
+        </div>
+    }
+}

@@ -4,7 +4,6 @@ use anyhow::{Context as _, Result};
 use wardlink_agent::state::{Record, StateDirectory};
 use wardlink_crypto::key::PrivateKey;
 use wardlink_pairing::device::{DevicePairing, Provisioned};
-use wardlink_protocol::identity::Sha256;
 use wardlink_protocol::pairing::{DeviceInformation, DisplayAbilities};
 use wardlink_protocol::provisioning::Provisioning;
 use wardlink_protocol::{Device, UnixMillis};
@@ -31,7 +30,8 @@ impl Asker {
             key: &key,
             secret_id: &provisioning.secret_id,
             secret: &provisioning.secret,
-            cert_ca: provisioning.cert_ca_sha256.unwrap_or(Sha256([0; 32])),
+            cert_ca: provisioning.cert_ca_sha256,
+            simple_without_cert_ca: false,
         };
         let pairing = DevicePairing::start(provisioned, information(device), Vec::new(), now, &mut rng())?;
         let (topic, request) = pairing.plan().publish.context("a new pairing asks")?;

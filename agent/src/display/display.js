@@ -22,6 +22,27 @@ function showQr(link) {
   else place("qr").src = `${base}/qr.svg?${Date.now()}`;
 }
 
+const digits = place("answer-digits");
+
+function showAnswer(answering) {
+  const form = place("answer");
+  const begins = answering && form.hidden;
+  form.hidden = !answering;
+  if (!answering) digits.value = "";
+  if (begins) digits.focus();
+}
+
+place("answer").addEventListener("submit", (event) => {
+  event.preventDefault();
+  fetch(`${base}/answer`, { method: "POST", body: digits.value });
+  digits.value = "";
+});
+place("answer").addEventListener("click", (event) => {
+  const key = event.target.closest("button[type=button]");
+  if (!key) return;
+  digits.value = "delete" in key.dataset ? digits.value.slice(0, -1) : (digits.value + key.dataset.digit).slice(0, 4);
+});
+
 function showAlarms(alarms) {
   const box = place("alarms");
   const wanted = alarms.map((alarm) => `${alarm.priority} ${alarm.text}`).join("\n");
@@ -45,6 +66,7 @@ function show(view) {
   place("code-box").hidden = view.code === null;
   write("code", view.code ?? "");
   place("couple").hidden = !view.button;
+  showAnswer(view.answering);
   showQr(view.link);
   const infusion = view.infusion;
   place("infusion").hidden = infusion === null;

@@ -2,10 +2,11 @@
 
 use super::qr::Qr;
 use super::texts::Language;
-use super::{Screen, View};
+use super::{Phase, Screen, View};
+use crate::pump::Order;
 use core::fmt::Write as _;
 use std::io::{self, Write};
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 
 /// The width of the block, in characters.
 const WIDTH: usize = 72;
@@ -19,8 +20,37 @@ pub enum Style {
     Lines,
 }
 
-/// Draws every change of `screens` until they end.
-pub async fn run(mut screens: watch::Receiver<Screen>, language: Language, style: Style) {
+/// What a person types at the terminal, line by line.
+///
+/// A thread of its own reads it, which ends with the process: a read from a terminal cannot be given up.
+fn typed_lines() -> mpsc::Receiver<String> {
+    let (lines, typed) = mpsc::channel(4);
+    std::thread::spawn(move || {
+        for line in io::stdin().lines().map_while(Result::ok) {
+            if lines.blocking_send(line).is_err() {
+                return;
+            }
+        }
+    });
+    typed
+}
+
+/// The next typed line; where nothing is read, there is none.
+async fn next_line(typed: &mut Option<mpsc::Receiver<String>>) -> Option<String> {
+    match typed {
+        Some(typed) => typed.recv().await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Draws every change of `screens` until they end. With `orders`, it reads the answer that a person types once the pump waits for one.
+pub async fn run(
+    mut screens: watch::Receiver<Screen>,
+    language: Language,
+    style: Style,
+    orders: Option<mpsc::Sender<Order>>,
+) {
+    let mut typed = None;
     let mut drawn = Drawn::default();
     loop {
         let view = screens.borrow_and_update().view(language);
@@ -35,8 +65,25 @@ pub async fn run(mut screens: watch::Receiver<Screen>, language: Language, style
                 return;
             }
         }
-        if screens.changed().await.is_err() {
-            return;
+        if typed.is_none() && orders.is_some() && view.answering {
+            typed = Some(typed_lines());
+        }
+        loop {
+            tokio::select! {
+                changed = screens.changed() => match changed {
+                    Ok(()) => break,
+                    Err(_) => return,
+                },
+                Some(line) = next_line(&mut typed) => {
+                    drawn.typed();
+                    let asked = matches!(screens.borrow().phase, Phase::Answering { .. });
+                    if let (true, Ok(answer), Some(orders)) = (asked, line.parse(), &orders)
+                        && orders.try_send(Order::Answer(answer)).is_err()
+                    {
+                        tracing::warn!("the pump is busy; type the answer once more");
+                    }
+                }
+            }
         }
     }
 }
@@ -49,6 +96,13 @@ struct Drawn {
 }
 
 impl Drawn {
+    /// A person ended a line below the block.
+    const fn typed(&mut self) {
+        if self.lines > 0 {
+            self.lines += 1;
+        }
+    }
+
     /// The block, preceded by what takes the last one away; none where nothing changed.
     fn block(&mut self, view: &View) -> Option<String> {
         let text = block(view);

@@ -1,6 +1,7 @@
 //! The display's words, in English and German.
 
 use super::Phase;
+use wardlink_protocol::limits::MAX_WRONG_ANSWERS;
 use wardlink_protocol::pairing::RefusalReason;
 use wardlink_protocol::report::AlarmKind;
 
@@ -87,6 +88,12 @@ pub struct Texts {
     pub lost: &'static str,
     /// The button that begins the coupling.
     pub button: &'static str,
+    /// The field for the control unit's answer.
+    pub answer: &'static str,
+    /// The key that takes a digit back.
+    pub delete: &'static str,
+    /// The button that sends the answer.
+    pub enter: &'static str,
     connected: &'static str,
     connecting: &'static str,
     offline: &'static str,
@@ -97,6 +104,8 @@ pub struct Texts {
     verify_qr: &'static str,
     verify_code: &'static str,
     verify_simple: &'static str,
+    answering: [&'static str; 2],
+    wrong_answer: fn(u32) -> String,
     finishing: [&'static str; 2],
     paired: [&'static str; 2],
     refused: &'static str,
@@ -123,6 +132,10 @@ impl Texts {
                     (None, None) => self.verify_simple,
                 },
             ]),
+            Phase::Answering { tries_left } if *tries_left < MAX_WRONG_ANSWERS => {
+                (self.answering[0].to_owned(), (self.wrong_answer)(*tries_left))
+            }
+            Phase::Answering { .. } => own(self.answering),
             Phase::Finishing => own(self.finishing),
             Phase::Paired => own(self.paired),
             Phase::Refused { reason, note, again_at } => {
@@ -167,6 +180,9 @@ static ENGLISH: Texts = Texts {
     pumps: "Pumps",
     lost: "This display has lost its pump. It returns by itself.",
     button: "Couple now",
+    answer: "Answer",
+    delete: "Delete",
+    enter: "Enter",
     connected: "Connected to the network",
     connecting: "Connecting to the network",
     offline: "No connection to the network. The pump keeps trying.",
@@ -177,6 +193,11 @@ static ENGLISH: Texts = Texts {
     verify_qr: "Scan this code with the phone.",
     verify_code: "Type these digits at the control unit.",
     verify_simple: "The control unit is checking this pump.",
+    answering: ["Enter the answer", "Enter the four digits that the control unit shows."],
+    wrong_answer: |left| match left {
+        1 => "That was not the answer. One try is left.".to_owned(),
+        left => format!("That was not the answer. {left} tries are left."),
+    },
     finishing: ["Coupling in progress", "Verified. The keys are being delivered."],
     paired: ["Connection successful", "This pump belongs to the network and sends its data."],
     refused: "Coupling refused",
@@ -213,6 +234,9 @@ static GERMAN: Texts = Texts {
     pumps: "Pumpen",
     lost: "Die Anzeige hat ihre Pumpe verloren. Sie kommt von selbst zurück.",
     button: "Jetzt koppeln",
+    answer: "Antwort",
+    delete: "Löschen",
+    enter: "Eingeben",
     connected: "Mit dem Netzwerk verbunden",
     connecting: "Verbindung zum Netzwerk wird aufgebaut",
     offline: "Keine Verbindung zum Netzwerk. Die Pumpe versucht es weiter.",
@@ -223,6 +247,11 @@ static GERMAN: Texts = Texts {
     verify_qr: "Diesen Code mit dem Telefon scannen.",
     verify_code: "Diese Ziffern an der Zentrale eintippen.",
     verify_simple: "Die Zentrale prüft diese Pumpe.",
+    answering: ["Antwort eingeben", "Die vier Ziffern eingeben, die die Zentrale zeigt."],
+    wrong_answer: |left| match left {
+        1 => "Das war nicht die Antwort. Ein Versuch bleibt.".to_owned(),
+        left => format!("Das war nicht die Antwort. {left} Versuche bleiben."),
+    },
     finishing: ["Kopplung läuft", "Geprüft. Die Schlüssel werden übergeben."],
     paired: ["Verbindung erfolgreich", "Diese Pumpe gehört zum Netzwerk und sendet ihre Daten."],
     refused: "Kopplung abgelehnt",

@@ -1,5 +1,5 @@
 //! The screen as a small web page that looks like a pump: `GET /`, `/state`, `/events`, `/qr.svg`, `/qr.png` and the button
-//! (`POST /couple`); of several
+//! (`POST /couple`), and the keys (`POST /answer`); of several
 //! pumps each under its number, such as `/1/state`.
 //!
 //! Whoever reaches the page sees what whoever stands before the pump sees, the code included. So the page belongs on loopback;
@@ -10,7 +10,7 @@ use super::texts::Language;
 use super::{Screen, View};
 use crate::pump::{Handle, Order};
 use axum::Router;
-use axum::extract::{Query, Request, State};
+use axum::extract::{DefaultBodyLimit, Query, Request, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::middleware::{self, Next};
 use axum::response::sse::{Event, KeepAlive, Sse};
@@ -28,6 +28,8 @@ use tokio::sync::{mpsc, watch};
 const PAGE: &str = include_str!("page.html");
 const STYLE: &str = include_str!("display.css");
 const SCRIPT: &str = include_str!("display.js");
+/// The longest text that is read as an answer.
+const MAX_ANSWER_BYTES: usize = 16;
 const POLICY: &str = "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self'; connect-src 'self'; \
                       base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 
@@ -72,6 +74,7 @@ fn pump_routes(base: &str, pump: &Handle) -> Router {
         .route(&format!("{base}/qr.svg"), get(qr_svg))
         .route(&format!("{base}/qr.png"), get(qr_png))
         .route(&format!("{base}/couple"), post(couple))
+        .route(&format!("{base}/answer"), post(answer).layer(DefaultBodyLimit::max(MAX_ANSWER_BYTES)))
         .with_state(Pump { base: base.into(), screen: pump.screen.clone(), orders: pump.orders.clone() })
 }
 
@@ -142,10 +145,22 @@ fn qr(pump: &Pump, kind: &'static str, draw: impl FnOnce(&Qr) -> Result<Vec<u8>,
 
 /// The button on the device: couple now. Only the page itself may press it.
 async fn couple(State(pump): State<Pump>, headers: HeaderMap) -> StatusCode {
+    order(&pump, &headers, Order::Couple)
+}
+
+/// The keys on the device: the control unit's answer, as text.
+async fn answer(State(pump): State<Pump>, headers: HeaderMap, typed: String) -> StatusCode {
+    match typed.parse() {
+        Ok(answer) => order(&pump, &headers, Order::Answer(answer)),
+        Err(_) => StatusCode::UNPROCESSABLE_ENTITY,
+    }
+}
+
+fn order(pump: &Pump, headers: &HeaderMap, order: Order) -> StatusCode {
     if headers.get("sec-fetch-site").is_none_or(|site| site != "same-origin") {
         return StatusCode::FORBIDDEN;
     }
-    match pump.orders.try_send(Order::Couple) {
+    match pump.orders.try_send(order) {
         Ok(()) => StatusCode::ACCEPTED,
         Err(_) => StatusCode::SERVICE_UNAVAILABLE,
     }
@@ -188,6 +203,10 @@ fn page_values(base: &str, view: &View, language: Language) -> Vec<(&'static str
         ("lost", escaped(texts.lost)),
         ("button", texts.button.to_owned()),
         ("button_hidden", hidden(view.button)),
+        ("answer_hidden", hidden(view.answering)),
+        ("answer_label", texts.answer.to_owned()),
+        ("delete", texts.delete.to_owned()),
+        ("enter", texts.enter.to_owned()),
         ("code_hidden", hidden(view.code.is_some())),
         ("code_label", escaped(texts.code)),
         ("code", text(view.code.as_ref())),

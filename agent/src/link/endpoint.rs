@@ -1,5 +1,6 @@
 //! Where the bridge is, and how to reach it: WebSocket over TLS, or without TLS on loopback.
 
+use super::dangerous::DangerousAnyServer;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, RootCertStore};
@@ -42,6 +43,8 @@ pub struct TlsTrust {
     pub anchors: Vec<Vec<u8>>,
     /// Whether the public web PKI counts, too; it also counts where there is no anchor.
     pub web_pki: bool,
+    /// Any server counts. Only for a device that was given nothing to check one by, while it pairs.
+    pub dangerous_any_server: bool,
 }
 
 impl TlsTrust {
@@ -57,10 +60,18 @@ impl TlsTrust {
                 return Err(EndpointError::Anchor);
             }
         }
-        Ok(Self { anchors, web_pki })
+        Ok(Self { anchors, web_pki, dangerous_any_server: false })
     }
 
     fn client_config(&self) -> Result<ClientConfig, EndpointError> {
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        if self.dangerous_any_server {
+            return Ok(ClientConfig::builder_with_provider(Arc::clone(&provider))
+                .with_safe_default_protocol_versions()?
+                .dangerous()
+                .with_custom_certificate_verifier(Arc::new(DangerousAnyServer(provider)))
+                .with_no_client_auth());
+        }
         let mut roots = RootCertStore::empty();
         for anchor in &self.anchors {
             roots.add(CertificateDer::from(anchor.as_slice())).map_err(|_| EndpointError::Anchor)?;
@@ -68,7 +79,6 @@ impl TlsTrust {
         if self.web_pki || self.anchors.is_empty() {
             roots.extend(webpki_roots::TLS_SERVER_ROOTS.iter().cloned());
         }
-        let provider = Arc::new(rustls::crypto::ring::default_provider());
         Ok(ClientConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()?
             .with_root_certificates(roots)

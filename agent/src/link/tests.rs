@@ -61,7 +61,7 @@ async fn a_bridge_that_cannot_speak_for_the_control_unit_is_not_believed() {
 
     let server = Server::start(Rules::default()).await;
     let mut options = server.options(&key);
-    let root = wardlink_protocol::identity::Sha256([9; 32]);
+    let root = Some(wardlink_protocol::identity::Sha256([9; 32]));
     options.identity = Arc::new(Identity { key: key.clone(), device: device(), certificate: None, root });
     let (_link, mut events) = Link::start(options);
     let event = next(&mut events).await;

@@ -9,11 +9,13 @@ use crate::state::Record;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::Instant;
-use wardlink_pairing::device::{Credential, DevicePairing, Display, NetworkAccess, Provisioned, Refusal};
+use wardlink_crypto::key::PrivateKey;
+use wardlink_pairing::device::{AnswerResult, Credential, DevicePairing, Display, NetworkAccess, Provisioned, Refusal};
 use wardlink_protocol::UnixMillis;
 use wardlink_protocol::channel::Qos;
-use wardlink_protocol::identity::SessionId;
+use wardlink_protocol::identity::{SessionId, Sha256};
 use wardlink_protocol::topic::Topic;
+use wardlink_protocol::verification::Answer;
 
 /// How long the pump tries one credential before the bridge's refusal makes it try the other one again.
 const TURN_PAUSE: Duration = Duration::from_secs(2);
@@ -31,6 +33,8 @@ const LONGEST_PAUSE: Duration = Duration::from_mins(10);
 pub(super) struct Access {
     certificate: Option<Vec<u8>>,
     network: Option<NetworkAccess>,
+    /// The static key is another one since the last connection.
+    renewed: bool,
     /// For which session T2 was subscribed.
     subscribed: Option<SessionId>,
     /// When the other credential was tried last.
@@ -53,16 +57,43 @@ impl Pump {
             secret_id: &self.settings.secret_id,
             secret: &self.settings.secret,
             cert_ca: self.settings.cert_ca,
+            simple_without_cert_ca: self.settings.simple_without_cert_ca,
         }
     }
 
     /// Begins a new pairing (S1, S2).
     pub(super) fn ask(&mut self) -> Result<(), PumpError> {
         self.times.ask = None;
+        if self.pairing.is_some() {
+            self.renew_key()?;
+        }
         let information = self.settings.information.clone();
         let pairing =
             DevicePairing::start(self.provisioned(), information, Vec::new(), clock::now(), &mut clock::rng())?;
         self.pairing = Some(pairing);
+        self.changed()
+    }
+
+    /// Each pairing has its own static key: what the control unit decided about the last one does not stand in the way.
+    fn renew_key(&mut self) -> Result<(), PumpError> {
+        let key = PrivateKey::make(&mut clock::rng());
+        self.state.write(Record::StaticKey, &key.to_pkcs8()?)?;
+        self.key = key;
+        self.access.renewed = true;
+        Ok(())
+    }
+
+    /// A person entered the control unit's answer: it is counted for good, then compared.
+    pub(super) fn enter(&mut self, answer: Answer) -> Result<(), PumpError> {
+        let Some(pairing) = &mut self.pairing else { return Ok(()) };
+        // Nobody asked for it.
+        let Ok(counted) = pairing.begin_answer(answer) else { return Ok(()) };
+        self.store()?;
+        if let Some(pairing) = &mut self.pairing
+            && pairing.decide_answer(counted)? == AnswerResult::Wrong
+        {
+            tracing::warn!("a wrong answer was entered");
+        }
         self.changed()
     }
 
@@ -92,15 +123,14 @@ impl Pump {
 
     /// Stores the pairing's state, shows it, and follows its plan, in this order.
     pub(super) fn changed(&mut self) -> Result<(), PumpError> {
+        self.store()?;
         let Some(pairing) = &self.pairing else { return Ok(()) };
-        let snapshot = pairing.snapshot()?;
-        if snapshot != self.stored {
-            self.state.write(Record::Pairing, &snapshot)?;
-            self.stored = snapshot;
-        }
         let (display, session) = (pairing.display()?, pairing.session());
         self.times.check = match &display {
-            Display::Verifying { expires_at, .. } => Some(expires_at.after(DEADLINE_PAUSE)),
+            Display::Verifying { expires_at, .. } => {
+                let asks_at = expires_at.after(DEADLINE_PAUSE);
+                Some(pairing.deadline().map_or(asks_at, |deadline| deadline.min(asks_at)))
+            }
             _ => pairing.deadline(),
         };
         self.show(display, session);
@@ -110,6 +140,17 @@ impl Pump {
             if self.online {
                 self.begin_reporting()?;
             }
+        }
+        Ok(())
+    }
+
+    /// Stores the pairing's state: when this returns, it survives a power loss.
+    fn store(&mut self) -> Result<(), PumpError> {
+        let Some(pairing) = &self.pairing else { return Ok(()) };
+        let snapshot = pairing.snapshot()?;
+        if snapshot != self.stored {
+            self.state.write(Record::Pairing, &snapshot)?;
+            self.stored = snapshot;
         }
         Ok(())
     }
@@ -136,6 +177,7 @@ impl Pump {
                 self.tell(Event::Accepted { session });
                 self.tell(Event::Code { code, link });
             }
+            Phase::Answering { tries_left } => self.tell(Event::Answer { tries_left }),
             Phase::Finishing => self.tell(Event::Confirmed),
             Phase::Paired => {
                 self.times.pause = self.settings.retry_pause;
@@ -166,11 +208,11 @@ impl Pump {
             Credential::Certificate(certificate) => Some(certificate.to_vec()),
             Credential::BareKey => None,
         };
-        let network = plan.network.cloned();
+        let (network, root) = (plan.network.cloned(), plan.root);
         let subscribe = plan.subscribe.map(|topic| (pairing.session(), topic));
-        let moved = certificate != self.access.certificate || network != self.access.network;
+        let moved = certificate != self.access.certificate || network != self.access.network || self.access.renewed;
         if self.link.is_none() || moved {
-            self.connect(certificate, network)?;
+            self.connect(certificate, network, root)?;
         } else if self.online {
             self.publish();
         }
@@ -183,7 +225,12 @@ impl Pump {
         Ok(())
     }
 
-    fn connect(&mut self, certificate: Option<Vec<u8>>, network: Option<NetworkAccess>) -> Result<(), PumpError> {
+    fn connect(
+        &mut self,
+        certificate: Option<Vec<u8>>,
+        network: Option<NetworkAccess>,
+        root: Option<Sha256>,
+    ) -> Result<(), PumpError> {
         let endpoint = match &network {
             None => Arc::clone(&self.settings.endpoint),
             Some(network) => Arc::new(self.endpoint_of(network)?),
@@ -192,9 +239,10 @@ impl Pump {
             key: self.key.clone(),
             device: self.settings.device.clone(),
             certificate: certificate.clone(),
-            root: self.settings.cert_ca,
+            root,
         });
-        let there = network == self.access.network;
+        // Another key is another client for the bridge.
+        let there = network == self.access.network && !core::mem::take(&mut self.access.renewed);
         self.access.certificate = certificate;
         self.access.network = network;
         if let Some((link, _)) = &self.link {
@@ -213,7 +261,7 @@ impl Pump {
 
     fn endpoint_of(&self, network: &NetworkAccess) -> Result<Endpoint, PumpError> {
         let anchors = network.tls_anchors.iter().map(|anchor| anchor.to_vec()).collect();
-        let trust = TlsTrust { anchors, web_pki: network.web_pki };
+        let trust = TlsTrust { anchors, web_pki: network.web_pki, dangerous_any_server: false };
         Ok(self.settings.endpoint.at_host(&network.broker_host, &trust)?)
     }
 
@@ -321,6 +369,7 @@ pub(super) fn phase_of(display: Display, again_at: Option<UnixMillis>) -> Phase 
         Display::Verifying { code, link, .. } => {
             Phase::Verifying { code: code.map(|code| code.to_string()), link: link.map(|link| link.to_string()) }
         }
+        Display::Answering { tries_left, .. } => Phase::Answering { tries_left },
         Display::Confirmed => Phase::Finishing,
         Display::Paired => Phase::Paired,
         Display::Refused { reason, note } => Phase::Refused { reason, note, again_at },

@@ -48,6 +48,11 @@ pub enum Event {
     },
     /// Its answer to the command is stored at the bridge.
     Verified,
+    /// Without CertCA: the control unit has verified the pump, and shows the answer that a person is to enter.
+    Answer {
+        /// Tries that are left.
+        tries_left: u32,
+    },
     /// The confirmation came, and is stored.
     Confirmed,
     /// It is paired.

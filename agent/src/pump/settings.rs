@@ -49,9 +49,12 @@ pub struct PumpArgs {
     /// The control unit's web origin, which QR codes name.
     #[arg(long, env = "WARDLINK_WEB_ORIGIN", value_name = "ORIGIN")]
     web_origin: Option<String>,
-    /// SHA-256 of the site's root certificate (CertCA), in hexadecimal.
+    /// SHA-256 of the site's root certificate (CertCA), in hexadecimal. Without it the pump asks for the control unit's answer.
     #[arg(long, env = "WARDLINK_CERT_CA_SHA256", value_name = "HASH")]
     cert_ca_sha256: Option<Sha256>,
+    /// Without CertCA: lets the control unit pair the pump without verification, in a network that it calls secured.
+    #[arg(long, env = "WARDLINK_ALLOW_SIMPLE_WITHOUT_CA")]
+    allow_simple_without_ca: bool,
     /// A root certificate for TLS (PEM file); can be given several times.
     #[arg(long, env = "WARDLINK_TLS_ANCHOR", value_name = "FILE", value_delimiter = ',')]
     tls_anchor: Vec<PathBuf>,
@@ -98,8 +101,10 @@ pub struct Settings {
     pub secret_id: SecretId,
     /// The access secret.
     pub secret: AccessSecret,
-    /// SHA-256 of the site's root certificate.
-    pub cert_ca: Sha256,
+    /// SHA-256 of the site's root certificate; none where the hospital could not give it.
+    pub cert_ca: Option<Sha256>,
+    /// Without it: whether the pump lets itself be paired without verification.
+    pub simple_without_cert_ca: bool,
     /// Where the bridge is, before the pairing command says it.
     pub endpoint: Arc<Endpoint>,
     /// The control unit's web origin, where it was provisioned.
@@ -142,8 +147,9 @@ impl PumpArgs {
             device: Device { client, identifier },
             secret_id: secret_id.with_context(|| missing("the access secret's id", "--secret-id"))?,
             secret: secret.with_context(|| missing("the access secret", "WARDLINK_SECRET"))?,
-            cert_ca: cert_ca.with_context(|| missing("the hash of the site's root certificate", "--cert-ca-sha256"))?,
-            endpoint: Arc::new(self.endpoint(file)?),
+            cert_ca,
+            simple_without_cert_ca: self.allow_simple_without_ca,
+            endpoint: Arc::new(self.endpoint(file, cert_ca.is_some())?),
             web_origin: self.web_origin.clone().or_else(|| file.map(|file| file.web_origin.clone())),
             state: self.state.clone(),
             start: self.start,
@@ -177,12 +183,14 @@ impl PumpArgs {
         })
     }
 
-    fn endpoint(&self, file: Option<&Provisioning>) -> Result<Endpoint> {
+    /// Where nothing was given to check a server by, any server counts until the pairing command says whom to trust.
+    fn endpoint(&self, file: Option<&Provisioning>, knows_cert_ca: bool) -> Result<Endpoint> {
         let mut anchors = file.map(|file| file.tls_anchors.clone()).unwrap_or_default();
         for path in &self.tls_anchor {
             anchors.push(read(path)?);
         }
-        let trust = TlsTrust::from_pem(&anchors, file.is_some_and(|file| file.web_pki))?;
+        let mut trust = TlsTrust::from_pem(&anchors, file.is_some_and(|file| file.web_pki))?;
+        trust.dangerous_any_server = !knows_cert_ca && trust.anchors.is_empty() && !trust.web_pki;
         let broker = self.broker.as_deref().or_else(|| file.map(|file| file.broker.as_str()));
         Ok(Endpoint::new(broker.unwrap_or(FALLBACK_BROKER), &trust)?)
     }

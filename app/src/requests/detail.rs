@@ -12,7 +12,7 @@ use crate::live::Live;
 use crate::pairing::{Steps, is_open, kind_of};
 use crate::route::Route;
 use crate::ui::{Fact, Loading, icon};
-use crate::verification::{CodeForm, Remaining, Verifier};
+use crate::verification::{AnswerToEnter, CodeForm, Remaining, Verifier};
 
 /// The id of the pane's heading, which takes the focus when the pane opens.
 const TITLE: &str = "opened";
@@ -87,6 +87,7 @@ fn NextAct(pairing: Signal<PairingView>, phase: Memo<PairingPhase>) -> impl Into
     });
     let verifier = Verifier::new(app, answered);
     let ask = move |ask: fn(PairingView) -> Ask| acts.ask.set(Some(ask(pairing.get_untracked())));
+    let answer = Memo::new(move |_| pairing.with(|pairing| pairing.answer.clone()));
     let takes_code = Memo::new(move |_| {
         pairing.with(|pairing| match pairing.mode {
             Some(Mode::PairingCode) => true,
@@ -115,6 +116,7 @@ fn NextAct(pairing: Signal<PairingView>, phase: Memo<PairingPhase>) -> impl Into
             }.into_any(),
             _ => ().into_any(),
         }}
+        <AnswerToEnter answer=answer/>
         {move || matches!(phase.get(), PairingPhase::Accepted | PairingPhase::Verifying).then(|| view! {
             <button type="button" class="link" data-testid="cancel" on:click=move |_| ask(Ask::Cancel)>{t.cancel_pairing()}</button>
         })}

@@ -60,6 +60,8 @@ texts! {
 
     outcome_verified => "Verified" | "Geprüft";
     outcome_verified_text => "The pump is getting its keys. This takes a moment." | "Die Pumpe bekommt ihre Schlüssel. Das dauert einen Moment.";
+    answer_before => "Enter" | "An der Pumpe";
+    answer_after => "on the pump" | "eingeben";
     outcome_connected => "Connected" | "Verbunden";
     outcome_connected_text => "The pump belongs to the network and sends its data." | "Die Pumpe gehört zum Netz und sendet ihre Daten.";
     outcome_ended => "Not paired" | "Nicht gekoppelt";

@@ -9,6 +9,7 @@ use super::{DeviceCard, Place};
 use crate::app::use_text;
 use crate::pairing::reason_text;
 use crate::ui::{ScreenTitle, icon};
+use crate::verification::AnswerToEnter;
 
 /// The end of a verification.
 #[component]
@@ -33,6 +34,7 @@ pub(super) fn Outcome(session: SessionId) -> impl IntoView {
         Some(PairingPhase::Ended) => format!("{} {}", reason_text(reason.get(), t), t.outcome_ended_text()),
         _ => t.outcome_verified_text().to_owned(),
     };
+    let answer = Memo::new(move |_| watch.pairing(session).and_then(|pairing| pairing.answer));
     let is_ended = move || phase.get() == Some(PairingPhase::Ended);
     let word = move || match phase.get() {
         Some(PairingPhase::Finished) => "connected",
@@ -44,6 +46,7 @@ pub(super) fn Outcome(session: SessionId) -> impl IntoView {
             <div class="outcome-mark">{move || if is_ended() { icon::stop().into_any() } else { icon::check().into_any() }}</div>
             <ScreenTitle text=title/>
             <p class="quiet" role="status">{text}</p>
+            <AnswerToEnter answer=answer/>
         </section>
         {pairing.map(|pairing| view! { <DeviceCard pairing=pairing label=t.the_pump()/> })}
         <button type="button" class="button quiet" data-testid="next-pump" on:click=move |_| place.restart()>{t.next_pump()}</button>

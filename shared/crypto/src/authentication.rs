@@ -107,9 +107,29 @@ impl ProvedClient {
         root: &Sha256,
         now: UnixMillis,
     ) -> Result<Certificate, AuthenticationError> {
+        self.finish_by(acceptance, |chain| chain.verify(root, Purpose::ControlUnit, now))
+    }
+
+    /// Verifies that the bridge speaks for some control unit, of whatever site: that its chain fits together, and that it holds the
+    /// key. Only a device that was given no CertCA uses it, while it pairs.
+    pub fn dangerous_finish_any_root(
+        &self,
+        acceptance: &[u8],
+        now: UnixMillis,
+    ) -> Result<Certificate, AuthenticationError> {
+        self.finish_by(acceptance, |chain| {
+            chain.dangerous_verify_any_root(Purpose::ControlUnit, now).map(|(certificate, _)| certificate)
+        })
+    }
+
+    fn finish_by(
+        &self,
+        acceptance: &[u8],
+        verify: impl Fn(&Chain) -> Result<&Certificate, ChainError>,
+    ) -> Result<Certificate, AuthenticationError> {
         let acceptance: Acceptance = cbor::decode(acceptance, MAX_AUTHENTICATION_BYTES)?;
         let chain = Chain::parse(&acceptance.chain)?;
-        let certificate = chain.verify(root, Purpose::ControlUnit, now)?;
+        let certificate = verify(&chain)?;
         certificate.key().verify(&self.0.signed_bytes(SERVER_LABEL)?, &acceptance.signature)?;
         Ok(certificate.clone())
     }

@@ -13,7 +13,7 @@ use wardlink_protocol::channel::{ChannelKey, Direction};
 use wardlink_protocol::identity::{Device, KeyFingerprint, SecretId, SessionId, Sha256};
 use wardlink_protocol::pairing::Mode;
 use wardlink_protocol::provisioning::AccessSecret;
-use wardlink_protocol::verification::{QrTag, VerificationCode};
+use wardlink_protocol::verification::{Answer, QrTag, VerificationCode};
 use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
 
 use crate::cose::{ContentKey, SUITE};
@@ -183,9 +183,9 @@ impl PairingKeys {
     }
 
     /// The four digits that the control unit shows to be entered at a device that was given no CertCA.
-    pub fn answer(&self, nonce: &Sha256) -> Result<String, DerivationError> {
+    pub fn answer(&self, nonce: &Sha256) -> Result<Answer, DerivationError> {
         let bytes = expand::<8>(&self.prk, &("wardlink answer", nonce))?;
-        Ok(format!("{:04}", u64::from_be_bytes(*bytes) % 10_000))
+        Ok(Answer::from_number(u64::from_be_bytes(*bytes)))
     }
 
     /// The MAC of step 3: the device's key confirmation, over both identities (SP 800-56A rev. 3 section 5.9).

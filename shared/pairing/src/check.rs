@@ -6,7 +6,7 @@ use wardlink_crypto::schedule::{DerivationError, PairingKeys};
 use wardlink_protocol::Device;
 use wardlink_protocol::api::VerificationProof;
 use wardlink_protocol::identity::{SessionId, Sha256};
-use wardlink_protocol::verification::{InvalidCode, QrTag, VerificationCode, VerificationLink};
+use wardlink_protocol::verification::{Answer, InvalidCode, QrTag, VerificationCode, VerificationLink};
 
 use crate::policy::Choice;
 
@@ -46,7 +46,7 @@ impl Check<'_> {
     }
 
     /// The four digits that the control unit shows, for a device that was given no CertCA.
-    pub fn answer(&self) -> Result<String, DerivationError> {
+    pub fn answer(&self) -> Result<Answer, DerivationError> {
         self.keys.answer(self.nonce)
     }
 

@@ -197,6 +197,8 @@ pub struct Session {
     /// Ed, SEC1.
     device_ephemeral: ByteBuf,
     commitment: Sha256,
+    /// Whether the device was given no CertCA, so that a person enters the answer at it.
+    needs_answer: bool,
     request_hash: Sha256,
     network: Network,
     address: Option<String>,

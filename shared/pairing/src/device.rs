@@ -18,7 +18,7 @@ use wardlink_protocol::limits::{CLOSING_TIME, REQUEST_LIFETIME};
 use wardlink_protocol::pairing::{DeviceInformation, DisplayAbilities, PairingRequest, RefusalReason, Status};
 use wardlink_protocol::provisioning::AccessSecret;
 use wardlink_protocol::topic::Topic;
-use wardlink_protocol::verification::{VerificationCode, VerificationLink};
+use wardlink_protocol::verification::{Answer, VerificationCode, VerificationLink};
 use wardlink_protocol::{Device, UnixMillis};
 use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
 
@@ -26,8 +26,11 @@ use crate::check::Check;
 use crate::message::{self, MessageError};
 use crate::policy::Choice;
 
+mod answer;
 mod command;
 mod confirmation;
+
+pub use answer::{AnswerResult, PendingAnswer};
 
 /// The longest stored snapshot.
 const MAX_SNAPSHOT_BYTES: usize = 256 * 1024;
@@ -43,8 +46,10 @@ pub struct Provisioned<'a> {
     pub secret_id: &'a SecretId,
     /// The access secret.
     pub secret: &'a AccessSecret,
-    /// SHA-256 of the site's root certificate (CertCA).
-    pub cert_ca: Sha256,
+    /// SHA-256 of the site's root certificate (CertCA); none where the hospital could not give it.
+    pub cert_ca: Option<Sha256>,
+    /// Without CertCA: whether a local setting lets the device pair without verification. The answer is entered even so.
+    pub simple_without_cert_ca: bool,
 }
 
 /// Why the device does not follow a message or a call. Nothing has changed.
@@ -80,6 +85,8 @@ pub struct Plan<'a> {
     pub credential: Credential<'a>,
     /// Where to connect and whom to trust for it; none: as provisioned.
     pub network: Option<&'a NetworkAccess>,
+    /// The root of the control unit for which the bridge must speak; none: nobody knows it yet, and any will do while the device pairs.
+    pub root: Option<Sha256>,
     /// T2, to be subscribed to; before acceptance the bridge refuses, so try again with back-off.
     pub subscribe: Option<Topic>,
     /// What to publish, at QoS 1. Once the broker has acknowledged it, call [`DevicePairing::delivered`].
@@ -113,6 +120,13 @@ pub enum Display {
         /// The QR code.
         link: Option<VerificationLink>,
         /// When the control unit gives up.
+        expires_at: UnixMillis,
+    },
+    /// Verified at the control unit, which shows an answer: a person is to enter it at the device, which commits nothing before.
+    Answering {
+        /// Tries that are left.
+        tries_left: u32,
+        /// When the device gives up.
         expires_at: UnixMillis,
     },
     /// Verified and confirmed; the last message is on its way.
@@ -164,6 +178,10 @@ struct Requesting {
 #[derive(Clone, Serialize, Deserialize)]
 struct Answered {
     command_hash: Sha256,
+    /// The root of this pairing (CertCA): as provisioned, or pinned with the command.
+    root: Sha256,
+    /// For a device without CertCA: when it gives up.
+    gives_up_at: Option<UnixMillis>,
     keys: PairingKeys,
     nonce: Sha256,
     choice: Choice,
@@ -171,6 +189,16 @@ struct Answered {
     network: NetworkAccess,
     expires_at: UnixMillis,
     verified: ByteBuf,
+}
+
+/// Step 4 at a device without CertCA: the confirmation came, and nothing of it counts before the right answer is entered.
+#[derive(Clone, Serialize, Deserialize)]
+struct Unanswered {
+    confirmed: Confirmed,
+    answer: Answer,
+    /// Answers that were counted; each is counted, and stored so, before it is compared.
+    counted: u32,
+    gives_up_at: UnixMillis,
 }
 
 /// Step 5: confirmed and committed.
@@ -185,6 +213,7 @@ struct Confirmed {
 enum State {
     Requesting(Requesting),
     Answered(Box<Answered>),
+    Unanswered(Box<Unanswered>),
     Confirmed(Box<Confirmed>),
     Refused { reason: RefusalReason, note: String },
 }
@@ -202,12 +231,20 @@ impl Drop for Answered {
     }
 }
 
+impl Drop for Unanswered {
+    fn drop(&mut self) {
+        self.answer.zeroize();
+    }
+}
+
 /// The device's side of one pairing.
 #[derive(Clone, Serialize, Deserialize)]
 pub struct DevicePairing {
     device: Device,
     session: SessionId,
     started_at: UnixMillis,
+    /// What it was provisioned with when it began: what is known once is never forgotten.
+    cert_ca: Option<Sha256>,
     state: State,
     /// The certificate was refused: the reason may wait for the bare key.
     by_bare_key: bool,
@@ -237,6 +274,7 @@ impl DevicePairing {
             ephemeral: ByteBuf::from(ephemeral.public().to_point()),
             commitment: schedule::derive_commitment(&session, &nonce).map_err(MessageError::from)?,
             attestation,
+            needs_answer: provisioned.cert_ca.is_none(),
         };
         message::check_request(&request)?;
         let origin = Origin { secret: provisioned.secret_id.clone(), device: device.clone() };
@@ -247,7 +285,8 @@ impl DevicePairing {
         let mut ephemeral = ephemeral.to_pkcs8().map_err(MessageError::from)?;
         let ephemeral = ByteBuf::from(core::mem::take(&mut *ephemeral));
         let state = State::Requesting(Requesting { request: ByteBuf::from(request), nonce, ephemeral, display });
-        Ok(Self { device, session, started_at: now, state, by_bare_key: false })
+        let cert_ca = provisioned.cert_ca;
+        Ok(Self { device, session, started_at: now, cert_ca, state, by_bare_key: false })
     }
 
     /// The state as bytes, to be stored before the plan is followed. They hold secrets.
@@ -257,7 +296,9 @@ impl DevicePairing {
 
     /// The state from a stored snapshot.
     pub fn restore(snapshot: &[u8]) -> Result<Self, Refusal> {
-        cbor::decode_lenient(snapshot, MAX_SNAPSHOT_BYTES).map_err(Refusal::Snapshot)
+        let mut restored: Self = cbor::decode_lenient(snapshot, MAX_SNAPSHOT_BYTES).map_err(Refusal::Snapshot)?;
+        restored.refuse_after_last_answer();
+        Ok(restored)
     }
 
     /// The session.
@@ -273,30 +314,33 @@ impl DevicePairing {
             State::Requesting(state) => Plan {
                 credential: Credential::BareKey,
                 network: None,
+                root: self.cert_ca,
                 subscribe: Some(t2),
                 publish: Some((Topic::Register(self.device.client.clone()), &state.request)),
             },
             State::Answered(state) if self.by_bare_key => Plan {
                 credential: Credential::BareKey,
                 network: Some(&state.network),
+                root: Some(state.root),
                 subscribe: Some(t2),
                 publish: None,
             },
             State::Answered(state) => Plan {
                 credential: Credential::Certificate(&state.certificate),
                 network: Some(&state.network),
+                root: Some(state.root),
                 subscribe: Some(t2),
                 publish: Some((t3, &state.verified)),
             },
-            State::Confirmed(state) => Plan {
-                credential: Credential::Certificate(&state.pairing.certificate),
-                network: Some(&state.pairing.network),
-                subscribe: Some(t2),
-                publish: (!state.delivered).then_some((t3, &state.finished)),
+            State::Unanswered(state) => Plan { publish: None, ..state.confirmed.plan(&self.device) },
+            State::Confirmed(state) => state.plan(&self.device),
+            State::Refused { .. } => Plan {
+                credential: Credential::BareKey,
+                network: None,
+                root: self.cert_ca,
+                subscribe: None,
+                publish: None,
             },
-            State::Refused { .. } => {
-                Plan { credential: Credential::BareKey, network: None, subscribe: None, publish: None }
-            }
         }
     }
 
@@ -310,13 +354,17 @@ impl DevicePairing {
                 let link = check.link().map_err(MessageError::from)?;
                 Display::Verifying { code, link, expires_at: state.expires_at }
             }
+            State::Unanswered(state) => {
+                Display::Answering { tries_left: state.tries_left(), expires_at: state.gives_up_at }
+            }
             State::Confirmed(state) if state.delivered => Display::Paired,
             State::Confirmed(_) => Display::Confirmed,
             State::Refused { reason, note } => Display::Refused { reason: *reason, note: note.clone() },
         })
     }
 
-    /// What the device keeps of the pairing; none before PAIRING_CONFIRMED.
+    /// What the device keeps of the pairing; none before PAIRING_CONFIRMED, and at a device without
+    /// CertCA none before the right answer.
     pub fn pairing(&self) -> Option<&Pairing> {
         match &self.state {
             State::Confirmed(state) => Some(&state.pairing),
@@ -350,7 +398,7 @@ impl DevicePairing {
                 Some(self.receive_confirmation(state, provisioned, &envelope, payload, now, rng)?)
             }
             // Confirmed is for good: a repeated confirmation changes nothing, and a refusal comes too late.
-            State::Confirmed(_) => None,
+            State::Unanswered(_) | State::Confirmed(_) => None,
             State::Refused { .. } => return Err(Refusal::OutOfPlace),
         };
         match next {
@@ -376,15 +424,22 @@ impl DevicePairing {
     pub fn deadline(&self) -> Option<UnixMillis> {
         match &self.state {
             State::Requesting(_) => Some(self.started_at.after(REQUEST_LIFETIME).after(CLOSING_TIME)),
-            _ => None,
+            State::Answered(state) => state.gives_up_at,
+            State::Unanswered(state) => Some(state.gives_up_at),
+            State::Confirmed(_) | State::Refused { .. } => None,
         }
     }
 
-    /// Gives up a request that nobody answered: the control unit has forgotten it by now. Returns whether the state changed.
+    /// Gives up a request that nobody answered: the control unit has forgotten it by now; without CertCA also a pairing of which
+    /// nobody brought the answer. Returns whether the state changed.
     pub fn expire(&mut self, now: UnixMillis) -> bool {
         let due = self.deadline().is_some_and(|deadline| now >= deadline);
         if due {
-            self.state = State::Refused { reason: RefusalReason::RequestExpired, note: String::new() };
+            let reason = match self.state {
+                State::Requesting(_) => RefusalReason::RequestExpired,
+                _ => RefusalReason::VerificationExpired,
+            };
+            self.state = State::Refused { reason, note: String::new() };
         }
         due
     }
@@ -401,6 +456,19 @@ impl DevicePairing {
             } else {
                 self.by_bare_key = !self.by_bare_key;
             }
+        }
+    }
+}
+
+impl Confirmed {
+    fn plan(&self, device: &Device) -> Plan<'_> {
+        let t3 = Topic::Command(device.client.clone());
+        Plan {
+            credential: Credential::Certificate(&self.pairing.certificate),
+            network: Some(&self.pairing.network),
+            root: Some(self.pairing.cert_ca),
+            subscribe: Some(Topic::Device(device.clone())),
+            publish: (!self.delivered).then_some((t3, &self.finished)),
         }
     }
 }

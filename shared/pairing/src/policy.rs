@@ -117,13 +117,14 @@ impl Policy {
         display: DisplayAbilities,
         asked: Option<Mode>,
     ) -> Result<Choice, ModeNotAllowed> {
-        let mut candidates = self.candidates(network, display).into_iter();
-        match asked {
-            None => candidates.next(),
-            Some(mode) => candidates.find(|choice| choice.mode == mode),
-        }
-        .ok_or(ModeNotAllowed)
+        choose_of(&self.candidates(network, display), asked)
     }
+}
+
+/// The candidate for the mode that a person asks for, or the proposed one.
+pub(crate) fn choose_of(candidates: &[Choice], asked: Option<Mode>) -> Result<Choice, ModeNotAllowed> {
+    let fits = |choice: &&Choice| asked.is_none_or(|mode| choice.mode == mode);
+    candidates.iter().find(fits).copied().ok_or(ModeNotAllowed)
 }
 
 #[cfg(test)]

@@ -197,6 +197,8 @@ pub struct PairingView {
     pub accepted_by: Option<String>,
     /// Wrong attempts that are left.
     pub attempts_left: u32,
+    /// The four digits that a person enters at a device that was given no CertCA: from the verification until it is finished.
+    pub answer: Option<String>,
     /// Whether the device is paired already, so that this pairing replaces its key.
     pub replaces: bool,
     /// When the device asked.

@@ -35,6 +35,10 @@ pub const LOCK_WINDOW: Duration = Duration::from_hours(24);
 pub const REQUEST_LIFETIME: Duration = Duration::from_mins(15);
 /// How long an accepted pairing waits for its verification, unless the site's settings say otherwise.
 pub const VERIFICATION_LIFETIME: Duration = Duration::from_mins(3);
+/// Wrong answers entered at a device without CertCA that end its pairing.
+pub const MAX_WRONG_ANSWERS: u32 = 3;
+/// How long a device without CertCA follows a command before it gives up: the verification, and the way back to it with the answer.
+pub const ANSWER_LIFETIME: Duration = Duration::from_mins(30);
 /// How long the device can still read its T2 after an abort, to fetch the reason.
 pub const CLOSING_TIME: Duration = Duration::from_mins(1);
 

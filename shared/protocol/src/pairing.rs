@@ -104,6 +104,15 @@ pub struct PairingRequest {
     pub commitment: Sha256,
     /// The manufacturer's certificate chain for the device, DER, leaf first; empty where it has none.
     pub attestation: Vec<ByteBuf>,
+    /// Whether the device was given no CertCA: a person has to enter the control unit's answer at it before it commits.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub needs_answer: bool,
+}
+
+/// What is not so is left out; the deterministic encoding has no second way to say it.
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks with a reference")]
+const fn is_false(value: &bool) -> bool {
+    !*value
 }
 
 /// Step 2, PAIRING_COMMAND.

@@ -5,9 +5,13 @@ use crate::identity::{DeviceIdentifier, InvalidName, SessionId};
 use core::fmt;
 use core::str::FromStr;
 use data_encoding::BASE32_NOPAD;
+use serde::{Deserialize, Serialize};
+use zeroize::Zeroize;
 
 /// The digits that carry the code's secret; the eighth is the check digit.
 const SECRET_DIGITS: usize = 7;
+/// The digits of an answer.
+const ANSWER_DIGITS: usize = 4;
 
 /// The Damm quasigroup of order 10: finds every single wrong digit and every swap of neighbours.
 const DAMM: [[u8; 10]; 10] = [
@@ -95,6 +99,56 @@ impl fmt::Display for VerificationCode {
             write!(f, "{digit}")?;
         }
         Ok(())
+    }
+}
+
+/// The four digits that the control unit shows once it has verified a device that was given no CertCA, to be entered at it.
+#[derive(Clone, Copy, PartialEq, Eq, Serialize, Deserialize, Zeroize)]
+pub struct Answer([u8; ANSWER_DIGITS]);
+
+/// The person's fault: a text that is no answer. It counts as no attempt.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("an answer has four digits")]
+pub struct InvalidAnswer;
+
+impl Answer {
+    /// The answer for a number, of which the last four decimal digits count.
+    pub fn from_number(number: u64) -> Self {
+        let mut digits = [0; ANSWER_DIGITS];
+        let mut rest = number;
+        for digit in digits.iter_mut().rev() {
+            *digit = u8::try_from(rest % 10).unwrap_or(0) + b'0';
+            rest /= 10;
+        }
+        Self(digits)
+    }
+
+    /// The four digits as ASCII, to be compared in constant time.
+    pub const fn as_ascii(&self) -> &[u8; ANSWER_DIGITS] {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Answer {
+    /// Keeps the digits to itself.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Answer")
+    }
+}
+
+impl FromStr for Answer {
+    type Err = InvalidAnswer;
+    /// Accepts four digits; spaces between them don't matter.
+    fn from_str(text: &str) -> Result<Self, InvalidAnswer> {
+        let digits: Vec<u8> = text.bytes().filter(|byte| !byte.is_ascii_whitespace()).take(ANSWER_DIGITS + 1).collect();
+        let digits: [u8; ANSWER_DIGITS] = digits.try_into().map_err(|_| InvalidAnswer)?;
+        if digits.iter().all(u8::is_ascii_digit) { Ok(Self(digits)) } else { Err(InvalidAnswer) }
+    }
+}
+
+impl fmt::Display for Answer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|digit| write!(f, "{}", char::from(*digit)))
     }
 }
 

@@ -180,7 +180,7 @@ impl Server {
     }
 
     pub(super) fn identity(&self, key: &PrivateKey, certificate: Option<Vec<u8>>) -> Arc<Identity> {
-        Arc::new(Identity { key: key.clone(), device: device(), certificate, root: self.site.root_hash() })
+        Arc::new(Identity { key: key.clone(), device: device(), certificate, root: Some(self.site.root_hash()) })
     }
 }
 

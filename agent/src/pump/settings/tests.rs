@@ -41,7 +41,7 @@ fn a_provisioning_file_is_enough() {
     let [pump] = settings.as_slice() else { panic!("one pump") };
     assert_eq!(pump.device.to_string(), "infusion-pump/pump-1");
     assert_eq!(pump.endpoint.address(), "ws://127.0.0.1:8787/mqtt");
-    assert_eq!(pump.cert_ca.to_string(), HASH);
+    assert_eq!(pump.cert_ca.unwrap().to_string(), HASH);
     assert_eq!(pump.secret.as_bytes().len(), 16);
     assert_eq!(pump.information.serial_number.len(), 6);
 }

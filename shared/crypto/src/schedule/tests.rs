@@ -81,8 +81,7 @@ fn code_tag_and_answer_depend_on_nonce_mode_session_and_origin() {
     let tag = |session, origin| keys.tag(&nonce, &SessionId([session; 16]), &device(), origin).unwrap();
     assert_ne!(tag(1, "https://a.example"), tag(2, "https://a.example"));
     assert_ne!(tag(1, "https://a.example"), tag(1, "https://b.example"));
-    assert_eq!(keys.answer(&nonce).unwrap().len(), 4);
-    assert_ne!(keys.answer(&nonce).unwrap(), keys.answer(&other).unwrap());
+    assert!(keys.answer(&nonce).unwrap() != keys.answer(&other).unwrap());
 }
 
 #[test]

@@ -11,11 +11,12 @@ use wardlink_protocol::UnixMillis;
 use wardlink_protocol::grant::{DeviceState, GrantedCertificate};
 use wardlink_protocol::identity::Purpose;
 use wardlink_protocol::limits::MAX_NOTE_BYTES;
-use wardlink_protocol::pairing::PairingCommand;
+use wardlink_protocol::pairing::{Mode, PairingCommand};
 
 use super::state::{Commanded, State};
 use super::{Acceptance, Action, ControlUnit, Refusal, Session};
 use crate::message::{self, MessageError};
+use crate::policy::{self, Choice, Policy};
 
 /// How far a device's clock may be behind.
 const CLOCK_SKEW: Duration = Duration::from_mins(5);
@@ -37,7 +38,7 @@ impl Session {
         if location.len() > MAX_NOTE_BYTES {
             return Err(Refusal::Text);
         }
-        let choice = control_unit.policy.choose(self.network, self.information.display, mode)?;
+        let choice = policy::choose_of(&self.candidates(control_unit.policy), mode)?;
         let expires_at = now.after(control_unit.policy.verification_lifetime);
         let ephemeral = PrivateKey::make(rng);
         let certificate = self.issue(&Holder::Pairing(self.device.clone()), control_unit, now, expires_at, rng)?;
@@ -79,6 +80,16 @@ impl Session {
         self.accepted_at = Some(now);
         self.expires_at = Some(expires_at);
         Ok(actions)
+    }
+
+    /// Every mode that a person may choose, the proposed one first. A device without CertCA refuses simple pairing, unless it is set to
+    /// take it because it can show nothing.
+    pub(super) fn candidates(&self, policy: &Policy) -> Vec<Choice> {
+        let mut choices = policy.candidates(self.network, self.information.display);
+        if self.needs_answer && choices.len() > 1 {
+            choices.retain(|choice| choice.mode != Mode::PairingSimple);
+        }
+        choices
     }
 
     /// z = ECDH(static, E) || ECDH(Ed, E), and the keys. E is not needed after this.

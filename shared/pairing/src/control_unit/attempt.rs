@@ -116,7 +116,7 @@ impl Session {
         let result = if matches { VerifyResult::Verified } else { VerifyResult::Wrong };
         let wrong = self.attempts.len() >= usize::try_from(MAX_WRONG_ATTEMPTS).unwrap_or(0);
         let actions = if matches {
-            self.confirm(&state.commanded, control_unit, now, rng)?
+            self.confirm(&state.commanded, &state.nonce, control_unit, now, rng)?
         } else if wrong {
             self.end(control_unit.signer, RefusalReason::WrongCode, String::new(), now, rng)?
         } else {

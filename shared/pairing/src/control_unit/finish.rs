@@ -109,7 +109,7 @@ impl Session {
         let commanded = (**state).clone();
         if commanded.choice.mode == Mode::PairingSimple {
             self.verifying_at = Some(now);
-            return self.confirm(&commanded, control_unit, now, rng);
+            return self.confirm(&commanded, &nonce, control_unit, now, rng);
         }
         self.verifying_at = Some(now);
         self.state = State::Verifying(Box::new(Verifying { commanded, nonce, verified_hash }));
@@ -120,6 +120,7 @@ impl Session {
     pub(super) fn confirm<R: CryptoRng>(
         &mut self,
         commanded: &Commanded,
+        nonce: &Sha256,
         control_unit: ControlUnit<'_>,
         now: UnixMillis,
         rng: &mut R,
@@ -137,6 +138,7 @@ impl Session {
         let header = Header::pairing(KID_CONTROL, self.id);
         let key = keys.control().map_err(MessageError::from)?;
         let confirmation = message::seal(&header, &key, &self.t2(), &confirmation, rng)?;
+        let answer = self.needs_answer.then(|| keys.answer(nonce)).transpose().map_err(MessageError::from)?;
         let final_certificate = granted(&certificate, Purpose::Device);
         let certificates = vec![provisional.clone(), final_certificate.clone()];
         let actions = vec![
@@ -149,6 +151,7 @@ impl Session {
             choice: *choice,
             confirmation: ByteBuf::from(confirmation),
             keys: keys.clone(),
+            answer,
             certificate: certificate.to_bytes(),
             granted: final_certificate,
             channels,

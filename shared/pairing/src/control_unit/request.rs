@@ -91,6 +91,7 @@ impl<'a> Arrived<'a> {
             static_point: ByteBuf::from(csr.key().to_point()),
             device_ephemeral: request.ephemeral,
             commitment: request.commitment,
+            needs_answer: request.needs_answer,
             request_hash: schedule::message_hash(&stamped.payload),
             network,
             address: stamped.address.clone(),

@@ -9,6 +9,7 @@ use wardlink_protocol::channel::ChannelKey;
 use wardlink_protocol::grant::GrantedCertificate;
 use wardlink_protocol::identity::{KeyFingerprint, Sha256};
 use wardlink_protocol::pairing::RefusalReason;
+use wardlink_protocol::verification::Answer;
 use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
 
 use crate::policy::Choice;
@@ -85,6 +86,8 @@ pub(super) struct Confirmed {
     /// The whole COSE message.
     pub(super) confirmation: ByteBuf,
     pub(super) keys: PairingKeys,
+    /// What a person enters at the device; none where it was given CertCA.
+    pub(super) answer: Option<Answer>,
     /// The final certificate, DER.
     pub(super) certificate: ByteBuf,
     pub(super) granted: GrantedCertificate,

@@ -8,7 +8,7 @@ use super::state::State;
 use crate::policy::{Choice, Policy};
 
 pub(super) fn view(session: &Session, policy: &Policy) -> PairingView {
-    let candidates = policy.candidates(session.network, session.information.display);
+    let candidates = session.candidates(policy);
     let choice = choice(&session.state);
     let (reason, note) = ending(&session.state);
     PairingView {
@@ -24,6 +24,7 @@ pub(super) fn view(session: &Session, policy: &Policy) -> PairingView {
         location: session.location.clone(),
         accepted_by: session.accepted_by.clone(),
         attempts_left: session.attempts_left(),
+        answer: answer(&session.state),
         replaces: session.replaces,
         requested_at: session.requested_at,
         accepted_at: session.accepted_at,
@@ -55,6 +56,14 @@ pub(super) fn choice(state: &State) -> Option<Choice> {
         State::Confirmed(state) => Some(state.choice),
         State::Finished(state) => Some(state.choice),
         State::Ended(ended) => ended.choice,
+    }
+}
+
+/// Only the device that was verified has the keys from which the same answer comes.
+fn answer(state: &State) -> Option<String> {
+    match state {
+        State::Confirmed(state) => state.answer.map(|answer| answer.to_string()),
+        _ => None,
     }
 }
 

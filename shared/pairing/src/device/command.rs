@@ -5,11 +5,11 @@ use serde_bytes::ByteBuf;
 use wardlink_crypto::cose::{Encrypted, Header};
 use wardlink_crypto::key::PrivateKey;
 use wardlink_crypto::schedule::{self, KID_ACCESS_DOWN, KID_DEVICE, PairingKeys, Parties};
-use wardlink_crypto::x509::{Certificate, Chain};
+use wardlink_crypto::x509::Chain;
 use wardlink_protocol::UnixMillis;
 use wardlink_protocol::channel::Direction;
-use wardlink_protocol::identity::Purpose;
-use wardlink_protocol::limits::{MAX_NOTE_BYTES, MAX_TEXT_BYTES};
+use wardlink_protocol::identity::{Purpose, Sha256};
+use wardlink_protocol::limits::{ANSWER_LIFETIME, MAX_NOTE_BYTES, MAX_TEXT_BYTES};
 use wardlink_protocol::pairing::{Mode, PairingCommand, PairingRefused, PairingVerified, RefusalReason, Status};
 use wardlink_protocol::topic::Topic;
 
@@ -19,7 +19,7 @@ use crate::policy::Choice;
 
 /// What the control unit can say under the access key.
 enum Down {
-    Command(Box<PairingCommand>, Box<Certificate>),
+    Command(Box<PairingCommand>, Box<message::Verified>),
     Refused(PairingRefused),
 }
 
@@ -34,7 +34,8 @@ impl DevicePairing {
         now: UnixMillis,
         rng: &mut R,
     ) -> Result<Option<State>, Refusal> {
-        let (command, signer) = match self.open_down(provisioned, envelope, now)? {
+        let root = self.known_root(provisioned);
+        let (command, signer) = match self.open_down(provisioned, root, envelope, now)? {
             Down::Refused(refused) => return Ok(Some(refused_state(refused))),
             Down::Command(command, signer) => (*command, *signer),
         };
@@ -54,17 +55,23 @@ impl DevicePairing {
         if schedule::same(&schedule::message_hash(payload), &state.command_hash) {
             return Ok(None);
         }
-        Ok(Some(match self.open_down(provisioned, envelope, now)? {
+        Ok(Some(match self.open_down(provisioned, Some(state.root), envelope, now)? {
             Down::Refused(refused) => refused_state(refused),
             // Pinned by its hash: whatever else the control unit's key signed for this session, two commands are one too many.
             Down::Command(..) => State::Refused { reason: RefusalReason::ProtocolViolation, note: String::new() },
         }))
     }
 
+    /// CertCA, where the device knows it from whichever start; none: the first valid command pins it for this session.
+    pub(super) fn known_root(&self, provisioned: Provisioned<'_>) -> Option<Sha256> {
+        provisioned.cert_ca.or(self.cert_ca)
+    }
+
     /// Opens a message under the access key and verifies the control unit's signature.
     fn open_down(
         &self,
         provisioned: Provisioned<'_>,
+        root: Option<Sha256>,
         envelope: &Encrypted,
         now: UnixMillis,
     ) -> Result<Down, MessageError> {
@@ -73,9 +80,9 @@ impl DevicePairing {
         let key = access_key(provisioned, Direction::Down, &self.session)?;
         let header = Header::pairing(KID_ACCESS_DOWN, self.session);
         let signed = message::open_signed(envelope, &header, &key, &topic)?;
-        let verified = message::verify(&signed, session, &topic, &provisioned.cert_ca, now)?;
+        let verified = message::verify(&signed, session, &topic, root.as_ref(), now)?;
         if verified.status()? != Status::PairingRefused {
-            return Ok(Down::Command(Box::new(verified.decode()?), Box::new(verified.signer)));
+            return Ok(Down::Command(Box::new(verified.decode()?), Box::new(verified)));
         }
         let refused: PairingRefused = verified.decode()?;
         let fits = refused.session == self.session && refused.note.len() <= MAX_NOTE_BYTES;
@@ -90,11 +97,11 @@ impl DevicePairing {
         provisioned: Provisioned<'_>,
         payload: &[u8],
         command: PairingCommand,
-        signer: &Certificate,
+        by: &message::Verified,
         now: UnixMillis,
         rng: &mut R,
     ) -> Result<Answered, MessageError> {
-        let choice = self.check_command(state, provisioned, &command, now)?;
+        let choice = self.check_command(state, provisioned, &command, by.root, now)?;
         let control_unit_ephemeral = point(&command.ephemeral)?;
         let ephemeral = PrivateKey::from_pkcs8(&state.ephemeral)?;
         // z = ECDH(static, E) || ECDH(Ed, E)
@@ -107,7 +114,7 @@ impl DevicePairing {
         let parties = Parties {
             device: self.device.clone(),
             device_key: provisioned.key.public().fingerprint()?,
-            control_unit_key: signer.fingerprint()?,
+            control_unit_key: by.signer.fingerprint()?,
             device_ephemeral: ephemeral.public().to_point(),
             control_unit_ephemeral: command.ephemeral.to_vec(),
         };
@@ -124,6 +131,8 @@ impl DevicePairing {
         chain.push(command.cert_ca);
         Ok(Answered {
             command_hash: schedule::message_hash(payload),
+            root: by.root,
+            gives_up_at: self.cert_ca.is_none().then(|| now.after(ANSWER_LIFETIME)),
             keys,
             nonce: state.nonce,
             choice,
@@ -146,6 +155,7 @@ impl DevicePairing {
         state: &Requesting,
         provisioned: Provisioned<'_>,
         command: &PairingCommand,
+        root: Sha256,
         now: UnixMillis,
     ) -> Result<Choice, MessageError> {
         if !schedule::same(&command.request_hash, &schedule::message_hash(&state.request)) {
@@ -155,7 +165,7 @@ impl DevicePairing {
         chain.extend(command.chain.iter().cloned());
         chain.push(command.cert_ca.clone());
         let chain = Chain::parse(&chain)?;
-        let certificate = chain.verify(&provisioned.cert_ca, Purpose::Pairing, now)?;
+        let certificate = chain.verify(&root, Purpose::Pairing, now)?;
         if certificate.device() != Some(&self.device) || *certificate.key() != provisioned.key.public() {
             return Err(MessageError::Contradiction);
         }
@@ -165,6 +175,10 @@ impl DevicePairing {
             Status::PairingQrcode => Mode::PairingQrcode,
             _ => return Err(MessageError::Contradiction),
         };
+        let unknown = self.known_root(provisioned).is_none();
+        if unknown && mode == Mode::PairingSimple && !provisioned.simple_without_cert_ca {
+            return Err(MessageError::SimpleWithoutCertCa);
+        }
         let choice = Choice { mode, code_beside: command.code_beside };
         let display = state.display;
         let can_show = (!choice.shows_code() || display.code) && (!choice.shows_qr() || display.qr);

@@ -13,11 +13,11 @@ use wardlink_protocol::limits::MAX_CHANNELS_PER_DEVICE;
 use wardlink_protocol::pairing::{PairingConfirmed, PairingFinished, Status};
 use wardlink_protocol::topic::Topic;
 
-use super::{Answered, Confirmed, DevicePairing, Pairing, Provisioned, Refusal, State};
+use super::{Answered, Confirmed, DevicePairing, Pairing, Provisioned, Refusal, State, Unanswered};
 use crate::message::{self, MessageError};
 
 impl DevicePairing {
-    /// PAIRING_CONFIRMED (S9): from here on the pairing counts.
+    /// PAIRING_CONFIRMED (S9): from here on the pairing counts, unless a person has to enter the answer first.
     pub(super) fn receive_confirmation<R: CryptoRng>(
         &self,
         state: &Answered,
@@ -36,13 +36,16 @@ impl DevicePairing {
         let pairing = Pairing {
             certificate: confirmation.certificate.clone(),
             network: state.network.clone(),
-            cert_ca: provisioned.cert_ca,
+            cert_ca: state.root,
             trust: confirmation.trust,
             channels: confirmation.channels.clone(),
             wrap_key: *state.keys.wrap().map_err(MessageError::from)?,
         };
         let finished = ByteBuf::from(finished);
-        Ok(State::Confirmed(Box::new(Confirmed { pairing, finished, delivered: false })))
+        let confirmed = Confirmed { pairing, finished, delivered: false };
+        let Some(gives_up_at) = state.gives_up_at else { return Ok(State::Confirmed(Box::new(confirmed))) };
+        let answer = state.check(self.session, &self.device).answer().map_err(MessageError::from)?;
+        Ok(State::Unanswered(Box::new(Unanswered { confirmed, answer, counted: 0, gives_up_at })))
     }
 
     fn check_confirmation(
@@ -55,7 +58,9 @@ impl DevicePairing {
         let mut chain = vec![confirmation.certificate.clone()];
         chain.extend(state.network.chain.iter().cloned());
         let chain = Chain::parse(&chain)?;
-        let certificate = chain.verify(&provisioned.cert_ca, Purpose::Device, now)?;
+        // A hash that was provisioned meanwhile counts before the pinned one.
+        let root = self.known_root(provisioned).unwrap_or(state.root);
+        let certificate = chain.verify(&root, Purpose::Device, now)?;
         let own = certificate.device() == Some(&self.device) && *certificate.key() == provisioned.key.public();
         let said = confirmation.status == Status::PairingConfirmed && confirmation.trust == state.choice.trust();
         if own && said && are_in_order(&confirmation.channels) { Ok(()) } else { Err(MessageError::Contradiction) }

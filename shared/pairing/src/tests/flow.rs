@@ -174,7 +174,7 @@ fn the_new_certificate_is_announced_on_t4_under_the_control_units_signature() {
         _ => None,
     });
     let root = pair.site.cert_ca();
-    let verified = crate::message::verify(&announced.unwrap(), None, &meta, &root, pair.now).unwrap();
+    let verified = crate::message::verify(&announced.unwrap(), None, &meta, Some(&root), pair.now).unwrap();
     let said: wardlink_protocol::pairing::DevicePaired = verified.decode().unwrap();
     assert_eq!(said.device, pair.name);
     assert_eq!(said.certificate, pair.pump.pairing().unwrap().certificate);

@@ -73,7 +73,7 @@ impl Pair {
             (self.down_key(), self.t2_topic(), Header::pairing(KID_ACCESS_DOWN, self.pump.session()));
         let envelope = Encrypted::parse(&self.t2().unwrap(), LIMIT).unwrap();
         let inner = message::open_signed(&envelope, &header, &key, &topic).unwrap();
-        let verified = message::verify(&inner, header.session, &topic, &self.site.cert_ca(), self.now).unwrap();
+        let verified = message::verify(&inner, header.session, &topic, Some(&self.site.cert_ca()), self.now).unwrap();
         let mut command: PairingCommand = verified.decode().unwrap();
         change(&mut command);
         let signer = self.site.control_unit().signer;

@@ -211,7 +211,8 @@ fn the_static_key_of_another_device_does_not_follow_the_command() {
         key: &other,
         secret_id: &pair.site.secret_id,
         secret: &pair.site.secret,
-        cert_ca: pair.site.cert_ca(),
+        cert_ca: Some(pair.site.cert_ca()),
+        simple_without_cert_ca: false,
     };
     let refused = pair.pump.receive(provisioned, &command, pair.now, &mut pair.rng);
     assert!(matches!(refused, Err(device::Refusal::Message(MessageError::Contradiction))));

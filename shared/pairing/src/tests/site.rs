@@ -116,7 +116,8 @@ impl Pair {
             key: &key,
             secret_id: &site.secret_id,
             secret: &site.secret,
-            cert_ca: site.cert_ca(),
+            cert_ca: Some(site.cert_ca()),
+            simple_without_cert_ca: false,
         };
         let pump = DevicePairing::start(provisioned, information(display), Vec::new(), START, &mut rng).unwrap();
         let stamped = stamped(&pump, &name, &key, START);
@@ -140,7 +141,8 @@ impl Pair {
             key: &self.key,
             secret_id: &self.site.secret_id,
             secret: &self.site.secret,
-            cert_ca: self.site.cert_ca(),
+            cert_ca: Some(self.site.cert_ca()),
+            simple_without_cert_ca: false,
         }
     }
 
@@ -166,7 +168,8 @@ impl Pair {
             key: &self.key,
             secret_id: &self.site.secret_id,
             secret: &self.site.secret,
-            cert_ca: self.site.cert_ca(),
+            cert_ca: Some(self.site.cert_ca()),
+            simple_without_cert_ca: false,
         };
         self.pump.receive(provisioned, payload, self.now, &mut self.rng)
     }

@@ -259,7 +259,7 @@ fn read(vectors: &Value) -> Value {
         "key_confirmation_mac": verified.mac.to_string(),
         "code": code,
         "qr_tag": tag.to_string(),
-        "answer": keys.answer(&nonce).unwrap(),
+        "answer": keys.answer(&nonce).unwrap().to_string(),
         "finish_key": content(&finish_key),
         "finish_mac": finished.mac.to_string(),
         "plaintexts": {

@@ -53,8 +53,10 @@ proptest! {
         ephemeral in bytes(65),
         commitment in hash(),
         attestation in prop::collection::vec(bytes(100), 0..4),
+        needs_answer in any::<bool>(),
     ) {
-        survives(&PairingRequest { status: Status::PairingRequest, information, csr, ephemeral, commitment, attestation })?;
+        let status = Status::PairingRequest;
+        survives(&PairingRequest { status, information, csr, ephemeral, commitment, attestation, needs_answer })?;
     }
 
     #[test]

@@ -82,7 +82,8 @@ impl World {
             key: &self.attacker.key,
             secret_id: &self.site.secret_id,
             secret: &self.site.secret,
-            cert_ca: self.site.cert_ca(),
+            cert_ca: Some(self.site.cert_ca()),
+            simple_without_cert_ca: false,
         }
     }
 

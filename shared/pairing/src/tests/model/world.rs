@@ -220,7 +220,8 @@ impl World {
             key,
             secret_id: &site.secret_id,
             secret: &site.secret,
-            cert_ca: site.cert_ca(),
+            cert_ca: Some(site.cert_ca()),
+            simple_without_cert_ca: false,
         };
         let _ = device.receive(provisioned, payload, *now, rng);
     }
@@ -387,7 +388,8 @@ fn start(site: &Site, name: &Device, now: UnixMillis, rng: &mut StdRng) -> (Priv
         key: &key,
         secret_id: &site.secret_id,
         secret: &site.secret,
-        cert_ca: site.cert_ca(),
+        cert_ca: Some(site.cert_ca()),
+        simple_without_cert_ca: false,
     };
     let device = DevicePairing::start(provisioned, information(BOTH), Vec::new(), now, rng).unwrap();
     (key, device)
