@@ -12,10 +12,12 @@ use tokio::task::JoinHandle;
 use wardlink_agent::display::{Phase, Screen};
 use wardlink_agent::pump::journal::{Entry, Event};
 use wardlink_agent::pump::settings::PumpArgs;
-use wardlink_agent::pump::{Order, Outcome, Pump, PumpError};
+use wardlink_agent::pump::{Handle, Order, Outcome, Pump, PumpError};
 use wardlink_protocol::api::VerifyResult;
 use wardlink_protocol::pairing::RefusalReason;
+use wardlink_protocol::provisioning::Provisioning;
 use wardlink_protocol::report::Content;
+use wardlink_protocol::verification::Answer;
 
 #[derive(Parser)]
 struct Line {
@@ -40,19 +42,27 @@ struct Running {
 
 impl Casing {
     fn new(site: &Site, more: &[&'static str]) -> Self {
+        Self::with(&site.provisioning(), more)
+    }
+
+    fn with(provisioning: &Provisioning, more: &[&'static str]) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        std::fs::write(folder.path().join("site.json"), serde_json::to_vec(&site.provisioning()).unwrap()).unwrap();
+        std::fs::write(folder.path().join("site.json"), serde_json::to_vec(provisioning).unwrap()).unwrap();
         Self { folder, more: more.to_vec() }
     }
 
-    fn power(&self) -> Running {
+    fn open(&self) -> Result<(Pump, Handle, mpsc::UnboundedReceiver<Entry>), PumpError> {
         let file = self.folder.path().join("site.json");
         let state = self.folder.path().join("state");
         let line = ["pump", "--telemetry-ms", "20", "--retry-secs", "1", "--provisioning", file.to_str().unwrap()];
         let line = [&line[..], &["--state", state.to_str().unwrap()], &self.more].concat();
         let settings = Line::try_parse_from(line).unwrap().pump.settings().unwrap().remove(0);
         let (journal, events) = mpsc::unbounded_channel();
-        let (pump, handle) = Pump::open(settings, journal).unwrap();
+        Pump::open(settings, journal).map(|(pump, handle)| (pump, handle, events))
+    }
+
+    fn power(&self) -> Running {
+        let (pump, handle, events) = self.open().unwrap();
         let (stop, stopped) = watch::channel(false);
         Running { events, screen: handle.screen, orders: handle.orders, stop, task: tokio::spawn(pump.run(stopped)) }
     }
@@ -294,4 +304,66 @@ async fn a_pump_of_another_site_says_so() {
     let settings = Line::try_parse_from(line).unwrap().pump.settings().unwrap().remove(0);
     let opened = Pump::open(settings, mpsc::unbounded_channel().0);
     assert!(matches!(opened, Err(PumpError::ForeignSite)));
+}
+
+/// Lets a pump without CertCA be accepted and verified; returns the answer that the control unit shows.
+async fn verified_without_cert_ca(site: &Site, pump: &mut Running) -> String {
+    site.accept().await;
+    let code = pump.code().await;
+    assert_eq!(site.verify(&code).await, VerifyResult::Verified);
+    assert_eq!(pump.until(|event| matches!(event, Event::Answer { .. })).await, Event::Answer { tries_left: 3 });
+    site.answer().await
+}
+
+#[tokio::test]
+async fn a_pump_without_cert_ca_couples_with_the_answer_and_keeps_the_root_for_good() {
+    let site = Site::open().await;
+    let casing = Casing::with(&site.provisioning_without_cert_ca(), &[]);
+    let mut pump = casing.power();
+    let answer: Answer = verified_without_cert_ca(&site, &mut pump).await.parse().unwrap();
+    assert_eq!(pump.screen.borrow().phase, Phase::Answering { tries_left: 3 });
+    let wrong = Answer::from_number(answer.to_string().parse::<u64>().unwrap() + 1);
+    pump.orders.send(Order::Answer(wrong)).await.unwrap();
+    let left = |left| move |event: &Event| *event == Event::Answer { tries_left: left };
+    pump.until(left(2)).await;
+    assert_eq!(site.paired().await, 0);
+    // What was counted stays counted without power.
+    pump.cut().await;
+    let mut pump = casing.power();
+    pump.until(left(2)).await;
+    pump.orders.send(Order::Answer(answer)).await.unwrap();
+    pump.paired().await;
+    reports_on(&site, "telemetry", 2).await;
+    assert_eq!(site.paired().await, 1);
+    pump.stop().await;
+    // The root was adopted: a provisioning file that names another one does not fit any more.
+    let file = casing.folder.path().join("site.json");
+    let other = Site::open().await;
+    std::fs::write(&file, serde_json::to_vec(&other.provisioning()).unwrap()).unwrap();
+    assert!(matches!(casing.open().map(drop), Err(PumpError::ForeignSite)));
+    // Without one, the adopted root counts.
+    std::fs::write(&file, serde_json::to_vec(&site.provisioning_without_cert_ca()).unwrap()).unwrap();
+    let pump = casing.power();
+    reports_on(&site, "telemetry", 4).await;
+    pump.stop().await;
+}
+
+#[tokio::test]
+async fn a_pump_without_cert_ca_gives_up_after_three_wrong_answers_and_can_ask_again() {
+    let site = Site::open().await;
+    let casing = Casing::with(&site.provisioning_without_cert_ca(), &[]);
+    let mut pump = casing.power();
+    let answer = verified_without_cert_ca(&site, &mut pump).await;
+    let wrong = Answer::from_number(answer.parse::<u64>().unwrap() + 1);
+    for _ in 0..3 {
+        pump.orders.send(Order::Answer(wrong)).await.unwrap();
+    }
+    let refused = pump.until(|event| matches!(event, Event::Refused { .. })).await;
+    assert_eq!(refused, Event::Refused { reason: RefusalReason::WrongCode, note: String::new() });
+    // It asks with another key, as the control unit takes the old one for confirmed.
+    let answer = verified_without_cert_ca(&site, &mut pump).await;
+    pump.orders.send(Order::Answer(answer.parse().unwrap())).await.unwrap();
+    pump.paired().await;
+    assert_eq!(site.paired().await, 1);
+    pump.stop().await;
 }

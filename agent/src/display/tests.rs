@@ -50,6 +50,9 @@ fn every_phase_has_its_words_in_both_languages() {
         Phase::Idle,
         Phase::Requesting,
         verifying(),
+        Phase::Answering { tries_left: 3 },
+        Phase::Answering { tries_left: 2 },
+        Phase::Answering { tries_left: 1 },
         Phase::Finishing,
         Phase::Paired,
         refused(RefusalReason::Rejected),
@@ -63,6 +66,7 @@ fn every_phase_has_its_words_in_both_languages() {
         let german = screen(phase).view(Language::German);
         assert!(!english.title.is_empty() && !english.detail.is_empty());
         assert_ne!(english.title, german.title);
+        assert_eq!(english.answering, english.phase == "answering");
         assert!(seen.insert(english.title + &english.detail), "two phases look alike");
     }
 }

@@ -92,6 +92,7 @@ pub struct Endpoint {
     name: String,
     port: u16,
     tls: Option<(TlsConnector, ServerName<'static>)>,
+    any_server: bool,
 }
 
 pub(super) trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
@@ -129,7 +130,7 @@ impl Endpoint {
         } else {
             None
         };
-        Ok(Self { uri, name, port, tls })
+        Ok(Self { uri, name, port, tls, any_server: trust.dangerous_any_server })
     }
 
     /// The same way to another host, such as the one that the pairing command names.
@@ -137,6 +138,11 @@ impl Endpoint {
         let scheme = if self.tls.is_some() { "wss" } else { "ws" };
         let path = self.uri.path_and_query().map_or("/", |path| path.as_str());
         Self::new(&format!("{scheme}://{host}{path}"), trust)
+    }
+
+    /// Whether it takes whatever certificate the server shows.
+    pub const fn takes_any_server(&self) -> bool {
+        self.any_server
     }
 
     /// The host that is dialled, as in HTTP's Host field.

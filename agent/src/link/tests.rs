@@ -255,6 +255,27 @@ async fn tls_is_trusted_under_the_provisioned_anchor_and_no_other() {
     }
 }
 
+#[tokio::test]
+async fn without_cert_ca_an_unknown_bridge_is_taken_only_with_a_chain_that_fits_together() {
+    let key = PrivateKey::make(&mut clock::rng());
+    let any = TlsTrust { dangerous_any_server: true, ..TlsTrust::default() };
+    let options = |server: &Server| {
+        let identity = Identity { key: key.clone(), device: device(), certificate: None, root: None };
+        let endpoint = Endpoint::new(&server.address, &any).unwrap();
+        LinkOptions { endpoint: Arc::new(endpoint), identity: Arc::new(identity), client_id: device().to_string() }
+    };
+    let (mut server, _) = Server::start_with_tls(Rules::default()).await;
+    let (link, mut events) = Link::start(options(&server));
+    connected(&mut events).await;
+    assert_eq!(server.next().await, Seen::Connected { certificate: false });
+    link.close().await;
+
+    let (server, _) = Server::start_with_tls(Rules { foreign_key: true, ..Rules::default() }).await;
+    let (_link, mut events) = Link::start(options(&server));
+    let event = next(&mut events).await;
+    assert!(matches!(event, LinkEvent::Disconnected { error: LinkError::Authentication(_), .. }), "{event:?}");
+}
+
 #[test]
 fn tls_is_missing_on_loopback_only() {
     let trust = TlsTrust::default();

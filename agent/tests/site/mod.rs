@@ -88,6 +88,19 @@ impl Site {
         }
     }
 
+    /// A provisioning file of a hospital that could not give CertCA.
+    pub(crate) fn provisioning_without_cert_ca(&self) -> Provisioning {
+        Provisioning { cert_ca_sha256: None, ..self.provisioning() }
+    }
+
+    /// What the control unit shows to be entered at a pump without CertCA.
+    pub(crate) async fn answer(&self) -> String {
+        self.until("an answer", |hospital| {
+            hospital.sessions.iter().rev().find_map(|session| session.view(&hospital.policy).answer)
+        })
+        .await
+    }
+
     /// Does something with the hospital and waits for its answer.
     async fn ask<T: Send + 'static>(&self, work: impl FnOnce(&mut Hospital) -> T + Send + 'static) -> T {
         let (answer, answered) = oneshot::channel();

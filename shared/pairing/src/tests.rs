@@ -10,3 +10,4 @@ mod refusals;
 mod site;
 mod vectors;
 mod verification;
+mod without_cert_ca;

@@ -161,6 +161,32 @@ async fn only_the_page_itself_presses_the_button() {
 }
 
 #[tokio::test]
+async fn the_answer_is_entered_at_the_page_itself() {
+    let mut site = site(vec![screen(Phase::Answering { tries_left: 3 })]).await;
+    let page = site.text("GET /", "").await.1;
+    assert!(page.contains("<form id=\"answer\" class=\"answer\" >"), "{page}");
+    assert!(page.contains("Enter the four digits that the control unit shows."));
+    let ask = async |fetched: &str, body: &str| {
+        let head = format!("Sec-Fetch-Site: {fetched}\r\nContent-Length: {}\r\n", body.len());
+        let mut stream = site.send("POST /answer", &head).await;
+        stream.write_all(body.as_bytes()).await.unwrap();
+        let mut answer = Vec::new();
+        stream.read_to_end(&mut answer).await.unwrap();
+        String::from_utf8(answer).unwrap()[..12].to_owned()
+    };
+    assert_eq!(ask("cross-site", "4071").await, "HTTP/1.1 403");
+    for text in ["", "407", "40711", "four"] {
+        assert_eq!(ask("same-origin", text).await, "HTTP/1.1 422", "{text}");
+    }
+    assert_eq!(ask("same-origin", &"4".repeat(100)).await, "HTTP/1.1 413");
+    assert_eq!(ask("same-origin", "4071").await, "HTTP/1.1 202");
+    assert_eq!(site.orders[0].try_recv(), Ok(Order::Answer("4071".parse().unwrap())));
+    assert!(site.orders[0].try_recv().is_err());
+    site.screens[0].send_replace(screen(Phase::Finishing));
+    assert!(site.text("GET /", "").await.1.contains("<form id=\"answer\" class=\"answer\" hidden>"));
+}
+
+#[tokio::test]
 async fn several_pumps_stand_under_their_numbers() {
     let site = site(vec![screen(verifying()), screen(Phase::Paired)]).await;
     let (_, index) = site.text("GET /", "").await;

@@ -87,7 +87,6 @@ fn what_is_missing_or_wrong_is_named() {
     let complain = |line: &[&str]| format!("{:#}", args(line).settings().err().unwrap());
     assert!(complain(&[]).contains("--secret-id"));
     assert!(complain(&["--secret-id", "x"]).contains("WARDLINK_SECRET"));
-    assert!(complain(&["--secret-id", "x", "--secret", SECRET]).contains("--cert-ca-sha256"));
     assert!(complain(&["--provisioning", "/nowhere"]).contains("cannot read /nowhere"));
     let mut broken = tempfile::NamedTempFile::new().unwrap();
     broken.write_all(b"{}").unwrap();
@@ -99,4 +98,18 @@ fn what_is_missing_or_wrong_is_named() {
     assert!(complain(&line).contains("without TLS"));
     assert!(Line::try_parse_from(["pump", "--secret", "short"]).is_err());
     assert!(Line::try_parse_from(["pump", "--identifier", "Register"]).is_err());
+}
+
+#[test]
+fn any_server_counts_only_where_nothing_was_given_to_check_one_by() {
+    let line = ["--secret-id", "x", "--secret", SECRET];
+    let any = |line: &[&str]| args(line).settings().unwrap()[0].endpoint.takes_any_server();
+    assert!(any(&line));
+    assert!(!any(&[&line[..], &["--cert-ca-sha256", HASH]].concat()));
+    let file = file(None);
+    assert!(!any(&["--provisioning", path(&file), "--broker", "wss://b.example/mqtt"]));
+    let mut anchored = tempfile::NamedTempFile::new().unwrap();
+    let key = rcgen::generate_simple_self_signed(["b.example".to_owned()]).unwrap();
+    anchored.write_all(key.cert.pem().as_bytes()).unwrap();
+    assert!(!any(&[&line[..], &["--tls-anchor", path(&anchored)]].concat()));
 }

@@ -3,7 +3,8 @@
 //!
 //! The attacker holds the access secret, reads everything, and can put what he likes before the device. Towards the control unit the
 //! bridge stamps him with his own key. The one mistake that the person never makes is to take a code from elsewhere than the
-//! device's display. Then the control unit never confirms another device, and the device never follows another control unit.
+//! device's display, or an answer from elsewhere than the control unit. Then the control unit never confirms another device, and the
+//! device never follows another control unit; without CertCA it may begin to, but it commits nothing.
 
 use proptest::prelude::*;
 
@@ -31,6 +32,8 @@ pub(super) enum Operation {
     PersonTypesCode { which: usize, power_fails: bool },
     PersonMistypes { which: usize, number: u64 },
     PersonScans { power_fails: bool },
+    PersonAnswers { which: usize, power_fails: bool },
+    PersonAnswersWrongly { number: u64 },
     TimePasses { seconds: u64 },
     BrokerRefusesDevice,
     AttackerRequests { same_session: bool },
@@ -38,6 +41,7 @@ pub(super) enum Operation {
     AttackerPublishes,
     AttackerReads { which: usize },
     AttackerCommandsDevice { which: usize },
+    AttackerConfirmsDevice,
     AttackerSealsAgain { which: usize },
     AttackerRepeats { which: usize, to_device: bool },
     AttackerChanges { which: usize, byte: usize, to_device: bool },
@@ -68,6 +72,8 @@ fn operation() -> impl Strategy<Value = Operation> {
         6 => (which(), any::<bool>()).prop_map(|(which, power_fails)| O::PersonTypesCode { which, power_fails }),
         1 => (which(), any::<u64>()).prop_map(|(which, number)| O::PersonMistypes { which, number }),
         4 => any::<bool>().prop_map(|power_fails| O::PersonScans { power_fails }),
+        4 => (which(), any::<bool>()).prop_map(|(which, power_fails)| O::PersonAnswers { which, power_fails }),
+        1 => any::<u64>().prop_map(|number| O::PersonAnswersWrongly { number }),
         1 => (1u64..400).prop_map(|seconds| O::TimePasses { seconds }),
     ];
     let attacker = prop_oneof![
@@ -76,6 +82,7 @@ fn operation() -> impl Strategy<Value = Operation> {
         3 => Just(O::AttackerPublishes),
         3 => which().prop_map(|which| O::AttackerReads { which }),
         2 => which().prop_map(|which| O::AttackerCommandsDevice { which }),
+        2 => Just(O::AttackerConfirmsDevice),
         1 => which().prop_map(|which| O::AttackerSealsAgain { which }),
         2 => (which(), any::<bool>()).prop_map(|(which, to_device)| O::AttackerRepeats { which, to_device }),
         1 => (which(), any::<usize>(), any::<bool>())
@@ -96,10 +103,11 @@ proptest! {
     #[test]
     fn nobody_is_confirmed_or_followed_whom_the_person_did_not_verify(
         seed in any::<u64>(),
+        knows_cert_ca in any::<bool>(),
         head_start in 0usize..5,
         operations in prop::collection::vec(operation(), 1..60),
     ) {
-        let mut world = World::new(seed);
+        let mut world = World::new(seed, knows_cert_ca);
         world.go_on_fairly(head_start);
         for operation in operations {
             world.apply(operation);
@@ -113,7 +121,9 @@ proptest! {
 
 #[test]
 fn the_model_reaches_a_pairing() {
-    let mut world = World::new(1);
-    world.become_fair();
-    world.check();
+    for knows_cert_ca in [true, false] {
+        let mut world = World::new(1, knows_cert_ca);
+        world.become_fair();
+        world.check();
+    }
 }

@@ -10,7 +10,7 @@ use wardlink_protocol::stamp::Publisher;
 use super::site::{BOTH, Pair, information};
 use crate::MessageError;
 use crate::control_unit::{Acceptance, Arrived, Refusal};
-use crate::device::{self, DevicePairing, Display, Provisioned};
+use crate::device::{self, DevicePairing, Display};
 use crate::policy::{ModeNotAllowed, Network};
 
 #[test]
@@ -206,14 +206,7 @@ fn the_static_key_of_another_device_does_not_follow_the_command() {
     pair.accept(None);
     let command = pair.t2().unwrap();
     let other = PrivateKey::make(&mut pair.rng);
-    let provisioned = Provisioned {
-        device: &pair.name,
-        key: &other,
-        secret_id: &pair.site.secret_id,
-        secret: &pair.site.secret,
-        cert_ca: Some(pair.site.cert_ca()),
-        simple_without_cert_ca: false,
-    };
+    let provisioned = pair.site.provisioned(&pair.name, &other, pair.cert_ca);
     let refused = pair.pump.receive(provisioned, &command, pair.now, &mut pair.rng);
     assert!(matches!(refused, Err(device::Refusal::Message(MessageError::Contradiction))));
 }

@@ -85,6 +85,17 @@ impl Site {
     pub(super) fn cert_ca(&self) -> Sha256 {
         self.ca.root().sha256()
     }
+
+    /// What a device is given beforehand.
+    pub(super) const fn provisioned<'a>(
+        &'a self,
+        device: &'a Device,
+        key: &'a PrivateKey,
+        cert_ca: Option<Sha256>,
+    ) -> Provisioned<'a> {
+        let (secret_id, secret) = (&self.secret_id, &self.secret);
+        Provisioned { device, key, secret_id, secret, cert_ca, simple_without_cert_ca: false }
+    }
 }
 
 /// A device, and the control unit's session for it.
@@ -96,6 +107,10 @@ pub(super) struct Pair {
     pub(super) session: Session,
     pub(super) now: UnixMillis,
     pub(super) rng: StdRng,
+    /// What the device is provisioned with; none: the hospital could not give it.
+    pub(super) cert_ca: Option<Sha256>,
+    /// Its local setting.
+    pub(super) simple_without_cert_ca: bool,
     /// Everything that the control unit said to do, in order.
     pub(super) actions: Vec<Action>,
 }
@@ -107,23 +122,27 @@ impl Pair {
     }
 
     pub(super) fn requested_over(network: Network, display: DisplayAbilities, seed: u64) -> Self {
+        Self::requested_with(network, display, seed, true)
+    }
+
+    /// A device that was given no CertCA.
+    pub(super) fn requested_without_cert_ca(network: Network, display: DisplayAbilities) -> Self {
+        Self::requested_with(network, display, 1, false)
+    }
+
+    fn requested_with(network: Network, display: DisplayAbilities, seed: u64, knows_cert_ca: bool) -> Self {
         let mut rng = StdRng::seed_from_u64(seed);
         let site = Site::new(&mut rng);
         let name: Device = "infusion-pump/pump-1".parse().unwrap();
         let key = PrivateKey::make(&mut rng);
-        let provisioned = Provisioned {
-            device: &name,
-            key: &key,
-            secret_id: &site.secret_id,
-            secret: &site.secret,
-            cert_ca: Some(site.cert_ca()),
-            simple_without_cert_ca: false,
-        };
+        let cert_ca = knows_cert_ca.then(|| site.cert_ca());
+        let provisioned = site.provisioned(&name, &key, cert_ca);
         let pump = DevicePairing::start(provisioned, information(display), Vec::new(), START, &mut rng).unwrap();
         let stamped = stamped(&pump, &name, &key, START);
         let arrived = Arrived::parse(&stamped).unwrap();
         let session = arrived.open(&site.secret, network, false, &site.policy).unwrap();
-        Self { site, name, key, pump, session, now: START, rng, actions: Vec::new() }
+        let simple_without_cert_ca = false;
+        Self { site, name, key, pump, session, now: START, rng, cert_ca, simple_without_cert_ca, actions: Vec::new() }
     }
 
     /// A device that shows its code and its QR code.
@@ -136,14 +155,8 @@ impl Pair {
     }
 
     pub(super) fn provisioned(&self) -> Provisioned<'_> {
-        Provisioned {
-            device: &self.name,
-            key: &self.key,
-            secret_id: &self.site.secret_id,
-            secret: &self.site.secret,
-            cert_ca: Some(self.site.cert_ca()),
-            simple_without_cert_ca: false,
-        }
+        let provisioned = self.site.provisioned(&self.name, &self.key, self.cert_ca);
+        Provisioned { simple_without_cert_ca: self.simple_without_cert_ca, ..provisioned }
     }
 
     pub(super) fn wait(&mut self, duration: Duration) {
@@ -163,15 +176,10 @@ impl Pair {
     }
 
     pub(super) fn receive(&mut self, payload: &[u8]) -> Result<(), crate::device::Refusal> {
-        let provisioned = Provisioned {
-            device: &self.name,
-            key: &self.key,
-            secret_id: &self.site.secret_id,
-            secret: &self.site.secret,
-            cert_ca: Some(self.site.cert_ca()),
-            simple_without_cert_ca: false,
-        };
-        self.pump.receive(provisioned, payload, self.now, &mut self.rng)
+        let Self { site, name, key, cert_ca, simple_without_cert_ca, pump, now, rng, .. } = self;
+        let provisioned = site.provisioned(name, key, *cert_ca);
+        let provisioned = Provisioned { simple_without_cert_ca: *simple_without_cert_ca, ..provisioned };
+        pump.receive(provisioned, payload, *now, rng)
     }
 
     /// The control unit takes what the device publishes.

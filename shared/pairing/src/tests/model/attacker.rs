@@ -6,6 +6,7 @@ use wardlink_crypto::cose::{self, Encrypted, Header};
 use wardlink_crypto::key::PrivateKey;
 use wardlink_crypto::schedule::{self, KID_ACCESS_DOWN};
 use wardlink_crypto::x509::CertificationRequest;
+use wardlink_protocol::api::VerificationProof;
 use wardlink_protocol::channel::Direction;
 use wardlink_protocol::identity::{KeyFingerprint, SessionId, Sha256};
 use wardlink_protocol::pairing::PairingRequest;
@@ -14,11 +15,11 @@ use wardlink_protocol::topic::Topic;
 
 use super::Operation;
 use super::world::World;
-use crate::control_unit::{Acceptance, Action, Arrived};
-use crate::device::{Credential, DevicePairing, Provisioned};
+use crate::control_unit::{Acceptance, Action, Arrived, Begun, Session};
+use crate::device::{Credential, DevicePairing, Display, Provisioned};
 use crate::message;
 use crate::policy::Network;
-use crate::tests::site::{BOTH, Site, fingerprint, information, stamped};
+use crate::tests::site::{BOTH, Site, attempt, fingerprint, information, stamped};
 
 const LIMIT: usize = 64 * 1024;
 
@@ -28,15 +29,27 @@ pub(super) struct Attacker {
     site: Site,
     /// The pairings that he runs as if he were the device.
     pairings: Vec<DevicePairing>,
+    /// The pairings that he runs as if he were the control unit.
+    sessions: Vec<Session>,
 }
 
 impl Attacker {
     pub(super) fn new(rng: &mut StdRng) -> Self {
-        Self { key: PrivateKey::make(rng), site: Site::new(rng), pairings: Vec::new() }
+        Self { key: PrivateKey::make(rng), site: Site::new(rng), pairings: Vec::new(), sessions: Vec::new() }
     }
 
     pub(super) fn fingerprint(&self) -> KeyFingerprint {
         fingerprint(&self.key)
+    }
+
+    /// The root of his own site.
+    pub(super) fn root(&self) -> Sha256 {
+        self.site.cert_ca()
+    }
+
+    /// The answers that his own control unit would show.
+    pub(super) fn answers(&self) -> Vec<String> {
+        self.sessions.iter().filter_map(|session| session.view(&self.site.policy).answer).collect()
     }
 
     /// None of his pairings was ever confirmed.
@@ -60,6 +73,7 @@ impl World {
             }
             O::AttackerReads { which } => self.read_down(which),
             O::AttackerCommandsDevice { which } => self.command_device(which),
+            O::AttackerConfirmsDevice => self.confirm_device(),
             O::AttackerSealsAgain { which } => self.seal_again(which),
             O::AttackerRepeats { which, to_device } => self.repeat(which, to_device, |_| {}),
             O::AttackerChanges { which, byte, to_device } => self.repeat(which, to_device, |payload| {
@@ -77,14 +91,7 @@ impl World {
     }
 
     fn attackers_provision(&self) -> Provisioned<'_> {
-        Provisioned {
-            device: &self.name,
-            key: &self.attacker.key,
-            secret_id: &self.site.secret_id,
-            secret: &self.site.secret,
-            cert_ca: Some(self.site.cert_ca()),
-            simple_without_cert_ca: false,
-        }
+        self.site.provisioned(&self.name, &self.attacker.key, Some(self.site.cert_ca()))
     }
 
     /// He asks under the device's name, perhaps in the device's own session.
@@ -174,11 +181,38 @@ impl World {
         // He does not let the request expire.
         let now = stamped.accepted_at;
         let actions = session.accept(acceptance, site.control_unit(), now, &mut self.rng).unwrap();
+        self.attacker.sessions.push(session);
+        self.put_before_device(actions);
+    }
+
+    fn put_before_device(&mut self, actions: Vec<Action>) {
         for action in actions {
-            if let Action::Publish { payload, .. } = action {
+            if let Action::Publish { topic: Topic::Device(_), payload } = action {
                 self.to_device.push(payload);
             }
         }
+    }
+
+    /// Where the device followed his command, he takes its answer, verifies it himself, as he has its keys, and confirms.
+    fn confirm_device(&mut self) {
+        let Display::Verifying { code: Some(code), .. } = self.device.display().unwrap() else { return };
+        if self.device.plan().publish.is_none() {
+            return;
+        }
+        let answered = stamped(&self.device, &self.name, &self.key, self.now);
+        let proof = VerificationProof::Code(code.to_string());
+        let mut done = Vec::new();
+        let Attacker { site, sessions, .. } = &mut self.attacker;
+        for session in sessions.iter_mut().filter(|session| session.id() == self.device.session()) {
+            // His clock stands still, so that nothing of his expires.
+            let now = session.view(&site.policy).requested_at;
+            let rng = &mut self.rng;
+            done.extend(session.receive(&answered, site.control_unit(), now, rng).unwrap_or_default());
+            if let Ok(Begun::Counted(pending)) = session.begin_attempt(attempt(1), &proof, now) {
+                done.extend(session.decide(pending, site.control_unit(), now, rng).unwrap().1);
+            }
+        }
+        self.put_before_device(done);
     }
 
     /// He opens what the control unit signed and seals it anew: the signature holds, the bytes are others.

@@ -6,17 +6,17 @@ use rand::rngs::StdRng;
 use std::collections::{BTreeMap, BTreeSet};
 use wardlink_crypto::key::PrivateKey;
 use wardlink_protocol::api::{PairingPhase, VerificationProof, VerifyResult};
-use wardlink_protocol::identity::SessionId;
+use wardlink_protocol::identity::{SessionId, Sha256};
 use wardlink_protocol::pairing::Mode;
 use wardlink_protocol::stamp::StampedMessage;
 use wardlink_protocol::topic::Topic;
-use wardlink_protocol::verification::{VerificationCode, VerificationLink};
+use wardlink_protocol::verification::{Answer, VerificationCode, VerificationLink};
 use wardlink_protocol::{Device, UnixMillis};
 
 use super::Operation;
 use super::attacker::Attacker;
 use crate::control_unit::{Acceptance, Action, Arrived, Begun, PairedDevice, Session, session_of};
-use crate::device::{DevicePairing, Display, Provisioned};
+use crate::device::{AnswerResult, DevicePairing, Display};
 use crate::policy::Network;
 use crate::tests::site::{BOTH, START, Site, fingerprint, information, stamped};
 
@@ -24,6 +24,8 @@ pub(super) struct World {
     pub(super) site: Site,
     pub(super) name: Device,
     pub(super) key: PrivateKey,
+    /// What the device was given beforehand.
+    cert_ca: Option<Sha256>,
     pub(super) device: DevicePairing,
     /// What the control unit has stored.
     pub(super) sessions: BTreeMap<SessionId, Session>,
@@ -38,6 +40,8 @@ pub(super) struct World {
     /// Sessions whose verification succeeded while the device showed that session's code.
     verified: BTreeSet<SessionId>,
     paired: Vec<PairedDevice>,
+    /// Sessions whose answer the person entered at the device.
+    answered: BTreeSet<SessionId>,
     attempts: u64,
 }
 
@@ -46,16 +50,19 @@ fn pick<T>(items: &[T], which: usize) -> Option<usize> {
 }
 
 impl World {
-    pub(super) fn new(seed: u64) -> Self {
+    /// `knows_cert_ca` says whether the device was given the root's hash beforehand.
+    pub(super) fn new(seed: u64, knows_cert_ca: bool) -> Self {
         let mut rng = StdRng::seed_from_u64(seed);
         let site = Site::new(&mut rng);
         let name: Device = "infusion-pump/pump-1".parse().unwrap();
-        let (key, device) = start(&site, &name, START, &mut rng);
+        let cert_ca = knows_cert_ca.then(|| site.cert_ca());
+        let (key, device) = start(&site, &name, cert_ca, START, &mut rng);
         Self {
             attacker: Attacker::new(&mut rng),
             site,
             name,
             key,
+            cert_ca,
             device,
             sessions: BTreeMap::new(),
             to_control_unit: Vec::new(),
@@ -66,6 +73,7 @@ impl World {
             rng,
             verified: BTreeSet::new(),
             paired: Vec::new(),
+            answered: BTreeSet::new(),
             attempts: 0,
         }
     }
@@ -126,6 +134,13 @@ impl World {
                     self.verify(chosen, &VerificationProof::Code(code), false);
                 }
             }
+            O::PersonAnswers { which, power_fails } => self.answer(which, power_fails),
+            O::PersonAnswersWrongly { number } => {
+                let answer = Answer::from_number(number).to_string();
+                if !self.known_answers().contains(&answer) && !self.attacker.answers().contains(&answer) {
+                    self.enter(&answer, false);
+                }
+            }
             O::PersonScans { power_fails } => self.scan(power_fails),
             O::TimePasses { seconds } => self.wait(Duration::from_secs(seconds)),
             attack => self.attack(attack),
@@ -146,7 +161,13 @@ impl World {
             assert_ne!(paired.key, self.attacker.fingerprint(), "the attacker was paired");
         }
         let session = self.sessions.get(&self.device.session());
-        if let Display::Verifying { .. } | Display::Confirmed | Display::Paired = self.device.display().unwrap() {
+        // Without CertCA the device follows whomever it meets first; but it commits nothing.
+        let follows = match self.device.display().unwrap() {
+            Display::Verifying { .. } | Display::Answering { .. } => self.cert_ca.is_some(),
+            Display::Confirmed | Display::Paired => true,
+            Display::Requesting | Display::Refused { .. } => false,
+        };
+        if follows {
             let session = session.expect("the device followed a command for a session that does not exist");
             assert_eq!(session.key(), own, "the device followed a command for another key");
             let accepted = session.view(&self.site.policy).accepted_at;
@@ -155,6 +176,7 @@ impl World {
         if let Some(pairing) = self.device.pairing() {
             assert!(self.verified.contains(&self.device.session()), "the device was paired without verification");
             assert_eq!(pairing.cert_ca, self.site.cert_ca());
+            assert!(self.cert_ca.is_some() || self.answered.contains(&self.device.session()), "nobody entered the answer");
             assert!(pairing.channels == self.site.channels);
         }
         assert!(self.attacker.got_nothing(), "the attacker was given keys");
@@ -214,15 +236,8 @@ impl World {
     }
 
     pub(super) fn arrive_at_device(&mut self, payload: &[u8]) {
-        let Self { site, name, key, device, now, rng, .. } = self;
-        let provisioned = Provisioned {
-            device: name,
-            key,
-            secret_id: &site.secret_id,
-            secret: &site.secret,
-            cert_ca: Some(site.cert_ca()),
-            simple_without_cert_ca: false,
-        };
+        let Self { site, name, key, cert_ca, device, now, rng, .. } = self;
+        let provisioned = site.provisioned(name, key, *cert_ca);
         let _ = device.receive(provisioned, payload, *now, rng);
     }
 
@@ -272,6 +287,39 @@ impl World {
         }
     }
 
+    /// What the control unit shows, for whichever pairing.
+    fn known_answers(&self) -> Vec<String> {
+        self.sessions.values().filter_map(|session| session.view(&self.site.policy).answer).collect()
+    }
+
+    /// The person enters the answer of one of the verified pairings, perhaps not this device's.
+    fn answer(&mut self, which: usize, power_fails: bool) {
+        let shown: Vec<(SessionId, String)> = self
+            .sessions
+            .iter()
+            .filter_map(|(id, session)| Some((*id, session.view(&self.site.policy).answer?)))
+            .collect();
+        let Some(index) = pick(&shown, which) else { return };
+        let (id, answer) = &shown[index];
+        // One in ten thousand of his answers is the right one by chance: that is the strength of four digits.
+        if self.attacker.answers().contains(answer) {
+            return;
+        }
+        if self.enter(answer, power_fails) == Some(AnswerResult::Right) {
+            assert_eq!(*id, self.device.session(), "the answer fitted another session");
+            self.answered.insert(*id);
+        }
+    }
+
+    fn enter(&mut self, answer: &str, power_fails: bool) -> Option<AnswerResult> {
+        let counted = self.device.begin_answer(answer.parse().unwrap()).ok()?;
+        if power_fails {
+            self.device = DevicePairing::restore(&self.device.snapshot().unwrap()).unwrap();
+            return None;
+        }
+        Some(self.device.decide_answer(counted).unwrap())
+    }
+
     fn verify(&mut self, chosen: Option<SessionId>, proof: &VerificationProof, power_fails: bool) {
         let Some((id, session)) = chosen.and_then(|id| Some((id, self.sessions.get_mut(&id)?))) else { return };
         self.attempts += 1;
@@ -309,7 +357,7 @@ impl World {
 
     /// A person presses the button on the device: a new pairing, with a new static key.
     fn start_again(&mut self) {
-        (self.key, self.device) = start(&self.site, &self.name, self.now, &mut self.rng);
+        (self.key, self.device) = start(&self.site, &self.name, self.cert_ca, self.now, &mut self.rng);
     }
 
     /// From now on everything arrives, the attacker is silent, and the person does what the screens say.
@@ -359,10 +407,18 @@ impl World {
                     self.verify(Some(id), &VerificationProof::Code(code), false);
                 }
             }
+            Some(PairingPhase::Confirmed) => {
+                if let Some(answer) = session.and_then(|session| session.view(&self.site.policy).answer)
+                    && self.enter(&answer, false) == Some(AnswerResult::Right)
+                {
+                    self.answered.insert(id);
+                }
+            }
             Some(PairingPhase::Finished) => self.deliver_finished(),
             _ => {}
         }
-        let gone = phase.is_none_or(|phase| phase == PairingPhase::Ended);
+        let astray = self.device.plan().root == Some(self.attacker.root());
+        let gone = astray || phase.is_none_or(|phase| phase == PairingPhase::Ended);
         self.wait(if gone { Duration::from_mins(10) } else { Duration::from_secs(1) });
         if gone {
             self.device.refused_by_broker(self.now);
@@ -381,16 +437,15 @@ impl World {
 const CODE: Option<Mode> = Some(Mode::PairingCode);
 const QR: Option<Mode> = Some(Mode::PairingQrcode);
 
-fn start(site: &Site, name: &Device, now: UnixMillis, rng: &mut StdRng) -> (PrivateKey, DevicePairing) {
+fn start(
+    site: &Site,
+    name: &Device,
+    cert_ca: Option<Sha256>,
+    now: UnixMillis,
+    rng: &mut StdRng,
+) -> (PrivateKey, DevicePairing) {
     let key = PrivateKey::make(rng);
-    let provisioned = Provisioned {
-        device: name,
-        key: &key,
-        secret_id: &site.secret_id,
-        secret: &site.secret,
-        cert_ca: Some(site.cert_ca()),
-        simple_without_cert_ca: false,
-    };
+    let provisioned = site.provisioned(name, &key, cert_ca);
     let device = DevicePairing::start(provisioned, information(BOTH), Vec::new(), now, rng).unwrap();
     (key, device)
 }
