@@ -24,6 +24,7 @@ pub enum Start {
 /// The flags of `wardlink pump`. Each value of the provisioning file can be given by flag or environment, too, and counts before
 /// the file's.
 #[derive(Clone, clap::Args)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag of the command line")]
 pub struct PumpArgs {
     /// The provisioning file (JSON), made in the web app or by the API.
     #[arg(long, env = "WARDLINK_PROVISIONING", value_name = "FILE")]

@@ -121,7 +121,8 @@ impl Site {
             key: &self.key,
             secret_id: &self.secret_id,
             secret: &self.secret,
-            cert_ca: self.cert_ca(),
+            cert_ca: Some(self.cert_ca()),
+            simple_without_cert_ca: false,
         }
     }
 
@@ -145,7 +146,8 @@ impl Site {
             key: &key,
             secret_id: &secret_id,
             secret: &secret,
-            cert_ca: ca.root().sha256(),
+            cert_ca: Some(ca.root().sha256()),
+            simple_without_cert_ca: false,
         };
         let control_unit = ControlUnit {
             signer: Signer { key: &signer, chain: &chain },

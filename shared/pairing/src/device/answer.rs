@@ -35,6 +35,7 @@ impl DevicePairing {
     }
 
     /// Compares a counted answer, in constant time. The right one commits the pairing with its CertCA; the last wrong one ends it.
+    #[expect(clippy::needless_pass_by_value, reason = "what was counted once is compared once")]
     pub fn decide_answer(&mut self, answer: PendingAnswer) -> Result<AnswerResult, Refusal> {
         let PendingAnswer(answer) = answer;
         let State::Unanswered(state) = &self.state else { return Err(Refusal::WrongState) };

@@ -176,7 +176,10 @@ impl World {
         if let Some(pairing) = self.device.pairing() {
             assert!(self.verified.contains(&self.device.session()), "the device was paired without verification");
             assert_eq!(pairing.cert_ca, self.site.cert_ca());
-            assert!(self.cert_ca.is_some() || self.answered.contains(&self.device.session()), "nobody entered the answer");
+            assert!(
+                self.cert_ca.is_some() || self.answered.contains(&self.device.session()),
+                "nobody entered the answer"
+            );
             assert!(pairing.channels == self.site.channels);
         }
         assert!(self.attacker.got_nothing(), "the attacker was given keys");
