@@ -85,7 +85,7 @@ fn has_nextest(root: &Path) -> bool {
 
 fn nextest_command(workspace: &Workspace) -> Command {
     let mut cargo = shell::cargo(workspace.root());
-    cargo.args(["nextest", "run", "--no-fail-fast", "--no-tests", "pass"]);
+    cargo.args(["nextest", "run", "--no-fail-fast"]);
     cargo
 }
 
