@@ -59,6 +59,12 @@ impl<'s> Pump<'s> {
         format!("http://127.0.0.1:{}/", self.display)
     }
 
+    /// Enters the control unit's answer at its display page.
+    pub fn enter(&self, answer: &str) -> Result<()> {
+        let request = ureq::post(format!("{}answer", self.display())).header("sec-fetch-site", "same-origin");
+        request.send(answer).context("the display does not take the answer").map(drop)
+    }
+
     /// The folder of its state.
     pub fn state(&self) -> PathBuf {
         self.scene.path(&format!("{}-state", self.name))

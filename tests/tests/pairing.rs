@@ -8,7 +8,7 @@ use wardlink_protocol::identity::TrustLevel;
 use wardlink_protocol::pairing::{Mode, RefusalReason};
 use wardlink_tests::api::{new_attempt, refusal};
 use wardlink_tests::live::Live;
-use wardlink_tests::pump::{Pump, is, mistyped, text, wrong};
+use wardlink_tests::pump::{Event, Pump, is, mistyped, text, wrong};
 use wardlink_tests::ward::{Ward, device};
 use wardlink_tests::{scene, wait};
 
@@ -234,6 +234,36 @@ fn what_changes_is_told_live() -> Result<()> {
             LiveEvent::Snapshot { devices, .. } => assert_eq!(devices.len(), 1),
             other => anyhow::bail!("a live connection begins with a snapshot: {other:?}"),
         }
+        Ok(())
+    })
+}
+
+#[test]
+fn a_pump_without_cert_ca_is_paired_once_the_answer_is_entered_at_it() -> Result<()> {
+    scene(|scene| {
+        let mut ward = Ward::open(scene)?;
+        ward.provisioning.cert_ca_sha256 = None;
+        let (mut pump, pairing, code) = ward.pump_with_code("ip-9", Mode::PairingCode)?;
+        assert_eq!(pairing.answer, None, "nobody has verified yet");
+        let verified = ward.type_code(&pairing, &code)?.pairing;
+        let answer = verified.answer.context("the control unit shows an answer")?;
+        pump.wait_for("answer")?;
+        let wrong = if answer == "0000" { "0001" } else { "0000" };
+        pump.enter(wrong)?;
+        let two_left = |event: &Event| is(event, "answer") && event.get("tries_left").is_some_and(|left| *left == 2);
+        pump.wait_until("a try less", two_left)?;
+        assert_eq!(ward.nurse.pairing(pairing.session)?.phase, PairingPhase::Confirmed);
+        pump.kill();
+        pump.restart()?;
+        pump.wait_until("the tries that are left", two_left)?;
+        pump.enter(&answer)?;
+        pump.wait_for("paired")?;
+        pump.wait_for("sent")?;
+        let finished = wait::until("the end of the pairing", || {
+            let view = ward.nurse.pairing(pairing.session)?;
+            Ok((view.phase == PairingPhase::Finished).then_some(view))
+        })?;
+        assert_eq!(finished.answer, None);
         Ok(())
     })
 }
