@@ -23,13 +23,14 @@ function showQr(link) {
 }
 
 const digits = place("answer-digits");
+let wasAnswering = false;
 
 function showAnswer(answering) {
-  const form = place("answer");
-  const begins = answering && form.hidden;
-  form.hidden = !answering;
+  place("answer").hidden = !answering;
   if (!answering) digits.value = "";
-  if (begins) digits.focus();
+  // Whoever stands there can type at once, also when the page was opened late.
+  if (answering && !wasAnswering) digits.focus();
+  wasAnswering = answering;
 }
 
 place("answer").addEventListener("submit", (event) => {
