@@ -447,7 +447,9 @@ impl Session {
         KeyGrant { key: self.key, device: self.device.clone(), state, certificates, channels }
     }
 
+    /// A right attempt costs none; one that is counted and not yet compared does.
     fn attempts_left(&self) -> u32 {
-        MAX_WRONG_ATTEMPTS.saturating_sub(u32::try_from(self.attempts.len()).unwrap_or(u32::MAX))
+        let counted = self.attempts.iter().filter(|attempt| !attempt.is_right()).count();
+        MAX_WRONG_ATTEMPTS.saturating_sub(u32::try_from(counted).unwrap_or(u32::MAX))
     }
 }

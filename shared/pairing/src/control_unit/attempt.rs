@@ -26,6 +26,13 @@ pub struct Attempt {
     result: Option<VerifyResult>,
 }
 
+impl Attempt {
+    /// Whether it was compared and matched.
+    pub(super) fn is_right(&self) -> bool {
+        self.result == Some(VerifyResult::Verified)
+    }
+}
+
 /// An attempt that is counted. The session's snapshot has to be stored before it is decided.
 #[must_use = "a counted attempt has to be decided, once the snapshot is stored"]
 pub struct PendingAttempt {

@@ -39,6 +39,7 @@ fn the_third_attempt_may_still_be_right() {
     pair.verify(1, &wrong_code(1));
     pair.verify(2, &wrong_code(2));
     assert_eq!(pair.verify(3, &right), VerifyResult::Verified);
+    assert_eq!(pair.session.view(&pair.site.policy).attempts_left, 1, "a right attempt costs none");
 }
 
 #[test]
