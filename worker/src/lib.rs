@@ -19,6 +19,7 @@ mod routes;
 mod session;
 mod site_object;
 mod storage;
+mod tls;
 
 use worker::{Context, Env, Request, Response, Result, event};
 

@@ -22,6 +22,7 @@ use crate::objects::{self, answer};
 use crate::platform::{log, now};
 use crate::problem::Failure;
 use crate::storage::{Column, Database};
+use crate::tls::TlsAnchors;
 use authority::Authority;
 use core::cell::{Cell, OnceCell};
 use delivery::Delivery;
@@ -55,10 +56,11 @@ pub struct SiteObject {
     alarm_at: Cell<Option<UnixMillis>>,
 }
 
-/// What is decrypted once for each start of the object.
+/// What is decrypted and read once for each start of the object.
 struct Keys {
     vault: Vault,
     authority: Authority,
+    anchors: TlsAnchors,
 }
 
 /// What an event is handled with.
@@ -66,6 +68,7 @@ struct Site<'a> {
     database: &'a Database,
     vault: &'a Vault,
     authority: &'a Authority,
+    anchors: &'a TlsAnchors,
     now: UnixMillis,
 }
 
@@ -121,11 +124,12 @@ impl SiteObject {
         if self.keys.get().is_none() {
             let vault = Vault::open(&self.env)?;
             let authority = Authority::open(database, &vault, now)?;
+            let anchors = TlsAnchors::open(&self.env)?;
             // Nothing else runs in between, so that nobody else has set it.
-            drop(self.keys.set(Keys { vault, authority }));
+            drop(self.keys.set(Keys { vault, authority, anchors }));
         }
         let keys = self.keys.get().ok_or_else(|| Failure::internal("the site's keys are missing"))?;
-        Ok(Site { database, vault: &keys.vault, authority: &keys.authority, now })
+        Ok(Site { database, vault: &keys.vault, authority: &keys.authority, anchors: &keys.anchors, now })
     }
 
     async fn handle(&self, mut request: Request) -> Result<Response, Failure> {

@@ -31,8 +31,7 @@ pub(super) fn perform(
         }
         Command::Secrets => return json(&secrets::all(database)?),
         Command::Provision(new) => {
-            let cert_ca = site.authority.issuing().root().sha256();
-            let file = secrets::provision(database, site.vault, new, origin, cert_ca, site.now)?;
+            let file = secrets::provision(site, new, origin)?;
             log!("site: {} was given a provisioning file with {}", who(person), file.secret_id);
             return json(&file);
         }

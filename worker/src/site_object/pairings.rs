@@ -50,9 +50,8 @@ impl Needs {
     fn accepting(site: &Site<'_>, origin: &Origin) -> Self {
         let network = NetworkAccess {
             broker_host: origin.host().to_owned(),
-            tls_anchors: Vec::new(),
-            // The worker stands at the edge: its TLS certificate is a public one.
-            web_pki: true,
+            tls_anchors: site.anchors.der(),
+            web_pki: site.anchors.web_pki(),
             web_origin: origin.to_string(),
             chain: Vec::new(),
         };

@@ -1,5 +1,6 @@
 //! The access secrets: hospital-wide ones, and one of its own for each device that was given one.
 
+use super::Site;
 use super::vault::Vault;
 use crate::guard::Origin;
 use crate::platform::{log, rng};
@@ -10,7 +11,7 @@ use data_encoding::HEXLOWER;
 use rand_core::Rng;
 use wardlink_crypto::schedule::derive_device_secret;
 use wardlink_protocol::api::{NewProvisioning, ProblemKind, SecretView};
-use wardlink_protocol::identity::{SecretId, Sha256};
+use wardlink_protocol::identity::SecretId;
 use wardlink_protocol::provisioning::{AccessSecret, Provisioning};
 use wardlink_protocol::{ClientClass, Device, UnixMillis};
 use zeroize::Zeroizing;
@@ -24,14 +25,8 @@ const SECRET_BYTES: usize = 32;
 const FILE_VERSION: u32 = 1;
 
 /// Makes a provisioning file.
-pub(super) fn provision(
-    database: &Database,
-    vault: &Vault,
-    new: NewProvisioning,
-    origin: &Origin,
-    cert_ca: Sha256,
-    now: UnixMillis,
-) -> Result<Provisioning, Failure> {
+pub(super) fn provision(site: &Site<'_>, new: NewProvisioning, origin: &Origin) -> Result<Provisioning, Failure> {
+    let &Site { database, vault, authority, anchors, now } = site;
     if !is_class(database, &new.client)? {
         return Err(Failure::with_detail(ProblemKind::BadRequest, "This device class is not configured here."));
     }
@@ -50,10 +45,9 @@ pub(super) fn provision(
         secret_id,
         secret,
         web_origin: origin.to_string(),
-        cert_ca_sha256: Some(cert_ca),
-        // The worker stands at the edge: its TLS certificate is a public one.
-        tls_anchors: Vec::new(),
-        web_pki: true,
+        cert_ca_sha256: Some(authority.issuing().root().sha256()),
+        tls_anchors: anchors.pem(),
+        web_pki: anchors.web_pki(),
     })
 }
 
