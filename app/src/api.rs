@@ -71,6 +71,12 @@ impl Failure {
             ProblemKind::LastAdministrator => explained(t.last_administrator(), t.last_administrator_advice()),
             ProblemKind::Conflict => explained(t.conflict(), t.conflict_advice()),
             ProblemKind::ModeNotAllowed => explained(t.mode_not_allowed(), t.mode_not_allowed_advice()),
+            ProblemKind::Outdated => explained(t.outdated(), t.outdated_advice()),
+            ProblemKind::InvalidPolicy => Explained {
+                what: t.invalid_policy(),
+                advice: problem.detail.clone().unwrap_or_else(|| t.invalid_policy_advice().to_owned()),
+            },
+            ProblemKind::SerialNeeded => explained(t.serial_needed(), t.serial_needed_advice()),
             ProblemKind::WeakPassword => explained(t.weak_password(), t.weak_password_advice()),
             ProblemKind::TooManyAttempts => Explained {
                 what: t.too_many_attempts(),

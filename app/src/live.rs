@@ -127,7 +127,7 @@ impl Live {
 
     fn apply(self, event: LiveEvent, app: App) {
         match event {
-            LiveEvent::Snapshot { now, pairings, devices } => {
+            LiveEvent::Snapshot { now, pairings, devices, locks: _ } => {
                 app.clock.set(now);
                 self.replace_pairings(pairings);
                 self.replace_devices(devices);
@@ -142,6 +142,7 @@ impl Live {
             LiveEvent::Pairing { pairing } => self.put_pairing(*pairing),
             LiveEvent::PairingGone { session } => self.pairings.update(|known| drop(known.remove(&session))),
             LiveEvent::Device { device } => self.put_device(*device),
+            LiveEvent::Locked { .. } | LiveEvent::Unlocked { .. } => {}
             LiveEvent::Data { data } => self.put_data(*data),
         }
     }

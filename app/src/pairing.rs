@@ -177,6 +177,7 @@ pub(crate) mod tests {
     #![allow(clippy::unwrap_used, reason = "tests")]
     use super::*;
     use wardlink_protocol::identity::{KeyFingerprint, SessionId};
+    use wardlink_protocol::network::Network;
     use wardlink_protocol::pairing::DisplayAbilities;
 
     pub(crate) fn information() -> DeviceInformation {
@@ -198,6 +199,8 @@ pub(crate) mod tests {
             information: information(),
             key: KeyFingerprint([7; 32]),
             address: None,
+            network: Network::Untrusted,
+            asks_serial: false,
             phase,
             modes: vec![Mode::PairingQrcode, Mode::PairingCode],
             mode: None,

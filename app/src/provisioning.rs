@@ -103,7 +103,7 @@ fn Make(made: Callback<()>) -> impl IntoView {
         busy.set(true);
         failure.set(None);
         ready.set(None);
-        let wanted = NewProvisioning { client, identifier: one.ok().filter(|_| for_one.get_untracked()) };
+        let wanted = NewProvisioning { client, identifier: one.ok().filter(|_| for_one.get_untracked()), secret: None };
         spawn_local(async move {
             let answer = make(app, &wanted).await;
             // The screen may be gone by now.

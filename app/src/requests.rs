@@ -171,7 +171,7 @@ fn RowOf(pairing: Signal<PairingView>, session: SessionId, opened: Signal<Option
     let facts = [
         t.key_short(&fixed.key.short()),
         match &fixed.address {
-            Some(address) => t.address_from(address),
+            Some(address) => t.address_from(&address.to_string()),
             None => t.network_untrusted().to_owned(),
         },
     ];

@@ -86,7 +86,7 @@ impl Verifier {
         }
         self.number.update_value(|number| *number += 1);
         self.standing.set(Standing::Sending);
-        let Some(body) = api::json(&Verify { attempt: draw_attempt(), proof }) else { return };
+        let Some(body) = api::json(&Verify { attempt: draw_attempt(), proof, serial_ending: None }) else { return };
         spawn_local(self.send(session, body, self.number.get_value()));
     }
 

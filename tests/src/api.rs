@@ -56,6 +56,12 @@ impl Api {
         Self { agent: config.into(), origin, cookie: None }
     }
 
+    /// The same person, who reaches the worker at another origin.
+    #[must_use]
+    pub fn at(&self, origin: String) -> Self {
+        Self { origin, ..self.clone() }
+    }
+
     /// The control unit's web origin.
     pub fn origin(&self) -> &str {
         &self.origin
@@ -109,7 +115,7 @@ impl Api {
     /// Makes a provisioning file for any infusion pump.
     pub fn provisioning(&self) -> Result<Provisioning> {
         let client = "infusion-pump".parse().context("a class")?;
-        self.post("provisioning", &NewProvisioning { client, identifier: None })
+        self.post("provisioning", &NewProvisioning { client, identifier: None, secret: None })
     }
 
     /// The pairings.
@@ -161,7 +167,7 @@ impl Api {
         attempt: SessionId,
         proof: VerificationProof,
     ) -> Result<VerifyAnswer> {
-        self.post(&format!("pairings/{session}/verify"), &Verify { attempt, proof })
+        self.post(&format!("pairings/{session}/verify"), &Verify { attempt, proof, serial_ending: None })
     }
 
     /// Lifts the lock of an identifier.

@@ -21,6 +21,7 @@ use std::collections::BTreeMap;
 use wardlink_bridge::{Broker, ConnectionId, Origin, Output};
 use wardlink_protocol::UnixMillis;
 use wardlink_protocol::api::ProblemKind;
+use wardlink_protocol::network::NetworkOrigin;
 use worker::js_sys::Object;
 use worker::{
     Date, DateInit, Delay, DurableObject, Env, Error, Headers, Request, Response, Result, State, WebSocket,
@@ -135,7 +136,8 @@ impl BridgeObject {
             Some(host) => host,
             None => request.url()?.authority().to_owned(),
         };
-        let origin = Origin { address: headers.get(ADDRESS_HEADER)?, host };
+        let address = headers.get(ADDRESS_HEADER)?.and_then(|address| address.parse().ok());
+        let origin = Origin { network: NetworkOrigin { address, marker: None }, host };
         let id = ConnectionId(rng().next_u64() >> (u64::BITS - CONNECTION_BITS));
         let WebSocketPair { client, server } = WebSocketPair::new()?;
         self.state.accept_websocket_with_tags(&server, &[&id.0.to_string()]);

@@ -215,7 +215,8 @@ impl SiteObject {
         let site = self.site()?;
         let mut devices = devices::views(site.database)?;
         let rest = devices.split_off(devices.len().min(DEVICES_IN_SNAPSHOT));
-        let snapshot = LiveEvent::Snapshot { now: site.now, pairings: pairings::views(&site)?, devices };
+        let snapshot =
+            LiveEvent::Snapshot { now: site.now, pairings: pairings::views(&site)?, devices, locks: Vec::new() };
         let rest = rest.into_iter().map(|device| LiveEvent::Device { device: Box::new(device) });
         self.live.open(&self.state, request, core::iter::once(snapshot).chain(rest))
     }

@@ -8,6 +8,7 @@ use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::handshake::server::{Request, Response};
 use wardlink_agent::clock;
 use wardlink_bridge::{ConnectionId, Origin};
+use wardlink_protocol::network::NetworkOrigin;
 use wardlink_protocol::provisioning::AccessSecret;
 
 impl Site {
@@ -31,7 +32,7 @@ async fn work(mut hospital: Hospital, mut inputs: mpsc::UnboundedReceiver<Input>
         match input {
             Input::Open(id, socket) => {
                 hospital.sockets.insert(id, socket);
-                hospital.broker.open(id, Origin { address: None, host: host.clone() }, now);
+                hospital.broker.open(id, Origin { network: NetworkOrigin::default(), host: host.clone() }, now);
             }
             Input::Bytes(id, bytes) => hospital.broker.received(id, &bytes, now, &mut clock::rng()),
             Input::Closed(id) => {

@@ -132,7 +132,7 @@ fn NextAct(pairing: Signal<PairingView>, phase: Memo<PairingPhase>) -> impl Into
 fn Facts(pairing: Signal<PairingView>) -> impl IntoView {
     let t = use_text();
     let PairingView { device, information, key, address, requested_at, expires_at: _, .. } = pairing.get_untracked();
-    let address = address.unwrap_or_else(|| t.network_untrusted().to_owned());
+    let address = address.map_or_else(|| t.network_untrusted().to_owned(), |address| address.to_string());
     let ends = move || {
         pairing.with(|pairing| {
             pairing

@@ -33,6 +33,12 @@ texts! {
     conflict_advice => "Compare serial number and key with the devices, and reject the wrong one." | "Bitte Seriennummer und Schlüssel mit den Geräten vergleichen und die falsche ablehnen.";
     mode_not_allowed => "This way of verifying is not allowed here." | "Diese Art der Prüfung ist hier nicht erlaubt.";
     mode_not_allowed_advice => "Choose a stronger one." | "Bitte eine stärkere wählen.";
+    outdated => "Somebody else has changed it meanwhile." | "Jemand anders hat es inzwischen geändert.";
+    outdated_advice => "Look at the present state, then change it again." | "Bitte den jetzigen Stand ansehen und nochmal ändern.";
+    invalid_policy => "These rules do not fit together." | "Diese Regeln passen nicht zusammen.";
+    invalid_policy_advice => "Check the entries." | "Bitte die Einträge prüfen.";
+    serial_needed => "The serial number is asked for, too." | "Die Seriennummer wird auch gebraucht.";
+    serial_needed_advice => "Enter the last four characters from the label on the casing." | "Bitte die letzten vier Zeichen vom Schild am Gehäuse eingeben.";
     weak_password => "The password is too short or too long." | "Das Passwort ist zu kurz oder zu lang.";
     weak_password_advice => "Choose one that follows the rule." | "Bitte eines wählen, das der Regel entspricht.";
     too_many_attempts => "Too many attempts." | "Zu viele Versuche.";

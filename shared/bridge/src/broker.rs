@@ -21,6 +21,7 @@ use crate::rate::RateLimit;
 use crate::session::{Session, SessionKey};
 use crate::storage::{Changes, Journal, RecordKey, Table, decode};
 use crate::subscriptions::Subscriptions;
+use core::net::IpAddr;
 use mqtt_protocol_core::mqtt::result_code::MqttError;
 use std::collections::{BTreeMap, BTreeSet};
 use wardlink_protocol::UnixMillis;
@@ -74,7 +75,7 @@ pub struct Broker {
     table: Option<grants::Rules>,
     applied: u64,
     connections: BTreeMap<ConnectionId, Connection>,
-    addresses: BTreeMap<String, usize>,
+    addresses: BTreeMap<IpAddr, usize>,
     /// Bytes of begun packets on all connections.
     begun_bytes: usize,
     sessions: BTreeMap<u64, Session>,
@@ -85,7 +86,7 @@ pub struct Broker {
     notices: BTreeMap<u64, Notice>,
     next_notice: u64,
     key_rate: RateLimit<KeyFingerprint>,
-    address_rate: RateLimit<String>,
+    address_rate: RateLimit<IpAddr>,
     /// When something may have run out, at the earliest.
     next_check: Option<UnixMillis>,
     journal: Journal,
@@ -182,7 +183,7 @@ impl Broker {
 
     /// A WebSocket was accepted.
     pub fn open(&mut self, id: ConnectionId, origin: Origin, now: UnixMillis) {
-        let from_there = origin.address.as_ref().and_then(|address| self.addresses.get(address)).copied();
+        let from_there = origin.network.address.and_then(|address| self.addresses.get(&address)).copied();
         if self.connections.len() >= MAX_CONNECTIONS || from_there.unwrap_or(0) >= MAX_CONNECTIONS_PER_ADDRESS {
             self.closing.push((id, Vec::new(), CLOSE_TRY_LATER));
             return;
@@ -193,8 +194,8 @@ impl Broker {
     }
 
     fn insert_connection(&mut self, connection: Connection) {
-        if let Some(address) = &connection.durable.origin.address {
-            *self.addresses.entry(address.clone()).or_default() += 1;
+        if let Some(address) = connection.durable.origin.network.address {
+            *self.addresses.entry(address).or_default() += 1;
         }
         self.begun_bytes += connection.durable.rest.len();
         self.connections.insert(connection.id, connection);
@@ -205,12 +206,12 @@ impl Broker {
         connection.forget_record(&mut self.journal);
         self.begun_bytes = self.begun_bytes.saturating_sub(connection.durable.rest.len());
         self.changed.remove(&id);
-        if let Some(address) = &connection.durable.origin.address
-            && let Some(count) = self.addresses.get_mut(address)
+        if let Some(address) = connection.durable.origin.network.address
+            && let Some(count) = self.addresses.get_mut(&address)
         {
             *count = count.saturating_sub(1);
             if *count == 0 {
-                self.addresses.remove(address);
+                self.addresses.remove(&address);
             }
         }
         Some(connection)

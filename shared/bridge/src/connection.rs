@@ -10,6 +10,7 @@ use serde_bytes::ByteBuf;
 use std::collections::BTreeMap;
 use wardlink_crypto::authentication::ServerAuthentication;
 use wardlink_protocol::UnixMillis;
+use wardlink_protocol::network::NetworkOrigin;
 
 /// A connection, by a number that the shell draws: below 2^53 and never used twice.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -19,8 +20,8 @@ pub struct ConnectionId(pub u64);
 /// What is known of a connection when it begins.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Origin {
-    /// The client's address, where the deployment trusts it.
-    pub address: Option<String>,
+    /// Where the client is.
+    pub network: NetworkOrigin,
     /// The host that was dialled, as in HTTP's Host field.
     pub host: String,
 }

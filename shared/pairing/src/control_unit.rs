@@ -4,6 +4,7 @@
 //! [`Action`]s before it performs them, in their order; performing one twice does no harm. An attempt at verification takes two
 //! calls, with the store in between: [`Session::begin_attempt`] counts, [`Session::decide`] compares.
 
+use core::net::IpAddr;
 use rand_core::CryptoRng;
 use serde::{Deserialize, Serialize};
 use serde_bytes::ByteBuf;
@@ -201,7 +202,7 @@ pub struct Session {
     needs_answer: bool,
     request_hash: Sha256,
     network: Network,
-    address: Option<String>,
+    address: Option<IpAddr>,
     /// The access key downwards, for command and refusal.
     down_key: Secret,
     /// Whether the device is paired already, so that T2 outlives an abort.

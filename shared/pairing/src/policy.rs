@@ -4,17 +4,8 @@ use core::time::Duration;
 use serde::{Deserialize, Serialize};
 use wardlink_protocol::identity::TrustLevel;
 use wardlink_protocol::limits::{REQUEST_LIFETIME, VERIFICATION_LIFETIME};
+pub use wardlink_protocol::network::Network;
 use wardlink_protocol::pairing::{DisplayAbilities, Mode};
-
-/// What kind of network a request came over.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Network {
-    /// A policy rule says that it is secured.
-    Secured,
-    /// Every other.
-    Untrusted,
-}
 
 /// The site's rules for pairings.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -1,15 +1,24 @@
 //! The web API under `/api/v1`, as worker and web app share it. JSON; times in milliseconds since 1970.
 
+mod site;
+
+pub use site::{
+    AcceptanceRule, Activity, DeviceClass, Lock, NewSecret, PairingPolicy, Placement, PolicyView, SecretState,
+    SecretView, SerialQuestion, Trust,
+};
+
 use crate::channel::ChannelName;
 use crate::grant::DeviceState;
 use crate::identity::{
     CertificateSerial, ClientClass, Device, DeviceIdentifier, KeyFingerprint, SecretId, SessionId, TrustLevel,
 };
+use crate::network::Network;
 use crate::pairing::{DeviceInformation, Mode, RefusalReason};
 use crate::report::Report;
 use crate::time::UnixMillis;
 use crate::verification::QrTag;
 use core::fmt;
+use core::net::IpAddr;
 use serde::{Deserialize, Serialize};
 use zeroize::{Zeroize, ZeroizeOnDrop};
 
@@ -42,6 +51,12 @@ pub enum Right {
     ManagePeople,
     /// Lift the lock of an identifier.
     Unlock,
+    /// See the pairing policy.
+    SeePolicy,
+    /// Change the pairing policy.
+    ChangePolicy,
+    /// Change device classes.
+    ChangeClasses,
 }
 
 impl Role {
@@ -53,8 +68,11 @@ impl Role {
         match right {
             Right::SeeRequests | Right::SeeDevices => true,
             Right::Pair => !matches!(self, Self::Auditor),
-            Right::Provision => matches!(self, Self::BiomedicalEngineer | Self::Administrator),
-            Right::ManagePeople | Right::Unlock => matches!(self, Self::Administrator),
+            Right::SeePolicy => !matches!(self, Self::Nurse),
+            Right::Provision | Right::ChangeClasses => {
+                matches!(self, Self::BiomedicalEngineer | Self::Administrator)
+            }
+            Right::ManagePeople | Right::Unlock | Right::ChangePolicy => matches!(self, Self::Administrator),
         }
     }
 }
@@ -134,22 +152,12 @@ pub struct PersonChange {
 pub struct NewProvisioning {
     /// The class that the file is for.
     pub client: ClientClass,
-    /// The one device that the file is for; then the secret is its own. None: the hospital-wide secret.
+    /// The one device that the file is for; then the secret is its own. None: a hospital-wide secret.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub identifier: Option<DeviceIdentifier>,
-}
-
-/// A row of `GET /api/v1/secrets`: an access secret, without the secret.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct SecretView {
-    /// Its id.
-    pub id: SecretId,
-    /// The one device that it is for.
-    pub device: Option<Device>,
-    /// When it was made.
-    pub made_at: UnixMillis,
-    /// When it ends.
-    pub expires_at: Option<UnixMillis>,
+    /// Which hospital-wide secret; none takes the newest. Not together with an identifier.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub secret: Option<SecretId>,
 }
 
 /// How far a pairing has come, as a person sees it.
@@ -182,7 +190,11 @@ pub struct PairingView {
     /// Its key.
     pub key: KeyFingerprint,
     /// The address that it asked from, where the deployment trusts addresses.
-    pub address: Option<String>,
+    pub address: Option<IpAddr>,
+    /// What kind of network it asked over.
+    pub network: Network,
+    /// Whether its verification asks for the last characters of the serial number too; until then the view hides them.
+    pub asks_serial: bool,
     /// How far it has come.
     pub phase: PairingPhase,
     /// The modes that a person may choose here, the proposed one first.
@@ -256,6 +268,9 @@ pub struct Verify {
     pub attempt: SessionId,
     /// What the person brings.
     pub proof: VerificationProof,
+    /// The last [`crate::limits::SERIAL_ENDING_CHARS`] characters of the serial number on the casing, where they are asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub serial_ending: Option<String>,
 }
 
 /// The answer to [`Verify`].
@@ -292,7 +307,7 @@ pub struct DeviceView {
     pub state: DeviceState,
     /// How far it is trusted.
     pub trust: TrustLevel,
-    /// How it was verified.
+    /// How it was verified: what the person used, code or QR code, or simple.
     pub mode: Mode,
     /// Bed or location.
     pub location: String,
@@ -341,6 +356,8 @@ pub enum LiveEvent {
         pairings: Vec<PairingView>,
         /// Every device.
         devices: Vec<DeviceView>,
+        /// Every lock.
+        locks: Vec<Lock>,
     },
     /// A pairing is new or has changed.
     Pairing {
@@ -356,6 +373,16 @@ pub enum LiveEvent {
     Device {
         /// The device.
         device: Box<DeviceView>,
+    },
+    /// An identifier was locked after too many failed pairings: an alert.
+    Locked {
+        /// The lock.
+        lock: Lock,
+    },
+    /// A lock was lifted.
+    Unlocked {
+        /// The identifier.
+        device: Device,
     },
     /// A report arrived.
     Data {
@@ -394,6 +421,12 @@ pub enum ProblemKind {
     Conflict,
     /// 422: the mode is weaker than policy asks, or the device cannot show it.
     ModeNotAllowed,
+    /// 409: somebody else has changed it meanwhile.
+    Outdated,
+    /// 422: the rules contradict themselves or the design; the detail says where.
+    InvalidPolicy,
+    /// 422: the site's rules ask for the last characters of the serial number, too.
+    SerialNeeded,
     /// 422: the password is too short or too long.
     WeakPassword,
     /// 429: too many attempts; `retry_after_secs` says when to try again.
@@ -413,8 +446,8 @@ impl ProblemKind {
             Self::Forbidden | Self::ForeignOrigin | Self::WrongToken => 403,
             Self::NotFound => 404,
             Self::MethodNotAllowed => 405,
-            Self::WrongState | Self::NameTaken | Self::LastAdministrator | Self::Conflict => 409,
-            Self::ModeNotAllowed | Self::WeakPassword => 422,
+            Self::WrongState | Self::NameTaken | Self::LastAdministrator | Self::Conflict | Self::Outdated => 409,
+            Self::ModeNotAllowed | Self::WeakPassword | Self::InvalidPolicy | Self::SerialNeeded => 422,
             Self::TooManyAttempts => 429,
             Self::Internal => 500,
             Self::Unavailable => 503,

@@ -15,6 +15,7 @@ pub mod channel;
 pub mod grant;
 pub mod identity;
 pub mod limits;
+pub mod network;
 pub mod pairing;
 pub mod provisioning;
 pub mod report;

@@ -39,6 +39,12 @@ pub const VERIFICATION_LIFETIME: Duration = Duration::from_mins(3);
 pub const MAX_WRONG_ANSWERS: u32 = 3;
 /// How long a device without CertCA follows a command before it gives up: the verification, and the way back to it with the answer.
 pub const ANSWER_LIFETIME: Duration = Duration::from_mins(30);
+/// The most networks that a policy calls secured.
+pub const MAX_SECURED_NETWORKS: usize = 64;
+/// The most rules of acceptance without a person.
+pub const MAX_ACCEPTANCE_RULES: usize = 32;
+/// How many of the serial number's last characters a policy can ask for.
+pub const SERIAL_ENDING_CHARS: usize = 4;
 /// How long the device can still read its T2 after an abort, to fetch the reason.
 pub const CLOSING_TIME: Duration = Duration::from_mins(1);
 

@@ -1,6 +1,7 @@
 //! What the bridge puts on every message that it accepts.
 
 use crate::identity::{CertificateSerial, Device, KeyFingerprint, Purpose};
+use crate::network::NetworkOrigin;
 use crate::time::UnixMillis;
 use core::fmt;
 use serde::{Deserialize, Serialize};
@@ -56,6 +57,6 @@ pub struct StampedMessage {
     pub accepted_at: UnixMillis,
     /// Its number within the topic, from 1.
     pub sequence: u64,
-    /// The address that the publisher connected from, where the deployment trusts it.
-    pub address: Option<String>,
+    /// Where the publisher connected from.
+    pub network: NetworkOrigin,
 }

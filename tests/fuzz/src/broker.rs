@@ -17,6 +17,7 @@ use wardlink_crypto::x509::Certificate;
 use wardlink_protocol::authentication::{Identity, METHOD};
 use wardlink_protocol::channel::Qos as ChannelQos;
 use wardlink_protocol::grant::{DeviceState, Grant, GrantedCertificate};
+use wardlink_protocol::network::NetworkOrigin;
 use wardlink_protocol::stamp::Publisher;
 
 use crate::site::{NOW, Site, rng, site};
@@ -128,7 +129,14 @@ fn certificate(site: &Site) -> Certificate {
 static STAGES: LazyLock<([Stored; 4], [Vec<u8>; 2])> = LazyLock::new(|| {
     let site = site();
     let mut opened = World::restore(&Stored::default());
-    opened.broker.open(ID, Origin { address: Some("192.0.2.7".into()), host: HOST.into() }, NOW);
+    opened.broker.open(
+        ID,
+        Origin {
+            network: NetworkOrigin { address: Some("192.0.2.7".parse().expect("an address")), marker: None },
+            host: HOST.into(),
+        },
+        NOW,
+    );
     opened.settle();
     let bare = ClientAuthentication::bare_key(&site.key, &site.device).expect("a key");
     let certificate = Identity::Certificate { certificate: site.issued[1].clone() };

@@ -19,6 +19,7 @@ use wardlink_protocol::cbor;
 use wardlink_protocol::channel::{ChannelKey, Direction, default_channels};
 use wardlink_protocol::identity::{KeyFingerprint, KeyId, SecretId, SessionId, Sha256};
 use wardlink_protocol::limits::MAX_PAIRING_MESSAGE_BYTES;
+use wardlink_protocol::network::NetworkOrigin;
 use wardlink_protocol::pairing::{DeviceInformation, DisplayAbilities, Mode, PairingCommand};
 use wardlink_protocol::provisioning::AccessSecret;
 use wardlink_protocol::stamp::{Publisher, StampedMessage};
@@ -271,7 +272,14 @@ fn information() -> DeviceInformation {
 
 fn stamped(topic: &Topic, payload: &[u8], publisher: Publisher) -> StampedMessage {
     let payload = ByteBuf::from(payload);
-    StampedMessage { topic: topic.to_string(), payload, publisher, accepted_at: NOW, sequence: 1, address: None }
+    StampedMessage {
+        topic: topic.to_string(),
+        payload,
+        publisher,
+        accepted_at: NOW,
+        sequence: 1,
+        network: NetworkOrigin::default(),
+    }
 }
 
 /// What the device publishes, as the bridge stamps it.

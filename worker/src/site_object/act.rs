@@ -29,7 +29,7 @@ pub(super) fn perform(
             pairings::unlock(site, &device)?;
             return Ok(Response::empty()?.with_status(204));
         }
-        Command::Secrets => return json(&secrets::all(database)?),
+        Command::Secrets => return json(&secrets::all(database, site.now)?),
         Command::Provision(new) => {
             let file = secrets::provision(site, new, origin)?;
             log!("site: {} was given a provisioning file with {}", who(person), file.secret_id);

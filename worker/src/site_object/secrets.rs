@@ -10,7 +10,7 @@ use core::time::Duration;
 use data_encoding::HEXLOWER;
 use rand_core::Rng;
 use wardlink_crypto::schedule::derive_device_secret;
-use wardlink_protocol::api::{NewProvisioning, ProblemKind, SecretView};
+use wardlink_protocol::api::{NewProvisioning, ProblemKind, SecretState, SecretView};
 use wardlink_protocol::identity::SecretId;
 use wardlink_protocol::provisioning::{AccessSecret, Provisioning};
 use wardlink_protocol::{ClientClass, Device, UnixMillis};
@@ -73,12 +73,15 @@ pub(super) fn find(
 }
 
 /// All secrets, the newest first, without the secrets.
-pub(super) fn all(database: &Database) -> Result<Vec<SecretView>, Failure> {
+pub(super) fn all(database: &Database, now: UnixMillis) -> Result<Vec<SecretView>, Failure> {
     let query = "SELECT id, device, made_at, expires_at FROM access_secrets ORDER BY made_at DESC, id";
     let view = |mut row: Row| {
         let id = row.take::<String>()?.parse().map_err(Failure::internal)?;
         let device = row.take::<Option<String>>()?.map(|text| text.parse()).transpose().map_err(Failure::internal)?;
-        Ok(SecretView { id, device, made_at: row.take()?, expires_at: row.take()? })
+        let (made_at, expires_at) = (row.take()?, row.take::<Option<UnixMillis>>()?);
+        let state = if expires_at.is_some_and(|end| end <= now) { SecretState::Expired } else { SecretState::Active };
+        let name = String::new();
+        Ok(SecretView { id, name, device, state, made_at, made_by: None, expires_at, ended_at: None, used_at: None })
     };
     database.rows(query, [])?.into_iter().map(view).collect()
 }

@@ -12,6 +12,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use wardlink_protocol::channel::Qos;
 use wardlink_protocol::grant::Grant;
 use wardlink_protocol::identity::KeyFingerprint;
+use wardlink_protocol::network::NetworkOrigin;
 use wardlink_protocol::stamp::{Publisher, StampedMessage};
 use wardlink_protocol::topic::{Topic, TopicFilter};
 use wardlink_protocol::{ClientClass, UnixMillis};
@@ -219,7 +220,7 @@ impl Broker {
             publisher: Publisher::ControlUnit,
             accepted_at: now,
             sequence,
-            address: None,
+            network: NetworkOrigin::default(),
         };
         let message = Message { stamped, qos: message.qos, stream: None, expires_at: None, properties: ByteBuf::new() };
         self.distribute(message, None, now);

@@ -11,6 +11,7 @@ use crate::log::{Message, Stream};
 use crate::packet;
 use crate::rights::{Credential, Principal, Rights};
 use crate::session::{Entry, Session};
+use core::net::IpAddr;
 use core::time::Duration;
 use mqtt_protocol_core::mqtt::packet::prelude::PropertyValueAccess;
 use mqtt_protocol_core::mqtt::packet::v5_0::Publish;
@@ -111,8 +112,9 @@ impl Broker {
         if !rights.may_publish(&topic, |client| rules.is_configured(client)) {
             return PubackReasonCode::NotAuthorized;
         }
-        let address = self.connections.get(&id).and_then(|connection| connection.durable.origin.address.clone());
-        if !self.is_within_rate(&principal, address.as_ref(), now) {
+        let network =
+            self.connections.get(&id).map(|connection| connection.durable.origin.network.clone()).unwrap_or_default();
+        if !self.is_within_rate(&principal, network.address, now) {
             return PubackReasonCode::QuotaExceeded;
         }
         let qos = if publish.qos() == MqttQos::AtMostOnce { Qos::AtMostOnce } else { Qos::AtLeastOnce };
@@ -127,7 +129,7 @@ impl Broker {
             payload: ByteBuf::from(publish.payload().as_slice()),
             publisher: principal.publisher(),
             accepted_at: now,
-            address,
+            network,
         };
         let expiry = packet::number(publish.props(), PropertyId::MessageExpiryInterval);
         let expires_at = expiry.map(|seconds| now.after(Duration::from_secs(u64::from(seconds))));
@@ -142,10 +144,10 @@ impl Broker {
     }
 
     /// Bare keys ask on T1, and anybody can make keys: their requests are limited per key and per address.
-    fn is_within_rate(&mut self, principal: &Principal, address: Option<&String>, now: UnixMillis) -> bool {
+    fn is_within_rate(&mut self, principal: &Principal, address: Option<IpAddr>, now: UnixMillis) -> bool {
         principal.credential != Credential::BareKey
             || (self.key_rate.take(&principal.key, now)
-                && address.is_none_or(|address| self.address_rate.take(address, now)))
+                && address.is_none_or(|address| self.address_rate.take(&address, now)))
     }
 
     /// Whether the control unit's stream takes another message; QoS 0 makes room at its own cost.

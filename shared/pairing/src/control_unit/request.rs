@@ -94,7 +94,7 @@ impl<'a> Arrived<'a> {
             needs_answer: request.needs_answer,
             request_hash: schedule::message_hash(&stamped.payload),
             network,
-            address: stamped.address.clone(),
+            address: stamped.network.address,
             down_key: Secret::new(&down_key).ok_or(MessageError::Contradiction)?,
             replaces,
             location: String::new(),

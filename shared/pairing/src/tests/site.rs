@@ -9,6 +9,7 @@ use wardlink_crypto::x509::{Certificate, Holder, IssuingCa, RootCa, Validity};
 use wardlink_protocol::channel::{ChannelKey, default_channels};
 use wardlink_protocol::grant::DeviceState;
 use wardlink_protocol::identity::{KeyFingerprint, KeyId, Purpose, SecretId, SessionId, Sha256};
+use wardlink_protocol::network::NetworkOrigin;
 use wardlink_protocol::pairing::{DeviceInformation, DisplayAbilities, Mode};
 use wardlink_protocol::provisioning::AccessSecret;
 use wardlink_protocol::stamp::{Publisher, StampedMessage};
@@ -262,7 +263,7 @@ pub(super) fn stamped(pump: &DevicePairing, name: &Device, key: &PrivateKey, now
         publisher: Publisher::Key { key: fingerprint(key), device: name.clone(), certificate },
         accepted_at: now,
         sequence: 1,
-        address: None,
+        network: NetworkOrigin::default(),
     }
 }
 

@@ -40,7 +40,7 @@ fn a_stranger_may_only_ask() {
     let messages = world.for_site(Stream::Pairing);
     assert_eq!(messages.len(), 1);
     assert_eq!((messages[0].payload.as_slice(), messages[0].sequence), (&b"please"[..], 1));
-    assert_eq!(messages[0].address.as_deref(), Some("192.0.2.7"));
+    assert_eq!(messages[0].network.address, Some("192.0.2.7".parse().unwrap()));
     let publisher =
         Publisher::Key { key: key(1).public().fingerprint().unwrap(), device: device(PUMP), certificate: None };
     assert_eq!(messages[0].publisher, publisher);

@@ -25,6 +25,7 @@ use wardlink_protocol::authentication::{Identity, METHOD};
 use wardlink_protocol::channel::{ChannelName, Qos};
 use wardlink_protocol::grant::{DeviceState, Grant, GrantedCertificate};
 use wardlink_protocol::identity::Purpose;
+use wardlink_protocol::network::NetworkOrigin;
 use wardlink_protocol::stamp::StampedMessage;
 use wardlink_protocol::{Device, UnixMillis};
 
@@ -337,7 +338,10 @@ impl World {
     pub(super) fn open(&mut self) -> ConnectionId {
         let id = ConnectionId(self.next_connection);
         self.next_connection += 1;
-        let origin = Origin { address: Some("192.0.2.7".to_owned()), host: HOST.to_owned() };
+        let origin = Origin {
+            network: NetworkOrigin { address: Some("192.0.2.7".parse().unwrap()), marker: None },
+            host: HOST.to_owned(),
+        };
         self.broker.open(id, origin, self.now);
         self.settle();
         id

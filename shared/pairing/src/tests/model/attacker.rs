@@ -9,6 +9,7 @@ use wardlink_crypto::x509::CertificationRequest;
 use wardlink_protocol::api::VerificationProof;
 use wardlink_protocol::channel::Direction;
 use wardlink_protocol::identity::{KeyFingerprint, SessionId, Sha256};
+use wardlink_protocol::network::NetworkOrigin;
 use wardlink_protocol::pairing::PairingRequest;
 use wardlink_protocol::stamp::{Publisher, StampedMessage};
 use wardlink_protocol::topic::Topic;
@@ -138,7 +139,7 @@ impl World {
             publisher: self.attackers_publisher(),
             accepted_at: self.now,
             sequence: 1,
-            address: None,
+            network: NetworkOrigin::default(),
         };
         self.publish_up(message);
     }
@@ -259,7 +260,7 @@ impl World {
             publisher,
             accepted_at: self.now,
             sequence: 1,
-            address: None,
+            network: NetworkOrigin::default(),
         };
         self.publish_up(message);
     }
