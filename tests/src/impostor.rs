@@ -1,9 +1,14 @@
 //! Devices that are not what they should be: made by hand, or with what was stolen from a pump.
 
+use std::fs;
+use std::path::Path;
+
 use anyhow::{Context as _, Result};
+use tempfile::TempDir;
 use wardlink_agent::state::{Record, StateDirectory};
 use wardlink_crypto::key::PrivateKey;
-use wardlink_pairing::device::{DevicePairing, Provisioned};
+use wardlink_pairing::device::{Credential, DevicePairing, Pairing, Provisioned};
+use wardlink_protocol::identity::{KeyFingerprint, SessionId};
 use wardlink_protocol::pairing::{DeviceInformation, DisplayAbilities};
 use wardlink_protocol::provisioning::Provisioning;
 use wardlink_protocol::{Device, UnixMillis};
@@ -38,6 +43,54 @@ impl Asker {
         let (topic, request) = (topic.to_string(), request.to_vec());
         Ok(Self { credentials: Credentials::bare_key(key, device)?, topic, request })
     }
+}
+
+/// What a thief finds in a pump's state.
+pub struct Stolen {
+    /// The pairing session that it is in.
+    pub session: Option<SessionId>,
+    /// Its static key.
+    pub fingerprint: KeyFingerprint,
+    /// That key alone.
+    pub bare_key: Credentials,
+    /// The key with the certificate that the pump would show now.
+    pub certificate: Option<Credentials>,
+    /// What it keeps of a pairing that was confirmed.
+    pub pairing: Option<Pairing>,
+}
+
+impl Stolen {
+    /// Reads the state of a pump that does not run, or a copy of it.
+    pub fn from(state: &Path, device: &Device) -> Result<Self> {
+        let state = StateDirectory::open(state, device)?;
+        let key = PrivateKey::from_pkcs8(&state.read(Record::StaticKey)?.context("the pump has a key")?)?;
+        let snapshot = state.read(Record::Pairing)?;
+        let pairing = snapshot.map(|snapshot| DevicePairing::restore(&snapshot)).transpose()?;
+        let certificate = pairing.as_ref().and_then(|pairing| match pairing.plan().credential {
+            Credential::Certificate(certificate) => Some(Credentials::certificate(key.clone(), certificate)),
+            Credential::BareKey => None,
+        });
+        Ok(Self {
+            session: pairing.as_ref().map(DevicePairing::session),
+            fingerprint: key.public().fingerprint()?,
+            bare_key: Credentials::bare_key(key, device)?,
+            certificate,
+            pairing: pairing.as_ref().and_then(DevicePairing::pairing).cloned(),
+        })
+    }
+}
+
+/// Copies the state of a pump, which may go on meanwhile: each of its files is replaced whole.
+pub fn copy_of(pump: &Pump<'_>) -> Result<TempDir> {
+    let copy = tempfile::tempdir().context("cannot make a folder")?;
+    for entry in fs::read_dir(pump.state()).context("cannot read the pump's state")? {
+        let entry = entry.context("cannot read the pump's state")?;
+        // What is being written at this moment has another ending.
+        if entry.path().extension().is_some_and(|ending| ending == "cbor") {
+            fs::copy(entry.path(), copy.path().join(entry.file_name())).context("cannot copy the pump's state")?;
+        }
+    }
+    Ok(copy)
 }
 
 /// What a thief takes out of a pump that is not paired yet and no longer runs: its bare key.

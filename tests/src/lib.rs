@@ -14,6 +14,7 @@ pub mod browser;
 pub mod camera;
 pub mod figures;
 pub mod impostor;
+pub mod interruption;
 pub mod live;
 pub mod mqtt;
 pub mod process;
@@ -21,6 +22,7 @@ pub mod pump;
 mod scene;
 pub mod wait;
 pub mod ward;
+pub mod wire;
 pub mod worker;
 
 pub use scene::{Scene, scene};

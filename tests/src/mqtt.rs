@@ -7,7 +7,8 @@ use anyhow::{Context as _, Result, anyhow, bail};
 use mqtt_protocol_core::mqtt::common::Cursor;
 use mqtt_protocol_core::mqtt::connection::{Event, GenericConnection};
 use mqtt_protocol_core::mqtt::packet::{
-    AuthenticationData, AuthenticationMethod, GenericPacketTrait as _, Packet, Properties, Qos, SubEntry, SubOpts, v5_0,
+    AuthenticationData, AuthenticationMethod, GenericPacketTrait as _, Packet, Properties, Qos, SessionExpiryInterval,
+    SubEntry, SubOpts, v5_0,
 };
 use mqtt_protocol_core::mqtt::result_code::{AuthReasonCode, ConnectReasonCode, MqttError};
 use mqtt_protocol_core::mqtt::{Version, role};
@@ -22,6 +23,9 @@ use wardlink_protocol::Device;
 use wardlink_protocol::authentication::{Identity, METHOD};
 
 use crate::wait;
+
+/// How long the bridge keeps a session that is to be resumed.
+const SESSION_EXPIRY_SECS: u32 = 3600;
 
 /// Who the client says that it is, and the key with which it proves it.
 #[derive(Clone)]
@@ -88,7 +92,7 @@ impl Mqtt {
         Self::connect_for(broker, &host, credentials, client_id, true)
     }
 
-    /// Connects to a session that the bridge has kept.
+    /// Connects to a session that the bridge has kept, or that it is to keep from now on.
     pub fn resume(broker: &str, credentials: &Credentials, client_id: &str) -> Result<Result<Self, Answer>> {
         let authority = broker.trim_start_matches("ws://").split('/').next().unwrap_or_default();
         let host = authority.to_owned();
@@ -106,9 +110,13 @@ impl Mqtt {
         let identity = credentials.identity.clone();
         let (client, hello) = ClientAuthentication::start(identity, client_id, host, &mut rng())?;
         let mut mqtt = Self::dial(broker)?;
+        let mut properties = authentication(hello).map_err(malformed)?;
+        if !clean {
+            properties.push(SessionExpiryInterval::new(SESSION_EXPIRY_SECS).map_err(malformed)?.into());
+        }
         let connect = v5_0::Connect::builder()
             .client_id(client_id)
-            .and_then(|connect| connect.clean_start(clean).props(authentication(hello)?).build())
+            .and_then(|connect| connect.clean_start(clean).props(properties).build())
             .map_err(malformed)?;
         mqtt.send(connect.into())?;
         let challenge = match mqtt.next_packet()? {
@@ -169,6 +177,19 @@ impl Mqtt {
                 _ => None,
             })
             .collect())
+    }
+
+    /// Waits for the next message; none when the connection has ended.
+    pub fn next_message(&mut self) -> Result<Option<(String, Vec<u8>)>> {
+        loop {
+            match self.next_packet()? {
+                None => return Ok(None),
+                Some(Packet::V5_0Publish(publish)) => {
+                    return Ok(Some((publish.topic_name().to_owned(), publish.payload().as_slice().to_vec())));
+                }
+                Some(_) => {}
+            }
+        }
     }
 
     /// Waits until the bridge ends the connection.

@@ -65,6 +65,11 @@ impl Process {
         }
     }
 
+    /// What ends the program and its descendants from elsewhere.
+    pub fn killer(&self) -> Result<Killer> {
+        Ok(Killer(Pid::from_raw(i32::try_from(self.child.id()).context("the program's number")?)))
+    }
+
     /// Ends the program and its descendants without warning (SIGKILL), and returns when it is gone.
     pub fn kill(&mut self) {
         if let Ok(group) = i32::try_from(self.child.id()) {
@@ -72,6 +77,18 @@ impl Process {
             let _ = killpg(Pid::from_raw(group), Signal::SIGKILL);
         }
         let _ = self.child.wait();
+    }
+}
+
+/// Ends a program and its descendants without warning (SIGKILL), at the moment when it is asked to.
+#[derive(Clone, Copy, Debug)]
+pub struct Killer(Pid);
+
+impl Killer {
+    /// Sends the signal, and does not wait for the end.
+    pub fn kill(&self) {
+        // A group that is gone already is what is wanted.
+        let _ = killpg(self.0, Signal::SIGKILL);
     }
 }
 

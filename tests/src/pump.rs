@@ -12,7 +12,7 @@ use wardlink_protocol::api::VerificationProof;
 use wardlink_protocol::provisioning::Provisioning;
 use wardlink_protocol::verification::{VerificationCode, VerificationLink};
 
-use crate::process::{Process, free_port};
+use crate::process::{Killer, Process, free_port};
 use crate::{Scene, artifacts, wait};
 
 /// One line of `--json`.
@@ -61,8 +61,26 @@ impl<'s> Pump<'s> {
 
     /// Enters the control unit's answer at its display page.
     pub fn enter(&self, answer: &str) -> Result<()> {
-        let request = ureq::post(format!("{}answer", self.display())).header("sec-fetch-site", "same-origin");
-        request.send(answer).context("the display does not take the answer").map(drop)
+        self.keypad().enter(answer)
+    }
+
+    /// The keys of its display page.
+    pub fn keypad(&self) -> Keypad {
+        Keypad(format!("{}answer", self.display()))
+    }
+
+    /// What ends it from elsewhere.
+    pub fn killer(&self) -> Result<Killer> {
+        self.running.as_ref().context("the pump does not run")?.0.killer()
+    }
+
+    /// The next event, if there is one by now.
+    pub fn poll(&mut self) -> Result<Option<Event>> {
+        let Some((_, lines)) = &self.running else { return Ok(None) };
+        let Ok(line) = lines.try_recv() else { return Ok(None) };
+        let event: Event = serde_json::from_str(&line).with_context(|| format!("the pump wrote no JSON: {line}"))?;
+        self.seen.push(event.clone());
+        Ok(Some(event))
     }
 
     /// The folder of its state.
@@ -128,6 +146,18 @@ impl<'s> Pump<'s> {
         let event = self.wait_for("code")?;
         let link = text(&event, "link")?;
         link.parse().with_context(|| format!("no verification link: {link}"))
+    }
+}
+
+/// The keys of a pump's display page, for whoever stands there.
+#[derive(Clone, Debug)]
+pub struct Keypad(String);
+
+impl Keypad {
+    /// Enters the control unit's answer.
+    pub fn enter(&self, answer: &str) -> Result<()> {
+        let request = ureq::post(&self.0).header("sec-fetch-site", "same-origin");
+        request.send(answer).context("the display does not take the answer").map(drop)
     }
 }
 

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use anyhow::{Context as _, Result};
 
 use crate::api::Api;
-use crate::process::{Process, free_port};
+use crate::process::{Killer, Process, free_port};
 use crate::{Scene, artifacts, wait};
 
 /// What opens the one-time link of a test's worker.
@@ -53,6 +53,16 @@ impl<'s> Worker<'s> {
     /// The control unit's web origin.
     pub fn origin(&self) -> String {
         format!("http://localhost:{}", self.port)
+    }
+
+    /// The TCP port on which it listens.
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// What ends it from elsewhere.
+    pub fn killer(&self) -> Result<Killer> {
+        self.process.as_ref().context("the worker does not run")?.killer()
     }
 
     /// The MQTT bridge's address.
