@@ -39,6 +39,8 @@ pub const VERIFICATION_LIFETIME: Duration = Duration::from_mins(3);
 pub const MAX_WRONG_ANSWERS: u32 = 3;
 /// How long a device without CertCA follows a command before it gives up: the verification, and the way back to it with the answer.
 pub const ANSWER_LIFETIME: Duration = Duration::from_mins(30);
+/// The longest content of a printed label, in bytes: as text it fits a QR code that a phone reads from paper.
+pub const MAX_LABEL_BYTES: usize = 512;
 /// The most networks that a policy calls secured.
 pub const MAX_SECURED_NETWORKS: usize = 64;
 /// The most rules of acceptance without a person.

@@ -1,4 +1,8 @@
-//! What a device is given beforehand: the provisioning file.
+//! What a device is given beforehand: the provisioning file, or the same as a printed label.
+
+mod label;
+
+pub use label::LabelError;
 
 use crate::identity::{ClientClass, DeviceIdentifier, SecretId, Sha256};
 use data_encoding::BASE64URL_NOPAD;
@@ -11,6 +15,8 @@ pub const FALLBACK_BROKER: &str = "wss://ais-broker/mqtt";
 pub const MIN_SECRET_BYTES: usize = 16;
 /// The longest access secret.
 pub const MAX_SECRET_BYTES: usize = 64;
+/// The version of the provisioning file's format.
+pub const FILE_VERSION: u32 = 1;
 
 /// The hospital's access secret, which lets a device ask to join, and nothing more. Base64url in JSON.
 #[derive(Clone, PartialEq, Eq, Zeroize, ZeroizeOnDrop)]
@@ -56,7 +62,7 @@ impl<'de> Deserialize<'de> for AccessSecret {
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Provisioning {
-    /// The format's version: 1.
+    /// The format's version: [`FILE_VERSION`].
     pub version: u32,
     /// The class that the file is for.
     pub client: ClientClass,

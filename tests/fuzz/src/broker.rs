@@ -134,6 +134,7 @@ static STAGES: LazyLock<([Stored; 4], [Vec<u8>; 2])> = LazyLock::new(|| {
         Origin {
             network: NetworkOrigin { address: Some("192.0.2.7".parse().expect("an address")), marker: None },
             host: HOST.into(),
+            client_certificate: None,
         },
         NOW,
     );

@@ -29,6 +29,11 @@ pub(crate) fn provisioning(input: &[u8]) {
 }
 
 pub(crate) fn provisioning_seeds() -> Vec<Vec<u8>> {
+    provisioning_files().iter().map(|file| serde_json::to_vec(file).expect("a file")).collect()
+}
+
+/// A long file and a short one.
+pub(crate) fn provisioning_files() -> [Provisioning; 2] {
     let vectors = Vectors::pairing();
     let provisioning = Provisioning {
         version: 1,
@@ -44,7 +49,7 @@ pub(crate) fn provisioning_seeds() -> Vec<Vec<u8>> {
     };
     let shorter =
         Provisioning { identifier: None, cert_ca_sha256: None, tls_anchors: Vec::new(), ..provisioning.clone() };
-    [provisioning, shorter].iter().map(|file| serde_json::to_vec(file).expect("a file")).collect()
+    [provisioning, shorter]
 }
 
 fn body<T: Serialize + DeserializeOwned>(bytes: &[u8]) {
@@ -90,7 +95,7 @@ pub(crate) fn api_seeds() -> Vec<Vec<u8>> {
         (8, json!({ "type": "urn:wardlink:problem:forbidden", "kind": "forbidden", "title": "No", "status": 403 })),
         (9, view.clone()),
         (10, json!({ "event": "pairing", "pairing": view })),
-        (10, json!({ "event": "snapshot", "now": 1, "pairings": [], "devices": [] })),
+        (10, json!({ "event": "snapshot", "now": 1, "pairings": [], "devices": [], "locks": [] })),
         (10, json!({ "event": "pairing-gone", "session": session })),
     ];
     bodies.iter().map(|(number, body)| select(*number, body.to_string().as_bytes())).collect()

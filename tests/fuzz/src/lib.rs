@@ -43,7 +43,7 @@ pub struct Target {
 }
 
 /// Every target.
-pub const TARGETS: [Target; 13] = [
+pub const TARGETS: [Target; 14] = [
     Target { name: "messages", run: messages::run, seeds: messages::seeds, cases: 4_000 },
     Target { name: "envelopes", run: envelopes::run, seeds: envelopes::seeds, cases: 2_000 },
     Target { name: "certificates", run: certificates::run, seeds: certificates::seeds, cases: 1_000 },
@@ -51,6 +51,7 @@ pub const TARGETS: [Target; 13] = [
     Target { name: "topics", run: text::topics, seeds: text::topic_seeds, cases: 4_000 },
     Target { name: "verification", run: text::verification, seeds: text::verification_seeds, cases: 4_000 },
     Target { name: "provisioning", run: json::provisioning, seeds: json::provisioning_seeds, cases: 4_000 },
+    Target { name: "label", run: text::label, seeds: text::label_seeds, cases: 4_000 },
     Target { name: "api", run: json::api, seeds: json::api_seeds, cases: 4_000 },
     Target { name: "broker", run: broker::run, seeds: broker::seeds, cases: 600 },
     Target { name: "control-unit", run: control_unit::run, seeds: control_unit::seeds, cases: 400 },

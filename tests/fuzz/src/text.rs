@@ -1,8 +1,10 @@
-//! Texts: topics, filters and names; what a person types or scans.
+//! Texts: topics, filters and names; what a person types or scans; labels.
 
+use data_encoding::BASE32_NOPAD;
 use wardlink_protocol::Device;
 use wardlink_protocol::identity::ClientClass;
-use wardlink_protocol::limits::{MAX_NAME_BYTES, MAX_TOPIC_BYTES};
+use wardlink_protocol::limits::{MAX_LABEL_BYTES, MAX_NAME_BYTES, MAX_TOPIC_BYTES};
+use wardlink_protocol::provisioning::Provisioning;
 use wardlink_protocol::topic::{Topic, TopicFilter};
 use wardlink_protocol::verification::{VerificationCode, VerificationLink};
 
@@ -98,4 +100,27 @@ pub(crate) fn verification_seeds() -> Vec<Vec<u8>> {
         select(1, format!("http://localhost:8787/V/{token}").as_bytes()),
         select(2, token.as_bytes()),
     ]
+}
+
+/// The content of a label, or a whole label.
+pub(crate) fn label(input: &[u8]) {
+    let Some((selector, rest)) = selected(input) else { return };
+    let text = match selector % 2 {
+        0 => format!("WARDLINK:1:{}", BASE32_NOPAD.encode(rest)),
+        _ => String::from_utf8_lossy(rest).into_owned(),
+    };
+    let Ok(file) = Provisioning::from_label(&text) else { return };
+    assert!(file.to_label().is_ok_and(|label| label == text), "one file has one label");
+    assert!(text.len() <= 11 + BASE32_NOPAD.encode_len(MAX_LABEL_BYTES) && file.tls_anchors.is_empty());
+}
+
+pub(crate) fn label_seeds() -> Vec<Vec<u8>> {
+    let labels = crate::json::provisioning_files().into_iter().filter_map(|file| file.to_label().ok());
+    labels
+        .flat_map(|label| {
+            let content = label.strip_prefix("WARDLINK:1:").expect("a label");
+            let content = BASE32_NOPAD.decode(content.as_bytes()).expect("base32");
+            [select(0, &content), select(1, label.as_bytes())]
+        })
+        .collect()
 }

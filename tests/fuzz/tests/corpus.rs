@@ -128,6 +128,7 @@ targets! {
     control_unit "control-unit"
     device "device"
     envelopes "envelopes"
+    label "label"
     messages "messages"
     provisioning "provisioning"
     snapshots "snapshots"
