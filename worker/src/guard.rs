@@ -1,14 +1,19 @@
-//! What a request may come from: its origin, its page, its address.
+//! What a request may come from: its origin, its page, its network.
 //!
-//! `TRUST` says who stands before the worker. `none`, the default: nobody, and no address counts. `cloudflare`: the edge,
-//! whose own field gives the address. `proxy`: a reverse proxy that shows the secret `PROXY_SECRET` in the field
-//! `Wardlink-Proxy`; the last entry in its `X-Forwarded-For` gives the address, and its `X-Forwarded-Proto` the scheme. Inbound
+//! `TRUST` says who stands before the worker. `none`, the default: nobody, and neither address nor certificate counts.
+//! `cloudflare`: the edge, whose own fields give both. `proxy`: a reverse proxy that shows the secret `PROXY_SECRET` in the field
+//! `Wardlink-Proxy`; beside it the last entry in `X-Forwarded-For` gives the address, `X-Forwarded-Proto` the scheme,
+//! `Wardlink-Network` a marker of the network, and `Client-Cert` the certificate whose key the client has proved in TLS. Inbound
 //! copies of these fields count for nothing otherwise.
+
+mod client;
 
 use crate::platform::is_secret;
 use crate::problem::Failure;
-use wardlink_protocol::api::ProblemKind;
+use wardlink_protocol::api::{ProblemKind, Trust};
 use worker::{Env, Method, Request, Url};
+
+pub(crate) use client::{client_certificate, network, trust};
 
 /// The origin under which a request reached the worker.
 pub(crate) struct Origin {
@@ -102,31 +107,13 @@ pub(crate) fn check_page(request: &Request, own: &Origin) -> Result<(), Failure>
     if allowed { Ok(()) } else { Err(ProblemKind::ForeignOrigin.into()) }
 }
 
-/// The client's address, where the deployment trusts somebody to tell it.
-pub(crate) fn address(request: &Request, env: &Env) -> Result<Option<String>, Failure> {
-    let headers = request.headers();
-    if trust(env).as_deref() == Some("cloudflare") {
-        return Ok(headers.get("CF-Connecting-IP")?);
-    }
-    if !is_behind_proxy(request, env)? {
-        return Ok(None);
-    }
-    let chain = headers.get("X-Forwarded-For")?.unwrap_or_default();
-    let last = chain.rsplit(',').next().map(str::trim).filter(|last| !last.is_empty());
-    Ok(last.map(str::to_owned))
-}
-
 /// Whether the request comes from the reverse proxy, which has proved itself.
 fn is_behind_proxy(request: &Request, env: &Env) -> Result<bool, Failure> {
-    if trust(env).as_deref() != Some("proxy") {
+    if trust(env) != Trust::Proxy {
         return Ok(false);
     }
     let proof = request.headers().get("Wardlink-Proxy")?.unwrap_or_default();
     Ok(is_secret(env, "PROXY_SECRET", &proof))
-}
-
-fn trust(env: &Env) -> Option<String> {
-    env.var("TRUST").ok().map(|value| value.to_string())
 }
 
 #[cfg(test)]

@@ -19,6 +19,10 @@ pub(crate) const MAX_OBJECT_MESSAGE_BYTES: usize = 16 * 1024 * 1024;
 
 /// The field of an internal request that opens a WebSocket at the bridge: the client's address, where one counts.
 pub(crate) const ADDRESS_HEADER: &str = "Wardlink-Address";
+/// The same: the marker of the client's network, where one counts.
+pub(crate) const NETWORK_HEADER: &str = "Wardlink-Network";
+/// The same: the certificate whose key the client has proved in TLS, DER in base64url. The bridge has to verify it.
+pub(crate) const CLIENT_CERTIFICATE_HEADER: &str = "Wardlink-Client-Certificate";
 /// The field of an internal request that opens a WebSocket at the site: the [`Session`], CBOR in base64url.
 pub(crate) const SESSION_HEADER: &str = "Wardlink-Session";
 

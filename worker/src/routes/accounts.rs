@@ -37,7 +37,7 @@ pub(super) async fn who(call: &Call) -> Result<Response, Failure> {
 /// `POST /api/v1/session`.
 pub(super) async fn sign_in(mut call: Call) -> Result<Response, Failure> {
     let credentials: Credentials = call.body().await?;
-    let address = guard::address(&call.request, &call.env)?;
+    let address = guard::network(&call.request, &call.env)?.address.map(|address| address.to_string());
     signed_in(&objects::call(&call.env, &AccountsRequest::SignIn { credentials, address }).await?)
 }
 

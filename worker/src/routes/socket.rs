@@ -2,7 +2,9 @@
 
 use super::Call;
 use crate::guard;
-use crate::messages::{ADDRESS_HEADER, BridgeRequest, SESSION_HEADER, SiteRequest};
+use crate::messages::{
+    ADDRESS_HEADER, BridgeRequest, CLIENT_CERTIFICATE_HEADER, NETWORK_HEADER, SESSION_HEADER, SiteRequest,
+};
 use crate::objects::{ObjectRequest, stub};
 use crate::problem::Failure;
 use crate::session::with_right;
@@ -32,8 +34,15 @@ pub(super) async fn mqtt(call: &Call) -> Result<Response, Failure> {
     }
     let headers = Headers::new();
     headers.set("Sec-WebSocket-Protocol", MQTT_SUBPROTOCOL)?;
-    if let Some(address) = guard::address(&call.request, &call.env)? {
-        headers.set(ADDRESS_HEADER, &address)?;
+    let network = guard::network(&call.request, &call.env)?;
+    if let Some(address) = network.address {
+        headers.set(ADDRESS_HEADER, &address.to_string())?;
+    }
+    if let Some(marker) = network.marker {
+        headers.set(NETWORK_HEADER, marker.as_str())?;
+    }
+    if let Some(certificate) = guard::client_certificate(&call.request, &call.env)? {
+        headers.set(CLIENT_CERTIFICATE_HEADER, &BASE64URL_NOPAD.encode(&certificate))?;
     }
     open::<BridgeRequest>(call, headers).await
 }
