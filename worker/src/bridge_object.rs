@@ -137,7 +137,7 @@ impl BridgeObject {
             None => request.url()?.authority().to_owned(),
         };
         let address = headers.get(ADDRESS_HEADER)?.and_then(|address| address.parse().ok());
-        let origin = Origin { network: NetworkOrigin { address, marker: None }, host };
+        let origin = Origin { network: NetworkOrigin { address, marker: None }, host, client_certificate: None };
         let id = ConnectionId(rng().next_u64() >> (u64::BITS - CONNECTION_BITS));
         let WebSocketPair { client, server } = WebSocketPair::new()?;
         self.state.accept_websocket_with_tags(&server, &[&id.0.to_string()]);

@@ -24,6 +24,10 @@ pub struct Origin {
     pub network: NetworkOrigin,
     /// The host that was dialled, as in HTTP's Host field.
     pub host: String,
+    /// The certificate whose key the client has proved in TLS, DER: set only where somebody is trusted to tell it. The broker
+    /// verifies it.
+    #[serde(default)]
+    pub client_certificate: Option<ByteBuf>,
 }
 
 /// What CONNECT asked for (MQTT 5.0 section 3.1).

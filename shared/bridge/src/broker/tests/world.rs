@@ -341,6 +341,7 @@ impl World {
         let origin = Origin {
             network: NetworkOrigin { address: Some("192.0.2.7".parse().unwrap()), marker: None },
             host: HOST.to_owned(),
+            client_certificate: None,
         };
         self.broker.open(id, origin, self.now);
         self.settle();
