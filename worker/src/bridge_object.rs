@@ -7,13 +7,14 @@
 mod records;
 mod site;
 
-use crate::messages::{ADDRESS_HEADER, Applied, BridgeRequest};
+use crate::messages::{ADDRESS_HEADER, Applied, BridgeRequest, CLIENT_CERTIFICATE_HEADER, NETWORK_HEADER};
 use crate::objects::{answer, receive};
 use crate::platform::{now, rng};
 use crate::problem::Failure;
 use crate::storage::Database;
 use core::cell::{Cell, RefCell};
 use core::time::Duration;
+use data_encoding::BASE64URL_NOPAD;
 use rand_core::Rng;
 use serde_bytes::ByteBuf;
 use site::Lane;
@@ -136,8 +137,14 @@ impl BridgeObject {
             Some(host) => host,
             None => request.url()?.authority().to_owned(),
         };
-        let address = headers.get(ADDRESS_HEADER)?.and_then(|address| address.parse().ok());
-        let origin = Origin { network: NetworkOrigin { address, marker: None }, host, client_certificate: None };
+        let network = NetworkOrigin {
+            address: headers.get(ADDRESS_HEADER)?.and_then(|address| address.parse().ok()),
+            marker: headers.get(NETWORK_HEADER)?.and_then(|marker| marker.parse().ok()),
+        };
+        let certificate = headers.get(CLIENT_CERTIFICATE_HEADER)?;
+        let certificate = certificate.map(|text| BASE64URL_NOPAD.decode(text.as_bytes())).transpose();
+        let client_certificate = certificate.map_err(Failure::internal)?.map(ByteBuf::from);
+        let origin = Origin { network, host, client_certificate };
         let id = ConnectionId(rng().next_u64() >> (u64::BITS - CONNECTION_BITS));
         let WebSocketPair { client, server } = WebSocketPair::new()?;
         self.state.accept_websocket_with_tags(&server, &[&id.0.to_string()]);
