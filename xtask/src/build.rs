@@ -7,7 +7,7 @@ use std::env;
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use clap::ValueEnum as _;
 use sha2::{Digest, Sha256};
 
@@ -107,6 +107,13 @@ pub(crate) fn agent(workspace: &Workspace, selection: &[&str]) -> Result<PathBuf
     shell::run(shell::cargo(workspace.root()).args(["build", "--bin", "wardlink"]).args(selection))?;
     step.done();
     Ok(workspace.target().join("debug").join("wardlink"))
+}
+
+/// The native command `wardlink` of the last build.
+pub(crate) fn built_agent(workspace: &Workspace) -> Result<PathBuf> {
+    let agent = workspace.target().join("debug").join("wardlink");
+    ensure!(agent.exists(), "{} is missing: build it first", agent.display());
+    Ok(agent)
 }
 
 /// Compiles a package for WebAssembly with a cargo profile and returns the folder of its modules.

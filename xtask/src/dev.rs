@@ -1,10 +1,11 @@
 //! `cargo xtask dev`: the whole of Wardlink on this machine: the worker under wrangler, and a simulated pump.
 //!
-//! Everything that a run stores lies in `.wardlink/` and `.dev.vars`; the next run goes on with it.
+//! Everything that a run stores lies in `.wardlink/` and `.dev.vars`; the next run goes on with it. On loopback it speaks http;
+//! with `--host` phones reach it, by https under a certification authority of its own (see [`authority`]).
 
 use std::fs;
-use std::net::{SocketAddr, TcpListener};
-use std::path::Path;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::mpsc::{self, Receiver};
 use std::time::{Duration, Instant};
@@ -17,74 +18,155 @@ use crate::tools;
 use crate::workspace::Workspace;
 
 mod api;
+mod authority;
 mod child;
+mod greeting;
+mod network;
+mod place;
+mod provisioning;
 mod secrets;
+mod trust_page;
 
 use api::Api;
 use child::Child;
+use greeting::Running;
+use place::Place;
+use provisioning::PumpFile;
 use secrets::Secrets;
+use trust_page::TrustPage;
 
 /// How long wrangler may take until the worker answers.
 const START_TIMEOUT: Duration = Duration::from_secs(90);
-const PROVISIONING: &str = "provisioning.json";
 
 /// What a development run looks like.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Options {
+    /// Let phones in: listen on this address of the network, or on 0.0.0.0 for all, by https.
+    #[arg(long, value_name = "ADDRESS")]
+    host: Option<IpAddr>,
     /// Port of the control unit.
     #[arg(long, default_value_t = 8787)]
     port: u16,
+    /// With --host: port of the page that helps to trust this machine's certificate, by http.
+    #[arg(long, default_value_t = 8788, value_name = "PORT")]
+    trust_port: u16,
     /// Number of simulated pumps; 0 starts none.
     #[arg(long, default_value_t = 1)]
     pumps: u16,
     /// Address of the pumps' display page.
     #[arg(long, default_value = "127.0.0.1:8790")]
     display: SocketAddr,
+    /// Keep everything that the run stores in this folder [default: .wardlink/, secrets in .dev.vars].
+    #[arg(long, value_name = "DIR")]
+    state: Option<PathBuf>,
+    /// Start what the last build made.
+    #[arg(long)]
+    no_build: bool,
+}
+
+/// Where a run keeps what it stores.
+#[derive(Debug)]
+struct State {
+    folder: PathBuf,
+    secrets: PathBuf,
+}
+
+impl State {
+    fn of(workspace: &Workspace, options: &Options) -> Result<Self> {
+        let state = match &options.state {
+            None => Self { folder: workspace.state(), secrets: workspace.root().join(".dev.vars") },
+            Some(folder) => {
+                let folder = std::path::absolute(folder).context("--state names no folder")?;
+                Self { secrets: folder.join("dev.vars"), folder }
+            }
+        };
+        fs::create_dir_all(&state.folder).with_context(|| format!("cannot create {}", state.folder.display()))?;
+        Ok(state)
+    }
+
+    fn worker(&self) -> PathBuf {
+        self.folder.join("worker")
+    }
+
+    fn pump(&self) -> PathBuf {
+        self.folder.join("pump")
+    }
+
+    fn forget_pump(&self) -> Result<()> {
+        let folder = self.pump();
+        if folder.exists() {
+            fs::remove_dir_all(folder).context("cannot remove the old state of the pump")
+        } else {
+            Ok(())
+        }
+    }
 }
 
 /// Builds, starts everything, and stays until Ctrl-C.
 pub(crate) fn run(workspace: &Workspace, options: &Options) -> Result<()> {
-    require_free(SocketAddr::from(([127, 0, 0, 1], options.port)), "--port")?;
-    if options.pumps > 0 {
-        require_free(options.display, "--display")?;
-    }
-    build::run(workspace, Variant::Fast)?;
-    let agent = build::agent(workspace, &["--package", "wardlink-agent"])?;
+    require_free_addresses(options)?;
+    let agent = if options.no_build {
+        build::built_agent(workspace)?
+    } else {
+        build::run(workspace, Variant::Fast)?;
+        build::agent(workspace, &["--package", "wardlink-agent"])?
+    };
 
-    let state = workspace.state();
-    fs::create_dir_all(&state).with_context(|| format!("cannot create {}", state.display()))?;
-    let secrets = prepare_state(workspace)?;
+    let state = State::of(workspace, options)?;
+    let secrets = prepare_state(&state)?;
+    let place = match options.host {
+        None => Place::on_loopback(options.port),
+        Some(address) => Place::on_network(address, options.port, &state.folder.join("tls"))?,
+    };
+    if let (Some(tls), Some(host)) = (place.tls(), options.host) {
+        TrustPage::new(&tls.authority, place.origins()).serve(SocketAddr::new(host, options.trust_port))?;
+    }
     let interrupted = interrupts()?;
 
     let step = Step::start("Start the worker");
-    let mut worker = start_worker(workspace, options)?;
-    let api = Api::new(format!("http://localhost:{}", options.port));
+    let mut worker = start_worker(workspace, &state, &place)?;
+    let api = Api::new(&place);
     wait_for_health(&api, &mut worker, &interrupted)?;
     step.done();
 
-    let pump = if options.pumps > 0 { start_pump(&api, &secrets, &agent, &state, options)? } else { None };
-    print_addresses(&api, &secrets, pump.as_ref().map(|_| options.display))?;
+    let pump = if options.pumps > 0 { start_pump(&api, &place, &secrets, &agent, &state, options)? } else { None };
+    let token = api.is_bootstrap_needed()?.then_some(secrets.bootstrap_token.as_str());
+    let display = pump.as_ref().map(|_| options.display);
+    let folder = state.folder.strip_prefix(workspace.root()).unwrap_or(&state.folder);
+    let running = Running { place: &place, trust_port: options.trust_port, token, display, folder };
+    print!("{}", greeting::text(&running)?);
     stay(worker, pump, &interrupted)
 }
 
 /// Makes the secrets, and sees to it that they, the worker's storage and the pump's state belong together.
-fn prepare_state(workspace: &Workspace) -> Result<Secrets> {
-    let state = workspace.state();
-    let storage = state.join("worker");
-    let (secrets, new) = Secrets::load_or_make(&workspace.root().join(".dev.vars"))?;
+fn prepare_state(state: &State) -> Result<Secrets> {
+    let (secrets, new) = Secrets::load_or_make(&state.secrets)?;
+    let storage = state.worker();
     ensure!(
         !(new && storage.exists()),
-        "the worker's storage in {} was encrypted under a .dev.vars that is gone; remove that folder to begin anew",
-        storage.display()
+        "the worker's storage in {} was encrypted under {}, which is gone; remove that folder to begin anew",
+        storage.display(),
+        state.secrets.display()
     );
-    if !storage.exists() && state.join(PROVISIONING).exists() {
+    let file = PumpFile::of(&state.folder);
+    if !storage.exists() && file.exists() {
         eprintln!("    The worker's storage is gone: the pump begins anew too.");
-        fs::remove_file(state.join(PROVISIONING)).context("cannot remove the old provisioning file")?;
-        if state.join("pump").exists() {
-            fs::remove_dir_all(state.join("pump")).context("cannot remove the old state of the pump")?;
-        }
+        file.remove()?;
+        state.forget_pump()?;
     }
     Ok(secrets)
+}
+
+fn require_free_addresses(options: &Options) -> Result<()> {
+    let ip = options.host.unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST));
+    require_free(SocketAddr::new(ip, options.port), "--port")?;
+    if options.host.is_some() {
+        require_free(SocketAddr::new(ip, options.trust_port), "--trust-port")?;
+    }
+    if options.pumps > 0 {
+        require_free(options.display, "--display")?;
+    }
+    Ok(())
 }
 
 fn require_free(address: SocketAddr, flag: &str) -> Result<()> {
@@ -104,13 +186,12 @@ fn interrupts() -> Result<Receiver<()>> {
     Ok(receiver)
 }
 
-fn start_worker(workspace: &Workspace, options: &Options) -> Result<Child> {
+fn start_worker(workspace: &Workspace, state: &State, place: &Place) -> Result<Child> {
     let mut wrangler = tools::node_program(workspace, "wrangler");
-    wrangler.args(["dev", "--local", "--ip", "127.0.0.1", "--port", &options.port.to_string()]);
-    wrangler.args(["--show-interactive-dev-session", "false"]);
-    wrangler.arg("--persist-to").arg(workspace.state().join("worker"));
+    wrangler.args(["dev", "--local", "--show-interactive-dev-session", "false", "--inspector-port", "0"]);
+    wrangler.args(place.arguments()).arg("--env-file").arg(&state.secrets).arg("--persist-to").arg(state.worker());
     wrangler.env("CLOUDFLARE_CF_FETCH_ENABLED", "false").env("WRANGLER_SEND_METRICS", "false").env("NO_COLOR", "1");
-    Child::spawn("The worker", &mut wrangler, workspace.state().join("worker.log"))
+    Child::spawn("The worker", &mut wrangler, state.folder.join("worker.log"))
 }
 
 fn wait_for_health(api: &Api, worker: &mut Child, interrupted: &Receiver<()>) -> Result<()> {
@@ -128,40 +209,36 @@ fn wait_for_health(api: &Api, worker: &mut Child, interrupted: &Receiver<()>) ->
 }
 
 /// Starts the pump with the provisioning file of an earlier run, or with a new one while nobody has signed up yet.
-fn start_pump(api: &Api, secrets: &Secrets, agent: &Path, state: &Path, options: &Options) -> Result<Option<Child>> {
-    let provisioning = state.join(PROVISIONING);
-    if !provisioning.exists() {
-        let Some(file) = api.provision("infusion-pump", &secrets.bootstrap_token)? else {
-            eprintln!("    No pump: make a provisioning file in the web app, save it as {}.", provisioning.display());
-            return Ok(None);
-        };
-        secrets::write_private(&provisioning, file.as_bytes())?;
+fn start_pump(
+    api: &Api,
+    place: &Place,
+    secrets: &Secrets,
+    agent: &Path,
+    state: &State,
+    options: &Options,
+) -> Result<Option<Child>> {
+    let file = PumpFile::of(&state.folder);
+    if !file.exists() && !file.make(api, secrets)? {
+        eprintln!("    No pump: make a provisioning file in the web app, save it as {}.", file.path().display());
+        return Ok(None);
+    }
+    if file.follow(place)? && state.pump().exists() {
+        eprintln!(
+            "    The control unit has moved to {}: the pump begins anew, and asks to pair again.",
+            place.origin()
+        );
+        state.forget_pump()?;
     }
     let step = Step::start("Start the pump");
     let mut command = Command::new(agent);
-    command.arg("pump").arg("--state").arg(state.join("pump")).arg("--provisioning").arg(provisioning);
+    command.arg("pump").arg("--state").arg(state.pump()).arg("--provisioning").arg(file.path());
     command.arg("--display").arg(options.display.to_string());
     if options.pumps > 1 {
         command.arg("--count").arg(options.pumps.to_string());
     }
-    let pump = Child::spawn("The pump", &mut command, state.join("pump.log"))?;
+    let pump = Child::spawn("The pump", &mut command, state.folder.join("pump.log"))?;
     step.done();
     Ok(Some(pump))
-}
-
-fn print_addresses(api: &Api, secrets: &Secrets, display: Option<SocketAddr>) -> Result<()> {
-    let origin = api.origin();
-    println!("\nWardlink is running. Ctrl-C stops it.\n");
-    println!("  Control unit      {origin}");
-    if api.is_bootstrap_needed()? {
-        println!("  First sign-in     {origin}/#/welcome?token={}", secrets.bootstrap_token);
-        println!("                    (once: it makes the first administrator)");
-    }
-    if let Some(display) = display {
-        println!("  Pump's display    http://{display}");
-    }
-    println!("  Logs and storage  .wardlink/\n");
-    Ok(())
 }
 
 /// Waits for Ctrl-C. The end of the worker is an error; a pump may end before.

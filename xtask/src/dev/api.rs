@@ -1,11 +1,15 @@
 //! The few calls that a development run makes to the control unit.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use serde_json::{Value, json};
 use ureq::Agent;
 use ureq::http::StatusCode;
+use ureq::tls::{Certificate, RootCerts, TlsConfig};
+
+use super::place::Place;
 
 /// The control unit's HTTP interface.
 #[derive(Debug)]
@@ -15,11 +19,14 @@ pub(super) struct Api {
 }
 
 impl Api {
-    /// Speaks to the control unit at an origin such as `http://localhost:8787`.
-    pub(super) fn new(origin: String) -> Self {
+    /// Speaks to the control unit of this run, and takes no certificate but one of its own authority.
+    pub(super) fn new(place: &Place) -> Self {
+        let anchors = place.tls().map(|tls| Certificate::from_der(tls.authority.der()).to_owned());
+        let roots = RootCerts::Specific(Arc::new(anchors.into_iter().collect()));
         let config = Agent::config_builder().http_status_as_error(false).timeout_global(Some(Duration::from_secs(10)));
         // A proxy of the environment is for the outside, not for this machine.
-        Self { agent: config.proxy(None).build().into(), origin }
+        let config = config.proxy(None).tls_config(TlsConfig::builder().root_certs(roots).build());
+        Self { agent: config.build().into(), origin: place.origin().to_owned() }
     }
 
     /// Where the web app is.
