@@ -11,4 +11,5 @@ pub mod authentication;
 pub mod cose;
 pub mod key;
 pub mod schedule;
+pub mod token;
 pub mod x509;
