@@ -5,6 +5,7 @@
 //! Packets and protocol state come from `mqtt-protocol-core`.
 
 mod backoff;
+mod client_certificate;
 mod dangerous;
 mod endpoint;
 mod outbox;

@@ -1,6 +1,9 @@
 //! Where the bridge is, and how to reach it: WebSocket over TLS, or without TLS on loopback.
 
+use super::client_certificate;
 use super::dangerous::DangerousAnyServer;
+use super::session::Identity;
+use rustls::client::Resumption;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, RootCertStore};
@@ -91,7 +94,7 @@ pub struct Endpoint {
     uri: Uri,
     name: String,
     port: u16,
-    tls: Option<(TlsConnector, ServerName<'static>)>,
+    tls: Option<(ClientConfig, ServerName<'static>)>,
     any_server: bool,
 }
 
@@ -126,7 +129,7 @@ impl Endpoint {
         let uri = format!("{scheme}://{host}{path}").parse().map_err(|_| invalid())?;
         let tls = if secure {
             let server = ServerName::try_from(name.clone()).map_err(|_| invalid())?;
-            Some((TlsConnector::from(Arc::new(trust.client_config()?)), server))
+            Some((trust.client_config()?, server))
         } else {
             None
         };
@@ -155,12 +158,13 @@ impl Endpoint {
         self.uri.to_string()
     }
 
-    /// Connects: TCP, TLS, WebSocket with the subprotocol `mqtt` (MQTT 5.0 section 6).
-    pub(super) async fn dial(&self) -> Result<Socket, DialError> {
+    /// Connects: TCP, TLS with the identity's certificate if the server asks for one, WebSocket with the subprotocol `mqtt`
+    /// (MQTT 5.0 section 6).
+    pub(super) async fn dial(&self, identity: &Identity) -> Result<Socket, DialError> {
         let tcp = TcpStream::connect((self.name.as_str(), self.port)).await?;
         tcp.set_nodelay(true)?;
         let stream: Box<dyn Stream> = match &self.tls {
-            Some((connector, server)) => Box::new(connector.connect(server.clone(), tcp).await?),
+            Some((config, server)) => Box::new(connector(config, identity)?.connect(server.clone(), tcp).await?),
             None if tcp.peer_addr()?.ip().is_loopback() => Box::new(tcp),
             None => return Err(DialError::NotLoopback),
         };
@@ -172,6 +176,16 @@ impl Endpoint {
     }
 }
 
+/// TLS for one connection. It resumes no session: a server could take it for the identity of that session.
+fn connector(config: &ClientConfig, identity: &Identity) -> Result<TlsConnector, rustls::Error> {
+    let mut config = config.clone();
+    config.resumption = Resumption::disabled();
+    if let Some(certificate) = client_certificate::offer(identity)? {
+        config.client_auth_cert_resolver = certificate;
+    }
+    Ok(TlsConnector::from(Arc::new(config)))
+}
+
 /// Why the bridge cannot be reached.
 #[derive(Debug, thiserror::Error)]
 pub enum DialError {
@@ -181,6 +195,9 @@ pub enum DialError {
     /// The server does not speak MQTT over WebSocket there.
     #[error("no MQTT over WebSocket there: {0}")]
     WebSocket(#[from] Box<tungstenite::Error>),
+    /// Our fault: the device's certificate and key don't fit TLS.
+    #[error("the device's certificate cannot be offered: {0}")]
+    Certificate(#[from] rustls::Error),
     /// A name of loopback that leads elsewhere.
     #[error("the name leads away from this machine, and there is no TLS")]
     NotLoopback,

@@ -148,7 +148,7 @@ impl Session {
     /// Connects and authenticates (MQTT 5.0 section 4.12).
     pub(super) async fn open(options: LinkOptions) -> Result<Self, LinkError> {
         let LinkOptions { endpoint, identity, client_id } = options;
-        let mut session = Self::new(endpoint.dial().await?);
+        let mut session = Self::new(endpoint.dial(&identity).await?);
         let (client, hello) =
             ClientAuthentication::start(identity.claim()?, &client_id, endpoint.host(), &mut clock::rng())?;
         let mut properties = authentication(hello)?;

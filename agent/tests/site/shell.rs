@@ -32,7 +32,8 @@ async fn work(mut hospital: Hospital, mut inputs: mpsc::UnboundedReceiver<Input>
         match input {
             Input::Open(id, socket) => {
                 hospital.sockets.insert(id, socket);
-                hospital.broker.open(id, Origin { network: NetworkOrigin::default(), host: host.clone() }, now);
+                let network = NetworkOrigin::default();
+                hospital.broker.open(id, Origin { network, host: host.clone(), client_certificate: None }, now);
             }
             Input::Bytes(id, bytes) => hospital.broker.received(id, &bytes, now, &mut clock::rng()),
             Input::Closed(id) => {
