@@ -1,11 +1,11 @@
-//! The camera in the page: asked for on tap, read by [`crate::qr`], with lamp and lens choice where the browser has them.
+//! The camera in the page: asked for on tap, read by [`crate::qr`], with lamp, lens choice and zoom where the browser has them.
 
 use leptos::html;
 use leptos::prelude::*;
 
 use crate::app::use_text;
 use crate::text::Language;
-use crate::ui::icon;
+use crate::ui::{focus, focus_is_lost, icon};
 
 mod camera;
 
@@ -32,7 +32,31 @@ pub(crate) fn Scanner(
     let video = NodeRef::<html::Video>::new();
     let camera = Camera::new(video, found);
     on_cleanup(move || camera.stop());
+    let hint = move || match camera.sight.get() {
+        Sight::Starting => vec![t.camera_starts()],
+        Sight::Seeing => vec![t.point_at_code()],
+        Sight::SeeingNothing => {
+            let lamp = (camera.has_lamp.get() && !camera.lamp.get()).then(|| t.nothing_found_lamp());
+            let zoom = camera.zooms.with(Option::is_some).then(|| t.nothing_found_zoom());
+            [Some(t.nothing_found()), lamp, zoom].into_iter().flatten().collect()
+        }
+        Sight::Off | Sight::Failed(_) => Vec::new(),
+    };
+    let hint = move || hint().join(" ");
     let is_on = move || matches!(camera.sight.get(), Sight::Seeing | Sight::SeeingNothing);
+    let can_start = move || matches!(camera.sight.get(), Sight::Off | Sight::Failed(_));
+    // The button that was pressed is gone: the one that comes takes the focus.
+    let buttons = Memo::new(move |_| (is_on(), can_start()));
+    Effect::new(move |before: Option<()>| {
+        buttons.track();
+        if before.is_some() {
+            request_animation_frame(|| {
+                if focus_is_lost() {
+                    focus(".cam [data-testid^=camera]");
+                }
+            });
+        }
+    });
     view! {
         <div class="cam" class:on=is_on data-testid="scanner" data-state=move || camera.sight.get().word()>
             <video node_ref=video playsinline muted autoplay aria-label=t.camera_picture()></video>
@@ -43,9 +67,6 @@ pub(crate) fn Scanner(
                         {icon::camera()} <b>{t.scan()}</b> <small>{t.scan_text()}</small>
                     </button>
                 }.into_any(),
-                Sight::Starting => view! { <p class="cam-word" role="status">{t.camera_starts()}</p> }.into_any(),
-                Sight::Seeing => view! { <p class="cam-hint" role="status">{t.point_at_code()}</p> }.into_any(),
-                Sight::SeeingNothing => view! { <p class="cam-hint" role="status">{t.nothing_found()}</p> }.into_any(),
                 Sight::Failed(trouble) => {
                     let (what, advice) = explain(trouble, t);
                     view! {
@@ -56,15 +77,23 @@ pub(crate) fn Scanner(
                         </div>
                     }.into_any()
                 }
+                _ => ().into_any(),
             }}
+            // Always there, so that a screen reader hears when it begins to speak.
+            <p class="cam-hint" role="status">{hint}</p>
             <Show when=is_on>
                 <div class="cam-tools">
                     <Show when=move || camera.has_lamp.get()>
-                        <button type="button" aria-label=t.lamp() aria-pressed=move || if camera.lamp.get() { "true" } else { "false" }
+                        <button type="button" aria-label=t.lamp() data-testid="lamp" aria-pressed=move || if camera.lamp.get() { "true" } else { "false" }
                             on:click=move |_| camera.switch_lamp()>{icon::lamp()}</button>
                     </Show>
+                    <Show when=move || camera.zooms.with(Option::is_some)>
+                        <button type="button" data-testid="zoom" on:click=move |_| camera.next_zoom()>
+                            <span class="visually-hidden">{t.zoom()}</span> {move || format!("{}×", camera.zoom.get())}
+                        </button>
+                    </Show>
                     <Show when=move || camera.lenses.with(|lenses| lenses.len() > 1)>
-                        <button type="button" aria-label=t.other_camera() on:click=move |_| camera.next_lens()>{icon::turn()}</button>
+                        <button type="button" aria-label=t.other_camera() data-testid="lens" on:click=move |_| camera.next_lens()>{icon::turn()}</button>
                     </Show>
                     <button type="button" aria-label=t.camera_off() data-testid="camera-off" on:click=move |_| camera.stop()>{icon::close()}</button>
                 </div>

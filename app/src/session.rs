@@ -25,6 +25,12 @@ fn Gate(children: Children) -> impl IntoView {
     }
 }
 
+/// The heading of a page that has nothing to say yet.
+#[component]
+fn NoTitle() -> impl IntoView {
+    view! { <h1 class="visually-hidden">"Wardlink"</h1> }
+}
+
 /// Shows `page` to a person who is signed in, and the way in to everybody else.
 #[component]
 pub(crate) fn SignedIn(
@@ -41,10 +47,10 @@ pub(crate) fn SignedIn(
         })
     });
     move || match stage.get() {
-        Stage::Asking => view! { <Gate><Loading/></Gate> }.into_any(),
+        Stage::Asking => view! { <Gate><NoTitle/><Loading/></Gate> }.into_any(),
         Stage::Failed(failure) => {
             let retry = Callback::new(move |()| app.refresh_session());
-            view! { <Gate><div class="card pad"><Trouble failure=Signal::stored(Some(failure)) retry=retry/></div></Gate> }.into_any()
+            view! { <Gate><NoTitle/><div class="card pad"><Trouble failure=Signal::stored(Some(failure)) retry=retry/></div></Gate> }.into_any()
         }
         Stage::Out => view! { <Gate><SignIn/></Gate> }.into_any(),
         Stage::In(..) => page(),

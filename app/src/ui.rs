@@ -3,6 +3,7 @@
 use core::sync::atomic::{AtomicU32, Ordering};
 
 use leptos::prelude::*;
+use wasm_bindgen::JsCast as _;
 
 use crate::api::Failure;
 use crate::app::use_text;
@@ -18,6 +19,20 @@ pub(crate) mod preferences;
 pub(crate) fn unique_id(prefix: &str) -> String {
     static NEXT: AtomicU32 = AtomicU32::new(1);
     format!("{prefix}-{}", NEXT.fetch_add(1, Ordering::Relaxed))
+}
+
+/// Gives the focus to the first element that the selector finds, so that nobody begins again at the top of the page.
+pub(crate) fn focus(selector: &str) {
+    let found = document().query_selector(selector).ok().flatten();
+    if let Some(element) = found.and_then(|element| element.dyn_into::<web_sys::HtmlElement>().ok()) {
+        // An element that cannot take it leaves it where it is.
+        let _ = element.focus();
+    }
+}
+
+/// Whether nothing has the focus: what had it is gone.
+pub(crate) fn focus_is_lost() -> bool {
+    document().active_element().is_none_or(|active| active.local_name() == "body")
 }
 
 /// The heading of a screen, which takes the focus when the screen appears, so that a screen reader reads it.

@@ -1,4 +1,4 @@
-//! The browser's camera: stream, frames, lamp and lenses.
+//! The browser's camera: stream, frames, lamp, lenses and zoom.
 
 use core::time::Duration;
 
@@ -22,6 +22,8 @@ const EVERY_MS: f64 = 100.0;
 const LOOK_MS: f64 = 20.0;
 /// After this time without a code a hint helps.
 const PATIENCE_MS: f64 = 6_000.0;
+/// The most that the picture is enlarged: beyond it a hand shakes too much.
+const MOST_ZOOM: f64 = 4.0;
 /// The name of the measurements in the browser's performance timeline.
 const MEASUREMENT: &str = "qr-decode";
 
@@ -46,7 +48,8 @@ impl Sight {
         match self {
             Self::Off => "off",
             Self::Starting => "starting",
-            Self::Seeing | Self::SeeingNothing => "seeing",
+            Self::Seeing => "seeing",
+            Self::SeeingNothing => "seeing-nothing",
             Self::Failed(_) => "failed",
         }
     }
@@ -90,6 +93,10 @@ pub(crate) struct Camera {
     pub(crate) lamp: RwSignal<bool>,
     /// The ids of the lenses to choose from.
     pub(crate) lenses: RwSignal<Vec<String>>,
+    /// How much the picture is enlarged.
+    pub(crate) zoom: RwSignal<f64>,
+    /// The least and the most that it can be enlarged; none where it cannot.
+    pub(crate) zooms: RwSignal<Option<(f64, f64)>>,
     video: NodeRef<html::Video>,
     stream: StoredValue<Option<MediaStream>, LocalStorage>,
     /// Rises with every start and stop: an older loop ends.
@@ -105,6 +112,8 @@ impl Camera {
             has_lamp: RwSignal::new(false),
             lamp: RwSignal::new(false),
             lenses: RwSignal::new(Vec::new()),
+            zoom: RwSignal::new(1.0),
+            zooms: RwSignal::new(None),
             video,
             stream: StoredValue::new_local(None),
             number: StoredValue::new(0),
@@ -136,16 +145,29 @@ impl Camera {
 
     /// Turns the lamp on or off.
     pub(crate) fn switch_lamp(self) {
-        let Some(track) = self.track() else { return };
         let on = !self.lamp.get_untracked();
+        self.adjust("torch", on.into(), move || self.lamp.try_set(on));
+    }
+
+    /// Enlarges the picture to twice its size, or begins anew.
+    pub(crate) fn next_zoom(self) {
+        let Some((least, most)) = self.zooms.get_untracked() else { return };
+        let twice = self.zoom.get_untracked() * 2.0;
+        let zoom = if twice > most { least } else { twice };
+        self.adjust("zoom", zoom.into(), move || self.zoom.try_set(zoom));
+    }
+
+    /// Sets what only some cameras have (MediaStream Image Capture, section 10.1): inside `advanced` it is ignored where it is unknown.
+    fn adjust<T>(self, name: &'static str, value: JsValue, done: impl FnOnce() -> Option<T> + 'static) {
+        let Some(track) = self.track() else { return };
         spawn_local(async move {
-            // `torch` is an extension (MediaStream Image Capture, section 10.1): inside `advanced` it is ignored where it is unknown.
-            let advanced = js_sys::Array::of1(&object(&[("torch", on.into())]));
+            let advanced = js_sys::Array::of1(&object(&[(name, value)]));
             let wish = object(&[("advanced", advanced.into())]);
             if let Ok(promise) = track.apply_constraints_with_constraints(wish.unchecked_ref())
                 && JsFuture::from(promise).await.is_ok()
             {
-                let _ = self.lamp.try_set(on);
+                // The scanner may be gone by now.
+                let _ = done();
             }
         });
     }
@@ -176,6 +198,8 @@ impl Camera {
         }
         let _ = self.lamp.try_set(false);
         let _ = self.has_lamp.try_set(false);
+        let _ = self.zooms.try_set(None);
+        let _ = self.zoom.try_set(1.0);
     }
 
     fn track(self) -> Option<MediaStreamTrack> {
@@ -201,7 +225,9 @@ impl Camera {
         self.stream.set_value(Some(stream));
         let playing = video.play().map_err(|e| Trouble::from_exception(&e))?;
         JsFuture::from(playing).await.map_err(|e| Trouble::from_exception(&e))?;
-        let _ = self.has_lamp.try_set(self.track().is_some_and(|track| has_lamp(&track)));
+        let abilities = self.track().map_or(JsValue::UNDEFINED, |track| abilities(&track));
+        let _ = self.has_lamp.try_set(field(&abilities, "torch").is_truthy());
+        let _ = self.zooms.try_set(zooms(&field(&abilities, "zoom")));
         let _ = self.lenses.try_set(lenses(&devices).await);
         self.look(&video, number).await
     }
@@ -286,7 +312,8 @@ fn wish(lens: Option<&str>) -> MediaStreamConstraints {
         None => ("facingMode", object(&[("ideal", "environment".into())]).into()),
     };
     let ideal = |pixels: u32| object(&[("ideal", pixels.into())]).into();
-    let video = object(&[which, ("width", ideal(1280)), ("height", ideal(720))]);
+    // Chromium lets a page zoom only if it has asked for it here.
+    let video = object(&[which, ("width", ideal(1280)), ("height", ideal(720)), ("zoom", true.into())]);
     let constraints = MediaStreamConstraints::new();
     constraints.set_video(&video);
     constraints
@@ -309,14 +336,23 @@ fn object(fields: &[(&str, JsValue)]) -> Object {
     object
 }
 
-/// Not every browser has `getCapabilities`.
-fn has_lamp(track: &MediaStreamTrack) -> bool {
-    let abilities = Reflect::get(track, &"getCapabilities".into())
-        .and_then(JsCast::dyn_into::<js_sys::Function>)
-        .and_then(|abilities| abilities.call0(track));
-    abilities.and_then(|abilities| Reflect::get(&abilities, &"torch".into())).is_ok_and(|torch| torch.is_truthy())
+/// What the camera can do; not every browser has `getCapabilities`.
+fn abilities(track: &MediaStreamTrack) -> JsValue {
+    let asked = field(track, "getCapabilities").dyn_into::<js_sys::Function>();
+    asked.and_then(|asked| asked.call0(track)).unwrap_or_default()
+}
+
+/// The zooms to choose from, unless there is only one.
+fn zooms(zoom: &JsValue) -> Option<(f64, f64)> {
+    let (least, most) = (field(zoom, "min").as_f64()?.max(1.0), field(zoom, "max").as_f64()?.min(MOST_ZOOM));
+    (most >= 2.0 * least).then_some((least, most))
+}
+
+/// A property, or undefined.
+fn field(value: &JsValue, name: &str) -> JsValue {
+    Reflect::get(value, &name.into()).unwrap_or_default()
 }
 
 fn text(value: &JsValue, name: &str) -> Option<String> {
-    Reflect::get(value, &name.into()).ok()?.as_string()
+    field(value, name).as_string()
 }

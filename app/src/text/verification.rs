@@ -34,8 +34,11 @@ texts! {
     camera_picture => "Picture of the camera" | "Bild der Kamera";
     camera_starts => "The camera starts. Allow it if the browser asks." | "Die Kamera startet. Bitte erlauben, falls der Browser fragt.";
     point_at_code => "Point at the code on the pump's display" | "Auf den Code im Display der Pumpe richten";
-    nothing_found => "No code found yet: hold the phone a hand's width away, straight, without reflections" | "Noch kein Code: Telefon eine Handbreit entfernt und gerade halten, ohne Spiegelung";
+    nothing_found => "No code found yet: hold the phone a hand's width away, straight, without reflections." | "Noch kein Code: Telefon eine Handbreit entfernt und gerade halten, ohne Spiegelung.";
+    nothing_found_lamp => "Too dark? Switch on the light." | "Zu dunkel? Licht einschalten.";
+    nothing_found_zoom => "Small code? Enlarge the picture." | "Kleiner Code? Bild vergrößern.";
     lamp => "Light" | "Licht";
+    zoom => "Enlarge the picture" | "Bild vergrößern";
     other_camera => "Other camera" | "Andere Kamera";
     camera_off => "Switch the camera off" | "Kamera ausschalten";
     camera_not_allowed => "The camera is not allowed." | "Die Kamera ist nicht erlaubt.";

@@ -4,6 +4,7 @@ use leptos::prelude::*;
 
 use crate::app::{Theme, use_app, use_text};
 use crate::text::Language;
+use crate::ui::focus;
 
 /// Both switches, folded away where room is scarce.
 #[component]
@@ -28,7 +29,14 @@ pub(crate) fn Preferences() -> impl IntoView {
                 type="button"
                 lang=language.tag()
                 aria-pressed=if language == t { "true" } else { "false" }
-                on:click=move |_| app.choose_language(language)
+                on:click=move |_| {
+                    app.choose_language(language);
+                    // The page is drawn anew; who has pressed this stays here.
+                    request_animation_frame(move || {
+                        focus(".fold summary");
+                        focus(&format!(".switch [lang={}]", language.tag()));
+                    });
+                }
             >
                 {language.own_name()}
             </button>
