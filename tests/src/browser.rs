@@ -20,9 +20,14 @@ use crate::process::{Process, free_port};
 use crate::{Scene, artifacts, camera, wait};
 
 mod command;
+mod inspection;
+mod keys;
+mod network;
 mod target;
 
 use command::Command as Extension;
+pub use inspection::{Aim, Violation};
+pub use keys::Key;
 pub use target::Target;
 
 /// What a person holds or sits at.
@@ -65,6 +70,15 @@ impl Browser {
 
     /// Starts a browser whose person reads a language, such as `de-DE`.
     pub fn start_in(scene: &Scene, screen: Screen, language: &str) -> Result<Self> {
+        Self::start_with(scene, screen, language, &[])
+    }
+
+    /// Starts a browser that also takes a certificate with this key: SHA-256 of its SubjectPublicKeyInfo, base64.
+    pub fn start_trusting(scene: &Scene, screen: Screen, key: &str) -> Result<Self> {
+        Self::start_with(scene, screen, "en-US", &[format!("--ignore-certificate-errors-spki-list={key}")])
+    }
+
+    fn start_with(scene: &Scene, screen: Screen, language: &str, more: &[String]) -> Result<Self> {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let name = format!("browser-{}", COUNT.fetch_add(1, Ordering::Relaxed));
         let camera = scene.path(&name).with_extension("y4m");
@@ -82,7 +96,7 @@ impl Browser {
         let client = runtime
             .block_on(
                 ClientBuilder::new(HttpConnector::new())
-                    .capabilities(capabilities(&camera, language)?)
+                    .capabilities(capabilities(&camera, language, more)?)
                     .connect(&format!("http://127.0.0.1:{port}")),
             )
             .context("cannot start Chromium")?;
@@ -136,7 +150,12 @@ impl Browser {
 
     /// Runs a script in the page and returns its value.
     pub fn script<T: DeserializeOwned>(&self, script: &str) -> Result<T> {
-        let value = self.run(self.client.execute(script, Vec::new())).context("the script failed")?;
+        self.script_with(script, Vec::new())
+    }
+
+    /// Runs a script with arguments in the page and returns its value.
+    pub fn script_with<T: DeserializeOwned>(&self, script: &str, arguments: Vec<Value>) -> Result<T> {
+        let value = self.run(self.client.execute(script, arguments)).context("the script failed")?;
         serde_json::from_value(value.clone()).with_context(|| format!("the script returned {value}"))
     }
 
@@ -152,6 +171,11 @@ impl Browser {
         let picture = self.run(self.client.screenshot())?;
         self.close_tab(other, here)?;
         Ok(picture)
+    }
+
+    /// Takes a picture (PNG) of the page.
+    pub fn screenshot(&self) -> Result<Vec<u8>> {
+        self.run(self.client.screenshot()).context("no picture of the page")
     }
 
     /// Reads what another address shows at `target`; the page stays as it is.
@@ -179,13 +203,6 @@ impl Browser {
         let value = if dark { "dark" } else { "light" };
         let features = json!([{ "name": "prefers-color-scheme", "value": value }]);
         self.devtools("Emulation.setEmulatedMedia", json!({ "features": features })).map(drop)
-    }
-
-    /// Cuts the browser off from the network, or connects it again.
-    pub fn cut_off(&self, offline: bool) -> Result<()> {
-        self.devtools("Network.enable", json!({}))?;
-        let conditions = json!({ "offline": offline, "latency": 0, "downloadThroughput": -1, "uploadThroughput": -1 });
-        self.devtools("Network.emulateNetworkConditions", conditions).map(drop)
     }
 
     /// What the console has said since the last look, at the level of an error: exceptions, refused resources, CSP.
@@ -266,7 +283,7 @@ async fn find(client: &Client, target: &Target) -> Result<Option<Element>, CmdEr
     Ok(None)
 }
 
-fn capabilities(camera: &Path, language: &str) -> Result<Capabilities> {
+fn capabilities(camera: &Path, language: &str, more: &[String]) -> Result<Capabilities> {
     let mut arguments = vec![
         "--headless=new".to_owned(),
         "--no-first-run".to_owned(),
@@ -282,6 +299,7 @@ fn capabilities(camera: &Path, language: &str) -> Result<Capabilities> {
     if nix::unistd::Uid::effective().is_root() {
         arguments.push("--no-sandbox".to_owned());
     }
+    arguments.extend_from_slice(more);
     let capabilities = json!({
         "goog:chromeOptions": {
             "binary": artifacts::chromium()?,

@@ -1,99 +1,121 @@
-//! Every screen, in both languages and themes, on phone and desk: no complaint in the console (errors, refused resources,
-//! Content Security Policy), nothing that sticks out of the screen.
+//! Every screen, in both languages and themes, on phone and desk: nothing that axe finds (WCAG 2.2 AA and good practice), nothing that the
+//! Content Security Policy refuses, no complaint in the console, nothing that sticks out of the screen, and a way through it
+//! with the keyboard alone.
+//!
+//! A new screen is a row in one of the tables ([`doors`], [`control_unit`], [`phone`], [`display`]); [`coverage`] fails when the app lists
+//! one that has none. With `WARDLINK_PICTURES=<folder>` a picture of each is written there, to be looked at.
+
+use std::cell::RefCell;
+use std::collections::BTreeSet;
 
 use anyhow::{Result, ensure};
-use wardlink_protocol::api::PairingPhase;
-use wardlink_protocol::pairing::Mode;
-use wardlink_tests::api::{ADMINISTRATOR, PASSWORD};
-use wardlink_tests::browser::{Browser, Screen, Target};
-use wardlink_tests::ward::Ward;
-use wardlink_tests::worker::{BOOTSTRAP_TOKEN, Worker};
-use wardlink_tests::{Scene, scene};
+use wardlink_tests::api::ADMINISTRATOR;
+use wardlink_tests::browser::{Aim, Browser, Screen};
+use wardlink_tests::scene;
+use wardlink_tests::ward::{NURSE, Ward};
+use wardlink_tests::worker::Worker;
 
-const LOOKS: [(&str, &str); 4] = [("en", "light"), ("en", "dark"), ("de", "light"), ("de", "dark")];
+use display::Display;
+use scenery::Scenery;
+use stage::{Row, Stage, World};
 
-/// Chooses language and theme, as the switches of the page remember them.
-fn dress(browser: &Browser, (language, theme): (&str, &str)) -> Result<()> {
-    browser.script::<()>(&format!(
-        "localStorage.setItem('wardlink.language', '{language}'); localStorage.setItem('wardlink.theme', '{theme}')"
-    ))
-}
-
-/// Opens an address anew, and looks at it when `target` is there.
-fn visit(browser: &Browser, address: &str, target: &Target, look: (&str, &str)) -> Result<()> {
-    // Only another document is loaded anew; a new fragment of the same one is not.
-    browser.open("about:blank")?;
-    browser.open(address)?;
-    browser.see(target)?;
-    let language: String = browser.script("return document.documentElement.lang")?;
-    ensure!(language == look.0, "{address} is in {language} instead of {}", look.0);
-    let (wide, room): (f64, f64) = browser.script("return [document.documentElement.scrollWidth, innerWidth]")?;
-    ensure!(wide <= room, "{address} is {wide} wide on a screen of {room} ({look:?})");
-    let complaints = browser.complaints()?;
-    ensure!(complaints.is_empty(), "{address} ({look:?}): {complaints:?}");
-    Ok(())
-}
-
-fn every_screen_of_a_ward(scene: &Scene, screen: Screen) -> Result<()> {
-    let ward = Ward::open(scene)?;
-    let origin = ward.worker.origin();
-    let _paired = ward.paired_pump("ip-1")?;
-    let (_verifying, verifying, _) = ward.pump_with_code("ip-2", Mode::PairingQrcode)?;
-    let _waiting = ward.pump("ip-3")?;
-    let waiting = ward.nurse.wait_for_pairing("ip-3", |pairing| pairing.phase == PairingPhase::Waiting)?;
-
-    let browser = Browser::start(scene, screen)?;
-    browser.open(&origin)?;
-    browser.fill(&Target::field("username"), ADMINISTRATOR)?;
-    browser.fill(&Target::field("password"), PASSWORD)?;
-    browser.click(&Target::xpath("the main button", "//form//button[not(@type=\"button\")]"))?;
-    browser.see(&Target::id("requests"))?;
-    for look in LOOKS {
-        dress(&browser, look)?;
-        for (address, target) in [
-            ("/#/requests".to_owned(), Target::id("requests")),
-            (format!("/#/requests/{}", waiting.session), Target::id("accept-here")),
-            (format!("/#/requests/{}", verifying.session), Target::id("code-form")),
-            ("/#/devices".to_owned(), Target::id("devices")),
-            ("/#/devices/infusion-pump/ip-1".to_owned(), Target::id("device-facts")),
-            ("/#/provisioning".to_owned(), Target::id("secrets")),
-            ("/#/people".to_owned(), Target::id("people")),
-            ("/#/nowhere".to_owned(), Target::xpath("a heading", "//h1")),
-            ("/verify".to_owned(), Target::id("scanner")),
-        ] {
-            visit(&browser, &format!("{origin}{address}"), &target, look)?;
-        }
-    }
-    Ok(())
-}
-
-#[test]
-fn every_screen_is_in_order_on_a_desk() -> Result<()> {
-    scene(|scene| every_screen_of_a_ward(scene, Screen::Desk))
-}
-
-#[test]
-fn every_screen_is_in_order_on_a_phone() -> Result<()> {
-    scene(|scene| every_screen_of_a_ward(scene, Screen::Phone))
-}
+mod control_unit;
+mod coverage;
+mod display;
+mod doors;
+mod phone;
+mod scenery;
+mod stage;
+mod walk;
 
 #[test]
 fn the_doors_are_in_order() -> Result<()> {
     scene(|scene| {
         let worker = Worker::start(scene)?;
-        let origin = worker.origin();
-        let browser = Browser::start(scene, Screen::Desk)?;
-        browser.open(&origin)?;
-        for screen in [Screen::Desk, Screen::Phone] {
-            browser.hold(screen)?;
-            for look in LOOKS {
-                dress(&browser, look)?;
-                visit(&browser, &format!("{origin}/"), &Target::id("sign-in"), look)?;
-                let welcome = format!("{origin}/#/welcome?token={BOOTSTRAP_TOKEN}");
-                visit(&browser, &welcome, &Target::id("welcome"), look)?;
-                visit(&browser, &format!("{origin}/verify"), &Target::id("sign-in"), look)?;
-            }
+        let stage = Stage::open(scene, worker.origin(), Aim::Pointer)?;
+        stage.show(doors::TABLE, &())?;
+        stage.verdict()
+    })
+}
+
+#[test]
+fn every_screen_of_the_control_unit_is_in_order() -> Result<()> {
+    scene(|scene| {
+        let ward = Ward::open(scene)?;
+        let stage = Stage::open(scene, ward.worker.origin(), Aim::Pointer)?;
+        stage.sign_in("/", ADMINISTRATOR)?;
+        stage.show(control_unit::EMPTY, &())?;
+        let scenery = Scenery::build(scene, ward)?;
+        stage.show(control_unit::FULL, &scenery)?;
+        stage.show(control_unit::LOST, &RefCell::new(scenery.ward.worker))?;
+        stage.verdict()
+    })
+}
+
+#[test]
+fn every_screen_of_the_phone_is_in_order() -> Result<()> {
+    scene(|scene| {
+        let ward = Ward::open(scene)?;
+        let stage = Stage::open(scene, ward.worker.origin(), Aim::Thumb)?;
+        stage.sign_in("/verify", NURSE)?;
+        stage.show(phone::EMPTY, &())?;
+        let scenery = Scenery::build(scene, ward)?;
+        stage.show(phone::FULL, &scenery)?;
+        stage.verdict()
+    })
+}
+
+#[test]
+fn every_screen_of_the_pump_is_in_order() -> Result<()> {
+    scene(|scene| {
+        for (count, table) in [(1, display::TABLE), (2, display::SEVERAL)] {
+            let display = Display::serve(count)?;
+            let stage = Stage::open(scene, display.origin.clone(), Aim::Pointer)?;
+            stage.show(table, &display)?;
+            stage.verdict()?;
         }
+        Ok(())
+    })
+}
+
+#[test]
+fn every_screen_that_the_app_lists_has_a_row() -> Result<()> {
+    fn shown<W: World>(table: &[Row<W>]) -> impl Iterator<Item = String> {
+        table.iter().flat_map(|row| row.shows).map(|&name| name.to_owned())
+    }
+    let shown: BTreeSet<String> = shown(doors::TABLE)
+        .chain(shown(control_unit::EMPTY))
+        .chain(shown(control_unit::FULL))
+        .chain(shown(control_unit::LOST))
+        .chain(shown(phone::EMPTY))
+        .chain(shown(phone::FULL))
+        .chain(shown(display::TABLE))
+        .chain(shown(display::SEVERAL))
+        .collect();
+    let listed = coverage::listed()?;
+    ensure!(listed.contains("route::Route::Devices"), "the lists are no longer found: {listed:?}");
+    let without_row: Vec<&String> = listed.difference(&shown).collect();
+    ensure!(without_row.is_empty(), "the app lists screens that no table has: {without_row:?}");
+    let unknown: Vec<&String> = shown.difference(&listed).collect();
+    ensure!(unknown.is_empty(), "the tables name screens that the app does not list: {unknown:?}");
+    Ok(())
+}
+
+#[test]
+fn what_is_wrong_with_a_page_is_found() -> Result<()> {
+    scene(|scene| {
+        let browser = Browser::start(scene, Screen::Phone)?;
+        browser.open(
+            "data:text/html,<title>Wrong</title><main><h1>Wrong</h1><p style='color:%23ccc'>pale</p><img src='x'>\
+             <button style='width:10px;height:10px;padding:0'>a</button><button style='width:10px;height:10px;padding:0'>b</button>\
+             <p tabindex='0' style='outline:0'>quiet</p></main>",
+        )?;
+        let rules: Vec<String> = browser.violations(Aim::Thumb)?.into_iter().map(|found| found.rule).collect();
+        for rule in ["color-contrast", "html-has-lang", "image-alt", "target-size", "thumb-target"] {
+            ensure!(rules.iter().any(|found| found == rule), "{rule} is not found: {rules:?}");
+        }
+        let faults = walk::walk(&browser)?.join("\n");
+        ensure!(faults.contains("nothing shows that the focus is on"), "{faults}");
         Ok(())
     })
 }
