@@ -5,9 +5,11 @@ use wardlink_protocol::api::{PairingPhase, Right, Role};
 use wasm_bindgen::JsValue;
 
 use crate::app::{App, Session, mount, use_app, use_text};
+use crate::classes::ClassesScreen;
 use crate::devices::{DeviceScreen, Devices};
 use crate::live::{Link, Live};
 use crate::people::People;
+use crate::policy::{Policy, Rules};
 use crate::provisioning::Provisioning;
 use crate::requests::Requests;
 use crate::route::Route;
@@ -33,6 +35,15 @@ fn prepare(app: App) {
         route.set(present);
     };
     follow();
+    let rules = Rules::start(app);
+    Effect::new(move |last: Option<Route>| {
+        let present = route.get();
+        if last == Some(Route::Policy) && present != Route::Policy {
+            rules.left();
+        }
+        present
+    });
+    provide_context(rules);
     // The listener lives as long as the page.
     drop(window_event_listener(leptos::ev::hashchange, move |_| follow()));
     provide_context(route);
@@ -116,7 +127,11 @@ fn Frame() -> impl IntoView {
                     Route::Device(device) => view! { <DeviceScreen device=device/> }.into_any(),
                     Route::Provisioning if app.may(Right::Provision) => view! { <Provisioning/> }.into_any(),
                     Route::People if app.may(Right::ManagePeople) => view! { <People/> }.into_any(),
-                    Route::Welcome(_) | Route::Unknown | Route::Provisioning | Route::People => view! { <Nowhere/> }.into_any(),
+                    Route::Policy if app.may(Right::SeePolicy) => view! { <Policy/> }.into_any(),
+                    Route::Classes if app.may(Right::SeePolicy) => view! { <ClassesScreen/> }.into_any(),
+                    Route::Welcome(_) | Route::Unknown | Route::Provisioning | Route::People | Route::Policy | Route::Classes => {
+                        view! { <Nowhere/> }.into_any()
+                    }
                 }}
                 <div class="phone-preferences"><FoldedPreferences/></div>
             </main>
@@ -175,6 +190,10 @@ fn Navigation(live: Live, screen: Memo<Route>) -> impl IntoView {
                 {app.may(Right::Provision).then(|| view! {
                     <NavLink to=Route::Provisioning label=t.provisioning_nav() current=Signal::derive(move || is(|r| *r == Route::Provisioning))
                         count=Signal::stored(0) icon=icon::key().into_any()/>
+                })}
+                {app.may(Right::SeePolicy).then(|| view! {
+                    <NavLink to=Route::Policy label=t.policy_nav() current=Signal::derive(move || is(|r| matches!(r, Route::Policy | Route::Classes)))
+                        count=Signal::stored(0) icon=icon::rules().into_any()/>
                 })}
                 {app.may(Right::ManagePeople).then(|| view! {
                     <NavLink to=Route::People label=t.people_nav() current=Signal::derive(move || is(|r| *r == Route::People))

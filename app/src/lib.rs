@@ -14,6 +14,7 @@
 mod alarm;
 mod api;
 mod app;
+mod classes;
 mod clock;
 mod code;
 mod control_unit_page;
@@ -22,6 +23,7 @@ mod format;
 mod live;
 mod pairing;
 mod people;
+mod policy;
 mod provisioning;
 mod qr;
 mod requests;

@@ -17,6 +17,10 @@ pub(crate) enum Route {
     Provisioning,
     /// The accounts.
     People,
+    /// The rules of pairing.
+    Policy,
+    /// The device classes.
+    Classes,
     /// The first administrator's one-time link.
     Welcome(String),
     /// There is no such screen.
@@ -41,6 +45,8 @@ impl Route {
             },
             (Some("provisioning"), None, _) => Some(Self::Provisioning),
             (Some("people"), None, _) => Some(Self::People),
+            (Some("policy"), None, _) => Some(Self::Policy),
+            (Some("classes"), None, _) => Some(Self::Classes),
             (Some("welcome"), None, _) => query
                 .split('&')
                 .find_map(|pair| pair.strip_prefix("token="))
@@ -60,6 +66,8 @@ impl fmt::Display for Route {
             Self::Device(device) => write!(f, "#/devices/{device}"),
             Self::Provisioning => f.write_str("#/provisioning"),
             Self::People => f.write_str("#/people"),
+            Self::Policy => f.write_str("#/policy"),
+            Self::Classes => f.write_str("#/classes"),
             Self::Welcome(_) => f.write_str("#/welcome"),
         }
     }
@@ -80,6 +88,8 @@ mod tests {
             Route::Device(device),
             Route::Provisioning,
             Route::People,
+            Route::Policy,
+            Route::Classes,
         ];
         for screen in screens {
             assert_eq!(Route::parse(&screen.to_string()), screen);

@@ -4,6 +4,7 @@
 
 mod devices;
 mod general;
+mod policy;
 mod problems;
 mod requests;
 mod site;
@@ -93,15 +94,22 @@ mod tests {
     use std::collections::BTreeSet;
 
     fn entries() -> impl Iterator<Item = &'static (&'static str, &'static str, &'static str)> {
-        [devices::ENTRIES, general::ENTRIES, problems::ENTRIES, requests::ENTRIES, site::ENTRIES, verification::ENTRIES]
-            .into_iter()
-            .flatten()
+        let sections = [
+            devices::ENTRIES,
+            general::ENTRIES,
+            policy::ENTRIES,
+            problems::ENTRIES,
+            requests::ENTRIES,
+            site::ENTRIES,
+            verification::ENTRIES,
+        ];
+        sections.into_iter().flatten()
     }
 
     #[test]
     fn every_text_is_translated() {
         // Words that are the same in both languages.
-        const SAME: [&str; 2] = ["firmware", "theme_system"];
+        const SAME: [&str; 4] = ["firmware", "network_name", "rule_name", "theme_system"];
         for (name, english, german) in entries() {
             assert!(!english.trim().is_empty() && !german.trim().is_empty(), "{name} is empty");
             assert!(english != german || SAME.contains(name), "{name} is not translated");

@@ -6,6 +6,8 @@ texts! {
     close => "Close" | "Schließen";
     cancel => "Cancel" | "Abbrechen";
     save => "Save" | "Speichern";
+    add_entry => "Add" | "Hinzufügen";
+    take_over => "Apply" | "Übernehmen";
     undo => "Undo" | "Rückgängig";
     try_again => "Try again" | "Nochmal versuchen";
     loading => "Loading" | "Wird geladen";

@@ -96,6 +96,21 @@ pub(crate) fn download() -> impl IntoView {
     icon("M12 4v11M7.5 11L12 15.5l4.5-4.5M5 20h14")
 }
 
+/// Earlier in an order.
+pub(crate) fn up() -> impl IntoView {
+    icon("M5 15l7-7l7 7")
+}
+
+/// Later in an order.
+pub(crate) fn down() -> impl IntoView {
+    icon("M5 9l7 7l7-7")
+}
+
+/// The rules of a site: a shield.
+pub(crate) fn rules() -> impl IntoView {
+    icon("M12 3l7.5 2.8v5.4c0 4.6-3 8.1-7.5 9.8c-4.5-1.7-7.5-5.2-7.5-9.8V5.8zM8.5 12l2.5 2.5l4.5-4.5")
+}
+
 /// Adds something.
 pub(crate) fn add() -> impl IntoView {
     icon("M12 5v14M5 12h14")

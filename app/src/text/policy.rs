@@ -1,0 +1,148 @@
+//! The rules of pairing, and the device classes.
+
+use super::texts;
+
+texts! {
+    policy_nav => "Rules" | "Regeln";
+    policy_title => "Pairing rules" | "Kopplungsregeln";
+    policy_changed(time: &str, name: &str) => "Last changed {time} by {name}" | "Zuletzt geändert {time} von {name}";
+    policy_unchanged => "These are the rules of a new site; nobody has changed them yet." | "Das sind die Regeln eines neuen Standorts; noch niemand hat sie geändert.";
+    policy_read_only => "An administrator can change these rules." | "Die Administration kann diese Regeln ändern.";
+    policy_meaning => "What these rules mean" | "Was diese Regeln bedeuten";
+    policy_meaning_unsaved => "What they will mean" | "Was sie bedeuten werden";
+
+    policy_networks => "Secured networks" | "Gesicherte Netze";
+    policy_networks_text => "On a secured network a device can be paired more simply. Every other network is untrusted." | "In einem gesicherten Netz kann ein Gerät einfacher gekoppelt werden. Jedes andere Netz ist ungesichert.";
+    policy_no_networks => "No network is secured. That is the safe beginning." | "Kein Netz ist gesichert. Das ist der sichere Anfang.";
+    policy_add_network => "Add a network" | "Netz hinzufügen";
+    policy_change_network => "Change the network" | "Netz ändern";
+    policy_here(origin: &str) => "Your own connection now comes from {origin}." | "Ihre eigene Verbindung kommt gerade von {origin}.";
+    policy_here_marker(address: &str, marker: &str) => "{address}, marked {marker}" | "{address}, markiert {marker}";
+    policy_here_covered(name: &str) => "It belongs to {name}." | "Sie gehört zu {name}.";
+    policy_add_here => "Add this network" | "Dieses Netz hinzufügen";
+    policy_no_trust => "This site cannot tell where a connection comes from, so no network is secured." | "Dieser Standort kann nicht feststellen, woher eine Verbindung kommt; darum ist kein Netz gesichert.";
+    policy_no_trust_text => "The networks below count as soon as somebody whom the server trusts tells the addresses: set TRUST=proxy for a reverse proxy that proves itself with a secret, or TRUST=cloudflare at Cloudflare's edge. The page “operations” of the documentation shows how." | "Die Netze unten zählen, sobald jemand, dem der Server vertraut, die Adressen nennt: TRUST=proxy für einen Reverse-Proxy, der sich mit einem Geheimnis ausweist, oder TRUST=cloudflare bei Cloudflare. Die Seite „operations“ der Dokumentation zeigt, wie.";
+    network_name => "Name" | "Name";
+    network_name_hint => "For example: Ward network, building C" | "Zum Beispiel: Stationsnetz, Haus C";
+    network_name_missing => "Give it a name." | "Bitte einen Namen geben.";
+    network_by => "How is it known?" | "Woran wird es erkannt?";
+    network_by_range => "By addresses" | "An Adressen";
+    network_by_range_hint => "The addresses of its devices" | "Die Adressen seiner Geräte";
+    network_by_marker => "By the proxy's marker" | "An der Markierung des Proxys";
+    network_by_marker_hint => "A word that the reverse proxy sends for it" | "Ein Wort, das der Reverse-Proxy dafür sendet";
+    network_range => "Addresses" | "Adressen";
+    network_range_hint => "An address, or a prefix and its length: 10.20.0.0/16" | "Eine Adresse oder ein Präfix mit Länge: 10.20.0.0/16";
+    network_range_invalid => "Write an address, or a prefix and its length, such as 10.20.0.0/16." | "Bitte eine Adresse oder ein Präfix mit Länge schreiben, zum Beispiel 10.20.0.0/16.";
+    network_marker => "Marker" | "Markierung";
+    network_marker_hint => "For example: ward-lan" | "Zum Beispiel: stationsnetz";
+    network_marked(marker: &str) => "Marker {marker}" | "Markierung {marker}";
+    network_broad => "This range is broad: whoever gets into any part of it counts as being on a secured network." | "Dieser Bereich ist groß: Wer in irgendeinen Teil davon gelangt, gilt als im gesicherten Netz.";
+    network_everything => "This range is every address there is: nothing would be untrusted any more." | "Dieser Bereich umfasst alle Adressen: Nichts wäre mehr ungesichert.";
+
+    policy_least_secured => "Least verification on secured networks" | "Mindestprüfung in gesicherten Netzen";
+    policy_least_untrusted => "Least verification on untrusted networks" | "Mindestprüfung in ungesicherten Netzen";
+    policy_least_text => "A person can always ask for more, never for less." | "Mehr kann man immer verlangen, weniger nie.";
+    least_simple => "No verification" | "Keine Prüfung";
+    least_simple_hint => "Accepted is paired, with reduced trust" | "Angenommen ist gekoppelt, mit eingeschränktem Vertrauen";
+    least_code => "Typed code" | "Getippter Code";
+    least_code_hint => "Eight digits, or the QR code" | "Acht Ziffern oder der QR-Code";
+    least_qr => "QR code" | "QR-Code";
+    least_qr_hint => "Scanned with a phone, nothing less" | "Mit dem Telefon gescannt, nichts Schwächeres";
+
+    policy_serial => "Serial number on the casing" | "Seriennummer am Gehäuse";
+    policy_serial_text => "Asks for its last four characters beside the code or the scan: proof that somebody stands before the device." | "Fragt neben Code oder Scan nach den letzten vier Zeichen: Beweis, dass jemand vor dem Gerät steht.";
+    serial_never => "Never ask" | "Nie fragen";
+    serial_untrusted => "On untrusted networks" | "In ungesicherten Netzen";
+    serial_always => "For every verification" | "Bei jeder Prüfung";
+
+    policy_waiting => "Waiting times" | "Wartezeiten";
+    policy_request_minutes => "A request waits for a person, in minutes" | "Eine Anfrage wartet auf eine Person, in Minuten";
+    policy_verification_minutes => "An accepted pairing waits for its verification, in minutes" | "Eine angenommene Kopplung wartet auf die Prüfung, in Minuten";
+    policy_minutes_invalid(least: u32, most: u32) => "Write a whole number from {least} to {most}." | "Bitte eine ganze Zahl von {least} bis {most} schreiben.";
+
+    policy_acceptance => "Acceptance without a person" | "Annahme ohne Person";
+    policy_acceptance_text => "The first rule that fits counts. No rule spares a device its verification on an untrusted network." | "Die erste passende Regel gilt. Keine Regel erspart einem Gerät die Prüfung in einem ungesicherten Netz.";
+    policy_no_acceptance => "A person decides about every request." | "Über jede Anfrage entscheidet eine Person.";
+    policy_add_rule => "Add a rule" | "Regel hinzufügen";
+    policy_change_rule => "Change the rule" | "Regel ändern";
+    rule_name => "Name" | "Name";
+    rule_name_hint => "Stands where else the person's name does" | "Steht, wo sonst der Name der Person steht";
+    rule_class => "For which devices?" | "Für welche Geräte?";
+    rule_network => "On which network?" | "In welchem Netz?";
+    rule_any_network => "Any network" | "Jedes Netz";
+    rule_secured => "Secured networks only" | "Nur gesicherte Netze";
+    rule_only_untrusted => "Untrusted networks only" | "Nur ungesicherte Netze";
+    rule_own_secret => "Only devices with an access secret of their own" | "Nur Geräte mit eigenem Zugangsgeheimnis";
+    rule_own_secret_hint => "A stolen hospital-wide secret opens nothing here" | "Ein gestohlenes gemeinsames Geheimnis öffnet hier nichts";
+    rule_location => "Location that is recorded" | "Standort, der vermerkt wird";
+    rule_location_hint => "For example: Receiving, store room" | "Zum Beispiel: Wareneingang, Lager";
+    rule_up(name: &str) => "Move {name} up" | "{name} nach oben";
+    rule_down(name: &str) => "Move {name} down" | "{name} nach unten";
+    change_entry => "Change" | "Ändern";
+    change_named(name: &str) => "Change {name}" | "{name} ändern";
+    remove_named(name: &str) => "Remove {name}" | "{name} entfernen";
+    removed(name: &str) => "{name} was removed from the rules; not saved yet." | "{name} wurde aus den Regeln genommen; noch nicht gespeichert.";
+    every_class => "Every class" | "Jede Klasse";
+    with_own_secret => "with its own secret" | "mit eigenem Geheimnis";
+
+    means_none_secured => "No network is secured." | "Kein Netz ist gesichert.";
+    means_secured(names: &str) => "Secured: {names}." | "Gesichert: {names}.";
+    means_secured_simple => "There, an accepted device is paired without verification and has reduced trust, unless a person asks for more." | "Dort wird ein angenommenes Gerät ohne Prüfung gekoppelt und hat eingeschränktes Vertrauen, außer jemand verlangt mehr.";
+    means_secured_code => "There, a person verifies each device by its code or QR code." | "Dort prüft eine Person jedes Gerät mit Code oder QR-Code.";
+    means_secured_qr => "There, a person verifies each device by its QR code." | "Dort prüft eine Person jedes Gerät mit dem QR-Code.";
+    means_else_code => "Everywhere else, a person verifies each device by its code or QR code." | "Überall sonst prüft eine Person jedes Gerät mit Code oder QR-Code.";
+    means_else_qr => "Everywhere else, a person verifies each device by its QR code." | "Überall sonst prüft eine Person jedes Gerät mit dem QR-Code.";
+    means_all_code => "A person verifies each device by its code or QR code." | "Eine Person prüft jedes Gerät mit Code oder QR-Code.";
+    means_all_qr => "A person verifies each device by its QR code." | "Eine Person prüft jedes Gerät mit dem QR-Code.";
+    means_serial_untrusted => "On untrusted networks the end of the serial number is asked for, too." | "In ungesicherten Netzen wird auch das Ende der Seriennummer verlangt.";
+    means_serial_always => "The end of the serial number is asked for, too." | "Auch das Ende der Seriennummer wird verlangt.";
+    means_waiting(request: u32, verification: u32) => "A request waits {request} min for a person, then {verification} min for its verification." | "Eine Anfrage wartet {request}\u{202f}min auf eine Person, dann {verification}\u{202f}min auf die Prüfung.";
+    means_person_accepts => "A person accepts or rejects every request." | "Eine Person nimmt jede Anfrage an oder lehnt sie ab.";
+    rule_secured_simple(who: &str) => "{who}, on secured networks: accepted without a person and paired without verification." | "{who}, in gesicherten Netzen: ohne Person angenommen und ohne Prüfung gekoppelt.";
+    rule_secured_verified(who: &str) => "{who}, on secured networks: accepted without a person; a person verifies." | "{who}, in gesicherten Netzen: ohne Person angenommen; eine Person prüft.";
+    rule_untrusted(who: &str) => "{who}, on untrusted networks: accepted without a person; a person verifies." | "{who}, in ungesicherten Netzen: ohne Person angenommen; eine Person prüft.";
+    rule_reaches_nothing(who: &str) => "{who}, on secured networks: no effect while no network is secured." | "{who}, in gesicherten Netzen: ohne Wirkung, solange kein Netz gesichert ist.";
+
+    policy_unsaved => "Not saved yet" | "Noch nicht gespeichert";
+    policy_discard => "Discard" | "Verwerfen";
+    policy_discarded => "Your changes were discarded." | "Ihre Änderungen wurden verworfen.";
+    policy_save => "Save the rules" | "Regeln speichern";
+    policy_saved => "The rules count from now on." | "Die Regeln gelten ab jetzt.";
+    policy_kept => "Your changes to the rules are kept, but not saved." | "Ihre Änderungen an den Regeln sind aufgehoben, aber nicht gespeichert.";
+    policy_back => "Back to the rules" | "Zurück zu den Regeln";
+    policy_weaker_title => "Save weaker rules?" | "Schwächere Regeln speichern?";
+    policy_weaker_text => "These changes let devices in more easily:" | "Diese Änderungen lassen Geräte leichter herein:";
+    policy_after => "Afterwards:" | "Danach gilt:";
+    policy_save_weaker => "Save the weaker rules" | "Schwächere speichern";
+    policy_go_on => "Go on editing" | "Weiter bearbeiten";
+    policy_met(name: &str, time: &str) => "{name} changed the rules at {time}, while you were at it." | "{name} hat die Regeln um {time} geändert, während Sie daran waren.";
+    policy_met_text => "Nothing is lost: your changes now stand on top of theirs. Look at them, then save again." | "Nichts ist verloren: Ihre Änderungen stehen jetzt auf den neuen Regeln. Bitte ansehen und nochmal speichern.";
+    policy_met_both(parts: &str) => "Both of you changed: {parts}. Yours is shown." | "Beide haben geändert: {parts}. Ihre Fassung ist zu sehen.";
+    somebody => "Somebody" | "Jemand";
+
+    classes_title => "Device classes" | "Geräteklassen";
+    classes_text => "Devices of a class that is switched on may ask to join. Switching a class off changes nothing for devices that are paired." | "Geräte einer eingeschalteten Klasse dürfen anfragen. Wird eine Klasse ausgeschaltet, ändert das für gekoppelte Geräte nichts.";
+    no_classes => "There is no device class yet." | "Es gibt noch keine Geräteklasse.";
+    add_class => "Add a class" | "Klasse hinzufügen";
+    class_change_title(name: &str) => "Change {name}" | "{name} ändern";
+    class_client => "Name in topics" | "Name in Topics";
+    class_client_hint => "For example: infusion-pump. It cannot be changed later." | "Zum Beispiel: infusion-pump. Später nicht änderbar.";
+    class_name => "Name in English" | "Englischer Name";
+    class_name_de => "Name in German" | "Deutscher Name";
+    class_taken => "There is a class of this name already." | "Eine Klasse dieses Namens gibt es schon.";
+    class_activity => "Does it talk for itself?" | "Spricht sie für sich selbst?";
+    class_active => "Active" | "Aktiv";
+    class_active_hint => "Runs software and talks for itself" | "Hat Software und spricht für sich selbst";
+    class_passive => "Passive" | "Passiv";
+    class_passive_hint => "A gateway or a repeater talks for it" | "Ein Gateway oder Repeater spricht für sie";
+    class_placement => "Where does it work?" | "Wo arbeitet sie?";
+    class_external => "External" | "Extern";
+    class_external_hint => "Outside the patient" | "Außerhalb der Patientin oder des Patienten";
+    class_implanted => "Implanted" | "Implantiert";
+    class_implanted_hint => "In the patient" | "In der Patientin oder im Patienten";
+    class_enabled => "May ask" | "Darf anfragen";
+    class_disabled => "Switched off" | "Ausgeschaltet";
+    class_may_ask(name: &str) => "{name} may ask to join" | "{name} darf anfragen";
+    class_switched_on(name: &str) => "{name}: devices may ask to join." | "{name}: Geräte dürfen anfragen.";
+    class_switched_off(name: &str) => "{name}: new devices are refused; paired ones go on." | "{name}: Neue Geräte werden abgewiesen; gekoppelte laufen weiter.";
+}
