@@ -25,6 +25,14 @@ pub fn agent() -> Result<PathBuf> {
     built(agent)
 }
 
+/// The command `cargo xtask` itself.
+pub fn xtask() -> Result<PathBuf> {
+    match env::var_os("WARDLINK_XTASK") {
+        Some(path) => built(PathBuf::from(path)),
+        None => Ok(agent()?.with_file_name("xtask")).and_then(built),
+    }
+}
+
 /// A file or folder of the checkout that the build makes.
 pub fn in_checkout(path: &str) -> Result<PathBuf> {
     built(root()?.join(path))

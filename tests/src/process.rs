@@ -9,10 +9,10 @@ use std::sync::mpsc::{self, Receiver};
 use std::thread;
 
 use anyhow::{Context as _, Result, bail};
-use nix::sys::signal::{Signal, killpg};
+use nix::sys::signal::{Signal, kill, killpg};
 use nix::unistd::Pid;
 
-use crate::Scene;
+use crate::{Scene, wait};
 
 /// A running program and its descendants, as a process group of its own.
 #[derive(Debug)]
@@ -68,6 +68,14 @@ impl Process {
     /// What ends the program and its descendants from elsewhere.
     pub fn killer(&self) -> Result<Killer> {
         Ok(Killer(Pid::from_raw(i32::try_from(self.child.id()).context("the program's number")?)))
+    }
+
+    /// Asks the program to end (SIGTERM), and returns when it has.
+    pub fn stop(&mut self) -> Result<()> {
+        let id = i32::try_from(self.child.id()).context("a process has an id")?;
+        kill(Pid::from_raw(id), Signal::SIGTERM).with_context(|| format!("cannot stop {}", self.name))?;
+        let name = format!("{} ends", self.name);
+        wait::until(&name, || Ok(self.child.try_wait().context("cannot watch a program")?.map(drop)))
     }
 
     /// Ends the program and its descendants without warning (SIGKILL), and returns when it is gone.

@@ -4,6 +4,7 @@
 //! with `--host` phones reach it, by https under a certification authority of its own (see [`authority`]).
 
 use std::fs;
+use std::io::IsTerminal as _;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -133,7 +134,8 @@ pub(crate) fn run(workspace: &Workspace, options: &Options) -> Result<()> {
     let token = api.is_bootstrap_needed()?.then_some(secrets.bootstrap_token.as_str());
     let display = pump.as_ref().map(|_| options.display);
     let folder = state.folder.strip_prefix(workspace.root()).unwrap_or(&state.folder);
-    let running = Running { place: &place, trust_port: options.trust_port, token, display, folder };
+    let colours = std::io::stdout().is_terminal();
+    let running = Running { place: &place, trust_port: options.trust_port, token, display, folder, colours };
     print!("{}", greeting::text(&running)?);
     stay(worker, pump, &interrupted)
 }

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::process::Command;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 
 use crate::build::{self, Variant};
 use crate::progress::Step;
@@ -66,6 +66,7 @@ fn prepare_end_to_end(workspace: &Workspace, tests: &mut Command, options: &Opti
     };
     browser.tell(tests);
     tests.env("WARDLINK_BIN", agent).env("WARDLINK_ROOT", workspace.root());
+    tests.env("WARDLINK_XTASK", std::env::current_exe().context("this program has no path")?);
     Ok(())
 }
 

@@ -6,6 +6,7 @@ use wardlink_crypto::schedule::{DerivationError, PairingKeys};
 use wardlink_protocol::Device;
 use wardlink_protocol::api::VerificationProof;
 use wardlink_protocol::identity::{SessionId, Sha256};
+use wardlink_protocol::pairing::Mode;
 use wardlink_protocol::verification::{Answer, InvalidCode, QrTag, VerificationCode, VerificationLink};
 
 use crate::policy::Choice;
@@ -82,6 +83,14 @@ impl Proof {
         match proof {
             VerificationProof::Code(text) => Ok(Self::Code(text.parse::<VerificationCode>()?.to_ascii())),
             VerificationProof::Tag(tag) => Ok(Self::Tag(*tag)),
+        }
+    }
+
+    /// By what the person verified.
+    pub(crate) const fn mode(&self) -> Mode {
+        match self {
+            Self::Code(_) => Mode::PairingCode,
+            Self::Tag(_) => Mode::PairingQrcode,
         }
     }
 

@@ -15,7 +15,7 @@ use wardlink_protocol::api::PairingView;
 use wardlink_protocol::cbor::{self, CborError};
 use wardlink_protocol::channel::{ChannelKey, ChannelName};
 use wardlink_protocol::grant::{DeviceState, Grant, GrantedCertificate};
-use wardlink_protocol::identity::{CertificateSerial, KeyFingerprint, SessionId, Sha256, TrustLevel};
+use wardlink_protocol::identity::{CertificateSerial, KeyFingerprint, SecretId, SessionId, Sha256, TrustLevel};
 use wardlink_protocol::limits::{CLOSING_TIME, MAX_NOTE_BYTES, MAX_WRONG_ATTEMPTS};
 use wardlink_protocol::pairing::{DeviceInformation, Mode, PairingRefused, RefusalReason, Status};
 use wardlink_protocol::stamp::StampedMessage;
@@ -120,7 +120,7 @@ pub struct PairedDevice {
     /// When the certificate ends.
     #[zeroize(skip)]
     pub certificate_ends: UnixMillis,
-    /// How it was verified.
+    /// What the person used: the code or the QR code; or simple.
     #[zeroize(skip)]
     pub mode: Mode,
     /// How far it is trusted.
@@ -201,8 +201,15 @@ pub struct Session {
     /// Whether the device was given no CertCA, so that a person enters the answer at it.
     needs_answer: bool,
     request_hash: Sha256,
+    /// The kind of network that the request came over: later changes of the policy don't change it.
     network: Network,
     address: Option<IpAddr>,
+    /// The access secret of the request; none in snapshots of an earlier version.
+    #[serde(default)]
+    secret_id: Option<SecretId>,
+    /// Whether the verification takes the end of the serial number, too.
+    #[serde(default)]
+    asks_serial: bool,
     /// The access key downwards, for command and refusal.
     down_key: Secret,
     /// Whether the device is paired already, so that T2 outlives an abort.
@@ -245,6 +252,23 @@ impl Session {
     /// The device's static key.
     pub const fn key(&self) -> KeyFingerprint {
         self.key
+    }
+
+    /// The access secret that the request was made under, as far as the snapshot knows it.
+    pub const fn secret_id(&self) -> Option<&SecretId> {
+        self.secret_id.as_ref()
+    }
+
+    /// Whether it waits for a person to accept it.
+    pub const fn is_waiting(&self) -> bool {
+        matches!(self.state, State::Requested(_))
+    }
+
+    /// The policy has changed: a request that waits is weighed anew. Its kind of network and its end stay as they are.
+    pub fn weigh(&mut self, policy: &Policy) {
+        if self.is_waiting() {
+            self.asks_serial = self.candidates(policy).iter().any(|choice| policy.asks(self.network, *choice));
+        }
     }
 
     /// When [`Session::tick`] is to be called next.

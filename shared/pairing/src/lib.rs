@@ -15,6 +15,7 @@ pub mod device;
 pub mod lockout;
 mod message;
 pub mod policy;
+mod serial;
 
 pub use message::MessageError;
 

@@ -2,12 +2,15 @@
 
 use core::time::Duration;
 use serde::{Deserialize, Serialize};
+use wardlink_protocol::api::{PairingPolicy, SerialQuestion};
 use wardlink_protocol::identity::TrustLevel;
-use wardlink_protocol::limits::{REQUEST_LIFETIME, VERIFICATION_LIFETIME};
 pub use wardlink_protocol::network::Network;
 use wardlink_protocol::pairing::{DisplayAbilities, Mode};
 
-/// The site's rules for pairings.
+mod rules;
+pub use rules::{Applicant, InvalidPolicy, check, network_of, new_site, rule_for};
+
+/// The site's rules as one pairing needs them.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Policy {
@@ -15,6 +18,8 @@ pub struct Policy {
     pub least_on_secured: Mode,
     /// The weakest mode on an untrusted network; simple counts as code there.
     pub least_on_untrusted: Mode,
+    /// When a person has to give the end of the serial number, too.
+    pub serial_question: SerialQuestion,
     /// How long a request waits for a person.
     pub request_lifetime: Duration,
     /// How long an accepted pairing waits for its verification.
@@ -26,16 +31,28 @@ pub struct Policy {
 /// How long a device's certificate holds, unless the site's settings say otherwise: a year.
 const CERTIFICATE_LIFETIME: Duration = Duration::from_hours(365 * 24);
 
-impl Default for Policy {
-    fn default() -> Self {
+impl From<&PairingPolicy> for Policy {
+    fn from(policy: &PairingPolicy) -> Self {
         Self {
-            least_on_secured: Mode::PairingSimple,
-            least_on_untrusted: Mode::PairingCode,
-            request_lifetime: REQUEST_LIFETIME,
-            verification_lifetime: VERIFICATION_LIFETIME,
+            least_on_secured: policy.least_on_secured,
+            least_on_untrusted: policy.least_on_untrusted,
+            serial_question: policy.serial_question,
+            request_lifetime: minutes(policy.request_minutes),
+            verification_lifetime: minutes(policy.verification_minutes),
             certificate_lifetime: CERTIFICATE_LIFETIME,
         }
     }
+}
+
+impl Default for Policy {
+    /// That of a new site.
+    fn default() -> Self {
+        Self::from(&new_site())
+    }
+}
+
+const fn minutes(count: u32) -> Duration {
+    Duration::from_secs(count as u64 * 60)
 }
 
 /// A chosen mode.
@@ -79,6 +96,20 @@ impl Policy {
             Network::Secured => self.least_on_secured,
             // An untrusted network never goes without verification.
             Network::Untrusted => self.least_on_untrusted.max(Mode::PairingCode),
+        }
+    }
+
+    /// Whether a verification of this kind over `network` takes the end of the serial number, too.
+    pub(crate) const fn asks(&self, network: Network, choice: Choice) -> bool {
+        !matches!(choice.mode, Mode::PairingSimple) && self.asks_serial(network)
+    }
+
+    /// Whether verifications over `network` take the end of the serial number, too.
+    pub(crate) const fn asks_serial(&self, network: Network) -> bool {
+        match self.serial_question {
+            SerialQuestion::Never => false,
+            SerialQuestion::Untrusted => matches!(network, Network::Untrusted),
+            SerialQuestion::Always => true,
         }
     }
 

@@ -7,6 +7,7 @@ mod flow;
 mod forgeries;
 mod model;
 mod refusals;
+mod serial;
 mod site;
 mod vectors;
 mod verification;

@@ -19,6 +19,8 @@ pub(super) struct Running<'a> {
     pub(super) token: Option<&'a str>,
     pub(super) display: Option<SocketAddr>,
     pub(super) folder: &'a Path,
+    /// Whether the text is for a terminal, which has colours.
+    pub(super) colours: bool,
 }
 
 /// The whole text.
@@ -37,15 +39,15 @@ pub(super) fn text(running: &Running<'_>) -> Result<String> {
     }
     line(&mut text, "Logs and storage", &format!("{}/", running.folder.display()));
     if let Some(tls) = running.place.tls() {
-        trust(&mut text, tls, running.trust_port)?;
+        trust(&mut text, tls, running)?;
     }
     text.push('\n');
     Ok(text)
 }
 
 /// How phones come to trust the certificate.
-fn trust(text: &mut String, tls: &Tls, port: u16) -> Result<()> {
-    let pages = tls.names.origins("http", port);
+fn trust(text: &mut String, tls: &Tls, running: &Running<'_>) -> Result<()> {
+    let pages = tls.names.origins("http", running.trust_port);
     let page = pages.first().context("no address")?;
     let authority = &tls.authority;
     text.push('\n');
@@ -60,7 +62,7 @@ fn trust(text: &mut String, tls: &Tls, port: u16) -> Result<()> {
     line(text, "", second);
     text.push('\n');
     // In capitals it is alphanumeric, and the code small (ISO/IEC 18004).
-    text.push_str(&blocks(&page.to_ascii_uppercase())?);
+    text.push_str(&blocks(&page.to_ascii_uppercase(), running.colours)?);
     Ok(())
 }
 
@@ -69,15 +71,12 @@ fn line(text: &mut String, name: &str, value: &str) {
     let _ = writeln!(text, "  {name:<17} {value}");
 }
 
-/// A QR code of half blocks, drawn white on black as terminals mostly are; its own margin is white in both.
-fn blocks(content: &str) -> Result<String> {
+/// A QR code of half blocks, white on black; with colours also where a terminal draws black on white.
+fn blocks(content: &str, colours: bool) -> Result<String> {
     let code = QrCode::with_error_correction_level(content, EcLevel::M).context("the address fits no QR code")?;
     let picture = code.render::<Dense1x2>().dark_color(Dense1x2::Light).light_color(Dense1x2::Dark).build();
-    // Black on pure white whatever the terminal's colours are.
-    Ok(picture.lines().fold(String::new(), |mut text, line| {
-        let _ = writeln!(text, "    \u{1b}[97;40m{line}\u{1b}[0m");
-        text
-    }))
+    let (begin, end) = if colours { ("\u{1b}[97;40m", "\u{1b}[0m") } else { ("", "") };
+    Ok(picture.lines().map(|line| format!("    {begin}{line}{end}\n")).collect())
 }
 
 #[cfg(test)]
@@ -89,7 +88,8 @@ mod tests {
 
     fn running(place: &Place, token: Option<&str>) -> String {
         let display = "127.0.0.1:8790".parse().ok();
-        text(&Running { place, trust_port: 8788, token, display, folder: Path::new(".wardlink") }).unwrap()
+        text(&Running { place, trust_port: 8788, token, display, folder: Path::new(".wardlink"), colours: false })
+            .unwrap()
     }
 
     #[test]

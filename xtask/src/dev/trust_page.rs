@@ -112,7 +112,8 @@ impl TrustPage {
             ("{{en}}", current(!german)),
             ("{{de}}", current(german)),
             ("{{name}}", &self.name),
-            ("{{fingerprint}}", &self.fingerprint),
+            // A line may end after each pair.
+            ("{{fingerprint}}", &self.fingerprint.replace(':', ":<wbr>")),
             ("{{origin}}", origin),
         ];
         values.iter().fold(page, |page, (name, value)| page.replace(name, value))

@@ -17,6 +17,7 @@ use super::state::{Commanded, State};
 use super::{Acceptance, Action, ControlUnit, Refusal, Session};
 use crate::message::{self, MessageError};
 use crate::policy::{self, Choice, Policy};
+use crate::serial::SerialEnding;
 
 /// How far a device's clock may be behind.
 const CLOCK_SKEW: Duration = Duration::from_mins(5);
@@ -75,6 +76,7 @@ impl Session {
             provisional,
             origin: command.web_origin,
         }));
+        self.asks_serial = control_unit.policy.asks(self.network, choice);
         self.location = location;
         self.accepted_by = Some(accepted_by);
         self.accepted_at = Some(now);
@@ -83,11 +85,14 @@ impl Session {
     }
 
     /// Every mode that a person may choose, the proposed one first. A device without CertCA refuses simple pairing, unless it is set to
-    /// take it because it can show nothing.
+    /// take it because it can show nothing. One without a serial number cannot be asked for it, and so not be verified where it is.
     pub(super) fn candidates(&self, policy: &Policy) -> Vec<Choice> {
         let mut choices = policy.candidates(self.network, self.information.display);
         if self.needs_answer && choices.len() > 1 {
             choices.retain(|choice| choice.mode != Mode::PairingSimple);
+        }
+        if SerialEnding::of(&self.information.serial_number).is_none() {
+            choices.retain(|choice| !policy.asks(self.network, *choice));
         }
         choices
     }

@@ -14,6 +14,7 @@ use super::state::State;
 use super::{Action, ControlUnit, Refusal, Session};
 use crate::check::{Check, Proof};
 use crate::message::MessageError;
+use crate::serial::SerialEnding;
 
 /// A counted attempt.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -38,6 +39,8 @@ impl Attempt {
 pub struct PendingAttempt {
     key: SessionId,
     proof: Proof,
+    /// Where it is asked for.
+    ending: Option<SerialEnding>,
 }
 
 /// What became of the first half of an attempt.
@@ -59,6 +62,9 @@ pub enum AttemptRefusal {
     /// The person's fault: the device does not show this in its mode.
     #[error("the device does not show this in the chosen mode")]
     NotShown,
+    /// The person's fault: the end of the serial number is asked for, and is missing or has another length.
+    #[error("the last characters of the serial number are asked for")]
+    SerialNeeded,
     /// The caller's fault: the idempotency key stands for another attempt.
     #[error("the idempotency key was used for another attempt")]
     KeyReused,
@@ -68,21 +74,30 @@ pub enum AttemptRefusal {
 }
 
 impl Session {
-    /// Counts an attempt. What a person brought is not looked at before the shell has stored the count.
+    /// Counts an attempt. What a person brought is not looked at before the shell has stored the count. `serial_ending` counts
+    /// where it is asked for.
     pub fn begin_attempt(
         &mut self,
         key: SessionId,
         proof: &VerificationProof,
+        serial_ending: Option<&str>,
         now: UnixMillis,
     ) -> Result<Begun, AttemptRefusal> {
+        let ending = if self.asks_serial {
+            let read = serial_ending.and_then(|typed| SerialEnding::read(typed, &self.information.serial_number));
+            Some(read.ok_or(AttemptRefusal::SerialNeeded)?)
+        } else {
+            None
+        };
         let Ok(proof) = Proof::parse(proof) else { return Ok(Begun::Mistyped) };
-        let hash = schedule::message_hash(&cbor::encode(&("wardlink attempt", &proof))?);
+        let said = ("wardlink attempt", &proof, ending.as_ref().map(SerialEnding::as_str));
+        let hash = schedule::message_hash(&cbor::encode(&said)?);
         if let Some(known) = self.attempts.iter().find(|attempt| attempt.key == key) {
             return match known.result {
                 _ if !schedule::same(&known.proof, &hash) => Err(AttemptRefusal::KeyReused),
                 Some(result) => Ok(Begun::Repeated(result)),
                 // Counted, but never compared: the power failed in between.
-                None => Ok(Begun::Counted(PendingAttempt { key, proof })),
+                None => Ok(Begun::Counted(PendingAttempt { key, proof, ending })),
             };
         }
         let State::Verifying(state) = &self.state else { return Err(AttemptRefusal::WrongState) };
@@ -93,7 +108,7 @@ impl Session {
             return Err(AttemptRefusal::NotShown);
         }
         self.attempts.push(Attempt { key, proof: hash, result: None });
-        Ok(Begun::Counted(PendingAttempt { key, proof }))
+        Ok(Begun::Counted(PendingAttempt { key, proof, ending }))
     }
 
     /// Compares a counted attempt, in constant time. A match confirms the pairing; the last wrong one ends it.
@@ -104,7 +119,7 @@ impl Session {
         now: UnixMillis,
         rng: &mut R,
     ) -> Result<(VerifyResult, Vec<Action>), Refusal> {
-        let PendingAttempt { key, proof } = attempt;
+        let PendingAttempt { key, proof, ending } = attempt;
         let State::Verifying(state) = &self.state else { return Err(Refusal::WrongState) };
         let undecided = |attempt: &Attempt| attempt.key == key && attempt.result.is_none();
         if self.is_due(now) || !self.attempts.iter().any(undecided) {
@@ -119,11 +134,13 @@ impl Session {
             choice: state.commanded.choice,
             origin: &state.commanded.origin,
         };
-        let matches = check.matches(&proof).map_err(MessageError::from)?;
+        let is_shown = check.matches(&proof).map_err(MessageError::from)?;
+        // Both are compared, whatever the first says: nobody learns which of them was wrong.
+        let matches = is_shown & self.is_serial(ending.as_ref());
         let result = if matches { VerifyResult::Verified } else { VerifyResult::Wrong };
         let wrong = self.attempts.len() >= usize::try_from(MAX_WRONG_ATTEMPTS).unwrap_or(0);
         let actions = if matches {
-            self.confirm(&state.commanded, &state.nonce, control_unit, now, rng)?
+            self.confirm(&state.commanded, &state.nonce, proof.mode(), control_unit, now, rng)?
         } else if wrong {
             self.end(control_unit.signer, RefusalReason::WrongCode, String::new(), now, rng)?
         } else {
@@ -133,5 +150,13 @@ impl Session {
             attempt.result = Some(result);
         }
         Ok((result, actions))
+    }
+
+    /// Whether this is the end of the serial number, where it is asked for.
+    fn is_serial(&self, ending: Option<&SerialEnding>) -> bool {
+        !self.asks_serial
+            || SerialEnding::of(&self.information.serial_number)
+                .zip(ending)
+                .is_some_and(|(expected, ending)| expected.is_same(ending))
     }
 }

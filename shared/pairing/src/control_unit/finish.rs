@@ -109,18 +109,20 @@ impl Session {
         let commanded = (**state).clone();
         if commanded.choice.mode == Mode::PairingSimple {
             self.verifying_at = Some(now);
-            return self.confirm(&commanded, &nonce, control_unit, now, rng);
+            return self.confirm(&commanded, &nonce, Mode::PairingSimple, control_unit, now, rng);
         }
         self.verifying_at = Some(now);
         self.state = State::Verifying(Box::new(Verifying { commanded, nonce, verified_hash }));
         Ok(Vec::new())
     }
 
-    /// PAIRING_CONFIRMED: the final certificate and the keys. The bare key's rights to T2 end.
+    /// PAIRING_CONFIRMED: the final certificate and the keys. The bare key's rights to T2 end. `used` says by what the device was
+    /// verified.
     pub(super) fn confirm<R: CryptoRng>(
         &mut self,
         commanded: &Commanded,
         nonce: &Sha256,
+        used: Mode,
         control_unit: ControlUnit<'_>,
         now: UnixMillis,
         rng: &mut R,
@@ -149,6 +151,7 @@ impl Session {
         self.expires_at = None;
         self.state = State::Confirmed(Box::new(Confirmed {
             choice: *choice,
+            used: Some(used),
             confirmation: ByteBuf::from(confirmation),
             keys: keys.clone(),
             answer,
@@ -193,7 +196,7 @@ impl Session {
             certificate: state.certificate.clone(),
             serial: certificate.serial(),
             certificate_ends: certificate.validity().not_after,
-            mode: state.choice.mode,
+            mode: state.used.unwrap_or(state.choice.mode),
             trust,
             channels: channels.clone(),
             location: self.location.clone(),

@@ -83,7 +83,7 @@ impl<'a> Arrived<'a> {
             return Err(Refusal::Publisher);
         }
         let down_key = derive(Direction::Down)?;
-        Ok(Session {
+        let mut opened = Session {
             id: session,
             device: origin.device,
             information: request.information,
@@ -95,6 +95,8 @@ impl<'a> Arrived<'a> {
             request_hash: schedule::message_hash(&stamped.payload),
             network,
             address: stamped.network.address,
+            secret_id: Some(origin.secret),
+            asks_serial: false,
             down_key: Secret::new(&down_key).ok_or(MessageError::Contradiction)?,
             replaces,
             location: String::new(),
@@ -107,7 +109,9 @@ impl<'a> Arrived<'a> {
             expires_at: Some(stamped.accepted_at.after(policy.request_lifetime)),
             attempts: Vec::new(),
             state: State::Requested(Requested { request: stamped.payload.clone() }),
-        })
+        };
+        opened.weigh(policy);
+        Ok(opened)
     }
 }
 

@@ -8,7 +8,7 @@ use wardlink_protocol::UnixMillis;
 use wardlink_protocol::channel::ChannelKey;
 use wardlink_protocol::grant::GrantedCertificate;
 use wardlink_protocol::identity::{KeyFingerprint, Sha256};
-use wardlink_protocol::pairing::RefusalReason;
+use wardlink_protocol::pairing::{Mode, RefusalReason};
 use wardlink_protocol::verification::Answer;
 use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
 
@@ -83,6 +83,9 @@ pub(super) struct Verifying {
 #[derive(Clone, Serialize, Deserialize)]
 pub(super) struct Confirmed {
     pub(super) choice: Choice,
+    /// What the person used of what the device showed; none in snapshots of an earlier version.
+    #[serde(default)]
+    pub(super) used: Option<Mode>,
     /// The whole COSE message.
     pub(super) confirmation: ByteBuf,
     pub(super) keys: PairingKeys,

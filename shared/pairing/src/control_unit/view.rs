@@ -1,11 +1,12 @@
 //! A session as people see it.
 
 use wardlink_protocol::api::{PairingPhase, PairingView};
-use wardlink_protocol::pairing::RefusalReason;
+use wardlink_protocol::pairing::{DeviceInformation, RefusalReason};
 
 use super::Session;
 use super::state::State;
 use crate::policy::{Choice, Policy};
+use crate::serial::hide_ending;
 
 pub(super) fn view(session: &Session, policy: &Policy) -> PairingView {
     let candidates = session.candidates(policy);
@@ -14,11 +15,11 @@ pub(super) fn view(session: &Session, policy: &Policy) -> PairingView {
     PairingView {
         session: session.id,
         device: session.device.clone(),
-        information: session.information.clone(),
+        information: information(session),
         key: session.key,
         address: session.address,
         network: session.network,
-        asks_serial: false,
+        asks_serial: session.asks_serial,
         phase: phase(&session.state),
         modes: candidates.iter().map(|choice| choice.mode).collect(),
         mode: choice.map(|choice| choice.mode),
@@ -37,6 +38,15 @@ pub(super) fn view(session: &Session, policy: &Policy) -> PairingView {
         reason,
         note,
     }
+}
+
+/// Where the end of the serial number is asked for, only a verified session shows it; one that ended without keeps it hidden.
+fn information(session: &Session) -> DeviceInformation {
+    let mut information = session.information.clone();
+    if session.asks_serial && !matches!(session.state, State::Confirmed(_) | State::Finished(_)) {
+        information.serial_number = hide_ending(&information.serial_number);
+    }
+    information
 }
 
 const fn phase(state: &State) -> PairingPhase {

@@ -16,7 +16,16 @@ use crate::policy::Network;
 
 impl Pair {
     pub(super) fn verify(&mut self, number: u8, proof: &VerificationProof) -> VerifyResult {
-        match self.session.begin_attempt(attempt(number), proof, self.now).unwrap() {
+        self.verify_with(number, proof, None)
+    }
+
+    pub(super) fn verify_with(
+        &mut self,
+        number: u8,
+        proof: &VerificationProof,
+        serial_ending: Option<&str>,
+    ) -> VerifyResult {
+        match self.session.begin_attempt(attempt(number), proof, serial_ending, self.now).unwrap() {
             Begun::Counted(pending) => {
                 let (result, actions) =
                     self.session.decide(pending, self.site.control_unit(), self.now, &mut self.rng).unwrap();
@@ -81,12 +90,13 @@ fn a_scanned_tag_pairs() {
 }
 
 #[test]
-fn the_code_beside_the_qr_code_pairs() {
+fn the_code_beside_the_qr_code_pairs_and_is_what_was_used() {
     let mut pair = Pair::verifying(Mode::PairingQrcode);
     let code = pair.code();
     assert_eq!(pair.verify(1, &code), VerifyResult::Verified);
     pair.finish();
-    pair.assert_paired(Mode::PairingQrcode, TrustLevel::Full);
+    assert_eq!(pair.session.view(&pair.site.policy).mode, Some(Mode::PairingQrcode), "the chosen mode stays");
+    pair.assert_paired(Mode::PairingCode, TrustLevel::Full);
 }
 
 #[test]
@@ -122,7 +132,7 @@ fn both_sides_go_on_after_a_restart_at_every_step() {
     let (topic, payload) = plan.publish.map(|(topic, payload)| (topic, payload.to_vec())).unwrap();
     pair.pump.delivered(&topic, &payload);
     pair.restart_both();
-    pair.assert_paired(Mode::PairingQrcode, TrustLevel::Full);
+    pair.assert_paired(Mode::PairingCode, TrustLevel::Full);
 }
 
 #[test]

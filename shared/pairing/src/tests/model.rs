@@ -31,6 +31,7 @@ pub(super) enum Operation {
     PersonCancels { which: usize },
     PersonTypesCode { which: usize, power_fails: bool },
     PersonMistypes { which: usize, number: u64 },
+    PersonMisreadsSerial { which: usize },
     PersonScans { power_fails: bool },
     PersonAnswers { which: usize, power_fails: bool },
     PersonAnswersWrongly { number: u64 },
@@ -71,6 +72,7 @@ fn operation() -> impl Strategy<Value = Operation> {
         1 => which().prop_map(|which| O::PersonCancels { which }),
         6 => (which(), any::<bool>()).prop_map(|(which, power_fails)| O::PersonTypesCode { which, power_fails }),
         1 => (which(), any::<u64>()).prop_map(|(which, number)| O::PersonMistypes { which, number }),
+        1 => which().prop_map(|which| O::PersonMisreadsSerial { which }),
         4 => any::<bool>().prop_map(|power_fails| O::PersonScans { power_fails }),
         4 => (which(), any::<bool>()).prop_map(|(which, power_fails)| O::PersonAnswers { which, power_fails }),
         1 => any::<u64>().prop_map(|number| O::PersonAnswersWrongly { number }),
@@ -104,10 +106,11 @@ proptest! {
     fn nobody_is_confirmed_or_followed_whom_the_person_did_not_verify(
         seed in any::<u64>(),
         knows_cert_ca in any::<bool>(),
+        asks_serial in any::<bool>(),
         head_start in 0usize..5,
         operations in prop::collection::vec(operation(), 1..60),
     ) {
-        let mut world = World::new(seed, knows_cert_ca);
+        let mut world = World::new(seed, knows_cert_ca, asks_serial);
         world.go_on_fairly(head_start);
         for operation in operations {
             world.apply(operation);
@@ -121,8 +124,8 @@ proptest! {
 
 #[test]
 fn the_model_reaches_a_pairing() {
-    for knows_cert_ca in [true, false] {
-        let mut world = World::new(1, knows_cert_ca);
+    for (knows_cert_ca, asks_serial) in [(true, false), (false, false), (true, true), (false, true)] {
+        let mut world = World::new(1, knows_cert_ca, asks_serial);
         world.become_fair();
         world.check();
     }

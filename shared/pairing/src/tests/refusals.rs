@@ -192,7 +192,7 @@ fn a_site_without_channels_confirms_nobody() {
     pair.site.channels.clear();
     let code = pair.code();
     let Ok(crate::control_unit::Begun::Counted(pending)) =
-        pair.session.begin_attempt(super::site::attempt(1), &code, pair.now)
+        pair.session.begin_attempt(super::site::attempt(1), &code, None, pair.now)
     else {
         panic!("counted")
     };

@@ -14,6 +14,14 @@ fn wrong_code(number: u64) -> VerificationProof {
     VerificationProof::Code(VerificationCode::from_number(number).to_string())
 }
 
+impl Pair {
+    /// Another code than the shown one.
+    pub(super) fn foreign_code(&self) -> VerificationProof {
+        let shown: String = self.shown().0.unwrap().chars().filter(char::is_ascii_digit).take(7).collect();
+        wrong_code(shown.parse::<u64>().unwrap() + 1)
+    }
+}
+
 #[test]
 fn three_wrong_codes_end_the_pairing_and_the_device_shows_why() {
     let mut pair = Pair::verifying(Mode::PairingCode);
@@ -25,7 +33,7 @@ fn three_wrong_codes_end_the_pairing_and_the_device_shows_why() {
     let view = pair.session.view(&pair.site.policy);
     assert_eq!((view.phase, view.reason), (PairingPhase::Ended, Some(RefusalReason::WrongCode)));
     assert!(pair.session.has_failed());
-    let refused = pair.session.begin_attempt(attempt(4), &right, pair.now);
+    let refused = pair.session.begin_attempt(attempt(4), &right, None, pair.now);
     assert!(matches!(refused, Err(AttemptRefusal::WrongState)));
     pair.deliver_t2();
     let shown = Display::Refused { reason: RefusalReason::WrongCode, note: String::new() };
@@ -69,7 +77,7 @@ fn a_repeated_attempt_counts_once_and_has_the_same_answer() {
 fn an_idempotency_key_stands_for_one_guess() {
     let mut pair = Pair::verifying(Mode::PairingCode);
     pair.verify(1, &wrong_code(1));
-    let reused = pair.session.begin_attempt(attempt(1), &wrong_code(2), pair.now);
+    let reused = pair.session.begin_attempt(attempt(1), &wrong_code(2), None, pair.now);
     assert!(matches!(reused, Err(AttemptRefusal::KeyReused)));
 }
 
@@ -77,14 +85,15 @@ fn an_idempotency_key_stands_for_one_guess() {
 fn an_attempt_is_counted_before_it_is_compared() {
     let mut pair = Pair::verifying(Mode::PairingCode);
     for number in 1..=3 {
-        let begun = pair.session.begin_attempt(attempt(number), &wrong_code(u64::from(number)), pair.now).unwrap();
+        let begun =
+            pair.session.begin_attempt(attempt(number), &wrong_code(u64::from(number)), None, pair.now).unwrap();
         assert!(matches!(begun, Begun::Counted(_)));
         // The power fails between the two calls.
         pair.session = Session::restore(&pair.session.snapshot().unwrap()).unwrap();
         assert_eq!(pair.session.view(&pair.site.policy).attempts_left, 3 - u32::from(number));
     }
     let right = pair.code();
-    let fourth = pair.session.begin_attempt(attempt(4), &right, pair.now);
+    let fourth = pair.session.begin_attempt(attempt(4), &right, None, pair.now);
     assert!(matches!(fourth, Err(AttemptRefusal::WrongState)));
     // The counted ones can still be decided, each with its own guess.
     assert_eq!(pair.verify(1, &wrong_code(1)), VerifyResult::Wrong);
@@ -94,7 +103,7 @@ fn an_attempt_is_counted_before_it_is_compared() {
 fn what_the_mode_does_not_show_is_not_taken() {
     let mut pair = Pair::verifying(Mode::PairingCode);
     let tag = VerificationProof::Tag(QrTag([0; 16]));
-    let refused = pair.session.begin_attempt(attempt(1), &tag, pair.now);
+    let refused = pair.session.begin_attempt(attempt(1), &tag, None, pair.now);
     assert!(matches!(refused, Err(AttemptRefusal::NotShown)));
 
     let mut pair = Pair::requested(BOTH);
@@ -103,7 +112,7 @@ fn what_the_mode_does_not_show_is_not_taken() {
     pair.deliver_t2();
     pair.deliver_t3();
     assert_eq!(pair.shown().0, None);
-    let refused = pair.session.begin_attempt(attempt(1), &wrong_code(1), pair.now);
+    let refused = pair.session.begin_attempt(attempt(1), &wrong_code(1), None, pair.now);
     assert!(matches!(refused, Err(AttemptRefusal::NotShown)));
 }
 
@@ -131,7 +140,7 @@ fn verification_expires_and_rolls_everything_back() {
     let mut pair = Pair::verifying(Mode::PairingCode);
     let right = pair.code();
     pair.wait(Duration::from_mins(3));
-    let late = pair.session.begin_attempt(attempt(1), &right, pair.now);
+    let late = pair.session.begin_attempt(attempt(1), &right, None, pair.now);
     assert!(matches!(late, Err(AttemptRefusal::WrongState)));
     let actions = pair.session.tick(pair.site.control_unit(), pair.now, &mut pair.rng).unwrap();
     pair.actions.extend(actions);
@@ -148,7 +157,7 @@ fn an_attempt_that_the_stored_session_did_not_count_is_not_decided() {
     let mut pair = Pair::verifying(Mode::PairingCode);
     let right = pair.code();
     let stored = pair.session.snapshot().unwrap();
-    let Ok(Begun::Counted(pending)) = pair.session.begin_attempt(attempt(1), &right, pair.now) else {
+    let Ok(Begun::Counted(pending)) = pair.session.begin_attempt(attempt(1), &right, None, pair.now) else {
         panic!("counted")
     };
     // The count was not stored, and the session comes back as it was before.

@@ -217,7 +217,7 @@ fn whoever_stands_between_has_another_answer() {
     // He confirms what he has the keys for.
     let verified = pair.published();
     session.receive(&verified, site.control_unit(), pair.now, &mut pair.rng).unwrap();
-    let begun = session.begin_attempt(super::site::attempt(1), &code, pair.now).unwrap();
+    let begun = session.begin_attempt(super::site::attempt(1), &code, None, pair.now).unwrap();
     let crate::control_unit::Begun::Counted(counted) = begun else { panic!("counted") };
     let (_, actions) = session.decide(counted, site.control_unit(), pair.now, &mut pair.rng).unwrap();
     pair.receive(&t2_of(&actions)).unwrap();

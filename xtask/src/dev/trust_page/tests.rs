@@ -14,7 +14,7 @@ fn every_placeholder_is_filled_in_both_languages() {
     for german in [false, true] {
         let text = page().render(german, Some("ios"), None);
         assert!(!text.contains("{{") && !text.contains("}}"), "{text}");
-        assert!(text.contains("AB:CD") && text.contains("https://192.168.1.20:8787/"));
+        assert!(text.contains("AB:<wbr>CD") && text.contains("https://192.168.1.20:8787/"));
         assert_eq!(text.matches(" open>").count(), 1, "one system is unfolded");
         assert!(!text.contains("<script") && !text.contains("style="), "the policy allows neither");
     }

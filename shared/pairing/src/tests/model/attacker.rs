@@ -209,7 +209,7 @@ impl World {
             let now = session.view(&site.policy).requested_at;
             let rng = &mut self.rng;
             done.extend(session.receive(&answered, site.control_unit(), now, rng).unwrap_or_default());
-            if let Ok(Begun::Counted(pending)) = session.begin_attempt(attempt(1), &proof, now) {
+            if let Ok(Begun::Counted(pending)) = session.begin_attempt(attempt(1), &proof, None, now) {
                 done.extend(session.decide(pending, site.control_unit(), now, rng).unwrap().1);
             }
         }

@@ -5,7 +5,7 @@ use rand::SeedableRng;
 use rand::rngs::StdRng;
 use std::collections::{BTreeMap, BTreeSet};
 use wardlink_crypto::key::PrivateKey;
-use wardlink_protocol::api::{PairingPhase, VerificationProof, VerifyResult};
+use wardlink_protocol::api::{PairingPhase, SerialQuestion, VerificationProof, VerifyResult};
 use wardlink_protocol::identity::{SessionId, Sha256};
 use wardlink_protocol::pairing::{Mode, RefusalReason};
 use wardlink_protocol::stamp::StampedMessage;
@@ -50,10 +50,12 @@ fn pick<T>(items: &[T], which: usize) -> Option<usize> {
 }
 
 impl World {
-    /// `knows_cert_ca` says whether the device was given the root's hash beforehand.
-    pub(super) fn new(seed: u64, knows_cert_ca: bool) -> Self {
+    /// `knows_cert_ca` says whether the device was given the root's hash beforehand, `asks_serial` whether the site asks for the
+    /// end of the serial number.
+    pub(super) fn new(seed: u64, knows_cert_ca: bool, asks_serial: bool) -> Self {
         let mut rng = StdRng::seed_from_u64(seed);
-        let site = Site::new(&mut rng);
+        let mut site = Site::new(&mut rng);
+        site.policy.serial_question = if asks_serial { SerialQuestion::Always } else { SerialQuestion::Never };
         let name: Device = "infusion-pump/pump-1".parse().unwrap();
         let cert_ca = knows_cert_ca.then(|| site.cert_ca());
         let (key, device) = start(&site, &name, cert_ca, START, &mut rng);
@@ -134,6 +136,12 @@ impl World {
                     self.verify(chosen, &VerificationProof::Code(code), false);
                 }
             }
+            O::PersonMisreadsSerial { which } => {
+                if let Some(code) = self.shown().0 {
+                    let chosen = self.chosen(which);
+                    self.verify_with(chosen, &VerificationProof::Code(code), MISREAD, false);
+                }
+            }
             O::PersonAnswers { which, power_fails } => self.answer(which, power_fails),
             O::PersonAnswersWrongly { number } => {
                 let answer = Answer::from_number(number).to_string();
@@ -155,7 +163,14 @@ impl World {
             if view.reason == Some(RefusalReason::WrongCode) {
                 assert_eq!(view.attempts_left, 0, "a session was ended before its attempts were used up");
             }
-            if matches!(view.phase, PairingPhase::Confirmed | PairingPhase::Finished) {
+            let verified = matches!(view.phase, PairingPhase::Confirmed | PairingPhase::Finished);
+            let hides = view.information.serial_number.ends_with('\u{2022}');
+            assert_eq!(
+                hides,
+                view.asks_serial && !verified,
+                "the end of the serial number is seen too early, or never"
+            );
+            if verified {
                 assert!(view.attempts_left > 0, "a session was confirmed by an attempt too many");
                 assert!(self.verified.contains(id), "a session was confirmed that nobody verified");
             }
@@ -327,11 +342,15 @@ impl World {
     }
 
     fn verify(&mut self, chosen: Option<SessionId>, proof: &VerificationProof, power_fails: bool) {
+        self.verify_with(chosen, proof, ON_CASING, power_fails);
+    }
+
+    fn verify_with(&mut self, chosen: Option<SessionId>, proof: &VerificationProof, ending: &str, power_fails: bool) {
         let Some((id, session)) = chosen.and_then(|id| Some((id, self.sessions.get_mut(&id)?))) else { return };
         self.attempts += 1;
         let mut key = [0; 16];
         key[..8].copy_from_slice(&self.attempts.to_be_bytes());
-        let begin = |session: &mut Session, now| session.begin_attempt(SessionId(key), proof, now);
+        let begin = |session: &mut Session, now| session.begin_attempt(SessionId(key), proof, Some(ending), now);
         let Ok(Begun::Counted(mut pending)) = begin(session, self.now) else { return };
         if power_fails {
             *session = Session::restore(&session.snapshot().unwrap()).unwrap();
@@ -342,6 +361,8 @@ impl World {
         let decided = session.decide(pending, self.site.control_unit(), self.now, &mut self.rng);
         if let Ok((result, actions)) = decided {
             if result == VerifyResult::Verified {
+                let asks = session.view(&self.site.policy).asks_serial;
+                assert!(!asks || ending == ON_CASING, "a misread serial number was taken");
                 assert_eq!(id, self.device.session(), "the code fitted another session");
                 assert_eq!(session.key(), fingerprint(&self.key), "the code fitted another key");
                 self.verified.insert(id);
@@ -439,6 +460,10 @@ impl World {
         }
     }
 }
+
+/// The end of the serial number, as the casing says it, and as a person misreads it.
+const ON_CASING: &str = "0042";
+const MISREAD: &str = "0O42";
 
 const CODE: Option<Mode> = Some(Mode::PairingCode);
 const QR: Option<Mode> = Some(Mode::PairingQrcode);
