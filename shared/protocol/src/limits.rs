@@ -41,6 +41,15 @@ pub const MAX_WRONG_ANSWERS: u32 = 3;
 pub const ANSWER_LIFETIME: Duration = Duration::from_mins(30);
 /// The longest content of a printed label, in bytes: as text it fits a QR code that a phone reads from paper.
 pub const MAX_LABEL_BYTES: usize = 512;
+/// The longest that a policy lets a request wait for a person, in minutes: a day.
+pub const MAX_REQUEST_MINUTES: u32 = 24 * 60;
+/// The longest that a policy lets an accepted pairing wait for its verification, in minutes: it leaves a device without CertCA half
+/// of [`ANSWER_LIFETIME`] for the way back to it.
+pub const MAX_VERIFICATION_MINUTES: u32 = 15;
+/// The longest that devices may ask under one access secret, in days.
+pub const MAX_SECRET_DAYS: u32 = 10 * 365;
+/// The most device classes of a site.
+pub const MAX_CLASSES: usize = 256;
 /// The most networks that a policy calls secured.
 pub const MAX_SECURED_NETWORKS: usize = 64;
 /// The most rules of acceptance without a person.

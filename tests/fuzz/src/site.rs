@@ -325,7 +325,7 @@ fn signed_payload(bytes: &[u8], signer: &PublicKey, topic: &str) -> Vec<u8> {
 fn verify(session: &mut Session, pump: &DevicePairing, control_unit: ControlUnit<'_>, rng: &mut StdRng) -> Vec<Action> {
     let Ok(Display::Verifying { code: Some(code), .. }) = pump.display() else { panic!("the device shows no code") };
     let proof = VerificationProof::Code(code.to_string());
-    let Ok(Begun::Counted(attempt)) = session.begin_attempt(SessionId([1; 16]), &proof, NOW) else {
+    let Ok(Begun::Counted(attempt)) = session.begin_attempt(SessionId([1; 16]), &proof, None, NOW) else {
         panic!("the attempt is not taken")
     };
     session.decide(attempt, control_unit, NOW, rng).expect("a verified pairing").1

@@ -134,7 +134,7 @@ pub(in super::super) fn begin_verification(
         let answer = VerifyAnswer { result, pairing: store::view_of(site, id)? };
         Ok(Counted::Answered(Box::new(answer)))
     };
-    match session.begin_attempt(verify.attempt, &verify.proof, site.now) {
+    match session.begin_attempt(verify.attempt, &verify.proof, verify.serial_ending.as_deref(), site.now) {
         Ok(Begun::Counted(pending)) => {
             // People see the attempt when it is decided.
             store::put(site, &session, &mut Outcome::default())?;
@@ -147,6 +147,7 @@ pub(in super::super) fn begin_verification(
         Err(AttemptRefusal::NotShown) => {
             Err(Failure::with_detail(ProblemKind::ModeNotAllowed, "The device does not show this."))
         }
+        Err(AttemptRefusal::SerialNeeded) => Err(ProblemKind::SerialNeeded.into()),
         Err(AttemptRefusal::KeyReused) => {
             Err(Failure::with_detail(ProblemKind::BadRequest, "This attempt was made with something else."))
         }
