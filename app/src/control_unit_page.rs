@@ -4,6 +4,7 @@ use leptos::prelude::*;
 use wardlink_protocol::api::{PairingPhase, Right, Role};
 use wasm_bindgen::JsValue;
 
+use crate::alert::Alerts;
 use crate::app::{App, Session, mount, use_app, use_text};
 use crate::classes::ClassesScreen;
 use crate::devices::{DeviceScreen, Devices};
@@ -121,6 +122,7 @@ fn Frame() -> impl IntoView {
                         <p class="banner" data-testid="connection-lost">{icon::notice()} <span>{t.link_lost()}</span></p>
                     </Show>
                 </div>
+                <Alerts/>
                 {move || match screen.get() {
                     Route::Requests(_) => view! { <Requests opened=opened/> }.into_any(),
                     Route::Devices => view! { <Devices/> }.into_any(),

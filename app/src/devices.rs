@@ -52,6 +52,18 @@ pub(crate) fn trust_name(trust: TrustLevel, t: Language) -> &'static str {
     }
 }
 
+/// What reduced trust means, and how it is raised.
+#[component]
+pub(crate) fn ReducedTrust() -> impl IntoView {
+    let t = use_text();
+    view! {
+        <div class="trouble" data-testid="reduced-trust">
+            {icon::notice()}
+            <div><strong>{t.trust_reduced()}</strong><p>{t.trust_reduced_text()}</p></div>
+        </div>
+    }
+}
+
 /// Whether a search finds a device: every word of it occurs somewhere in what identifies the device.
 fn matches(device: &DeviceView, search: &str) -> bool {
     let information = &device.information;

@@ -12,6 +12,7 @@
 #![allow(unreachable_pub, reason = "the component macro writes `pub` into private modules")]
 
 mod alarm;
+mod alert;
 mod api;
 mod app;
 mod classes;

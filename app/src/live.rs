@@ -12,7 +12,7 @@ use gloo_timers::future::sleep;
 use leptos::prelude::*;
 use leptos::task::spawn_local;
 use wardlink_protocol::Device;
-use wardlink_protocol::api::{DeviceView, LiveData, LiveEvent, PairingView};
+use wardlink_protocol::api::{DeviceView, LiveData, LiveEvent, Lock, PairingView};
 use wardlink_protocol::identity::SessionId;
 
 use crate::app::{App, Session};
@@ -55,6 +55,8 @@ pub(crate) struct Live {
     pub(crate) pairings: RwSignal<BTreeMap<SessionId, ArcRwSignal<PairingView>>>,
     /// The devices.
     pub(crate) devices: RwSignal<BTreeMap<Device, LiveDevice>>,
+    /// The locked identifiers.
+    pub(crate) locks: RwSignal<Vec<Lock>>,
     /// Rises with every connection: an older one no longer speaks.
     number: StoredValue<u64>,
 }
@@ -67,6 +69,7 @@ impl Live {
             is_known: RwSignal::new(false),
             pairings: RwSignal::default(),
             devices: RwSignal::default(),
+            locks: RwSignal::default(),
             number: StoredValue::new(0),
         };
         let person = Memo::new(move |_| {
@@ -95,6 +98,7 @@ impl Live {
         self.is_known.set(false);
         self.pairings.set(BTreeMap::new());
         self.devices.set(BTreeMap::new());
+        self.locks.set(Vec::new());
     }
 
     async fn run(self, app: App, number: u64) {
@@ -127,10 +131,13 @@ impl Live {
 
     fn apply(self, event: LiveEvent, app: App) {
         match event {
-            LiveEvent::Snapshot { now, pairings, devices, locks: _ } => {
+            LiveEvent::Snapshot { now, pairings, devices, locks } => {
                 app.clock.set(now);
                 self.replace_pairings(pairings);
                 self.replace_devices(devices);
+                if self.locks.with_untracked(|known| *known != locks) {
+                    self.locks.set(locks);
+                }
                 // What did not change draws nothing anew: a half-typed code stays.
                 if !self.is_known.get_untracked() {
                     self.is_known.set(true);
@@ -142,9 +149,18 @@ impl Live {
             LiveEvent::Pairing { pairing } => self.put_pairing(*pairing),
             LiveEvent::PairingGone { session } => self.pairings.update(|known| drop(known.remove(&session))),
             LiveEvent::Device { device } => self.put_device(*device),
-            LiveEvent::Locked { .. } | LiveEvent::Unlocked { .. } => {}
+            LiveEvent::Locked { lock } => self.locks.update(|locks| {
+                locks.retain(|known| known.device != lock.device);
+                locks.push(lock);
+            }),
+            LiveEvent::Unlocked { device } => self.lift(&device),
             LiveEvent::Data { data } => self.put_data(*data),
         }
+    }
+
+    /// An identifier is no longer locked.
+    pub(crate) fn lift(self, device: &Device) {
+        self.locks.update(|locks| locks.retain(|known| known.device != *device));
     }
 
     fn replace_pairings(self, pairings: Vec<PairingView>) {

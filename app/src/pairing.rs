@@ -2,6 +2,7 @@
 
 use leptos::prelude::*;
 use wardlink_protocol::api::{PairingPhase, PairingView};
+use wardlink_protocol::network::Network;
 use wardlink_protocol::pairing::{DeviceInformation, Mode, RefusalReason};
 use wardlink_protocol::{Device, UnixMillis};
 
@@ -17,6 +18,18 @@ pub(crate) fn kind_of(information: &DeviceInformation) -> String {
 /// The device's identifier, as it stands on screens.
 pub(crate) fn shown_name(device: &Device) -> String {
     device.identifier.as_str().to_uppercase()
+}
+
+/// What kind of network a request came over, and from which address where that is known.
+pub(crate) fn network_words(pairing: &PairingView, t: Language) -> String {
+    let kind = match pairing.network {
+        Network::Secured => t.network_secured(),
+        Network::Untrusted => t.network_untrusted(),
+    };
+    match pairing.address {
+        Some(address) => t.network_from(kind, &address.to_string()),
+        None => kind.to_owned(),
+    }
 }
 
 /// The mode's name.
@@ -147,9 +160,14 @@ fn step_text(index: usize, progress: Progress, pairing: &PairingView, t: Languag
             (t.step_accepted_by(by), format!("{} · {mode}", time(pairing.accepted_at, t)))
         }
         1 => (t.step_accept().to_owned(), String::new()),
+        2 if pairing.mode == Some(Mode::PairingSimple) && progress != Progress::Now => {
+            (t.step_unverified().to_owned(), t.step_unverified_text().to_owned())
+        }
         2 if done => (t.step_verified().to_owned(), time(pairing.confirmed_at, t)),
         2 if pairing.phase == PairingPhase::Accepted => {
-            (t.step_answering().to_owned(), t.step_answering_text().to_owned())
+            let is_simple = pairing.mode == Some(Mode::PairingSimple);
+            let text = if is_simple { t.step_unverified_text() } else { t.step_answering_text() };
+            (t.step_answering().to_owned(), text.to_owned())
         }
         2 if progress == Progress::Now => (t.step_verify().to_owned(), how_to_verify(pairing, t).to_owned()),
         2 => (t.step_verify().to_owned(), String::new()),
@@ -177,7 +195,6 @@ pub(crate) mod tests {
     #![allow(clippy::unwrap_used, reason = "tests")]
     use super::*;
     use wardlink_protocol::identity::{KeyFingerprint, SessionId};
-    use wardlink_protocol::network::Network;
     use wardlink_protocol::pairing::DisplayAbilities;
 
     pub(crate) fn information() -> DeviceInformation {
@@ -229,6 +246,27 @@ pub(crate) mod tests {
         assert_eq!(line(PairingPhase::Verifying), [Done, Done, Now, Next, Next]);
         assert_eq!(line(PairingPhase::Confirmed), [Done, Done, Done, Now, Next]);
         assert_eq!(line(PairingPhase::Finished), [Done; 5]);
+    }
+
+    #[test]
+    fn a_network_is_named_by_its_kind_and_its_address() {
+        let t = Language::English;
+        let mut asked = pairing(1, PairingPhase::Waiting);
+        assert_eq!(network_words(&asked, t), t.network_untrusted());
+        asked.network = Network::Secured;
+        asked.address = Some("10.20.3.4".parse().unwrap());
+        let words = network_words(&asked, t);
+        assert!(words.contains(t.network_secured()) && words.contains("10.20.3.4"), "{words}");
+    }
+
+    #[test]
+    fn without_verification_no_step_says_that_somebody_verified() {
+        let t = Language::English;
+        let mut simple = pairing(1, PairingPhase::Finished);
+        simple.mode = Some(Mode::PairingSimple);
+        assert_eq!(step_text(2, Progress::Done, &simple, t).0, t.step_unverified());
+        simple.mode = Some(Mode::PairingCode);
+        assert_eq!(step_text(2, Progress::Done, &simple, t).0, t.step_verified());
     }
 
     #[test]

@@ -5,11 +5,12 @@ use leptos::prelude::*;
 use leptos::task::spawn_local;
 use wardlink_protocol::api::{PairingPhase, PairingView, Right};
 use wardlink_protocol::identity::SessionId;
+use wardlink_protocol::pairing::Mode;
 
 use crate::app::{use_app, use_text};
 use crate::format;
 use crate::live::{Link, Live};
-use crate::pairing::{is_open, kind_of, phase_class, phase_name, reason_text, shown_name};
+use crate::pairing::{is_open, kind_of, network_words, phase_class, phase_name, reason_text, shown_name};
 use crate::route::Route;
 use crate::ui::{Loading, ScreenTitle, icon};
 
@@ -168,13 +169,7 @@ fn RowOf(pairing: Signal<PairingView>, session: SessionId, opened: Signal<Option
         ended.map(|reason| view! { <span>{reason_text(reason, t)}</span> })
     };
     // What helps to decide; afterwards it only fills the list.
-    let facts = [
-        t.key_short(&fixed.key.short()),
-        match &fixed.address {
-            Some(address) => t.address_from(&address.to_string()),
-            None => t.network_untrusted().to_owned(),
-        },
-    ];
+    let facts = [t.key_short(&fixed.key.short()), network_words(&fixed, t)];
     // Who has two requests under one name must look at both before one is accepted.
     let conflicts = Memo::new(move |_| {
         live.pairings.with(|pairings| {
@@ -258,6 +253,7 @@ fn RowActs(pairing: Signal<PairingView>, phase: Memo<PairingPhase>) -> impl Into
             ended @ (PairingPhase::Finished | PairingPhase::Ended) => view! {
                 <div class="acts">
                     {app.may(Right::Pair).then(|| view! { <Dismiss pairing=pairing/> })}
+                    {is_reduced(pairing).then(|| view! { <span class="chip">{t.trust_reduced()}</span> })}
                     <span class=phase_class(ended)>{phase_name(ended, t)}</span>
                 </div>
             }
@@ -266,6 +262,11 @@ fn RowActs(pairing: Signal<PairingView>, phase: Memo<PairingPhase>) -> impl Into
                 .into_any(),
         }
     }
+}
+
+/// Whether the pairing made a device of reduced trust.
+fn is_reduced(pairing: Signal<PairingView>) -> bool {
+    pairing.with(|pairing| pairing.phase == PairingPhase::Finished && pairing.mode == Some(Mode::PairingSimple))
 }
 
 /// Takes a pairing off the list; for some seconds that can be undone, and only then it is sent.

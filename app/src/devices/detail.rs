@@ -4,10 +4,11 @@ use leptos::prelude::*;
 use wardlink_protocol::Device;
 use wardlink_protocol::api::{DeviceView, LiveData};
 use wardlink_protocol::channel::ChannelName;
+use wardlink_protocol::identity::TrustLevel;
 use wardlink_protocol::report::{Content, TherapyEvent};
 
 use super::figures::Figures;
-use super::{LastSeen, state_class, state_name, trust_name};
+use super::{LastSeen, ReducedTrust, state_class, state_name, trust_name};
 use crate::alarm::{AlarmBadge, kind_name};
 use crate::app::use_text;
 use crate::live::{Live, LiveDevice};
@@ -52,6 +53,10 @@ fn Screen(device: LiveDevice) -> impl IntoView {
         let signal = signal.clone();
         move |_| signal.with(|view| (view.state, view.location.clone(), view.last_seen))
     });
+    let is_reduced = Memo::new({
+        let signal = signal.clone();
+        move |_| signal.with(|view| view.trust == TrustLevel::Reduced)
+    });
     let last_seen = Signal::derive(move || head.with(|(.., last_seen)| *last_seen));
     let alarms = {
         let history = history.clone();
@@ -65,11 +70,13 @@ fn Screen(device: LiveDevice) -> impl IntoView {
             </div>
             <div class="acts">
                 <LastSeen at=last_seen/>
+                {move || is_reduced.get().then(|| view! { <span class="chip">{t.trust_reduced()}</span> })}
                 <span class=move || state_class(head.with(|(state, ..)| *state))>
                     {move || state_name(head.with(|(state, ..)| *state), t)}
                 </span>
             </div>
         </div>
+        {move || is_reduced.get().then(|| view! { <ReducedTrust/> })}
         <div class="alarms" role="status" aria-label=t.alarms()>
             {move || alarms.get().into_iter().map(|alarm| view! {
                 <AlarmBadge kind=alarm.kind priority=alarm.priority/>

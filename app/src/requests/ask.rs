@@ -127,7 +127,7 @@ fn AcceptForm(pairing: PairingView, close: CloseDialog) -> impl IntoView {
             <Choice
                 name=group.clone()
                 label=mode_name(choice, t)
-                hint=if index == 0 { t.mode_proposed() } else { mode_hint(choice, t) }
+                hint=if index == 0 { proposed_hint(choice, t) } else { mode_hint(choice, t) }
                 value=serde_json::to_string(&choice).unwrap_or_default().trim_matches('"').to_owned()
                 chosen=Signal::derive(move || mode.get() == Some(choice))
                 choose=Callback::new(move |()| mode.set(Some(choice)))
@@ -148,6 +148,13 @@ fn AcceptForm(pairing: PairingView, close: CloseDialog) -> impl IntoView {
             <Trouble failure=sender.failure/>
             <Answers close=close go=t.accept() keep=t.keep_waiting() busy=sender.busy/>
         </form>
+    }
+}
+
+fn proposed_hint(mode: Mode, t: Language) -> &'static str {
+    match mode {
+        Mode::PairingSimple => t.mode_simple_proposed(),
+        Mode::PairingCode | Mode::PairingQrcode => t.mode_proposed(),
     }
 }
 

@@ -8,8 +8,9 @@ use wardlink_protocol::pairing::Mode;
 use super::{Acts, Ask};
 use crate::app::{use_app, use_text};
 use crate::clock;
+use crate::devices::ReducedTrust;
 use crate::live::Live;
-use crate::pairing::{Steps, is_open, kind_of};
+use crate::pairing::{Steps, is_open, kind_of, network_words};
 use crate::route::Route;
 use crate::ui::{Fact, Loading, icon};
 use crate::verification::{AnswerToEnter, CodeForm, Remaining, Verifier};
@@ -120,6 +121,7 @@ fn NextAct(pairing: Signal<PairingView>, phase: Memo<PairingPhase>) -> impl Into
         {move || matches!(phase.get(), PairingPhase::Accepted | PairingPhase::Verifying).then(|| view! {
             <button type="button" class="link" data-testid="cancel" on:click=move |_| ask(Ask::Cancel)>{t.cancel_pairing()}</button>
         })}
+        {move || super::is_reduced(pairing).then(|| view! { <ReducedTrust/> })}
         {move || (phase.get() == PairingPhase::Finished).then(|| view! {
             <a class="button" href=Route::Device(pairing.with_untracked(|pairing| pairing.device.clone())).to_string()>
                 {t.open_device()}
@@ -131,8 +133,9 @@ fn NextAct(pairing: Signal<PairingView>, phase: Memo<PairingPhase>) -> impl Into
 #[component]
 fn Facts(pairing: Signal<PairingView>) -> impl IntoView {
     let t = use_text();
-    let PairingView { device, information, key, address, requested_at, expires_at: _, .. } = pairing.get_untracked();
-    let address = address.map_or_else(|| t.network_untrusted().to_owned(), |address| address.to_string());
+    let fixed = pairing.get_untracked();
+    let network = network_words(&fixed, t);
+    let PairingView { device, information, key, requested_at, .. } = fixed;
     let ends = move || {
         pairing.with(|pairing| {
             pairing
@@ -150,7 +153,7 @@ fn Facts(pairing: Signal<PairingView>) -> impl IntoView {
             <Fact name=t.firmware() value=information.firmware_version/>
             <Fact name=t.hardware() value=information.hardware_id/>
             <Fact name=t.key() value=key.short() mono=true/>
-            <Fact name=t.network() value=address/>
+            <Fact name=t.network() value=network/>
             <Fact name=t.asked_at() value=clock::day_and_time(requested_at, t)/>
             {move || (!ends().is_empty()).then(|| view! { <Fact name=t.ends_at() value=ends()/> })}
         </dl>

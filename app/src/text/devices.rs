@@ -24,6 +24,7 @@ texts! {
     state_revoked => "Revoked" | "Widerrufen";
     trust => "Trust" | "Vertrauen";
     trust_full => "Full" | "Voll";
+    trust_reduced_text => "Nobody verified this device when it was paired; its network vouched for it. It gets no channel for commands. Pair it again with the typed code or the QR code to raise its trust: start the pairing at the device, nothing is lost." | "Niemand hat dieses Gerät beim Koppeln geprüft; sein Netz bürgte dafür. Es bekommt keinen Kanal für Befehle. Neu koppeln mit getipptem Code oder QR-Code stellt volles Vertrauen her: Kopplung am Gerät starten, nichts geht verloren.";
     trust_reduced => "Reduced trust" | "Eingeschränktes Vertrauen";
 
     rate => "Rate" | "Förderrate";

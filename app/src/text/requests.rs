@@ -4,7 +4,7 @@ use super::texts;
 
 texts! {
     requests_title => "Waiting to join" | "Warten auf Kopplung";
-    requests_end_by_themselves => "Requests that nobody answers end by themselves after 15 minutes." | "Anfragen, die niemand beantwortet, enden nach 15 Minuten von selbst.";
+    requests_end_by_themselves => "Requests that nobody answers end by themselves." | "Anfragen, die niemand beantwortet, enden von selbst.";
     nothing_waits => "Nothing is waiting." | "Nichts wartet.";
     nothing_waits_text => "A new pump appears here by itself." | "Eine neue Pumpe erscheint hier von selbst.";
     lately => "Lately" | "Kürzlich";
@@ -12,7 +12,8 @@ texts! {
     ended_ago(age: &str) => "{age} ago" | "vor {age}";
     requests_wait(n: usize) => "Waiting requests: {n}" | "Wartende Anfragen: {n}";
     key_short(key: &str) => "Key {key}" | "Schlüssel {key}";
-    address_from(address: &str) => "From {address}" | "Von {address}";
+    network_secured => "Secured network" | "Gesichertes Netz";
+    network_from(network: &str, address: &str) => "{network}, {address}" | "{network}, {address}";
     network_untrusted => "Untrusted network" | "Ungesichertes Netz";
     kind_and_firmware(kind: &str, version: &str) => "{kind} · firmware {version}" | "{kind} · Firmware {version}";
     kind_and_serial(kind: &str, serial: &str) => "{kind} · serial number {serial}" | "{kind} · Seriennummer {serial}";
@@ -46,6 +47,7 @@ texts! {
     mode_qr => "QR code" | "QR-Code";
     mode_code => "Typed code" | "Getippter Code";
     mode_simple => "Without verification" | "Ohne Prüfung";
+    mode_simple_proposed => "Proposed on this secured network; the device gets reduced trust" | "Vorgeschlagen in diesem gesicherten Netz; das Gerät bekommt eingeschränktes Vertrauen";
     mode_proposed => "Proposed for this device and network" | "Vorgeschlagen für dieses Gerät und Netz";
     mode_qr_hint => "Scan the pump's display with a phone" | "Display der Pumpe mit dem Telefon scannen";
     mode_code_hint => "Type the eight digits that the pump shows" | "Die acht Ziffern eintippen, die die Pumpe zeigt";
@@ -78,6 +80,8 @@ texts! {
     step_answering_text => "It shows its code in a moment." | "Es zeigt gleich seinen Code.";
     step_verify => "Verify the device" | "Gerät prüfen";
     step_verify_text => "Scan its display with a phone, or type its code." | "Display mit dem Telefon scannen oder den Code eintippen.";
+    step_unverified => "Paired without verification" | "Ohne Prüfung gekoppelt";
+    step_unverified_text => "On a secured network; it goes on by itself." | "In einem gesicherten Netz; es geht von selbst weiter.";
     step_verified => "Verified" | "Geprüft";
     step_keys => "Deliver the keys" | "Schlüssel übergeben";
     step_keys_delivered => "Keys delivered" | "Schlüssel sind übergeben";

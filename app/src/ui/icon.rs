@@ -111,6 +111,11 @@ pub(crate) fn rules() -> impl IntoView {
     icon("M12 3l7.5 2.8v5.4c0 4.6-3 8.1-7.5 9.8c-4.5-1.7-7.5-5.2-7.5-9.8V5.8zM8.5 12l2.5 2.5l4.5-4.5")
 }
 
+/// Something is locked.
+pub(crate) fn lock() -> impl IntoView {
+    icon("M6 11h12a1 1 0 0 1 1 1v7a1 1 0 0 1-1 1H6a1 1 0 0 1-1-1v-7a1 1 0 0 1 1-1M8 11V8a4 4 0 0 1 8 0v3M12 15v2")
+}
+
 /// Adds something.
 pub(crate) fn add() -> impl IntoView {
     icon("M12 5v14M5 12h14")

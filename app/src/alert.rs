@@ -1,0 +1,106 @@
+//! Alerts of the control unit itself: identifiers that were locked after too many failed pairings.
+//!
+//! They have no colour of an alarm: those belong to devices alone.
+
+use gloo_net::http::Method;
+use leptos::prelude::*;
+use leptos::task::spawn_local;
+use wardlink_protocol::api::{Lock, Right};
+
+use crate::app::{use_app, use_text};
+use crate::clock;
+use crate::live::Live;
+use crate::pairing::shown_name;
+use crate::ui::dialog::{CloseDialog, Dialog};
+use crate::ui::{Trouble, icon};
+
+/// The locks, above every screen.
+#[component]
+pub(crate) fn Alerts() -> impl IntoView {
+    let live: Live = expect_context();
+    let ask = RwSignal::new(None);
+    view! {
+        <div class="alerts" role="alert">
+            <For each=move || live.locks.get() key=|lock| (lock.device.clone(), lock.locked_at) let:lock>
+                <Alert lock=lock ask=ask/>
+            </For>
+        </div>
+        <Asking ask=ask/>
+    }
+}
+
+#[component]
+fn Alert(lock: Lock, ask: RwSignal<Option<Lock>>) -> impl IntoView {
+    let t = use_text();
+    let app = use_app();
+    let name = shown_name(&lock.device);
+    let label = t.lift_lock_of(&name);
+    let device = lock.device.to_string();
+    view! {
+        <div class="alert" data-testid="lock" data-device=device.clone()>
+            {icon::lock()}
+            <div>
+                <p><b>{t.locked_title(&name)}</b></p>
+                <p>{t.locked_text(lock.failures, &clock::day_and_time(lock.locked_at, t))}</p>
+                {(!app.may(Right::Unlock)).then(|| view! { <p>{t.locked_ask()}</p> })}
+            </div>
+            {app.may(Right::Unlock).then(|| view! {
+                <button type="button" class="button small quiet" data-testid="lift" aria-label=label
+                    on:click=move |_| ask.set(Some(lock.clone()))>{t.lift_lock()}</button>
+            })}
+        </div>
+    }
+}
+
+#[component]
+fn Asking(ask: RwSignal<Option<Lock>>) -> impl IntoView {
+    let t = use_text();
+    let closed = Callback::new(move |()| ask.set(None));
+    move || {
+        ask.get().map(|lock| {
+            let title = t.lift_title(&shown_name(&lock.device));
+            let content = Callback::new(move |close| view! { <LiftForm lock=lock.clone() close=close/> }.into_any());
+            view! { <Dialog title=title closed=closed content=content/> }
+        })
+    }
+}
+
+#[component]
+fn LiftForm(lock: Lock, close: CloseDialog) -> impl IntoView {
+    let t = use_text();
+    let app = use_app();
+    let live: Live = expect_context();
+    let (failure, busy) = (RwSignal::new(None), RwSignal::new(false));
+    let submit = move |event: leptos::ev::SubmitEvent| {
+        event.prevent_default();
+        if busy.get_untracked() {
+            return;
+        }
+        busy.set(true);
+        failure.set(None);
+        let device = lock.device.clone();
+        spawn_local(async move {
+            let answer = app.send(Method::POST, &format!("/devices/{device}/unlock"), None).await;
+            // The dialog may have been closed meanwhile.
+            let _ = busy.try_set(false);
+            match answer {
+                Ok(_) => {
+                    app.notices.say(t.lifted(&shown_name(&device)));
+                    close.run();
+                    live.lift(&device);
+                }
+                Err(refused) => drop(failure.try_set(Some(refused))),
+            }
+        });
+    };
+    view! {
+        <form class="stack" data-testid="lift-form" on:submit=submit>
+            <p class="quiet">{t.lift_text()}</p>
+            <Trouble failure=failure/>
+            <div class="answers">
+                <button type="button" class="button quiet" on:click=move |_| close.run()>{t.keep_locked()}</button>
+                <button class="button" data-testid="confirm" aria-disabled=move || busy.get().then_some("true")>{t.lift_lock()}</button>
+            </div>
+        </form>
+    }
+}
