@@ -1,6 +1,7 @@
 //! Devices that are not what they should be: made by hand, or with what was stolen from a pump.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 
 use anyhow::{Context as _, Result};
@@ -82,7 +83,8 @@ impl Stolen {
 
 /// Copies the state of a pump, which may go on meanwhile: each of its files is replaced whole.
 pub fn copy_of(pump: &Pump<'_>) -> Result<TempDir> {
-    let copy = tempfile::tempdir().context("cannot make a folder")?;
+    let own = fs::Permissions::from_mode(0o700);
+    let copy = tempfile::Builder::new().permissions(own).tempdir().context("cannot make a folder")?;
     for entry in fs::read_dir(pump.state()).context("cannot read the pump's state")? {
         let entry = entry.context("cannot read the pump's state")?;
         // What is being written at this moment has another ending.

@@ -33,3 +33,38 @@ fn survive_all(scenario: Scenario) -> Result<()> {
 fn a_pairing_by_code_survives_every_death() -> Result<()> {
     survive_all(Scenario::Code)
 }
+
+#[test]
+fn a_pairing_by_qr_code_survives_every_death() -> Result<()> {
+    survive_all(Scenario::Qr)
+}
+
+#[test]
+fn a_pairing_by_the_code_beside_the_qr_code_survives_every_death() -> Result<()> {
+    survive_all(Scenario::CodeBeside)
+}
+
+#[test]
+fn a_pairing_without_cert_ca_survives_every_death() -> Result<()> {
+    survive_all(Scenario::Answer)
+}
+
+#[test]
+fn a_pairing_that_replaces_a_key_survives_every_death() -> Result<()> {
+    survive_all(Scenario::Again)
+}
+
+#[test]
+fn a_rejection_survives_every_death() -> Result<()> {
+    survive_all(Scenario::Rejected)
+}
+
+#[test]
+fn a_cancellation_survives_every_death() -> Result<()> {
+    survive_all(Scenario::Cancelled)
+}
+
+#[test]
+fn the_end_by_a_wrong_code_survives_every_death() -> Result<()> {
+    survive_all(Scenario::WrongCode)
+}
