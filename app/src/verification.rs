@@ -19,6 +19,7 @@ use crate::format;
 use crate::text::Language;
 use crate::ui::Trouble;
 use crate::ui::code_field::CodeField;
+use crate::ui::field::Field;
 
 /// The pauses before an attempt is sent again, in seconds; the last one repeats.
 const PAUSES: [u64; 4] = [1, 2, 4, 5];
@@ -38,6 +39,8 @@ pub(crate) enum Standing {
     Mistyped,
     /// It is not eight digits yet.
     Incomplete,
+    /// The end of the serial number is asked for, too, and is not typed yet.
+    SerialMissing,
     /// The server refused it.
     Failed(Failure),
 }
@@ -47,6 +50,10 @@ pub(crate) enum Standing {
 pub(crate) struct Verifier {
     /// How the present attempt stands.
     pub(crate) standing: RwSignal<Standing>,
+    /// The end of the serial number, as typed.
+    pub(crate) serial: RwSignal<String>,
+    /// What was brought for which pairing, until the end of the serial number is there or right.
+    held: StoredValue<Option<(SessionId, VerificationProof)>>,
     /// Rises with every attempt: an older one no longer speaks.
     number: StoredValue<u64>,
     app: App,
@@ -56,7 +63,14 @@ pub(crate) struct Verifier {
 impl Verifier {
     /// `answered` hears of every answer that the server gave.
     pub(crate) fn new(app: App, answered: Callback<VerifyAnswer>) -> Self {
-        Self { standing: RwSignal::new(Standing::Idle), number: StoredValue::new(0), app, answered }
+        Self {
+            standing: RwSignal::new(Standing::Idle),
+            serial: RwSignal::new(String::new()),
+            held: StoredValue::new(None),
+            number: StoredValue::new(0),
+            app,
+            answered,
+        }
     }
 
     /// Whether an attempt is on its way.
@@ -71,22 +85,39 @@ impl Verifier {
     }
 
     /// Tests the check digit here, where it costs no attempt, and sends the code.
-    pub(crate) fn submit_code(self, session: SessionId, code: &str) {
+    pub(crate) fn submit_code(self, session: SessionId, code: &str, asked: usize) {
         match code.parse::<VerificationCode>() {
-            Ok(_) => self.submit(session, VerificationProof::Code(code.chars().filter(char::is_ascii_digit).collect())),
+            Ok(_) => {
+                let digits = code.chars().filter(char::is_ascii_digit).collect();
+                self.submit(session, VerificationProof::Code(digits), asked);
+            }
             Err(InvalidCode::Length) => self.standing.set(Standing::Incomplete),
             Err(InvalidCode::CheckDigit) => self.standing.set(Standing::Mistyped),
         }
     }
 
-    /// Sends an attempt until there is an answer.
-    pub(crate) fn submit(self, session: SessionId, proof: VerificationProof) {
+    /// Sends what was scanned, now that the end of the serial number is typed; false where nothing was scanned.
+    pub(crate) fn submit_held(self, session: SessionId, asked: usize) -> bool {
+        let held = self.held.get_value().filter(|(holder, _)| *holder == session);
+        held.map(|(_, proof)| self.submit(session, proof, asked)).is_some()
+    }
+
+    /// Sends an attempt until there is an answer. `asked` is how many characters of the serial number have to be there.
+    pub(crate) fn submit(self, session: SessionId, proof: VerificationProof, asked: usize) {
         if self.standing.with_untracked(|standing| matches!(standing, Standing::Sending | Standing::Waiting)) {
             return;
         }
+        let serial = self.serial.get_untracked();
+        if matches!(proof, VerificationProof::Tag(_)) {
+            self.held.set_value(Some((session, proof.clone())));
+        }
+        if length(&serial) != asked && asked > 0 {
+            return self.standing.set(Standing::SerialMissing);
+        }
         self.number.update_value(|number| *number += 1);
         self.standing.set(Standing::Sending);
-        let Some(body) = api::json(&Verify { attempt: draw_attempt(), proof, serial_ending: None }) else { return };
+        let serial_ending = (asked > 0).then_some(serial);
+        let Some(body) = api::json(&Verify { attempt: draw_attempt(), proof, serial_ending }) else { return };
         spawn_local(self.send(session, body, self.number.get_value()));
     }
 
@@ -131,6 +162,48 @@ fn draw_attempt() -> SessionId {
     SessionId(bytes)
 }
 
+/// How many characters of the serial number a person has to bring: those that the view hides.
+pub(crate) fn asked(pairing: &PairingView) -> usize {
+    let hidden = || pairing.information.serial_number.chars().filter(|character| *character == '\u{2022}').count();
+    if pairing.asks_serial { hidden() } else { 0 }
+}
+
+fn length(serial: &str) -> usize {
+    serial.chars().filter(|character| !character.is_whitespace()).count()
+}
+
+/// The field for the end of the serial number.
+#[component]
+pub(crate) fn SerialField(
+    /// Makes the attempts.
+    verifier: Verifier,
+    /// How many characters are asked for.
+    asked: usize,
+) -> impl IntoView {
+    let t = use_text();
+    let error = Signal::derive(move || {
+        let is_missing = verifier.standing.with(|standing| *standing == Standing::SerialMissing);
+        (is_missing && verifier.serial.with(|serial| length(serial) != asked)).then(|| t.serial_ending_missing(asked))
+    });
+    view! { <Field label=t.serial_ending() value=verifier.serial name="serial" hint=t.serial_ending_hint(asked) error=error/> }
+}
+
+/// The end of the serial number beside a scan, where no code is typed.
+#[component]
+pub(crate) fn SerialForm(verifier: Verifier, session: SessionId, asked: usize) -> impl IntoView {
+    let t = use_text();
+    let submit = move |event: leptos::ev::SubmitEvent| {
+        event.prevent_default();
+        verifier.submit_held(session, asked);
+    };
+    view! {
+        <form class="stack" data-testid="serial-form" on:submit=submit novalidate>
+            <SerialField verifier=verifier asked=asked/>
+            <button class="button" data-testid="verify" aria-disabled=move || verifier.is_busy().then_some("true")>{t.verify()}</button>
+        </form>
+    }
+}
+
 /// The code field with its button, for one pairing that awaits verification.
 #[component]
 pub(crate) fn CodeForm(
@@ -140,23 +213,30 @@ pub(crate) fn CodeForm(
     session: SessionId,
     /// What is typed; it outlives the form.
     typed: RwSignal<String>,
+    /// How many characters of the serial number are asked for, too.
+    #[prop(optional)]
+    asked: usize,
     /// The id of an element from which the field takes the focus over.
     #[prop(optional)]
     takes_focus_from: &'static str,
 ) -> impl IntoView {
     let t = use_text();
-    let error = Signal::derive(move || verifier.standing.with(|standing| complaint(standing, t)));
+    let error = Signal::derive(move || verifier.standing.with(|standing| complaint(standing, asked, t)));
     let failure = Signal::derive(move || match verifier.standing.get() {
         Standing::Failed(failure) => Some(failure),
         _ => None,
     });
     let submit = move |event: leptos::ev::SubmitEvent| {
         event.prevent_default();
-        verifier.submit_code(session, &typed.get_untracked());
+        let code = typed.get_untracked();
+        if !code.is_empty() || !verifier.submit_held(session, asked) {
+            verifier.submit_code(session, &code, asked);
+        }
     };
     view! {
         <form class="stack" data-testid="code-form" on:submit=submit novalidate>
             <CodeField value=typed error=error changed=Callback::new(move |()| verifier.reset()) takes_focus_from=takes_focus_from/>
+            {(asked > 0).then(|| view! { <SerialField verifier=verifier asked=asked/> })}
             <p class="waiting" role="status">
                 {move || verifier.standing.with(|standing| *standing == Standing::Waiting).then(|| t.verification_waits())}
             </p>
@@ -168,14 +248,15 @@ pub(crate) fn CodeForm(
     }
 }
 
-fn complaint(standing: &Standing, t: Language) -> Option<String> {
+fn complaint(standing: &Standing, asked: usize, t: Language) -> Option<String> {
     match standing {
+        Standing::Wrong(left) if asked > 0 => Some(t.wrong_code_or_serial(*left)),
         Standing::Wrong(0) => Some(t.wrong_code_last().to_owned()),
         Standing::Wrong(1) => Some(t.wrong_code_one_left().to_owned()),
         Standing::Wrong(left) => Some(t.wrong_code(*left)),
         Standing::Mistyped => Some(t.mistyped().to_owned()),
         Standing::Incomplete => Some(t.incomplete().to_owned()),
-        Standing::Idle | Standing::Sending | Standing::Waiting | Standing::Failed(_) => None,
+        Standing::Idle | Standing::Sending | Standing::Waiting | Standing::SerialMissing | Standing::Failed(_) => None,
     }
 }
 

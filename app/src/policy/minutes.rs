@@ -1,15 +1,16 @@
 //! How long requests and verifications wait.
 
 use leptos::prelude::*;
+use wardlink_protocol::limits::{MAX_REQUEST_MINUTES, MAX_VERIFICATION_MINUTES};
 
 use super::{PartHead, Rules};
 use crate::app::use_text;
 use crate::ui::field::Field;
 
 /// The bounds of a request's wait, in minutes.
-pub(super) const REQUEST: (u32, u32) = (1, 1_440);
+pub(super) const REQUEST: (u32, u32) = (1, MAX_REQUEST_MINUTES);
 /// The bounds of a verification's wait, in minutes.
-pub(super) const VERIFICATION: (u32, u32) = (1, 60);
+pub(super) const VERIFICATION: (u32, u32) = (1, MAX_VERIFICATION_MINUTES);
 
 /// Both waiting times.
 #[component]

@@ -13,7 +13,7 @@ use crate::live::Live;
 use crate::pairing::{Steps, is_open, kind_of, network_words};
 use crate::route::Route;
 use crate::ui::{Fact, Loading, icon};
-use crate::verification::{AnswerToEnter, CodeForm, Remaining, Verifier};
+use crate::verification::{AnswerToEnter, CodeForm, Remaining, Verifier, asked};
 
 /// The id of the pane's heading, which takes the focus when the pane opens.
 const TITLE: &str = "opened";
@@ -105,7 +105,7 @@ fn NextAct(pairing: Signal<PairingView>, phase: Memo<PairingPhase>) -> impl Into
                 </div>
             }.into_any(),
             PairingPhase::Verifying => view! {
-                {takes_code.get().then(|| view! { <CodeForm verifier=verifier session=session typed=typed takes_focus_from=TITLE/> })}
+                {takes_code.get().then(|| view! { <CodeForm verifier=verifier session=session typed=typed asked=pairing.with_untracked(asked) takes_focus_from=TITLE/> })}
                 <p class="by-phone">
                     {icon::phone()}
                     <span>

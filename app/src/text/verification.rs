@@ -11,6 +11,10 @@ texts! {
     wrong_code(left: u32) => "The code does not match. {left} attempts are left." | "Der Code stimmt nicht überein. Noch {left} Versuche.";
     wrong_code_one_left => "The code does not match. One attempt is left: read it from the pump once more." | "Der Code stimmt nicht überein. Noch ein Versuch: Bitte ihn noch einmal von der Pumpe ablesen.";
     wrong_code_last => "The code does not match. The pairing has ended; start it again at the pump." | "Der Code stimmt nicht überein. Die Kopplung ist beendet; bitte an der Pumpe neu beginnen.";
+    wrong_code_or_serial(left: u32) => "Code and serial number do not both match. Attempts left: {left}." | "Code und Seriennummer stimmen nicht beide. Verbleibende Versuche: {left}.";
+    serial_ending => "End of the serial number" | "Ende der Seriennummer";
+    serial_ending_hint(n: usize) => "From the label on the casing: the last {n} characters, which are hidden here" | "Vom Schild am Gehäuse: die letzten {n} Zeichen, die hier verborgen sind";
+    serial_ending_missing(n: usize) => "Enter the last {n} characters from the casing." | "Bitte die letzten {n} Zeichen vom Gehäuse eingeben.";
     mistyped => "A digit is mistyped. Compare with the pump; this costs no attempt." | "Eine Ziffer ist vertippt. Bitte mit der Pumpe vergleichen; das kostet keinen Versuch.";
     incomplete => "The code has eight digits." | "Der Code hat acht Ziffern.";
     attempts(left: u32) => "{left} attempts left" | "Noch {left} Versuche";

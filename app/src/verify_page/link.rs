@@ -9,7 +9,7 @@ use super::watch::Watch;
 use super::{DeviceCard, Place};
 use crate::app::use_text;
 use crate::ui::{ScreenTitle, Trouble, icon};
-use crate::verification::{Remaining, Standing};
+use crate::verification::{Remaining, SerialField, Standing, asked};
 
 /// Shows the device, and verifies it only when a person says so.
 #[component]
@@ -32,7 +32,8 @@ pub(super) fn ByLink(link: Option<VerificationLink>) -> impl IntoView {
     let scans: Scans = expect_context();
     let verify = move |_| {
         if let Some(link) = link.get_value() {
-            scans.verifier.submit(link.session, VerificationProof::Tag(link.tag));
+            let asked = untrack(|| watch.pairing(link.session)).as_ref().map_or(0, asked);
+            scans.verifier.submit(link.session, VerificationProof::Tag(link.tag), asked);
         }
     };
     let failure = Signal::derive(move || match scans.verifier.standing.get() {
@@ -58,10 +59,12 @@ pub(super) fn ByLink(link: Option<VerificationLink>) -> impl IntoView {
                 let shown = Signal::derive(move || {
                     watch.pairing(known.with_value(|known| known.session)).unwrap_or_else(|| known.get_value())
                 });
+                let asked = asked(&pairing);
                 view! {
                     <ScreenTitle text=t.link_title()/>
                     <DeviceCard pairing=pairing label=t.verify_this()/>
                     <p class="quiet">{t.link_text()}</p>
+                    {(asked > 0).then(|| view! { <SerialField verifier=scans.verifier asked=asked/> })}
                     <button type="button" class="button large" data-testid="verify" on:click=verify
                         aria-disabled=move || scans.verifier.is_busy().then_some("true")>
                         {icon::check()} {move || if scans.verifier.is_busy() { t.verifying() } else { t.verify_this_pump() }}

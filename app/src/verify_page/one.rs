@@ -9,7 +9,7 @@ use super::scanned::{ScanBox, Scans};
 use super::watch::Watch;
 use super::{DeviceCard, Place};
 use crate::app::{set_title, use_text};
-use crate::verification::{CodeForm, Remaining};
+use crate::verification::{CodeForm, Remaining, SerialForm, asked};
 
 /// The screen of the chosen pump.
 #[component]
@@ -28,6 +28,7 @@ pub(super) fn One(session: SessionId) -> impl IntoView {
     let takes_scan = move || matches!(mode.get(), Some((Mode::PairingQrcode, _)));
     let takes_code = move || matches!(mode.get(), Some((Mode::PairingCode, _) | (Mode::PairingQrcode, true)));
     first.map(|pairing| {
+        let asked = asked(&pairing);
         let known = StoredValue::new(pairing);
         let pairing = Signal::derive(move || watch.pairing(session).unwrap_or_else(|| known.get_value()));
         view! {
@@ -38,7 +39,8 @@ pub(super) fn One(session: SessionId) -> impl IntoView {
                 _ => view! {
                     {takes_scan().then(|| view! { <ScanBox alone=!takes_code()/> })}
                     {(takes_scan() && takes_code()).then(|| view! { <p class="or">{t.or_type()}</p> })}
-                    {takes_code().then(|| view! { <CodeForm verifier=scans.verifier session=session typed=place.typed/> })}
+                    {takes_code().then(|| view! { <CodeForm verifier=scans.verifier session=session typed=place.typed asked=asked/> })}
+                    {(asked > 0 && !takes_code()).then(|| view! { <SerialForm verifier=scans.verifier session=session asked=asked/> })}
                     <Remaining pairing=pairing/>
                 }.into_any(),
             }}

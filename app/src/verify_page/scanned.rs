@@ -12,7 +12,7 @@ use crate::pairing::shown_name;
 use crate::scanner::Scanner;
 use crate::text::Language;
 use crate::ui::icon;
-use crate::verification::{Standing, Verifier};
+use crate::verification::{Standing, Verifier, asked};
 
 /// Why a scanned text is not submitted.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -96,6 +96,7 @@ impl Scans {
         Effect::new(move |_| {
             place.chosen.track();
             scans.refusal.set(None);
+            scans.verifier.serial.set(String::new());
             if !untrack(|| scans.verifier.is_busy()) {
                 scans.verifier.reset();
             }
@@ -116,7 +117,11 @@ impl Scans {
             Ok((session, proof)) => {
                 self.spent.set_value(text);
                 self.refusal.set(None);
-                self.verifier.submit(session, proof);
+                let asked = untrack(|| self.watch.pairing(session)).as_ref().map_or(0, asked);
+                if asked > 0 && self.place.chosen.get_untracked() != Some(session) {
+                    self.place.choose(Some(session));
+                }
+                self.verifier.submit(session, proof, asked);
             }
             Err(refusal) => self.refusal.set(Some(refusal)),
         }
