@@ -10,6 +10,7 @@ use wasm_bindgen::JsCast;
 
 use crate::api::{self, Answer, Failure};
 use crate::clock::Clock;
+use crate::lock::{Curtain, Lock, Place};
 use crate::text::Language;
 use crate::ui::notice::Notices;
 
@@ -69,18 +70,22 @@ pub(crate) struct App {
     pub(crate) clock: Clock,
     /// Short messages.
     pub(crate) notices: Notices,
+    /// The lock after inactivity.
+    pub(crate) lock: Lock,
 }
 
 impl App {
     /// Begins with what is remembered, and asks the server who is signed in.
-    pub(crate) fn start() -> Self {
+    pub(crate) fn start(place: Place) -> Self {
         let app = Self {
             language: RwSignal::new(remembered_language()),
             theme: RwSignal::new(remembered_theme()),
             session: RwSignal::new(Session::Unknown),
             clock: Clock::start(),
             notices: Notices::default(),
+            lock: Lock::new(place),
         };
+        app.lock.start(app);
         Effect::new(move |_| apply_language(app.language.get()));
         Effect::new(move |_| apply_theme(app.theme.get()));
         app.refresh_session();
@@ -106,16 +111,21 @@ impl App {
 
     /// Asks the server who is signed in, and waits for the answer.
     pub(crate) async fn ask_session(self) {
-        let answer = self.send(Method::GET, "/session", None).await;
-        match answer.and_then(|answer| answer.read_unless_empty::<Person>()) {
-            Ok(Some(person)) => self.sign_in(person),
-            Ok(None) => self.session.set(Session::Out),
-            Err(failure) => {
-                if !matches!(self.session.get_untracked(), Session::In(_)) {
-                    self.session.set(Session::Unreachable(failure));
-                }
-            }
+        if let Err(failure) = self.confirm_session().await
+            && !matches!(self.session.get_untracked(), Session::In(_))
+        {
+            self.session.set(Session::Unreachable(failure));
         }
+    }
+
+    /// Learns from the server who is signed in, or why it cannot be known.
+    pub(crate) async fn confirm_session(self) -> Result<(), Failure> {
+        let answer = self.send(Method::GET, "/session", None).await?;
+        match answer.read_unless_empty::<Person>()? {
+            Some(person) => self.sign_in(person),
+            None => self.session.set(Session::Out),
+        }
+        Ok(())
     }
 
     /// A person has signed in; the same person again changes nothing on the screen.
@@ -174,19 +184,21 @@ pub(crate) fn use_text() -> Language {
 }
 
 /// Puts a page into `#app`. `prepare` provides once what outlives a change of language; the page is drawn anew for each.
-pub(crate) fn mount<V: IntoView + 'static>(prepare: fn(App), page: fn(App) -> V) {
+pub(crate) fn mount<V: IntoView + 'static>(place: Place, prepare: fn(App), page: fn(App) -> V) {
     let Some(root) = document().get_element_by_id("app") else { return };
     root.set_inner_html("");
     let Ok(root) = root.dyn_into() else { return };
     leptos::mount::mount_to(root, move || {
-        let app = App::start();
+        let app = App::start(place);
         provide_context(app);
         prepare(app);
         view! {
-            {move || {
-                provide_context(app.language.get());
-                page(app)
-            }}
+            <Curtain>
+                {move || {
+                    provide_context(app.language.get());
+                    page(app)
+                }}
+            </Curtain>
         }
     })
     .forget();
@@ -223,13 +235,14 @@ fn remembered_theme() -> Theme {
     Theme::ALL.into_iter().find(|theme| theme.word() == word).unwrap_or_default()
 }
 
-/// Storage may be switched off: then nothing is remembered.
-fn remember(key: &str, value: &str) {
+/// Remembers a value in this browser. Storage may be switched off: then nothing is remembered.
+pub(crate) fn remember(key: &str, value: &str) {
     if let Ok(Some(storage)) = window().local_storage() {
         let _ = storage.set_item(key, value);
     }
 }
 
-fn recall(key: &str) -> Option<String> {
+/// What was remembered.
+pub(crate) fn recall(key: &str) -> Option<String> {
     window().local_storage().ok()??.get_item(key).ok()?
 }

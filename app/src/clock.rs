@@ -65,8 +65,9 @@ impl Clock {
     }
 }
 
+/// The browser's own time, in milliseconds since 1970.
 #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "Date.now() is a whole number after 1970")]
-fn browser_millis() -> u64 {
+pub(crate) fn browser_millis() -> u64 {
     js_sys::Date::now() as u64
 }
 

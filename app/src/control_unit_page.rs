@@ -9,6 +9,7 @@ use crate::app::{App, Session, mount, use_app, use_text};
 use crate::classes::ClassesScreen;
 use crate::devices::{DeviceScreen, Devices};
 use crate::live::{Link, Live};
+use crate::lock::{LockAfter, LockNow, Place};
 use crate::people::People;
 use crate::policy::{Policy, Rules};
 use crate::provisioning::Provisioning;
@@ -22,7 +23,9 @@ use crate::ui::{ScreenTitle, icon};
 
 /// Draws the control unit's page into `#app`.
 pub fn start() {
-    mount(prepare, page);
+    // A phone has the control unit in its hand, too.
+    let is_coarse = window().match_media("(pointer: coarse)").ok().flatten().is_some_and(|query| query.matches());
+    mount(if is_coarse { Place::Hand } else { Place::Desk }, prepare, page);
 }
 
 fn prepare(app: App) {
@@ -135,7 +138,7 @@ fn Frame() -> impl IntoView {
                         view! { <Nowhere/> }.into_any()
                     }
                 }}
-                <div class="phone-preferences"><FoldedPreferences/></div>
+                <div class="phone-preferences"><FoldedPreferences/><LockAfter/></div>
             </main>
         </div>
     }
@@ -204,9 +207,11 @@ fn Navigation(live: Live, screen: Memo<Route>) -> impl IntoView {
             </nav>
             <div class="side-foot">
                 <Preferences/>
+                <LockAfter/>
                 {move || person().map(|(name, role)| view! {
                     <div class="me">
                         <p><b data-testid="me">{name}</b><small>{role}</small></p>
+                        <LockNow/>
                         <button type="button" class="icon-button" data-testid="sign-out" aria-label=t.sign_out() title=t.sign_out()
                             on:click=move |_| app.sign_out()>{icon::leave()}</button>
                     </div>

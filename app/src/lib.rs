@@ -22,6 +22,7 @@ mod control_unit_page;
 mod devices;
 mod format;
 mod live;
+mod lock;
 mod pairing;
 mod people;
 mod policy;

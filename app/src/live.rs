@@ -4,7 +4,7 @@ use core::time::Duration;
 use std::collections::BTreeMap;
 
 use futures_util::StreamExt;
-use futures_util::future::{Either, select};
+use futures_util::future::{AbortHandle, Either, abortable, select};
 use gloo_net::http::Method;
 use gloo_net::websocket::Message;
 use gloo_net::websocket::futures::WebSocket;
@@ -57,12 +57,12 @@ pub(crate) struct Live {
     pub(crate) devices: RwSignal<BTreeMap<Device, LiveDevice>>,
     /// The locked identifiers.
     pub(crate) locks: RwSignal<Vec<Lock>>,
-    /// Rises with every connection: an older one no longer speaks.
-    number: StoredValue<u64>,
+    /// Ends the present connection.
+    connection: StoredValue<Option<AbortHandle>>,
 }
 
 impl Live {
-    /// Connects while a person is signed in.
+    /// Connects while a person is signed in and the page is not locked.
     pub(crate) fn start(app: App) -> Self {
         let live = Self {
             link: RwSignal::new(Link::Connecting),
@@ -70,7 +70,7 @@ impl Live {
             pairings: RwSignal::default(),
             devices: RwSignal::default(),
             locks: RwSignal::default(),
-            number: StoredValue::new(0),
+            connection: StoredValue::new(None),
         };
         let person = Memo::new(move |_| {
             app.session.with(|session| match session {
@@ -78,16 +78,29 @@ impl Live {
                 _ => None,
             })
         });
-        Effect::new(move |before: Option<Option<_>>| {
-            let person = person.get();
-            live.number.update_value(|number| *number += 1);
-            if before.flatten() != person && person.is_some() {
+        let is_locked = Memo::new(move |_| app.lock.is_on());
+        Effect::new(move |last: Option<Option<_>>| {
+            let (last, person) = (last.flatten(), person.get());
+            // The older connection is closed at once.
+            live.connection.update_value(|connection| {
+                if let Some(connection) = connection.take() {
+                    connection.abort();
+                }
+            });
+            if person.is_some() && last != person {
                 live.forget();
             }
-            if person.is_some() {
-                spawn_local(live.run(app, live.number.get_value()));
+            if is_locked.get() {
+                live.link.set(Link::Connecting);
+            } else if person.is_some() {
+                let (run, connection) = abortable(live.run(app));
+                live.connection.set_value(Some(connection));
+                spawn_local(async move {
+                    // It ends by being aborted only.
+                    let _ = run.await;
+                });
             }
-            person
+            person.or(last)
         });
         live
     }
@@ -101,21 +114,14 @@ impl Live {
         self.locks.set(Vec::new());
     }
 
-    async fn run(self, app: App, number: u64) {
-        let is_current = move || self.number.get_value() == number;
+    async fn run(self, app: App) {
         let mut pauses = Pauses::default();
-        while is_current() {
+        loop {
             if let Ok(mut socket) = WebSocket::open("/api/v1/live") {
                 while let Some(event) = next_event(&mut socket, app).await {
-                    if !is_current() {
-                        return;
-                    }
                     pauses = Pauses::default();
                     self.apply(event, app);
                 }
-            }
-            if !is_current() {
-                return;
             }
             if self.link.get_untracked() == Link::Connected {
                 self.link.set(Link::Lost);
@@ -123,7 +129,7 @@ impl Live {
             sleep(pauses.next(js_sys::Math::random())).await;
             // A connection is refused when the session has ended: ask.
             app.ask_session().await;
-            if self.link.get_untracked() == Link::Connecting && is_current() {
+            if self.link.get_untracked() == Link::Connecting {
                 self.link.set(Link::Lost);
             }
         }

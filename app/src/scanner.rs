@@ -3,7 +3,7 @@
 use leptos::html;
 use leptos::prelude::*;
 
-use crate::app::use_text;
+use crate::app::{use_app, use_text};
 use crate::text::Language;
 use crate::ui::{focus, focus_is_lost, icon};
 
@@ -32,6 +32,12 @@ pub(crate) fn Scanner(
     let video = NodeRef::<html::Video>::new();
     let camera = Camera::new(video, found);
     on_cleanup(move || camera.stop());
+    let lock = use_app().lock;
+    Effect::new(move |_| {
+        if lock.is_on() {
+            camera.stop();
+        }
+    });
     let hint = move || match camera.sight.get() {
         Sight::Starting => vec![t.camera_starts()],
         Sight::Seeing => vec![t.point_at_code()],

@@ -15,7 +15,7 @@ use crate::ui::{Loading, ScreenTitle, Trouble, icon};
 
 /// What stands before everything else: the frame of a screen for somebody who is not signed in.
 #[component]
-fn Gate(children: Children) -> impl IntoView {
+pub(crate) fn Gate(children: Children) -> impl IntoView {
     view! {
         <main class="gate">
             <div class="gate-brand">{icon::mark()}<span>"Wardlink"</span></div>

@@ -9,6 +9,7 @@ use wardlink_protocol::identity::SessionId;
 use wardlink_protocol::verification::VerificationLink;
 
 use crate::app::{App, Session, mount, use_app, use_text};
+use crate::lock::LockNow;
 use crate::session::SignedIn;
 use crate::ui::notice::NoticeArea;
 use crate::ui::preferences::FoldedPreferences;
@@ -28,7 +29,7 @@ use watch::Watch;
 
 /// Draws the phone's page into `#app`.
 pub fn start() {
-    mount(prepare, page);
+    mount(crate::lock::Place::Hand, prepare, page);
 }
 
 /// What the phone was opened with.
@@ -115,6 +116,7 @@ fn Phone() -> impl IntoView {
         <header class="phone-head">
             <a class="brand" href="/" aria-label=t.to_control_unit()>{icon::mark()}</a>
             <span class="me" data-testid="me">{name}</span>
+            <LockNow/>
             <button type="button" class="icon-button" data-testid="sign-out" aria-label=t.sign_out() on:click=move |_| app.sign_out()>
                 {icon::leave()}
             </button>

@@ -42,6 +42,13 @@ texts! {
     welcome_text => "You are the first administrator of this site. Choose a name and a password; the link works once." | "Sie richten als erste Person die Administration dieses Standorts ein. Wählen Sie Anmeldename und Passwort; der Link gilt einmal.";
     create_administrator => "Create the account and sign in" | "Konto anlegen und anmelden";
 
+    lock_title => "Locked" | "Gesperrt";
+    lock_text => "Nobody has touched it for a while. Nothing that was typed is lost." | "Eine Weile hat niemand etwas berührt. Ihre Eingaben sind noch da.";
+    lock_continue(name: &str) => "Continue as {name}" | "Weiter als {name}";
+    lock_somebody_else => "Somebody else" | "Jemand anders";
+    lock_now => "Lock now" | "Jetzt sperren";
+    lock_after => "Lock after" | "Sperren nach";
+
     connecting => "Connecting…" | "Verbindung wird aufgebaut…";
     is_live => "Live" | "Aktuell";
     link_lost_word => "Not up to date" | "Nicht aktuell";

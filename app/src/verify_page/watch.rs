@@ -29,10 +29,11 @@ pub(super) struct Watch {
 }
 
 impl Watch {
-    /// Asks while somebody is signed in and looks.
+    /// Asks while somebody is signed in and looks, and forgets everything while the page is locked.
     pub(super) fn start(app: App) -> Self {
         let watch = Self { pairings: RwSignal::new(None), is_lost: RwSignal::new(false), failure: RwSignal::new(None) };
-        let person = Memo::new(move |_| app.session.with(|session| matches!(session, Session::In(_))));
+        let person =
+            Memo::new(move |_| !app.lock.is_on() && app.session.with(|session| matches!(session, Session::In(_))));
         Effect::new(move |_| {
             if person.get() {
                 watch.refresh(app);

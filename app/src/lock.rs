@@ -1,0 +1,351 @@
+//! The lock after inactivity: a shared phone or desk shows nothing to whoever comes by, and comes back with one touch.
+//!
+//! While it is locked, the page is taken out of the document as it is: nothing of patients or devices is in it, the live connection is closed,
+//! and what was typed waits. The lock is a curtain, not a door: whoever may go on is the server's to say, which ends a session that nobody
+//! used for half an hour and every session after a shift; then the password is asked for.
+
+use core::time::Duration;
+
+use gloo_net::http::Method;
+use leptos::html;
+use leptos::prelude::*;
+use leptos::task::spawn_local;
+use wasm_bindgen::JsCast;
+use web_sys::{HtmlDialogElement, HtmlElement};
+
+use crate::api::Failure;
+use crate::app::{App, Session, recall, remember, set_title, use_app, use_text};
+use crate::clock::browser_millis;
+use crate::session::Gate;
+use crate::ui::{Trouble, icon};
+
+/// When this browser locks, in milliseconds since 1970; every page of it moves this moment on. Zero: it is locked.
+const LOCKS_AT_KEY: &str = "wardlink.locks-at";
+/// How long a person wants the page to wait, in minutes; the person's id follows.
+const MINUTES_KEY: &str = "wardlink.lock-minutes";
+/// How exactly the moment is stored, in milliseconds.
+const PRECISION: u64 = 2_000;
+/// After how much use the server is told that somebody is there: a session that only looks would end.
+const SIGN_OF_LIFE: u64 = 10 * 60 * 1_000;
+
+/// Where the page is used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Place {
+    /// A phone, which is laid down anywhere.
+    Hand,
+    /// A desk.
+    Desk,
+}
+
+impl Place {
+    /// The waits that a person may choose, in minutes. The longest is well within the server's own limit of half an hour.
+    pub(crate) const fn choices(self) -> &'static [u64] {
+        match self {
+            Self::Hand => &[1, 2, 5, 10],
+            Self::Desk => &[1, 2, 5, 10, 15, 20],
+        }
+    }
+
+    const fn default_minutes(self) -> u64 {
+        match self {
+            Self::Hand => 5,
+            Self::Desk => 15,
+        }
+    }
+
+    /// A remembered wait, unless it is none that may be chosen here.
+    fn minutes(self, remembered: Option<&str>) -> u64 {
+        let wanted = remembered.and_then(|text| text.parse().ok()).filter(|wanted| self.choices().contains(wanted));
+        wanted.unwrap_or(self.default_minutes())
+    }
+}
+
+/// The lock of a page.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Lock {
+    place: Place,
+    is_on: RwSignal<bool>,
+    /// For how long nobody has to touch it, in minutes.
+    minutes: RwSignal<u64>,
+    /// When it locks, as far as this page knows.
+    locks_at: StoredValue<u64>,
+    stored: StoredValue<u64>,
+    told: StoredValue<u64>,
+}
+
+impl Lock {
+    /// Begins as the browser was left: a page that is loaded anew stays locked.
+    pub(crate) fn new(place: Place) -> Self {
+        let left = recall(LOCKS_AT_KEY).and_then(|at| at.parse::<u64>().ok());
+        Self {
+            place,
+            is_on: RwSignal::new(left.is_some_and(|at| at <= browser_millis())),
+            minutes: RwSignal::new(place.default_minutes()),
+            locks_at: StoredValue::new(left.unwrap_or_default()),
+            stored: StoredValue::new(0),
+            told: StoredValue::new(browser_millis()),
+        }
+    }
+
+    /// Watches whether somebody is there. The listeners live as long as the page.
+    pub(crate) fn start(self, app: App) {
+        let person = Memo::new(move |_| {
+            app.session.with(|session| match session {
+                Session::In(person) => Some(Some(person.id)),
+                Session::Out => Some(None),
+                Session::Unknown | Session::Unreachable(_) => None,
+            })
+        });
+        Effect::new(move |last: Option<Option<Option<u64>>>| {
+            let present = person.get();
+            match present {
+                Some(Some(id)) => {
+                    let chosen = recall(&format!("{MINUTES_KEY}.{id}"));
+                    self.minutes.set(self.place.minutes(chosen.as_deref()));
+                    // Who has just signed in is there.
+                    if last.flatten().is_some() || recall(LOCKS_AT_KEY).is_none() {
+                        self.open();
+                    }
+                }
+                Some(None) => self.open(),
+                None => {}
+            }
+            present.or(last.flatten())
+        });
+        for event in ["pointerdown", "pointermove", "keydown", "wheel"] {
+            drop(window_event_listener_untyped(event, move |_| self.touch()));
+        }
+        let check = move || {
+            if person.get_untracked().flatten().is_some() {
+                self.check(app);
+            }
+        };
+        drop(window_event_listener_untyped("visibilitychange", move |_| check()));
+        Effect::new(move |_| {
+            app.clock.now();
+            check();
+        });
+    }
+
+    /// Whether the page is locked.
+    pub(crate) fn is_on(self) -> bool {
+        self.is_on.get()
+    }
+
+    /// Locks now.
+    pub(crate) fn lock(self) {
+        remember(LOCKS_AT_KEY, "0");
+        self.is_on.set(true);
+    }
+
+    /// Unlocks.
+    fn open(self) {
+        self.stored.set_value(0);
+        self.is_on.set(false);
+        self.touch();
+    }
+
+    /// Somebody is there.
+    fn touch(self) {
+        if self.is_on.get_untracked() {
+            return;
+        }
+        let wait = Duration::from_mins(self.minutes.get_untracked());
+        let at = browser_millis().saturating_add(u64::try_from(wait.as_millis()).unwrap_or(u64::MAX));
+        self.locks_at.set_value(at);
+        if at.abs_diff(self.stored.get_value()) >= PRECISION {
+            self.stored.set_value(at);
+            remember(LOCKS_AT_KEY, &at.to_string());
+        }
+    }
+
+    /// Locks when it is time, unless another page of the browser is in use; tells the server that somebody is there.
+    fn check(self, app: App) {
+        if self.is_on.get_untracked() {
+            return;
+        }
+        let now = browser_millis();
+        if self.locks_at.get_value() <= now {
+            let elsewhere = recall(LOCKS_AT_KEY).and_then(|at| at.parse().ok()).unwrap_or_default();
+            self.locks_at.set_value(elsewhere);
+            if elsewhere <= now {
+                return self.lock();
+            }
+        }
+        if now.saturating_sub(self.told.get_value()) >= SIGN_OF_LIFE {
+            self.told.set_value(now);
+            app.refresh_session();
+        }
+    }
+
+    /// Chooses how long it waits, and remembers it for this person.
+    fn choose(self, app: App, minutes: u64) {
+        if let Session::In(person) = app.session.get_untracked() {
+            remember(&format!("{MINUTES_KEY}.{}", person.id), &minutes.to_string());
+        }
+        self.minutes.set(minutes);
+        self.stored.set_value(0);
+        self.touch();
+    }
+}
+
+/// Holds a page, and shows the lock instead of it.
+#[component]
+pub(crate) fn Curtain(children: Children) -> impl IntoView {
+    let app = use_app();
+    let (holder, page) = (NodeRef::<html::Div>::new(), NodeRef::<html::Div>::new());
+    let who = Memo::new(move |_| {
+        app.session.with(|session| match session {
+            Session::In(person) if app.lock.is_on() => Some(person.name.clone()),
+            _ => None,
+        })
+    });
+    let focused = StoredValue::new_local(None::<HtmlElement>);
+    let title = StoredValue::new(String::new());
+    Effect::new(move |_| {
+        let is_drawn = who.with(Option::is_some);
+        let (Some(holder), Some(page)) = (holder.get(), page.get()) else { return };
+        if is_drawn && page.is_connected() {
+            focused.set_value(document().active_element().and_then(|active| active.dyn_into().ok()));
+            title.set_value(document().title());
+            page.remove();
+        } else if !is_drawn && !page.is_connected() {
+            // The holder is in the document, and the page in nothing.
+            let _ = holder.append_child(&page);
+            document().set_title(&title.get_value());
+            reopen_dialogs(&page);
+            if let Some(focused) = focused.try_update_value(Option::take).flatten() {
+                // An element that is gone takes no focus, and needs none.
+                let _ = focused.focus();
+            }
+        }
+    });
+    view! {
+        <div class="whole" node_ref=holder>
+            <div class="whole" node_ref=page>{children()}</div>
+        </div>
+        {move || who.get().map(|name| {
+            provide_context(app.language.get());
+            view! { <LockScreen name=name/> }
+        })}
+    }
+}
+
+/// A dialog that was taken out of the document is no longer modal.
+fn reopen_dialogs(page: &web_sys::HtmlDivElement) {
+    let Ok(dialogs) = page.query_selector_all("dialog[open]") else { return };
+    for index in 0..dialogs.length() {
+        if let Some(dialog) = dialogs.get(index).and_then(|node| node.dyn_into::<HtmlDialogElement>().ok()) {
+            // A dialog that is closed and in the document can always be opened.
+            let _ = dialog.remove_attribute("open");
+            let _ = dialog.show_modal();
+        }
+    }
+}
+
+#[component]
+fn LockScreen(name: String) -> impl IntoView {
+    let t = use_text();
+    let app = use_app();
+    let failure = RwSignal::new(None::<Failure>);
+    let busy = RwSignal::new(false);
+    let node = NodeRef::<html::Button>::new();
+    set_title(t.lock_title());
+    Effect::new(move |_| {
+        if let Some(button) = node.get() {
+            // An element of the page can always take the focus.
+            let _ = button.focus();
+        }
+    });
+    let act = move |leaves: bool| {
+        if busy.get_untracked() {
+            return;
+        }
+        busy.set(true);
+        failure.set(None);
+        spawn_local(async move {
+            let answer = if leaves {
+                app.send(Method::DELETE, "/session", None).await.map(|_| app.session.set(Session::Out))
+            } else {
+                app.confirm_session().await
+            };
+            // The screen may be gone by now.
+            let _ = busy.try_set(false);
+            match answer {
+                Ok(()) => app.lock.open(),
+                Err(refused) => drop(failure.try_set(Some(refused))),
+            }
+        });
+    };
+    view! {
+        <Gate>
+            <section class="card pad stack" data-testid="lock-screen">
+                <h1>{t.lock_title()}</h1>
+                <p class="quiet">{t.lock_text()}</p>
+                <Trouble failure=failure/>
+                <button type="button" class="button large" data-testid="continue" node_ref=node
+                    aria-disabled=move || busy.get().then_some("true") on:click=move |_| act(false)>
+                    {t.lock_continue(&name)}
+                </button>
+                <button type="button" class="button quiet" data-testid="somebody-else" on:click=move |_| act(true)>{t.lock_somebody_else()}</button>
+            </section>
+        </Gate>
+    }
+}
+
+/// Locks at once.
+#[component]
+pub(crate) fn LockNow() -> impl IntoView {
+    let t = use_text();
+    let app = use_app();
+    view! {
+        <button type="button" class="icon-button" data-testid="lock-now" aria-label=t.lock_now() title=t.lock_now()
+            on:click=move |_| app.lock.lock()>{icon::lock()}</button>
+    }
+}
+
+/// How long the page waits.
+#[component]
+pub(crate) fn LockAfter() -> impl IntoView {
+    let t = use_text();
+    let app = use_app();
+    let id = crate::ui::unique_id("lock");
+    let options = app.lock.place.choices().iter().map(|&minutes| {
+        let is_chosen = move || app.lock.minutes.get() == minutes;
+        view! { <option value=minutes.to_string() selected=is_chosen>{t.minutes(minutes)}</option> }
+    });
+    view! {
+        <div class="lock-after">
+            <label for=id.clone()>{t.lock_after()}</label>
+            <select id=id name="lock-after" prop:value=move || app.lock.minutes.get().to_string()
+                on:change:target=move |event| if let Ok(minutes) = event.target().value().parse() {
+                    app.lock.choose(app, minutes);
+                }>{options.collect_view()}</select>
+        </div>
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_remembered_wait_stays_within_the_bounds_of_its_place() {
+        assert_eq!(Place::Hand.minutes(None), 5);
+        assert_eq!(Place::Desk.minutes(None), 15);
+        assert_eq!(Place::Hand.minutes(Some("10")), 10);
+        assert_eq!(Place::Hand.minutes(Some("20")), 5, "a phone does not wait that long");
+        assert_eq!(Place::Desk.minutes(Some("20")), 20);
+        for nonsense in ["", "0", "-1", "999999", "ten"] {
+            assert_eq!(Place::Desk.minutes(Some(nonsense)), 15, "{nonsense}");
+        }
+    }
+
+    #[test]
+    fn the_default_can_be_chosen_and_no_choice_outlasts_the_session() {
+        for place in [Place::Hand, Place::Desk] {
+            assert!(place.choices().contains(&place.default_minutes()));
+            assert!(place.choices().iter().all(|minutes| *minutes < 30));
+        }
+    }
+}
