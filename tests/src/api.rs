@@ -8,6 +8,7 @@ use serde::de::DeserializeOwned;
 use ureq::Agent;
 use ureq::http::request::Builder;
 use ureq::http::{Method, Request, Response, header};
+use ureq::tls::{Certificate, RootCerts, TlsConfig};
 use wardlink_protocol::Device;
 use wardlink_protocol::api::{
     Accept, Bootstrap, Credentials, DeviceView, NewPerson, NewProvisioning, PairingView, Person, PersonChange, Problem,
@@ -42,7 +43,18 @@ pub struct Refused(pub Problem);
 impl Api {
     /// Speaks to the worker at `origin`, with nobody signed in.
     pub fn new(origin: String) -> Self {
+        Self::over_tls(origin, &TlsConfig::default())
+    }
+
+    /// Speaks to the worker at an https origin whose certificate comes from this CA (DER), with nobody signed in.
+    pub fn trusting(origin: String, root: &[u8]) -> Self {
+        let roots = RootCerts::new_with_certs(&[Certificate::from_der(root).to_owned()]);
+        Self::over_tls(origin, &TlsConfig::builder().root_certs(roots).build())
+    }
+
+    fn over_tls(origin: String, tls: &TlsConfig) -> Self {
         let config = Agent::config_builder()
+            .tls_config(tls.clone())
             .http_status_as_error(false)
             .max_redirects(0)
             .proxy(None)
@@ -116,6 +128,13 @@ impl Api {
     pub fn provisioning(&self) -> Result<Provisioning> {
         let client = "infusion-pump".parse().context("a class")?;
         self.post("provisioning", &NewProvisioning { client, identifier: None, secret: None })
+    }
+
+    /// Makes a provisioning file for one infusion pump, with an access secret of its own.
+    pub fn provisioning_of(&self, identifier: &str) -> Result<Provisioning> {
+        let client = "infusion-pump".parse().context("a class")?;
+        let identifier = Some(identifier.parse().context("an identifier")?);
+        self.post("provisioning", &NewProvisioning { client, identifier, secret: None })
     }
 
     /// The pairings.

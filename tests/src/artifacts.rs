@@ -48,6 +48,11 @@ pub fn chromedriver() -> Result<PathBuf> {
     installed("CHROMEDRIVER", &["chromedriver"])
 }
 
+/// nginx. It is a server's program: Debian's `PATH` of people who are not root does not name its folder.
+pub fn nginx() -> Result<PathBuf> {
+    installed("NGINX", &["nginx", "/usr/sbin/nginx"])
+}
+
 fn built(path: PathBuf) -> Result<PathBuf> {
     ensure!(path.exists(), "{} is missing: run `cargo xtask test`, which builds what the tests run", path.display());
     Ok(path)

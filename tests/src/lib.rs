@@ -6,7 +6,7 @@
 //! Tests wait on conditions; the limits in [`wait`] only turn a hanging test into a failing one.
 //!
 //! From the environment: `WARDLINK_ROOT` (the checkout), `WARDLINK_BIN` (the command `wardlink`), `WARDLINK_XTASK` (the command
-//! `cargo xtask`), `CHROMIUM`, `CHROMEDRIVER`. Each has a default that fits a checkout on Debian.
+//! `cargo xtask`), `CHROMIUM`, `CHROMEDRIVER`, `NGINX`. Each has a default that fits a checkout on Debian.
 
 pub mod api;
 pub mod artifacts;
@@ -17,6 +17,7 @@ pub mod impostor;
 pub mod interruption;
 pub mod live;
 pub mod mqtt;
+pub mod nginx;
 pub mod process;
 pub mod pump;
 mod scene;

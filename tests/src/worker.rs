@@ -31,6 +31,7 @@ pub struct Worker<'s> {
     host: Host,
     folder: PathBuf,
     port: u16,
+    variables: Vec<(String, String)>,
     process: Option<Process>,
 }
 
@@ -42,10 +43,19 @@ impl<'s> Worker<'s> {
 
     /// Starts a worker with empty storage, and returns when it answers.
     pub fn start_under(scene: &'s Scene, host: Host) -> Result<Self> {
+        Self::start_with(scene, host, &[])
+    }
+
+    /// Starts a worker with empty storage and these variables of the deployment, and returns when it answers.
+    pub fn start_with(scene: &'s Scene, host: Host, variables: &[(&str, &str)]) -> Result<Self> {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let folder = scene.path(&format!("worker-{}", COUNT.fetch_add(1, Ordering::Relaxed)));
-        prepare(&folder)?;
-        let mut worker = Self { scene, host, folder, port: free_port()?, process: None };
+        let usual = [("TRUST", "none"), ("MASTER_KEY", MASTER_KEY), ("BOOTSTRAP_TOKEN", BOOTSTRAP_TOKEN)];
+        let usual = usual.iter().filter(|(name, _)| variables.iter().all(|(other, _)| other != name));
+        let owned = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
+        let variables: Vec<_> = usual.chain(variables).map(owned).collect();
+        prepare(&folder, &variables)?;
+        let mut worker = Self { scene, host, folder, port: free_port()?, variables, process: None };
         worker.restart()?;
         Ok(worker)
     }
@@ -73,6 +83,21 @@ impl<'s> Worker<'s> {
     /// The web interface, with nobody signed in.
     pub fn api(&self) -> Api {
         Api::new(self.origin())
+    }
+
+    /// Waits until a line of its log holds this.
+    pub fn wait_for_line(&self, part: &str) -> Result<()> {
+        self.wait_for_lines(part, 1)
+    }
+
+    /// Waits until so many lines of its log hold this.
+    pub fn wait_for_lines(&self, part: &str, count: usize) -> Result<()> {
+        let log = self.scene.log("worker");
+        wait::until(&format!("{count} lines with \"{part}\" in the worker's log"), || {
+            let text = fs::read(&log).context("the worker writes a log")?;
+            let found = String::from_utf8_lossy(&text).lines().filter(|line| line.contains(part)).count();
+            Ok((found >= count).then_some(()))
+        })
     }
 
     /// Ends the worker in the middle of whatever it does (SIGKILL).
@@ -105,7 +130,7 @@ impl<'s> Worker<'s> {
     }
 
     fn workerd(&self) -> Result<Command> {
-        fs::write(self.folder.join("workerd.capnp"), workerd_configuration(self.port))
+        fs::write(self.folder.join("workerd.capnp"), workerd_configuration(self.port, &self.variables))
             .context("cannot write a file")?;
         fs::create_dir_all(self.folder.join("storage")).context("cannot make the storage's folder")?;
         let mut command = Command::new(artifacts::in_checkout("node_modules/workerd/bin/workerd")?);
@@ -115,13 +140,13 @@ impl<'s> Worker<'s> {
 }
 
 /// Copies what is served, so that a build in the checkout does not disturb a running test.
-fn prepare(folder: &Path) -> Result<()> {
+fn prepare(folder: &Path, variables: &[(String, String)]) -> Result<()> {
     for built in ["build", "dist"] {
         copy(&artifacts::in_checkout(built)?, &folder.join(built))?;
     }
     copy(&artifacts::in_checkout("wrangler.toml")?, &folder.join("wrangler.toml"))?;
-    let secrets = format!("MASTER_KEY=\"{MASTER_KEY}\"\nBOOTSTRAP_TOKEN=\"{BOOTSTRAP_TOKEN}\"\n");
-    fs::write(folder.join(".dev.vars"), secrets).context("cannot write the worker's secrets")
+    let lines: String = variables.iter().map(|(name, value)| format!("{name}={value:?}\n")).collect();
+    fs::write(folder.join(".dev.vars"), lines).context("cannot write the worker's secrets")
 }
 
 fn copy(from: &Path, to: &Path) -> Result<()> {
@@ -137,10 +162,12 @@ fn copy(from: &Path, to: &Path) -> Result<()> {
     Ok(())
 }
 
-fn workerd_configuration(port: u16) -> String {
+fn workerd_configuration(port: u16, variables: &[(String, String)]) -> String {
     let objects = [("SITE", "SiteObject"), ("BRIDGE", "BridgeObject"), ("ACCOUNTS", "AccountsObject")];
-    let bindings: String =
-        objects.map(|(name, class)| format!("(name = \"{name}\", durableObjectNamespace = \"{class}\"), ")).concat();
+    let objects_bound =
+        objects.map(|(name, class)| format!("(name = \"{name}\", durableObjectNamespace = \"{class}\"), "));
+    let texts = variables.iter().map(|(name, value)| format!("(name = \"{name}\", text = {value:?}), "));
+    let bindings: String = objects_bound.into_iter().chain(texts).collect();
     let namespaces: String = objects
         .map(|(_, class)| format!("(className = \"{class}\", uniqueKey = \"{class}\", enableSql = true), "))
         .concat();
@@ -156,12 +183,7 @@ const wardlink :Workerd.Worker = (
     (name = "index_bg.wasm", wasm = embed "build/index_bg.wasm"),
   ],
   compatibilityDate = "2025-12-01",
-  bindings = [
-    {bindings}
-    (name = "TRUST", text = "none"),
-    (name = "MASTER_KEY", text = "{MASTER_KEY}"),
-    (name = "BOOTSTRAP_TOKEN", text = "{BOOTSTRAP_TOKEN}"),
-  ],
+  bindings = [{bindings}],
   durableObjectNamespaces = [{namespaces}],
   durableObjectStorage = (localDisk = "storage"),
 );
