@@ -29,6 +29,17 @@ pub struct PumpArgs {
     /// The provisioning file (JSON), made in the web app or by the API.
     #[arg(long, env = "WARDLINK_PROVISIONING", value_name = "FILE")]
     provisioning: Option<PathBuf>,
+    /// The printed provisioning label instead of the file: the text of its QR code. It holds the access secret, and a flag can be
+    /// seen by others on this machine: better the environment.
+    #[arg(
+        long,
+        env = "WARDLINK_LABEL",
+        hide_env_values = true,
+        value_name = "TEXT",
+        conflicts_with = "provisioning",
+        value_parser = Provisioning::from_label
+    )]
+    label: Option<Provisioning>,
     /// The directory that the pump keeps its keys and its pairing in.
     #[arg(long, env = "WARDLINK_STATE", value_name = "DIR", default_value = "wardlink-pump")]
     state: PathBuf,
@@ -126,9 +137,11 @@ impl PumpArgs {
     /// Reads the provisioning file and puts everything together: the settings of each pump.
     pub fn settings(&self) -> Result<Vec<Settings>> {
         let file = self.provisioning.as_deref().map(read_provisioning).transpose()?;
-        let file = file.as_ref();
+        let file = file.as_ref().or(self.label.as_ref());
         let missing = |what: &str, flag: &str| {
-            format!("the pump was not given {what}: use a provisioning file (--provisioning) or {flag}")
+            format!(
+                "the pump was not given {what}: use a provisioning file (--provisioning), a label (--label) or {flag}"
+            )
         };
         let fixed = file.and_then(|file| file.identifier.clone());
         ensure!(
@@ -143,9 +156,10 @@ impl PumpArgs {
         let secret_id = self.secret_id.clone().or_else(|| file.map(|file| file.secret_id.clone()));
         let secret = self.secret.clone().or_else(|| file.map(|file| file.secret.clone()));
         let cert_ca = self.cert_ca_sha256.or_else(|| file.and_then(|file| file.cert_ca_sha256));
+        let device = Device { client, identifier };
         let whole = Settings {
-            information: self.information(&identifier),
-            device: Device { client, identifier },
+            information: self.information(&device),
+            device,
             secret_id: secret_id.with_context(|| missing("the access secret's id", "--secret-id"))?,
             secret: secret.with_context(|| missing("the access secret", "WARDLINK_SECRET"))?,
             cert_ca,
@@ -172,41 +186,46 @@ impl PumpArgs {
         let identifier: DeviceIdentifier = format!("{base}-{number}")
             .parse()
             .with_context(|| format!("{base}-{number} is no identifier; choose a shorter one"))?;
-        let mut information = self.information(&identifier);
+        let device = Device { client: whole.device.client.clone(), identifier };
+        let mut information = self.information(&device);
         if let Some(serial) = &self.serial {
             information.serial_number = format!("{serial}-{number}");
         }
-        Ok(Settings {
-            information,
-            device: Device { client: whole.device.client.clone(), identifier },
-            state: whole.state.join(number.to_string()),
-            ..whole.clone()
-        })
+        Ok(Settings { information, device, state: whole.state.join(number.to_string()), ..whole.clone() })
     }
 
-    /// Where nothing was given to check a server by, any server counts until the pairing command says whom to trust.
+    /// Where nothing was given to check a server by, any server counts until the pairing command says whom to trust. So it is after
+    /// a label that had no room for root certificates: there CertCA vouches for the bridge meanwhile.
     fn endpoint(&self, file: Option<&Provisioning>, knows_cert_ca: bool) -> Result<Endpoint> {
         let mut anchors = file.map(|file| file.tls_anchors.clone()).unwrap_or_default();
         for path in &self.tls_anchor {
             anchors.push(read(path)?);
         }
         let mut trust = TlsTrust::from_pem(&anchors, file.is_some_and(|file| file.web_pki))?;
-        trust.dangerous_any_server = !knows_cert_ca && trust.anchors.is_empty() && !trust.web_pki;
+        let is_deferred = self.label.as_ref().is_some_and(Provisioning::tls_is_deferred);
+        trust.dangerous_any_server = (is_deferred || !knows_cert_ca) && trust.anchors.is_empty() && !trust.web_pki;
         let broker = self.broker.as_deref().or_else(|| file.map(|file| file.broker.as_str()));
         Ok(Endpoint::new(broker.unwrap_or(FALLBACK_BROKER), &trust)?)
     }
 
-    fn information(&self, identifier: &DeviceIdentifier) -> DeviceInformation {
+    fn information(&self, device: &Device) -> DeviceInformation {
         DeviceInformation {
-            device_type: "Infusion pump".to_owned(),
+            device_type: type_of(&device.client),
             family: "PM".to_owned(),
             model: "PM2".to_owned(),
-            serial_number: self.serial.clone().unwrap_or_else(|| serial_of(identifier)),
+            serial_number: self.serial.clone().unwrap_or_else(|| serial_of(&device.identifier)),
             firmware_version: "1.4.2".to_owned(),
             hardware_id: "PM2-B".to_owned(),
             display: DisplayAbilities { code: true, qr: !self.no_qr, digit_entry: true },
         }
     }
+}
+
+/// What people call a class: `infusion-pump` is an infusion pump.
+fn type_of(client: &ClientClass) -> String {
+    let words = client.as_str().replace('-', " ");
+    let mut letters = words.chars();
+    letters.next().map(|first| first.to_ascii_uppercase()).into_iter().chain(letters).collect()
 }
 
 /// Six digits that are always the same for an identifier (FNV-1a): a casing has its number for life.

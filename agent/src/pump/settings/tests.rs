@@ -47,6 +47,44 @@ fn a_provisioning_file_is_enough() {
 }
 
 #[test]
+fn a_label_is_enough_and_leaves_tls_to_the_command_where_it_had_no_room() {
+    let file = file(Some("bed-3"));
+    let mut provisioning = read_provisioning(file.path()).unwrap();
+    provisioning.broker = "wss://b.example/mqtt".to_owned();
+    provisioning.web_origin = "https://b.example".to_owned();
+    provisioning.web_pki = true;
+    let pump = |provisioning: &Provisioning, more: &[&str]| {
+        let label = provisioning.to_label().unwrap();
+        args(&[&["--label", label.as_str()], more].concat()).settings().unwrap().remove(0)
+    };
+    let verified = pump(&provisioning, &[]);
+    assert_eq!(verified.device.to_string(), "infusion-pump/bed-3");
+    assert_eq!(verified.endpoint.address(), "wss://b.example/mqtt");
+    assert_eq!(verified.secret.as_bytes(), provisioning.secret.as_bytes());
+    assert_eq!(verified.cert_ca, provisioning.cert_ca_sha256);
+    assert!(!verified.endpoint.takes_any_server());
+
+    provisioning.web_pki = false;
+    assert!(pump(&provisioning, &[]).endpoint.takes_any_server());
+    let key = rcgen::generate_simple_self_signed(["b.example".to_owned()]).unwrap();
+    let mut anchor = tempfile::NamedTempFile::new().unwrap();
+    anchor.write_all(key.cert.pem().as_bytes()).unwrap();
+    assert!(!pump(&provisioning, &["--tls-anchor", path(&anchor)]).endpoint.takes_any_server());
+
+    assert!(Line::try_parse_from(["pump", "--label", "WARDLINK:1:AAAA"]).is_err());
+    let both = ["pump", "--label", &provisioning.to_label().unwrap(), "--provisioning", path(&file)];
+    assert!(Line::try_parse_from(both).is_err());
+}
+
+#[test]
+fn a_device_of_another_class_says_so() {
+    let file = file(None);
+    let settings = args(&["--provisioning", path(&file), "--client", "blood-pressure-monitor"]).settings().unwrap();
+    assert_eq!(settings[0].device.to_string(), "blood-pressure-monitor/pump-1");
+    assert_eq!(settings[0].information.device_type, "Blood pressure monitor");
+}
+
+#[test]
 fn flags_are_enough_and_the_broker_has_a_usual_name() {
     let line = ["--secret-id", "x", "--secret", SECRET, "--cert-ca-sha256", HASH, "--identifier", "icu-7"];
     let settings = args(&line).settings().unwrap();
