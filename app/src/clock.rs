@@ -78,10 +78,19 @@ pub(crate) fn time_of_day(at: UnixMillis, language: Language) -> String {
 
 /// Day and time, `21 Nov 2026, 14:02`.
 pub(crate) fn day_and_time(at: UnixMillis, language: Language) -> String {
+    formatted(at, language, &[("dateStyle", "medium"), ("timeStyle", "short")])
+}
+
+/// The day, `21 Nov 2026`.
+pub(crate) fn day(at: UnixMillis, language: Language) -> String {
+    formatted(at, language, &[("dateStyle", "medium")])
+}
+
+fn formatted(at: UnixMillis, language: Language, styles: &[(&str, &str)]) -> String {
     let options = js_sys::Object::new();
-    for (key, value) in [("dateStyle", "medium"), ("timeStyle", "short")] {
+    for (key, value) in styles {
         // Setting a property of a plain object cannot fail.
-        let _ = js_sys::Reflect::set(&options, &key.into(), &value.into());
+        let _ = js_sys::Reflect::set(&options, &(*key).into(), &(*value).into());
     }
     date(at).to_locale_string(locale(language), &options).into()
 }

@@ -116,6 +116,11 @@ pub(crate) fn lock() -> impl IntoView {
     icon("M6 11h12a1 1 0 0 1 1 1v7a1 1 0 0 1-1 1H6a1 1 0 0 1-1-1v-7a1 1 0 0 1 1-1M8 11V8a4 4 0 0 1 8 0v3M12 15v2")
 }
 
+/// Prints something.
+pub(crate) fn printer() -> impl IntoView {
+    icon("M7 9V4h10v5M7 17H5a1 1 0 0 1-1-1v-6a1 1 0 0 1 1-1h14a1 1 0 0 1 1 1v6a1 1 0 0 1-1 1h-2M7 14h10v6H7z")
+}
+
 /// Adds something.
 pub(crate) fn add() -> impl IntoView {
     icon("M12 5v14M5 12h14")
