@@ -8,7 +8,7 @@ use anyhow::{Context, Result};
 use crate::build::{self, Variant};
 use crate::progress::Step;
 use crate::shell;
-use crate::tools::Browser;
+use crate::tools::{self, Browser};
 use crate::workspace::Workspace;
 
 /// The package of the end-to-end tests: they start the worker, pumps and a browser.
@@ -54,9 +54,10 @@ pub(crate) fn run(workspace: &Workspace, options: &Options) -> Result<()> {
     Ok(())
 }
 
-/// Builds the worker, the web app and the agent, finds a browser, and says in the environment where they are.
+/// Builds the worker, the web app and the agent, finds a browser and nginx, and says in the environment where they are.
 fn prepare_end_to_end(workspace: &Workspace, tests: &mut Command, options: &Options) -> Result<()> {
     let browser = Browser::require()?;
+    let nginx = tools::require_nginx()?;
     build::run(workspace, Variant::from_flag(options.release))?;
     // The agent with the features that the tests are built with: nothing is compiled twice.
     let agent = if options.e2e {
@@ -65,7 +66,7 @@ fn prepare_end_to_end(workspace: &Workspace, tests: &mut Command, options: &Opti
         build::agent(workspace, &["--workspace"])?
     };
     browser.tell(tests);
-    tests.env("WARDLINK_BIN", agent).env("WARDLINK_ROOT", workspace.root());
+    tests.env("NGINX", nginx).env("WARDLINK_BIN", agent).env("WARDLINK_ROOT", workspace.root());
     tests.env("WARDLINK_XTASK", std::env::current_exe().context("this program has no path")?);
     Ok(())
 }

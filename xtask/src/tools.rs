@@ -143,6 +143,21 @@ impl Browser {
     }
 }
 
+/// Finds nginx, the reverse proxy of the tests, by `$NGINX`, then on `PATH` and where Debian puts it; installs it where apt can.
+pub(crate) fn require_nginx() -> Result<PathBuf> {
+    let find = || chosen_or_found("NGINX", &["nginx", "/usr/sbin/nginx"]);
+    if let Some(found) = find()? {
+        return Ok(found);
+    }
+    if geteuid().is_root() && on_path("apt-get").is_some() {
+        let step = Step::start("Install nginx");
+        apt(&["update"])?;
+        apt(&["install", "--yes", "--no-install-recommends", "nginx"])?;
+        step.done();
+    }
+    find()?.context("no reverse proxy for the tests: install nginx, or name it in $NGINX")
+}
+
 fn chosen_or_found(variable: &str, names: &[&str]) -> Result<Option<PathBuf>> {
     match env::var_os(variable).map(PathBuf::from) {
         Some(chosen) if chosen.exists() => Ok(Some(chosen)),
