@@ -5,10 +5,14 @@
 
 use serde::{Deserialize, Serialize};
 use serde_bytes::ByteBuf;
-use wardlink_protocol::api::{Accept, Credentials, NewPerson, NewProvisioning, Person, PersonChange, Reject, Verify};
+use wardlink_protocol::api::{
+    Accept, Credentials, DeviceClass, NewPerson, NewProvisioning, NewSecret, PairingPolicy, Person, PersonChange,
+    Reject, Trust, Verify,
+};
 use wardlink_protocol::channel::Qos;
 use wardlink_protocol::grant::Grant;
-use wardlink_protocol::identity::{KeyFingerprint, SessionId, Sha256};
+use wardlink_protocol::identity::{KeyFingerprint, SecretId, SessionId, Sha256};
+use wardlink_protocol::network::NetworkOrigin;
 use wardlink_protocol::stamp::StampedMessage;
 use wardlink_protocol::topic::Topic;
 use wardlink_protocol::{ClientClass, Device, UnixMillis};
@@ -46,6 +50,9 @@ pub(crate) struct Apply {
     pub(crate) grants: Vec<Grant>,
     /// What the control unit publishes, after the grants count.
     pub(crate) publish: Vec<ControlMessage>,
+    /// The classes whose devices may ask from now on; none where that stays.
+    #[serde(default)]
+    pub(crate) clients: Option<Clients>,
     /// Topics that cease to exist, with their queued messages, before anything is published.
     pub(crate) remove_topics: Vec<Topic>,
 }
@@ -68,6 +75,15 @@ pub(crate) struct ControlMessage {
     pub(crate) qos: Qos,
 }
 
+/// The device classes whose devices may ask.
+#[derive(Clone, Serialize, Deserialize)]
+pub(crate) struct Clients {
+    /// Rises with every change, so that an older list that arrives later is known as such.
+    pub(crate) version: u64,
+    /// The classes.
+    pub(crate) names: Vec<ClientClass>,
+}
+
 /// Everything that the bridge has to know of the site.
 #[derive(Clone, Serialize, Deserialize, ZeroizeOnDrop)]
 pub(crate) struct BridgeTable {
@@ -86,9 +102,9 @@ pub(crate) struct BridgeTable {
     /// The control unit's key, PKCS#8 DER: kept in memory only.
     #[serde(with = "serde_bytes")]
     pub(crate) control_unit_key: Vec<u8>,
-    /// The configured device classes.
+    /// The classes whose devices may ask.
     #[zeroize(skip)]
-    pub(crate) clients: Vec<ClientClass>,
+    pub(crate) clients: Clients,
 }
 
 /// What is asked of the site.
@@ -157,10 +173,33 @@ pub(crate) enum Command {
     Device(Device),
     /// Lifts the lock of an identifier.
     Unlock(Device),
+    /// Lists locked identifiers.
+    Locks,
+    /// Shows the pairing policy.
+    Policy(Vantage),
+    /// Changes the pairing policy.
+    SetPolicy(Box<PairingPolicy>, Vantage),
+    /// Lists device classes.
+    Classes,
+    /// Makes or changes a device class.
+    SetClass(DeviceClass),
     /// Lists access secrets.
     Secrets,
+    /// Makes a hospital-wide access secret.
+    MakeSecret(NewSecret),
+    /// Ends an access secret.
+    EndSecret(SecretId),
     /// Makes a provisioning file.
     Provision(NewProvisioning),
+}
+
+/// From where a person looks at the policy.
+#[derive(Serialize, Deserialize)]
+pub(crate) struct Vantage {
+    /// Who stands before the worker.
+    pub(crate) trust: Trust,
+    /// Where the person's connection comes from.
+    pub(crate) here: NetworkOrigin,
 }
 
 /// What is asked of the accounts.

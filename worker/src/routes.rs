@@ -11,7 +11,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use wardlink_protocol::Device;
 use wardlink_protocol::api::ProblemKind;
-use wardlink_protocol::identity::SessionId;
+use wardlink_protocol::identity::{SecretId, SessionId};
 use worker::{Env, Headers, Method, Request, Response};
 
 /// The longest body of a request, in bytes.
@@ -25,7 +25,13 @@ enum Route {
     People,
     Person(u64),
     Secrets,
+    EndSecret(SecretId),
     Provisioning,
+    Policy,
+    Classes,
+    /// The class as it stands in the path.
+    Class(String),
+    Locks,
     Pairings,
     Pairing(SessionId),
     PairingStep(SessionId, Step),
@@ -66,6 +72,11 @@ impl Route {
             ["people"] => Self::People,
             ["people", id] => Self::Person(id.parse().ok()?),
             ["secrets"] => Self::Secrets,
+            ["secrets", id, "end"] => Self::EndSecret(id.parse().ok()?),
+            ["policy"] => Self::Policy,
+            ["classes"] => Self::Classes,
+            ["classes", client] => Self::Class((*client).to_owned()),
+            ["locks"] => Self::Locks,
             ["provisioning"] => Self::Provisioning,
             ["pairings"] => Self::Pairings,
             ["pairings", session] => Self::Pairing(session.parse().ok()?),
@@ -153,6 +164,13 @@ async fn dispatch(request: Request, env: Env) -> Result<Response, Failure> {
         (Route::People, Method::Post) => accounts::add(call).await,
         (Route::Person(id), Method::Patch) => accounts::change(call, id).await,
         (Route::Secrets, Method::Get) => site::secrets(&call).await,
+        (Route::Secrets, Method::Post) => site::make_secret(call).await,
+        (Route::EndSecret(id), Method::Post) => site::end_secret(&call, id).await,
+        (Route::Policy, Method::Get) => site::policy(&call).await,
+        (Route::Policy, Method::Put) => site::set_policy(call).await,
+        (Route::Classes, Method::Get) => site::classes(&call).await,
+        (Route::Class(client), Method::Put) => site::set_class(call, &client).await,
+        (Route::Locks, Method::Get) => site::locks(&call).await,
         (Route::Provisioning, Method::Post) => site::provision(call).await,
         (Route::Pairings, Method::Get) => site::pairings(&call).await,
         (Route::Pairing(session), Method::Get) => site::pairing(&call, session).await,

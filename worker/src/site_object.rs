@@ -5,13 +5,16 @@
 mod act;
 mod authority;
 mod channel_keys;
+mod classes;
 mod data;
 mod delivery;
 mod devices;
 mod grants;
 mod live;
+mod locks;
 mod outbox;
 mod pairings;
+mod policy;
 mod schema;
 mod secrets;
 mod timers;
@@ -24,10 +27,12 @@ use crate::problem::Failure;
 use crate::storage::{Column, Database};
 use crate::tls::TlsAnchors;
 use authority::Authority;
-use core::cell::{Cell, OnceCell};
+use core::cell::{Cell, OnceCell, RefCell};
 use delivery::Delivery;
 use live::Live;
 use pairings::Counted;
+use policy::Rules;
+use std::rc::Rc;
 use timers::Timer;
 use vault::Vault;
 use wardlink_protocol::api::{LiveEvent, Person, Verify};
@@ -50,6 +55,8 @@ pub struct SiteObject {
     env: Env,
     database: Database,
     keys: OnceCell<Keys>,
+    /// The rules in force, once they were read.
+    rules: RefCell<Option<Rc<Rules>>>,
     live: Live,
     delivery: Delivery,
     /// For when the alarm is set, as far as this instance knows.
@@ -69,6 +76,7 @@ struct Site<'a> {
     vault: &'a Vault,
     authority: &'a Authority,
     anchors: &'a TlsAnchors,
+    rules: Rc<Rules>,
     now: UnixMillis,
 }
 
@@ -77,13 +85,16 @@ struct Site<'a> {
 struct Outcome {
     bridge: outbox::Step,
     people: Vec<LiveEvent>,
+    /// The rules that are in force from now on, where they changed.
+    rules: Option<Rc<Rules>>,
 }
 
 impl DurableObject for SiteObject {
     fn new(state: State, env: Env) -> Self {
         let database = Database::new(&state, &schema::VERSIONS);
         let (keys, live, delivery) = (OnceCell::new(), Live::default(), Delivery::default());
-        Self { state, env, database, keys, live, delivery, alarm_at: Cell::new(None) }
+        let rules = RefCell::new(None);
+        Self { state, env, database, keys, rules, live, delivery, alarm_at: Cell::new(None) }
     }
 
     async fn fetch(&self, request: Request) -> Result<Response> {
@@ -129,7 +140,17 @@ impl SiteObject {
             drop(self.keys.set(Keys { vault, authority, anchors }));
         }
         let keys = self.keys.get().ok_or_else(|| Failure::internal("the site's keys are missing"))?;
-        Ok(Site { database, vault: &keys.vault, authority: &keys.authority, anchors: &keys.anchors, now })
+        let rules = self.rules(database)?;
+        Ok(Site { database, vault: &keys.vault, authority: &keys.authority, anchors: &keys.anchors, rules, now })
+    }
+
+    fn rules(&self, database: &Database) -> Result<Rc<Rules>, Failure> {
+        if let Some(rules) = self.rules.borrow().as_ref() {
+            return Ok(Rc::clone(rules));
+        }
+        let rules = Rc::new(Rules::open(database)?);
+        self.rules.replace(Some(Rc::clone(&rules)));
+        Ok(rules)
     }
 
     async fn handle(&self, mut request: Request) -> Result<Response, Failure> {
@@ -141,7 +162,7 @@ impl SiteObject {
                 // The bridge waits with everything else until it has the table.
                 let site = self.site()?;
                 let (version, grants) = grants::table(site.database)?;
-                answer(&site.authority.table(version, grants, secrets::classes(site.database)?)?)
+                answer(&site.authority.table(version, grants, classes::clients(site.database)?)?)
             }
             SiteRequest::Act(act) => self.act(*act).await,
             request => {
@@ -215,8 +236,8 @@ impl SiteObject {
         let site = self.site()?;
         let mut devices = devices::views(site.database)?;
         let rest = devices.split_off(devices.len().min(DEVICES_IN_SNAPSHOT));
-        let snapshot =
-            LiveEvent::Snapshot { now: site.now, pairings: pairings::views(&site)?, devices, locks: Vec::new() };
+        let (pairings, locks) = (pairings::views(&site)?, locks::all(site.database)?);
+        let snapshot = LiveEvent::Snapshot { now: site.now, pairings, devices, locks };
         let rest = rest.into_iter().map(|device| LiveEvent::Device { device: Box::new(device) });
         self.live.open(&self.state, request, core::iter::once(snapshot).chain(rest))
     }
@@ -239,6 +260,9 @@ impl SiteObject {
     /// Stores what the bridge has to do, tells people, tells the bridge, and sets the alarm.
     async fn finish(&self, outcome: Outcome) -> Result<(), Failure> {
         let site = self.site()?;
+        if let Some(rules) = outcome.rules {
+            self.rules.replace(Some(rules));
+        }
         outcome.bridge.store(site.database)?;
         for event in &outcome.people {
             live::broadcast(&self.state, event)?;

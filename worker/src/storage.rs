@@ -90,8 +90,13 @@ impl Row {
 
     /// The next column, which holds a record.
     pub(crate) fn take_record<T: DeserializeOwned>(&mut self) -> Result<T, Failure> {
-        Ok(cbor::decode_lenient(&self.take::<Vec<u8>>()?, MAX_RECORD_BYTES)?)
+        read_record(&self.take::<Vec<u8>>()?)
     }
+}
+
+/// A record from the bytes of its column.
+pub(crate) fn read_record<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Failure> {
+    Ok(cbor::decode_lenient(bytes, MAX_RECORD_BYTES)?)
 }
 
 /// A record as a column holds it.

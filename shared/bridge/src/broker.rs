@@ -7,7 +7,7 @@ mod publish;
 mod sessions;
 mod subscribe;
 
-pub use grants::{ControlMessage, SiteTable, Step};
+pub use grants::{Clients, ControlMessage, SiteTable, Step};
 pub use sessions::Notice;
 
 use crate::connection::{Connection, ConnectionId, Durable, Origin};

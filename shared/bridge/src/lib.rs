@@ -26,6 +26,6 @@ mod session;
 pub mod storage;
 mod subscriptions;
 
-pub use broker::{Batch, Broker, ControlMessage, Notice, Output, SiteTable, Step};
+pub use broker::{Batch, Broker, Clients, ControlMessage, Notice, Output, SiteTable, Step};
 pub use connection::{ConnectionId, Origin};
 pub use log::Stream;

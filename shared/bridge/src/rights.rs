@@ -93,7 +93,7 @@ impl<'a> Rights<'a> {
         Self { row: Row::Nothing, device: &principal.device, channels: &[] }
     }
 
-    /// Whether it may publish on `topic`; `is_configured` knows the site's device classes.
+    /// Whether it may publish on `topic`; `is_configured` knows the classes whose devices may ask.
     pub fn may_publish(&self, topic: &Topic, is_configured: impl Fn(&ClientClass) -> bool) -> bool {
         match topic {
             Topic::Register(client) => {
@@ -128,6 +128,15 @@ impl<'a> Rights<'a> {
     /// that no device's rights ever cover one.
     pub fn may_subscribe(&self, filter: &TopicFilter) -> bool {
         !filter.has_wildcard() && filter.as_str().parse().is_ok_and(|topic: Topic| self.may_read(&topic))
+    }
+
+    /// Whether it may connect: there is something that it may do, and where that is only to ask, its class may.
+    pub fn is_welcome(&self, is_configured: impl Fn(&ClientClass) -> bool) -> bool {
+        match self.row {
+            Row::Nothing => false,
+            Row::Ask => is_configured(&self.device.client),
+            Row::AskAndListen | Row::Pair | Row::Work | Row::Renew => true,
+        }
     }
 
     /// Whether it may do nothing at all.

@@ -80,9 +80,14 @@ pub fn message_hash(message: &[u8]) -> Sha256 {
     Sha256(Sha256Hasher::digest(message).into())
 }
 
-/// The access secret of one device: HMAC-SHA-256(master, client, identifier).
-pub fn derive_device_secret(master: &AccessSecret, device: &Device) -> Result<AccessSecret, DerivationError> {
-    let secret = mac(master.as_bytes(), &("wardlink device secret", &device.client, &device.identifier))?;
+/// An access secret of one device: HMAC-SHA-256(master, secret id, client, identifier). One that was ended is followed by another
+/// id, and so by another secret.
+pub fn derive_device_secret(
+    master: &AccessSecret,
+    id: &SecretId,
+    device: &Device,
+) -> Result<AccessSecret, DerivationError> {
+    let secret = mac(master.as_bytes(), &("wardlink device secret", id, &device.client, &device.identifier))?;
     AccessSecret::new(secret.as_bytes().to_vec()).map_err(|_| DerivationError)
 }
 

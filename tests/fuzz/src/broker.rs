@@ -11,7 +11,7 @@ use std::sync::LazyLock;
 use wardlink_bridge::auth::ControlUnit;
 use wardlink_bridge::limits::MAX_PACKET_BYTES;
 use wardlink_bridge::storage::RecordKey;
-use wardlink_bridge::{Broker, ConnectionId, ControlMessage, Origin, Output, SiteTable, Step, Stream};
+use wardlink_bridge::{Broker, Clients, ConnectionId, ControlMessage, Origin, Output, SiteTable, Step, Stream};
 use wardlink_crypto::authentication::ClientAuthentication;
 use wardlink_crypto::x509::Certificate;
 use wardlink_protocol::authentication::{Identity, METHOD};
@@ -93,7 +93,7 @@ impl World {
 fn table() -> SiteTable {
     SiteTable {
         grants: vec![GRANT.clone()],
-        clients: vec![site().device.client.clone()],
+        clients: Clients { version: 1, names: [site().device.client.clone()].into() },
         control_unit: CONTROL_UNIT.clone(),
     }
 }

@@ -8,7 +8,7 @@ use crate::problem::Failure;
 use core::cell::Cell;
 use core::time::Duration;
 use wardlink_bridge::auth::ControlUnit;
-use wardlink_bridge::{Broker, ControlMessage, Notice, SiteTable, Step, Stream};
+use wardlink_bridge::{Broker, Clients, ControlMessage, Notice, SiteTable, Step, Stream};
 use wardlink_protocol::UnixMillis;
 
 /// The wait after the first failure to tell the site something; it doubles from failure to failure.
@@ -106,7 +106,8 @@ impl BridgeObject {
     pub(super) fn take_table(&self, table: &BridgeTable) -> Result<(), Failure> {
         let control_unit = ControlUnit::new(table.control_unit_chain.clone(), &table.control_unit_key, &table.issuing)
             .map_err(Failure::internal)?;
-        let table = SiteTable { grants: table.grants.clone(), clients: table.clients.clone(), control_unit };
+        let table =
+            SiteTable { grants: table.grants.clone(), clients: clients_of(table.clients.clone()), control_unit };
         self.with_broker(|broker| broker.set_table(table, now()))
     }
 
@@ -147,6 +148,10 @@ impl BridgeObject {
     }
 }
 
+fn clients_of(clients: crate::messages::Clients) -> Clients {
+    Clients { version: clients.version, names: clients.names.into_iter().collect() }
+}
+
 /// A step of the site, as the broker takes it.
 pub(super) fn step_of(step: Apply) -> Step {
     let message = |message: crate::messages::ControlMessage| ControlMessage {
@@ -157,6 +162,7 @@ pub(super) fn step_of(step: Apply) -> Step {
     Step {
         number: step.number,
         grants: step.grants,
+        clients: step.clients.map(clients_of),
         remove_topics: step.remove_topics,
         publish: step.publish.into_iter().map(message).collect(),
     }

@@ -1,19 +1,70 @@
 //! Pairings, devices, access secrets: each a person's command to the site.
 
 use super::{Call, Step};
-use crate::messages::{AccountsRequest, Act, Command, SiteRequest};
+use crate::guard;
+use crate::messages::{AccountsRequest, Act, Command, SiteRequest, Vantage};
 use crate::objects;
 use crate::platform::is_bootstrap_token;
 use crate::problem::Failure;
 use crate::session::with_right;
 use wardlink_protocol::Device;
-use wardlink_protocol::api::{BootstrapState, NewProvisioning, Person, ProblemKind, Right};
-use wardlink_protocol::identity::SessionId;
+use wardlink_protocol::api::{BootstrapState, DeviceClass, NewProvisioning, Person, ProblemKind, Right};
+use wardlink_protocol::identity::{SecretId, SessionId};
 use worker::Response;
 
 /// `GET /api/v1/secrets`.
 pub(super) async fn secrets(call: &Call) -> Result<Response, Failure> {
     act(call, Right::Provision, Command::Secrets).await
+}
+
+/// `POST /api/v1/secrets`.
+pub(super) async fn make_secret(mut call: Call) -> Result<Response, Failure> {
+    let person = with_right(&call.request, &call.env, Right::Provision).await?.person;
+    let new = call.body().await?;
+    send(&call, Some(person), Command::MakeSecret(new)).await
+}
+
+/// `POST /api/v1/secrets/{id}/end`.
+pub(super) async fn end_secret(call: &Call, id: SecretId) -> Result<Response, Failure> {
+    act(call, Right::Provision, Command::EndSecret(id)).await
+}
+
+/// `GET /api/v1/policy`.
+pub(super) async fn policy(call: &Call) -> Result<Response, Failure> {
+    act(call, Right::SeePolicy, Command::Policy(vantage(call)?)).await
+}
+
+/// `PUT /api/v1/policy`.
+pub(super) async fn set_policy(mut call: Call) -> Result<Response, Failure> {
+    let person = with_right(&call.request, &call.env, Right::ChangePolicy).await?.person;
+    let policy = call.body().await?;
+    let vantage = vantage(&call)?;
+    send(&call, Some(person), Command::SetPolicy(Box::new(policy), vantage)).await
+}
+
+fn vantage(call: &Call) -> Result<Vantage, Failure> {
+    Ok(Vantage { trust: guard::trust(&call.env), here: guard::network(&call.request, &call.env)? })
+}
+
+/// `GET /api/v1/classes`.
+pub(super) async fn classes(call: &Call) -> Result<Response, Failure> {
+    act(call, Right::SeeDevices, Command::Classes).await
+}
+
+/// `PUT /api/v1/classes/{client}`.
+pub(super) async fn set_class(mut call: Call, client: &str) -> Result<Response, Failure> {
+    let person = with_right(&call.request, &call.env, Right::ChangeClasses).await?.person;
+    let class: DeviceClass = call.body().await?;
+    if class.client.as_str() != client {
+        let detail = "The class in the body is not the one in the address.";
+        return Err(Failure::with_detail(ProblemKind::BadRequest, detail));
+    }
+    send(&call, Some(person), Command::SetClass(class)).await
+}
+
+/// `GET /api/v1/locks`.
+pub(super) async fn locks(call: &Call) -> Result<Response, Failure> {
+    act(call, Right::SeeDevices, Command::Locks).await
 }
 
 /// `POST /api/v1/provisioning`: for people with the right, and until there is an administrator for who has the bootstrap

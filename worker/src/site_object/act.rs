@@ -1,12 +1,13 @@
 //! What people ask of the site. The routes have checked their rights.
 
 use super::pairings::{self, Step};
-use super::{Outcome, Site, devices, secrets};
+use super::{Outcome, Site, classes, devices, locks, policy, secrets};
 use crate::guard::Origin;
 use crate::messages::Command;
 use crate::platform::log;
 use crate::problem::Failure;
 use serde::Serialize;
+use std::rc::Rc;
 use wardlink_protocol::api::{Person, ProblemKind};
 use worker::Response;
 
@@ -24,14 +25,31 @@ pub(super) fn perform(
         Command::Pairing(session) => return json(&pairings::view_of(site, session)?),
         Command::Devices => return json(&devices::views(database)?),
         Command::Device(device) => return json(&devices::view_of(database, &device)?),
+        Command::Locks => return json(&locks::all(database)?),
         Command::Unlock(device) => {
             log!("site: {} lifts the lock of {device}", who(person));
-            pairings::unlock(site, &device)?;
+            locks::lift(site, &device, outcome)?;
             return Ok(Response::empty()?.with_status(204));
         }
-        Command::Secrets => return json(&secrets::all(database, site.now)?),
+        Command::Policy(vantage) => return json(&site.rules.view(vantage)),
+        Command::SetPolicy(policy, vantage) => {
+            let rules = Rc::new(policy::set(site, someone(person)?, origin, *policy)?);
+            outcome.rules = Some(Rc::clone(&rules));
+            let site = Site { rules, ..*site };
+            pairings::weigh_anew(&site, outcome)?;
+            return json(&site.rules.view(vantage));
+        }
+        Command::Classes => return json(&classes::all(database)?),
+        Command::SetClass(class) => return json(&classes::set(site, someone(person)?, class, outcome)?),
+        Command::Secrets => return json(&secrets::all(site)?),
+        Command::MakeSecret(new) => return Ok(json(&secrets::make(site, someone(person)?, new)?)?.with_status(201)),
+        Command::EndSecret(id) => {
+            let ended = secrets::end(site, someone(person)?, &id)?;
+            pairings::refuse_under(site, &id, outcome)?;
+            return json(&ended);
+        }
         Command::Provision(new) => {
-            let file = secrets::provision(site, new, origin)?;
+            let file = secrets::provision(site, person, new, origin)?;
             log!("site: {} was given a provisioning file with {}", who(person), file.secret_id);
             return json(&file);
         }
@@ -42,13 +60,17 @@ pub(super) fn perform(
         // It takes two turns.
         Command::Verify(..) => return Err(Failure::internal("a verification is answered elsewhere")),
     };
-    let person = person.ok_or(ProblemKind::Forbidden)?;
-    pairings::act(site, person, origin, session, step, outcome)
+    pairings::act(site, someone(person)?, origin, session, step, outcome)
 }
 
 /// Answers with JSON.
 pub(super) fn json<T: Serialize>(value: &T) -> Result<Response, Failure> {
     Ok(Response::from_json(value)?)
+}
+
+/// The person, for what the bootstrap token does not open.
+fn someone(person: Option<&Person>) -> Result<&Person, Failure> {
+    Ok(person.ok_or(ProblemKind::Forbidden)?)
 }
 
 fn who(person: Option<&Person>) -> String {

@@ -1,7 +1,7 @@
 //! The built-in CA and the control unit's own certificate, made at first start.
 
 use super::vault::Vault;
-use crate::messages::BridgeTable;
+use crate::messages::{BridgeTable, Clients};
 use crate::platform::{log, rng};
 use crate::problem::Failure;
 use crate::storage::{Column, Database};
@@ -9,8 +9,8 @@ use core::time::Duration;
 use serde_bytes::ByteBuf;
 use wardlink_crypto::key::PrivateKey;
 use wardlink_crypto::x509::{Certificate, Holder, IssuingCa, RootCa, Validity};
+use wardlink_protocol::UnixMillis;
 use wardlink_protocol::grant::Grant;
-use wardlink_protocol::{ClientClass, UnixMillis};
 use zeroize::Zeroizing;
 
 const YEAR: Duration = Duration::from_hours(365 * 24);
@@ -68,12 +68,7 @@ impl Authority {
     }
 
     /// What the bridge has to know.
-    pub(super) fn table(
-        &self,
-        version: u64,
-        grants: Vec<Grant>,
-        clients: Vec<ClientClass>,
-    ) -> Result<BridgeTable, Failure> {
+    pub(super) fn table(&self, version: u64, grants: Vec<Grant>, clients: Clients) -> Result<BridgeTable, Failure> {
         let key = self.key.to_pkcs8().map_err(Failure::internal)?;
         Ok(BridgeTable {
             version,

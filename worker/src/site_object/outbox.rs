@@ -1,6 +1,6 @@
 //! What the bridge has to carry out: stored in the same turn as the state that asks for it, delivered by number.
 
-use crate::messages::{Applied, Apply, BridgeRequest, ControlMessage};
+use crate::messages::{Applied, Apply, BridgeRequest, Clients, ControlMessage};
 use crate::objects;
 use crate::problem::Failure;
 use crate::storage::{Column, Database, record};
@@ -14,6 +14,7 @@ use worker::Env;
 #[derive(Default)]
 pub(super) struct Step {
     grants: Vec<Grant>,
+    clients: Option<Clients>,
     publish: Vec<ControlMessage>,
     remove_topics: Vec<Topic>,
 }
@@ -22,6 +23,11 @@ impl Step {
     /// A grant counts.
     pub(super) fn grant(&mut self, grant: Grant) {
         self.grants.push(grant);
+    }
+
+    /// These are the classes whose devices may ask.
+    pub(super) fn let_ask(&mut self, clients: Clients) {
+        self.clients = Some(clients);
     }
 
     /// The control unit publishes, and the message arrives at least once.
@@ -36,11 +42,12 @@ impl Step {
 
     /// Stores the step; returns its number, or none where it asks for nothing.
     pub(super) fn store(self, database: &Database) -> Result<Option<u64>, Failure> {
-        if self.grants.is_empty() && self.publish.is_empty() && self.remove_topics.is_empty() {
+        let Self { grants, clients, publish, remove_topics } = self;
+        if grants.is_empty() && clients.is_none() && publish.is_empty() && remove_topics.is_empty() {
             return Ok(None);
         }
         // The number is the row's, so that it is written into the entry when it is read.
-        let entry = Apply { number: 0, grants: self.grants, publish: self.publish, remove_topics: self.remove_topics };
+        let entry = Apply { number: 0, grants, clients, publish, remove_topics };
         let query = "INSERT INTO outbox (entry) VALUES (?) RETURNING number";
         database.one(query, [record(&entry)?])
     }

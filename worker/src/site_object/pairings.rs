@@ -1,21 +1,23 @@
 //! The pairings: messages, people and time reach the state machines of `wardlink_pairing`, and what these ask for is stored.
 
 mod actions;
+mod automatic;
 mod people;
+mod settings;
 mod store;
 
-pub(super) use actions::unlock;
 pub(super) use people::{Counted, Step, act, begin_verification, decide_verification};
+pub(super) use settings::{refuse_under, weigh_anew};
 
-use super::{Outcome, Site, channel_keys, devices, secrets};
+use super::{Outcome, Site, channel_keys, classes, devices, locks, secrets};
 use crate::guard::Origin;
 use crate::platform::{log, rng};
 use crate::problem::Failure;
-use actions::{fail, is_locked, perform};
+use actions::perform;
 use serde_bytes::ByteBuf;
 use wardlink_pairing::control_unit::{Action, Arrived, ControlUnit, Refusal, Session, Signer, session_of};
 use wardlink_pairing::device::NetworkAccess;
-use wardlink_pairing::policy::{Network, Policy};
+use wardlink_pairing::policy::Applicant;
 use wardlink_protocol::Device;
 use wardlink_protocol::api::{PairingView, ProblemKind};
 use wardlink_protocol::channel::ChannelKey;
@@ -27,7 +29,6 @@ use wardlink_protocol::topic::Topic;
 
 /// What the state machines need of the site, for one call.
 struct Needs {
-    policy: Policy,
     chain: Vec<ByteBuf>,
     network: NetworkAccess,
     channels: Vec<ChannelKey>,
@@ -43,7 +44,7 @@ impl Needs {
             web_origin: String::new(),
             chain: Vec::new(),
         };
-        Self { policy: store::policy(), chain: site.authority.chain(), network, channels: Vec::new() }
+        Self { chain: site.authority.chain(), network, channels: Vec::new() }
     }
 
     /// For acceptance, under the origin where the person met the control unit.
@@ -68,7 +69,7 @@ impl Needs {
         ControlUnit {
             signer: Signer { key: site.authority.key(), chain: &self.chain },
             ca: site.authority.issuing(),
-            policy: &self.policy,
+            policy: site.rules.modes(),
             network: &self.network,
             channels: &self.channels,
         }
@@ -99,7 +100,7 @@ pub(super) fn take(site: &Site<'_>, message: &StampedMessage, outcome: &mut Outc
         (Some(mut session), Ok(topic)) => {
             let needs = match topic {
                 // Simple mode confirms without a person.
-                Topic::Command(_) if is_simple(&session) => Needs::confirming(site, session.device())?,
+                Topic::Command(_) if is_simple(site, &session) => Needs::confirming(site, session.device())?,
                 _ => Needs::plain(site),
             };
             let had_failed = session.has_failed();
@@ -123,11 +124,13 @@ fn arrive(site: &Site<'_>, message: &StampedMessage, outcome: &mut Outcome) -> R
         Ok(arrived) => arrived,
         Err(refusal) => return Ok(Err(refusal)),
     };
-    let device = arrived.origin().device.clone();
-    let secret = secrets::find(site.database, site.vault, &arrived.origin().secret, &device, site.now)?;
-    let is_class = secrets::is_class(site.database, &device.client)?;
-    let Some(secret) = secret.filter(|_| is_class) else {
-        log!("site: {device} asks under the access secret {}, which does not count for it", arrived.origin().secret);
+    let (device, id) = (arrived.origin().device.clone(), arrived.origin().secret.clone());
+    if !classes::is_enabled(site.database, &device.client)? {
+        log!("site: {device} asks, and its class is not enabled");
+        return Ok(Ok(()));
+    }
+    let Some(found) = secrets::find(site, &id, &device)? else {
+        log!("site: {device} asks under the access secret {id}, which does not count for it");
         return Ok(Ok(()));
     };
     let paired = devices::find(site.database, &device)?;
@@ -138,12 +141,12 @@ fn arrive(site: &Site<'_>, message: &StampedMessage, outcome: &mut Outcome) -> R
         log!("site: too many pairings run; the request of {device} is dropped");
         return Ok(Ok(()));
     }
-    // No policy rule says yet that a network is secured.
-    let opened = arrived.open(&secret, Network::Untrusted, paired.is_some(), &store::policy());
-    let mut session = match opened {
+    let network = site.rules.network_of(&message.network);
+    let mut session = match arrived.open(&found.secret, network, paired.is_some(), site.rules.modes()) {
         Ok(session) => session,
         Err(refusal) => return Ok(Err(refusal)),
     };
+    secrets::note_use(site, &id)?;
     // A device that begins anew gives up what it asked before.
     for mut earlier in store::running(site, &device)? {
         if earlier.key() == session.key() && earlier.dismiss(site.now).is_ok() {
@@ -151,14 +154,17 @@ fn arrive(site: &Site<'_>, message: &StampedMessage, outcome: &mut Outcome) -> R
             store::put(site, &earlier, outcome)?;
         }
     }
-    let actions = if is_locked(site, &device)? {
+    if locks::is_locked(site.database, &device)? {
         let needs = Needs::plain(site);
         let refused = session.refuse_locked(needs.control_unit(site), site.now, &mut rng());
-        refused.map_err(Failure::internal)?
-    } else {
-        Vec::new()
-    };
-    step(site, &session, false, actions, outcome).map(Ok)
+        return step(site, &session, false, refused.map_err(Failure::internal)?, outcome).map(Ok);
+    }
+    let applicant = Applicant { client: &device.client, network, own_secret: found.is_own };
+    // Whose key is replaced is for a person to see.
+    if paired.is_none() && automatic::accept(site, &session, applicant, outcome)? {
+        return Ok(Ok(()));
+    }
+    step(site, &session, false, Vec::new(), outcome).map(Ok)
 }
 
 /// A device subscribed to its T2: what stands there is sent again.
@@ -194,14 +200,14 @@ fn step(
     let phase = store::put(site, session, outcome)?;
     perform(site, actions, outcome)?;
     if session.has_failed() && !had_failed {
-        fail(site, session.device())?;
+        locks::count_failure(site, session.device(), outcome)?;
     }
     log!("site: pairing {} of {}: {phase:?}", session.id(), session.device());
     Ok(())
 }
 
-fn is_simple(session: &Session) -> bool {
-    session.view(&store::policy()).mode == Some(Mode::PairingSimple)
+fn is_simple(site: &Site<'_>, session: &Session) -> bool {
+    session.view(site.rules.modes()).mode == Some(Mode::PairingSimple)
 }
 
 /// Whether a refusal is our own fault.

@@ -1,7 +1,9 @@
 //! The site's tables.
 
 /// The schema, version by version.
-pub(super) const VERSIONS: [&str; 1] = ["
+pub(super) const VERSIONS: [&str; 2] = [FIRST, SECOND];
+
+const FIRST: &str = "
     -- The CA and the control unit. Keys are sealed.
     CREATE TABLE authority (
         part TEXT PRIMARY KEY,
@@ -100,4 +102,72 @@ pub(super) const VERSIONS: [&str; 1] = ["
         record BLOB NOT NULL,
         PRIMARY KEY (client, identifier, kind)
     ) WITHOUT ROWID;
-"];
+";
+
+/// Policy, device classes with their names, access secrets that people make and end, locks with their time.
+const SECOND: &str = "
+    -- The pairing policy, once somebody has changed it; origin is where that person reached the control unit.
+    CREATE TABLE policy (
+        one INTEGER PRIMARY KEY CHECK (one = 1),
+        record BLOB NOT NULL,
+        changed_at INTEGER NOT NULL,
+        changed_by TEXT NOT NULL,
+        origin TEXT NOT NULL
+    );
+
+    -- The device classes. Distribution, paragraph 25 and figure 1, names them; the infusion pump is ours.
+    CREATE TABLE device_classes (
+        client TEXT PRIMARY KEY,
+        name TEXT NOT NULL,
+        name_de TEXT NOT NULL,
+        active INTEGER NOT NULL,
+        implanted INTEGER NOT NULL,
+        enabled INTEGER NOT NULL DEFAULT 0
+    ) WITHOUT ROWID;
+    INSERT INTO device_classes (client, name, name_de, active, implanted) VALUES
+        ('pacemaker', 'Pacemaker', 'Herzschrittmacher', 1, 1),
+        ('defibrillator', 'Implantable cardioverter-defibrillator', 'Implantierbarer Kardioverter-Defibrillator', 1, 1),
+        ('cardiac-resynchronization-device', 'Cardiac resynchronization device', 'Kardiales Resynchronisationsgerät', 1, 1),
+        ('neurological-implant', 'Neurological implant', 'Neurologisches Implantat', 1, 1),
+        ('drug-delivery', 'Implantable drug delivery device', 'Implantierbare Medikamentenpumpe', 1, 1),
+        ('heart-monitor', 'Heart monitor', 'Herzmonitor', 1, 1),
+        ('respiratory-monitor', 'Respiratory monitor', 'Atemmonitor', 1, 1),
+        ('posture-sensor', 'Posture sensor', 'Lagesensor', 1, 1),
+        ('activity-sensor', 'Activity sensor', 'Aktivitätssensor', 1, 1),
+        ('blood-chemistry-sensor', 'Blood chemistry sensor', 'Blutwertsensor', 1, 1),
+        ('automated-external-defibrillator', 'Automated external defibrillator', 'Automatisierter externer Defibrillator', 1, 0),
+        ('holter-monitor', 'Holter monitor', 'Langzeit-EKG', 1, 0),
+        ('pill-dispenser', 'Pill dispenser', 'Tablettenspender', 0, 0),
+        ('scale', 'Weight scale', 'Waage', 0, 0),
+        ('blood-pressure-monitor', 'Blood pressure monitor', 'Blutdruckmessgerät', 0, 0),
+        ('repeater', 'Repeater', 'Repeater', 1, 0),
+        ('programmer', 'Programmer', 'Programmiergerät', 1, 0),
+        ('recorder', 'Recorder', 'Rekorder', 1, 0),
+        ('infusion-pump', 'Infusion pump', 'Infusionspumpe', 1, 0);
+    UPDATE device_classes SET enabled = 1 WHERE client IN (SELECT name FROM classes);
+    DROP TABLE classes;
+    ALTER TABLE versions ADD COLUMN classes INTEGER NOT NULL DEFAULT 0;
+
+    -- The access secrets. One that is derived for a device is not stored. Those that the first version derived are not
+    -- derived any more.
+    CREATE TABLE secrets (
+        id TEXT PRIMARY KEY,
+        name TEXT NOT NULL DEFAULT '',
+        device TEXT,
+        secret BLOB,
+        made_at INTEGER NOT NULL,
+        made_by TEXT,
+        expires_at INTEGER,
+        ended_at INTEGER,
+        used_at INTEGER
+    ) WITHOUT ROWID;
+    CREATE INDEX secrets_by_device ON secrets (device);
+    INSERT INTO secrets (id, device, secret, made_at, expires_at, ended_at)
+        SELECT id, device, secret, made_at, expires_at, iif(secret IS NULL, made_at, NULL) FROM access_secrets;
+    DROP TABLE access_secrets;
+
+    ALTER TABLE failures ADD COLUMN locked_at INTEGER;
+
+    -- What people see of a pairing says more now: an empty record is written anew from the state.
+    UPDATE pairings SET record = x'';
+";

@@ -1,8 +1,11 @@
 //! The access secrets: hospital-wide ones, and one of its own for each device that was given one.
 
+mod provisioning;
+
+pub(super) use provisioning::provision;
+
 use super::Site;
 use super::vault::Vault;
-use crate::guard::Origin;
 use crate::platform::{log, rng};
 use crate::problem::Failure;
 use crate::storage::{Column, Database, Row};
@@ -10,148 +13,141 @@ use core::time::Duration;
 use data_encoding::HEXLOWER;
 use rand_core::Rng;
 use wardlink_crypto::schedule::derive_device_secret;
-use wardlink_protocol::api::{NewProvisioning, ProblemKind, SecretState, SecretView};
+use wardlink_protocol::api::{NewSecret, Person, ProblemKind, SecretState, SecretView};
 use wardlink_protocol::identity::SecretId;
-use wardlink_protocol::provisioning::{AccessSecret, Provisioning};
-use wardlink_protocol::{ClientClass, Device, UnixMillis};
+use wardlink_protocol::limits::{MAX_SECRET_DAYS, MAX_TEXT_BYTES};
+use wardlink_protocol::provisioning::AccessSecret;
+use wardlink_protocol::{Device, UnixMillis};
 use zeroize::Zeroizing;
 
-/// How long a secret lets devices ask.
+/// How long a secret lets devices ask, unless a person says otherwise.
 const LIFETIME: Duration = Duration::from_hours(365 * 24);
-/// A hospital-wide secret is given out no longer when it ends so soon: a new one is made.
-const REPLACEMENT_TIME: Duration = Duration::from_hours(30 * 24);
+const DAY: Duration = Duration::from_hours(24);
+/// How exactly the last use is noted: every request would cost a write otherwise.
+const USE_RESOLUTION: Duration = Duration::from_mins(1);
 const SECRET_BYTES: usize = 32;
-/// The version of the provisioning file's format.
-const FILE_VERSION: u32 = 1;
 
-/// Makes a provisioning file.
-pub(super) fn provision(site: &Site<'_>, new: NewProvisioning, origin: &Origin) -> Result<Provisioning, Failure> {
-    let &Site { database, vault, authority, anchors, now } = site;
-    if !is_class(database, &new.client)? {
-        return Err(Failure::with_detail(ProblemKind::BadRequest, "This device class is not configured here."));
-    }
-    let (secret_id, secret) = match &new.identifier {
-        None => hospital_secret(database, vault, now)?,
-        Some(identifier) => {
-            let device = Device { client: new.client.clone(), identifier: identifier.clone() };
-            device_secret(database, vault, &device, now)?
-        }
-    };
-    Ok(Provisioning {
-        version: FILE_VERSION,
-        client: new.client,
-        identifier: new.identifier,
-        broker: origin.broker(),
-        secret_id,
-        secret,
-        web_origin: origin.to_string(),
-        cert_ca_sha256: Some(authority.issuing().root().sha256()),
-        tls_anchors: anchors.pem(),
-        web_pki: anchors.web_pki(),
-    })
+const COLUMNS: &str = "id, name, device, made_at, made_by, expires_at, ended_at, used_at";
+
+/// The secret that a request was made under.
+pub(super) struct Found {
+    pub(super) secret: AccessSecret,
+    /// Whether it is the device's own.
+    pub(super) is_own: bool,
 }
 
-/// The secret that a request from `device` was made under; none where the id is unknown, expired, or another device's.
-pub(super) fn find(
-    database: &Database,
-    vault: &Vault,
-    id: &SecretId,
-    device: &Device,
-    now: UnixMillis,
-) -> Result<Option<AccessSecret>, Failure> {
-    let query = "SELECT device, secret, expires_at FROM access_secrets WHERE id = ?";
-    let Some(mut row) = database.row(query, [id.to_string().into_value()])? else { return Ok(None) };
-    let (owner, sealed, expires_at) =
-        (row.take::<Option<String>>()?, row.take::<Option<Vec<u8>>>()?, row.take::<Option<UnixMillis>>()?);
-    if expires_at.is_some_and(|end| end <= now) || owner.is_some_and(|owner| owner != device.to_string()) {
+/// Finds the secret for a request of `device`; none where the id is unknown, over, or another device's.
+pub(super) fn find(site: &Site<'_>, id: &SecretId, device: &Device) -> Result<Option<Found>, Failure> {
+    let Some(view) = view_of(site, id)? else { return Ok(None) };
+    if view.state != SecretState::Active || view.device.as_ref().is_some_and(|owner| owner != device) {
         return Ok(None);
     }
-    match sealed {
-        Some(sealed) => Ok(Some(secret(&vault.unseal(&place(id), &sealed)?)?)),
-        None => Ok(Some(derive_device_secret(&master(database, vault)?, device).map_err(Failure::internal)?)),
-    }
+    let secret = match &view.device {
+        Some(owner) => derive(site, id, owner)?,
+        None => stored(site.database, site.vault, id)?,
+    };
+    Ok(Some(Found { secret, is_own: view.device.is_some() }))
+}
+
+/// Notes that a device proved to hold the secret.
+pub(super) fn note_use(site: &Site<'_>, id: &SecretId) -> Result<(), Failure> {
+    let earlier = super::authority::before(site.now, USE_RESOLUTION);
+    site.database.run(
+        "UPDATE secrets SET used_at = ? WHERE id = ? AND coalesce(used_at, 0) <= ?",
+        [site.now.into_value(), id.to_string().into_value(), earlier.into_value()],
+    )
 }
 
 /// All secrets, the newest first, without the secrets.
-pub(super) fn all(database: &Database, now: UnixMillis) -> Result<Vec<SecretView>, Failure> {
-    let query = "SELECT id, device, made_at, expires_at FROM access_secrets ORDER BY made_at DESC, id";
-    let view = |mut row: Row| {
-        let id = row.take::<String>()?.parse().map_err(Failure::internal)?;
-        let device = row.take::<Option<String>>()?.map(|text| text.parse()).transpose().map_err(Failure::internal)?;
-        let (made_at, expires_at) = (row.take()?, row.take::<Option<UnixMillis>>()?);
-        let state = if expires_at.is_some_and(|end| end <= now) { SecretState::Expired } else { SecretState::Active };
-        let name = String::new();
-        Ok(SecretView { id, name, device, state, made_at, made_by: None, expires_at, ended_at: None, used_at: None })
+pub(super) fn all(site: &Site<'_>) -> Result<Vec<SecretView>, Failure> {
+    let query = format!("SELECT {COLUMNS} FROM secrets ORDER BY made_at DESC, id");
+    site.database.rows(&query, [])?.into_iter().map(|row| view(row, site.now)).collect()
+}
+
+fn view_of(site: &Site<'_>, id: &SecretId) -> Result<Option<SecretView>, Failure> {
+    let query = format!("SELECT {COLUMNS} FROM secrets WHERE id = ?");
+    site.database.row(&query, [id.to_string().into_value()])?.map(|row| view(row, site.now)).transpose()
+}
+
+fn view(mut row: Row, now: UnixMillis) -> Result<SecretView, Failure> {
+    let id = row.take::<String>()?.parse().map_err(Failure::internal)?;
+    let name = row.take()?;
+    let device = row.take::<Option<String>>()?.map(|text| text.parse()).transpose().map_err(Failure::internal)?;
+    let (made_at, made_by) = (row.take()?, row.take()?);
+    let (expires_at, ended_at, used_at) = (row.take::<Option<UnixMillis>>()?, row.take()?, row.take()?);
+    let state = match (ended_at, expires_at) {
+        (Some::<UnixMillis>(_), _) => SecretState::Ended,
+        (None, Some(end)) if end <= now => SecretState::Expired,
+        _ => SecretState::Active,
     };
-    database.rows(query, [])?.into_iter().map(view).collect()
+    Ok(SecretView { id, name, device, state, made_at, made_by, expires_at, ended_at, used_at })
 }
 
-/// The configured device classes.
-pub(super) fn classes(database: &Database) -> Result<Vec<ClientClass>, Failure> {
-    let rows = database.rows("SELECT name FROM classes ORDER BY name", [])?;
-    rows.into_iter().map(|mut row| row.take::<String>()?.parse().map_err(Failure::internal)).collect()
-}
-
-/// Whether the class is configured.
-pub(super) fn is_class(database: &Database, client: &ClientClass) -> Result<bool, Failure> {
-    Ok(classes(database)?.contains(client))
-}
-
-/// The newest hospital-wide secret; makes one where there is none that lasts.
-fn hospital_secret(database: &Database, vault: &Vault, now: UnixMillis) -> Result<(SecretId, AccessSecret), Failure> {
-    let query = "SELECT id, secret FROM access_secrets WHERE device IS NULL AND expires_at > ?
-                 ORDER BY expires_at DESC LIMIT 1";
-    if let Some(mut row) = database.row(query, [now.after(REPLACEMENT_TIME).into_value()])? {
-        let id: SecretId = row.take::<String>()?.parse().map_err(Failure::internal)?;
-        let secret = secret(&vault.unseal(&place(&id), &row.take::<Vec<u8>>()?)?)?;
-        return Ok((id, secret));
+/// A person makes a hospital-wide secret.
+pub(super) fn make(site: &Site<'_>, person: &Person, new: NewSecret) -> Result<SecretView, Failure> {
+    let NewSecret { name, lifetime_days } = new;
+    if name.len() > MAX_TEXT_BYTES || name.chars().any(char::is_control) {
+        let detail = format!("The name has at most {MAX_TEXT_BYTES} bytes, without control characters.");
+        return Err(Failure::with_detail(ProblemKind::BadRequest, detail));
     }
-    let id = make_id("hospital")?;
-    let bytes = draw();
-    let sealed = vault.seal(&place(&id), bytes.as_ref())?;
-    add(database, &id, None, Some(sealed), now)?;
-    Ok((id, secret(bytes.as_ref())?))
-}
-
-/// The device's own secret. Asked for again, it is the same, and lasts anew.
-fn device_secret(
-    database: &Database,
-    vault: &Vault,
-    device: &Device,
-    now: UnixMillis,
-) -> Result<(SecretId, AccessSecret), Failure> {
-    let secret = derive_device_secret(&master(database, vault)?, device).map_err(Failure::internal)?;
-    let query = "SELECT id FROM access_secrets WHERE device = ?";
-    if let Some(id) = database.one::<String, _>(query, [device.to_string().into_value()])? {
-        database.run(
-            "UPDATE access_secrets SET expires_at = ? WHERE id = ?",
-            [now.after(LIFETIME).into_value(), id.clone().into_value()],
-        )?;
-        return Ok((id.parse().map_err(Failure::internal)?, secret));
+    if !(1..=MAX_SECRET_DAYS).contains(&lifetime_days) {
+        let detail = format!("A secret lasts 1 to {MAX_SECRET_DAYS} days.");
+        return Err(Failure::with_detail(ProblemKind::BadRequest, detail));
     }
-    let id = make_id("device")?;
-    add(database, &id, Some(device), None, now)?;
-    Ok((id, secret))
+    add(site, None, name, Some(person), DAY.saturating_mul(lifetime_days))
 }
 
+/// A person ends a secret: nobody asks under it any more. Ending it again changes nothing.
+pub(super) fn end(site: &Site<'_>, person: &Person, id: &SecretId) -> Result<SecretView, Failure> {
+    site.database.run(
+        "UPDATE secrets SET ended_at = coalesce(ended_at, ?) WHERE id = ?",
+        [site.now.into_value(), id.to_string().into_value()],
+    )?;
+    let ended = view_of(site, id)?.ok_or(ProblemKind::NotFound)?;
+    log!("site: person {} ends the access secret {id}", person.id);
+    Ok(ended)
+}
+
+/// Adds a secret: a device's own, which is derived, or a hospital-wide one, which is drawn.
 fn add(
-    database: &Database,
-    id: &SecretId,
+    site: &Site<'_>,
     device: Option<&Device>,
-    sealed: Option<Vec<u8>>,
-    now: UnixMillis,
-) -> Result<(), Failure> {
-    log!("site: made the access secret {id}");
-    database.run(
-        "INSERT INTO access_secrets (id, device, secret, made_at, expires_at) VALUES (?, ?, ?, ?, ?)",
+    name: String,
+    person: Option<&Person>,
+    lifetime: Duration,
+) -> Result<SecretView, Failure> {
+    let id = make_id(if device.is_some() { "device" } else { "hospital" })?;
+    let sealed = match device {
+        Some(_) => None,
+        None => Some(site.vault.seal(&place(&id), draw().as_ref())?),
+    };
+    site.database.run(
+        "INSERT INTO secrets (id, name, device, secret, made_at, made_by, expires_at) VALUES (?, ?, ?, ?, ?, ?, ?)",
         [
             id.to_string().into_value(),
+            name.into_value(),
             device.map(Device::to_string).into_value(),
             sealed.into_value(),
-            now.into_value(),
-            now.after(LIFETIME).into_value(),
+            site.now.into_value(),
+            person.map(|person| person.name.clone()).into_value(),
+            site.now.after(lifetime).into_value(),
         ],
-    )
+    )?;
+    log!("site: made the access secret {id}");
+    view_of(site, &id)?.ok_or_else(|| Failure::internal("a secret that was just made is missing"))
+}
+
+/// A hospital-wide secret.
+fn stored(database: &Database, vault: &Vault, id: &SecretId) -> Result<AccessSecret, Failure> {
+    let sealed: Option<Option<Vec<u8>>> =
+        database.one("SELECT secret FROM secrets WHERE id = ?", [id.to_string().into_value()])?;
+    let sealed = sealed.flatten().ok_or_else(|| Failure::internal("a hospital-wide secret is missing"))?;
+    secret(&vault.unseal(&place(id), &sealed)?)
+}
+
+/// A device's own secret.
+fn derive(site: &Site<'_>, id: &SecretId, device: &Device) -> Result<AccessSecret, Failure> {
+    derive_device_secret(&master(site.database, site.vault)?, id, device).map_err(Failure::internal)
 }
 
 /// What devices' own secrets are derived from.

@@ -140,7 +140,7 @@ impl Broker {
             return Err(ConnectReasonCode::Banned);
         }
         let rights = Rights::of(&principal, grant, now);
-        if !rules.is_configured(&principal.device.client) || rights.is_nothing() {
+        if !rights.is_welcome(|client| rules.is_configured(client)) {
             return Err(ConnectReasonCode::NotAuthorized);
         }
         let acceptance = rules.control_unit.accept(exchange).map_err(|_| ConnectReasonCode::UnspecifiedError)?;

@@ -21,16 +21,25 @@ use wardlink_protocol::{ClientClass, UnixMillis};
 pub struct SiteTable {
     /// What every known key may do; a key that is absent is unknown.
     pub grants: Vec<Grant>,
-    /// The configured device classes.
-    pub clients: Vec<ClientClass>,
+    /// The device classes whose devices may ask.
+    pub clients: Clients,
     /// The control unit, for which the bridge speaks.
     pub control_unit: ControlUnit,
+}
+
+/// The device classes whose devices may ask. Devices that are accepted or paired go on without.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Clients {
+    /// Rises with every change; a list with a lower version than the known one is out of date.
+    pub version: u64,
+    /// The classes.
+    pub names: BTreeSet<ClientClass>,
 }
 
 /// The table as the broker asks it.
 pub(super) struct Rules {
     grants: BTreeMap<KeyFingerprint, Grant>,
-    clients: BTreeSet<ClientClass>,
+    clients: Clients,
     pub(super) control_unit: ControlUnit,
 }
 
@@ -40,7 +49,16 @@ impl Rules {
     }
 
     pub(super) fn is_configured(&self, client: &ClientClass) -> bool {
-        self.clients.contains(client)
+        self.clients.names.contains(client)
+    }
+
+    /// Takes the classes; false where newer ones are known.
+    fn learn_clients(&mut self, clients: Clients) -> bool {
+        let newer = self.clients.version < clients.version;
+        if newer {
+            self.clients = clients;
+        }
+        newer
     }
 
     /// Takes a grant; false where a newer one is known.
@@ -71,6 +89,8 @@ pub struct Step {
     pub number: u64,
     /// New grants; one with a lower version than the known one of that key is out of date.
     pub grants: Vec<Grant>,
+    /// The classes whose devices may ask from now on; none where that stays.
+    pub clients: Option<Clients>,
     /// Topics that cease to exist, with their queued messages, before anything is published.
     pub remove_topics: Vec<Topic>,
     /// What the control unit publishes, after the grants count.
@@ -81,17 +101,23 @@ impl Broker {
     /// Replaces everything that the bridge knows of the site; it acts at once on connections, subscriptions and queues. A grant that
     /// is newer than the table's stays, so that a table that was overtaken by a step gives no right back.
     pub fn set_table(&mut self, table: SiteTable, now: UnixMillis) {
-        let clients = table.clients.into_iter().collect();
-        let mut rules = Rules { grants: BTreeMap::new(), clients, control_unit: table.control_unit };
+        let mut rules = Rules { grants: BTreeMap::new(), clients: table.clients, control_unit: table.control_unit };
         for grant in table.grants {
             rules.learn(grant);
         }
-        for known in self.table.take().into_iter().flat_map(|old| old.grants.into_values()) {
-            rules.learn(known);
+        if let Some(old) = self.table.take() {
+            rules.learn_clients(old.clients);
+            for known in old.grants.into_values() {
+                rules.learn(known);
+            }
         }
         self.table = Some(rules);
-        let numbers: Vec<u64> = self.sessions.keys().copied().collect();
         self.moved.extend(self.owners.keys().map(|owner| owner.key));
+        self.enforce_all(now);
+    }
+
+    fn enforce_all(&mut self, now: UnixMillis) {
+        let numbers: Vec<u64> = self.sessions.keys().copied().collect();
         for number in numbers {
             self.enforce(number, now);
         }
@@ -110,6 +136,11 @@ impl Broker {
         self.journal.put(Table::Applied, 0, 0, &step.number);
         for grant in step.grants {
             self.learn(grant, now);
+        }
+        let changes =
+            step.clients.zip(self.table.as_mut()).is_some_and(|(clients, rules)| rules.learn_clients(clients));
+        if changes {
+            self.enforce_all(now);
         }
         for topic in &step.remove_topics {
             self.remove_topic(topic);
@@ -136,7 +167,9 @@ impl Broker {
         let grant = self.table.as_ref().and_then(|rules| rules.grant(&session.state.owner.key));
         if !is_barred(grant) {
             // Whoever may do nothing would not be let in, and has to come back as somebody else. The session stays.
-            let idle = session.connection.filter(|_| self.rights(session, now).is_nothing());
+            let rights = self.rights(session, now);
+            let may_ask = |client: &ClientClass| self.table.as_ref().is_some_and(|rules| rules.is_configured(client));
+            let idle = session.connection.filter(|_| !rights.is_welcome(may_ask));
             self.curtail(number, now);
             self.waiting.insert(number);
             if let Some(connection) = idle {

@@ -133,8 +133,11 @@ fn the_finish_key_is_bound_to_channel_device_and_session() {
 #[test]
 fn a_device_secret_is_its_own() {
     let master = AccessSecret::new(vec![7; 32]).unwrap();
-    let one = derive_device_secret(&master, &device()).unwrap();
-    let two = derive_device_secret(&master, &"infusion-pump/pump-2".parse().unwrap()).unwrap();
+    let (id, next) = ("device-1".parse().unwrap(), "device-2".parse().unwrap());
+    let one = derive_device_secret(&master, &id, &device()).unwrap();
+    let two = derive_device_secret(&master, &id, &"infusion-pump/pump-2".parse().unwrap()).unwrap();
     assert!(one != two && one != master);
+    assert!(one != derive_device_secret(&master, &next, &device()).unwrap(), "a secret that was ended does not come back");
+    assert!(one == derive_device_secret(&master, &id, &device()).unwrap());
     assert_eq!(one.as_bytes().len(), 32);
 }

@@ -5,13 +5,11 @@ use super::super::{Outcome, Site, data, devices, grants};
 use super::store;
 use crate::platform::log;
 use crate::problem::Failure;
-use crate::storage::{Column, record};
 use devices::DeviceRecord;
 use wardlink_pairing::control_unit::{Action, KeyGrant, PairedDevice};
-use wardlink_pairing::lockout::record_failure;
+use wardlink_protocol::Device;
 use wardlink_protocol::grant::DeviceState;
 use wardlink_protocol::identity::KeyFingerprint;
-use wardlink_protocol::{Device, UnixMillis};
 
 /// Carries out the actions in their order. All of it is stored in this turn.
 pub(super) fn perform(site: &Site<'_>, actions: Vec<Action>, outcome: &mut Outcome) -> Result<(), Failure> {
@@ -86,33 +84,4 @@ fn take_in(site: &Site<'_>, paired: &PairedDevice, outcome: &mut Outcome) -> Res
     timers::set(site.database, &Timer::Certificate(device.device.clone()), device.certificate_ends)?;
     log!("site: {} is paired, certificate {}", device.device, device.serial);
     outcome.tell_of_device(site, &device.device)
-}
-
-/// Counts a failed session of an identifier, which may lock it.
-pub(super) fn fail(site: &Site<'_>, device: &Device) -> Result<(), Failure> {
-    let query = "SELECT failed_at FROM failures WHERE client = ? AND identifier = ?";
-    let row = site.database.row(query, devices::names(device))?;
-    let mut failures: Vec<UnixMillis> = row.map_or_else(|| Ok(Vec::new()), |mut row| row.take_record())?;
-    let locked = record_failure(&mut failures, site.now);
-    if locked {
-        log!("site: ALERT: {device} is locked after {} failed pairings", failures.len());
-    }
-    let [client, identifier] = devices::names(device);
-    site.database.run(
-        "INSERT INTO failures (client, identifier, failed_at, locked) VALUES (?, ?, ?, ?)
-         ON CONFLICT (client, identifier) DO UPDATE SET failed_at = excluded.failed_at,
-             locked = max(locked, excluded.locked)",
-        [client, identifier, record(&failures)?, locked.into_value()],
-    )
-}
-
-/// Whether an identifier is locked; only an administrator lifts that.
-pub(super) fn is_locked(site: &Site<'_>, device: &Device) -> Result<bool, Failure> {
-    let query = "SELECT locked FROM failures WHERE client = ? AND identifier = ?";
-    Ok(site.database.one(query, devices::names(device))?.unwrap_or_default())
-}
-
-/// An administrator lifts the lock of an identifier; its failures are forgotten.
-pub(in super::super) fn unlock(site: &Site<'_>, device: &Device) -> Result<(), Failure> {
-    site.database.run("DELETE FROM failures WHERE client = ? AND identifier = ?", devices::names(device))
 }

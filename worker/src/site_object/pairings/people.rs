@@ -40,7 +40,10 @@ pub(in super::super) fn act(
     };
     log!("site: person {} {name} the pairing {id} of {}", person.id, session.device());
     match what {
-        Step::Accept(accept) => take_up(site, session, person, origin, accept, outcome)?,
+        Step::Accept(Accept { mode, location }) => {
+            let acceptance = Acceptance { mode, location, accepted_by: person.name.clone() };
+            take_up(site, session, acceptance, origin, outcome)?;
+        }
         Step::Reject(Reject { note }) => end(site, session, Some(note), outcome)?,
         Step::Cancel => end(site, session, None, outcome)?,
         Step::Dismiss => dismiss(site, session, outcome)?,
@@ -49,17 +52,16 @@ pub(in super::super) fn act(
 }
 
 /// S4: the device's T2 comes to be, and its command is sent.
-fn take_up(
+///
+/// A problem means that nothing has changed.
+pub(super) fn take_up(
     site: &Site<'_>,
     mut session: Session,
-    person: &Person,
+    acceptance: Acceptance,
     origin: &Origin,
-    accept: Accept,
     outcome: &mut Outcome,
 ) -> Result<(), Failure> {
     let closing = decide_between(site, &session)?;
-    let Accept { mode, location } = accept;
-    let acceptance = Acceptance { mode, location, accepted_by: person.name.clone() };
     let needs = Needs::accepting(site, origin);
     let actions = session.accept(acceptance, needs.control_unit(site), site.now, &mut rng()).map_err(refused)?;
     for other in closing {
@@ -76,7 +78,7 @@ fn take_up(
 fn decide_between(site: &Site<'_>, session: &Session) -> Result<Vec<Session>, Failure> {
     let mut closing = Vec::new();
     for other in store::running_beside(site, session)? {
-        match other.view(&store::policy()).phase {
+        match other.view(site.rules.modes()).phase {
             PairingPhase::Ended => closing.push(other),
             PairingPhase::Waiting | PairingPhase::Accepted | PairingPhase::Verifying => {
                 let detail = "Another request of this device is open. Reject or cancel the one that is not at the bed.";
@@ -102,7 +104,7 @@ fn end(site: &Site<'_>, mut session: Session, note: Option<String>, outcome: &mu
 
 /// Takes a request that nobody answers, or a pairing that is over, out of sight.
 fn dismiss(site: &Site<'_>, mut session: Session, outcome: &mut Outcome) -> Result<(), Failure> {
-    match session.view(&store::policy()).phase {
+    match session.view(site.rules.modes()).phase {
         PairingPhase::Waiting => {
             session.dismiss(site.now).map_err(refused)?;
             store::hide(site, session.id(), outcome)?;

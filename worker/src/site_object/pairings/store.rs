@@ -4,10 +4,9 @@ use super::super::authority::before;
 use super::super::timers::{self, Timer};
 use super::super::{Outcome, Site, devices};
 use crate::problem::Failure;
-use crate::storage::{Column, Row, record};
+use crate::storage::{Column, Row, read_record, record};
 use core::time::Duration;
 use wardlink_pairing::control_unit::Session;
-use wardlink_pairing::policy::Policy;
 use wardlink_protocol::Device;
 use wardlink_protocol::api::{LiveEvent, PairingPhase, PairingView, ProblemKind};
 use wardlink_protocol::identity::SessionId;
@@ -22,14 +21,9 @@ const MAX_RUNNING: u64 = 1000;
 /// How long a pairing that is over is kept.
 const KEPT_TIME: Duration = Duration::from_hours(30 * 24);
 
-/// The site's rules for pairings.
-pub(super) fn policy() -> Policy {
-    Policy::default()
-}
-
 /// Stores a session, sets its timer, and has people see it. Returns how far it has come.
 pub(super) fn put(site: &Site<'_>, session: &Session, outcome: &mut Outcome) -> Result<PairingPhase, Failure> {
-    let view = session.view(&policy());
+    let view = session.view(site.rules.modes());
     let snapshot = session.snapshot().map_err(Failure::internal)?;
     let [client, identifier] = devices::names(session.device());
     site.database.run(
@@ -86,6 +80,13 @@ pub(super) fn running_beside(site: &Site<'_>, session: &Session) -> Result<Vec<S
     rows.into_iter().map(|row| restore_row(site, row)).collect()
 }
 
+/// The sessions that wait for a person to accept them.
+pub(super) fn waiting(site: &Site<'_>) -> Result<Vec<Session>, Failure> {
+    let rows = site.database.rows("SELECT session, state FROM pairings WHERE running = 1", [])?;
+    let sessions = rows.into_iter().map(|row| restore_row(site, row));
+    sessions.filter(|session| session.as_ref().map_or(true, Session::is_waiting)).collect()
+}
+
 fn restore_row(site: &Site<'_>, mut row: Row) -> Result<Session, Failure> {
     let id = SessionId::try_from(row.take::<Vec<u8>>()?.as_slice()).map_err(Failure::internal)?;
     restore(site, id, &row.take::<Vec<u8>>()?)
@@ -114,16 +115,26 @@ pub(super) fn hide(site: &Site<'_>, session: SessionId, outcome: &mut Outcome) -
 
 /// What people see: everything that runs or was over lately, and was not dismissed; the newest first.
 pub(super) fn views(site: &Site<'_>) -> Result<Vec<PairingView>, Failure> {
-    let query = "SELECT record FROM pairings WHERE dismissed = 0 AND (running = 1 OR changed_at > ?)
+    let query = "SELECT session, record FROM pairings WHERE dismissed = 0 AND (running = 1 OR changed_at > ?)
                  ORDER BY changed_at DESC LIMIT ?";
     let rows = site.database.rows(query, [before(site.now, SHOWN_TIME).into_value(), MAX_SHOWN.into_value()])?;
-    rows.into_iter().map(|mut row| row.take_record()).collect()
+    rows.into_iter().map(|row| view(site, row)).collect()
 }
 
 /// One pairing as people see it.
 pub(super) fn view_of(site: &Site<'_>, session: SessionId) -> Result<PairingView, Failure> {
-    let row = site.database.row("SELECT record FROM pairings WHERE session = ?", [column(session)])?;
-    row.ok_or(ProblemKind::NotFound)?.take_record()
+    let row = site.database.row("SELECT session, record FROM pairings WHERE session = ?", [column(session)])?;
+    view(site, row.ok_or(ProblemKind::NotFound)?)
+}
+
+fn view(site: &Site<'_>, mut row: Row) -> Result<PairingView, Failure> {
+    let id = SessionId::try_from(row.take::<Vec<u8>>()?.as_slice()).map_err(Failure::internal)?;
+    let stored: Vec<u8> = row.take()?;
+    if stored.is_empty() {
+        // It was written by an earlier version of the schema.
+        return Ok(get(site, id)?.view(site.rules.modes()));
+    }
+    read_record(&stored)
 }
 
 fn is_dismissed(site: &Site<'_>, session: SessionId) -> Result<bool, Failure> {

@@ -176,6 +176,32 @@ fn an_older_grant_or_a_repeated_step_changes_nothing() {
 }
 
 #[test]
+fn a_class_that_is_switched_off_may_not_ask_and_its_accepted_devices_go_on() {
+    let mut world = World::new();
+    let (_, paired) = world.paired(1, PUMP);
+    let accepted = world.client(&Shown::bare(&key(3), "infusion-pump/pump-3"));
+    world.apply(&[grant(&key(3), "infusion-pump/pump-3", DeviceState::Certified, 5, &[])], &[], &[]);
+    let stranger = world.client(&Shown::bare(&key(2), "infusion-pump/pump-2"));
+    let switch = |world: &mut World, number, version, names: &[&str]| {
+        let names = names.iter().map(|name| name.parse().unwrap()).collect();
+        let step = crate::Step { number, clients: Some(crate::Clients { version, names }), ..crate::Step::default() };
+        assert!(world.broker.apply(step, world.now));
+        world.settle();
+    };
+    switch(&mut world, 50, 3, &["scale"]);
+    switch(&mut world, 51, 2, &["infusion-pump"]);
+    assert!(!world.broker.knows(stranger), "it may do nothing any more");
+    let (_, refused) = world.connect(&Shown::bare(&key(2), "infusion-pump/pump-2"), &Options::default());
+    assert!(matches!(refused, Received::Connack { reason: ConnectReasonCode::NotAuthorized, .. }), "{refused:?}");
+    assert_eq!(world.publish(paired, ALARM, b"x"), PubackReasonCode::Success);
+    assert_eq!(world.subscribe(accepted, "ais/infusion-pump/pump-3"), SubackReasonCode::GrantedQos1);
+    assert_eq!(world.publish(accepted, T1, b"again"), PubackReasonCode::NotAuthorized);
+    switch(&mut world, 52, 4, &["infusion-pump"]);
+    let again = world.client(&Shown::bare(&key(2), "infusion-pump/pump-2"));
+    assert_eq!(world.publish(again, T1, b"please"), PubackReasonCode::Success);
+}
+
+#[test]
 fn channels_that_are_taken_away_end_at_once() {
     let mut world = World::new();
     let (_, id) = world.paired(1, PUMP);

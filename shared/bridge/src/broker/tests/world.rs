@@ -2,7 +2,7 @@
 
 use crate::auth::ControlUnit;
 use crate::storage::RecordKey;
-use crate::{Broker, ConnectionId, ControlMessage, Notice, Origin, Output, SiteTable, Step, Stream};
+use crate::{Broker, Clients, ConnectionId, ControlMessage, Notice, Origin, Output, SiteTable, Step, Stream};
 use core::convert::Infallible;
 use core::time::Duration;
 use mqtt_protocol_core::mqtt::common::Cursor;
@@ -264,7 +264,8 @@ impl World {
         let chain = [vec![certificate.to_bytes()], self.issuing.chain()].concat();
         let issuers = [self.issuing.certificate().to_bytes()];
         let control_unit = ControlUnit::new(chain, &key.to_pkcs8().unwrap(), &issuers).unwrap();
-        let clients = vec!["infusion-pump".parse().unwrap(), "scale".parse().unwrap()];
+        let names = ["infusion-pump", "scale"].map(|name| name.parse().unwrap());
+        let clients = Clients { version: 1, names: names.into_iter().collect() };
         self.broker.set_table(SiteTable { grants: self.grants.clone(), clients, control_unit }, self.now);
     }
 
@@ -328,6 +329,7 @@ impl World {
         let step = Step {
             number: self.steps,
             grants: grants.to_vec(),
+            clients: None,
             remove_topics: remove.iter().map(|topic| topic.parse().unwrap()).collect(),
             publish: publish.iter().map(message).collect(),
         };

@@ -1,0 +1,32 @@
+//! Acceptance without a person, by a rule of the policy.
+
+use super::super::{Outcome, Site};
+use super::people::take_up;
+use crate::platform::log;
+use crate::problem::Failure;
+use wardlink_pairing::control_unit::{Acceptance, Session};
+use wardlink_pairing::policy::Applicant;
+
+/// Accepts a request that has just arrived, if a rule says so and nothing stands against it: another request of the same identifier,
+/// or a device that can show nothing where something is to be shown. Says whether it did; otherwise the request waits for a person.
+pub(super) fn accept(
+    site: &Site<'_>,
+    session: &Session,
+    applicant: Applicant<'_>,
+    outcome: &mut Outcome,
+) -> Result<bool, Failure> {
+    let Some((rule, origin)) = site.rules.accepting(applicant)? else { return Ok(false) };
+    let acceptance = Acceptance { mode: None, location: rule.location.clone(), accepted_by: rule.name.clone() };
+    let version = site.rules.version();
+    match take_up(site, session.clone(), acceptance, &origin, outcome) {
+        Ok(()) => {
+            log!("site: a rule of the policy {version} accepts the pairing {} of {}", session.id(), session.device());
+            Ok(true)
+        }
+        Err(Failure::Problem(problem)) => {
+            log!("site: no rule accepts the pairing {} of {}: {}", session.id(), session.device(), problem.title);
+            Ok(false)
+        }
+        Err(failure) => Err(failure),
+    }
+}
