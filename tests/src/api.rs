@@ -11,8 +11,8 @@ use ureq::http::{Method, Request, Response, header};
 use ureq::tls::{Certificate, RootCerts, TlsConfig};
 use wardlink_protocol::Device;
 use wardlink_protocol::api::{
-    Accept, Bootstrap, Credentials, DeviceView, NewPerson, NewProvisioning, PairingView, Person, PersonChange, Problem,
-    ProblemKind, Reject, Role, VerificationProof, Verify, VerifyAnswer,
+    Accept, Bootstrap, Credentials, DeviceView, NewPerson, NewProvisioning, PairingPolicy, PairingView, Person,
+    PersonChange, PolicyView, Problem, ProblemKind, Reject, Role, VerificationProof, Verify, VerifyAnswer,
 };
 use wardlink_protocol::identity::SessionId;
 use wardlink_protocol::pairing::Mode;
@@ -192,6 +192,16 @@ impl Api {
     /// Lifts the lock of an identifier.
     pub fn unlock(&self, device: &Device) -> Result<()> {
         self.answered(Method::POST, &format!("devices/{device}/unlock"), None::<&()>).map(drop)
+    }
+
+    /// The rules of pairing.
+    pub fn policy(&self) -> Result<PolicyView> {
+        self.get("policy")
+    }
+
+    /// Sets the rules of pairing.
+    pub fn set_policy(&self, policy: &PairingPolicy) -> Result<PolicyView> {
+        self.call(Method::PUT, "policy", Some(policy))
     }
 
     /// The devices.

@@ -99,10 +99,19 @@ pub(crate) const FULL: &[Row<Busy>] = &[
     row("adding a person", &["people::Ask::Add"], |stage, _| {
         stage.visit("/#/people", &id("people"))?;
         stage.browser.click(&id("add-person"))?;
-        stage.browser.see(&Target::xpath("a dialog", "//dialog//form")).map(drop)
+        stage.browser.see(&id("person-form")).map(drop)
     }),
     row("changing a role", &["people::Ask::Role"], |stage, _| ask_of_person(stage, 1)),
     row("changing a password", &["people::Ask::Password"], |stage, _| ask_of_person(stage, 2)),
+    row("locked", &[], |stage, _| {
+        stage.visit("/#/requests", &id("requests"))?;
+        stage.browser.click(&id("lock-now"))?;
+        stage.browser.see(&id("lock-screen")).map(drop)
+    }),
+    row("unlocked", &[], |stage, _| {
+        stage.browser.click(&id("continue"))?;
+        stage.browser.see(&id("requests")).map(drop)
+    }),
     row("nowhere", &["route::Route::Unknown"], |stage, _| {
         stage.visit("/#/nowhere", &Target::xpath("a heading", "//h1"))
     }),
@@ -142,5 +151,5 @@ fn ask_of_person(stage: &Stage, button: u8) -> Result<()> {
     stage.visit("/#/people", &id("people"))?;
     let button = Target::xpath("a button", &format!("//*[@data-testid=\"person\"][1]//button[{button}]"));
     stage.browser.click(&button)?;
-    stage.browser.see(&Target::xpath("a dialog", "//dialog//form")).map(drop)
+    stage.browser.see(&id("person-form")).map(drop)
 }

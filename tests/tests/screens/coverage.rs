@@ -34,6 +34,19 @@ pub(crate) fn listed() -> Result<BTreeSet<String>> {
     Ok(listed)
 }
 
+/// The forms of the app, by what it marks them with.
+pub(crate) fn forms() -> Result<BTreeSet<String>> {
+    let mut forms = BTreeSet::new();
+    for file in sources(&artifacts::root()?.join("app/src"))? {
+        let source = fs::read_to_string(&file).with_context(|| format!("cannot read {}", file.display()))?;
+        for form in source.split("<form").skip(1) {
+            let mark = form.split('>').next().and_then(|tag| tag.split("data-testid=\"").nth(1)?.split('"').next());
+            forms.insert(mark.with_context(|| format!("a form without a mark in {}", file.display()))?.to_owned());
+        }
+    }
+    Ok(forms)
+}
+
 fn sources(folder: &Path) -> Result<Vec<PathBuf>> {
     let mut found = Vec::new();
     for entry in fs::read_dir(folder).with_context(|| format!("cannot read {}", folder.display()))? {

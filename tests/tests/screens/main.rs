@@ -2,7 +2,7 @@
 //! Content Security Policy refuses, no complaint in the console, nothing that sticks out of the screen, and a way through it
 //! with the keyboard alone.
 //!
-//! A new screen is a row in one of the tables ([`doors`], [`control_unit`], [`phone`], [`display`]); [`coverage`] fails when the app lists
+//! A new screen is a row in one of the tables ([`doors`], [`control_unit`], [`rules`], [`phone`], [`display`]); [`coverage`] fails when the app lists
 //! one that has none. With `WARDLINK_PICTURES=<folder>` a picture of each is written there, to be looked at.
 
 use std::cell::RefCell;
@@ -24,6 +24,7 @@ mod coverage;
 mod display;
 mod doors;
 mod phone;
+mod rules;
 mod scenery;
 mod stage;
 mod walk;
@@ -47,6 +48,7 @@ fn every_screen_of_the_control_unit_is_in_order() -> Result<()> {
         stage.show(control_unit::EMPTY, &())?;
         let scenery = Scenery::build(scene, ward)?;
         stage.show(control_unit::FULL, &scenery)?;
+        stage.show(rules::TABLE, &scenery)?;
         stage.show(control_unit::LOST, &RefCell::new(scenery.ward.worker))?;
         stage.verdict()
     })
@@ -87,6 +89,7 @@ fn every_screen_that_the_app_lists_has_a_row() -> Result<()> {
         .chain(shown(control_unit::EMPTY))
         .chain(shown(control_unit::FULL))
         .chain(shown(control_unit::LOST))
+        .chain(shown(rules::TABLE))
         .chain(shown(phone::EMPTY))
         .chain(shown(phone::FULL))
         .chain(shown(display::TABLE))
@@ -98,6 +101,13 @@ fn every_screen_that_the_app_lists_has_a_row() -> Result<()> {
     ensure!(without_row.is_empty(), "the app lists screens that no table has: {without_row:?}");
     let unknown: Vec<&String> = shown.difference(&listed).collect();
     ensure!(unknown.is_empty(), "the tables name screens that the app does not list: {unknown:?}");
+    let forms = coverage::forms()?;
+    ensure!(forms.contains("sign-in") && forms.contains("accept-form"), "the forms are no longer found: {forms:?}");
+    let tables =
+        [include_str!("doors.rs"), include_str!("control_unit.rs"), include_str!("rules.rs"), include_str!("phone.rs")];
+    let unseen: Vec<&String> =
+        forms.iter().filter(|form| !tables.iter().any(|table| table.contains(&format!("\"{form}\"")))).collect();
+    ensure!(unseen.is_empty(), "no table opens these forms of the app: {unseen:?}");
     Ok(())
 }
 

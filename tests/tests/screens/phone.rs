@@ -81,6 +81,24 @@ pub(crate) const FULL: &[Row<Busy>] = &[
         let session = scenery.answering()?;
         stage.visit(&format!("/verify#{session}"), &id("answer"))
     }),
+    row("phone, serial number asked for, too", &[], |stage, scenery| {
+        scenery.ask_for_serial(true)?;
+        one(stage, scenery)?;
+        stage.browser.see(&Target::field("serial")).map(drop)
+    }),
+    row("phone, opened by its own camera, serial number asked for, too", &[], |stage, scenery| {
+        stage.visit(&scenery.link()?, &Target::field("serial"))
+    }),
+    row("phone, locked", &[], |stage, scenery| {
+        scenery.ask_for_serial(false)?;
+        one(stage, scenery)?;
+        stage.browser.click(&id("lock-now"))?;
+        stage.browser.see(&id("lock-screen")).map(drop)
+    }),
+    row("phone, unlocked", &[], |stage, _| {
+        stage.browser.click(&id("continue"))?;
+        stage.browser.see(&id("code-form")).map(drop)
+    }),
     row("phone, which pump", &["verify_page::Screen::Choose"], |stage, scenery| {
         scenery.verifying()?;
         // A second pump that shows its code, for as long as the screen is looked at.

@@ -1,15 +1,16 @@
 //! A ward in which something of everything has happened.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context as _, Result};
-use wardlink_protocol::api::{PairingPhase, PairingView};
+use wardlink_protocol::api::{PairingPhase, PairingPolicy, PairingView, SerialQuestion};
 use wardlink_protocol::identity::SessionId;
+use wardlink_protocol::limits::MAX_FAILED_SESSIONS;
 use wardlink_protocol::pairing::Mode;
 use wardlink_protocol::provisioning::Provisioning;
 use wardlink_tests::Scene;
-use wardlink_tests::pump::Pump;
+use wardlink_tests::pump::{Pump, another};
 use wardlink_tests::ward::Ward;
 
 use crate::stage::World;
@@ -36,6 +37,7 @@ pub(crate) struct Scenery<'s> {
     verifying: RefCell<Option<Verifying<'s>>>,
     /// A pump without CertCA, whose answer the control unit shows.
     answering: RefCell<Option<(Pump<'s>, SessionId)>>,
+    locked: Cell<bool>,
     scene: &'s Scene,
     _pumps: Vec<Pump<'s>>,
 }
@@ -79,6 +81,33 @@ impl<'s> Scenery<'s> {
             scene,
             _pumps: pumps,
         })
+    }
+
+    /// Lets the rules ask for the end of the serial number, or not; what is verified next begins under them.
+    pub(crate) fn ask_for_serial(&self, asks: bool) -> Result<()> {
+        let question = if asks { SerialQuestion::Always } else { SerialQuestion::Never };
+        let policy = PairingPolicy { serial_question: question, ..self.ward.administrator.policy()?.policy };
+        self.ward.administrator.set_policy(&policy)?;
+        if let Some(shown) = self.verifying.take() {
+            self.ward.nurse.act(shown.pairing.session, "cancel")?;
+        }
+        Ok(())
+    }
+
+    /// Locks an identifier: five sessions under it end with wrong codes.
+    pub(crate) fn lock(&self) -> Result<()> {
+        if !self.locked.replace(true) {
+            for number in 0..MAX_FAILED_SESSIONS {
+                let folder = format!("ip-7-{number}");
+                let mut pump =
+                    Pump::start_with(self.scene, &self.ward.provisioning, &folder, &["--identifier", "ip-7"])?;
+                let (pairing, code) = self.ward.accept(&mut pump, "ip-7", Mode::PairingCode)?;
+                for attempt in 1..=pairing.attempts_left {
+                    self.ward.type_code(&pairing, &another(&code, attempt.into()))?;
+                }
+            }
+        }
+        Ok(())
     }
 
     /// A pairing whose answer is to be entered at the pump.

@@ -1,6 +1,6 @@
 // The keyboard's way through the page, one stop after another. `arguments[0]` says which part runs.
 const stopsOf = (root) => [...root.querySelectorAll("a[href], button, input, select, textarea, summary, [tabindex]")]
-  .filter((element) => element.tabIndex >= 0 && !element.disabled && !element.closest("[inert]"))
+  .filter((element) => element.tabIndex >= 0 && !element.matches(":disabled") && !element.closest("[inert]"))
   .filter((element) => element.checkVisibility({ visibilityProperty: true }))
   // Of a group of radio buttons the chosen one is a stop, or the first.
   .filter((element, _, all) => {

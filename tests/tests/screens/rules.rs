@@ -1,0 +1,48 @@
+//! The rules of pairing and the device classes, and alerts about locked identifiers.
+
+use anyhow::Result;
+use wardlink_tests::browser::Target;
+
+use crate::scenery::Busy;
+use crate::stage::{Row, Stage, id, row};
+
+/// As an administrator sees them.
+pub(crate) const TABLE: &[Row<Busy>] = &[
+    row("rules", &["route::Route::Policy"], |stage, _| stage.visit("/#/policy", &id("policy"))),
+    row("rules, not saved", &[], |stage, _| {
+        stage.visit("/#/policy", &id("policy"))?;
+        stage.browser.click(&Target::choice("untrusted-pairing_qrcode"))?;
+        stage.browser.see(&id("save-bar")).map(drop)
+    }),
+    row("rules, a network", &["policy::Ask::Network"], |stage, _| ask(stage, "add-network", "network-form")),
+    row("rules, acceptance", &["policy::Ask::Acceptance"], |stage, _| ask(stage, "add-rule", "rule-form")),
+    row("rules, weaker", &["policy::Ask::Weaker"], |stage, _| {
+        ask(stage, "add-rule", "rule-form")?;
+        stage.browser.fill(&Target::field("rule-name"), "Ward 3B")?;
+        stage.submit("rule-form")?;
+        stage.browser.click(&id("save-policy"))?;
+        stage.browser.see(&id("weaker-form")).map(drop)
+    }),
+    row("classes", &["route::Route::Classes"], |stage, _| stage.visit("/#/classes", &id("classes"))),
+    row("classes, a new one", &[], |stage, _| {
+        stage.visit("/#/classes", &id("classes"))?;
+        stage.browser.click(&id("add-class"))?;
+        stage.browser.see(&id("class-form")).map(drop)
+    }),
+    row("locked identifier", &[], |stage, scenery| {
+        scenery.lock()?;
+        stage.visit("/#/requests", &id("lock"))
+    }),
+    row("locked identifier, lifting", &[], |stage, scenery| {
+        scenery.lock()?;
+        stage.visit("/#/requests", &id("lift"))?;
+        stage.browser.click(&id("lift"))?;
+        stage.browser.see(&id("lift-form")).map(drop)
+    }),
+];
+
+fn ask(stage: &Stage, button: &str, form: &str) -> Result<()> {
+    stage.visit("/#/policy", &id("policy"))?;
+    stage.browser.click(&id(button))?;
+    stage.browser.see(&id(form)).map(drop)
+}
