@@ -1,6 +1,6 @@
 //! Each task with the keyboard alone: real keys, no pointer. That every screen can be walked through with Tab is asked in `screens`.
 
-use anyhow::{Result, ensure};
+use anyhow::{Context as _, Result, ensure};
 use wardlink_protocol::api::PairingPhase;
 use wardlink_protocol::pairing::Mode;
 use wardlink_tests::api::{ADMINISTRATOR, PASSWORD};
@@ -105,6 +105,23 @@ fn a_code_that_was_opened_as_a_link_is_verified_by_one_key() -> Result<()> {
         phone.press(Key::Tab)?;
         phone.see_focus(&id("verify"))?;
         phone.press(Key::Space)?;
+        pump.wait_for("paired").map(drop)
+    })
+}
+
+#[test]
+fn the_answer_is_typed_at_the_pump() -> Result<()> {
+    scene(|scene| {
+        let mut ward = Ward::open(scene)?;
+        ward.provisioning.cert_ca_sha256 = None;
+        let (mut pump, pairing, code) = ward.pump_with_code("ip-1", Mode::PairingCode)?;
+        let display = Browser::start(scene, Screen::Pump)?;
+        display.open(&pump.display())?;
+        let verified = ward.type_code(&pairing, &code)?.pairing;
+        let answer = verified.answer.context("the control unit shows an answer")?;
+        display.see_focus(&Target::xpath("the answer", "//*[@id=\"answer-digits\"]"))?;
+        display.type_text(&answer)?;
+        display.press(Key::Enter)?;
         pump.wait_for("paired").map(drop)
     })
 }
