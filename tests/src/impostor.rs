@@ -5,6 +5,10 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 
 use anyhow::{Context as _, Result};
+use rand::SeedableRng as _;
+use rand::rngs::StdRng;
+use serde::Serialize;
+use serde_bytes::ByteBuf;
 use tempfile::TempDir;
 use wardlink_agent::state::{Record, StateDirectory};
 use wardlink_crypto::key::PrivateKey;
@@ -12,7 +16,7 @@ use wardlink_pairing::device::{Credential, DevicePairing, Pairing, Provisioned};
 use wardlink_protocol::identity::{KeyFingerprint, SessionId};
 use wardlink_protocol::pairing::{DeviceInformation, DisplayAbilities};
 use wardlink_protocol::provisioning::Provisioning;
-use wardlink_protocol::{Device, UnixMillis};
+use wardlink_protocol::{Device, UnixMillis, cbor};
 
 use crate::mqtt::{Credentials, rng};
 use crate::pump::Pump;
@@ -31,19 +35,84 @@ impl Asker {
     /// Makes a device with a valid request.
     pub fn new(provisioning: &Provisioning, device: &Device, now: UnixMillis) -> Result<Self> {
         let key = PrivateKey::make(&mut rng());
-        let provisioned = Provisioned {
-            device,
-            key: &key,
-            secret_id: &provisioning.secret_id,
-            secret: &provisioning.secret,
-            cert_ca: provisioning.cert_ca_sha256,
-            simple_without_cert_ca: false,
-        };
+        let provisioned = provisioned(provisioning, device, &key);
         let pairing = DevicePairing::start(provisioned, information(device), Vec::new(), now, &mut rng())?;
         let (topic, request) = pairing.plan().publish.context("a new pairing asks")?;
         let (topic, request) = (topic.to_string(), request.to_vec());
         Ok(Self { credentials: Credentials::bare_key(key, device)?, topic, request })
     }
+}
+
+/// A device with two different requests of one session, both of them its own.
+pub struct Twin {
+    /// Its bare key.
+    pub credentials: Credentials,
+    /// The topic of its requests.
+    pub topic: String,
+    /// One request.
+    pub first: Vec<u8>,
+    /// Another one.
+    pub second: Vec<u8>,
+}
+
+impl Twin {
+    /// Makes a device and its requests.
+    pub fn new(provisioning: &Provisioning, device: &Device, now: UnixMillis) -> Result<Self> {
+        let key = PrivateKey::make(&mut rng());
+        let mut seed = [0; 32];
+        getrandom::fill(&mut seed).context("no randomness")?;
+        let mut requests = Vec::new();
+        for model in ["F 1", "F 2"] {
+            let information = DeviceInformation { model: model.to_owned(), ..information(device) };
+            // The same random numbers: the same session.
+            let random = &mut StdRng::from_seed(seed);
+            let pairing =
+                DevicePairing::start(provisioned(provisioning, device, &key), information, Vec::new(), now, random)?;
+            let (topic, request) = pairing.plan().publish.context("a new pairing asks")?;
+            requests.push((topic.to_string(), request.to_vec()));
+        }
+        let [(topic, first), (_, second)] = <[_; 2]>::try_from(requests).ok().context("two requests")?;
+        Ok(Self { credentials: Credentials::bare_key(key, device)?, topic, first, second })
+    }
+}
+
+fn provisioned<'a>(provisioning: &'a Provisioning, device: &'a Device, key: &'a PrivateKey) -> Provisioned<'a> {
+    Provisioned {
+        device,
+        key,
+        secret_id: &provisioning.secret_id,
+        secret: &provisioning.secret,
+        cert_ca: provisioning.cert_ca_sha256,
+        simple_without_cert_ca: false,
+    }
+}
+
+/// The first words to a bridge of a new key that claims any names at all.
+pub fn hello_of(client: &str, identifier: &str, host: &str) -> Result<Vec<u8>> {
+    let spki = ByteBuf::from(PrivateKey::make(&mut rng()).public().to_spki()?);
+    let device = Names { client, identifier };
+    let hello = Hello { identity: Identity::BareKey { spki, device }, nonce: ByteBuf::from([1; 32]), host };
+    Ok(cbor::encode(&hello)?)
+}
+
+/// As `wardlink_protocol::authentication::Hello`, but with names that are not checked.
+#[derive(Serialize)]
+struct Hello<'a> {
+    identity: Identity<'a>,
+    nonce: ByteBuf,
+    host: &'a str,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "snake_case")]
+enum Identity<'a> {
+    BareKey { spki: ByteBuf, device: Names<'a> },
+}
+
+#[derive(Serialize)]
+struct Names<'a> {
+    client: &'a str,
+    identifier: &'a str,
 }
 
 /// What a thief finds in a pump's state.

@@ -14,9 +14,9 @@ use std::thread;
 use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::{Context as _, Result, bail, ensure};
-use wardlink_protocol::{Device, UnixMillis};
 use wardlink_protocol::identity::SessionId;
 use wardlink_protocol::provisioning::Provisioning;
+use wardlink_protocol::{Device, UnixMillis};
 
 use crate::Scene;
 use crate::api::Api;
@@ -107,7 +107,17 @@ impl Scenario {
             Self::Cancelled => &[Cancel, Verdict],
             Self::WrongCode => &[Attempt, Verdict],
             _ => &[
-                Hello, Request, Accept, Command, Return, Verified, Attempt, Verdict, Renewal, Finished, Announcement,
+                Hello,
+                Request,
+                Accept,
+                Command,
+                Return,
+                Verified,
+                Attempt,
+                Verdict,
+                Renewal,
+                Finished,
+                Announcement,
                 Data,
             ],
         };

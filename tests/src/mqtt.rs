@@ -136,6 +136,20 @@ impl Mqtt {
         }
     }
 
+    /// Sends a CONNECT with these authentication data; says how the bridge refused them, and none where it went on.
+    pub fn refusal_of_hello(broker: &str, hello: &[u8]) -> Result<Option<Answer>> {
+        let mut mqtt = Self::dial(broker)?;
+        let connect = v5_0::Connect::builder()
+            .client_id("hello")
+            .and_then(|connect| connect.clean_start(true).props(authentication(hello.to_vec())?).build())
+            .map_err(malformed)?;
+        mqtt.send(connect.into())?;
+        match mqtt.next_packet()? {
+            Some(Packet::V5_0Auth(_)) => Ok(None),
+            other => Ok(Some(refusal(other)?)),
+        }
+    }
+
     /// Asks for a subscription with QoS 1.
     pub fn subscribe(&mut self, filter: &str) -> Result<Answer> {
         let entry = SubEntry::new(filter, SubOpts::new().set_qos(Qos::AtLeastOnce)).map_err(malformed)?;

@@ -1,0 +1,202 @@
+//! What bad requests get: a refusal, a line in the log, and nobody's pairing is disturbed.
+
+use anyhow::{Context as _, Result, anyhow, ensure};
+use wardlink_protocol::api::PairingPhase;
+use wardlink_protocol::pairing::{Mode, RefusalReason};
+use wardlink_protocol::provisioning::{AccessSecret, Provisioning};
+use wardlink_tests::impostor::{Asker, Twin, hello_of};
+use wardlink_tests::interruption::now;
+use wardlink_tests::mqtt::{Answer, Credentials, Mqtt};
+use wardlink_tests::pump::text;
+use wardlink_tests::scene;
+use wardlink_tests::ward::{Ward, device};
+use wardlink_tests::worker::{Host, Worker};
+use wardlink_tests::{Scene, wait};
+
+fn open(scene: &Scene) -> Result<Ward<'_>> {
+    Ward::around(scene, Worker::start_under(scene, Host::Workerd)?)
+}
+
+fn connect(ward: &Ward<'_>, credentials: &Credentials, client_id: &str) -> Result<Mqtt> {
+    Mqtt::connect(&ward.worker.broker(), credentials, client_id)?.map_err(|answer| anyhow!("not connected: {answer:?}"))
+}
+
+/// A device that asks as itself; its request is stored by the bridge.
+fn ask(ward: &Ward<'_>, provisioning: &Provisioning, identifier: &str) -> Result<(Asker, Mqtt)> {
+    let asker = Asker::new(provisioning, &device(identifier)?, now()?)?;
+    let mut mqtt = connect(ward, &asker.credentials, identifier)?;
+    let answer = mqtt.publish(&asker.topic, &asker.request)?;
+    ensure!(!answer.is_refusal(), "the bridge did not take the request: {answer:?}");
+    Ok((asker, mqtt))
+}
+
+/// Whatever was asked before, an honest pump is paired, and nobody else is to be seen.
+fn only_the_honest_pump_is_paired(ward: &Ward<'_>, identifier: &str) -> Result<()> {
+    ward.paired_pump(identifier)?;
+    let pairings = ward.nurse.pairings()?;
+    ensure!(pairings.len() == 1 && ward.nurse.devices()?.len() == 1, "somebody else was taken in: {pairings:?}");
+    Ok(())
+}
+
+#[test]
+fn a_request_under_a_wrong_access_secret_is_refused_and_logged() -> Result<()> {
+    scene(|scene| {
+        let ward = open(scene)?;
+        let mut guessed = ward.provisioning.clone();
+        guessed.secret = AccessSecret::new(vec![7; 32])?;
+        ask(&ward, &guessed, "ip-1")?;
+        ward.worker.wait_for_line("on ais/register/infusion-pump does not count: ")?;
+        let mut unknown = ward.provisioning.clone();
+        unknown.secret_id = "hospital-0".parse()?;
+        ask(&ward, &unknown, "ip-2")?;
+        ward.worker.wait_for_line("ip-2 asks under the access secret hospital-0, which does not count for it")?;
+        only_the_honest_pump_is_paired(&ward, "ip-3")
+    })
+}
+
+#[test]
+fn a_secret_of_one_device_is_no_secret_of_another() -> Result<()> {
+    scene(|scene| {
+        let ward = open(scene)?;
+        let own = ward.administrator.provisioning_of("ip-1")?;
+        ask(&ward, &own, "ip-2")?;
+        ward.worker.wait_for_line("ip-2 asks under the access secret")?;
+        let (_, _mqtt) = ask(&ward, &own, "ip-1")?;
+        ward.nurse.wait_for_pairing("ip-1", |pairing| pairing.phase == PairingPhase::Waiting)?;
+        assert_eq!(ward.nurse.pairings()?.len(), 1);
+        Ok(())
+    })
+}
+
+#[test]
+fn a_request_that_is_replayed_or_cut_short_changes_nothing() -> Result<()> {
+    scene(|scene| {
+        let ward = open(scene)?;
+        let (asker, mut mqtt) = ask(&ward, &ward.provisioning, "ip-1")?;
+        let before = ward.nurse.wait_for_pairing("ip-1", |pairing| pairing.phase == PairingPhase::Waiting)?;
+        // By the device itself: the same bytes are the same request.
+        mqtt.publish(&asker.topic, &asker.request)?;
+        // By somebody who listened: the bridge's stamp names another key.
+        let mut thief = connect(&ward, &Credentials::stranger("infusion-pump/ip-1")?, "thief")?;
+        thief.publish(&asker.topic, &asker.request)?;
+        ward.worker.wait_for_line("does not count: the publisher does not belong to the session")?;
+        for length in [0, 1, asker.request.len() / 2, asker.request.len() - 1] {
+            thief.publish(&asker.topic, asker.request.get(..length).context("a part of the request")?)?;
+        }
+        ward.worker.wait_for_lines("on ais/register/infusion-pump does not count: ", 5)?;
+        let pairings = ward.nurse.pairings()?;
+        assert_eq!(pairings.len(), 1, "one request is one pairing");
+        assert_eq!(pairings.first(), Some(&before), "it stands as it stood");
+        Ok(())
+    })
+}
+
+#[test]
+fn a_request_with_a_foreign_certification_request_is_refused() -> Result<()> {
+    scene(|scene| {
+        let ward = open(scene)?;
+        // The thief's own key proves itself to the bridge; the request inside was signed by another one.
+        let foreign = Asker::new(&ward.provisioning, &device("ip-1")?, now()?)?;
+        let mut thief = connect(&ward, &Credentials::stranger("infusion-pump/ip-1")?, "thief")?;
+        thief.publish(&foreign.topic, &foreign.request)?;
+        ward.worker.wait_for_line("does not count: the publisher does not belong to the session")?;
+        // Its own key, but another device's name.
+        let other = Asker::new(&ward.provisioning, &device("ip-2")?, now()?)?;
+        let mut liar = connect(&ward, &foreign.credentials, "liar")?;
+        liar.publish(&other.topic, &other.request)?;
+        ward.worker.wait_for_lines("does not count: the publisher does not belong to the session", 2)?;
+        only_the_honest_pump_is_paired(&ward, "ip-1")
+    })
+}
+
+#[test]
+fn a_second_different_request_in_a_session_ends_it() -> Result<()> {
+    scene(|scene| {
+        let ward = open(scene)?;
+        let Twin { credentials, topic, first, second } = Twin::new(&ward.provisioning, &device("ip-1")?, now()?)?;
+        let mut mqtt = connect(&ward, &credentials, "twin")?;
+        mqtt.publish(&topic, &first)?;
+        let waiting = ward.nurse.wait_for_pairing("ip-1", |pairing| pairing.phase == PairingPhase::Waiting)?;
+        mqtt.publish(&topic, &second)?;
+        let ended = ward.nurse.wait_for_pairing("ip-1", |pairing| pairing.phase == PairingPhase::Ended)?;
+        assert_eq!((ended.session, ended.reason), (waiting.session, Some(RefusalReason::ProtocolViolation)));
+        ward.worker.wait_for_line("of infusion-pump/ip-1: Ended")?;
+        ensure!(ward.nurse.accept(ended.session, Mode::PairingCode).is_err(), "it cannot be accepted any more");
+        Ok(())
+    })
+}
+
+#[test]
+fn names_that_are_parts_of_other_topics_are_refused() -> Result<()> {
+    scene(|scene| {
+        let ward = open(scene)?;
+        let broker = ward.worker.broker();
+        let host = broker.trim_start_matches("ws://").trim_end_matches("/mqtt").to_owned();
+        let honest = Mqtt::refusal_of_hello(&broker, &hello_of("infusion-pump", "ip-1", &host)?)?;
+        ensure!(honest.is_none(), "a name of the right form was refused: {honest:?}");
+        for name in [
+            "register/ip-1",
+            "command/infusion-pump",
+            "infusion-pump/register",
+            "meta/infusion-pump",
+            "data/alarm",
+            "ctl/command",
+            "renew/infusion-pump",
+            "infusion-pump/+",
+            "#/ip-1",
+            "infusion-pump/ip-1/x",
+            "/ip-1",
+            "infusion-pump/",
+            "Infusion-Pump/ip-1",
+        ] {
+            let (client, identifier) = name.split_once('/').context("two parts")?;
+            let refused = Mqtt::refusal_of_hello(&broker, &hello_of(client, identifier, &host)?)?;
+            ensure!(refused.is_some_and(Answer::is_refusal), "a device called {name} was let in");
+        }
+        // A device of the right form asks on topics that are no class's.
+        let (asker, _mqtt) = ask(&ward, &ward.provisioning, "ip-1")?;
+        for topic in ["ais/register/command", "ais/register/meta", "ais/register/infusion-pump/ip-1", "ais/register/"] {
+            let answer = connect(&ward, &asker.credentials, "misled")?.publish(topic, &asker.request)?;
+            ensure!(answer.is_refusal(), "a request on {topic} was taken: {answer:?}");
+        }
+        assert_eq!(ward.nurse.pairings()?.len(), 1);
+        Ok(())
+    })
+}
+
+#[test]
+fn a_stolen_device_certificate_does_nothing_for_a_pairing_of_another() -> Result<()> {
+    scene(|scene| {
+        let ward = open(scene)?;
+        let mut paired = ward.paired_pump("ip-1")?;
+        paired.kill();
+        let (certificate, _) = wardlink_tests::impostor::steal(&paired, &device("ip-1")?)?;
+        let (mut victim, pairing, code) = ward.pump_with_code("ip-2", Mode::PairingCode)?;
+        // Made for data, not for asking: the wrong purpose for T1, and the wrong key for ip-2's session on T3.
+        let asker = Asker::new(&ward.provisioning, &device("ip-1")?, now()?)?;
+        let mut thief = connect(&ward, &certificate, "thief")?;
+        let answer = thief.publish(&asker.topic, &asker.request)?;
+        ensure!(answer.is_refusal(), "a certificate asked on T1: {answer:?}");
+        thief.publish("ais/command/infusion-pump", &asker.request)?;
+        ward.worker.wait_for_line("on ais/command/infusion-pump does not count: ")?;
+        ward.type_code(&pairing, &code)?;
+        victim.wait_for("paired")?;
+        Ok(())
+    })
+}
+
+#[test]
+fn after_five_failed_sessions_an_alert_stands_in_the_log() -> Result<()> {
+    scene(|scene| {
+        let ward = open(scene)?;
+        let (mut pump, pairing, code) = ward.pump_with_code("ip-1", Mode::PairingCode)?;
+        for attempt in 1..=3 {
+            ward.nurse.verify(pairing.session, wardlink_tests::pump::wrong(&code, attempt))?;
+        }
+        assert_eq!(text(&pump.wait_for("refused")?, "reason")?, "wrong_code");
+        ward.worker.wait_for_lines(&format!("pairing {}: Wrong", pairing.session), 3)?;
+        wait::until("the pairing's end", || {
+            Ok((ward.nurse.pairing(pairing.session)?.phase == PairingPhase::Ended).then_some(()))
+        })
+    })
+}
