@@ -9,7 +9,7 @@ mod site;
 
 use crate::messages::{ADDRESS_HEADER, Applied, BridgeRequest, CLIENT_CERTIFICATE_HEADER, NETWORK_HEADER};
 use crate::objects::{answer, receive};
-use crate::platform::{now, rng};
+use crate::platform::{log, now, rng};
 use crate::problem::Failure;
 use crate::storage::Database;
 use core::cell::{Cell, RefCell};
@@ -62,7 +62,7 @@ pub struct BridgeObject {
     is_gathering: Cell<bool>,
     /// When the last batch was released.
     released_at: Cell<UnixMillis>,
-    lanes: [Lane; 3],
+    lanes: [Lane; 4],
     /// When the alarm rings, as far as this instance knows.
     alarm_at: Cell<Option<UnixMillis>>,
 }
@@ -301,7 +301,10 @@ impl Core {
             Output::Attachment { connection, bytes } => {
                 self.sockets.get(&connection).map(|socket| socket.serialize_attachment(ByteBuf::from(bytes)))
             }
-            Output::Close { connection, code } => {
+            Output::Close { connection, code, cause } => {
+                if let Some(cause) = cause {
+                    log!("bridge: connection {} is closed: {cause}", connection.0);
+                }
                 self.sockets.remove(&connection).map(|socket| socket.close(Some(code), Some("")))
             }
         };

@@ -114,7 +114,7 @@ pub(crate) enum SiteRequest {
     /// The bridge begins anew. Answer: [`BridgeTable`].
     FetchTable,
     /// Messages on T1, T3 and renewal, from the bridge's log: at least once, idempotent by topic and sequence number.
-    /// Answer: nothing, given when they are dealt with.
+    /// Answer: [`Taken`], given when they are dealt with.
     Messages(Vec<StampedMessage>),
     /// A device subscribed to its T2: it is sent again what it may lack. Answer: nothing.
     Subscribed {
@@ -136,6 +136,13 @@ pub(crate) enum SiteRequest {
     Act(Box<Act>),
     /// Sessions of people ended: their live connections are closed. Answer: nothing.
     SessionsEnded(Vec<Sha256>),
+}
+
+/// The answer to [`SiteRequest::Messages`].
+#[derive(Serialize, Deserialize)]
+pub(crate) struct Taken {
+    /// The keys that asked on T1 without knowing how, such as under no access secret of the site.
+    pub(crate) junk: Vec<KeyFingerprint>,
 }
 
 /// What a person does, and who that person is.

@@ -20,7 +20,7 @@ mod secrets;
 mod timers;
 mod vault;
 
-use crate::messages::{Act, Command, SiteRequest};
+use crate::messages::{Act, Command, SiteRequest, Taken};
 use crate::objects::{self, answer};
 use crate::platform::{log, now};
 use crate::problem::Failure;
@@ -37,8 +37,8 @@ use timers::Timer;
 use vault::Vault;
 use wardlink_protocol::api::{LiveEvent, Person, Verify};
 use wardlink_protocol::grant::DeviceState;
-use wardlink_protocol::identity::SessionId;
-use wardlink_protocol::stamp::StampedMessage;
+use wardlink_protocol::identity::{KeyFingerprint, SessionId};
+use wardlink_protocol::stamp::{Publisher, StampedMessage};
 use wardlink_protocol::{Device, UnixMillis};
 use worker::{
     DurableObject, Env, Error, Request, Response, Result, ScheduledTime, State, WebSocket, WebSocketIncomingMessage,
@@ -87,6 +87,8 @@ struct Outcome {
     people: Vec<LiveEvent>,
     /// The rules that are in force from now on, where they changed.
     rules: Option<Rc<Rules>>,
+    /// Who asked on T1 without knowing how.
+    junk: Vec<KeyFingerprint>,
 }
 
 impl DurableObject for SiteObject {
@@ -165,6 +167,13 @@ impl SiteObject {
                 answer(&site.authority.table(version, grants, classes::clients(site.database)?)?)
             }
             SiteRequest::Act(act) => self.act(*act).await,
+            SiteRequest::Messages(messages) => {
+                let take = |site: &Site<'_>, outcome: &mut Outcome| {
+                    messages.iter().try_for_each(|message| take_once(site, message, outcome))?;
+                    Ok(core::mem::take(&mut outcome.junk))
+                };
+                answer(&Taken { junk: self.turn(take).await? })
+            }
             request => {
                 self.turn(|site, outcome| self.take(site, request, outcome)).await?;
                 answer(&())
@@ -184,9 +193,6 @@ impl SiteObject {
     /// Takes what the bridge or the accounts tell.
     fn take(&self, site: &Site<'_>, request: SiteRequest, outcome: &mut Outcome) -> Result<(), Failure> {
         match request {
-            SiteRequest::Messages(messages) => {
-                messages.iter().try_for_each(|message| take_once(site, message, outcome))
-            }
             SiteRequest::Subscribed { device, key } => pairings::subscribed(site, &device, key, outcome),
             SiteRequest::Data(messages) => messages.iter().try_for_each(|message| {
                 if let Some(data) = data::take(site.database, site.vault, message)? {
@@ -203,7 +209,9 @@ impl SiteObject {
                 self.live.end_sessions(&self.state, &sessions);
                 Ok(())
             }
-            SiteRequest::FetchTable | SiteRequest::Act(_) => Err(Failure::internal("this is answered elsewhere")),
+            SiteRequest::FetchTable | SiteRequest::Messages(_) | SiteRequest::Act(_) => {
+                Err(Failure::internal("this is answered elsewhere"))
+            }
         }
     }
 
@@ -304,6 +312,13 @@ impl Outcome {
             self.people.push(LiveEvent::Device { device });
         }
         Ok(())
+    }
+
+    /// Whoever published this does not know how to ask.
+    fn blame(&mut self, message: &StampedMessage) {
+        if let Publisher::Key { key, certificate: None, .. } = &message.publisher {
+            self.junk.push(*key);
+        }
     }
 }
 

@@ -1,26 +1,31 @@
 //! The broker: what happened goes in, batches come out.
 
 mod connect;
+mod ending;
 mod grants;
 mod handle;
 mod publish;
 mod sessions;
 mod subscribe;
 
+pub use ending::Cause;
 pub use grants::{Clients, ControlMessage, SiteTable, Step};
 pub use sessions::Notice;
 
+use ending::{CLOSE_TRY_LATER, Closing};
+
 use crate::connection::{Connection, ConnectionId, Durable, Origin};
 use crate::limits::{
-    ADDRESS_BURST, ADDRESS_REFILL, AUTHENTICATION_TIME, KEY_BURST, KEY_REFILL, MAX_CONNECTIONS,
-    MAX_CONNECTIONS_PER_ADDRESS, MAX_CONTROL_UNIT_BATCH, MAX_CONTROL_UNIT_BATCH_BYTES, MAX_FRAME_BYTES,
+    AUTHENTICATION_TIME, MAX_CONNECTIONS, MAX_CONNECTIONS_PER_ADDRESS, MAX_CONTROL_UNIT_BATCH,
+    MAX_CONTROL_UNIT_BATCH_BYTES, MAX_FRAME_BYTES,
 };
 use crate::log::{Log, Stream};
 use crate::packet;
-use crate::rate::RateLimit;
+use crate::rate::Budgets;
 use crate::session::{Session, SessionKey};
 use crate::storage::{Changes, Journal, RecordKey, Table, decode};
 use crate::subscriptions::Subscriptions;
+use crate::tokens::Tokens;
 use core::net::IpAddr;
 use mqtt_protocol_core::mqtt::result_code::MqttError;
 use std::collections::{BTreeMap, BTreeSet};
@@ -51,6 +56,8 @@ pub enum Output {
         connection: ConnectionId,
         /// The WebSocket close code (RFC 6455 section 7.4).
         code: u16,
+        /// Why, for the log; none where the client wanted it.
+        cause: Option<Cause>,
     },
 }
 
@@ -62,13 +69,6 @@ pub struct Batch {
     /// What to send.
     pub outputs: Vec<Output>,
 }
-
-/// RFC 6455: the connection has done its work.
-const CLOSE_NORMAL: u16 = 1000;
-/// RFC 6455: the peer did what it may not do.
-const CLOSE_POLICY: u16 = 1008;
-/// IANA's registry: the server is overloaded.
-const CLOSE_TRY_LATER: u16 = 1013;
 
 /// The broker of one site.
 pub struct Broker {
@@ -85,8 +85,8 @@ pub struct Broker {
     log: Log,
     notices: BTreeMap<u64, Notice>,
     next_notice: u64,
-    key_rate: RateLimit<KeyFingerprint>,
-    address_rate: RateLimit<IpAddr>,
+    tokens: Tokens,
+    budgets: Budgets,
     /// When something may have run out, at the earliest.
     next_check: Option<UnixMillis>,
     journal: Journal,
@@ -97,7 +97,7 @@ pub struct Broker {
     /// Keys whose presence may have changed.
     moved: BTreeSet<KeyFingerprint>,
     /// Connections that are closed with this batch.
-    closing: Vec<(ConnectionId, Vec<Vec<u8>>, u16)>,
+    closing: Vec<Closing>,
 }
 
 impl Default for Broker {
@@ -115,8 +115,8 @@ impl Default for Broker {
             log: Log::default(),
             notices: BTreeMap::new(),
             next_notice: 1,
-            key_rate: RateLimit::new(KEY_BURST, KEY_REFILL),
-            address_rate: RateLimit::new(ADDRESS_BURST, ADDRESS_REFILL),
+            tokens: Tokens::default(),
+            budgets: Budgets::default(),
             next_check: None,
             journal: Journal::default(),
             changed: BTreeSet::new(),
@@ -137,6 +137,7 @@ impl Broker {
     ) -> Self {
         let mut broker = Self::default();
         let mut long_connections = BTreeMap::new();
+        let mut pieces = BTreeMap::new();
         // In the order of the tables: messages before queues, sessions before both queues and cursors.
         for (key, bytes) in records {
             match key.table {
@@ -156,10 +157,20 @@ impl Broker {
                         long_connections.insert(ConnectionId(key.major), durable);
                     }
                 }
+                Table::Token => broker.tokens.restore(key.major, &bytes),
+                Table::KeyBudget => broker.budgets.restore_key(key.major, &bytes),
+                Table::AddressBudget => broker.budgets.restore_address(key.major, &bytes),
+                Table::Piece => {
+                    pieces.insert((ConnectionId(key.major), key.minor), bytes);
+                }
             }
         }
         for attachment in attachments {
-            let restored = Connection::restore(&attachment, |id| long_connections.remove(&id));
+            let restored = Connection::restore(
+                &attachment,
+                |id| long_connections.remove(&id),
+                |id, number| decode(&pieces.remove(&(id, number))?),
+            );
             if let Some(connection) = restored {
                 broker.restore_connection(connection, now);
             }
@@ -167,6 +178,10 @@ impl Broker {
         for id in long_connections.into_keys() {
             broker.journal.delete(Table::Connection, id.0, 0);
         }
+        for (id, number) in pieces.into_keys() {
+            broker.journal.delete(Table::Piece, id.0, number);
+        }
+        broker.check_ends();
         broker.end_lost_connections(now);
         broker
     }
@@ -185,7 +200,8 @@ impl Broker {
     pub fn open(&mut self, id: ConnectionId, origin: Origin, now: UnixMillis) {
         let from_there = origin.network.address.and_then(|address| self.addresses.get(&address)).copied();
         if self.connections.len() >= MAX_CONNECTIONS || from_there.unwrap_or(0) >= MAX_CONNECTIONS_PER_ADDRESS {
-            self.closing.push((id, Vec::new(), CLOSE_TRY_LATER));
+            let cause = Some(Cause::Overloaded);
+            self.closing.push(Closing { id, packets: Vec::new(), code: CLOSE_TRY_LATER, cause });
             return;
         }
         self.check_at(now.after(AUTHENTICATION_TIME));
@@ -197,14 +213,14 @@ impl Broker {
         if let Some(address) = connection.durable.origin.network.address {
             *self.addresses.entry(address).or_default() += 1;
         }
-        self.begun_bytes += connection.durable.rest.len();
+        self.begun_bytes += connection.begun().len();
         self.connections.insert(connection.id, connection);
     }
 
     fn remove_connection(&mut self, id: ConnectionId) -> Option<Connection> {
         let mut connection = self.connections.remove(&id)?;
-        connection.forget_record(&mut self.journal);
-        self.begun_bytes = self.begun_bytes.saturating_sub(connection.durable.rest.len());
+        connection.forget(&mut self.journal);
+        self.begun_bytes = self.begun_bytes.saturating_sub(connection.begun().len());
         self.changed.remove(&id);
         if let Some(address) = connection.durable.origin.network.address
             && let Some(count) = self.addresses.get_mut(&address)
@@ -246,11 +262,11 @@ impl Broker {
                 outputs.push(Output::Attachment { connection: id, bytes });
             }
         }
-        for (connection, packets, code) in core::mem::take(&mut self.closing) {
+        for Closing { id: connection, packets, code, cause } in core::mem::take(&mut self.closing) {
             gather(connection, packets, &mut outputs);
             // A WebSocket that is still closing when the object is rebuilt belongs to nobody.
             outputs.push(Output::Attachment { connection, bytes: Vec::new() });
-            outputs.push(Output::Close { connection, code });
+            outputs.push(Output::Close { connection, code, cause });
         }
         Batch { changes: self.journal.take(), outputs }
     }

@@ -1,10 +1,12 @@
 //! One WebSocket: how far its client has come, and what has to survive when the object is rebuilt around it.
 
 use crate::limits::{
-    MAX_ATTACHMENT_BYTES, MAX_FIRST_PACKET_BYTES, MAX_INFLIGHT, MAX_PACKET_BYTES, SERVER_KEEP_ALIVE_SECS,
+    MAX_ATTACHMENT_BYTES, MAX_FIRST_PACKET_BYTES, MAX_INFLIGHT, MAX_PACKET_BYTES, PIECE_BYTES, SERVER_KEEP_ALIVE_SECS,
 };
+use crate::packet::{self, CONNECT, Version};
 use crate::storage::{Journal, Table, decode, encode};
 use core::time::Duration;
+use mqtt_protocol_core::mqtt::connection::RawPacket;
 use serde::{Deserialize, Serialize};
 use serde_bytes::ByteBuf;
 use std::collections::BTreeMap;
@@ -39,6 +41,8 @@ pub(crate) struct Wishes {
     pub(crate) receive_maximum: u16,
     pub(crate) maximum_packet: u32,
     pub(crate) keep_alive: u16,
+    /// Whether enhanced authentication was asked for, so that it can be repeated (MQTT 5.0 section 4.12.1).
+    pub(crate) enhanced: bool,
 }
 
 impl Wishes {
@@ -95,8 +99,12 @@ pub(crate) struct Durable {
     /// object was rebuilt, and seldom enough to cost nothing.
     pub(crate) heard_at: UnixMillis,
     pub(crate) phase: Phase,
-    /// The beginning of a packet whose rest has not arrived.
-    pub(crate) rest: ByteBuf,
+    /// Which MQTT the client speaks, once CONNECT says it.
+    pub(crate) version: Version,
+    /// How many pieces of a begun packet stand in [`Table::Piece`].
+    pieces: u64,
+    /// What has arrived of it since.
+    rest: ByteBuf,
     pub(crate) aliases: BTreeMap<u16, String>,
 }
 
@@ -112,6 +120,8 @@ enum Attachment {
 pub(crate) struct Connection {
     pub(crate) id: ConnectionId,
     pub(crate) durable: Durable,
+    /// The beginning of a packet whose rest has not arrived.
+    begun: Vec<u8>,
     pub(crate) last_heard: UnixMillis,
     /// Bytes sent since the client was last heard.
     pub(crate) unheard_bytes: usize,
@@ -132,6 +142,8 @@ impl Connection {
             opened_at: now,
             heard_at: now,
             phase: Phase::Opened,
+            version: Version::default(),
+            pieces: 0,
             rest: ByteBuf::new(),
             aliases: BTreeMap::new(),
         };
@@ -141,6 +153,7 @@ impl Connection {
     fn with(id: ConnectionId, durable: Durable, stored: bool) -> Self {
         Self {
             id,
+            begun: durable.rest.to_vec(),
             last_heard: durable.heard_at,
             durable,
             unheard_bytes: 0,
@@ -170,14 +183,68 @@ impl Connection {
         }
     }
 
+    /// Learns from CONNECT which MQTT the client speaks.
+    pub(crate) fn note_version_of(&mut self, raw: &RawPacket) {
+        if self.durable.phase == Phase::Opened && raw.packet_type() == CONNECT {
+            self.durable.version = Version::of(raw);
+        }
+    }
+
+    /// The same, from a frame that may begin with CONNECT.
+    pub(crate) fn note_version(&mut self, frame: &[u8]) {
+        let packets = packet::split(frame, self.longest_packet()).map(|(packets, _)| packets).unwrap_or_default();
+        if let Some(first) = packets.first() {
+            self.note_version_of(first);
+        }
+    }
+
     /// The longest packet that the client may send now.
     pub(crate) fn longest_packet(&self) -> usize {
         if self.live().is_some() { MAX_PACKET_BYTES } else { MAX_FIRST_PACKET_BYTES }
     }
 
+    /// The beginning of a packet whose rest has not arrived.
+    pub(crate) fn begun(&self) -> &[u8] {
+        &self.begun
+    }
+
+    /// Appends a frame to what was begun, and returns all of it once there is a packet to be read.
+    pub(crate) fn continue_begun(&mut self, frame: &[u8]) -> Option<Vec<u8>> {
+        self.changed = true;
+        self.begun.extend_from_slice(frame);
+        packet::is_decided(&self.begun, self.longest_packet()).then(|| core::mem::take(&mut self.begun))
+    }
+
+    /// Keeps the beginning of a packet, after what was begun before has been dealt with.
+    pub(crate) fn begin(&mut self, rest: &[u8], journal: &mut Journal) {
+        self.changed = true;
+        self.forget_pieces(journal);
+        self.begun = rest.to_vec();
+    }
+
+    /// Moves what was begun into storage, piece by piece, so that each byte is written there once however slowly it comes; the last
+    /// piece stays with the attachment.
+    fn keep_begun(&mut self, journal: &mut Journal) {
+        let stored = usize::try_from(self.durable.pieces).unwrap_or(usize::MAX).saturating_mul(PIECE_BYTES);
+        let mut rest = self.begun.get(stored..).unwrap_or_default();
+        while let Some((piece, after)) = rest.split_at_checked(PIECE_BYTES) {
+            journal.add(Table::Piece, self.id.0, self.durable.pieces, &ByteBuf::from(piece));
+            self.durable.pieces += 1;
+            rest = after;
+        }
+        self.durable.rest = ByteBuf::from(rest);
+    }
+
+    fn forget_pieces(&mut self, journal: &mut Journal) {
+        for piece in 0..core::mem::take(&mut self.durable.pieces) {
+            journal.delete(Table::Piece, self.id.0, piece);
+        }
+    }
+
     /// The bytes for the WebSocket's attachment; state that is too long goes to storage.
     pub(crate) fn attachment(&mut self, journal: &mut Journal) -> Vec<u8> {
         self.changed = false;
+        self.keep_begun(journal);
         let inline = encode(&Attachment::Inline(self.id, Box::new(self.durable.clone())));
         if inline.len() <= MAX_ATTACHMENT_BYTES {
             self.forget_record(journal);
@@ -189,17 +256,33 @@ impl Connection {
     }
 
     /// Deletes the record of state that was too long.
-    pub(crate) fn forget_record(&mut self, journal: &mut Journal) {
+    fn forget_record(&mut self, journal: &mut Journal) {
         if core::mem::take(&mut self.stored) {
             journal.delete(Table::Connection, self.id.0, 0);
         }
     }
 
-    /// Takes back a connection from its attachment; `record` gives what storage has.
-    pub(crate) fn restore(attachment: &[u8], record: impl FnOnce(ConnectionId) -> Option<Durable>) -> Option<Self> {
-        match decode(attachment)? {
-            Attachment::Inline(id, durable) => Some(Self::with(id, *durable, false)),
-            Attachment::Stored(id) => record(id).map(|durable| Self::with(id, durable, true)),
-        }
+    /// Deletes everything that storage has of the connection.
+    pub(crate) fn forget(&mut self, journal: &mut Journal) {
+        self.forget_record(journal);
+        self.forget_pieces(journal);
+    }
+
+    /// Takes back a connection from its attachment; `record` gives the state that was too long for it, `piece` the pieces of a begun
+    /// packet by their number.
+    pub(crate) fn restore(
+        attachment: &[u8],
+        record: impl FnOnce(ConnectionId) -> Option<Durable>,
+        mut piece: impl FnMut(ConnectionId, u64) -> Option<ByteBuf>,
+    ) -> Option<Self> {
+        let mut connection = match decode(attachment)? {
+            Attachment::Inline(id, durable) => Self::with(id, *durable, false),
+            Attachment::Stored(id) => Self::with(id, record(id)?, true),
+        };
+        let id = connection.id;
+        let pieces = (0..connection.durable.pieces).map(|number| piece(id, number)).collect::<Option<Vec<_>>>()?;
+        let begun: Vec<u8> = pieces.into_iter().flat_map(ByteBuf::into_vec).collect();
+        connection.begun = [begun, core::mem::take(&mut connection.begun)].concat();
+        Some(connection)
     }
 }

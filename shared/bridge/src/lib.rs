@@ -1,4 +1,4 @@
-//! An MQTT 5.0 broker without input or output, with the rights of Wardlink's devices.
+//! An MQTT broker without input or output, with the rights of Wardlink's devices.
 //!
 //! [`Broker`] is told what happened ([`Broker::open`], [`Broker::received`], [`Broker::closed`], [`Broker::apply`],
 //! [`Broker::tick`]) and says what to do: [`Broker::flush`] returns one [`Batch`] of storage changes and of output that may
@@ -6,8 +6,8 @@
 //! flushes; their writes are one batch, and packets for one connection share a frame. A broker is rebuilt from what was
 //! stored and from the attachments of the connections ([`Broker::restore`]): memory is only a cache.
 //!
-//! QoS 0 and 1 (MQTT 5.0, OASIS Standard, 7 March 2019); CONNACK says that QoS 2, retained messages and shared subscriptions are
-//! not available. Who a client is, enhanced authentication proves ([`auth`]); what it may do, the control unit's grants decide at
+//! QoS 0 and 1 (MQTT 5.0, OASIS Standard, 7 March 2019; MQTT 3.1.1, 29 October 2014); CONNACK says that QoS 2, retained messages and
+//! shared subscriptions are not available. Who a client is, enhanced authentication, a token or TLS proves ([`auth`]); what it may do, the control unit's grants decide at
 //! each publication, subscription and delivery ([`rights`]). Packets come from `mqtt-protocol-core`.
 //!
 //! Threats considered: hostile bytes (bounded, never a panic), clients that claim other identities, wildcards that widen rights,
@@ -25,7 +25,8 @@ pub mod rights;
 mod session;
 pub mod storage;
 mod subscriptions;
+mod tokens;
 
-pub use broker::{Batch, Broker, Clients, ControlMessage, Notice, Output, SiteTable, Step};
+pub use broker::{Batch, Broker, Cause, Clients, ControlMessage, Notice, Output, SiteTable, Step};
 pub use connection::{ConnectionId, Origin};
 pub use log::Stream;

@@ -14,6 +14,9 @@ pub const MAX_FRAME_BYTES: usize = 256 * 1024;
 /// The longest attachment of a connection, in bytes; longer state goes to storage. (The platform's bound is 16 KiB.)
 pub const MAX_ATTACHMENT_BYTES: usize = 12 * 1024;
 
+/// Bytes of a begun packet that stay with the attachment; more of them go to storage, so many at a time.
+pub const PIECE_BYTES: usize = 4 * 1024;
+
 /// QoS 1 messages that a client may have unacknowledged at the bridge (MQTT 5.0 section 3.2.2.3.3).
 pub const RECEIVE_MAXIMUM: u16 = 256;
 /// QoS 1 messages that the bridge has unacknowledged at one client, whatever the client allows.
@@ -61,6 +64,13 @@ pub const MAX_CONTROL_UNIT_BATCH_BYTES: usize = 1024 * 1024;
 /// Sequence numbers of a topic that are reserved with one write.
 pub const SEQUENCE_BLOCK: u64 = 256;
 
+/// Tokens of one key that are remembered until they end, 10 minutes at most: a client connects with a new one each time.
+pub const MAX_TOKENS_PER_KEY: usize = 100;
+/// Tokens that are remembered, of keys that the control unit knows.
+pub const MAX_TOKENS: usize = 60_000;
+/// Tokens that are remembered, of all other keys.
+pub const MAX_TOKENS_OF_STRANGERS: usize = 20_000;
+
 /// Requests on T1 that a bare key may send at once.
 pub const KEY_BURST: u32 = 10;
 /// The time in which a bare key regains one request on T1.
@@ -69,5 +79,10 @@ pub const KEY_REFILL: Duration = Duration::from_secs(6);
 pub const ADDRESS_BURST: u32 = 300;
 /// The time in which an address regains one request on T1.
 pub const ADDRESS_REFILL: Duration = Duration::from_millis(50);
-/// Token buckets that are kept; the fullest are forgotten first.
+/// How long a key is not heard on T1 after the control unit found that it sent junk.
+pub const JUNK_BLOCK: Duration = Duration::from_mins(10);
+/// Token buckets that are kept for keys, and as many for addresses; the fullest are forgotten first.
 pub const MAX_BUCKETS: usize = 10_000;
+/// Requests on T1 that wait for the control unit, each of another key. Whoever sends from one address gets no more of it than what it
+/// leaves free to others: half of it alone, a third beside another one, and so on.
+pub const MAX_WAITING_REQUESTS: usize = 1_000;

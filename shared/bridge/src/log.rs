@@ -1,7 +1,9 @@
 //! What was accepted: sequence numbers per topic, and the messages that somebody still needs.
 
-use crate::limits::SEQUENCE_BLOCK;
+use crate::limits::{MAX_WAITING_REQUESTS, SEQUENCE_BLOCK};
+use crate::rate::network_of;
 use crate::storage::{Journal, Table, decode};
+use core::net::IpAddr;
 use mqtt_protocol_core::mqtt::packet::{MessageExpiryInterval, Property, UserProperty};
 use mqtt_protocol_core::mqtt::result_code::MqttError;
 use serde::{Deserialize, Serialize};
@@ -9,23 +11,27 @@ use serde_bytes::ByteBuf;
 use std::collections::{BTreeMap, VecDeque};
 use wardlink_protocol::UnixMillis;
 use wardlink_protocol::channel::Qos;
-use wardlink_protocol::stamp::{PUBLISHER_PROPERTY, SEQUENCE_PROPERTY, StampedMessage, TIME_PROPERTY};
+use wardlink_protocol::identity::KeyFingerprint;
+use wardlink_protocol::stamp::{PUBLISHER_PROPERTY, Publisher, SEQUENCE_PROPERTY, StampedMessage, TIME_PROPERTY};
 use wardlink_protocol::topic::Topic;
 
 /// Which of the control unit's streams a message belongs to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum Stream {
-    /// T1, T3 and renewal.
+    /// T3 and renewal.
     Pairing,
     /// The second channels, from the devices up.
     Data,
+    /// T1, where anybody may ask: apart from what devices send whose key is known, so that nobody has to wait behind strangers.
+    Request,
 }
 
 impl Stream {
     /// The stream that a topic belongs to, if the control unit reads it.
     pub(crate) fn of(topic: &Topic) -> Option<Self> {
         match topic {
-            Topic::Register(_) | Topic::Command(_) | Topic::Renew(_) => Some(Self::Pairing),
+            Topic::Register(_) => Some(Self::Request),
+            Topic::Command(_) | Topic::Renew(_) => Some(Self::Pairing),
             Topic::Data(..) => Some(Self::Data),
             Topic::Device(_) | Topic::Meta(_) | Topic::Control(..) => None,
         }
@@ -109,6 +115,30 @@ pub(crate) struct Log {
     bytes: usize,
     pairing: VecDeque<u64>,
     data: VecDeque<u64>,
+    requests: VecDeque<u64>,
+    /// The request of each key that waits.
+    request_of: BTreeMap<KeyFingerprint, u64>,
+    /// How many requests wait from each address.
+    requests_from: BTreeMap<Option<IpAddr>, usize>,
+}
+
+/// Whether a request on T1 is taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Admission {
+    /// It is.
+    Open,
+    /// The same request waits already.
+    Waiting,
+    /// Not now.
+    Closed,
+}
+
+/// Whose request a message is, and from where.
+fn requester(stamped: &StampedMessage) -> Option<(KeyFingerprint, Option<IpAddr>)> {
+    match &stamped.publisher {
+        Publisher::Key { key, .. } => Some((*key, stamped.network.address.map(network_of))),
+        Publisher::ControlUnit => None,
+    }
 }
 
 impl Log {
@@ -133,7 +163,8 @@ impl Log {
     pub(crate) fn add(&mut self, message: Message, queues: usize, journal: &mut Journal) -> u64 {
         self.next_id += 1;
         let id = self.next_id;
-        let stored = message.qos == Qos::AtLeastOnce || message.stream == Some(Stream::Pairing);
+        let stored =
+            message.qos == Qos::AtLeastOnce || matches!(message.stream, Some(Stream::Pairing | Stream::Request));
         if stored {
             journal.add(Table::Message, id, 0, &message);
         }
@@ -145,11 +176,31 @@ impl Log {
         match message.stream {
             Some(Stream::Pairing) => self.pairing.push_back(id),
             Some(Stream::Data) => self.data.push_back(id),
+            Some(Stream::Request) => self.insert_request(id, &message.stamped),
             None => {}
         }
         let wanted = message.stream.is_some();
         self.bytes += message.bytes();
         self.messages.insert(id, Kept { message, queues, wanted, stored });
+    }
+
+    fn insert_request(&mut self, id: u64, stamped: &StampedMessage) {
+        self.requests.push_back(id);
+        if let Some((key, address)) = requester(stamped) {
+            self.request_of.insert(key, id);
+            *self.requests_from.entry(address).or_default() += 1;
+        }
+    }
+
+    /// Whether a request of this key is taken: one at a time, and from each address no more than it leaves free to others (dynamic
+    /// thresholds, Choudhury and Hahne 1998).
+    pub(crate) fn admission(&self, key: &KeyFingerprint, address: Option<IpAddr>, payload: &[u8]) -> Admission {
+        if let Some(waiting) = self.request_of.get(key).and_then(|id| self.message(*id)) {
+            return if waiting.stamped.payload == payload { Admission::Waiting } else { Admission::Closed };
+        }
+        let from_there = self.requests_from.get(&address.map(network_of)).copied().unwrap_or(0);
+        let free = MAX_WAITING_REQUESTS.saturating_sub(self.requests.len());
+        if from_there < free { Admission::Open } else { Admission::Closed }
     }
 
     pub(crate) fn message(&self, id: u64) -> Option<&Message> {
@@ -180,6 +231,7 @@ impl Log {
         match stream {
             Stream::Pairing => &self.pairing,
             Stream::Data => &self.data,
+            Stream::Request => &self.requests,
         }
     }
 
@@ -216,9 +268,25 @@ impl Log {
             match stream {
                 Stream::Pairing => self.pairing.pop_front(),
                 Stream::Data => self.data.pop_front(),
+                Stream::Request => self.pop_request(),
             };
             self.unwanted(id, journal);
         }
+    }
+
+    fn pop_request(&mut self) -> Option<u64> {
+        let id = self.requests.pop_front()?;
+        let requester = self.message(id).and_then(|message| requester(&message.stamped));
+        if let Some((key, address)) = requester {
+            self.request_of.remove(&key);
+            if let Some(count) = self.requests_from.get_mut(&address) {
+                *count = count.saturating_sub(1);
+                if *count == 0 {
+                    self.requests_from.remove(&address);
+                }
+            }
+        }
+        Some(id)
     }
 
     /// Loses the oldest message of the second channels that is not stored; false where there is none.

@@ -23,6 +23,14 @@ pub enum Table {
     Notice = 7,
     /// The state of a connection that is too long for its attachment. Major: the connection's number.
     Connection = 8,
+    /// A token that has counted. Major: its number.
+    Token = 9,
+    /// What a bare key has used of its budget of requests. Major: its number.
+    KeyBudget = 10,
+    /// What an address has used of its budget of requests. Major: its number.
+    AddressBudget = 11,
+    /// A piece of a begun packet. Major: the connection's number; minor: the piece's.
+    Piece = 12,
 }
 
 impl Table {
@@ -37,6 +45,10 @@ impl Table {
             Self::Cursor,
             Self::Notice,
             Self::Connection,
+            Self::Token,
+            Self::KeyBudget,
+            Self::AddressBudget,
+            Self::Piece,
         ]
         .into_iter()
         .find(|table| table.number() == number)

@@ -200,7 +200,7 @@ pub(crate) fn run(input: &[u8]) {
 }
 
 fn messages(world: &World) -> Vec<wardlink_protocol::stamp::StampedMessage> {
-    let streams = [Stream::Pairing, Stream::Data];
+    let streams = [Stream::Request, Stream::Pairing, Stream::Data];
     streams.iter().filter_map(|stream| world.broker.for_site(*stream)).flat_map(|(_, messages)| messages).collect()
 }
 

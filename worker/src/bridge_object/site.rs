@@ -1,7 +1,7 @@
 //! What the bridge and the site tell one another.
 
 use super::{BridgeObject, Core};
-use crate::messages::{Apply, BridgeTable, SiteRequest};
+use crate::messages::{Apply, BridgeTable, SiteRequest, Taken};
 use crate::objects::call;
 use crate::platform::now;
 use crate::problem::Failure;
@@ -37,8 +37,10 @@ enum Parcel {
 }
 
 /// All lanes.
-pub(super) fn lanes() -> [Lane; 3] {
-    [Cargo::Messages(Stream::Pairing), Cargo::Notices, Cargo::Messages(Stream::Data)].map(|cargo| Lane {
+pub(super) fn lanes() -> [Lane; 4] {
+    let streams = [Stream::Pairing, Stream::Request, Stream::Data].map(Cargo::Messages);
+    let [pairing, request, data] = streams;
+    [pairing, request, Cargo::Notices, data].map(|cargo| Lane {
         cargo,
         is_busy: Cell::new(false),
         failures: Cell::new(0),
@@ -61,7 +63,7 @@ impl Lane {
         match self.cargo {
             Cargo::Messages(stream) => broker.for_site(stream).map(|(last, messages)| {
                 let request = match stream {
-                    Stream::Pairing => SiteRequest::Messages(messages),
+                    Stream::Pairing | Stream::Request => SiteRequest::Messages(messages),
                     Stream::Data => SiteRequest::Data(messages),
                 };
                 (Parcel::Messages(stream, last), request)
@@ -125,20 +127,32 @@ impl BridgeObject {
         loop {
             let next = self.core.borrow().as_ref().and_then(|core| lane.next(&core.broker));
             let Some((parcel, request)) = next else { return lane.succeeded() };
-            if let Err(failure) = call::<_, ()>(&self.env, &request).await {
-                worker::console_error!("the site is told again later: {failure:?}");
-                lane.failed();
-                self.settle(Ok(()));
-                return;
+            match self.tell(&request).await {
+                Ok(taken) => {
+                    lane.succeeded();
+                    self.delivered(&parcel, &taken);
+                }
+                Err(failure) => {
+                    worker::console_error!("the site is told again later: {failure:?}");
+                    lane.failed();
+                    self.settle(Ok(()));
+                    return;
+                }
             }
-            lane.succeeded();
-            self.delivered(&parcel);
         }
     }
 
+    async fn tell(&self, request: &SiteRequest) -> Result<Taken, Failure> {
+        if matches!(request, SiteRequest::Messages(_)) {
+            return call(&self.env, request).await;
+        }
+        call::<_, ()>(&self.env, request).await.map(|()| Taken { junk: Vec::new() })
+    }
+
     /// The site has a parcel.
-    fn delivered(&self, parcel: &Parcel) {
+    fn delivered(&self, parcel: &Parcel, taken: &Taken) {
         if let Some(Core { broker, .. }) = self.core.borrow_mut().as_mut() {
+            broker.blame(&taken.junk, now());
             match parcel {
                 Parcel::Messages(stream, last) => broker.site_has(*stream, *last),
                 Parcel::Notice(number) => broker.site_knows(*number),

@@ -88,13 +88,9 @@ pub(super) fn view_of(site: &Site<'_>, session: SessionId) -> Result<PairingView
 
 /// Takes a message of T1 or T3. One that is the peer's fault is dropped, and logged.
 pub(super) fn take(site: &Site<'_>, message: &StampedMessage, outcome: &mut Outcome) -> Result<(), Failure> {
-    let dropped = |refusal: Refusal| {
-        log!("site: message {} on {} does not count: {refusal}", message.sequence, message.topic);
-        Ok(())
-    };
     let known = match session_of(&message.payload) {
         Ok(id) => store::find(site, id)?,
-        Err(refusal) => return dropped(refusal),
+        Err(refusal) => return Ok(drop_message(message, refusal, outcome)),
     };
     match (known, message.topic.parse()) {
         (Some(mut session), Ok(topic)) => {
@@ -107,14 +103,22 @@ pub(super) fn take(site: &Site<'_>, message: &StampedMessage, outcome: &mut Outc
             match session.receive(message, needs.control_unit(site), site.now, &mut rng()) {
                 Ok(actions) => step(site, &session, had_failed, actions, outcome),
                 Err(refusal) if is_ours(refusal) => Err(Failure::internal(refusal)),
-                Err(refusal) => dropped(refusal),
+                Err(refusal) => Ok(drop_message(message, refusal, outcome)),
             }
         }
         (None, Ok(Topic::Register(_))) => match arrive(site, message, outcome)? {
             Ok(()) => Ok(()),
-            Err(refusal) => dropped(refusal),
+            Err(refusal) => Ok(drop_message(message, refusal, outcome)),
         },
-        _ => dropped(Refusal::OutOfPlace),
+        _ => Ok(drop_message(message, Refusal::OutOfPlace, outcome)),
+    }
+}
+
+/// Drops a message that is the peer's fault. Whoever asks on T1 without knowing how is not heard for a while.
+fn drop_message(message: &StampedMessage, refusal: Refusal, outcome: &mut Outcome) {
+    log!("site: message {} on {} does not count: {refusal}", message.sequence, message.topic);
+    if matches!(refusal, Refusal::Message(_) | Refusal::Publisher) {
+        outcome.blame(message);
     }
 }
 
@@ -131,6 +135,7 @@ fn arrive(site: &Site<'_>, message: &StampedMessage, outcome: &mut Outcome) -> R
     }
     let Some(found) = secrets::find(site, &id, &device)? else {
         log!("site: {device} asks under the access secret {id}, which does not count for it");
+        outcome.blame(message);
         return Ok(Ok(()));
     };
     let paired = devices::find(site.database, &device)?;

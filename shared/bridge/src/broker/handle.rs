@@ -1,39 +1,38 @@
 //! Bytes and packets of clients.
 
 use super::Broker;
+use super::ending::{CLOSE_NORMAL, CLOSE_POLICY, Cause};
 use crate::connection::{ConnectionId, Phase};
 use crate::limits::MAX_BEGUN_BYTES;
-use crate::packet::{self, Incoming};
+use crate::packet::{self, CONNECT, Incoming};
 use mqtt_protocol_core::mqtt::connection::RawPacket;
 use mqtt_protocol_core::mqtt::packet::PropertyId;
 use mqtt_protocol_core::mqtt::result_code::{ConnectReasonCode, DisconnectReasonCode, MqttError};
 use rand_core::CryptoRng;
-use serde_bytes::ByteBuf;
 use wardlink_protocol::UnixMillis;
-
-/// The type of CONNECT in a packet's first byte.
-const CONNECT: u8 = 1;
 
 impl Broker {
     /// A binary frame arrived: any part of one packet, or of several.
     pub fn received<R: CryptoRng>(&mut self, id: ConnectionId, frame: &[u8], now: UnixMillis, rng: &mut R) {
-        if !self.has_table() {
+        let has_table = self.has_table();
+        let Some(connection) = self.connections.get_mut(&id) else { return };
+        if !has_table {
+            connection.note_version(frame);
             return self.turn_away(id, now);
         }
-        let Some(connection) = self.connections.get_mut(&id) else { return };
         connection.heard(now);
-        let longest = connection.longest_packet();
-        let rest = core::mem::take(&mut connection.durable.rest).into_vec();
-        let had_rest = !rest.is_empty();
-        self.begun_bytes = self.begun_bytes.saturating_sub(rest.len());
+        self.changed.insert(id);
+        let begun = connection.begun().len();
         let joined;
-        let bytes = if had_rest {
-            joined = [rest.as_slice(), frame].concat();
-            joined.as_slice()
-        } else {
+        let bytes = if begun == 0 {
             frame
+        } else {
+            let Some(all) = connection.continue_begun(frame) else { return self.count_begun(id, frame.len(), now) };
+            self.begun_bytes = self.begun_bytes.saturating_sub(begun);
+            joined = all;
+            joined.as_slice()
         };
-        let (packets, taken) = match packet::split(bytes, longest) {
+        let (packets, taken) = match packet::split(bytes, connection.longest_packet()) {
             Ok(cut) => cut,
             Err(error) => return self.fail(id, None, error, now),
         };
@@ -41,22 +40,26 @@ impl Broker {
             self.handle(id, &packet, now, rng);
         }
         let rest = bytes.get(taken..).unwrap_or_default();
-        if self.begun_bytes + rest.len() > MAX_BEGUN_BYTES {
-            return self.disconnect(id, DisconnectReasonCode::ServerBusy, now);
+        if begun + rest.len() > 0
+            && let Some(connection) = self.connections.get_mut(&id)
+        {
+            connection.begin(rest, &mut self.journal);
+            self.count_begun(id, rest.len(), now);
         }
-        if let Some(connection) = self.connections.get_mut(&id) {
-            self.changed.insert(id);
-            if had_rest || !rest.is_empty() {
-                self.begun_bytes += rest.len();
-                connection.durable.rest = ByteBuf::from(rest);
-                connection.changed = true;
-            }
+    }
+
+    /// Counts the bytes of begun packets, which are bounded over all connections.
+    fn count_begun(&mut self, id: ConnectionId, more: usize, now: UnixMillis) {
+        self.begun_bytes += more;
+        if self.begun_bytes > MAX_BEGUN_BYTES {
+            self.disconnect(id, DisconnectReasonCode::ServerBusy, now);
         }
     }
 
     fn handle<R: CryptoRng>(&mut self, id: ConnectionId, raw: &RawPacket, now: UnixMillis, rng: &mut R) {
-        let Some(connection) = self.connections.get(&id) else { return };
-        let packet = match packet::parse(raw) {
+        let Some(connection) = self.connections.get_mut(&id) else { return };
+        connection.note_version_of(raw);
+        let packet = match packet::parse(raw, connection.durable.version) {
             Ok(packet) => packet,
             Err(error) => return self.fail(id, Some(raw), error, now),
         };
@@ -86,10 +89,12 @@ impl Broker {
         let Some(connection) = self.connections.get(&id) else { return };
         match &connection.durable.phase {
             Phase::Live(_) => self.disconnect(id, packet::disconnect_reason(error), now),
-            Phase::Opened if error == MqttError::UnsupportedProtocolVersion => self.refuse_version(id, raw, now),
-            Phase::Opened if raw.is_none_or(|raw| raw.packet_type() != CONNECT) => self.drop_silently(id, now),
+            Phase::Opened if raw.is_none_or(|raw| raw.packet_type() != CONNECT) => {
+                self.end(id, None, CLOSE_POLICY, Some(Cause::NotMqtt), now);
+            }
             Phase::Opened | Phase::Authenticating { .. } => {
                 let reason = match error {
+                    MqttError::UnsupportedProtocolVersion => ConnectReasonCode::UnsupportedProtocolVersion,
                     MqttError::ClientIdentifierNotValid => ConnectReasonCode::ClientIdentifierNotValid,
                     MqttError::ProtocolError => ConnectReasonCode::ProtocolError,
                     MqttError::PacketTooLarge => ConnectReasonCode::PacketTooLarge,
@@ -100,45 +105,9 @@ impl Broker {
         }
     }
 
-    /// MQTT 5.0 section 3.1.2.2: another version is refused, as far as possible in its own words.
-    fn refuse_version(&mut self, id: ConnectionId, raw: Option<&RawPacket>, now: UnixMillis) {
-        let version = raw.and_then(|raw| raw.data_as_slice().get(6)).copied().unwrap_or(0);
-        if version < 5 {
-            self.send(id, packet::connack_for_older_mqtt(), now);
-            self.drop_silently(id, now);
-        } else {
-            self.refuse(id, ConnectReasonCode::UnsupportedProtocolVersion, now);
-        }
-    }
-
-    /// Ends a connection with DISCONNECT (MQTT 5.0 section 3.14).
-    pub(super) fn disconnect(&mut self, id: ConnectionId, reason: DisconnectReasonCode, now: UnixMillis) {
-        let packet = self.connections.get(&id).and_then(|connection| connection.live());
-        let packet = packet.and_then(|_| packet::disconnect(reason).ok());
-        self.end(id, packet, super::CLOSE_POLICY, now);
-    }
-
-    /// Ends a connection with CONNACK.
-    pub(super) fn refuse(&mut self, id: ConnectionId, reason: ConnectReasonCode, now: UnixMillis) {
-        self.end(id, packet::connack_refusal(reason).ok(), super::CLOSE_POLICY, now);
-    }
-
-    /// Nothing can be decided without the site's table: the client tries again later, and keeps what is unacknowledged.
-    fn turn_away(&mut self, id: ConnectionId, now: UnixMillis) {
-        match self.connections.get(&id).map(|connection| connection.live().is_some()) {
-            Some(true) => self.disconnect(id, DisconnectReasonCode::ServerBusy, now),
-            Some(false) => self.refuse(id, ConnectReasonCode::ServerUnavailable, now),
-            None => {}
-        }
-    }
-
     /// The client sent what is no MQTT: a WebSocket text (MQTT 5.0 section 6).
     pub fn received_text(&mut self, id: ConnectionId, now: UnixMillis) {
         self.fail(id, None, MqttError::ProtocolError, now);
-    }
-
-    fn drop_silently(&mut self, id: ConnectionId, now: UnixMillis) {
-        self.end(id, None, super::CLOSE_POLICY, now);
     }
 
     /// The client said goodbye; it may shorten the session's life (MQTT 5.0 section 3.14.2.2.2).
@@ -150,21 +119,6 @@ impl Broker {
         {
             session.state.expiry_secs = expiry;
         }
-        self.end(id, None, super::CLOSE_NORMAL, now);
-    }
-
-    fn end(&mut self, id: ConnectionId, last: Option<Vec<u8>>, code: u16, now: UnixMillis) {
-        let Some(connection) = self.remove_connection(id) else { return };
-        self.detach(&connection, now);
-        let mut packets = connection.outgoing;
-        packets.extend(last);
-        self.closing.push((id, packets, code));
-    }
-
-    /// The WebSocket is gone.
-    pub fn closed(&mut self, id: ConnectionId, now: UnixMillis) {
-        if let Some(connection) = self.remove_connection(id) {
-            self.detach(&connection, now);
-        }
+        self.end(id, None, CLOSE_NORMAL, None, now);
     }
 }

@@ -2,14 +2,14 @@
 
 use super::Broker;
 use super::grants::is_readable;
-use crate::connection::{Connection, ConnectionId};
+use crate::connection::ConnectionId;
 use crate::limits::{
     MAX_CONTROL_UNIT_QUEUE, MAX_KEPT_BYTES, MAX_QUEUED_BYTES, MAX_UNHEARD_BYTES, MAX_VOLATILE_QUEUE, RECEIVE_MAXIMUM,
     TOPIC_ALIAS_MAXIMUM,
 };
-use crate::log::{Message, Stream};
-use crate::packet;
-use crate::rights::{Credential, Principal, Rights};
+use crate::log::{Admission, Message, Stream};
+use crate::packet::{self, Delivery, Version};
+use crate::rights::{Principal, Rights};
 use crate::session::{Entry, Session};
 use core::net::IpAddr;
 use core::time::Duration;
@@ -20,6 +20,8 @@ use mqtt_protocol_core::mqtt::result_code::{DisconnectReasonCode, MqttError, Pub
 use serde_bytes::ByteBuf;
 use wardlink_protocol::UnixMillis;
 use wardlink_protocol::channel::Qos;
+use wardlink_protocol::identity::KeyFingerprint;
+use wardlink_protocol::limits::MAX_PAIRING_MESSAGE_BYTES;
 use wardlink_protocol::stamp::StampedMessage;
 use wardlink_protocol::topic::{Topic, TopicFilter};
 
@@ -33,6 +35,16 @@ fn packet_id_of(publish: &Publish) -> Result<Option<u16>, DisconnectReasonCode> 
         (MqttQos::AtMostOnce, _) => Ok(None),
         (MqttQos::AtLeastOnce, Some(0) | None) => Err(DisconnectReasonCode::ProtocolError),
         (MqttQos::AtLeastOnce, id) => Ok(id),
+    }
+}
+
+/// The reason for which a client is cut off that cannot be told of a refused message (MQTT 3.1.1 section 3.3.5).
+const fn disconnect_reason(reason: PubackReasonCode) -> DisconnectReasonCode {
+    match reason {
+        PubackReasonCode::NotAuthorized => DisconnectReasonCode::NotAuthorized,
+        PubackReasonCode::TopicNameInvalid => DisconnectReasonCode::TopicNameInvalid,
+        PubackReasonCode::QuotaExceeded => DisconnectReasonCode::QuotaExceeded,
+        _ => DisconnectReasonCode::ImplementationSpecificError,
     }
 }
 
@@ -67,7 +79,10 @@ impl Broker {
             if connection.receiving > RECEIVE_MAXIMUM {
                 return self.disconnect(id, DisconnectReasonCode::ReceiveMaximumExceeded, now);
             }
-            self.send(id, packet::puback(packet_id, reason), now);
+            match packet::puback(connection.durable.version, packet_id, reason) {
+                Some(packet) => self.send(id, packet, now),
+                None => self.disconnect(id, disconnect_reason(reason), now),
+            }
         }
     }
 
@@ -114,11 +129,15 @@ impl Broker {
         }
         let network =
             self.connections.get(&id).map(|connection| connection.durable.origin.network.clone()).unwrap_or_default();
-        if !self.is_within_rate(&principal, network.address, now) {
-            return PubackReasonCode::QuotaExceeded;
-        }
         let qos = if publish.qos() == MqttQos::AtMostOnce { Qos::AtMostOnce } else { Qos::AtLeastOnce };
         let stream = Stream::of(&topic);
+        if stream == Some(Stream::Request) {
+            match self.admit_request(&principal.key, network.address, publish.payload().as_slice(), now) {
+                Admission::Open => {}
+                Admission::Waiting => return PubackReasonCode::Success,
+                Admission::Closed => return PubackReasonCode::QuotaExceeded,
+            }
+        }
         if !self.has_room_for_site(stream, qos) {
             return PubackReasonCode::QuotaExceeded;
         }
@@ -133,7 +152,10 @@ impl Broker {
         };
         let expiry = packet::number(publish.props(), PropertyId::MessageExpiryInterval);
         let expires_at = expiry.map(|seconds| now.after(Duration::from_secs(u64::from(seconds))));
-        let message = Message { stamped, qos, stream, expires_at, properties: forwarded(publish.props()) };
+        // Only the second channels have other readers than the control unit.
+        let is_read = !matches!(stream, Some(Stream::Pairing | Stream::Request));
+        let properties = if is_read { forwarded(publish.props()) } else { ByteBuf::new() };
+        let message = Message { stamped, qos, stream, expires_at, properties };
         self.distribute(message, Some(number), now);
         PubackReasonCode::Success
     }
@@ -143,11 +165,29 @@ impl Broker {
         self.sessions.get(&number).map(|session| (number, session.state.principal.clone()))
     }
 
-    /// Bare keys ask on T1, and anybody can make keys: their requests are limited per key and per address.
-    fn is_within_rate(&mut self, principal: &Principal, address: Option<IpAddr>, now: UnixMillis) -> bool {
-        principal.credential != Credential::BareKey
-            || (self.key_rate.take(&principal.key, now)
-                && address.is_none_or(|address| self.address_rate.take(&address, now)))
+    /// Bare keys ask on T1, and anybody can make keys: a key has one request waiting, and keys and addresses have their budgets.
+    fn admit_request(
+        &mut self,
+        key: &KeyFingerprint,
+        address: Option<IpAddr>,
+        payload: &[u8],
+        now: UnixMillis,
+    ) -> Admission {
+        if payload.len() > MAX_PAIRING_MESSAGE_BYTES {
+            return Admission::Closed;
+        }
+        let admission = self.log.admission(key, address, payload);
+        if admission == Admission::Open && !self.budgets.take(key, address, now, &mut self.journal) {
+            return Admission::Closed;
+        }
+        admission
+    }
+
+    /// The control unit found that these keys sent junk on T1, such as requests under no access secret of the site.
+    pub fn blame(&mut self, keys: &[KeyFingerprint], now: UnixMillis) {
+        for key in keys {
+            self.budgets.block(key, now, &mut self.journal);
+        }
     }
 
     /// Whether the control unit's stream takes another message; QoS 0 makes room at its own cost.
@@ -198,7 +238,7 @@ impl Broker {
         let Some(id) = self.sessions.get(&number).and_then(|session| session.connection) else { return };
         let Some(connection) = self.connections.get(&id) else { return };
         let Some(live) = connection.live().filter(|_| connection.unheard_bytes < MAX_UNHEARD_BYTES) else { return };
-        let packet = delivery(message, identifier, None, now);
+        let packet = delivery(connection.durable.version, message, identifier, None, now);
         if fits(&packet, live.longest_delivery()) {
             self.send(id, packet, now);
         }
@@ -209,12 +249,14 @@ impl Broker {
         loop {
             let Some(session) = self.sessions.get_mut(&number) else { return };
             let Some(id) = session.connection else { return };
-            let Some(live) = self.connections.get(&id).and_then(Connection::live) else { return };
+            let Some(connection) = self.connections.get(&id) else { return };
+            let Some(live) = connection.live() else { return };
+            let version = connection.durable.version;
             let window = live.wishes.window();
             let Some((entry, again)) = session.next_to_send(window, &mut self.journal) else { return };
             let packet_id = crate::session::packet_id(entry.number);
             let longest = live.longest_delivery();
-            match self.delivery_of(number, &entry, (packet_id, again), now) {
+            match self.delivery_of(number, version, &entry, (packet_id, again), now) {
                 Some(packet) if fits(&packet, longest) => self.send(id, packet, now),
                 // Too old, no longer allowed, or longer than the client takes: as if it had been delivered.
                 _ => self.acknowledged(number, packet_id),
@@ -226,13 +268,14 @@ impl Broker {
     fn delivery_of(
         &self,
         number: u64,
+        version: Version,
         entry: &Entry,
         acknowledged: (u16, bool),
         now: UnixMillis,
     ) -> Option<Result<Vec<u8>, MqttError>> {
         let message = self.log.message(entry.message).filter(|message| !message.is_expired(now))?;
         let rights = self.rights(self.sessions.get(&number)?, now);
-        is_readable(&rights, message).then(|| delivery(message, entry.identifier, Some(acknowledged), now))
+        is_readable(&rights, message).then(|| delivery(version, message, entry.identifier, Some(acknowledged), now))
     }
 
     /// PUBACK: the client has the message.
@@ -246,17 +289,22 @@ impl Broker {
 }
 
 fn delivery(
+    version: Version,
     message: &Message,
     identifier: Option<u32>,
     acknowledged: Option<(u16, bool)>,
     now: UnixMillis,
 ) -> Result<Vec<u8>, MqttError> {
-    let mut properties = message.delivered_properties(now)?;
+    let mut properties = match version {
+        Version::V5 => message.delivered_properties(now)?,
+        Version::Older => Vec::new(),
+    };
     if let Some(identifier) = identifier {
         properties.push(SubscriptionIdentifier::new(identifier)?.into());
     }
     let (packet_id, again) = acknowledged.unzip();
-    packet::publish(&message.stamped.topic, &message.stamped.payload, packet_id, again.unwrap_or(false), properties)
+    let delivery = Delivery { packet_id, duplicate: again.unwrap_or(false), properties };
+    packet::publish(version, &message.stamped.topic, &message.stamped.payload, delivery)
 }
 
 /// Whether the client takes a packet of this length (MQTT 5.0 section 3.1.2.11.4); that one cannot be built, its connection tells.

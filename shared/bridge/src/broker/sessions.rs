@@ -1,6 +1,7 @@
 //! The life of sessions: left, lost, ended; and what the site is told of it.
 
 use super::Broker;
+use super::ending::{CLOSE_TRY_LATER, Cause, Closing};
 use crate::connection::{Connection, ConnectionId, Phase};
 use crate::limits::AUTHENTICATION_TIME;
 use crate::rights::Rights;
@@ -99,8 +100,14 @@ impl Broker {
             }
         }
         self.delete_ended_sessions(now);
-        let ends: Vec<UnixMillis> = self.sessions.values().filter_map(|session| session.state.ends_at).collect();
-        if let Some(end) = ends.into_iter().min() {
+        self.tokens.forget_ended(now, &mut self.journal);
+        self.check_ends();
+    }
+
+    /// Sees to it that [`Self::tick`] comes when the next session or token ends.
+    pub(super) fn check_ends(&mut self) {
+        let sessions = self.sessions.values().filter_map(|session| session.state.ends_at).min();
+        for end in [sessions, self.tokens.next_end()].into_iter().flatten() {
             self.check_at(end);
         }
     }
@@ -220,7 +227,8 @@ impl Broker {
         let id = connection.id;
         if let Some(live) = connection.live() {
             let Some(session) = self.sessions.get_mut(&live.session) else {
-                self.closing.push((id, Vec::new(), super::CLOSE_TRY_LATER));
+                let cause = Some(Cause::Lost);
+                self.closing.push(Closing { id, packets: Vec::new(), code: CLOSE_TRY_LATER, cause });
                 return;
             };
             session.connection = Some(id);

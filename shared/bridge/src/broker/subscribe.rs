@@ -17,10 +17,9 @@ const SHARED: &str = "$share/";
 
 impl Broker {
     pub(super) fn handle_subscribe(&mut self, id: ConnectionId, subscribe: &Subscribe, now: UnixMillis) {
-        let Some(number) = self.connections.get(&id).and_then(|connection| connection.live()).map(|live| live.session)
-        else {
-            return;
-        };
+        let Some(connection) = self.connections.get(&id) else { return };
+        let Some(number) = connection.live().map(|live| live.session) else { return };
+        let version = connection.durable.version;
         if subscribe.packet_id() == 0 {
             return self.disconnect(id, DisconnectReasonCode::ProtocolError, now);
         }
@@ -32,7 +31,7 @@ impl Broker {
         {
             session.save(&mut self.journal);
         }
-        self.send(id, packet::suback(subscribe.packet_id(), reasons), now);
+        self.send(id, packet::suback(version, subscribe.packet_id(), reasons), now);
     }
 
     fn subscribe(
@@ -78,10 +77,9 @@ impl Broker {
     }
 
     pub(super) fn handle_unsubscribe(&mut self, id: ConnectionId, unsubscribe: &Unsubscribe, now: UnixMillis) {
-        let Some(number) = self.connections.get(&id).and_then(|connection| connection.live()).map(|live| live.session)
-        else {
-            return;
-        };
+        let Some(connection) = self.connections.get(&id) else { return };
+        let Some(number) = connection.live().map(|live| live.session) else { return };
+        let version = connection.durable.version;
         if unsubscribe.packet_id() == 0 {
             return self.disconnect(id, DisconnectReasonCode::ProtocolError, now);
         }
@@ -90,7 +88,7 @@ impl Broker {
         if let Some(session) = self.sessions.get(&number) {
             session.save(&mut self.journal);
         }
-        self.send(id, packet::unsuback(unsubscribe.packet_id(), reasons), now);
+        self.send(id, packet::unsuback(version, unsubscribe.packet_id(), reasons), now);
     }
 
     fn unsubscribe(&mut self, number: u64, filter: &str) -> UnsubackReasonCode {

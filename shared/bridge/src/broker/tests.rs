@@ -2,8 +2,10 @@
 
 mod connecting;
 mod delivery;
+mod flood;
 mod hostile;
 mod model;
+mod older;
 mod rights;
 mod world;
 

@@ -105,8 +105,11 @@ fn what_is_not_available_is_refused_by_name() {
         assert!(world.closed.contains(&id));
     }
     let id = world.open();
-    world.send(id, b"\x10\x10\x00\x04MQTT\x04\x02\x00\x3c\x00\x04pump");
-    assert_eq!(world.take(id), [Received::Older(vec![0x20, 2, 0, 1])], "MQTT 3.1.1 is told in its own words");
+    world.send(id, b"\x10\x10\x00\x04MQTT\x03\x02\x00\x3c\x00\x04pump");
+    assert_eq!(world.take(id), [Received::Older(vec![0x20, 2, 0, 1])], "an older MQTT is told in its own words");
+    let id = world.open();
+    world.send(id, b"\x10\x11\x00\x04MQTT\x06\x02\x00\x3c\x00\x00\x04pump");
+    assert_eq!(refusal(&world.take(id)[0]), ConnectReasonCode::UnsupportedProtocolVersion, "and a newer one");
 }
 
 #[test]
@@ -293,7 +296,7 @@ fn nothing_but_authentication_is_heard_before_connack() {
         world.send(id, packet);
         assert_eq!(refusal(&world.take(id)[0]), ConnectReasonCode::ProtocolError);
     }
-    assert!(world.for_site(crate::Stream::Pairing).is_empty());
+    assert!(world.for_site(crate::Stream::Request).is_empty());
 }
 
 #[test]

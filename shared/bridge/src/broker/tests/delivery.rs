@@ -112,12 +112,12 @@ fn packets_may_be_split_anywhere_even_over_a_rebuild() {
     let (first, rest) = packet.split_at(13_000);
     world.send(id, &first[..2]);
     world.send(id, &first[2..]);
-    assert!(world.records.keys().any(|key| key.table == Table::Connection), "too long for an attachment");
+    assert!(world.records.keys().any(|key| key.table == Table::Piece), "too long for an attachment");
     world.rebuild();
     world.send(id, rest);
     assert_eq!(world.take(id), [Received::Puback(1, PubackReasonCode::Success)]);
     assert_eq!(world.for_site(Stream::Data)[0].payload.as_slice(), payload);
-    assert!(world.records.keys().all(|key| key.table != Table::Connection));
+    assert!(world.records.keys().all(|key| key.table != Table::Piece));
 }
 
 #[test]

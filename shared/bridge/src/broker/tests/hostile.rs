@@ -39,7 +39,7 @@ proptest! {
         for frame in frames {
             world.send(id, &frame);
         }
-        prop_assert!(world.for_site(Stream::Pairing).is_empty());
+        prop_assert!(world.for_site(Stream::Request).is_empty());
     }
 
     #[test]

@@ -37,7 +37,7 @@ fn a_stranger_may_only_ask() {
         SubackReasonCode::SharedSubscriptionsNotSupported
     );
     assert_eq!(world.subscribe(id, "ais/#/x"), SubackReasonCode::TopicFilterInvalid);
-    let messages = world.for_site(Stream::Pairing);
+    let messages = world.for_site(Stream::Request);
     assert_eq!(messages.len(), 1);
     assert_eq!((messages[0].payload.as_slice(), messages[0].sequence), (&b"please"[..], 1));
     assert_eq!(messages[0].network.address, Some("192.0.2.7".parse().unwrap()));
@@ -229,25 +229,6 @@ fn rights_are_asked_again_on_delivery() {
     world.now = world.now.after(Duration::from_mins(2));
     world.send(id, &super::world::puback(1));
     assert!(world.deliveries(id).is_empty(), "the certificate has ended since");
-}
-
-#[test]
-fn bare_keys_are_limited_per_key_and_per_address() {
-    let mut world = World::new();
-    let id = world.client(&Shown::bare(&key(1), PUMP));
-    let answers: Vec<_> = (0..12).map(|_| world.publish(id, T1, b"please")).collect();
-    assert_eq!(answers.iter().filter(|answer| **answer == PubackReasonCode::Success).count(), 10);
-    assert_eq!(answers[11], PubackReasonCode::QuotaExceeded);
-    world.now = world.now.after(Duration::from_secs(6));
-    assert_eq!(world.publish(id, T1, b"please"), PubackReasonCode::Success);
-
-    let mut refused = 0;
-    for seed in 100..135 {
-        let id = world.client(&Shown::bare(&key(seed), PUMP));
-        refused += (0..10).filter(|_| world.publish(id, T1, b"x") == PubackReasonCode::QuotaExceeded).count();
-    }
-    assert!(refused > 0, "many keys at one address share its limit");
-    assert_eq!(world.for_site(Stream::Pairing).len(), crate::limits::MAX_CONTROL_UNIT_BATCH, "one request is bounded");
 }
 
 #[test]

@@ -1,8 +1,11 @@
 //! A site, its broker, its storage and its clients.
 
 use crate::auth::ControlUnit;
+use crate::packet::{Delivery, Version};
 use crate::storage::RecordKey;
-use crate::{Broker, Clients, ConnectionId, ControlMessage, Notice, Origin, Output, SiteTable, Step, Stream};
+use crate::{
+    Batch, Broker, Cause, Clients, ConnectionId, ControlMessage, Notice, Origin, Output, SiteTable, Step, Stream,
+};
 use core::convert::Infallible;
 use core::time::Duration;
 use mqtt_protocol_core::mqtt::common::Cursor;
@@ -24,9 +27,9 @@ use wardlink_crypto::x509::{Certificate, Holder, IssuingCa, RootCa, Validity};
 use wardlink_protocol::authentication::{Identity, METHOD};
 use wardlink_protocol::channel::{ChannelName, Qos};
 use wardlink_protocol::grant::{DeviceState, Grant, GrantedCertificate};
-use wardlink_protocol::identity::Purpose;
+use wardlink_protocol::identity::{KeyFingerprint, Purpose};
 use wardlink_protocol::network::NetworkOrigin;
-use wardlink_protocol::stamp::StampedMessage;
+use wardlink_protocol::stamp::{Publisher, StampedMessage};
 use wardlink_protocol::{Device, UnixMillis};
 
 pub(super) const HOST: &str = "wardlink.example:8443";
@@ -204,13 +207,18 @@ pub(super) struct World {
     pub(super) now: UnixMillis,
     pub(super) rng: Seeded,
     root: RootCa,
-    issuing: IssuingCa,
+    pub(super) issuing: IssuingCa,
     control_unit: (Certificate, PrivateKey),
     pub(super) records: BTreeMap<RecordKey, Vec<u8>>,
     attachments: BTreeMap<ConnectionId, Vec<u8>>,
     received: BTreeMap<ConnectionId, Vec<Received>>,
+    /// Connections of MQTT 3.1.1, whose frames are kept as they come.
+    pub(super) older: BTreeSet<ConnectionId>,
+    pub(super) raw: BTreeMap<ConnectionId, Vec<u8>>,
     pub(super) frames: usize,
     pub(super) closed: BTreeSet<ConnectionId>,
+    /// Why connections were closed.
+    pub(super) causes: BTreeMap<ConnectionId, Cause>,
     pub(super) grants: Vec<Grant>,
     next_connection: u64,
     steps: u64,
@@ -218,7 +226,12 @@ pub(super) struct World {
 
 impl World {
     pub(super) fn new() -> Self {
-        let mut rng = Seeded(7);
+        Self::of_site(7)
+    }
+
+    /// Each site has a CA of its own.
+    pub(super) fn of_site(seed: u64) -> Self {
+        let mut rng = Seeded(seed);
         let year = Duration::from_hours(365 * 24);
         let validity = Validity { not_before: START, not_after: START.after(year * 2) };
         let root = RootCa::make("Test root", validity, &mut rng).unwrap();
@@ -236,8 +249,11 @@ impl World {
             records: BTreeMap::new(),
             attachments: BTreeMap::new(),
             received: BTreeMap::new(),
+            older: BTreeSet::new(),
+            raw: BTreeMap::new(),
             frames: 0,
             closed: BTreeSet::new(),
+            causes: BTreeMap::new(),
             grants: Vec::new(),
             next_connection: 1,
             steps: 0,
@@ -278,6 +294,10 @@ impl World {
     /// Stores and delivers what the broker says.
     pub(super) fn settle(&mut self) {
         let batch = self.broker.flush(self.now);
+        self.keep(batch);
+    }
+
+    pub(super) fn keep(&mut self, batch: Batch) {
         for (key, value) in batch.changes {
             match value {
                 Some(value) => self.records.insert(key, value),
@@ -288,15 +308,20 @@ impl World {
             match output {
                 Output::Frame { connection, bytes } => {
                     self.frames += 1;
-                    self.received.entry(connection).or_default().extend(read(&bytes));
+                    if self.older.contains(&connection) {
+                        self.raw.entry(connection).or_default().extend(bytes);
+                    } else {
+                        self.received.entry(connection).or_default().extend(read(&bytes));
+                    }
                 }
                 Output::Attachment { connection, bytes } => {
                     assert!(bytes.len() <= 16 * 1024, "the platform keeps no longer attachment");
                     self.attachments.insert(connection, bytes);
                 }
-                Output::Close { connection, .. } => {
+                Output::Close { connection, cause, .. } => {
                     self.attachments.remove(&connection);
                     self.closed.insert(connection);
+                    self.causes.extend(cause.map(|cause| (connection, cause)));
                 }
             }
         }
@@ -338,12 +363,17 @@ impl World {
     }
 
     pub(super) fn open(&mut self) -> ConnectionId {
+        self.open_from(Some("192.0.2.7"), None)
+    }
+
+    /// A connection from that address, with the certificate whose key was proved in TLS.
+    pub(super) fn open_from(&mut self, address: Option<&str>, certificate: Option<&Certificate>) -> ConnectionId {
         let id = ConnectionId(self.next_connection);
         self.next_connection += 1;
         let origin = Origin {
-            network: NetworkOrigin { address: Some("192.0.2.7".parse().unwrap()), marker: None },
+            network: NetworkOrigin { address: address.map(|address| address.parse().unwrap()), marker: None },
             host: HOST.to_owned(),
-            client_certificate: None,
+            client_certificate: certificate.map(Certificate::to_bytes),
         };
         self.broker.open(id, origin, self.now);
         self.settle();
@@ -460,6 +490,16 @@ impl World {
         self.broker.for_site(stream).map(|(_, messages)| messages).unwrap_or_default()
     }
 
+    /// The control unit takes the requests that wait, and finds these keys' to be junk.
+    pub(super) fn take_requests(&mut self, junk: impl Fn(&KeyFingerprint) -> bool) -> Vec<StampedMessage> {
+        let Some((last, messages)) = self.broker.for_site(Stream::Request) else { return Vec::new() };
+        let keys: Vec<KeyFingerprint> = messages.iter().filter_map(key_of).filter(|key| junk(key)).collect();
+        self.broker.blame(&keys, self.now);
+        self.broker.site_has(Stream::Request, last);
+        self.settle();
+        messages
+    }
+
     /// What the site is told; it is told once.
     pub(super) fn notices(&mut self) -> Vec<Notice> {
         let notices: Vec<(u64, Notice)> =
@@ -469,6 +509,14 @@ impl World {
         }
         self.settle();
         notices.into_iter().map(|(_, notice)| notice).collect()
+    }
+}
+
+/// The key that published a message.
+pub(super) fn key_of(message: &StampedMessage) -> Option<KeyFingerprint> {
+    match &message.publisher {
+        Publisher::Key { key, .. } => Some(*key),
+        Publisher::ControlUnit => None,
     }
 }
 
@@ -491,15 +539,16 @@ pub(super) fn auth(reason: AuthReasonCode, data: &[u8]) -> Vec<u8> {
 }
 
 pub(super) fn publish(topic: &str, payload: &[u8], id: Option<u16>) -> Vec<u8> {
-    crate::packet::publish(topic, payload, id, false, Vec::new()).unwrap()
+    publish_with(topic, payload, id, Vec::new())
 }
 
 pub(super) fn publish_with(topic: &str, payload: &[u8], id: Option<u16>, properties: Properties) -> Vec<u8> {
-    crate::packet::publish(topic, payload, id, false, properties).unwrap()
+    let delivery = Delivery { packet_id: id, duplicate: false, properties };
+    crate::packet::publish(Version::V5, topic, payload, delivery).unwrap()
 }
 
 pub(super) fn puback(id: u16) -> Vec<u8> {
-    crate::packet::puback(id, PubackReasonCode::Success).unwrap()
+    crate::packet::puback(Version::V5, id, PubackReasonCode::Success).unwrap().unwrap()
 }
 
 pub(super) fn subscribe(filter: &str, qos: MqttQos) -> Vec<u8> {
@@ -509,7 +558,7 @@ pub(super) fn subscribe(filter: &str, qos: MqttQos) -> Vec<u8> {
 }
 
 pub(super) fn disconnect() -> Vec<u8> {
-    crate::packet::disconnect(DisconnectReasonCode::NormalDisconnection).unwrap()
+    crate::packet::disconnect(Version::V5, DisconnectReasonCode::NormalDisconnection).unwrap()
 }
 
 /// The value of a user property.
