@@ -5,12 +5,12 @@
 mod shell;
 
 use serde_bytes::ByteBuf;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
 use wardlink_agent::clock;
 use wardlink_bridge::auth::ControlUnit as BridgeControlUnit;
-use wardlink_bridge::{Broker, ConnectionId, ControlMessage, Notice, Output, SiteTable, Step, Stream};
+use wardlink_bridge::{Broker, Clients, ConnectionId, ControlMessage, Notice, Output, SiteTable, Step, Stream};
 use wardlink_crypto::key::{PrivateKey, PublicKey};
 use wardlink_crypto::x509::{Certificate, Holder, IssuingCa, RootCa, Validity};
 use wardlink_pairing::control_unit::{Acceptance, Action, Arrived, Begun, ControlUnit, Session, Signer, session_of};
@@ -172,7 +172,7 @@ impl Hospital {
         let mut broker = Broker::default();
         let control_unit =
             BridgeControlUnit::new(chain.clone(), &key.to_pkcs8().unwrap(), &[ca.certificate().to_bytes()]).unwrap();
-        let clients = vec!["infusion-pump".parse().unwrap()];
+        let clients = Clients { version: 1, names: BTreeSet::from(["infusion-pump".parse().unwrap()]) };
         broker.set_table(SiteTable { grants: Vec::new(), clients, control_unit }, clock::now());
         Self {
             broker,
@@ -277,12 +277,14 @@ impl Hospital {
     /// What the control unit is told by the bridge.
     fn hear(&mut self) -> bool {
         let mut heard = false;
-        while let Some((last, messages)) = self.broker.for_site(Stream::Pairing) {
-            for message in &messages {
-                self.arrived(message);
+        for stream in [Stream::Request, Stream::Pairing] {
+            while let Some((last, messages)) = self.broker.for_site(stream) {
+                for message in &messages {
+                    self.arrived(message);
+                }
+                self.broker.site_has(stream, last);
+                heard = true;
             }
-            self.broker.site_has(Stream::Pairing, last);
-            heard = true;
         }
         while let Some((last, messages)) = self.broker.for_site(Stream::Data) {
             for message in &messages {
