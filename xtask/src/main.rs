@@ -11,9 +11,11 @@ use clap::{Parser, Subcommand};
 mod bench;
 mod build;
 mod check;
+mod deploy;
 mod dev;
 mod fuzz;
 mod progress;
+mod random;
 mod shell;
 mod size;
 mod test;
@@ -42,6 +44,8 @@ enum Command {
     },
     /// Run everything on this machine: worker, web app and a simulated pump.
     Dev(dev::Options),
+    /// Deploy to Cloudflare, or, with --dry-run, check what would be deployed.
+    Deploy(deploy::Options),
     /// Run the tests: unit, properties, and end to end with worker, pumps and browser.
     Test(test::Options),
     /// Search for inputs that break a promise, guided by coverage.
@@ -76,6 +80,7 @@ fn run(command: Command) -> Result<()> {
             build::publish(&workspace, Variant::from_flag(release), &[part])
         }
         Command::Dev(options) => dev::run(&workspace, &options),
+        Command::Deploy(options) => deploy::run(&workspace, &options),
         Command::Test(options) => test::run(&workspace, &options),
         Command::Fuzz(options) => fuzz::run(&workspace, &options),
         Command::Check => check::run(&workspace),

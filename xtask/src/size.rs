@@ -7,7 +7,7 @@ use std::process::Command;
 use anyhow::{Context, Result, ensure};
 use serde_json::{Map, Value};
 
-use crate::build::{self, Part, Variant};
+use crate::build::{self, Part, Staged, Variant};
 use crate::shell;
 use crate::workspace::Workspace;
 
@@ -18,18 +18,67 @@ enum Encoding {
     Gzip,
 }
 
+/// What was measured, in bytes.
+#[derive(Debug)]
+pub(crate) struct Figures {
+    /// What the phone's page loads, each file after compression with brotli.
+    phone: Vec<(PathBuf, u64)>,
+    /// What the control unit's page loads, with brotli.
+    control_unit: u64,
+    /// The worker's script and module, with gzip.
+    worker: u64,
+}
+
+impl Figures {
+    /// Measures a build.
+    pub(crate) fn of(staged: &Staged) -> Result<Self> {
+        let phone = loaded_by(&staged.dist, "verify.html")?;
+        let desktop = loaded_by(&staged.dist, "index.html")?;
+        let worker = [staged.build.join("index.js"), staged.build.join("index_bg.wasm")];
+        let phone_bytes = measure(&phone, Encoding::Brotli)?;
+        let name = |file: PathBuf| file.strip_prefix(&staged.dist).map(Path::to_path_buf).unwrap_or(file);
+        Ok(Self {
+            phone: phone.into_iter().map(name).zip(phone_bytes).collect(),
+            control_unit: measure(&desktop, Encoding::Brotli)?.iter().sum(),
+            worker: measure(&worker, Encoding::Gzip)?.iter().sum(),
+        })
+    }
+
+    fn phone_bytes(&self) -> u64 {
+        self.phone.iter().map(|(_, bytes)| bytes).sum()
+    }
+}
+
+/// How large a build may be, in bytes.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Limits {
+    phone: u64,
+    worker: u64,
+}
+
+impl Limits {
+    /// What production keeps to: quick on a phone, and far from what the platform takes.
+    pub(crate) const RELEASE: Self = Self { phone: 200_000, worker: 1_000_000 };
+    /// What the platform takes at all: 10 MB of worker, compressed.
+    pub(crate) const PLATFORM: Self = Self { phone: u64::MAX, worker: 10 * 1024 * 1024 };
+
+    /// Fails when a build is too large, and says how large it is otherwise.
+    pub(crate) fn check(self, figures: &Figures) -> Result<String> {
+        let (phone, worker) = (figures.phone_bytes(), figures.worker);
+        ensure!(phone <= self.phone, "the phone loads {phone} bytes; at most {} are allowed", self.phone);
+        ensure!(worker <= self.worker, "the worker has {worker} bytes; at most {} are allowed", self.worker);
+        Ok(format!("Sizes: the phone loads {phone} bytes (brotli), the worker has {worker} bytes (gzip)"))
+    }
+}
+
 /// Builds the release, measures it, and prints a table or one flat JSON object.
 pub(crate) fn run(workspace: &Workspace, json: bool) -> Result<()> {
     let staged = build::stage(workspace, Variant::Release, &[Part::App, Part::Worker])?;
-    let phone = loaded_by(&staged.dist, "verify.html")?;
-    let desktop = loaded_by(&staged.dist, "index.html")?;
-    let worker = [staged.build.join("index.js"), staged.build.join("index_bg.wasm")];
-
-    let phone_bytes = measure(&phone, Encoding::Brotli)?;
+    let measured = Figures::of(&staged)?;
     let figures = [
-        ("size.phone_bytes", phone_bytes.iter().sum()),
-        ("size.control_unit_bytes", measure(&desktop, Encoding::Brotli)?.iter().sum()),
-        ("size.worker_bytes", measure(&worker, Encoding::Gzip)?.iter().sum::<u64>()),
+        ("size.phone_bytes", measured.phone_bytes()),
+        ("size.control_unit_bytes", measured.control_unit),
+        ("size.worker_bytes", measured.worker),
     ];
     if json {
         let object: Map<String, Value> =
@@ -38,8 +87,8 @@ pub(crate) fn run(workspace: &Workspace, json: bool) -> Result<()> {
         return Ok(());
     }
     println!("The phone loads (brotli):");
-    for (file, bytes) in phone.iter().zip(&phone_bytes) {
-        println!("{bytes:>10}  /{}", file.strip_prefix(&staged.dist).unwrap_or(file).display());
+    for (file, bytes) in &measured.phone {
+        println!("{bytes:>10}  /{}", file.display());
     }
     for (name, bytes) in figures {
         println!("{bytes:>10}  {name}");

@@ -76,7 +76,8 @@ fn blocks(content: &str, colours: bool) -> Result<String> {
     let code = QrCode::with_error_correction_level(content, EcLevel::M).context("the address fits no QR code")?;
     let picture = code.render::<Dense1x2>().dark_color(Dense1x2::Light).light_color(Dense1x2::Dark).build();
     let (begin, end) = if colours { ("\u{1b}[97;40m", "\u{1b}[0m") } else { ("", "") };
-    Ok(picture.lines().map(|line| format!("    {begin}{line}{end}\n")).collect())
+    let lines: Vec<String> = picture.lines().map(|line| format!("    {begin}{line}{end}")).collect();
+    Ok(lines.join("\n") + "\n")
 }
 
 #[cfg(test)]

@@ -5,8 +5,9 @@ use std::io::Write as _;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
-use anyhow::{Context, Result, anyhow};
-use data_encoding::BASE64URL_NOPAD;
+use anyhow::{Context, Result};
+
+use crate::random;
 
 /// What the tooling itself needs of the secrets; the worker reads the file.
 pub(super) struct Secrets {
@@ -19,7 +20,7 @@ impl Secrets {
     pub(super) fn load_or_make(path: &Path) -> Result<(Self, bool)> {
         let new = !path.exists();
         if new {
-            let text = format!("MASTER_KEY=\"{}\"\nBOOTSTRAP_TOKEN=\"{}\"\n", random()?, random()?);
+            let text = format!("MASTER_KEY=\"{}\"\nBOOTSTRAP_TOKEN=\"{}\"\n", random::token()?, random::token()?);
             write_private(path, text.as_bytes())?;
         }
         let text = fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
@@ -33,13 +34,6 @@ impl Secrets {
 pub(super) fn write_private(path: &Path, content: &[u8]) -> Result<()> {
     let file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path);
     file.and_then(|mut file| file.write_all(content)).with_context(|| format!("cannot write {}", path.display()))
-}
-
-/// 32 random bytes in base64url.
-fn random() -> Result<String> {
-    let mut bytes = [0; 32];
-    getrandom::fill(&mut bytes).map_err(|error| anyhow!("no randomness: {error}"))?;
-    Ok(BASE64URL_NOPAD.encode(&bytes))
 }
 
 fn variable(text: &str, name: &str) -> Option<String> {

@@ -1,0 +1,191 @@
+//! What a deployment would upload, looked at before it leaves the machine.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, Result, bail, ensure};
+use serde::Deserialize;
+use serde_json::Value;
+
+use super::secrets::{BOOTSTRAP_TOKEN, MASTER_KEY};
+use super::wrangler::{Call, ENVIRONMENT};
+use crate::build::{self, Staged};
+use crate::shell;
+use crate::size::{Figures, Limits};
+use crate::workspace::Workspace;
+
+/// Variables that are secrets, or for one machine only: an upload names none of them.
+const NEVER_UPLOADED: [&str; 4] = [MASTER_KEY, BOOTSTRAP_TOKEN, "PROXY_SECRET", "TLS_ANCHORS"];
+/// What the web app cannot do without.
+const ASSETS: [&str; 4] = ["_headers", "index.html", "verify.html", "manifest.webmanifest"];
+/// The largest asset that the platform takes, in bytes.
+const MAX_ASSET_BYTES: u64 = 25 * 1024 * 1024;
+
+/// The part of `wrangler.toml` that a check compares, as wrangler itself understands it.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+struct Configuration {
+    vars: std::collections::BTreeMap<String, String>,
+    durable_objects: Objects,
+    migrations: Vec<Migration>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+struct Objects {
+    bindings: Vec<Object>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+struct Object {
+    name: String,
+    class_name: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+struct Migration {
+    tag: String,
+    #[serde(default)]
+    new_sqlite_classes: Vec<String>,
+}
+
+/// An upload that was put together and checked.
+#[derive(Debug)]
+pub(super) struct Upload {
+    /// What was found, one line each.
+    pub(super) findings: Vec<String>,
+}
+
+/// Puts the upload together without sending it, and checks it; needs neither account nor network.
+pub(super) fn rehearse(workspace: &Workspace, staged: &Staged, limits: Limits) -> Result<Upload> {
+    let folder = workspace.target().join("deploy");
+    drop(fs::remove_dir_all(&folder));
+    fs::create_dir_all(&folder).with_context(|| format!("cannot create {}", folder.display()))?;
+    let upload = folder.join("upload");
+    Call::rehearse(staged, &folder.join("worker"), &upload).output(workspace)?;
+
+    let local = configuration(workspace, None)?;
+    let production = configuration(workspace, Some(ENVIRONMENT))?;
+    let script = fs::read_to_string(staged.build.join("index.js")).context("cannot read the worker's script")?;
+    let upload = fs::read(&upload).context("cannot read the upload")?;
+    let figures = Figures::of(staged)?;
+    let secrets = secrets_of_development(workspace)?;
+    Ok(Upload {
+        findings: vec![
+            check_configuration(&local, &production, &script)?,
+            check_bindings(&production, &metadata(&upload)?)?,
+            check_assets(&staged.dist)?,
+            check_secrets(&secrets, &upload, &staged.dist)?,
+            limits.check(&figures)?,
+        ],
+    })
+}
+
+/// Reads `wrangler.toml` as wrangler does.
+fn configuration(workspace: &Workspace, environment: Option<&str>) -> Result<Configuration> {
+    let script = "const { unstable_readConfig } = require('wrangler'); const [env] = process.argv.slice(1); \
+                  console.log(JSON.stringify(unstable_readConfig({ config: 'wrangler.toml', env }, { hideWarnings: true })))";
+    let mut node = Command::new("node");
+    node.current_dir(workspace.root()).args(["--eval", script, "--"]).args(environment);
+    serde_json::from_str(&shell::output(&mut node)?).context("wrangler.toml has another form")
+}
+
+/// The description that the upload carries: the first part of its form.
+fn metadata(upload: &[u8]) -> Result<Value> {
+    let begin = upload.iter().position(|&byte| byte == b'{').context("the upload has no description")?;
+    let text = upload.get(begin..).unwrap_or_default();
+    let first = serde_json::Deserializer::from_slice(text).into_iter().next();
+    first.context("the upload has no description")?.context("the upload's description is unreadable")
+}
+
+fn check_configuration(local: &Configuration, production: &Configuration, script: &str) -> Result<String> {
+    ensure!(
+        production.vars.get("TRUST").is_some_and(|trust| trust == "cloudflare"),
+        "[env.{ENVIRONMENT}.vars] has to say TRUST = \"cloudflare\": the edge tells addresses"
+    );
+    ensure!(
+        (&local.durable_objects, &local.migrations) == (&production.durable_objects, &production.migrations),
+        "[env.{ENVIRONMENT}] has other Durable Objects or migrations than development, where they are tested"
+    );
+    let exports = script.rfind("export").and_then(|begin| script.get(begin..)).unwrap_or_default();
+    for Object { class_name, .. } in &production.durable_objects.bindings {
+        let made = production.migrations.iter().any(|migration| migration.new_sqlite_classes.contains(class_name));
+        ensure!(made, "no migration makes {class_name}");
+        ensure!(exports.contains(class_name.as_str()), "the worker's script does not export {class_name}");
+    }
+    let tags: Vec<&str> = production.migrations.iter().map(|migration| migration.tag.as_str()).collect();
+    let classes: Vec<&str> =
+        production.durable_objects.bindings.iter().map(|object| object.class_name.as_str()).collect();
+    Ok(format!("Durable Objects: {} (migrations: {})", classes.join(", "), tags.join(", ")))
+}
+
+fn check_bindings(production: &Configuration, metadata: &Value) -> Result<String> {
+    let bindings = metadata.get("bindings").and_then(Value::as_array).context("the upload has no bindings")?;
+    let text = |binding: &Value, field: &str| binding.get(field).and_then(Value::as_str).map(str::to_owned);
+    for object in &production.durable_objects.bindings {
+        let bound = bindings.iter().any(|binding| {
+            text(binding, "name").as_deref() == Some(&object.name)
+                && text(binding, "class_name").as_deref() == Some(&object.class_name)
+        });
+        ensure!(bound, "the upload does not bind {}", object.name);
+    }
+    ensure!(
+        bindings.iter().any(|binding| text(binding, "type").as_deref() == Some("assets")),
+        "the upload has no assets"
+    );
+    let names: Vec<String> = bindings.iter().filter_map(|binding| text(binding, "name")).collect();
+    for name in NEVER_UPLOADED {
+        ensure!(
+            !names.iter().any(|found| found == name),
+            "the upload says {name}, which belongs to one deployment only"
+        );
+    }
+    Ok(format!("Bindings: {}", names.join(", ")))
+}
+
+fn check_assets(dist: &Path) -> Result<String> {
+    let files = build::list(dist)?;
+    for asset in ASSETS {
+        ensure!(files.contains(Path::new(asset)), "the web app has no {asset}");
+    }
+    let headers = fs::read_to_string(dist.join("_headers")).context("cannot read _headers")?;
+    ensure!(
+        headers.contains("Content-Security-Policy: default-src 'none'"),
+        "_headers sets no Content Security Policy"
+    );
+    for file in &files {
+        let name = file.to_string_lossy();
+        let hidden = file.components().any(|part| part.as_os_str().to_string_lossy().starts_with('.'));
+        let source = [".map", ".rs", ".toml"].iter().any(|ending| name.ends_with(ending));
+        ensure!(!hidden && !source, "{name} does not belong among the assets");
+        let bytes = fs::metadata(dist.join(file)).with_context(|| format!("cannot read {name}"))?.len();
+        ensure!(bytes <= MAX_ASSET_BYTES, "{name} is larger than the platform takes: {bytes} bytes");
+    }
+    Ok(format!("Assets: {} files, with a Content Security Policy", files.len()))
+}
+
+/// The values in `.dev.vars`, if this machine has any.
+fn secrets_of_development(workspace: &Workspace) -> Result<Vec<String>> {
+    match fs::read_to_string(workspace.root().join(".dev.vars")) {
+        Ok(text) => {
+            let values = text.lines().filter_map(|line| Some(line.split_once('=')?.1.trim_matches('"').to_owned()));
+            Ok(values.filter(|value| value.len() >= 16).collect())
+        }
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(Vec::new()),
+        Err(error) => bail!("cannot read .dev.vars: {error}"),
+    }
+}
+
+fn check_secrets(secrets: &[String], upload: &[u8], dist: &Path) -> Result<String> {
+    let holds =
+        |bytes: &[u8]| secrets.iter().any(|secret| bytes.windows(secret.len()).any(|part| part == secret.as_bytes()));
+    ensure!(!holds(upload), "the upload holds a secret of .dev.vars");
+    let files: Vec<PathBuf> = build::list(dist)?.into_iter().collect();
+    for file in &files {
+        let bytes = fs::read(dist.join(file)).with_context(|| format!("cannot read {}", file.display()))?;
+        ensure!(!holds(&bytes), "{} holds a secret of .dev.vars", file.display());
+    }
+    Ok(format!("Secrets: none of the {} in .dev.vars is in the upload", secrets.len()))
+}
+
+#[cfg(test)]
+mod tests;
