@@ -78,6 +78,7 @@ impl<'s> Scenery<'s> {
             finished,
             verifying: RefCell::default(),
             answering: RefCell::default(),
+            locked: Cell::new(false),
             scene,
             _pumps: pumps,
         })
