@@ -46,7 +46,9 @@ pub(crate) struct Options {
 
 /// Builds, checks, says what comes, asks, and deploys.
 pub(crate) fn run(workspace: &Workspace, options: &Options) -> Result<()> {
-    tools::require_node_modules(workspace)?;
+    if !options.no_build {
+        tools::require_node_modules(workspace)?;
+    }
     // Whoever is not signed in hears of it before a long build.
     let account = if options.dry_run { None } else { Some(wrangler::whoami(workspace)?) };
     let staged = if options.no_build {
@@ -62,7 +64,9 @@ pub(crate) fn run(workspace: &Workspace, options: &Options) -> Result<()> {
     step.done();
     let Some(account) = account else {
         println!("{}", plan(&staged, options, None, Missing::Both));
-        println!("\nThis was a dry run: nothing has left this machine.");
+        println!(
+            "\nThis was a dry run of a first deployment: nothing has left this machine. A later one keeps the secrets."
+        );
         return Ok(());
     };
 

@@ -26,15 +26,25 @@ pub(crate) struct Options {
     /// Test what production runs, not the quick build.
     #[arg(long, conflicts_with = "unit")]
     release: bool,
+    /// Run only the random interruptions (SIGKILL of pump, worker or both in a pairing), so many of them.
+    #[arg(long, value_name = "COUNT", conflicts_with_all = ["unit", "filter"])]
+    interruptions: Option<u64>,
     /// Run the tests whose name contains this.
     filter: Option<String>,
+}
+
+impl Options {
+    /// Whether only the end-to-end tests run.
+    const fn is_end_to_end(&self) -> bool {
+        self.e2e || self.interruptions.is_some()
+    }
 }
 
 /// Builds what the tests need, and runs them.
 pub(crate) fn run(workspace: &Workspace, options: &Options) -> Result<()> {
     let nextest = has_nextest(workspace.root());
     let mut tests = if nextest { nextest_command(workspace) } else { cargo_test_command(workspace) };
-    if options.e2e {
+    if options.is_end_to_end() {
         tests.args(["--package", END_TO_END]);
     } else {
         tests.arg("--workspace");
@@ -45,7 +55,10 @@ pub(crate) fn run(workspace: &Workspace, options: &Options) -> Result<()> {
         prepare_end_to_end(workspace, &mut tests, options)?;
     }
     tests.args(&options.filter);
-    if nextest && !options.e2e {
+    if let Some(count) = options.interruptions {
+        interrupt(&mut tests, count, nextest);
+    }
+    if nextest && !options.is_end_to_end() {
         examples(workspace, options.filter.as_deref())?;
     }
     let step = Step::start("Test");
@@ -54,13 +67,27 @@ pub(crate) fn run(workspace: &Workspace, options: &Options) -> Result<()> {
     Ok(())
 }
 
+/// So many interruptions take longer than a test may otherwise, and say which they are while they run.
+fn interrupt(tests: &mut Command, count: u64, nextest: bool) {
+    tests.env("WARDLINK_INTERRUPTIONS", count.to_string()).args([
+        "--test",
+        "interruptions",
+        "random_deaths_are_survived",
+    ]);
+    if nextest {
+        tests.args(["--profile", "interruptions", "--no-capture"]);
+    } else {
+        tests.args(["--", "--nocapture"]);
+    }
+}
+
 /// Builds the worker, the web app and the agent, finds a browser and nginx, and says in the environment where they are.
 fn prepare_end_to_end(workspace: &Workspace, tests: &mut Command, options: &Options) -> Result<()> {
     let browser = Browser::require()?;
     let nginx = tools::require_nginx()?;
     build::run(workspace, Variant::from_flag(options.release))?;
     // The agent with the features that the tests are built with: nothing is compiled twice.
-    let agent = if options.e2e {
+    let agent = if options.is_end_to_end() {
         build::agent(workspace, &["--package", "wardlink-agent", "--package", END_TO_END])?
     } else {
         build::agent(workspace, &["--workspace"])?

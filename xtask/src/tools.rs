@@ -1,7 +1,7 @@
 //! The tools that the other commands need: found, checked, and installed by version where they are missing.
 
 use std::env;
-use std::fs;
+use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -83,7 +83,15 @@ pub(crate) fn require_node_modules(workspace: &Workspace) -> Result<()> {
     }
     let lock = fs::read(workspace.root().join("package-lock.json")).context("cannot read package-lock.json")?;
     let installed = workspace.root().join("node_modules/.wardlink-lock");
-    if fs::read(&installed).is_ok_and(|found| found == lock) {
+    let is_complete = || fs::read(&installed).is_ok_and(|found| found == lock);
+    if is_complete() {
+        return Ok(());
+    }
+    // npm empties the folder first: two at a time leave nothing that works.
+    fs::create_dir_all(workspace.target()).context("cannot create the target folder")?;
+    let one_at_a_time = File::create(workspace.target().join(".npm-lock")).context("cannot create the lock of npm")?;
+    one_at_a_time.lock().context("cannot lock the installation of npm packages")?;
+    if is_complete() {
         return Ok(());
     }
     if on_path("npm").is_none() {
@@ -92,7 +100,7 @@ pub(crate) fn require_node_modules(workspace: &Workspace) -> Result<()> {
     let step = Step::start("Install the npm packages (wrangler, esbuild, wasm-opt)");
     shell::run(Command::new("npm").args(["ci", "--loglevel=error"]).current_dir(workspace.root()))
         .context("npm could not install the packages of package-lock.json")?;
-    fs::write(installed, lock).context("cannot mark node_modules as complete")?;
+    fs::write(&installed, &lock).context("cannot mark node_modules as complete")?;
     step.done();
     Ok(())
 }
