@@ -38,18 +38,20 @@ fn every_schema_says_what_its_type_says() -> Result<()> {
 /// The types of the protocol by name, and the patterns of those that macros make.
 fn protocol() -> Result<(BTreeMap<String, Item>, BTreeMap<String, String>)> {
     let (mut types, mut strings) = (BTreeMap::new(), BTreeMap::new());
-    for entry in std::fs::read_dir(artifacts::root()?.join(PROTOCOL))? {
-        let path = entry?.path();
-        if path.extension().is_none_or(|extension| extension != "rs") {
-            continue;
-        }
-        let name = path.file_name().context("a file's name")?.display();
-        for item in parse(&format!("{PROTOCOL}/{name}"))?.items {
-            match item {
-                Item::Struct(ref found) => drop(types.insert(found.ident.to_string(), item)),
-                Item::Enum(ref found) => drop(types.insert(found.ident.to_string(), item)),
-                Item::Macro(made) => strings.extend(made_by(&made)),
-                _ => {}
+    for folder in [PROTOCOL.to_owned(), format!("{PROTOCOL}/api")] {
+        for entry in std::fs::read_dir(artifacts::root()?.join(&folder))? {
+            let path = entry?.path();
+            if path.extension().is_none_or(|extension| extension != "rs") {
+                continue;
+            }
+            let name = path.file_name().context("a file's name")?.display();
+            for item in parse(&format!("{folder}/{name}"))?.items {
+                match item {
+                    Item::Struct(ref found) => drop(types.insert(found.ident.to_string(), item)),
+                    Item::Enum(ref found) => drop(types.insert(found.ident.to_string(), item)),
+                    Item::Macro(made) => strings.extend(made_by(&made)),
+                    _ => {}
+                }
             }
         }
     }
@@ -151,7 +153,7 @@ fn fits(schema: &Value, field: &syn::Type) -> bool {
         },
         ("Vec", Some(inner)) => schema["type"] == "array" && fits(&schema["items"], inner),
         ("Box", Some(inner)) => fits(schema, inner),
-        ("String", None) => schema["type"] == "string",
+        ("String" | "IpAddr", None) => schema["type"] == "string",
         ("bool", None) => schema["type"] == "boolean",
         ("u8" | "u16" | "u32" | "u64", None) => schema["type"] == "integer",
         (name, None) => schema["$ref"] == format!("#/components/schemas/{name}"),
