@@ -230,6 +230,18 @@ impl Api {
         self.call(Method::POST, path, Some(body))
     }
 
+    /// Puts something from the control unit's own page.
+    pub fn put<T: DeserializeOwned>(&self, path: &str, body: &impl Serialize) -> Result<T> {
+        self.call(Method::PUT, path, Some(body))
+    }
+
+    /// Changes the policy that is in force.
+    pub fn change_policy(&self, change: impl FnOnce(&mut PairingPolicy)) -> Result<PolicyView> {
+        let mut policy = self.get::<PolicyView>("policy")?.policy;
+        change(&mut policy);
+        self.put("policy", &policy)
+    }
+
     /// Posts something with these header fields instead of those of the control unit's own page.
     pub fn post_with(
         &self,

@@ -32,7 +32,7 @@ fn each_role_does_what_it_may_and_nothing_more() -> Result<()> {
         let mut pump = ward.pump("ip-7")?;
         pump.wait_for("requested")?;
         let session = ward.nurse.wait_for_pairing("ip-7", |_| true)?.session;
-        let provisioning = NewProvisioning { client: "infusion-pump".parse()?, identifier: None };
+        let provisioning = NewProvisioning { client: "infusion-pump".parse()?, identifier: None, secret: None };
         let new = |name: &str| NewPerson { credentials: credentials(name, PASSWORD), role: Role::Administrator };
         for role in Role::ALL {
             use wardlink_protocol::api::Right;
