@@ -14,7 +14,10 @@ use std::thread;
 use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::{Context as _, Result, bail, ensure};
+use wardlink_protocol::api::PolicyView;
 use wardlink_protocol::identity::SessionId;
+use wardlink_protocol::network::{NetworkMatch, SecuredNetwork};
+use wardlink_protocol::pairing::Mode;
 use wardlink_protocol::provisioning::Provisioning;
 use wardlink_protocol::{Device, UnixMillis};
 
@@ -26,8 +29,14 @@ use crate::pump::Pump;
 use crate::wait;
 use crate::ward::{Ward, device};
 use crate::wire::{Message, Moment, Trap, Wire};
+use crate::worker::{Host, Worker};
 use person::Person;
 use reader::Reader;
+
+/// What the wire proves itself with to the worker.
+const PROXY_SECRET: &str = "d2lyZS1hbmQtd29ya2VyLWtub3ctaXQ";
+/// What the wire calls its network.
+const MARKER: &str = "ward";
 
 /// How a pairing goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -38,6 +47,8 @@ pub enum Scenario {
     Qr,
     /// The QR code is shown, and a person types the code beside it.
     CodeBeside,
+    /// On a secured network, without verification.
+    Simple,
     /// The pump was given no CertCA: a person types the code, and enters the control unit's answer.
     Answer,
     /// The pump's identifier is paired already, under another key.
@@ -85,10 +96,11 @@ pub struct Interruption {
 
 impl Scenario {
     /// All of them.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Code,
         Self::Qr,
         Self::CodeBeside,
+        Self::Simple,
         Self::Answer,
         Self::Again,
         Self::Rejected,
@@ -122,11 +134,19 @@ impl Scenario {
             ],
         };
         let mut places: Vec<Place> = messages.iter().copied().map(Place::Wire).collect();
+        if self == Self::Simple {
+            places.retain(|place| *place != Place::Wire(Attempt));
+        }
         if self == Self::Answer {
             let verdict = places.iter().position(|place| *place == Place::Wire(Verdict));
             places.insert(verdict.map_or(0, |at| at + 1), Place::Keypad);
         }
         places
+    }
+
+    /// Whether its whole way is interrupted, and not only its end.
+    pub fn begins_with_hello(self) -> bool {
+        self.places().first() == Some(&Place::Wire(Message::Hello))
     }
 
     /// How many pairings of the pump it takes.
@@ -172,9 +192,20 @@ pub struct Bedside<'s> {
 type Killers = Arc<Mutex<Vec<Killer>>>;
 
 impl<'s> Bedside<'s> {
-    /// Puts a wire before a ward, and pairs a pump whose certificate reads the announcements.
-    pub fn open(scene: &'s Scene, ward: Ward<'s>) -> Result<Self> {
-        let wire = Wire::open(ward.worker.port())?;
+    /// Puts a wire before a ward: the reverse proxy of a network that counts as secured. Pairs a pump whose certificate reads the
+    /// announcements.
+    pub fn open(scene: &'s Scene) -> Result<Self> {
+        let variables = [("TRUST", "proxy"), ("PROXY_SECRET", PROXY_SECRET)];
+        let ward = Ward::around(scene, Worker::start_with(scene, Host::Workerd, &variables)?)?;
+        let PolicyView { mut policy, .. } = ward.administrator.policy()?;
+        policy.secured_networks =
+            vec![SecuredNetwork { name: "Ward".to_owned(), by: NetworkMatch::Marker(MARKER.parse()?) }];
+        policy.least_on_secured = Mode::PairingSimple;
+        ward.administrator.set_policy(&policy)?;
+        let wire = Wire::with_fields(
+            ward.worker.port(),
+            vec![("wardlink-proxy", PROXY_SECRET.to_owned()), ("wardlink-network", MARKER.to_owned())],
+        )?;
         let nurse = wire.api(&ward.nurse);
         let mut listening = ward.paired_pump("ip-reader")?;
         listening.kill();
@@ -304,8 +335,10 @@ impl Run<'_, '_> {
             while let Some(event) = self.pump.poll()? {
                 self.person.see(&event);
             }
-            if self.provisional.is_none() && self.person.sees_code() {
-                self.provisional = Some(Stolen::from(copy_of(&self.pump)?.path(), &self.device)?);
+            if self.provisional.is_none() && self.person.is_accepted {
+                let stolen = Stolen::from(copy_of(&self.pump)?.path(), &self.device)?;
+                // Without verification it may be confirmed by now.
+                self.provisional = Some(stolen).filter(|stolen| stolen.pairing.is_none());
             }
             match self.step() {
                 Ok(true) if self.struck => return Ok(()),

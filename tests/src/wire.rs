@@ -66,7 +66,7 @@ pub enum Message {
 pub enum Moment {
     /// It was sent, and never arrives.
     Before,
-    /// It has arrived so long ago, and there may be no answer yet.
+    /// It has arrived so long ago, and everything has gone on since.
     At(Duration),
     /// It was answered, and the answer never arrives.
     After,
@@ -99,6 +99,8 @@ enum Way {
 
 struct Shared {
     worker: u16,
+    /// What the wire adds to each WebSocket's request.
+    fields: Vec<(&'static str, String)>,
     armed: Mutex<Armed>,
     cuts: watch::Sender<u64>,
 }
@@ -106,6 +108,8 @@ struct Shared {
 #[derive(Default)]
 struct Armed {
     trap: Option<Trap>,
+    /// The trap has been stepped on, and springs in a moment.
+    is_hit: bool,
     /// The different messages on each topic of each client, in their order.
     said: BTreeMap<(String, String), Vec<Vec<u8>>>,
     connects: usize,
@@ -122,10 +126,15 @@ enum Judgement {
 impl Wire {
     /// Opens a wire to the worker on this port.
     pub fn open(worker: u16) -> Result<Self> {
+        Self::with_fields(worker, Vec::new())
+    }
+
+    /// Opens a wire to the worker on this port that adds header fields to the requests of devices, as a reverse proxy does.
+    pub fn with_fields(worker: u16, fields: Vec<(&'static str, String)>) -> Result<Self> {
         let listener = StdListener::bind("127.0.0.1:0").context("cannot open the wire")?;
         listener.set_nonblocking(true).context("cannot open the wire")?;
         let port = listener.local_addr().context("a listener has an address")?.port();
-        let shared = Arc::new(Shared { worker, armed: Mutex::default(), cuts: watch::Sender::new(0) });
+        let shared = Arc::new(Shared { worker, fields, armed: Mutex::default(), cuts: watch::Sender::new(0) });
         let (stop, stopped) = oneshot::channel();
         // One thread: while an action runs, nothing else moves.
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("cannot start")?;
@@ -173,16 +182,22 @@ impl Shared {
     }
 
     fn judge(&self, client: &str, message: Message) -> Judgement {
-        let armed = self.armed();
+        let mut armed = self.armed();
         let hit = armed.trap.as_ref().filter(|trap| {
             // A person's acts name the session, and announcements go to others: one device pairs at a time.
             trap.message == message && (client.is_empty() || trap.client == client)
         });
-        match hit.map(|trap| trap.moment) {
+        let moment = hit.map(|trap| trap.moment).filter(|_| !armed.is_hit);
+        armed.is_hit |= moment.is_some();
+        match moment {
             None => Judgement::Pass,
             Some(Moment::Before) => Judgement::Lose,
             Some(Moment::At(delay)) => Judgement::PassAndCut(delay),
-            Some(Moment::After) => Judgement::PassAndAwaitAnswer,
+            Some(Moment::After) => {
+                // Where no answer comes on this connection, the message will come again.
+                armed.is_hit = false;
+                Judgement::PassAndAwaitAnswer
+            }
         }
     }
 
@@ -193,6 +208,12 @@ impl Shared {
             (trap.action)();
             self.cuts.send_modify(|cuts| *cuts += 1);
         }
+    }
+
+    /// Springs the trap in a moment; until then everything goes on.
+    async fn spring_after(self: Arc<Self>, delay: Duration) {
+        tokio::time::sleep(delay).await;
+        self.spring();
     }
 
     /// The number of a message among the different ones of its topic.
@@ -231,7 +252,7 @@ async fn carry(stream: TcpStream, shared: Arc<Shared>, port: u16) -> Result<()> 
             let mut line = Line::open(stream, worker, Arc::clone(&shared), port).await?;
             line.carry().await
         } else {
-            carry_http(stream, worker, &shared).await
+            carry_http(stream, worker, Arc::clone(&shared)).await
         }
     };
     tokio::select! {
@@ -241,7 +262,7 @@ async fn carry(stream: TcpStream, shared: Arc<Shared>, port: u16) -> Result<()> 
 }
 
 /// Requests of people and their answers. They go one after another on a connection.
-async fn carry_http(mut person: TcpStream, mut worker: TcpStream, shared: &Shared) -> Result<()> {
+async fn carry_http(mut person: TcpStream, mut worker: TcpStream, shared: Arc<Shared>) -> Result<()> {
     let (mut up, mut down) = (vec![0; 64 * 1024], vec![0; 64 * 1024]);
     let mut requests = Requests::default();
     let mut is_awaited = false;
@@ -255,8 +276,7 @@ async fn carry_http(mut person: TcpStream, mut worker: TcpStream, shared: &Share
                         Judgement::Lose => shared.spring(),
                         Judgement::PassAndCut(delay) => {
                             worker.write_all(&request).await?;
-                            tokio::time::sleep(delay).await;
-                            shared.spring();
+                            spring(&shared, delay);
                         }
                         Judgement::PassAndAwaitAnswer => {
                             is_awaited = true;
@@ -294,6 +314,9 @@ impl Line {
     async fn open(client: TcpStream, worker: TcpStream, shared: Arc<Shared>, port: u16) -> Result<Self> {
         let mut request = format!("ws://localhost:{port}/mqtt").into_client_request()?;
         request.headers_mut().insert(header::SEC_WEBSOCKET_PROTOCOL, HeaderValue::from_static("mqtt"));
+        for (name, value) in &shared.fields {
+            request.headers_mut().insert(*name, HeaderValue::from_str(value)?);
+        }
         let (worker, _) = tokio_tungstenite::client_async(request, worker).await?;
         // The library names the form of the answer that refuses.
         #[expect(clippy::result_large_err, clippy::unnecessary_wraps, reason = "the callback's type")]
@@ -341,8 +364,7 @@ impl Line {
             }
             Judgement::PassAndCut(delay) => {
                 self.send(way, packet).await?;
-                tokio::time::sleep(delay).await;
-                self.shared.spring();
+                spring(&self.shared, delay);
                 Ok(())
             }
             Judgement::PassAndAwaitAnswer => {
@@ -391,6 +413,15 @@ impl Line {
             _ => None,
         };
         Ok(message.map(|message| (self.name.clone(), message)))
+    }
+}
+
+/// Springs the trap now, or in a moment, whatever becomes of the connection.
+fn spring(shared: &Arc<Shared>, delay: Duration) {
+    if delay.is_zero() {
+        shared.spring();
+    } else {
+        tokio::spawn(Arc::clone(shared).spring_after(delay));
     }
 }
 

@@ -1,70 +1,138 @@
 //! Every message of every pairing, with pump, worker or both killed (SIGKILL) before, at and after it.
+//!
+//! `WARDLINK_INTERRUPTIONS` says how many random interruptions follow the systematic ones, `WARDLINK_SEED` which (it is printed):
+//! `cargo xtask test --interruptions 1000` is the long form.
 
+use std::env;
 use std::time::Duration;
 
-use anyhow::Result;
-use wardlink_tests::interruption::{Bedside, Interruption, Scenario, Victim};
+use anyhow::{Context as _, Result};
+use rand::rngs::StdRng;
+use rand::seq::IndexedRandom as _;
+use rand::{RngExt as _, SeedableRng as _};
+use wardlink_tests::interruption::{Bedside, Interruption, Place, Scenario, Victim};
 use wardlink_tests::scene;
-use wardlink_tests::ward::Ward;
-use wardlink_tests::wire::Moment;
-use wardlink_tests::worker::{Host, Worker};
+use wardlink_tests::wire::{Message, Moment};
 
 const MOMENTS: [Moment; 3] = [Moment::Before, Moment::At(Duration::ZERO), Moment::After];
+/// Random interruptions where nobody says how many.
+const FEW: u64 = 12;
+/// So many, and then another ward begins.
+const WARD: usize = 50;
+/// The longest time from a message to a random death: whole pairings fit into it.
+const LATEST_MS: u64 = 400;
 
-/// Every place of a scenario at every moment, with every victim.
-fn survive_all(scenario: Scenario) -> Result<()> {
+/// Every place of a scenario at every moment; with every victim, or with one after another.
+fn survive(scenario: Scenario, victims: impl Fn(usize) -> Vec<Victim>) -> Result<()> {
     scene(|scene| {
-        let mut bedside = Bedside::open(scene, Ward::around(scene, Worker::start_under(scene, Host::Workerd)?)?)?;
-        for place in scenario.places() {
-            for moment in MOMENTS {
-                for victim in Victim::ALL {
-                    let interruption = Interruption { scenario, place, moment, victim };
-                    let started = std::time::Instant::now();
-                    bedside.survive(interruption)?;
-                    eprintln!("{interruption}: {} ms", started.elapsed().as_millis());
-                }
+        let mut bedside = Bedside::open(scene)?;
+        let places = scenario.places().into_iter();
+        let points = places.flat_map(|place| MOMENTS.map(|moment| (place, moment)));
+        for (index, (place, moment)) in points.enumerate() {
+            for victim in victims(index) {
+                bedside.survive(Interruption { scenario, place, moment, victim })?;
             }
         }
         Ok(())
     })
 }
 
+fn everybody(_: usize) -> Vec<Victim> {
+    Victim::ALL.to_vec()
+}
+
+/// Each moment of each place has another victim than its neighbours, and `first` is the one that begins.
+fn in_turn(first: usize) -> impl Fn(usize) -> Vec<Victim> {
+    // Three moments to a place: without the shift by place, each moment would have the same victim everywhere.
+    move |index| Victim::ALL.iter().copied().cycle().skip(first + index + index / 3).take(1).collect()
+}
+
 #[test]
 fn a_pairing_by_code_survives_every_death() -> Result<()> {
-    survive_all(Scenario::Code)
+    survive(Scenario::Code, everybody)
 }
 
 #[test]
-fn a_pairing_by_qr_code_survives_every_death() -> Result<()> {
-    survive_all(Scenario::Qr)
+fn a_pairing_by_qr_code_survives_a_death_at_every_message() -> Result<()> {
+    survive(Scenario::Qr, in_turn(0))
 }
 
 #[test]
-fn a_pairing_by_the_code_beside_the_qr_code_survives_every_death() -> Result<()> {
-    survive_all(Scenario::CodeBeside)
+fn a_pairing_by_the_code_beside_the_qr_code_survives_a_death_at_every_message() -> Result<()> {
+    survive(Scenario::CodeBeside, in_turn(1))
 }
 
 #[test]
-fn a_pairing_without_cert_ca_survives_every_death() -> Result<()> {
-    survive_all(Scenario::Answer)
+fn a_pairing_without_verification_survives_a_death_at_every_message() -> Result<()> {
+    survive(Scenario::Simple, in_turn(2))
 }
 
 #[test]
-fn a_pairing_that_replaces_a_key_survives_every_death() -> Result<()> {
-    survive_all(Scenario::Again)
+fn a_pairing_without_cert_ca_survives_a_death_at_every_message() -> Result<()> {
+    survive(Scenario::Answer, in_turn(1))
 }
 
 #[test]
-fn a_rejection_survives_every_death() -> Result<()> {
-    survive_all(Scenario::Rejected)
+fn a_pairing_that_replaces_a_key_survives_a_death_at_every_message() -> Result<()> {
+    survive(Scenario::Again, in_turn(2))
 }
 
 #[test]
-fn a_cancellation_survives_every_death() -> Result<()> {
-    survive_all(Scenario::Cancelled)
+fn a_rejection_survives_every_death_and_the_pump_can_pair_again() -> Result<()> {
+    survive(Scenario::Rejected, everybody)
 }
 
 #[test]
-fn the_end_by_a_wrong_code_survives_every_death() -> Result<()> {
-    survive_all(Scenario::WrongCode)
+fn a_cancellation_survives_every_death_and_the_pump_can_pair_again() -> Result<()> {
+    survive(Scenario::Cancelled, everybody)
+}
+
+#[test]
+fn three_wrong_codes_survive_every_death_and_the_pump_can_pair_again() -> Result<()> {
+    survive(Scenario::WrongCode, everybody)
+}
+
+#[test]
+fn random_deaths_are_survived() -> Result<()> {
+    let count = number("WARDLINK_INTERRUPTIONS")?.unwrap_or(FEW);
+    let seed = number("WARDLINK_SEED")?.map_or_else(drawn, Ok)?;
+    eprintln!("{count} random interruptions, WARDLINK_SEED={seed}");
+    let mut random = StdRng::seed_from_u64(seed);
+    for first in (0..count).step_by(WARD) {
+        scene(|scene| {
+            let mut bedside = Bedside::open(scene)?;
+            for run in (first..count).take(WARD) {
+                let interruption = any(&mut random).context("there is something to choose")?;
+                eprintln!("{run}: {interruption}");
+                bedside.survive(interruption).with_context(|| format!("run {run}, WARDLINK_SEED={seed}"))?;
+            }
+            Ok(())
+        })?;
+    }
+    Ok(())
+}
+
+fn any(random: &mut StdRng) -> Option<Interruption> {
+    let scenario = *Scenario::ALL.choose(random)?;
+    let late = Moment::At(Duration::from_millis(random.random_range(0..LATEST_MS)));
+    let soon = Moment::At(Duration::from_millis(random.random_range(0..10)));
+    let [before, _, after] = MOMENTS;
+    let moment = *[before, soon, late, after].choose(random)?;
+    // A quarter dies at any time after the beginning, the others close to a message.
+    let place = if moment == late && scenario.begins_with_hello() {
+        Place::Wire(Message::Hello)
+    } else {
+        *scenario.places().choose(random)?
+    };
+    Some(Interruption { scenario, place, moment, victim: *Victim::ALL.choose(random)? })
+}
+
+fn drawn() -> Result<u64> {
+    let mut bytes = [0; 8];
+    getrandom::fill(&mut bytes).context("no randomness")?;
+    Ok(u64::from_le_bytes(bytes))
+}
+
+fn number(name: &str) -> Result<Option<u64>> {
+    env::var(name).ok().map(|text| text.parse().with_context(|| format!("{name} is a number"))).transpose()
 }

@@ -80,8 +80,10 @@ impl Run<'_, '_> {
         ensure!(self.reads_t2(&certificate)?, "the final certificate does not read T2");
         ensure!(!self.reads_t2(&kept.bare_key)?, "the bare key reads T2 still");
         let provisional = self.provisional.as_ref().and_then(|stolen| stolen.certificate.clone());
-        if self.interruption.scenario != Scenario::Rejected {
-            let provisional = provisional.context("a provisional certificate was stolen")?;
+        if !matches!(self.interruption.scenario, Scenario::Rejected | Scenario::Simple) {
+            ensure!(provisional.is_some(), "a provisional certificate was stolen");
+        }
+        if let Some(provisional) = provisional {
             ensure!(!self.reads_t2(&provisional)?, "the provisional certificate reads T2 still");
         }
         if let Some(before) = before {

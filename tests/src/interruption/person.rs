@@ -18,6 +18,8 @@ pub(super) struct Person {
     scenario: Scenario,
     /// The code and the link that the pump shows.
     shown: Option<(String, Option<VerificationLink>)>,
+    /// The pump has its command.
+    pub(super) is_accepted: bool,
     /// The pump waits for the control unit's answer.
     asks_answer: bool,
     /// The attempt that is under way: its session, its key and what it brings, so that a repetition is one.
@@ -33,6 +35,7 @@ impl Person {
         Self {
             scenario,
             shown: None,
+            is_accepted: false,
             asks_answer: false,
             attempt: None,
             wrong_attempts: 0,
@@ -44,6 +47,7 @@ impl Person {
     /// Looks at the pump.
     pub(super) fn see(&mut self, event: &Event) {
         if is(event, "code") {
+            self.is_accepted = true;
             let link = text(event, "link").ok().and_then(|link| link.parse().ok());
             self.shown = text(event, "code").ok().map(|code| (code.to_owned(), link));
         } else if is(event, "answer") {
@@ -56,10 +60,6 @@ impl Person {
         }
     }
 
-    pub(super) fn sees_code(&self) -> bool {
-        self.shown.is_some()
-    }
-
     /// Whether this pairing is the one that is to end without success.
     fn gives_up(&self) -> bool {
         self.scenario.sessions() == 2 && self.refused.is_empty()
@@ -68,6 +68,7 @@ impl Person {
     const fn mode(&self) -> Mode {
         match self.scenario {
             Scenario::Qr | Scenario::CodeBeside => Mode::PairingQrcode,
+            Scenario::Simple => Mode::PairingSimple,
             _ => Mode::PairingCode,
         }
     }
