@@ -110,12 +110,12 @@ fn looks_like_an_alarm(digits: &str) -> Result<bool> {
     let (red, green, blue) = (channel(0)?, channel(1)?, channel(2)?);
     let (most, least) = (red.max(green).max(blue), red.min(green).min(blue));
     let (lightness, span) = (f64::midpoint(most, least), most - least);
-    if span == 0.0 || !(0.2..0.9).contains(&lightness) || span / (1.0 - (2.0 * lightness - 1.0).abs()) < 0.35 {
+    if span <= 0.0 || !(0.2..0.9).contains(&lightness) || span / (1.0 - (2.0 * lightness - 1.0).abs()) < 0.35 {
         return Ok(false);
     }
-    let sector = if most == red {
+    let sector = if red >= most {
         ((green - blue) / span).rem_euclid(6.0)
-    } else if most == green {
+    } else if green >= most {
         (blue - red) / span + 2.0
     } else {
         (red - green) / span + 4.0

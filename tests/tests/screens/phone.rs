@@ -1,7 +1,7 @@
 //! The phone's page.
 
 use anyhow::{Context as _, Result};
-use wardlink_protocol::api::PairingPhase;
+use wardlink_protocol::api::{PairingPhase, SerialQuestion};
 use wardlink_protocol::pairing::Mode;
 use wardlink_tests::browser::Target;
 use wardlink_tests::pump::{another, mistyped};
@@ -82,15 +82,19 @@ pub(crate) const FULL: &[Row<Busy>] = &[
         stage.visit(&format!("/verify#{session}"), &id("answer"))
     }),
     row("phone, serial number asked for, too", &[], |stage, scenery| {
-        scenery.ask_for_serial(true)?;
+        scenery.rule(SerialQuestion::Always, Mode::PairingCode)?;
         one(stage, scenery)?;
         stage.browser.see(&Target::field("serial")).map(drop)
+    }),
+    row("phone, scan alone, serial number asked for, too", &[], |stage, scenery| {
+        scenery.rule(SerialQuestion::Always, Mode::PairingQrcode)?;
+        stage.visit(&format!("/verify#{}", scenery.verifying()?.0), &id("serial-form"))
     }),
     row("phone, opened by its own camera, serial number asked for, too", &[], |stage, scenery| {
         stage.visit(&scenery.link()?, &Target::field("serial"))
     }),
     row("phone, locked", &[], |stage, scenery| {
-        scenery.ask_for_serial(false)?;
+        scenery.rule(SerialQuestion::Never, Mode::PairingCode)?;
         one(stage, scenery)?;
         stage.browser.click(&id("lock-now"))?;
         stage.browser.see(&id("lock-screen")).map(drop)

@@ -19,6 +19,7 @@ pub(crate) const TABLE: &[Row<Busy>] = &[
     row("rules, weaker", &["policy::Ask::Weaker"], |stage, _| {
         ask(stage, "add-rule", "rule-form")?;
         stage.browser.fill(&Target::field("rule-name"), "Ward 3B")?;
+        stage.browser.fill(&Target::field("rule-location"), "Store room")?;
         stage.submit("rule-form")?;
         stage.browser.click(&id("save-policy"))?;
         stage.browser.see(&id("weaker-form")).map(drop)

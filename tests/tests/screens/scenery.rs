@@ -84,10 +84,10 @@ impl<'s> Scenery<'s> {
         })
     }
 
-    /// Lets the rules ask for the end of the serial number, or not; what is verified next begins under them.
-    pub(crate) fn ask_for_serial(&self, asks: bool) -> Result<()> {
-        let question = if asks { SerialQuestion::Always } else { SerialQuestion::Never };
-        let policy = PairingPolicy { serial_question: question, ..self.ward.administrator.policy()?.policy };
+    /// Sets when the rules ask for the end of the serial number, and the weakest mode; what is verified next begins under them.
+    pub(crate) fn rule(&self, serial_question: SerialQuestion, least: Mode) -> Result<()> {
+        let policy = self.ward.administrator.policy()?.policy;
+        let policy = PairingPolicy { serial_question, least_on_untrusted: least, ..policy };
         self.ward.administrator.set_policy(&policy)?;
         if let Some(shown) = self.verifying.take() {
             self.ward.nurse.act(shown.pairing.session, "cancel")?;

@@ -34,7 +34,7 @@ pub(crate) fn walk(browser: &Browser) -> Result<Vec<String>> {
         match step.at.map(usize::try_from) {
             None => break,
             Some(Ok(0)) if !way.is_empty() => break,
-            Some(Ok(stop)) => way.push((stop, step.name)),
+            Some(Ok(at)) => way.push((at, step.name)),
             Some(Err(_)) => {}
         }
     }
