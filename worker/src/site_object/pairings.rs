@@ -86,11 +86,23 @@ pub(super) fn view_of(site: &Site<'_>, session: SessionId) -> Result<PairingView
     store::view_of(site, session)
 }
 
-/// Takes a message of T1 or T3. One that is the peer's fault is dropped, and logged.
+/// Takes a message of T1 or T3. One that is the peer's fault is dropped, and logged; whoever asks on T1 without knowing how is not
+/// heard for a while.
 pub(super) fn take(site: &Site<'_>, message: &StampedMessage, outcome: &mut Outcome) -> Result<(), Failure> {
+    if let Err(refusal) = follow(site, message, outcome)? {
+        log!("site: message {} on {} does not count: {refusal}", message.sequence, message.topic);
+        if matches!(refusal, Refusal::Message(_) | Refusal::Publisher) {
+            outcome.blame(message);
+        }
+    }
+    Ok(())
+}
+
+/// Follows a message to its session. The inner result is the peer's fault.
+fn follow(site: &Site<'_>, message: &StampedMessage, outcome: &mut Outcome) -> Result<Result<(), Refusal>, Failure> {
     let known = match session_of(&message.payload) {
         Ok(id) => store::find(site, id)?,
-        Err(refusal) => return Ok(drop_message(message, refusal, outcome)),
+        Err(refusal) => return Ok(Err(refusal)),
     };
     match (known, message.topic.parse()) {
         (Some(mut session), Ok(topic)) => {
@@ -101,24 +113,13 @@ pub(super) fn take(site: &Site<'_>, message: &StampedMessage, outcome: &mut Outc
             };
             let had_failed = session.has_failed();
             match session.receive(message, needs.control_unit(site), site.now, &mut rng()) {
-                Ok(actions) => step(site, &session, had_failed, actions, outcome),
+                Ok(actions) => step(site, &session, had_failed, actions, outcome).map(Ok),
                 Err(refusal) if is_ours(refusal) => Err(Failure::internal(refusal)),
-                Err(refusal) => Ok(drop_message(message, refusal, outcome)),
+                Err(refusal) => Ok(Err(refusal)),
             }
         }
-        (None, Ok(Topic::Register(_))) => match arrive(site, message, outcome)? {
-            Ok(()) => Ok(()),
-            Err(refusal) => Ok(drop_message(message, refusal, outcome)),
-        },
-        _ => Ok(drop_message(message, Refusal::OutOfPlace, outcome)),
-    }
-}
-
-/// Drops a message that is the peer's fault. Whoever asks on T1 without knowing how is not heard for a while.
-fn drop_message(message: &StampedMessage, refusal: Refusal, outcome: &mut Outcome) {
-    log!("site: message {} on {} does not count: {refusal}", message.sequence, message.topic);
-    if matches!(refusal, Refusal::Message(_) | Refusal::Publisher) {
-        outcome.blame(message);
+        (None, Ok(Topic::Register(_))) => arrive(site, message, outcome),
+        _ => Ok(Err(Refusal::OutOfPlace)),
     }
 }
 
