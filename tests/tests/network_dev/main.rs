@@ -5,7 +5,7 @@ use data_encoding::HEXUPPER;
 use sha2::{Digest as _, Sha256};
 use wardlink_protocol::api::PairingPhase;
 use wardlink_tests::api::{ADMINISTRATOR, Api, PASSWORD};
-use wardlink_tests::browser::{Browser, Screen, Target};
+use wardlink_tests::browser::{Aim, Browser, Screen, Target};
 use wardlink_tests::{scene, wait};
 
 mod run;
@@ -94,6 +94,39 @@ fn the_page_for_phones_gives_out_the_certificate_that_the_terminal_names() -> Re
         wait::until("the page leads on to the control unit, by https", || {
             Ok(phone.address()?.starts_with(&origin).then_some(()))
         })?;
+        run.stop()
+    })
+}
+
+#[test]
+fn the_page_for_phones_is_for_everybody() -> Result<()> {
+    scene(|scene| {
+        let mut run = Run::start(scene)?;
+        let page = run.said("Phones begin here")?;
+        let browser = Browser::start(scene, Screen::Phone)?;
+        browser.watch_policy()?;
+        for (language, heading) in [("en", "Trust this machine"), ("de", "Dem Zertifikat dieses Rechners")] {
+            for (screen, aim) in [(Screen::Phone, Aim::Thumb), (Screen::Desk, Aim::Pointer)] {
+                for dark in [false, true] {
+                    let look = format!("{language}, {screen:?}, dark: {dark}");
+                    browser.hold(screen)?;
+                    browser.prefer_dark(dark)?;
+                    browser.open(&format!("{page}/?lang={language}"))?;
+                    browser.see(&Target::text(heading))?;
+                    // What is folded is for everybody, too; only one is open at a time for people.
+                    browser.script::<()>(
+                        "document.querySelectorAll('details').forEach((part) => { part.name = ''; part.open = true; })",
+                    )?;
+                    let violations = browser.violations(aim)?;
+                    ensure!(violations.is_empty(), "{look}: {violations:#?}");
+                    let [needed, there]: [u32; 2] =
+                        browser.script("return [document.documentElement.scrollWidth, innerWidth]")?;
+                    ensure!(needed <= there, "{look}: it is {needed} wide on a screen of {there}");
+                }
+            }
+        }
+        assert_eq!(browser.refused_by_policy()?, Vec::<String>::new());
+        assert_eq!(browser.complaints()?, Vec::<String>::new());
         run.stop()
     })
 }

@@ -12,7 +12,7 @@ use super::secrets::{BOOTSTRAP_TOKEN, MASTER_KEY};
 use super::wrangler::{Call, ENVIRONMENT};
 use crate::build::{self, Staged};
 use crate::shell;
-use crate::size::{Figures, Limits};
+use crate::size::Limits;
 use crate::workspace::Workspace;
 
 /// Variables that are secrets, or for one machine only: an upload names none of them.
@@ -67,7 +67,6 @@ pub(super) fn rehearse(workspace: &Workspace, staged: &Staged, limits: Limits) -
     let production = configuration(workspace, Some(ENVIRONMENT))?;
     let script = fs::read_to_string(staged.build.join("index.js")).context("cannot read the worker's script")?;
     let upload = fs::read(&upload).context("cannot read the upload")?;
-    let figures = Figures::of(staged)?;
     let secrets = secrets_of_development(workspace)?;
     Ok(Upload {
         findings: vec![
@@ -75,7 +74,7 @@ pub(super) fn rehearse(workspace: &Workspace, staged: &Staged, limits: Limits) -
             check_bindings(&production, &metadata(&upload)?)?,
             check_assets(&staged.dist)?,
             check_secrets(&secrets, &upload, &staged.dist)?,
-            limits.check(&figures)?,
+            limits.check(staged)?,
         ],
     })
 }
