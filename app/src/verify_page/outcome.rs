@@ -29,12 +29,14 @@ pub(super) fn Outcome(session: SessionId) -> impl IntoView {
         }
         .to_owned()
     });
+    let answer = Memo::new(move |_| watch.pairing(session).and_then(|pairing| pairing.answer));
     let text = move || match phase.get() {
         Some(PairingPhase::Finished) => t.outcome_connected_text().to_owned(),
         Some(PairingPhase::Ended) => format!("{} {}", reason_text(reason.get(), t), t.outcome_ended_text()),
+        // The answer says what is to be done now.
+        _ if answer.with(Option::is_some) => String::new(),
         _ => t.outcome_verified_text().to_owned(),
     };
-    let answer = Memo::new(move |_| watch.pairing(session).and_then(|pairing| pairing.answer));
     let is_ended = move || phase.get() == Some(PairingPhase::Ended);
     let word = move || match phase.get() {
         Some(PairingPhase::Finished) => "connected",
