@@ -23,6 +23,7 @@ mod command;
 mod inspection;
 mod keys;
 mod network;
+mod paper;
 mod target;
 
 use command::Command as Extension;
