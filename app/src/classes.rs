@@ -70,17 +70,19 @@ impl Classes {
         });
     }
 
-    /// Makes or changes a class and shows it in the list.
-    async fn put(self, class: DeviceClass) -> Result<(), Failure> {
+    /// Makes or changes a class. The list is drawn anew only where `redraw`: who switches one after the other keeps the place.
+    async fn put(self, class: DeviceClass, redraw: bool) -> Result<(), Failure> {
         let path = format!("/classes/{}", class.client);
         let answer = self.app.send(Method::PUT, &path, api::json(&class)).await?;
         let stored = answer.read_unless_empty::<DeviceClass>()?.unwrap_or(class);
-        let _ = self.list.try_update(|list| {
+        // The screen may be gone by now.
+        let _ = self.list.try_maybe_update(|list| {
             let list = list.get_or_insert_default();
             match list.iter_mut().find(|known| known.client == stored.client) {
                 Some(known) => *known = stored,
                 None => list.push(stored),
             }
+            (redraw, ())
         });
         Ok(())
     }
@@ -97,7 +99,7 @@ pub(crate) fn ClassesScreen() -> impl IntoView {
     classes.load();
     let rows = move || {
         let mut list = classes.list.get().unwrap_or_default();
-        list.sort_by_key(|class| name(class, t).to_lowercase());
+        list.sort_by_key(|class| (!class.enabled, name(class, t).to_lowercase()));
         list.into_iter()
             .map(|class| view! { <Row class=class classes=classes ask=ask may_change=may_change/> })
             .collect_view()
@@ -151,7 +153,7 @@ fn Row(
         let wanted = DeviceClass { enabled, ..to_switch.clone() };
         let words = if enabled { t.class_switched_on(&said) } else { t.class_switched_off(&said) };
         spawn_local(async move {
-            match classes.put(wanted).await {
+            match classes.put(wanted, false).await {
                 Ok(()) => app.notices.say(words),
                 Err(failure) => {
                     app.notices.failure(&failure, t);
@@ -175,7 +177,7 @@ fn Row(
                             <span aria-hidden="true">{move || if on.get() { t.class_enabled() } else { t.class_disabled() }}</span>
                         </label>
                         <button type="button" class="button small quiet" aria-label=t.change_named(&shown)
-                            on:click=move |_| ask.set(Some(Some(to_change.clone())))>{t.change_entry()}</button>
+                            on:click=move |_| ask.set(Some(Some(DeviceClass { enabled: on.get_untracked(), ..to_change.clone() })))>{t.change_entry()}</button>
                     }.into_any()
                 } else {
                     let (style, word) = if class.enabled { ("chip done", t.class_enabled()) } else { ("chip", t.class_disabled()) };
@@ -252,7 +254,7 @@ fn ClassForm(class: Option<DeviceClass>, classes: Classes, close: CloseDialog) -
             enabled: known.as_ref().is_none_or(|class| class.enabled),
         };
         spawn_local(async move {
-            let answer = classes.put(class).await;
+            let answer = classes.put(class, true).await;
             // The dialog may have been closed meanwhile.
             let _ = busy.try_set(false);
             match answer {

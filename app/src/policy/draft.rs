@@ -5,6 +5,7 @@ use wardlink_protocol::network::{AddressRange, Network, NetworkMatch};
 use wardlink_protocol::pairing::Mode;
 
 use crate::classes;
+use crate::pairing::mode_name;
 use crate::text::Language;
 
 /// A range of IPv4 addresses is broad below this length of its prefix: more than 65,536 addresses.
@@ -77,6 +78,29 @@ impl Part {
             Self::RequestMinutes => into.request_minutes = from.request_minutes,
             Self::VerificationMinutes => into.verification_minutes = from.verification_minutes,
             Self::Acceptance => into.acceptance.clone_from(&from.acceptance),
+        }
+    }
+
+    /// What a change brings into this part, in words.
+    pub(super) fn new_in(self, before: &PairingPolicy, after: &PairingPolicy, t: Language) -> String {
+        match self {
+            Self::Networks => {
+                let added = after.secured_networks.iter().filter(|network| !before.secured_networks.contains(network));
+                added.map(|network| network.name.as_str()).collect::<Vec<_>>().join(", ")
+            }
+            Self::Acceptance => {
+                let added = after.acceptance.iter().filter(|rule| !before.acceptance.contains(rule));
+                added.map(|rule| rule.name.as_str()).collect::<Vec<_>>().join(", ")
+            }
+            Self::LeastOnSecured => mode_name(after.least_on_secured, t).to_owned(),
+            Self::LeastOnUntrusted => mode_name(after.least_on_untrusted, t).to_owned(),
+            Self::SerialQuestion => match after.serial_question {
+                SerialQuestion::Never => t.serial_never().to_owned(),
+                SerialQuestion::Untrusted => t.serial_untrusted().to_owned(),
+                SerialQuestion::Always => t.serial_always().to_owned(),
+            },
+            Self::RequestMinutes => after.request_minutes.to_string(),
+            Self::VerificationMinutes => after.verification_minutes.to_string(),
         }
     }
 
@@ -271,6 +295,23 @@ mod tests {
         );
         assert_eq!(weaker_by(PairingPolicy { acceptance: vec![rule(None)], ..base.clone() }), [Part::Acceptance]);
         assert_eq!(weaker_by(PairingPolicy { verification_minutes: 30, ..base.clone() }), [Part::VerificationMinutes]);
+    }
+
+    #[test]
+    fn a_change_says_what_it_brings() {
+        let t = Language::English;
+        let base = policy();
+        let after = PairingPolicy {
+            secured_networks: vec![ward("10.0.0.0/8")],
+            acceptance: vec![rule(None)],
+            verification_minutes: 9,
+            ..base.clone()
+        };
+        let said = |part: Part| part.new_in(&base, &after, t);
+        assert_eq!(said(Part::Networks), "Ward");
+        assert_eq!(said(Part::Acceptance), "Pumps");
+        assert_eq!(said(Part::VerificationMinutes), "9");
+        assert_eq!(said(Part::LeastOnUntrusted), t.mode_code());
     }
 
     #[test]

@@ -107,7 +107,10 @@ pub(super) fn Asking(rules: Rules, ask: RwSignal<Option<Ask>>) -> impl IntoView 
 #[component]
 fn Weaker(rules: Rules, close: CloseDialog) -> impl IntoView {
     let t = use_text();
-    let parts = untrack(|| rules.weaker()).into_iter().map(move |part: Part| part.name(t));
+    let parts = untrack(|| rules.weaker()).into_iter().map(move |part: Part| {
+        let detail = untrack(|| rules.compare(|before, after| part.new_in(before, after, t)));
+        view! { <li><b>{part.name(t)}</b>{(!detail.is_empty()).then(|| format!(": {detail}"))}</li> }
+    });
     let afterwards = untrack(|| {
         let tells_origins = rules.trust() != Trust::None;
         rules.part(|policy| rules.classes.with(|classes| meaning(policy, tells_origins, classes, t)))
@@ -127,7 +130,7 @@ fn Weaker(rules: Rules, close: CloseDialog) -> impl IntoView {
     view! {
         <form class="stack" data-testid="weaker-form" on:submit=submit>
             <p>{t.policy_weaker_text()}</p>
-            <ul class="bullets">{parts.map(|part| view! { <li><b>{part}</b></li> }).collect_view()}</ul>
+            <ul class="bullets">{parts.collect_view()}</ul>
             <p>{t.policy_after()}</p>
             <ul class="bullets quiet">{afterwards.into_iter().map(|sentence| view! { <li>{sentence}</li> }).collect_view()}</ul>
             <Trouble failure=rules.refused/>

@@ -162,7 +162,8 @@ impl Rules {
         self.compare(weaker)
     }
 
-    fn compare<T: Default>(self, compare: impl Fn(&PairingPolicy, &PairingPolicy) -> T) -> T {
+    /// Compares the rules as the server has them with the changed ones.
+    pub(super) fn compare<T: Default>(self, compare: impl Fn(&PairingPolicy, &PairingPolicy) -> T) -> T {
         self.view.with(|view| {
             self.draft.with(|draft| match (view, draft) {
                 (Some(view), Some(draft)) => compare(&view.policy, draft),
