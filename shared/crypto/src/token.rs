@@ -326,3 +326,5 @@ impl<'de, T: Deserialize<'de>> Visitor<'de> for ObjectVisitor<T> {
 
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod vectors;

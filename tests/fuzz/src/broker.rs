@@ -2,7 +2,7 @@
 
 use mqtt_protocol_core::mqtt::packet::{
     AuthenticationData, AuthenticationMethod, Properties, Qos, SessionExpiryInterval, SubEntry, SubOpts,
-    SubscriptionIdentifier, TopicAlias, v5_0,
+    SubscriptionIdentifier, TopicAlias, v3_1_1, v5_0,
 };
 use mqtt_protocol_core::mqtt::result_code::{AuthReasonCode, DisconnectReasonCode};
 use serde_bytes::ByteBuf;
@@ -13,6 +13,7 @@ use wardlink_bridge::limits::MAX_PACKET_BYTES;
 use wardlink_bridge::storage::RecordKey;
 use wardlink_bridge::{Broker, Clients, ConnectionId, ControlMessage, Origin, Output, SiteTable, Step, Stream};
 use wardlink_crypto::authentication::ClientAuthentication;
+use wardlink_crypto::token::{self, Shown};
 use wardlink_crypto::x509::Certificate;
 use wardlink_protocol::authentication::{Identity, METHOD};
 use wardlink_protocol::channel::Qos as ChannelQos;
@@ -124,9 +125,9 @@ fn certificate(site: &Site) -> Certificate {
     Certificate::parse(&site.issued[1]).expect("the final certificate")
 }
 
-/// A connection at each of its stages: opened, asked for its proof, live with the bare key, live with the certificate; and
-/// the proofs that it gave.
-static STAGES: LazyLock<([Stored; 4], [Vec<u8>; 2])> = LazyLock::new(|| {
+/// A connection at each of its stages: opened, asked for its proof, live with the bare key, live with the certificate, live in MQTT
+/// 3.1.1 with both; and the proofs that it gave.
+static STAGES: LazyLock<([Stored; 6], [Vec<u8>; 2])> = LazyLock::new(|| {
     let site = site();
     let mut opened = World::restore(&Stored::default());
     opened.broker.open(
@@ -143,8 +144,44 @@ static STAGES: LazyLock<([Stored; 4], [Vec<u8>; 2])> = LazyLock::new(|| {
     let certificate = Identity::Certificate { certificate: site.issued[1].clone() };
     let [(asked, by_key, first), (_, by_certificate, second)] =
         [bare, certificate].map(|identity| connect_as(&opened.stored, identity));
-    ([opened.stored, asked, by_key, by_certificate], [first, second])
+    let chain = [site.issued[1].clone()];
+    let [older_key, older_certificate] = [Shown::BareKey, Shown::Certificate(&chain)].map(|shown| {
+        let mut world = World::restore(&opened.stored);
+        world.receive(&older_connect(shown));
+        world.settle();
+        assert!(!world.closed, "the client is accepted");
+        world.stored
+    });
+    ([opened.stored, asked, by_key, by_certificate, older_key, older_certificate], [first, second])
 });
+
+/// CONNECT of MQTT 3.1.1.
+fn older_connect(shown: Shown<'_>) -> Vec<u8> {
+    let site = site();
+    let purpose = token::Purpose { host: HOST, client_id: CLIENT, now: NOW };
+    let token = token::make(shown, &site.device, purpose, &site.key, &mut rng()).expect("a token");
+    let builder = v3_1_1::Connect::builder().client_id(CLIENT).expect("an id").keep_alive(60).clean_session(false);
+    let builder = builder.user_name("").expect("a name").password(token.into_bytes()).expect("a password");
+    builder.build().expect("CONNECT").to_continuous_buffer()
+}
+
+/// What a client of MQTT 3.1.1 says.
+fn older_talk() -> Vec<u8> {
+    let entry = SubEntry::new(T2, SubOpts::new().set_qos(Qos::AtLeastOnce)).expect("a filter");
+    let subscribe = v3_1_1::Subscribe::builder().packet_id(5_u16).entries(vec![entry]).build().expect("SUBSCRIBE");
+    let publish = v3_1_1::Publish::builder().topic_name(ALARM).expect("a topic").payload("payload");
+    let publish = publish.qos(Qos::AtLeastOnce).packet_id(7_u16).build().expect("PUBLISH");
+    let unsubscribe = v3_1_1::Unsubscribe::builder().packet_id(6_u16).entries(vec![T2]).expect("a filter");
+    let unsubscribe = unsubscribe.build().expect("UNSUBSCRIBE");
+    [
+        subscribe.to_continuous_buffer(),
+        publish.to_continuous_buffer(),
+        vec![0x40, 2, 0, 1],
+        unsubscribe.to_continuous_buffer(),
+        vec![0xc0, 0, 0xe0, 0],
+    ]
+    .concat()
+}
 
 /// The connection before and after the proof, and the proof.
 fn connect_as(opened: &Stored, identity: Identity) -> (Stored, Stored, Vec<u8>) {
@@ -171,7 +208,7 @@ fn connect_as(opened: &Stored, identity: Identity) -> (Stored, Stored, Vec<u8>) 
 pub(crate) fn run(input: &[u8]) {
     let Some((stage, rest)) = selected(input) else { return };
     let Some((step, stream)) = selected(rest) else { return };
-    let stage = &STAGES.0[usize::from(stage % 4)];
+    let stage = &STAGES.0[usize::from(stage % 6)];
     let mut whole = World::restore(stage);
     whole.receive(stream);
     whole.settle();
@@ -327,5 +364,9 @@ pub(crate) fn seeds() -> Vec<Vec<u8>> {
         seed(3, 3, &talk.concat()),
         seed(3, 3, &publish("ais/command/infusion-pump", Some(9))),
         seed(3, 9, &auth(AuthReasonCode::ReAuthenticate, &hello)),
+        seed(0, 50, &older_connect(Shown::BareKey)),
+        seed(0, 200, &[older_connect(Shown::Certificate(&[site.issued[1].clone()])), older_talk()].concat()),
+        seed(4, 3, &older_talk()),
+        seed(5, 3, &older_talk()),
     ]
 }

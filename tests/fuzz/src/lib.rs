@@ -27,6 +27,7 @@ mod messages;
 mod site;
 mod snapshots;
 mod text;
+mod token;
 mod vectors;
 
 /// A fuzz target.
@@ -43,7 +44,7 @@ pub struct Target {
 }
 
 /// Every target.
-pub const TARGETS: [Target; 14] = [
+pub const TARGETS: [Target; 15] = [
     Target { name: "messages", run: messages::run, seeds: messages::seeds, cases: 4_000 },
     Target { name: "envelopes", run: envelopes::run, seeds: envelopes::seeds, cases: 2_000 },
     Target { name: "certificates", run: certificates::run, seeds: certificates::seeds, cases: 1_000 },
@@ -57,6 +58,7 @@ pub const TARGETS: [Target; 14] = [
     Target { name: "control-unit", run: control_unit::run, seeds: control_unit::seeds, cases: 400 },
     Target { name: "device", run: device::run, seeds: device::seeds, cases: 300 },
     Target { name: "channel", run: channel::run, seeds: channel::seeds, cases: 1_000 },
+    Target { name: "token", run: token::run, seeds: token::seeds, cases: 1_000 },
     Target { name: "snapshots", run: snapshots::run, seeds: snapshots::seeds, cases: 600 },
 ];
 

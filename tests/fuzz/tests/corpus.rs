@@ -132,6 +132,7 @@ targets! {
     messages "messages"
     provisioning "provisioning"
     snapshots "snapshots"
+    token "token"
     topics "topics"
     verification "verification"
 }

@@ -137,7 +137,10 @@ fn a_device_secret_is_its_own() {
     let one = derive_device_secret(&master, &id, &device()).unwrap();
     let two = derive_device_secret(&master, &id, &"infusion-pump/pump-2".parse().unwrap()).unwrap();
     assert!(one != two && one != master);
-    assert!(one != derive_device_secret(&master, &next, &device()).unwrap(), "a secret that was ended does not come back");
+    assert!(
+        one != derive_device_secret(&master, &next, &device()).unwrap(),
+        "a secret that was ended does not come back"
+    );
     assert!(one == derive_device_secret(&master, &id, &device()).unwrap());
     assert_eq!(one.as_bytes().len(), 32);
 }

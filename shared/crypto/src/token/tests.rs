@@ -7,24 +7,24 @@ use rand::SeedableRng;
 use rand::rngs::StdRng;
 use serde_json::{Value, json};
 
-const NOW: UnixMillis = UnixMillis::from_secs(1_800_000_000);
-const HOST: &str = "wardlink.example:8443";
-const CLIENT: &str = "pump-1-mqtt";
-const PURPOSE: Purpose<'_> = Purpose { host: HOST, client_id: CLIENT, now: NOW };
+pub(super) const NOW: UnixMillis = UnixMillis::from_secs(1_800_000_000);
+pub(super) const HOST: &str = "wardlink.example:8443";
+pub(super) const CLIENT: &str = "pump-1-mqtt";
+pub(super) const PURPOSE: Purpose<'_> = Purpose { host: HOST, client_id: CLIENT, now: NOW };
 
-struct Device1 {
-    key: PrivateKey,
+pub(super) struct Certified {
+    pub(super) key: PrivateKey,
     issuing: IssuingCa,
     /// Leaf, issuing CA, root.
-    chain: Vec<ByteBuf>,
-    rng: StdRng,
+    pub(super) chain: Vec<ByteBuf>,
+    pub(super) rng: StdRng,
 }
 
-fn pump() -> Device {
+pub(super) fn pump() -> Device {
     "infusion-pump/pump-1".parse().unwrap()
 }
 
-fn device_until(not_after: UnixMillis) -> Device1 {
+fn device_until(not_after: UnixMillis) -> Certified {
     let mut rng = StdRng::seed_from_u64(11);
     let validity = Validity { not_before: UnixMillis(0), not_after: UnixMillis::from_secs(1_900_000_000) };
     let root = RootCa::make("Root", validity, &mut rng).unwrap();
@@ -33,14 +33,14 @@ fn device_until(not_after: UnixMillis) -> Device1 {
     let own = Validity { not_before: UnixMillis(0), not_after };
     let leaf = issuing.issue(&Holder::Device(pump()), &key.public(), own, &mut rng).unwrap();
     let chain = [vec![leaf.to_bytes()], issuing.chain()].concat();
-    Device1 { key, issuing, chain, rng }
+    Certified { key, issuing, chain, rng }
 }
 
-fn device() -> Device1 {
+pub(super) fn certified_device() -> Certified {
     device_until(UnixMillis::from_secs(1_900_000_000))
 }
 
-impl Device1 {
+impl Certified {
     fn bare(&mut self) -> String {
         make(Shown::BareKey, &pump(), PURPOSE, &self.key, &mut self.rng).unwrap()
     }
@@ -81,7 +81,7 @@ fn check(token: &str) -> Result<Verified, TokenError> {
 
 #[test]
 fn a_bare_key_and_a_certificate_are_proved() {
-    let mut device = device();
+    let mut device = certified_device();
     let fingerprint = device.key.public().fingerprint().unwrap();
     let bare = check(&device.bare()).unwrap();
     assert_eq!(bare.authenticated.key, fingerprint);
@@ -103,7 +103,7 @@ fn a_bare_key_and_a_certificate_are_proved() {
 
 #[test]
 fn every_token_is_remembered_by_its_own_name_for_as_long_as_it_holds() {
-    let mut device = device();
+    let mut device = certified_device();
     let (first, second) = (device.bare(), device.bare());
     let (first_once, second_once) = (check(&first).unwrap(), check(&second).unwrap());
     assert_ne!(first_once.once, second_once.once);
@@ -120,7 +120,7 @@ fn every_token_is_remembered_by_its_own_name_for_as_long_as_it_holds() {
 
 #[test]
 fn another_host_client_id_device_or_key_is_refused() {
-    let mut device = device();
+    let mut device = certified_device();
     let token = device.certified();
     let elsewhere = Purpose { host: "wardlink.example", ..PURPOSE };
     assert_eq!(verify(token.as_bytes(), elsewhere), Err(TokenError::Audience));
@@ -141,7 +141,7 @@ fn another_host_client_id_device_or_key_is_refused() {
 
 #[test]
 fn certificates_that_are_no_chain_are_refused() {
-    let mut device = device();
+    let mut device = certified_device();
     let swapped = [device.chain[0].clone(), device.chain[2].clone()];
     let token = make(Shown::Certificate(&swapped), &pump(), PURPOSE, &device.key, &mut device.rng).unwrap();
     assert_eq!(check(&token), Err(TokenError::Chain(ChainError::Issuer)));
@@ -161,7 +161,7 @@ fn a_certificate_that_has_ended_still_says_who_the_client_is() {
 
 #[test]
 fn every_changed_byte_is_noticed() {
-    let mut device = device();
+    let mut device = certified_device();
     let token = device.bare();
     for position in 0..token.len() {
         let mut changed = token.clone().into_bytes();
@@ -178,7 +178,7 @@ fn every_changed_byte_is_noticed() {
 
 #[test]
 fn headers_that_ask_for_something_else_are_refused() {
-    let device = device();
+    let device = certified_device();
     let good = device.header();
     let claims = claims().to_string();
     assert!(check(&device.signed(&good.to_string(), &claims)).is_ok());
@@ -221,7 +221,7 @@ fn headers_that_ask_for_something_else_are_refused() {
 
 #[test]
 fn claims_that_are_not_these_are_refused() {
-    let device = device();
+    let device = certified_device();
     let header = device.header().to_string();
     let with = |name: &str, value: Value| {
         let mut claims = claims();
