@@ -4,7 +4,7 @@
 //! with `--host` phones reach it, by https under a certification authority of its own (see [`authority`]).
 
 use std::fs;
-use std::io::IsTerminal as _;
+use std::io::{ErrorKind, IsTerminal as _};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -172,9 +172,14 @@ fn require_free_addresses(options: &Options) -> Result<()> {
 }
 
 fn require_free(address: SocketAddr, flag: &str) -> Result<()> {
-    TcpListener::bind(address)
-        .map(drop)
-        .with_context(|| format!("cannot listen on {address}; stop what uses it, or choose another with {flag}"))
+    match TcpListener::bind(address) {
+        Ok(_) => Ok(()),
+        Err(error) if error.kind() == ErrorKind::AddrNotAvailable => {
+            bail!("{} is no address of this machine", address.ip())
+        }
+        Err(error) => Err(error)
+            .with_context(|| format!("cannot listen on {address}; stop what uses it, or choose another with {flag}")),
+    }
 }
 
 /// Turns Ctrl-C and SIGTERM into messages.
