@@ -13,6 +13,7 @@ use wardlink_protocol::Device;
 use wardlink_protocol::api::ProblemKind;
 use wardlink_protocol::identity::{SecretId, SessionId};
 use worker::{Env, Headers, Method, Request, Response};
+use zeroize::Zeroizing;
 
 /// The longest body of a request, in bytes.
 const MAX_BODY_BYTES: usize = 16 * 1024;
@@ -112,22 +113,31 @@ struct Call {
     request: Request,
     env: Env,
     origin: Origin,
+    /// The body; none where there is none, or one that is too long.
+    body: Option<Zeroizing<Vec<u8>>>,
 }
 
 impl Call {
-    /// Reads the body, JSON of a bounded length.
-    async fn body<T: DeserializeOwned>(&mut self) -> Result<T, Failure> {
-        let headers = self.request.headers();
-        let is_json = headers.get("Content-Type")?.is_some_and(|kind| is_json(&kind));
-        let length = headers.get("Content-Length")?.and_then(|length| length.parse::<usize>().ok());
-        if !is_json || length.is_none_or(|length| length > MAX_BODY_BYTES) {
+    /// The body, JSON of a bounded length.
+    fn body<T: DeserializeOwned>(&self) -> Result<T, Failure> {
+        let is_json = self.request.headers().get("Content-Type")?.is_some_and(|kind| is_json(&kind));
+        let Some(bytes) = self.body.as_ref().filter(|_| is_json) else {
             let detail = format!("Send JSON of at most {MAX_BODY_BYTES} bytes, with its type and length.");
             return Err(Failure::with_detail(ProblemKind::BadRequest, detail));
-        }
-        let bytes = zeroize::Zeroizing::new(self.request.bytes().await?);
-        serde_json::from_slice(&bytes)
+        };
+        serde_json::from_slice(bytes)
             .map_err(|error| Failure::with_detail(ProblemKind::BadRequest, format!("The body: {error}.")))
     }
+}
+
+/// Takes a body of a bounded length off the connection, whatever becomes of the request: a proxy that uses the connection again must
+/// not find the rest of it there.
+async fn take_body(request: &mut Request) -> Result<Option<Zeroizing<Vec<u8>>>, Failure> {
+    let length = request.headers().get("Content-Length")?.and_then(|length| length.parse::<usize>().ok());
+    if length.is_none_or(|length| length == 0 || length > MAX_BODY_BYTES) {
+        return Ok(None);
+    }
+    Ok(Some(Zeroizing::new(request.bytes().await?)))
 }
 
 fn is_json(content_type: &str) -> bool {
@@ -145,14 +155,15 @@ pub(crate) async fn handle(request: Request, env: Env) -> worker::Result<Respons
     }
 }
 
-async fn dispatch(request: Request, env: Env) -> Result<Response, Failure> {
+async fn dispatch(mut request: Request, env: Env) -> Result<Response, Failure> {
+    let body = take_body(&mut request).await?;
     let route = Route::of(&request.path()).ok_or(ProblemKind::NotFound)?;
     let origin = Origin::of(&request, &env)?;
     if !matches!(route, Route::Mqtt | Route::VerificationPage) {
         check_page(&request, &origin)?;
     }
     let method = request.method();
-    let call = Call { request, env, origin };
+    let call = Call { request, env, origin, body };
     match (route, method) {
         (Route::Health, Method::Get) => json(&serde_json::json!({ "status": "ok" })),
         (Route::Bootstrap, Method::Get) => accounts::bootstrap_state(&call).await,

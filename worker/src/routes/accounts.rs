@@ -18,8 +18,8 @@ pub(super) async fn bootstrap_state(call: &Call) -> Result<Response, Failure> {
 }
 
 /// `POST /api/v1/bootstrap`.
-pub(super) async fn bootstrap(mut call: Call) -> Result<Response, Failure> {
-    let body: Bootstrap = call.body().await?;
+pub(super) async fn bootstrap(call: Call) -> Result<Response, Failure> {
+    let body: Bootstrap = call.body()?;
     if !is_bootstrap_token(&call.env, &body.token) {
         return Err(ProblemKind::WrongToken.into());
     }
@@ -35,8 +35,8 @@ pub(super) async fn who(call: &Call) -> Result<Response, Failure> {
 }
 
 /// `POST /api/v1/session`.
-pub(super) async fn sign_in(mut call: Call) -> Result<Response, Failure> {
-    let credentials: Credentials = call.body().await?;
+pub(super) async fn sign_in(call: Call) -> Result<Response, Failure> {
+    let credentials: Credentials = call.body()?;
     let address = guard::network(&call.request, &call.env)?.address.map(|address| address.to_string());
     signed_in(&objects::call(&call.env, &AccountsRequest::SignIn { credentials, address }).await?)
 }
@@ -58,18 +58,18 @@ pub(super) async fn people(call: &Call) -> Result<Response, Failure> {
 }
 
 /// `POST /api/v1/people`.
-pub(super) async fn add(mut call: Call) -> Result<Response, Failure> {
+pub(super) async fn add(call: Call) -> Result<Response, Failure> {
     let Session { person: actor, .. } = with_right(&call.request, &call.env, Right::ManagePeople).await?;
-    let new: NewPerson = call.body().await?;
+    let new: NewPerson = call.body()?;
     let person: Person = objects::call(&call.env, &AccountsRequest::AddPerson(new)).await?;
     log!("accounts: person {} made the account {}, {:?}", actor.id, person.id, person.role);
     Ok(json(&person)?.with_status(201))
 }
 
 /// `PATCH /api/v1/people/{id}`.
-pub(super) async fn change(mut call: Call, id: u64) -> Result<Response, Failure> {
+pub(super) async fn change(call: Call, id: u64) -> Result<Response, Failure> {
     let Session { person: actor, .. } = with_right(&call.request, &call.env, Right::ManagePeople).await?;
-    let change: PersonChange = call.body().await?;
+    let change: PersonChange = call.body()?;
     let password = if change.password.is_some() { ", with a new password" } else { "" };
     let person: Person = objects::call(&call.env, &AccountsRequest::ChangePerson(id, change)).await?;
     log!("accounts: person {} changed {id}: {:?}, active {}{password}", actor.id, person.role, person.active);

@@ -18,9 +18,9 @@ pub(super) async fn secrets(call: &Call) -> Result<Response, Failure> {
 }
 
 /// `POST /api/v1/secrets`.
-pub(super) async fn make_secret(mut call: Call) -> Result<Response, Failure> {
+pub(super) async fn make_secret(call: Call) -> Result<Response, Failure> {
     let person = with_right(&call.request, &call.env, Right::Provision).await?.person;
-    let new = call.body().await?;
+    let new = call.body()?;
     send(&call, Some(person), Command::MakeSecret(new)).await
 }
 
@@ -35,9 +35,9 @@ pub(super) async fn policy(call: &Call) -> Result<Response, Failure> {
 }
 
 /// `PUT /api/v1/policy`.
-pub(super) async fn set_policy(mut call: Call) -> Result<Response, Failure> {
+pub(super) async fn set_policy(call: Call) -> Result<Response, Failure> {
     let person = with_right(&call.request, &call.env, Right::ChangePolicy).await?.person;
-    let policy = call.body().await?;
+    let policy = call.body()?;
     let vantage = vantage(&call)?;
     send(&call, Some(person), Command::SetPolicy(Box::new(policy), vantage)).await
 }
@@ -52,9 +52,9 @@ pub(super) async fn classes(call: &Call) -> Result<Response, Failure> {
 }
 
 /// `PUT /api/v1/classes/{client}`.
-pub(super) async fn set_class(mut call: Call, client: &str) -> Result<Response, Failure> {
+pub(super) async fn set_class(call: Call, client: &str) -> Result<Response, Failure> {
     let person = with_right(&call.request, &call.env, Right::ChangeClasses).await?.person;
-    let class: DeviceClass = call.body().await?;
+    let class: DeviceClass = call.body()?;
     if class.client.as_str() != client {
         let detail = "The class in the body is not the one in the address.";
         return Err(Failure::with_detail(ProblemKind::BadRequest, detail));
@@ -69,7 +69,7 @@ pub(super) async fn locks(call: &Call) -> Result<Response, Failure> {
 
 /// `POST /api/v1/provisioning`: for people with the right, and until there is an administrator for who has the bootstrap
 /// token.
-pub(super) async fn provision(mut call: Call) -> Result<Response, Failure> {
+pub(super) async fn provision(call: Call) -> Result<Response, Failure> {
     let person = match bearer(&call)? {
         Some(token) => {
             let state: BootstrapState = objects::call(&call.env, &AccountsRequest::BootstrapState).await?;
@@ -80,7 +80,7 @@ pub(super) async fn provision(mut call: Call) -> Result<Response, Failure> {
         }
         None => Some(with_right(&call.request, &call.env, Right::Provision).await?.person),
     };
-    let new: NewProvisioning = call.body().await?;
+    let new: NewProvisioning = call.body()?;
     send(&call, person, Command::Provision(new)).await
 }
 
@@ -95,14 +95,14 @@ pub(super) async fn pairing(call: &Call, session: SessionId) -> Result<Response,
 }
 
 /// `POST /api/v1/pairings/{session}/{step}`.
-pub(super) async fn step(mut call: Call, session: SessionId, step: Step) -> Result<Response, Failure> {
+pub(super) async fn step(call: Call, session: SessionId, step: Step) -> Result<Response, Failure> {
     let person = with_right(&call.request, &call.env, Right::Pair).await?.person;
     let command = match step {
-        Step::Accept => Command::Accept(session, call.body().await?),
-        Step::Reject => Command::Reject(session, call.body().await?),
+        Step::Accept => Command::Accept(session, call.body()?),
+        Step::Reject => Command::Reject(session, call.body()?),
         Step::Dismiss => Command::Dismiss(session),
         Step::Cancel => Command::Cancel(session),
-        Step::Verify => Command::Verify(session, call.body().await?),
+        Step::Verify => Command::Verify(session, call.body()?),
     };
     send(&call, Some(person), command).await
 }
