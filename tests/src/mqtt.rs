@@ -1,5 +1,7 @@
 //! A bare MQTT client that asks the bridge for anything, allowed or not, and says what it answered.
 
+pub mod packets;
+
 use std::collections::VecDeque;
 use std::net::TcpStream;
 
@@ -210,6 +212,11 @@ impl Mqtt {
     pub fn wait_for_end(&mut self) -> Result<()> {
         while self.read()?.is_some() {}
         Ok(())
+    }
+
+    /// The WebSocket, for bytes that are no packets.
+    pub fn into_socket(self) -> WebSocket<TcpStream> {
+        self.socket
     }
 
     fn dial(broker: &str) -> Result<Self> {

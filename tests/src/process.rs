@@ -1,6 +1,6 @@
 //! A program that a test started: its log, its end.
 
-use std::fs::OpenOptions;
+use std::fs::{self, OpenOptions};
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::net::TcpListener;
 use std::os::unix::process::CommandExt as _;
@@ -63,6 +63,14 @@ impl Process {
             None => Ok(()),
             Some(status) => bail!("{} has ended: {status}", self.name),
         }
+    }
+
+    /// The memory that the program itself holds now, in bytes.
+    pub fn memory(&self) -> Result<u64> {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.child.id())).context("cannot look at it")?;
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).context("its memory is told")?;
+        let kilobytes: u64 = line.trim().trim_end_matches(" kB").parse().context("a number of kilobytes")?;
+        Ok(kilobytes * 1024)
     }
 
     /// What ends the program and its descendants from elsewhere.

@@ -11,14 +11,23 @@ pub const LIMIT: Duration = Duration::from_secs(45);
 const PAUSE: Duration = Duration::from_millis(25);
 
 /// Looks again and again until `look` finds something.
-pub fn until<T>(what: &str, mut look: impl FnMut() -> Result<Option<T>>) -> Result<T> {
+pub fn until<T>(what: &str, look: impl FnMut() -> Result<Option<T>>) -> Result<T> {
+    within(LIMIT, what, look)
+}
+
+/// The same for what is much work.
+pub fn patiently<T>(what: &str, look: impl FnMut() -> Result<Option<T>>) -> Result<T> {
+    within(4 * LIMIT, what, look)
+}
+
+fn within<T>(limit: Duration, what: &str, mut look: impl FnMut() -> Result<Option<T>>) -> Result<T> {
     let started = Instant::now();
     loop {
         if let Some(found) = look()? {
             return Ok(found);
         }
-        if started.elapsed() > LIMIT {
-            bail!("waited {} s in vain: {what}", LIMIT.as_secs());
+        if started.elapsed() > limit {
+            bail!("waited {} s in vain: {what}", limit.as_secs());
         }
         thread::sleep(PAUSE);
     }

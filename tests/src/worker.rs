@@ -85,6 +85,16 @@ impl<'s> Worker<'s> {
         Api::new(self.origin())
     }
 
+    /// The memory that it holds now, in bytes; of the worker alone only under [`Host::Workerd`].
+    pub fn memory(&self) -> Result<u64> {
+        self.process.as_ref().context("the worker does not run")?.memory()
+    }
+
+    /// What it has stored by now, in bytes.
+    pub fn stored(&self) -> Result<u64> {
+        size_of(&self.folder.join("storage"))
+    }
+
     /// Waits until a line of its log holds this.
     pub fn wait_for_line(&self, part: &str) -> Result<()> {
         self.wait_for_lines(part, 1)
@@ -160,6 +170,17 @@ fn copy(from: &Path, to: &Path) -> Result<()> {
         copy(&entry.path(), &to.join(entry.file_name()))?;
     }
     Ok(())
+}
+
+/// The bytes in a folder. A file that goes meanwhile counts as none.
+fn size_of(folder: &Path) -> Result<u64> {
+    let mut size = 0;
+    for entry in fs::read_dir(folder).context("cannot look into the storage")? {
+        let entry = entry.context("cannot look into the storage")?;
+        let path = entry.path();
+        size += if path.is_dir() { size_of(&path)? } else { entry.metadata().map_or(0, |file| file.len()) };
+    }
+    Ok(size)
 }
 
 fn workerd_configuration(port: u16, variables: &[(String, String)]) -> String {
