@@ -48,8 +48,10 @@ impl Call {
         call
     }
 
+    /// What is uploaded is what was built and measured: wrangler does not bundle it again. (`no_bundle` in wrangler.toml would
+    /// have `wrangler dev` start the worker anew again and again.)
     fn upload(staged: &Staged) -> Self {
-        let mut call = Self(words(&["deploy", "--env", ENVIRONMENT]));
+        let mut call = Self(words(&["deploy", "--no-bundle", "--env", ENVIRONMENT]));
         call.0.push(format!("--assets={}", staged.dist.display()));
         call.0.push(staged.build.join("index.js").display().to_string());
         call

@@ -11,7 +11,7 @@ fn staged() -> Staged {
 
 #[test]
 fn a_deployment_uploads_what_was_built_into_the_production_environment() {
-    let upload = "wrangler deploy --env production --assets=/stage/dist /stage/build/index.js";
+    let upload = "wrangler deploy --no-bundle --env production --assets=/stage/dist /stage/build/index.js";
     assert_eq!(Call::deploy(&staged(), None, None).line(), upload);
     assert_eq!(
         Call::deploy(&staged(), Some("wardlink.example"), Some(Path::new("/tmp/secrets"))).line(),
