@@ -6,6 +6,7 @@
 
 mod packets;
 mod request;
+pub mod usurper;
 
 use std::collections::BTreeMap;
 use std::net::TcpListener as StdListener;
@@ -25,6 +26,7 @@ use tokio_tungstenite::tungstenite::handshake::server::{Request, Response};
 use tokio_tungstenite::tungstenite::http::{HeaderValue, header};
 
 use crate::api::Api;
+use crate::mqtt::packets::publish;
 use packets::{Packet, split};
 use request::Requests;
 
@@ -105,8 +107,14 @@ struct Shared {
     cuts: watch::Sender<u64>,
 }
 
+/// Makes the command that a device gets instead of the control unit's, from the device's request.
+type Forge = Box<dyn FnOnce(&[u8]) -> Result<Vec<u8>> + Send>;
+
 #[derive(Default)]
 struct Armed {
+    forge: Option<Forge>,
+    /// The last request on T1.
+    request: Vec<u8>,
     trap: Option<Trap>,
     /// The trap has been stepped on, and springs in a moment.
     is_hit: bool,
@@ -168,6 +176,16 @@ impl Wire {
     /// Sets a trap, instead of an earlier one.
     pub fn set(&self, trap: Trap) {
         *self.shared.armed() = Armed { trap: Some(trap), ..Armed::default() };
+    }
+
+    /// Gives the next device that gets a command another one.
+    pub fn forge_command(&self, forge: impl FnOnce(&[u8]) -> Result<Vec<u8>> + Send + 'static) {
+        *self.shared.armed() = Armed { forge: Some(Box::new(forge)), ..Armed::default() };
+    }
+
+    /// Ends every connection.
+    pub fn cut(&self) {
+        self.shared.cuts.send_modify(|cuts| *cuts += 1);
     }
 
     /// Whether the trap was sprung.
@@ -356,6 +374,9 @@ impl Line {
             return Ok(());
         }
         let message = self.message(way, packet)?;
+        if let Some(forged) = self.forged(message.as_ref().map(|(_, message)| *message), packet)? {
+            return self.client.send(Frame::binary(forged)).await.context("the device has gone");
+        }
         match message.map_or(Judgement::Pass, |(client, message)| self.shared.judge(&client, message)) {
             Judgement::Pass => self.send(way, packet).await,
             Judgement::Lose => {
@@ -373,6 +394,20 @@ impl Line {
                 self.send(way, packet).await
             }
         }
+    }
+
+    /// The packet that a device gets instead of this one.
+    fn forged(&self, message: Option<Message>, packet: &Packet) -> Result<Option<Vec<u8>>> {
+        let (Some(message), Some(published)) = (message, packet.publish()?) else { return Ok(None) };
+        let mut armed = self.shared.armed();
+        if message == Message::Request {
+            armed.request = published.payload;
+            return Ok(None);
+        }
+        let Some(forge) = armed.forge.take_if(|_| message == Message::Command) else { return Ok(None) };
+        let forged = forge(&armed.request)?;
+        let id = packet.packet_id().context("a command is acknowledged")?;
+        Ok(Some(publish(&published.topic, &forged, id)?))
     }
 
     async fn send(&mut self, way: Way, packet: &Packet) -> Result<()> {

@@ -1,15 +1,17 @@
 //! What bad requests get: a refusal, a line in the log, and nobody's pairing is disturbed.
 
 use anyhow::{Context as _, Result, anyhow, ensure};
-use wardlink_protocol::api::PairingPhase;
+use wardlink_protocol::api::{PairingPhase, VerifyResult};
 use wardlink_protocol::pairing::{Mode, RefusalReason};
 use wardlink_protocol::provisioning::{AccessSecret, Provisioning};
-use wardlink_tests::impostor::{Asker, Twin, hello_of};
+use wardlink_tests::impostor::{Asker, Stolen, Twin, copy_of, hello_of};
 use wardlink_tests::interruption::now;
 use wardlink_tests::mqtt::{Answer, Credentials, Mqtt};
-use wardlink_tests::pump::text;
+use wardlink_tests::pump::{is, text};
 use wardlink_tests::scene;
 use wardlink_tests::ward::{Ward, device};
+use wardlink_tests::wire::Wire;
+use wardlink_tests::wire::usurper::Usurper;
 use wardlink_tests::worker::{Host, Worker};
 use wardlink_tests::{Scene, wait};
 
@@ -188,7 +190,39 @@ fn a_stolen_device_certificate_does_nothing_for_a_pairing_of_another() -> Result
 }
 
 #[test]
-fn after_five_failed_sessions_an_alert_stands_in_the_log() -> Result<()> {
+fn a_command_of_somebody_without_the_control_units_key_is_refused() -> Result<()> {
+    scene(|scene| {
+        let mut ward = open(scene)?;
+        let wire = Wire::open(ward.worker.port())?;
+        (ward.provisioning.broker, ward.provisioning.web_origin) = (wire.broker(), wire.origin());
+        let mut pump = ward.pump("ip-1")?;
+        pump.wait_for("requested")?;
+        let key = Stolen::from(copy_of(&pump)?.path(), &device("ip-1")?)?.fingerprint;
+        let (secret, origin) = (ward.provisioning.secret.clone(), wire.origin());
+        let usurper = Usurper { secret, device: device("ip-1")?, key, origin, now: now()? };
+        // The request has passed: it comes again on the next connection, and is the same.
+        wire.forge_command(move |request| usurper.command(request));
+        wire.cut();
+        pump.wait_for("requested")?;
+        let waiting = ward.nurse.wait_for_pairing("ip-1", |pairing| pairing.phase == PairingPhase::Waiting)?;
+        wire.api(&ward.nurse).accept(waiting.session, Mode::PairingCode)?;
+        let refused = pump.wait_until("the refusal", |event| is(event, "error") || is(event, "code"))?;
+        let message = text(&refused, "message")?;
+        ensure!(message.contains("a message of the control unit was refused"), "the pump says {message}");
+        assert_eq!(ward.nurse.pairing(waiting.session)?.phase, PairingPhase::Accepted, "it answered nobody");
+
+        // The control unit's own command still counts.
+        wire.cut();
+        let code = pump.code()?;
+        let pairing = ward.nurse.wait_for_pairing("ip-1", |pairing| pairing.phase == PairingPhase::Verifying)?;
+        assert_eq!(ward.type_code(&pairing, &code)?.result, VerifyResult::Verified);
+        pump.wait_for("paired")?;
+        Ok(())
+    })
+}
+
+#[test]
+fn each_wrong_code_stands_in_the_log() -> Result<()> {
     scene(|scene| {
         let ward = open(scene)?;
         let (mut pump, pairing, code) = ward.pump_with_code("ip-1", Mode::PairingCode)?;
