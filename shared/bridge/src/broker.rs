@@ -4,12 +4,14 @@ mod connect;
 mod ending;
 mod grants;
 mod handle;
+mod overstep;
 mod publish;
 mod sessions;
 mod subscribe;
 
 pub use ending::Cause;
 pub use grants::{Clients, ControlMessage, SiteTable, Step};
+pub use overstep::{Overreach, Overstep};
 pub use sessions::Notice;
 
 use ending::{CLOSE_TRY_LATER, Closing};
@@ -68,6 +70,8 @@ pub struct Batch {
     pub changes: Changes,
     /// What to send.
     pub outputs: Vec<Output>,
+    /// What clients asked for and may not do: for the log.
+    pub oversteps: Vec<Overstep>,
 }
 
 /// The broker of one site.
@@ -98,6 +102,10 @@ pub struct Broker {
     moved: BTreeSet<KeyFingerprint>,
     /// Connections that are closed with this batch.
     closing: Vec<Closing>,
+    /// Connections that have asked for what they may not do.
+    overstepped: BTreeSet<ConnectionId>,
+    /// What the log has not been told of them.
+    oversteps: Vec<Overstep>,
 }
 
 impl Default for Broker {
@@ -123,6 +131,8 @@ impl Default for Broker {
             waiting: BTreeSet::new(),
             moved: BTreeSet::new(),
             closing: Vec::new(),
+            overstepped: BTreeSet::new(),
+            oversteps: Vec::new(),
         }
     }
 }
@@ -222,6 +232,7 @@ impl Broker {
         connection.forget(&mut self.journal);
         self.begun_bytes = self.begun_bytes.saturating_sub(connection.begun().len());
         self.changed.remove(&id);
+        self.overstepped.remove(&id);
         if let Some(address) = connection.durable.origin.network.address
             && let Some(count) = self.addresses.get_mut(&address)
         {
@@ -268,7 +279,7 @@ impl Broker {
             outputs.push(Output::Attachment { connection, bytes: Vec::new() });
             outputs.push(Output::Close { connection, code, cause });
         }
-        Batch { changes: self.journal.take(), outputs }
+        Batch { changes: self.journal.take(), outputs, oversteps: core::mem::take(&mut self.oversteps) }
     }
 
     /// The oldest messages of a stream that the control unit has not taken, and the number to give to

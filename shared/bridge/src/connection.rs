@@ -3,7 +3,7 @@
 use crate::limits::{
     MAX_ATTACHMENT_BYTES, MAX_FIRST_PACKET_BYTES, MAX_INFLIGHT, MAX_PACKET_BYTES, PIECE_BYTES, SERVER_KEEP_ALIVE_SECS,
 };
-use crate::packet::{self, CONNECT, Version};
+use crate::packet::{self, CONNECT, Splitter, Version};
 use crate::storage::{Journal, Table, decode, encode};
 use core::time::Duration;
 use mqtt_protocol_core::mqtt::connection::RawPacket;
@@ -192,9 +192,8 @@ impl Connection {
 
     /// The same, from a frame that may begin with CONNECT.
     pub(crate) fn note_version(&mut self, frame: &[u8]) {
-        let packets = packet::split(frame, self.longest_packet()).map(|(packets, _)| packets).unwrap_or_default();
-        if let Some(first) = packets.first() {
-            self.note_version_of(first);
+        if let Ok(Some(first)) = Splitter::new(frame).next(self.longest_packet()) {
+            self.note_version_of(&first);
         }
     }
 

@@ -72,21 +72,34 @@ pub(crate) enum Incoming {
     Auth(Box<v5_0::Auth>),
 }
 
-/// Cuts `bytes` into whole packets; the second part is how many bytes they took. What follows is the beginning of a packet.
-pub(crate) fn split(bytes: &[u8], longest: usize) -> Result<(Vec<RawPacket>, usize), MqttError> {
-    let mut builder = PacketBuilder::with_maximum_packet_size(u32::try_from(longest).unwrap_or(u32::MAX));
-    let mut cursor = Cursor::new(bytes);
-    let mut packets = Vec::new();
-    let mut taken = 0;
-    loop {
-        match builder.feed(&mut cursor) {
+/// Cuts bytes into packets, one by one: how long the next one may be, the packets before it decide.
+pub(crate) struct Splitter<'a> {
+    builder: PacketBuilder,
+    cursor: Cursor<&'a [u8]>,
+    taken: usize,
+}
+
+impl<'a> Splitter<'a> {
+    pub(crate) fn new(bytes: &'a [u8]) -> Self {
+        Self { builder: PacketBuilder::new(), cursor: Cursor::new(bytes), taken: 0 }
+    }
+
+    /// The next whole packet.
+    pub(crate) fn next(&mut self, longest: usize) -> Result<Option<RawPacket>, MqttError> {
+        self.builder.set_maximum_packet_size(u32::try_from(longest).unwrap_or(u32::MAX));
+        match self.builder.feed(&mut self.cursor) {
             PacketBuildResult::Complete(packet) => {
-                taken = usize::try_from(cursor.position()).map_err(|_| MqttError::PacketTooLarge)?;
-                packets.push(packet);
+                self.taken = usize::try_from(self.cursor.position()).map_err(|_| MqttError::PacketTooLarge)?;
+                Ok(Some(packet))
             }
-            PacketBuildResult::Incomplete => return Ok((packets, taken)),
-            PacketBuildResult::Error(error) => return Err(error),
+            PacketBuildResult::Incomplete => Ok(None),
+            PacketBuildResult::Error(error) => Err(error),
         }
+    }
+
+    /// How many bytes the packets took. What follows is the beginning of a packet.
+    pub(crate) const fn taken(&self) -> usize {
+        self.taken
     }
 }
 

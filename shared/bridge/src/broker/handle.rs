@@ -4,7 +4,7 @@ use super::Broker;
 use super::ending::{CLOSE_NORMAL, CLOSE_POLICY, Cause};
 use crate::connection::{ConnectionId, Phase};
 use crate::limits::MAX_BEGUN_BYTES;
-use crate::packet::{self, CONNECT, Incoming};
+use crate::packet::{self, CONNECT, Incoming, Splitter};
 use mqtt_protocol_core::mqtt::connection::RawPacket;
 use mqtt_protocol_core::mqtt::packet::PropertyId;
 use mqtt_protocol_core::mqtt::result_code::{ConnectReasonCode, DisconnectReasonCode, MqttError};
@@ -32,14 +32,15 @@ impl Broker {
             joined = all;
             joined.as_slice()
         };
-        let (packets, taken) = match packet::split(bytes, connection.longest_packet()) {
-            Ok(cut) => cut,
-            Err(error) => return self.fail(id, None, error, now),
-        };
-        for packet in packets {
-            self.handle(id, &packet, now, rng);
+        let mut splitter = Splitter::new(bytes);
+        while let Some(connection) = self.connections.get(&id) {
+            match splitter.next(connection.longest_packet()) {
+                Ok(Some(packet)) => self.handle(id, &packet, now, rng),
+                Ok(None) => break,
+                Err(error) => self.fail(id, None, error, now),
+            }
         }
-        let rest = bytes.get(taken..).unwrap_or_default();
+        let rest = bytes.get(splitter.taken()..).unwrap_or_default();
         if begun + rest.len() > 0
             && let Some(connection) = self.connections.get_mut(&id)
         {

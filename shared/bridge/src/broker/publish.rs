@@ -125,6 +125,7 @@ impl Broker {
         let Some(rules) = &self.table else { return PubackReasonCode::NotAuthorized };
         let rights = Rights::of(&principal, rules.grant(&principal.key), now);
         if !rights.may_publish(&topic, |client| rules.is_configured(client)) {
+            self.note_publish(id, principal, topic);
             return PubackReasonCode::NotAuthorized;
         }
         let network =

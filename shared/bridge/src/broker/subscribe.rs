@@ -25,7 +25,7 @@ impl Broker {
         }
         let identifier = packet::number(subscribe.props(), PropertyId::SubscriptionIdentifier);
         let reasons: Vec<SubackReasonCode> =
-            subscribe.entries().iter().map(|entry| self.subscribe(number, entry, identifier, now)).collect();
+            subscribe.entries().iter().map(|entry| self.subscribe(id, number, entry, identifier, now)).collect();
         if reasons.iter().any(SubackReasonCode::is_success)
             && let Some(session) = self.sessions.get(&number)
         {
@@ -36,6 +36,7 @@ impl Broker {
 
     fn subscribe(
         &mut self,
+        id: ConnectionId,
         number: u64,
         entry: &SubEntry,
         identifier: Option<u32>,
@@ -49,6 +50,7 @@ impl Broker {
         };
         let Some(session) = self.sessions.get(&number) else { return SubackReasonCode::UnspecifiedError };
         if !self.rights(session, now).may_subscribe(&filter) {
+            self.note_subscribe(id, session.state.principal.clone(), &filter);
             return SubackReasonCode::NotAuthorized;
         }
         let subscriptions = &session.state.subscriptions;

@@ -3,7 +3,7 @@
 use super::world::{HOST, Options, Shown, connect, disconnect, publish, subscribe};
 use super::{Received, World, device, grant, key};
 use crate::auth::CredentialError;
-use crate::limits::{MAX_TOKENS_PER_KEY, PIECE_BYTES};
+use crate::limits::{MAX_FIRST_PACKET_BYTES, MAX_TOKENS_PER_KEY, PIECE_BYTES};
 use crate::storage::Table;
 use crate::{Cause, ConnectionId, Stream};
 use core::time::Duration;
@@ -392,6 +392,27 @@ fn a_bridge_without_its_table_answers_in_the_clients_version() {
     let token = client.token(&mut world);
     world.broker = crate::Broker::default();
     assert_eq!(open(&mut world, &client.packet(Some(""), Some(&token))).1, (false, 3));
+}
+
+#[test]
+fn a_client_of_mqtt_3_1_1_need_not_wait_for_connack() {
+    let mut world = World::new();
+    let certificate = paired(&mut world, 1);
+    let client = Older::new(1, Some(&certificate));
+    let token = client.token(&mut world);
+    let long = vec![7; 3 * MAX_FIRST_PACKET_BYTES];
+    let (id, answer) =
+        open(&mut world, &[client.packet(Some(""), Some(&token)), older_publish(ALARM, &long, Some(1))].concat());
+    assert_eq!(answer, (false, ACCEPTED));
+    assert_eq!(
+        world.raw.remove(&id).unwrap(),
+        [0x40, 2, 0, 1],
+        "the long packet counts after CONNECT has proved who it is"
+    );
+    let id = world.open();
+    world.older.insert(id);
+    world.send(id, &older_publish(ALARM, &long, Some(1)));
+    assert!(world.closed.contains(&id) && !world.raw.contains_key(&id));
 }
 
 #[test]

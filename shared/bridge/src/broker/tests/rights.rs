@@ -69,6 +69,23 @@ fn a_paired_device_keeps_to_its_own_topics() {
 }
 
 #[test]
+fn asking_for_too_much_is_told_once_and_waiting_for_t2_is_not() {
+    let mut world = World::new();
+    let id = world.client(&Shown::bare(&key(1), PUMP));
+    assert_eq!(world.subscribe(id, T2), SubackReasonCode::NotAuthorized);
+    assert!(world.oversteps.is_empty(), "every device waits for its T2 so");
+    assert_eq!(world.subscribe(id, "#"), SubackReasonCode::NotAuthorized);
+    assert_eq!(world.publish(id, T2, b"x"), PubackReasonCode::NotAuthorized);
+    let told: Vec<String> = world.oversteps.drain(..).map(|overstep| overstep.to_string()).collect();
+    assert_eq!(told.len(), 1, "{told:?}");
+    assert!(told[0].starts_with(PUMP) && told[0].ends_with("may not subscribe to what is not its own"), "{told:?}");
+    let (_, other) = world.paired(2, "infusion-pump/pump-2");
+    assert_eq!(world.publish(other, T2, b"x"), PubackReasonCode::NotAuthorized);
+    let told: Vec<String> = world.oversteps.drain(..).map(|overstep| overstep.to_string()).collect();
+    assert!(told[0].ends_with(&format!("may not publish on {T2}")), "{told:?}");
+}
+
+#[test]
 fn revoked_device_receives_nothing_after_the_answer() {
     let mut world = World::new();
     let (shown, id) = world.paired(1, PUMP);

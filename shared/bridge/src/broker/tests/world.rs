@@ -4,7 +4,8 @@ use crate::auth::ControlUnit;
 use crate::packet::{Delivery, Version};
 use crate::storage::RecordKey;
 use crate::{
-    Batch, Broker, Cause, Clients, ConnectionId, ControlMessage, Notice, Origin, Output, SiteTable, Step, Stream,
+    Batch, Broker, Cause, Clients, ConnectionId, ControlMessage, Notice, Origin, Output, Overstep, SiteTable, Step,
+    Stream,
 };
 use core::convert::Infallible;
 use core::time::Duration;
@@ -220,6 +221,8 @@ pub(super) struct World {
     /// Why connections were closed.
     pub(super) causes: BTreeMap<ConnectionId, Cause>,
     pub(super) grants: Vec<Grant>,
+    /// What the log was told of clients that asked for too much.
+    pub(super) oversteps: Vec<Overstep>,
     next_connection: u64,
     steps: u64,
 }
@@ -255,6 +258,7 @@ impl World {
             closed: BTreeSet::new(),
             causes: BTreeMap::new(),
             grants: Vec::new(),
+            oversteps: Vec::new(),
             next_connection: 1,
             steps: 0,
         };
@@ -298,6 +302,7 @@ impl World {
     }
 
     pub(super) fn keep(&mut self, batch: Batch) {
+        self.oversteps.extend(batch.oversteps);
         for (key, value) in batch.changes {
             match value {
                 Some(value) => self.records.insert(key, value),
