@@ -53,8 +53,8 @@ pub(crate) fn Scanner(
     let can_start = move || matches!(camera.sight.get(), Sight::Off | Sight::Failed(_));
     // The button that was pressed is gone: the one that comes takes the focus.
     let buttons = Memo::new(move |_| (is_on(), can_start()));
-    Effect::new(move |before: Option<()>| {
-        buttons.track();
+    Effect::new(move |before| {
+        let present = buttons.get();
         if before.is_some() {
             request_animation_frame(|| {
                 if focus_is_lost() {
@@ -62,6 +62,7 @@ pub(crate) fn Scanner(
                 }
             });
         }
+        present
     });
     view! {
         <div class="cam" class:on=is_on data-testid="scanner" data-state=move || camera.sight.get().word()>
