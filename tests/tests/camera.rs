@@ -45,7 +45,7 @@ fn lamp_lens_and_zoom_are_offered_where_the_camera_has_them() -> Result<()> {
 
         phone.click(&Target::id("lamp"))?;
         phone.see(&Target::xpath("that the lamp is on", "//*[@data-testid=\"lamp\"][@aria-pressed=\"true\"]"))?;
-        for (shown, zoom) in [("2×", 2.0), ("4×", 4.0), ("1×", 1.0)] {
+        for (shown, zoom) in [("2×", 2), ("4×", 4), ("1×", 1)] {
             phone.click(&Target::id("zoom"))?;
             let button = format!("//*[@data-testid=\"zoom\"][contains(., \"{shown}\")]");
             phone.see(&Target::xpath(&format!("{shown} on the button"), &button))?;

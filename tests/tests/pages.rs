@@ -80,6 +80,7 @@ fn the_colours_of_alarms_belong_to_alarms() -> Result<()> {
     let mut seen = 0;
     for (selector, declarations) in SHEETS.iter().flat_map(|sheet| blocks(sheet)) {
         for declaration in declarations.split(';') {
+            let declaration = declaration.rsplit("*/").next().unwrap_or(declaration);
             if declaration.trim().starts_with("--alarm-") {
                 seen += 1;
                 continue;
