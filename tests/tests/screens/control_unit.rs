@@ -89,22 +89,6 @@ pub(crate) const FULL: &[Row<Busy>] = &[
     row("device, unknown", &[], |stage, _| {
         stage.visit("/#/devices/infusion-pump/nothing", &Target::xpath("a heading", "//h1"))
     }),
-    row("provisioning, file made", &[], |stage, _| {
-        stage.visit("/#/provisioning", &id("provisioning-form"))?;
-        stage.browser.fill(&Target::field("identifier"), "ip-99")?;
-        stage.browser.click(&id("make-file"))?;
-        stage.browser.see(&id("label")).map(drop)
-    }),
-    row("provisioning, making a secret", &["provisioning::secrets::Ask::Make"], |stage, _| {
-        stage.visit("/#/provisioning", &id("secrets"))?;
-        stage.browser.click(&id("add-secret"))?;
-        stage.browser.see(&id("secret-form")).map(drop)
-    }),
-    row("provisioning, ending a secret", &["provisioning::secrets::Ask::End"], |stage, _| {
-        stage.visit("/#/provisioning", &id("secrets"))?;
-        stage.browser.click(&id("end-secret"))?;
-        stage.browser.see(&id("end-secret-form")).map(drop)
-    }),
     row("people", &["route::Route::People"], |stage, _| stage.visit("/#/people", &id("people"))),
     row("adding a person", &["people::Ask::Add"], |stage, _| {
         stage.visit("/#/people", &id("people"))?;

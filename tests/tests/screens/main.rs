@@ -48,8 +48,18 @@ fn every_screen_of_the_control_unit_is_in_order() -> Result<()> {
         stage.show(control_unit::EMPTY, &())?;
         let scenery = Scenery::build(scene, ward)?;
         stage.show(control_unit::FULL, &scenery)?;
-        stage.show(rules::TABLE, &scenery)?;
         stage.show(control_unit::LOST, &RefCell::new(scenery.ward.worker))?;
+        stage.verdict()
+    })
+}
+
+#[test]
+fn every_screen_of_the_rules_is_in_order() -> Result<()> {
+    scene(|scene| {
+        let ward = Ward::open(scene)?;
+        let stage = Stage::open(scene, ward.worker.origin(), Aim::Pointer)?;
+        stage.sign_in("/", ADMINISTRATOR)?;
+        stage.show(rules::TABLE, &Scenery::build(scene, ward)?)?;
         stage.verdict()
     })
 }

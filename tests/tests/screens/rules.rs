@@ -1,4 +1,4 @@
-//! The rules of pairing and the device classes, and alerts about locked identifiers.
+//! What administrators set: the rules of pairing, device classes, access secrets; and alerts about locked identifiers.
 
 use anyhow::Result;
 use wardlink_tests::browser::Target;
@@ -29,6 +29,22 @@ pub(crate) const TABLE: &[Row<Busy>] = &[
         stage.visit("/#/classes", &id("classes"))?;
         stage.browser.click(&id("add-class"))?;
         stage.browser.see(&id("class-form")).map(drop)
+    }),
+    row("provisioning, file made", &[], |stage, _| {
+        stage.visit("/#/provisioning", &id("provisioning-form"))?;
+        stage.browser.fill(&Target::field("identifier"), "ip-99")?;
+        stage.browser.click(&id("make-file"))?;
+        stage.browser.see(&id("ready")).map(drop)
+    }),
+    row("secrets, a new one", &["provisioning::secrets::Ask::Make"], |stage, _| {
+        stage.visit("/#/provisioning", &id("add-secret"))?;
+        stage.browser.click(&id("add-secret"))?;
+        stage.browser.see(&id("secret-form")).map(drop)
+    }),
+    row("secrets, ending one", &["provisioning::secrets::Ask::End"], |stage, _| {
+        stage.visit("/#/provisioning", &id("end-secret"))?;
+        stage.browser.click(&id("end-secret"))?;
+        stage.browser.see(&id("end-secret-form")).map(drop)
     }),
     row("locked identifier", &[], |stage, scenery| {
         scenery.lock()?;
