@@ -256,6 +256,9 @@ impl BridgeObject {
         let Some(core) = core.as_mut() else { return Ok(()) };
         let batch = core.broker.flush(now());
         self.set_alarm(core, patience)?;
+        for overstep in &batch.oversteps {
+            log!("bridge: {overstep}");
+        }
         records::store(self.database.open()?, batch.changes)?;
         for output in batch.outputs {
             core.perform(output);
