@@ -1,8 +1,8 @@
 //! A real nginx before the worker, under the configuration that `docs/nginx.conf` gives to hospitals.
 
-mod forger;
+mod relay;
 
-pub use forger::Forger;
+pub use relay::Relay;
 
 use std::fs;
 use std::path::PathBuf;
@@ -23,7 +23,7 @@ use crate::{Scene, artifacts, wait};
 /// The marker of the network behind the second address.
 pub const MARKER: &str = "ward-lan";
 /// What nginx and the worker share.
-const PROXY_SECRET: &str = "bmdpbngtYW5kLXRoZS13b3JrZXIta25vdy1pdA";
+pub const PROXY_SECRET: &str = "bmdpbngtYW5kLXRoZS13b3JrZXIta25vdy1pdA";
 /// Where everybody else arrives.
 const USUAL_ADDRESS: &str = "127.0.0.1";
 /// Where the ward's network arrives: another address of this machine.
@@ -34,11 +34,11 @@ pub struct Proxied<'s> {
     /// The worker.
     pub worker: Worker<'s>,
     /// The proxy before it.
-    pub nginx: Nginx<'s>,
+    pub nginx: Nginx,
 }
 
 impl<'s> Proxied<'s> {
-    /// Starts a worker with empty storage that believes its proxy, or whom else `trust` names, and nginx before it.
+    /// Starts a worker with empty storage and this `TRUST`, and nginx before it.
     pub fn start(scene: &'s Scene, trust: &str) -> Result<Self> {
         let tls = Certificates::make()?;
         let variables = [("TRUST", trust), ("PROXY_SECRET", PROXY_SECRET), ("TLS_ANCHORS", &tls.root_pem)];
@@ -49,20 +49,19 @@ impl<'s> Proxied<'s> {
 }
 
 /// A running nginx.
-pub struct Nginx<'s> {
-    scene: &'s Scene,
+pub struct Nginx {
     folder: PathBuf,
     port: u16,
     tls: Certificates,
     process: Option<Process>,
 }
 
-impl<'s> Nginx<'s> {
+impl Nginx {
     /// Starts nginx before the worker on this port, and returns when the worker answers through it.
-    fn start(scene: &'s Scene, tls: Certificates, worker: u16) -> Result<Self> {
+    fn start(scene: &Scene, tls: Certificates, worker: u16) -> Result<Self> {
         let folder = scene.path("nginx");
         fs::create_dir(&folder).context("cannot make nginx's folder")?;
-        let mut nginx = Self { scene, folder, port: free_port()?, tls, process: None };
+        let mut nginx = Self { folder, port: free_port()?, tls, process: None };
         nginx.configure(worker)?;
         let mut command = Command::new(artifacts::nginx()?);
         command.arg("-p").arg(&nginx.folder).args(["-e", "stderr", "-c", "main.conf"]);
@@ -70,7 +69,8 @@ impl<'s> Nginx<'s> {
         let api = nginx.api();
         wait::until("the worker answers through nginx", || {
             process.require_running()?;
-            Ok(api.is_healthy().then_some(()))
+            let health = api.page("/api/v1/health", "none");
+            Ok(health.is_ok_and(|answer| answer.status().is_success()).then_some(()))
         })?;
         nginx.process = Some(process);
         Ok(nginx)
@@ -133,25 +133,21 @@ impl<'s> Nginx<'s> {
         format!("wss://localhost:{}/mqtt", self.port)
     }
 
-    /// Somebody on this machine who claims with header fields of his own what only nginx may say.
-    pub fn forger(&self, fields: &[(&str, &str)]) -> Result<Forger> {
-        Forger::open(self.port, Some(self.tls.client(None)?), fields)
+    /// The MQTT bridge's address as the ward reaches it.
+    pub fn ward_broker(&self) -> String {
+        format!("wss://{WARD_ADDRESS}:{}/mqtt", self.port)
     }
 
-    /// TLS towards nginx, with a certificate (DER) and its key where nginx is to be shown one.
-    pub fn client(&self, certificate: Option<(&[u8], &PrivateKey)>) -> Result<Arc<ClientConfig>> {
-        self.tls.client(certificate)
+    /// Somebody who reaches nginx by TLS, shows a certificate (DER) with its key, and claims with header fields of his own what only
+    /// nginx may say.
+    pub fn relay(&self, certificate: Option<(&[u8], &PrivateKey)>, fields: &[(&str, &str)]) -> Result<Relay> {
+        Relay::open(self.port, Some(self.tls.client(certificate)?), fields)
     }
 
     /// Whether a connection has ended at which nginx was shown a certificate of this subject.
     pub fn has_seen(&self, subject: &str) -> Result<bool> {
         let log = fs::read_to_string(self.folder.join("access.log")).context("cannot read nginx's log")?;
         Ok(log.contains(&format!("/mqtt [{subject}]")))
-    }
-
-    /// Where nginx's own words are.
-    pub fn log(&self) -> PathBuf {
-        self.scene.log("nginx")
     }
 }
 

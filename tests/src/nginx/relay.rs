@@ -1,4 +1,4 @@
-//! Somebody between a pump and the control unit who adds header fields to what the pump says.
+//! Somebody between a client and the control unit who adds header fields to what the client says, and ends its TLS.
 
 use std::net::TcpListener as StdListener;
 use std::sync::Arc;
@@ -15,19 +15,19 @@ use tokio_rustls::TlsConnector;
 /// The longest head of a request that is read, in bytes.
 const MAX_HEAD_BYTES: usize = 16 * 1024;
 
-/// A running forger. It ends with the value.
-pub struct Forger {
+/// A running relay. It ends with the value.
+pub struct Relay {
     port: u16,
     _stop: oneshot::Sender<()>,
 }
 
-impl Forger {
+impl Relay {
     /// Stands before the worker on this port itself.
     pub fn before(worker: u16, fields: &[(&str, &str)]) -> Result<Self> {
         Self::open(worker, None, fields)
     }
 
-    /// Passes on what comes to a port of this machine, by TLS or without, and adds fields to the first request of each connection.
+    /// Passes on what comes to a port of this machine, with TLS or without, and adds fields to the first request of each connection.
     pub(super) fn open(port: u16, tls: Option<Arc<ClientConfig>>, fields: &[(&str, &str)]) -> Result<Self> {
         let listener = StdListener::bind("127.0.0.1:0").context("cannot listen")?;
         listener.set_nonblocking(true).context("cannot listen")?;
