@@ -1,9 +1,10 @@
 //! One identifier has one live key: locks, conflicting requests, and pairing again.
 
 use anyhow::{Context as _, Result, ensure};
-use wardlink_protocol::api::{PairingPhase, PairingView, ProblemKind, VerifyResult};
+use wardlink_protocol::api::{LiveEvent, Lock, PairingPhase, PairingView, ProblemKind, VerifyResult};
 use wardlink_protocol::pairing::{Mode, RefusalReason};
 use wardlink_tests::api::refusal;
+use wardlink_tests::live::Live;
 use wardlink_tests::pump::{Pump, text, wrong};
 use wardlink_tests::ward::{Ward, device};
 use wardlink_tests::{Scene, scene, wait};
@@ -24,6 +25,7 @@ fn waiting(ward: &Ward<'_>, identifier: &str) -> Result<Vec<PairingView>> {
 fn five_failed_sessions_lock_an_identifier_until_an_administrator_lifts_it() -> Result<()> {
     scene(|scene| {
         let ward = Ward::open(scene)?;
+        let mut live = Live::connect(&ward.nurse)?;
         for session in 1..=5 {
             let mut pump = namesake(scene, &ward, &format!("ip-20-{session}"), "ip-20")?;
             let (pairing, code) = ward.accept(&mut pump, "ip-20", Mode::PairingCode)?;
@@ -34,6 +36,13 @@ fn five_failed_sessions_lock_an_identifier_until_an_administrator_lifts_it() -> 
             assert_eq!(text(&pump.wait_for("refused")?, "reason")?, "wrong_code");
         }
 
+        let alert = live.wait_for("the alert", |event| match event {
+            LiveEvent::Locked { lock } => Some(lock),
+            _ => None,
+        })?;
+        assert_eq!((alert.device.identifier.as_str(), alert.failures), ("ip-20", 5));
+        assert_eq!(ward.nurse.get::<Vec<Lock>>("locks")?, [alert]);
+
         let mut locked = namesake(scene, &ward, "ip-20-locked", "ip-20")?;
         let ended = ward.nurse.wait_for_pairing("ip-20", |pairing| pairing.reason == Some(RefusalReason::Locked))?;
         assert_eq!(ended.phase, PairingPhase::Ended);
@@ -43,6 +52,9 @@ fn five_failed_sessions_lock_an_identifier_until_an_administrator_lifts_it() -> 
         let device = device("ip-20")?;
         assert_eq!(refusal(ward.nurse.unlock(&device))?, ProblemKind::Forbidden);
         ward.administrator.unlock(&device)?;
+        let lifted = |event| matches!(event, LiveEvent::Unlocked { device: unlocked } if unlocked == device);
+        live.wait_for("the lock to go", |event| lifted(event).then_some(()))?;
+        ensure!(ward.nurse.get::<Vec<Lock>>("locks")?.is_empty(), "nothing is locked");
         let mut pump = namesake(scene, &ward, "ip-20-again", "ip-20")?;
         let (pairing, code) = ward.accept(&mut pump, "ip-20", Mode::PairingCode)?;
         assert_eq!(ward.type_code(&pairing, &code)?.result, VerifyResult::Verified);
