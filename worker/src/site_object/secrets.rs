@@ -75,12 +75,16 @@ fn view(mut row: Row, now: UnixMillis) -> Result<SecretView, Failure> {
     let device = row.take::<Option<String>>()?.map(|text| text.parse()).transpose().map_err(Failure::internal)?;
     let (made_at, made_by) = (row.take()?, row.take()?);
     let (expires_at, ended_at, used_at) = (row.take::<Option<UnixMillis>>()?, row.take()?, row.take()?);
-    let state = match (ended_at, expires_at) {
-        (Some::<UnixMillis>(_), _) => SecretState::Ended,
+    let state = state_of(expires_at, ended_at, now);
+    Ok(SecretView { id, name, device, state, made_at, made_by, expires_at, ended_at, used_at })
+}
+
+fn state_of(expires_at: Option<UnixMillis>, ended_at: Option<UnixMillis>, now: UnixMillis) -> SecretState {
+    match (ended_at, expires_at) {
+        (Some(_), _) => SecretState::Ended,
         (None, Some(end)) if end <= now => SecretState::Expired,
         _ => SecretState::Active,
-    };
-    Ok(SecretView { id, name, device, state, made_at, made_by, expires_at, ended_at, used_at })
+    }
 }
 
 /// A person makes a hospital-wide secret.
@@ -179,4 +183,20 @@ fn make_id(kind: &str) -> Result<SecretId, Failure> {
     let mut bytes = [0; 6];
     rng().fill_bytes(&mut bytes);
     format!("{kind}-{}", HEXLOWER.encode(&bytes)).parse().map_err(Failure::internal)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{SecretState, UnixMillis, state_of};
+
+    #[test]
+    fn a_secret_counts_until_its_time_or_a_person_ends_it() {
+        let at = |seconds| Some(UnixMillis::from_secs(seconds));
+        let now = UnixMillis::from_secs(10);
+        assert_eq!(state_of(at(11), None, now), SecretState::Active);
+        assert_eq!(state_of(None, None, now), SecretState::Active);
+        assert_eq!(state_of(at(10), None, now), SecretState::Expired);
+        assert_eq!(state_of(at(11), at(9), now), SecretState::Ended);
+        assert_eq!(state_of(at(9), at(8), now), SecretState::Ended);
+    }
 }
