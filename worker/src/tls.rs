@@ -46,3 +46,39 @@ impl TlsAnchors {
         self.der.is_empty()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+
+    use super::TlsAnchors;
+
+    const ROOT: &str = "-----BEGIN CERTIFICATE-----\nAQID\n-----END CERTIFICATE-----\n";
+
+    #[test]
+    fn without_anchors_the_public_web_pki_counts() {
+        for nothing in [None, Some(String::new()), Some("\n".to_owned())] {
+            let anchors = TlsAnchors::parse(nothing).unwrap();
+            assert!(anchors.web_pki() && anchors.pem().is_empty() && anchors.der().is_empty());
+        }
+    }
+
+    #[test]
+    fn with_anchors_nothing_else_counts() {
+        let anchors = TlsAnchors::parse(Some(ROOT.repeat(2))).unwrap();
+        assert!(!anchors.web_pki());
+        assert_eq!(anchors.pem(), [ROOT.repeat(2)]);
+        assert_eq!(anchors.der(), [[1, 2, 3], [1, 2, 3]]);
+    }
+
+    #[test]
+    fn what_is_no_certificate_is_refused_and_not_passed_over() {
+        for broken in [
+            "certificate",
+            "-----BEGIN CERTIFICATE-----\nAQID\n",
+            "-----BEGIN CERTIFICATE-----\n!\n-----END CERTIFICATE-----\n",
+        ] {
+            assert!(TlsAnchors::parse(Some(broken.to_owned())).is_err(), "{broken}");
+        }
+    }
+}
