@@ -1,13 +1,17 @@
 //! What bad requests get: a refusal, a line in the log, and nobody's pairing is disturbed.
 
+use std::thread;
+
 use anyhow::{Context as _, Result, anyhow, ensure};
-use wardlink_protocol::api::{PairingPhase, VerifyResult};
+use wardlink_protocol::api::{PairingPhase, ProblemKind, Role, VerificationProof, VerifyResult};
 use wardlink_protocol::pairing::{Mode, RefusalReason};
 use wardlink_protocol::provisioning::{AccessSecret, Provisioning};
+use wardlink_protocol::verification::VerificationLink;
+use wardlink_tests::api::{Api, refusal};
 use wardlink_tests::impostor::{Asker, Stolen, Twin, copy_of, hello_of};
 use wardlink_tests::interruption::now;
 use wardlink_tests::mqtt::{Answer, Credentials, Mqtt};
-use wardlink_tests::pump::{is, text};
+use wardlink_tests::pump::{Pump, is, text, wrong};
 use wardlink_tests::scene;
 use wardlink_tests::ward::{Ward, device};
 use wardlink_tests::wire::Wire;
@@ -222,12 +226,88 @@ fn a_command_of_somebody_without_the_control_units_key_is_refused() -> Result<()
 }
 
 #[test]
+fn the_qr_code_of_another_pump_or_of_an_old_session_counts_for_nothing() -> Result<()> {
+    scene(|scene| {
+        let ward = open(scene)?;
+        let shown = |name: &str, session| -> Result<VerificationLink> {
+            let mut pump =
+                Pump::start_with(scene, &ward.provisioning, &format!("{name}-{session}"), &["--identifier", name])?;
+            let waiting = ward.nurse.wait_for_pairing(name, |pairing| pairing.phase == PairingPhase::Waiting)?;
+            ward.nurse.accept(waiting.session, Mode::PairingQrcode)?;
+            let link = pump.link()?;
+            ward.nurse.wait_for_pairing(name, |pairing| pairing.phase == PairingPhase::Verifying)?;
+            Ok(link)
+        };
+        let (other, old) = (shown("ip-1", 1)?, shown("ip-2", 1)?);
+        ward.nurse.act(old.session, "cancel")?;
+        let present = shown("ip-2", 2)?;
+        ensure!(present.session != old.session && present.tag != old.tag, "a new session has another code");
+        for (left, link) in [(2, &other), (1, &old)] {
+            let answer = ward.nurse.verify(present.session, VerificationProof::Tag(link.tag))?;
+            assert_eq!((answer.result, answer.pairing.attempts_left), (VerifyResult::Wrong, left));
+        }
+        let late = ward.nurse.verify(old.session, VerificationProof::Tag(old.tag));
+        assert_eq!(refusal(late)?, ProblemKind::WrongState);
+        ward.worker.wait_for_lines(&format!("pairing {}: Wrong", present.session), 2)?;
+        let answer = ward.nurse.verify(present.session, VerificationProof::Tag(present.tag))?;
+        assert_eq!(answer.result, VerifyResult::Verified, "its own code still counts");
+        Ok(())
+    })
+}
+
+#[test]
+fn two_nurses_at_one_pump_pair_it_once() -> Result<()> {
+    scene(|scene| {
+        let ward = open(scene)?;
+        let (_, other) = ward.administrator.add_person("noor", Role::Nurse)?;
+        let both = [&ward.nurse, &other];
+        let mut pump = ward.pump("ip-1")?;
+        let waiting = ward.nurse.wait_for_pairing("ip-1", |pairing| pairing.phase == PairingPhase::Waiting)?;
+        let accepted = at_once(both, |nurse| nurse.accept(waiting.session, Mode::PairingCode))?;
+        assert_eq!(accepted.iter().filter(|outcome| outcome.is_ok()).count(), 1, "one of them accepts");
+        for late in accepted.into_iter().filter(Result::is_err) {
+            assert_eq!(refusal(late)?, ProblemKind::WrongState);
+        }
+        let code = pump.code()?;
+        let pairing = ward.nurse.wait_for_pairing("ip-1", |pairing| pairing.phase == PairingPhase::Verifying)?;
+        assert_eq!(other.verify(pairing.session, wrong(&code, 1))?.pairing.attempts_left, 2);
+        assert_eq!(ward.nurse.pairing(pairing.session)?.attempts_left, 2, "they share the attempts");
+        let typed = at_once(both, |nurse| nurse.verify(pairing.session, VerificationProof::Code(code.clone())))?;
+        let mut verified = 0;
+        for outcome in typed {
+            match outcome {
+                Ok(answer) => {
+                    assert_eq!(answer.result, VerifyResult::Verified, "nobody is told that the right code is wrong");
+                    verified += 1;
+                }
+                late => assert_eq!(refusal(late)?, ProblemKind::WrongState),
+            }
+        }
+        ensure!(verified > 0, "nobody verified it");
+        pump.wait_for("paired")?;
+        assert_eq!((ward.nurse.devices()?.len(), ward.nurse.pairings()?.len()), (1, 1));
+        ward.worker.wait_for_line("infusion-pump/ip-1 is paired, certificate ")
+    })
+}
+
+/// Two people do the same at the same time.
+fn at_once<T: Send>(people: [&Api; 2], act: impl Fn(&Api) -> Result<T> + Sync) -> Result<Vec<Result<T>>> {
+    thread::scope(|scope| {
+        let acts = people.map(|person| {
+            let act = &act;
+            scope.spawn(move || act(person))
+        });
+        acts.into_iter().map(|act| act.join().map_err(|_| anyhow!("somebody panicked"))).collect()
+    })
+}
+
+#[test]
 fn each_wrong_code_stands_in_the_log() -> Result<()> {
     scene(|scene| {
         let ward = open(scene)?;
         let (mut pump, pairing, code) = ward.pump_with_code("ip-1", Mode::PairingCode)?;
         for attempt in 1..=3 {
-            ward.nurse.verify(pairing.session, wardlink_tests::pump::wrong(&code, attempt))?;
+            ward.nurse.verify(pairing.session, wrong(&code, attempt))?;
         }
         assert_eq!(text(&pump.wait_for("refused")?, "reason")?, "wrong_code");
         ward.worker.wait_for_lines(&format!("pairing {}: Wrong", pairing.session), 3)?;

@@ -56,6 +56,8 @@ fn an_unknown_key_may_only_ask() -> Result<()> {
             refuses_all(&ward, &stranger, &read, &write)?;
             refuses_all(&ward, &stranger, &GREEDY, &[])?;
         }
+        ward.worker.wait_for_line("may not subscribe to what is not its own")?;
+        ward.worker.wait_for_line("may not publish on ais/infusion-pump/ip-2")?;
         assert_eq!(ward.type_code(&pairing, &code)?.result, VerifyResult::Verified);
         victim.wait_for("paired")?;
         Ok(())

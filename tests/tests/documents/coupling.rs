@@ -1,4 +1,4 @@
-//! `docs/coupling.md` against the sources: what it names exists.
+//! `docs/coupling.md` and `docs/threat-model.md` against the sources: what they name exists.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -7,6 +7,8 @@ use anyhow::{Context as _, Result, ensure};
 use crate::sources::{Names, text};
 
 const TEST_COLUMN: &str = "Test";
+const COUPLING: &str = "docs/coupling.md";
+const THREATS: &str = "docs/threat-model.md";
 const NOT_YET: &str = "not yet";
 
 /// A row of one of the page's tables, by the names of its columns.
@@ -14,9 +16,18 @@ type Row = BTreeMap<String, String>;
 
 #[test]
 fn every_name_in_the_table_of_the_patent_exists() -> Result<()> {
+    every_name_exists(COUPLING, 200)
+}
+
+#[test]
+fn every_test_that_the_threat_model_names_exists() -> Result<()> {
+    every_name_exists(THREATS, 40)
+}
+
+fn every_name_exists(page: &str, at_least: usize) -> Result<()> {
     let mut sources: BTreeMap<String, Names> = BTreeMap::new();
     let (mut count, mut missing) = (0, Vec::new());
-    for row in rows()? {
+    for row in rows(page)? {
         for (column, cell) in &row {
             for (name, path) in links(cell) {
                 if !sources.contains_key(&path) {
@@ -31,14 +42,14 @@ fn every_name_in_the_table_of_the_patent_exists() -> Result<()> {
             }
         }
     }
-    assert_eq!(missing, Vec::<String>::new(), "docs/coupling.md names what is not there");
-    ensure!(count > 200, "the names in docs/coupling.md are no longer found: {count}");
+    assert_eq!(missing, Vec::<String>::new(), "{page} names what is not there");
+    ensure!(count > at_least, "the names in {page} are no longer found: {count}");
     Ok(())
 }
 
 #[test]
 fn every_step_and_claim_of_the_patent_has_code_and_test_or_says_what_is_missing() -> Result<()> {
-    let rows = rows()?;
+    let rows = rows(COUPLING)?;
     let places: BTreeSet<&str> = rows.iter().filter_map(|row| row.get("Place")).map(String::as_str).collect();
     let steps = (1..=10).map(|number| format!("S{number}"));
     let claims = (1..=15).map(|number| format!("claim {number}"));
@@ -55,9 +66,9 @@ fn every_step_and_claim_of_the_patent_has_code_and_test_or_says_what_is_missing(
     Ok(())
 }
 
-/// The rows of every table of the page.
-fn rows() -> Result<Vec<Row>> {
-    let page = text("docs/coupling.md")?;
+/// The rows of every table of a page.
+fn rows(page: &str) -> Result<Vec<Row>> {
+    let page = text(page)?;
     let mut rows = Vec::new();
     let mut header: Option<Vec<String>> = None;
     for line in page.lines() {
