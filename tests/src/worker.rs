@@ -204,6 +204,7 @@ const wardlink :Workerd.Worker = (
     (name = "index_bg.wasm", wasm = embed "build/index_bg.wasm"),
   ],
   compatibilityDate = "2025-12-01",
+  compatibilityFlags = ["nodejs_compat"],
   bindings = [{bindings}],
   durableObjectNamespaces = [{namespaces}],
   durableObjectStorage = (localDisk = "storage"),

@@ -23,6 +23,11 @@ mod tls;
 
 use worker::{Context, Env, Request, Response, Result, event};
 
+#[event(start)]
+fn start() {
+    platform::p256::install();
+}
+
 #[event(fetch)]
 async fn fetch(request: Request, env: Env, _context: Context) -> Result<Response> {
     routes::handle(request, env).await

@@ -1,15 +1,20 @@
 //! P-256 keys: the device's static key, ephemeral keys, and the keys of the control unit and its CA.
 
+use std::sync::OnceLock;
+
 use p256::ecdh::diffie_hellman;
-use p256::ecdsa::signature::{Signer, Verifier};
-use p256::ecdsa::{Signature, SigningKey, VerifyingKey};
+use p256::ecdsa::signature::{self, Keypair, Signer, Verifier};
+use p256::ecdsa::{DerSignature, Signature, SigningKey, VerifyingKey};
 use p256::elliptic_curve::Generate;
 use p256::elliptic_curve::sec1::ToSec1Point;
 use p256::pkcs8::{DecodePrivateKey, DecodePublicKey, EncodePrivateKey, EncodePublicKey};
 use rand_core::CryptoRng;
 use sha2::{Digest, Sha256};
+use spki::{AlgorithmIdentifierOwned, DynSignatureAlgorithmIdentifier};
 use wardlink_protocol::identity::KeyFingerprint;
 use zeroize::Zeroizing;
+
+use crate::provider::{self, Provider};
 
 /// The length of an ES256 signature: r and s (RFC 9053 section 2.1).
 pub const SIGNATURE_BYTES: usize = 64;
@@ -32,7 +37,11 @@ pub enum KeyError {
 
 /// A private key with its public key, which costs a multiplication to derive. Erased from memory when it is dropped.
 #[derive(Clone)]
-pub struct PrivateKey(SigningKey);
+pub struct PrivateKey {
+    key: SigningKey,
+    /// For the platform, which takes no other form; another multiplication to encode.
+    pkcs8: OnceLock<Zeroizing<Vec<u8>>>,
+}
 
 /// A public key: a point of the curve that is not the identity.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,38 +53,80 @@ pub type SharedSecret = Zeroizing<[u8; 32]>;
 impl PrivateKey {
     /// Draws a new key.
     pub fn make<R: CryptoRng>(rng: &mut R) -> Self {
-        Self(SigningKey::from(p256::SecretKey::generate_from_rng(rng)))
+        Self::from(SigningKey::from(p256::SecretKey::generate_from_rng(rng)))
     }
 
     /// Reads PKCS#8 DER (RFC 5958).
     pub fn from_pkcs8(der: &[u8]) -> Result<Self, KeyError> {
-        SigningKey::from_pkcs8_der(der).map(Self).map_err(|_| KeyError::InvalidKey)
+        SigningKey::from_pkcs8_der(der).map(Self::from).map_err(|_| KeyError::InvalidKey)
     }
 
     /// Writes PKCS#8 DER (RFC 5958).
     pub fn to_pkcs8(&self) -> Result<Zeroizing<Vec<u8>>, KeyError> {
-        self.0.to_pkcs8_der().map(|document| document.to_bytes()).map_err(|_| KeyError::Encode)
+        self.key.to_pkcs8_der().map(|document| document.to_bytes()).map_err(|_| KeyError::Encode)
     }
 
     /// The public key.
     pub fn public(&self) -> PublicKey {
-        PublicKey(self.0.verifying_key().into())
+        PublicKey(self.key.verifying_key().into())
     }
 
-    /// Signs with ES256: ECDSA, SHA-256, the deterministic nonce of RFC 6979.
+    /// Signs with ES256: ECDSA with SHA-256. The nonce is the deterministic one of RFC 6979, or the platform's.
     pub fn sign(&self, message: &[u8]) -> [u8; SIGNATURE_BYTES] {
-        let signature: Signature = self.0.sign(message);
-        signature.to_bytes().into()
+        self.signature(message).to_bytes().into()
+    }
+
+    fn signature(&self, message: &[u8]) -> Signature {
+        let by_platform = |provider: &dyn Provider| {
+            let key = match self.pkcs8.get() {
+                Some(key) => key,
+                None => {
+                    let key = self.to_pkcs8().ok()?;
+                    self.pkcs8.get_or_init(|| key)
+                }
+            };
+            Signature::from_der(&provider.sign(key, message)?).ok()
+        };
+        provider::ask(by_platform).unwrap_or_else(|| self.key.sign(message))
     }
 
     /// Computes the ECDH shared secret with `peer` (SP 800-56A rev. 3 section 5.7.1.2).
     pub fn agree(&self, peer: &PublicKey) -> SharedSecret {
-        let secret = diffie_hellman(self.0.as_nonzero_scalar(), peer.0.as_affine());
-        Zeroizing::new((*secret.raw_secret_bytes()).into())
+        let by_platform = |provider: &dyn Provider| {
+            let secret = Zeroizing::new(self.key.to_bytes().into());
+            provider.agree(&secret, &peer.to_point())
+        };
+        provider::ask(by_platform).unwrap_or_else(|| {
+            let secret = diffie_hellman(self.key.as_nonzero_scalar(), peer.0.as_affine());
+            Zeroizing::new((*secret.raw_secret_bytes()).into())
+        })
     }
+}
 
-    pub(crate) const fn signer(&self) -> &SigningKey {
-        &self.0
+impl From<SigningKey> for PrivateKey {
+    fn from(key: SigningKey) -> Self {
+        Self { key, pkcs8: OnceLock::new() }
+    }
+}
+
+/// X.509's encoding of a signature (RFC 5758 section 3.2), for the builders of certificates.
+impl Signer<DerSignature> for PrivateKey {
+    fn try_sign(&self, message: &[u8]) -> Result<DerSignature, signature::Error> {
+        Ok(self.signature(message).to_der())
+    }
+}
+
+impl Keypair for PrivateKey {
+    type VerifyingKey = VerifyingKey;
+
+    fn verifying_key(&self) -> VerifyingKey {
+        *self.key.verifying_key()
+    }
+}
+
+impl DynSignatureAlgorithmIdentifier for PrivateKey {
+    fn signature_algorithm_identifier(&self) -> spki::Result<AlgorithmIdentifierOwned> {
+        self.key.signature_algorithm_identifier()
     }
 }
 
@@ -112,14 +163,21 @@ impl PublicKey {
 
     /// Verifies an ES256 signature: r and s, 64 bytes.
     pub fn verify(&self, message: &[u8], signature: &[u8]) -> Result<(), KeyError> {
-        let signature = Signature::from_slice(signature).map_err(|_| KeyError::BadSignature)?;
-        VerifyingKey::from(&self.0).verify(message, &signature).map_err(|_| KeyError::BadSignature)
+        self.check(message, &Signature::from_slice(signature).map_err(|_| KeyError::BadSignature)?)
     }
 
     /// Verifies an ECDSA signature in X.509's encoding (RFC 5758 section 3.2).
     pub(crate) fn verify_der(&self, message: &[u8], signature: &[u8]) -> Result<(), KeyError> {
-        let signature = Signature::from_der(signature).map_err(|_| KeyError::BadSignature)?;
-        VerifyingKey::from(&self.0).verify(message, &signature).map_err(|_| KeyError::BadSignature)
+        self.check(message, &Signature::from_der(signature).map_err(|_| KeyError::BadSignature)?)
+    }
+
+    /// r and s are in their range, and the key is a point of the curve: that is checked here, whoever computes.
+    fn check(&self, message: &[u8], signature: &Signature) -> Result<(), KeyError> {
+        let by_platform =
+            |provider: &dyn Provider| provider.verify(&self.to_spki().ok()?, message, signature.to_der().as_bytes());
+        let fits = provider::ask(by_platform)
+            .unwrap_or_else(|| VerifyingKey::from(&self.0).verify(message, signature).is_ok());
+        if fits { Ok(()) } else { Err(KeyError::BadSignature) }
     }
 }
 

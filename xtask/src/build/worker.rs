@@ -43,7 +43,7 @@ fn process(workspace: &Workspace, variant: Variant, wasm: &Path, folder: &Path) 
     let mut esbuild = tools::node_program(workspace, "esbuild");
     esbuild.arg(&shim).arg(format!("--outfile={}", out.join("index.js").display()));
     esbuild.args(["--bundle", "--format=esm", "--target=es2022", "--log-level=warning"]);
-    esbuild.args([&format!("--external:./{MODULE}"), "--external:cloudflare:*"]);
+    esbuild.args([&format!("--external:./{MODULE}"), "--external:cloudflare:*", "--external:node:*"]);
     if variant == Variant::Release {
         esbuild.arg("--minify");
     }

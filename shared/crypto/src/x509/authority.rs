@@ -153,7 +153,7 @@ fn build<R: CryptoRng>(
     let spki = key.to_spki().map_err(|_| X509Error::Encode)?;
     let spki = SubjectPublicKeyInfoOwned::from_der(&spki).map_err(|_| X509Error::Encode)?;
     let certificate = CertificateBuilder::new(profile, serial, validity, spki)
-        .and_then(|builder| builder.build::<_, DerSignature>(issuer.signer()))
+        .and_then(|builder| builder.build::<_, DerSignature>(issuer))
         .map_err(|_| X509Error::Encode)?;
     Certificate::parse(&certificate.to_der().map_err(|_| X509Error::Encode)?)
 }

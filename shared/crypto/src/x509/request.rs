@@ -26,7 +26,7 @@ impl CertificationRequest {
         let mut builder = RequestBuilder::new(device_name(device)?).map_err(|_| X509Error::Encode)?;
         let usage = KeyUsage(KeyUsages::DigitalSignature | KeyUsages::KeyAgreement);
         builder.add_extension(&usage).map_err(|_| X509Error::Encode)?;
-        let request = builder.build::<_, DerSignature>(key.signer()).map_err(|_| X509Error::Encode)?;
+        let request = builder.build::<_, DerSignature>(key).map_err(|_| X509Error::Encode)?;
         request.to_der().map_err(|_| X509Error::Encode)
     }
 

@@ -177,7 +177,7 @@ fn forge_with(
     for extension in extensions {
         builder.add_extension(extension.clone()).unwrap();
     }
-    builder.build::<_, DerSignature>(site.ca.key().signer()).unwrap().to_der().unwrap()
+    builder.build::<_, DerSignature>(site.ca.key()).unwrap().to_der().unwrap()
 }
 
 #[test]
