@@ -19,6 +19,7 @@ use rand_core::Rng;
 use serde_bytes::ByteBuf;
 use site::Lane;
 use std::collections::BTreeMap;
+use wardlink_bridge::storage::Changes;
 use wardlink_bridge::{Broker, ConnectionId, Origin, Output};
 use wardlink_protocol::UnixMillis;
 use wardlink_protocol::api::ProblemKind;
@@ -33,6 +34,8 @@ use worker::{
 const GATHERING: Duration = Duration::from_millis(2);
 /// How long the alarm leaves it to whoever works at this moment to tell the site what has happened.
 const PATIENCE: Duration = Duration::from_millis(500);
+/// How long something that is only to be forgotten waits for the next write.
+const FORGETTING: Duration = Duration::from_millis(25);
 /// RFC 6455: our fault.
 const CLOSE_INTERNAL: u16 = 1011;
 /// Numbers of connections stay below 2^53, so that they pass through JavaScript.
@@ -49,6 +52,23 @@ enum Event {
 struct Core {
     broker: Broker,
     sockets: BTreeMap<ConnectionId, WebSocket>,
+    /// Records that go with the next write.
+    forgotten: Changes,
+}
+
+/// Whether records that are only to be forgotten have yet to be written. Until then a rebuilt bridge would repeat a delivery, which
+/// may happen at any time.
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
+enum Forgetting {
+    /// There are none.
+    #[default]
+    Done,
+    /// The next write takes them along.
+    Waiting,
+    /// So it does, or else somebody writes them soon.
+    Promised,
+    /// They are written now.
+    Due,
 }
 
 /// The Durable Object around the broker.
@@ -62,6 +82,7 @@ pub struct BridgeObject {
     is_gathering: Cell<bool>,
     /// When the last batch was released.
     released_at: Cell<UnixMillis>,
+    forgetting: Cell<Forgetting>,
     lanes: [Lane; 4],
     /// When the alarm rings, as far as this instance knows.
     alarm_at: Cell<Option<UnixMillis>>,
@@ -78,6 +99,7 @@ impl DurableObject for BridgeObject {
             inbox: RefCell::new(Vec::new()),
             is_gathering: Cell::new(false),
             released_at: Cell::new(UnixMillis::default()),
+            forgetting: Cell::default(),
             lanes: site::lanes(),
             alarm_at: Cell::new(None),
         }
@@ -125,6 +147,7 @@ impl DurableObject for BridgeObject {
             return Err(Error::from("the bridge could not be rebuilt"));
         }
         self.tell_site().await;
+        self.catch_up().await;
         Response::empty()
     }
 }
@@ -166,10 +189,11 @@ impl BridgeObject {
                 self.release(Duration::ZERO)?;
                 answer(&())
             }
-            BridgeRequest::Apply(step) => {
+            BridgeRequest::Apply(steps) => {
                 self.need_table().await?;
-                let number = step.number;
-                if !self.with_broker(|broker| broker.apply(site::step_of(step), now()))? {
+                let number = steps.last().map(|step| step.number).unwrap_or_default();
+                let mut steps = steps.into_iter().map(site::step_of);
+                if !self.with_broker(|broker| steps.all(|step| broker.apply(step, now())))? {
                     return Err(ProblemKind::Unavailable.into());
                 }
                 self.release(Duration::ZERO)?;
@@ -205,6 +229,27 @@ impl BridgeObject {
         });
         self.settle(worked);
         self.tell_site().await;
+        self.catch_up().await;
+    }
+
+    /// Notes that something is only to be forgotten.
+    fn forget_later(&self) {
+        if self.forgetting.get() == Forgetting::Done {
+            self.forgetting.set(Forgetting::Waiting);
+        }
+    }
+
+    /// Writes what is only to be forgotten, unless another write takes it along meanwhile.
+    async fn catch_up(&self) {
+        if self.forgetting.get() != Forgetting::Waiting {
+            return;
+        }
+        self.forgetting.set(Forgetting::Promised);
+        Delay::from(FORGETTING).await;
+        if self.forgetting.get() == Forgetting::Promised {
+            self.forgetting.set(Forgetting::Due);
+            self.settle(Ok(()));
+        }
     }
 
     /// Gives the broker something to do; it is rebuilt first where the object is new in memory.
@@ -233,7 +278,7 @@ impl BridgeObject {
                 drop(socket.close(Some(CLOSE_INTERNAL), Some("")));
             }
         }
-        Ok(Core { broker, sockets })
+        Ok(Core { broker, sockets, forgotten: Changes::new() })
     }
 
     /// Stores and sends what the work led to; false where the bridge had to begin anew.
@@ -259,7 +304,16 @@ impl BridgeObject {
         for overstep in &batch.oversteps {
             log!("bridge: {overstep}");
         }
-        records::store(self.database.open()?, batch.changes)?;
+        let only_forgets = batch.outputs.is_empty() && batch.changes.values().all(Option::is_none);
+        core.forgotten.extend(batch.changes);
+        if only_forgets && self.forgetting.get() != Forgetting::Due {
+            if !core.forgotten.is_empty() {
+                self.forget_later();
+            }
+            return Ok(());
+        }
+        records::store(self.database.open()?, core::mem::take(&mut core.forgotten))?;
+        self.forgetting.set(Forgetting::Done);
         for output in batch.outputs {
             core.perform(output);
         }

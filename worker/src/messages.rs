@@ -5,6 +5,7 @@
 
 use serde::{Deserialize, Serialize};
 use serde_bytes::ByteBuf;
+use wardlink_bridge::Notice;
 use wardlink_protocol::api::{
     Accept, Credentials, DeviceClass, NewPerson, NewProvisioning, NewSecret, PairingPolicy, Person, PersonChange,
     Reject, Trust, Verify,
@@ -36,9 +37,9 @@ pub(crate) const SESSION_HEADER: &str = "Wardlink-Session";
 pub(crate) enum BridgeRequest {
     /// Replaces everything that the bridge knows of the site. Answer: nothing.
     Table(Box<BridgeTable>),
-    /// Carries out one step of the site. Answer: [`Applied`], given only when live connections have been cut or updated and
-    /// the messages are stored.
-    Apply(Apply),
+    /// Carries out steps of the site, in their order. Answer: [`Applied`] of the last one, given only when live connections have
+    /// been cut or updated and the messages are stored.
+    Apply(Vec<Apply>),
 }
 
 /// One entry of the site's outbox.
@@ -116,22 +117,10 @@ pub(crate) enum SiteRequest {
     /// Messages on T1, T3 and renewal, from the bridge's log: at least once, idempotent by topic and sequence number.
     /// Answer: [`Taken`], given when they are dealt with.
     Messages(Vec<StampedMessage>),
-    /// A device subscribed to its T2: it is sent again what it may lack. Answer: nothing.
-    Subscribed {
-        /// Which device.
-        device: Device,
-        /// With which key.
-        key: KeyFingerprint,
-    },
     /// Messages of the second channels. Answer: nothing.
     Data(Vec<StampedMessage>),
-    /// A paired device came or went. Answer: nothing.
-    Presence {
-        /// Which device.
-        device: Device,
-        /// Whether it is connected now.
-        online: bool,
-    },
+    /// What happened to devices at the bridge, in this order. Answer: nothing.
+    Notices(Vec<Notice>),
     /// A person acts. Answer: JSON as the web API gives it.
     Act(Box<Act>),
     /// Sessions of people ended: their live connections are closed. Answer: nothing.

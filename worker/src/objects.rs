@@ -6,7 +6,7 @@ use serde::{Serialize, de::DeserializeOwned};
 use wardlink_protocol::api::{Problem, ProblemKind};
 use wardlink_protocol::cbor;
 use worker::js_sys::Uint8Array;
-use worker::{Env, Headers, Method, Request, RequestInit, Response, Stub};
+use worker::{Env, Method, Request, RequestInit, Response, Stub};
 
 /// The one site of a deployment; further sites are further names.
 const SITE_NAME: &str = "site";
@@ -61,9 +61,7 @@ pub(crate) async fn receive<R: ObjectRequest>(request: &mut Request) -> Result<R
 
 /// Answers with a value.
 pub(crate) fn answer<A: Serialize>(value: &A) -> Result<Response, Failure> {
-    let headers = Headers::new();
-    headers.set("Content-Type", "application/cbor")?;
-    Ok(Response::from_bytes(cbor::encode(value)?)?.with_headers(headers))
+    Ok(Response::from_bytes(cbor::encode(value)?)?)
 }
 
 /// The object could not be reached, or was reset while it worked.

@@ -35,6 +35,7 @@ use policy::Rules;
 use std::rc::Rc;
 use timers::Timer;
 use vault::Vault;
+use wardlink_bridge::Notice;
 use wardlink_protocol::api::{LiveEvent, Person, Verify};
 use wardlink_protocol::grant::DeviceState;
 use wardlink_protocol::identity::{KeyFingerprint, SessionId};
@@ -193,17 +194,14 @@ impl SiteObject {
     /// Takes what the bridge or the accounts tell.
     fn take(&self, site: &Site<'_>, request: SiteRequest, outcome: &mut Outcome) -> Result<(), Failure> {
         match request {
-            SiteRequest::Subscribed { device, key } => pairings::subscribed(site, &device, key, outcome),
             SiteRequest::Data(messages) => messages.iter().try_for_each(|message| {
                 if let Some(data) = data::take(site.database, site.vault, message)? {
                     outcome.people.push(LiveEvent::Data { data: Box::new(data) });
                 }
                 Ok(())
             }),
-            SiteRequest::Presence { device, online } => {
-                log!("site: {device} is {}", if online { "connected" } else { "gone" });
-                devices::note_seen(site.database, &device, site.now)?;
-                outcome.tell_of_device(site, &device)
+            SiteRequest::Notices(notices) => {
+                notices.into_iter().try_for_each(|notice| take_notice(site, notice, outcome))
             }
             SiteRequest::SessionsEnded(sessions) => {
                 self.live.end_sessions(&self.state, &sessions);
@@ -271,11 +269,11 @@ impl SiteObject {
         if let Some(rules) = outcome.rules {
             self.rules.replace(Some(rules));
         }
-        outcome.bridge.store(site.database)?;
+        let stored = outcome.bridge.store(site.database, self.delivery.delivered())?;
         for event in &outcome.people {
             live::broadcast(&self.state, event)?;
         }
-        self.deliver(&site).await?;
+        self.deliver(&site, stored).await?;
         let next = timers::next(site.database)?;
         if let Some(due) = next.filter(|due| self.alarm_at.get().is_none_or(|set| *due < set)) {
             self.alarm_at.set(Some(due));
@@ -284,15 +282,22 @@ impl SiteObject {
         Ok(())
     }
 
-    /// Delivers the outbox. What the bridge does not take now is delivered later: it is stored.
-    async fn deliver(&self, site: &Site<'_>) -> Result<(), Failure> {
-        let Some(_turn) = self.delivery.take_turn() else {
-            self.delivery.idle().await;
-            return Ok(());
-        };
-        while let Some(entry) = outbox::first(site.database)? {
-            match outbox::deliver(site.database, &self.env, entry).await {
-                Ok(()) => self.delivery.note_success(),
+    /// Delivers the outbox up to the entry that was `stored`, or all of it. What the bridge does not take now is delivered later: it is
+    /// stored.
+    async fn deliver(&self, site: &Site<'_>, stored: Option<u64>) -> Result<(), Failure> {
+        while stored.is_none_or(|number| self.delivery.delivered() < number) {
+            let Some(_turn) = self.delivery.take_turn() else {
+                if stored.is_none() || !self.delivery.turn_ends().await {
+                    return Ok(());
+                }
+                continue;
+            };
+            let entries = outbox::oldest(site.database, self.delivery.delivered())?;
+            if entries.is_empty() {
+                return Ok(());
+            }
+            match outbox::deliver(&self.env, entries).await {
+                Ok(last) => self.delivery.note_success(last),
                 Err(failure) => {
                     let pause = self.delivery.note_failure();
                     log!("site: the bridge is told again in {} s: {failure:?}", pause.as_secs());
@@ -318,6 +323,18 @@ impl Outcome {
     fn blame(&mut self, message: &StampedMessage) {
         if let Publisher::Key { key, certificate: None, .. } = &message.publisher {
             self.junk.push(*key);
+        }
+    }
+}
+
+/// Takes what happened to a device at the bridge.
+fn take_notice(site: &Site<'_>, notice: Notice, outcome: &mut Outcome) -> Result<(), Failure> {
+    match notice {
+        Notice::Subscribed { device, key } => pairings::subscribed(site, &device, key, outcome),
+        Notice::Presence { device, online } => {
+            log!("site: {device} is {}", if online { "connected" } else { "gone" });
+            devices::note_seen(site.database, &device, site.now)?;
+            outcome.tell_of_device(site, &device)
         }
     }
 }

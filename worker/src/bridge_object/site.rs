@@ -8,13 +8,16 @@ use crate::problem::Failure;
 use core::cell::Cell;
 use core::time::Duration;
 use wardlink_bridge::auth::ControlUnit;
-use wardlink_bridge::{Broker, Clients, ControlMessage, Notice, SiteTable, Step, Stream};
+use wardlink_bridge::{Broker, Clients, ControlMessage, SiteTable, Step, Stream};
 use wardlink_protocol::UnixMillis;
 
 /// The wait after the first failure to tell the site something; it doubles from failure to failure.
 const FIRST_RETRY: Duration = Duration::from_millis(500);
 /// The longest wait between two attempts.
 const LONGEST_RETRY: Duration = Duration::from_secs(30);
+
+/// The most notices in one parcel.
+const MAX_NOTICES: usize = 256;
 
 /// What travels to the site in one order, and is repeated until the site has it. Lanes don't wait for one another.
 pub(super) struct Lane {
@@ -33,7 +36,7 @@ enum Cargo {
 /// A piece of cargo, and how the broker knows it.
 enum Parcel {
     Messages(Stream, u64),
-    Notice(u64),
+    Notices(Vec<u64>),
 }
 
 /// All lanes.
@@ -68,13 +71,11 @@ impl Lane {
                 };
                 (Parcel::Messages(stream, last), request)
             }),
-            Cargo::Notices => broker.notices().next().map(|(number, notice)| {
-                let request = match notice.clone() {
-                    Notice::Subscribed { device, key } => SiteRequest::Subscribed { device, key },
-                    Notice::Presence { device, online } => SiteRequest::Presence { device, online },
-                };
-                (Parcel::Notice(number), request)
-            }),
+            Cargo::Notices => {
+                let next = broker.notices().take(MAX_NOTICES).map(|(number, notice)| (number, notice.clone()));
+                let (numbers, notices): (Vec<_>, Vec<_>) = next.unzip();
+                (!numbers.is_empty()).then(|| (Parcel::Notices(numbers), SiteRequest::Notices(notices)))
+            }
         }
     }
 
@@ -149,16 +150,20 @@ impl BridgeObject {
         call::<_, ()>(&self.env, request).await.map(|()| Taken { junk: Vec::new() })
     }
 
-    /// The site has a parcel.
+    /// The site has a parcel. That may be written later: it takes nothing twice.
     fn delivered(&self, parcel: &Parcel, taken: &Taken) {
         if let Some(Core { broker, .. }) = self.core.borrow_mut().as_mut() {
             broker.blame(&taken.junk, now());
             match parcel {
                 Parcel::Messages(stream, last) => broker.site_has(*stream, *last),
-                Parcel::Notice(number) => broker.site_knows(*number),
+                Parcel::Notices(numbers) => numbers.iter().for_each(|number| broker.site_knows(*number)),
             }
         }
-        self.settle(Ok(()));
+        if taken.junk.is_empty() {
+            self.forget_later();
+        } else {
+            self.settle(Ok(()));
+        }
     }
 }
 

@@ -10,6 +10,9 @@ use wardlink_protocol::grant::Grant;
 use wardlink_protocol::topic::Topic;
 use worker::Env;
 
+/// The most entries that are delivered at a time.
+const MAX_ENTRIES: u64 = 64;
+
 /// What one step asks of the bridge.
 #[derive(Default)]
 pub(super) struct Step {
@@ -40,12 +43,13 @@ impl Step {
         self.remove_topics.push(topic);
     }
 
-    /// Stores the step; returns its number, or none where it asks for nothing.
-    pub(super) fn store(self, database: &Database) -> Result<Option<u64>, Failure> {
+    /// Stores the step, and forgets those up to `delivered`; returns its number, or none where it asks for nothing.
+    pub(super) fn store(self, database: &Database, delivered: u64) -> Result<Option<u64>, Failure> {
         let Self { grants, clients, publish, remove_topics } = self;
         if grants.is_empty() && clients.is_none() && publish.is_empty() && remove_topics.is_empty() {
             return Ok(None);
         }
+        database.run("DELETE FROM outbox WHERE number <= ?", [delivered.into_value()])?;
         // The number is the row's, so that it is written into the entry when it is read.
         let entry = Apply { number: 0, grants, clients, publish, remove_topics };
         let query = "INSERT INTO outbox (entry) VALUES (?) RETURNING number";
@@ -53,18 +57,19 @@ impl Step {
     }
 }
 
-/// The entry that is next.
-pub(super) fn first(database: &Database) -> Result<Option<Apply>, Failure> {
-    let row = database.row("SELECT number, entry FROM outbox ORDER BY number LIMIT 1", [])?;
-    row.map(|mut row| Ok(Apply { number: row.take()?, ..row.take_record()? })).transpose()
+/// The oldest entries after `delivered`: as many as are delivered at a time.
+pub(super) fn oldest(database: &Database, delivered: u64) -> Result<Vec<Apply>, Failure> {
+    let query = "SELECT number, entry FROM outbox WHERE number > ? ORDER BY number LIMIT ?";
+    let rows = database.rows(query, [delivered.into_value(), MAX_ENTRIES.into_value()])?;
+    rows.into_iter().map(|mut row| Ok(Apply { number: row.take()?, ..row.take_record()? })).collect()
 }
 
-/// Delivers an entry; it is kept where the bridge does not say that it is carried out.
-pub(super) async fn deliver(database: &Database, env: &Env, entry: Apply) -> Result<(), Failure> {
-    let number = entry.number;
-    let applied: Applied = objects::call(env, &BridgeRequest::Apply(entry)).await?;
-    if applied.number < number {
+/// Delivers entries; returns the number of the last one. They are kept where the bridge does not say that they are carried out.
+pub(super) async fn deliver(env: &Env, entries: Vec<Apply>) -> Result<u64, Failure> {
+    let last = entries.last().map(|entry| entry.number).unwrap_or_default();
+    let applied: Applied = objects::call(env, &BridgeRequest::Apply(entries)).await?;
+    if applied.number < last {
         return Err(Failure::internal("the bridge answers for another entry"));
     }
-    database.run("DELETE FROM outbox WHERE number <= ?", [number.into_value()])
+    Ok(last)
 }
