@@ -77,17 +77,17 @@ impl PrivateKey {
     }
 
     fn signature(&self, message: &[u8]) -> Signature {
-        let by_platform = |provider: &dyn Provider| {
-            let key = match self.pkcs8.get() {
-                Some(key) => key,
-                None => {
-                    let key = self.to_pkcs8().ok()?;
-                    self.pkcs8.get_or_init(|| key)
-                }
-            };
-            Signature::from_der(&provider.sign(key, message)?).ok()
-        };
+        let by_platform = |provider: &dyn Provider| Signature::from_der(&provider.sign(self.encoded()?, message)?).ok();
         provider::ask(by_platform).unwrap_or_else(|| self.key.sign(message))
+    }
+
+    /// PKCS#8 DER, made once.
+    fn encoded(&self) -> Option<&[u8]> {
+        if self.pkcs8.get().is_none() {
+            // Where another thread was faster, its bytes are the same.
+            drop(self.pkcs8.set(self.to_pkcs8().ok()?));
+        }
+        self.pkcs8.get().map(|encoded| encoded.as_slice())
     }
 
     /// Computes the ECDH shared secret with `peer` (SP 800-56A rev. 3 section 5.7.1.2).

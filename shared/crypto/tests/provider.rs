@@ -54,21 +54,21 @@ impl Ring {
 /// One test, as a provider is installed once for the whole process.
 #[test]
 fn an_installed_provider_computes_and_refuses_what_the_crate_refuses() {
-    let ring: &Ring = Box::leak(Box::default());
-    provider::install(ring);
+    let other_library: &Ring = Box::leak(Box::default());
+    provider::install(other_library);
     let mut rng = StdRng::seed_from_u64(1);
     let (key, other) = (PrivateKey::make(&mut rng), PrivateKey::make(&mut rng));
 
     let signature = key.sign(b"message");
     assert_ne!(signature, key.sign(b"message"), "its nonce is random, the crate's is not");
     check_signature(&key.public(), &other.public(), &signature);
-    assert_eq!(ring.counts(), (2, 3));
+    assert_eq!(other_library.counts(), (2, 3));
 
     // Out of range, or of another length: nobody is asked.
     for refused in [&[0; 64][..], &[0xff; 64], &signature[..63], &[]] {
         assert_eq!(key.public().verify(b"message", refused), Err(KeyError::BadSignature));
     }
-    assert_eq!(ring.counts(), (2, 3));
+    assert_eq!(other_library.counts(), (2, 3));
 
     let device: Device = "infusion-pump/ip-1".parse().unwrap();
     let request = CertificationRequest::make(&device, &key).unwrap();
@@ -76,15 +76,15 @@ fn an_installed_provider_computes_and_refuses_what_the_crate_refuses() {
     let mut damaged = request;
     *damaged.last_mut().unwrap() ^= 1;
     assert_eq!(CertificationRequest::parse(&damaged), Err(X509Error::Signature));
-    assert_eq!(ring.counts(), (3, 5));
+    assert_eq!(other_library.counts(), (3, 5));
 
     assert_eq!(key.agree(&other.public()), other.agree(&key.public()), "what it does not compute, the crate does");
 
-    ring.fails.store(true, Ordering::Relaxed);
+    other_library.fails.store(true, Ordering::Relaxed);
     check_signature(&key.public(), &other.public(), &signature);
     check_signature(&key.public(), &other.public(), &key.sign(b"message"));
     assert_eq!(key.sign(b"message"), key.sign(b"message"), "by the crate");
-    assert_eq!(ring.counts(), (3, 5));
+    assert_eq!(other_library.counts(), (3, 5));
 }
 
 fn check_signature(key: &PublicKey, other: &PublicKey, signature: &[u8]) {

@@ -74,7 +74,7 @@ impl Lane {
             Cargo::Notices => {
                 let next = broker.notices().take(MAX_NOTICES).map(|(number, notice)| (number, notice.clone()));
                 let (numbers, notices): (Vec<_>, Vec<_>) = next.unzip();
-                (!numbers.is_empty()).then(|| (Parcel::Notices(numbers), SiteRequest::Notices(notices)))
+                (!numbers.is_empty()).then_some((Parcel::Notices(numbers), SiteRequest::Notices(notices)))
             }
         }
     }
