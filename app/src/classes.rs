@@ -50,6 +50,15 @@ pub(crate) fn Tabs() -> impl IntoView {
     view! { <nav class="tabs" aria-label=t.policy_nav()>{tabs.into_iter().collect_view()}</nav> }
 }
 
+/// What is asked in a dialog.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Ask {
+    /// What a new class is.
+    New,
+    /// What this one is from now on.
+    Change(DeviceClass),
+}
+
 /// The classes that are known.
 #[derive(Clone, Copy)]
 struct Classes {
@@ -94,7 +103,7 @@ pub(crate) fn ClassesScreen() -> impl IntoView {
     let t = use_text();
     let app = use_app();
     let classes = Classes { app, list: RwSignal::new(None), failure: RwSignal::new(None) };
-    let ask = RwSignal::new(None::<Option<DeviceClass>>);
+    let ask = RwSignal::new(None);
     let may_change = app.may(Right::ChangeClasses);
     classes.load();
     let rows = move || {
@@ -109,7 +118,7 @@ pub(crate) fn ClassesScreen() -> impl IntoView {
             <div class="screen-head">
                 <ScreenTitle text=t.classes_title()/>
                 {may_change.then(|| view! {
-                    <button type="button" class="button small" data-testid="add-class" on:click=move |_| ask.set(Some(None))>
+                    <button type="button" class="button small" data-testid="add-class" on:click=move |_| ask.set(Some(Ask::New))>
                         {icon::add()} {t.add_class()}
                     </button>
                 })}
@@ -129,12 +138,7 @@ pub(crate) fn ClassesScreen() -> impl IntoView {
 }
 
 #[component]
-fn Row(
-    class: DeviceClass,
-    classes: Classes,
-    ask: RwSignal<Option<Option<DeviceClass>>>,
-    may_change: bool,
-) -> impl IntoView {
+fn Row(class: DeviceClass, classes: Classes, ask: RwSignal<Option<Ask>>, may_change: bool) -> impl IntoView {
     let t = use_text();
     let app = use_app();
     let shown = name(&class, t).to_owned();
@@ -177,7 +181,7 @@ fn Row(
                             <span aria-hidden="true">{move || if on.get() { t.class_enabled() } else { t.class_disabled() }}</span>
                         </label>
                         <button type="button" class="button small quiet" aria-label=t.change_named(&shown)
-                            on:click=move |_| ask.set(Some(Some(DeviceClass { enabled: on.get_untracked(), ..to_change.clone() })))>{t.change_entry()}</button>
+                            on:click=move |_| ask.set(Some(Ask::Change(DeviceClass { enabled: on.get_untracked(), ..to_change.clone() })))>{t.change_entry()}</button>
                     }.into_any()
                 } else {
                     let (style, word) = if class.enabled { ("chip done", t.class_enabled()) } else { ("chip", t.class_disabled()) };
@@ -189,11 +193,15 @@ fn Row(
 }
 
 #[component]
-fn Asking(ask: RwSignal<Option<Option<DeviceClass>>>, classes: Classes) -> impl IntoView {
+fn Asking(ask: RwSignal<Option<Ask>>, classes: Classes) -> impl IntoView {
     let t = use_text();
     let closed = Callback::new(move |()| ask.set(None));
     move || {
-        ask.get().map(|class| {
+        ask.get().map(|question| {
+            let class = match question {
+                Ask::New => None,
+                Ask::Change(class) => Some(class),
+            };
             let title =
                 class.as_ref().map_or_else(|| t.add_class().to_owned(), |class| t.class_change_title(name(class, t)));
             let content = Callback::new(move |close| {

@@ -67,10 +67,18 @@ pub(crate) struct Lock {
     is_on: RwSignal<bool>,
     /// For how long nobody has to touch it, in minutes.
     minutes: RwSignal<u64>,
+    moments: StoredValue<Moments>,
+}
+
+/// Moments in milliseconds since 1970.
+#[derive(Clone, Copy, Debug)]
+struct Moments {
     /// When it locks, as far as this page knows.
-    locks_at: StoredValue<u64>,
-    stored: StoredValue<u64>,
-    told: StoredValue<u64>,
+    locks_at: u64,
+    /// The same, as it was stored last.
+    stored: u64,
+    /// When the server was told that somebody is there.
+    told: u64,
 }
 
 impl Lock {
@@ -81,9 +89,11 @@ impl Lock {
             place,
             is_on: RwSignal::new(left.is_some_and(|at| at <= browser_millis())),
             minutes: RwSignal::new(place.default_minutes()),
-            locks_at: StoredValue::new(left.unwrap_or_default()),
-            stored: StoredValue::new(0),
-            told: StoredValue::new(browser_millis()),
+            moments: StoredValue::new(Moments {
+                locks_at: left.unwrap_or_default(),
+                stored: 0,
+                told: browser_millis(),
+            }),
         }
     }
 
@@ -140,7 +150,7 @@ impl Lock {
 
     /// Unlocks.
     fn open(self) {
-        self.stored.set_value(0);
+        self.moments.update_value(|moments| moments.stored = 0);
         self.is_on.set(false);
         self.touch();
     }
@@ -152,11 +162,13 @@ impl Lock {
         }
         let wait = Duration::from_mins(self.minutes.get_untracked());
         let at = browser_millis().saturating_add(u64::try_from(wait.as_millis()).unwrap_or(u64::MAX));
-        self.locks_at.set_value(at);
-        if at.abs_diff(self.stored.get_value()) >= PRECISION {
-            self.stored.set_value(at);
-            remember(LOCKS_AT_KEY, &at.to_string());
-        }
+        self.moments.update_value(|moments| {
+            moments.locks_at = at;
+            if at.abs_diff(moments.stored) >= PRECISION {
+                moments.stored = at;
+                remember(LOCKS_AT_KEY, &at.to_string());
+            }
+        });
     }
 
     /// Locks when it is time, unless another page of the browser is in use; tells the server that somebody is there.
@@ -165,15 +177,16 @@ impl Lock {
             return;
         }
         let now = browser_millis();
-        if self.locks_at.get_value() <= now {
+        let Moments { locks_at, told, .. } = self.moments.get_value();
+        if locks_at <= now {
             let elsewhere = recall(LOCKS_AT_KEY).and_then(|at| at.parse().ok()).unwrap_or_default();
-            self.locks_at.set_value(elsewhere);
+            self.moments.update_value(|moments| moments.locks_at = elsewhere);
             if elsewhere <= now {
                 return self.lock();
             }
         }
-        if now.saturating_sub(self.told.get_value()) >= SIGN_OF_LIFE {
-            self.told.set_value(now);
+        if now.saturating_sub(told) >= SIGN_OF_LIFE {
+            self.moments.update_value(|moments| moments.told = now);
             app.refresh_session();
         }
     }
@@ -184,7 +197,7 @@ impl Lock {
             remember(&format!("{MINUTES_KEY}.{}", person.id), &minutes.to_string());
         }
         self.minutes.set(minutes);
-        self.stored.set_value(0);
+        self.moments.update_value(|moments| moments.stored = 0);
         self.touch();
     }
 }

@@ -45,6 +45,17 @@ pub(crate) enum Standing {
     Failed(Failure),
 }
 
+/// What outlives an attempt.
+#[derive(Default)]
+struct Kept {
+    /// Rises with every attempt: an older one no longer speaks.
+    number: u64,
+    /// What was scanned for which pairing, until the end of the serial number is there and right.
+    held: Option<Held>,
+}
+
+struct Held(SessionId, VerificationProof);
+
 /// Makes attempts for one page, one at a time.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Verifier {
@@ -52,10 +63,7 @@ pub(crate) struct Verifier {
     pub(crate) standing: RwSignal<Standing>,
     /// The end of the serial number, as typed.
     pub(crate) serial: RwSignal<String>,
-    /// What was brought for which pairing, until the end of the serial number is there or right.
-    held: StoredValue<Option<(SessionId, VerificationProof)>>,
-    /// Rises with every attempt: an older one no longer speaks.
-    number: StoredValue<u64>,
+    kept: StoredValue<Kept>,
     app: App,
     answered: Callback<VerifyAnswer>,
 }
@@ -66,8 +74,7 @@ impl Verifier {
         Self {
             standing: RwSignal::new(Standing::Idle),
             serial: RwSignal::new(String::new()),
-            held: StoredValue::new(None),
-            number: StoredValue::new(0),
+            kept: StoredValue::default(),
             app,
             answered,
         }
@@ -80,7 +87,7 @@ impl Verifier {
 
     /// Gives up what is on its way and forgets what was said.
     pub(crate) fn reset(self) {
-        self.number.update_value(|number| *number += 1);
+        self.kept.update_value(|kept| kept.number += 1);
         self.standing.set(Standing::Idle);
     }
 
@@ -98,8 +105,11 @@ impl Verifier {
 
     /// Sends what was scanned, now that the end of the serial number is typed; false where nothing was scanned.
     pub(crate) fn submit_held(self, session: SessionId, asked: usize) -> bool {
-        let held = self.held.get_value().filter(|(holder, _)| *holder == session);
-        held.map(|(_, proof)| self.submit(session, proof, asked)).is_some()
+        let held = self.kept.with_value(|kept| match &kept.held {
+            Some(Held(holder, proof)) if *holder == session => Some(proof.clone()),
+            _ => None,
+        });
+        held.map(|proof| self.submit(session, proof, asked)).is_some()
     }
 
     /// Sends an attempt until there is an answer. `asked` is how many characters of the serial number have to be there.
@@ -109,16 +119,16 @@ impl Verifier {
         }
         let serial = self.serial.get_untracked();
         if matches!(proof, VerificationProof::Tag(_)) {
-            self.held.set_value(Some((session, proof.clone())));
+            self.kept.update_value(|kept| kept.held = Some(Held(session, proof.clone())));
         }
         if length(&serial) != asked && asked > 0 {
             return self.standing.set(Standing::SerialMissing);
         }
-        self.number.update_value(|number| *number += 1);
+        self.kept.update_value(|kept| kept.number += 1);
         self.standing.set(Standing::Sending);
         let serial_ending = (asked > 0).then_some(serial);
         let Some(body) = api::json(&Verify { attempt: draw_attempt(), proof, serial_ending }) else { return };
-        spawn_local(self.send(session, body, self.number.get_value()));
+        spawn_local(self.send(session, body, self.kept.with_value(|kept| kept.number)));
     }
 
     async fn send(self, session: SessionId, body: String, number: u64) {
@@ -127,7 +137,7 @@ impl Verifier {
         let mut pause = 0;
         loop {
             let answer = self.app.send(Method::POST, &path, Some(body.clone())).await;
-            if self.number.try_get_value() != Some(number) {
+            if self.kept.try_with_value(|kept| kept.number) != Some(number) {
                 return;
             }
             match answer.and_then(|answer| answer.read::<VerifyAnswer>()) {
@@ -143,7 +153,7 @@ impl Verifier {
                     self.standing.set(Standing::Waiting);
                     pause = pauses.next().unwrap_or(pause);
                     sleep(Duration::from_secs(pause)).await;
-                    if self.number.try_get_value() != Some(number) {
+                    if self.kept.try_with_value(|kept| kept.number) != Some(number) {
                         return;
                     }
                 }

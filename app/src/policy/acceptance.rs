@@ -23,10 +23,10 @@ pub(super) fn Acceptance(rules: Rules, ask: RwSignal<Option<Ask>>, may_change: b
     let has_room = Memo::new(move |_| list.with(Vec::len) < MAX_ACCEPTANCE_RULES);
     let rows = move || {
         let list = list.get();
-        let last = list.len().saturating_sub(1);
+        let end = list.len();
         let rows = list.into_iter().enumerate();
         rows.map(|(index, rule)| {
-            view! { <Row index=index is_last={index == last} rule=rule rules=rules ask=ask may_change=may_change/> }
+            view! { <Row index=index is_last={index + 1 == end} rule=rule rules=rules ask=ask may_change=may_change/> }
         })
         .collect_view()
     };

@@ -26,7 +26,7 @@ pub(super) struct Meeting {
 /// The rules; they outlive the screen, so that nothing unsaved is lost by leaving it.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Rules {
-    app: App,
+    app: StoredValue<App>,
     /// As the server has them.
     pub(super) view: RwSignal<Option<PolicyView>>,
     /// As they are changed.
@@ -46,7 +46,7 @@ impl Rules {
     /// Knows nothing yet, and forgets everything when another person signs in. The browser asks before it throws a change away.
     pub(crate) fn start(app: App) -> Self {
         let rules = Self {
-            app,
+            app: StoredValue::new(app),
             view: RwSignal::new(None),
             draft: RwSignal::new(None),
             met: RwSignal::new(None),
@@ -82,6 +82,10 @@ impl Rules {
         rules
     }
 
+    fn app(self) -> App {
+        self.app.get_value()
+    }
+
     fn forget(self) {
         self.view.set(None);
         self.draft.set(None);
@@ -99,12 +103,12 @@ impl Rules {
     pub(super) fn load(self) {
         self.failure.set(None);
         spawn_local(async move {
-            match self.app.get::<PolicyView>("/policy").await {
+            match self.app().get::<PolicyView>("/policy").await {
                 Ok(view) => self.learn(view),
                 Err(failure) => self.failure.set(Some(failure)),
             }
             // Without names, the classes stand there as they do in topics.
-            if let Ok(classes) = self.app.get("/classes").await {
+            if let Ok(classes) = self.app().get("/classes").await {
                 self.classes.set(classes);
             }
         });
@@ -174,7 +178,7 @@ impl Rules {
 
     /// Throws the change away; for some seconds it can be brought back.
     pub(super) fn discard(self) {
-        let t = self.app.language.get_untracked();
+        let t = self.app().language.get_untracked();
         let thrown = self.draft.get_untracked();
         self.draft.set(self.view.with_untracked(|view| view.as_ref().map(|view| view.policy.clone())));
         self.met.set(None);
@@ -182,7 +186,7 @@ impl Rules {
         self.forget_typed();
         spawn_local(async move {
             let bring_back = Callback::new(move |()| self.draft.set(thrown.clone()));
-            self.app.notices.offer_undo(t.policy_discarded().to_owned(), t.undo(), bring_back).await;
+            self.app().notices.offer_undo(t.policy_discarded().to_owned(), t.undo(), bring_back).await;
         });
     }
 
@@ -204,7 +208,7 @@ impl Rules {
                 Ok(())
             }
             Err(failure) if failure.kind() == Some(ProblemKind::Outdated) => {
-                let present = self.app.get::<PolicyView>("/policy").await;
+                let present = self.app().get::<PolicyView>("/policy").await;
                 present.map(|view| self.learn(view))
             }
             Err(failure) => Err(failure),
@@ -212,7 +216,7 @@ impl Rules {
     }
 
     async fn put(self, policy: &PairingPolicy) -> Result<PolicyView, Failure> {
-        self.app.send(Method::PUT, "/policy", api::json(policy)).await?.read()
+        self.app().send(Method::PUT, "/policy", api::json(policy)).await?.read()
     }
 
     fn take(self, view: PolicyView) {
@@ -222,7 +226,7 @@ impl Rules {
 
     /// For some seconds, the rules from before can be had again.
     fn offer_return(self, before: PairingPolicy) {
-        let t = self.app.language.get_untracked();
+        let t = self.app().language.get_untracked();
         let present = self.view.with_untracked(|view| view.as_ref().map(|view| view.policy.version));
         let back = PairingPolicy { version: present.unwrap_or(before.version), ..before };
         let undo = Callback::new(move |()| {
@@ -230,12 +234,12 @@ impl Rules {
             spawn_local(async move {
                 match self.put(&back).await {
                     Ok(view) => self.take(view),
-                    Err(failure) => self.app.notices.failure(&failure, t),
+                    Err(failure) => self.app().notices.failure(&failure, t),
                 }
             });
         });
         spawn_local(async move {
-            self.app.notices.offer_undo(t.policy_saved().to_owned(), t.undo(), undo).await;
+            self.app().notices.offer_undo(t.policy_saved().to_owned(), t.undo(), undo).await;
         });
     }
 
@@ -244,13 +248,13 @@ impl Rules {
         if !self.is_changed_untracked() {
             return;
         }
-        let t = self.app.language.get_untracked();
+        let t = self.app().language.get_untracked();
         let back = Callback::new(|()| {
             // A fragment of the same page is always a valid address.
             let _ = window().location().set_hash(&Route::Policy.to_string());
         });
         spawn_local(async move {
-            self.app.notices.offer_undo(t.policy_kept().to_owned(), t.policy_back(), back).await;
+            self.app().notices.offer_undo(t.policy_kept().to_owned(), t.policy_back(), back).await;
         });
     }
 }

@@ -23,7 +23,8 @@ fn drawing(text: &str) -> Option<(String, usize)> {
         let mut x = 0;
         for run in row.chunk_by(|one, other| one == other) {
             if run.first() == Some(&Color::Dark) {
-                path.push_str(&format!("M{} {}h{}v1h-{}z", x + MARGIN, y + MARGIN, run.len(), run.len()));
+                let (left, top, length) = (x + MARGIN, y + MARGIN, run.len());
+                path.extend([format!("M{left} {top}h{length}v1h-{length}z")]);
             }
             x += run.len();
         }
@@ -97,9 +98,9 @@ mod tests {
     #[test]
     fn the_drawing_is_read_back_as_the_text() {
         let text = "WARDLINK:1:ABCDEFGHIJKLMNOPQRSTUVWXYZ234567ABCDEFGHIJKLMNOPQRSTUVWXYZ234567";
-        let (path, side) = drawing(text).unwrap();
-        let size = side * 5;
-        let grey = painted(&path, side, 5);
+        let (path, modules) = drawing(text).unwrap();
+        let size = modules * 5;
+        let grey = painted(&path, modules, 5);
         let mut image = rqrr::PreparedImage::prepare_from_greyscale(size, size, |x, y| grey[y * size + x]);
         let read = image.detect_grids().into_iter().find_map(|grid| grid.decode().ok());
         assert_eq!(read.unwrap().1, text);

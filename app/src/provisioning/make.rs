@@ -51,9 +51,8 @@ fn secret_options(known: Known, newest: &str) -> Vec<(String, String)> {
     let mut list = known.secrets.get_untracked().unwrap_or_default();
     list.retain(|secret| secret.device.is_none() && secret.state == SecretState::Active);
     list.sort_by_key(|secret| core::cmp::Reverse(secret.made_at));
-    let name = |secret: &wardlink_protocol::api::SecretView| match secret.name.is_empty() {
-        true => secret.id.to_string(),
-        false => format!("{} ({})", secret.name, secret.id),
+    let name = |secret: &wardlink_protocol::api::SecretView| {
+        if secret.name.is_empty() { secret.id.to_string() } else { format!("{} ({})", secret.name, secret.id) }
     };
     let options = list.iter().map(|secret| (secret.id.to_string(), name(secret)));
     core::iter::once((String::new(), newest.to_owned())).chain(options).collect()
