@@ -25,7 +25,12 @@ pub(crate) const TABLE: &[Row<Busy>] = &[
         stage.browser.see(&id("weaker-form")).map(drop)
     }),
     row("classes", &["route::Route::Classes"], |stage, _| stage.visit("/#/classes", &id("classes"))),
-    row("classes, a new one", &[], |stage, _| {
+    row("classes, a changed one", &["classes::Ask::Change"], |stage, _| {
+        stage.visit("/#/classes", &id("classes"))?;
+        stage.browser.click(&Target::xpath("the first to change", "//*[@data-testid=\"class\"][1]//button"))?;
+        stage.browser.see(&id("class-form")).map(drop)
+    }),
+    row("classes, a new one", &["classes::Ask::New"], |stage, _| {
         stage.visit("/#/classes", &id("classes"))?;
         stage.browser.click(&id("add-class"))?;
         stage.browser.see(&id("class-form")).map(drop)
