@@ -155,8 +155,8 @@ fn prepare(folder: &Path, variables: &[(String, String)]) -> Result<()> {
         copy(&artifacts::in_checkout(built)?, &folder.join(built))?;
     }
     copy(&artifacts::in_checkout("wrangler.toml")?, &folder.join("wrangler.toml"))?;
-    let lines: String = variables.iter().map(|(name, value)| format!("{name}={value:?}\n")).collect();
-    fs::write(folder.join(".dev.vars"), lines).context("cannot write the worker's secrets")
+    let lines: Vec<String> = variables.iter().map(|(name, value)| format!("{name}={value:?}\n")).collect();
+    fs::write(folder.join(".dev.vars"), lines.concat()).context("cannot write the worker's secrets")
 }
 
 fn copy(from: &Path, to: &Path) -> Result<()> {

@@ -32,8 +32,8 @@ impl Relay {
         let listener = StdListener::bind("127.0.0.1:0").context("cannot listen")?;
         listener.set_nonblocking(true).context("cannot listen")?;
         let own = listener.local_addr().context("a listener has an address")?.port();
-        let fields: String = fields.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect();
-        let fields = Arc::from(fields);
+        let fields: Vec<String> = fields.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect();
+        let fields = Arc::from(fields.concat());
         let (stop, stopped) = oneshot::channel();
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("cannot start")?;
         thread::spawn(move || {
