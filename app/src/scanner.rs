@@ -53,7 +53,7 @@ pub(crate) fn Scanner(
     let can_start = move || matches!(camera.sight.get(), Sight::Off | Sight::Failed(_));
     // The button that was pressed is gone: the one that comes takes the focus.
     let buttons = Memo::new(move |_| (is_on(), can_start()));
-    Effect::new(move |before| {
+    Effect::new(move |before: Option<_>| {
         let present = buttons.get();
         if before.is_some() {
             request_animation_frame(|| {
