@@ -39,7 +39,7 @@ texts! {
     secret_days_hint => "Afterwards no device can ask under it. Paired devices go on." | "Danach kann kein Gerät mehr damit anfragen. Gekoppelte Geräte laufen weiter.";
     make_secret => "Make the secret" | "Geheimnis erzeugen";
     end_secret => "End it" | "Beenden";
-    end_secret_of(id: &str) => "End the access secret {id}" | "Zugangsgeheimnis {id} beenden";
+    end_secret_of(id: &str) => "End it: access secret {id}" | "Beenden: Zugangsgeheimnis {id}";
     end_secret_title(id: &str) => "End the access secret {id}?" | "Zugangsgeheimnis {id} beenden?";
     end_secret_text => "Devices that hold it can no longer ask to join, and their files and labels are worthless: they need new ones. Devices that are paired go on. This cannot be undone." | "Geräte mit diesem Geheimnis können nicht mehr anfragen; ihre Dateien und Etiketten sind wertlos, sie brauchen neue. Gekoppelte Geräte laufen weiter. Das lässt sich nicht rückgängig machen.";
     end_secret_text_device => "The device can no longer ask to join with it, and its file or label is worthless. If it is paired, it goes on. This cannot be undone." | "Das Gerät kann damit nicht mehr anfragen; seine Datei oder sein Etikett ist wertlos. Ist es gekoppelt, läuft es weiter. Das lässt sich nicht rückgängig machen.";
