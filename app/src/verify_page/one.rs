@@ -45,7 +45,7 @@ pub(super) fn One(session: SessionId) -> impl IntoView {
                 }.into_any(),
             }}
             <Show when=move || others.get()>
-                <button type="button" class="link" on:click=move |_| place.choose(None)>{t.other_pump()}</button>
+                <button type="button" class="link" data-testid="other-pump" on:click=move |_| place.choose(None)>{t.other_pump()}</button>
             </Show>
         }
     })

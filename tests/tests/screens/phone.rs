@@ -110,7 +110,11 @@ pub(crate) const FULL: &[Row<Busy>] = &[
         if other.phase == PairingPhase::Waiting {
             scenery.ward.nurse.accept(other.session, Mode::PairingCode).context("a second pump")?;
         }
-        stage.visit("/verify", &id("pump"))
+        stage.visit("/verify", &id("device-card"))?;
+        if !stage.browser.sees(&id("pump"))? {
+            stage.browser.click(&id("other-pump"))?;
+        }
+        stage.browser.see(&id("pump")).map(drop)
     }),
 ];
 
