@@ -76,7 +76,11 @@ impl Twin {
     }
 }
 
-fn provisioned<'a>(provisioning: &'a Provisioning, device: &'a Device, key: &'a PrivateKey) -> Provisioned<'a> {
+pub(crate) fn provisioned<'a>(
+    provisioning: &'a Provisioning,
+    device: &'a Device,
+    key: &'a PrivateKey,
+) -> Provisioned<'a> {
     Provisioned {
         device,
         key,
@@ -181,7 +185,7 @@ pub fn steal(pump: &Pump<'_>, device: &Device) -> Result<(Credentials, Credentia
     Ok((Credentials::certificate(key()?, certificate), Credentials::bare_key(key()?, device)?))
 }
 
-fn information(device: &Device) -> DeviceInformation {
+pub(crate) fn information(device: &Device) -> DeviceInformation {
     DeviceInformation {
         device_type: "Infusion pump".to_owned(),
         family: "Forgery".to_owned(),
