@@ -337,7 +337,7 @@ impl Line {
         }
         let (worker, _) = tokio_tungstenite::client_async(request, worker).await?;
         // The library names the form of the answer that refuses.
-        #[expect(clippy::result_large_err, clippy::unnecessary_wraps, reason = "the callback's type")]
+        #[expect(clippy::result_large_err, reason = "the callback's type")]
         let accept = |_: &Request, mut response: Response| {
             response.headers_mut().insert(header::SEC_WEBSOCKET_PROTOCOL, HeaderValue::from_static("mqtt"));
             Ok(response)

@@ -71,9 +71,7 @@ fn fate(mut socket: WebSocket<TcpStream>) -> Result<Fate> {
             Ok(Message::Binary(bytes)) => {
                 for packet in answers(&bytes)? {
                     match packet {
-                        // Flags, reason.
-                        [CONNACK, _, _, code, ..] => reason = Some(*code),
-                        [DISCONNECT, _, code, ..] => reason = Some(*code),
+                        [CONNACK, _, _, code, ..] | [DISCONNECT, _, code, ..] => reason = Some(*code),
                         [PINGRESP, ..] => return Ok(Fate::Alive),
                         _ => {}
                     }

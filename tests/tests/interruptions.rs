@@ -78,18 +78,18 @@ fn a_pairing_that_replaces_a_key_survives_a_death_at_every_message() -> Result<(
 }
 
 #[test]
-fn a_rejection_survives_every_death_and_the_pump_can_pair_again() -> Result<()> {
-    survive(Scenario::Rejected, everybody)
+fn a_rejection_survives_a_death_at_every_message_and_the_pump_can_pair_again() -> Result<()> {
+    survive(Scenario::Rejected, in_turn(0))
 }
 
 #[test]
-fn a_cancellation_survives_every_death_and_the_pump_can_pair_again() -> Result<()> {
-    survive(Scenario::Cancelled, everybody)
+fn a_cancellation_survives_a_death_at_every_message_and_the_pump_can_pair_again() -> Result<()> {
+    survive(Scenario::Cancelled, in_turn(1))
 }
 
 #[test]
-fn three_wrong_codes_survive_every_death_and_the_pump_can_pair_again() -> Result<()> {
-    survive(Scenario::WrongCode, everybody)
+fn three_wrong_codes_survive_a_death_at_every_message_and_the_pump_can_pair_again() -> Result<()> {
+    survive(Scenario::WrongCode, in_turn(2))
 }
 
 #[test]

@@ -18,7 +18,7 @@ impl Run<'_, '_> {
         self.pump.kill();
         let view = self.check_device(&finished)?;
         let kept = Stolen::from(&self.pump.state(), &self.device)?;
-        self.check_agreement(&view, &kept)?;
+        check_agreement(&view, &kept)?;
         self.check_rights(&kept, before)?;
         let certificate = kept.pairing.context("the pump is paired")?.certificate.clone();
         wait::until("the announcement of its certificate", || {
@@ -62,18 +62,6 @@ impl Run<'_, '_> {
         Ok(view)
     }
 
-    /// Pump and site have the same key, certificate, trust and channels.
-    fn check_agreement(&self, view: &DeviceView, kept: &Stolen) -> Result<()> {
-        let pairing = kept.pairing.as_ref().context("the pump is paired")?;
-        let certificate = Certificate::parse(&pairing.certificate)?;
-        ensure!(kept.fingerprint == view.key, "pump and site have different keys");
-        ensure!(certificate.serial() == view.certificate, "pump and site have different certificates");
-        ensure!(certificate.purpose() == Some(Purpose::Device), "the pump keeps a provisional certificate");
-        let channels: Vec<_> = pairing.channels.iter().map(|channel| channel.channel.name.clone()).collect();
-        ensure!(channels == view.channels && pairing.trust == view.trust, "pump and site have different channels");
-        Ok(())
-    }
-
     /// Only the final certificate reads T2; what counted before counts no more.
     fn check_rights(&self, kept: &Stolen, before: Option<Stolen>) -> Result<()> {
         let certificate = kept.certificate.clone().context("a paired pump has a certificate")?;
@@ -101,4 +89,16 @@ impl Run<'_, '_> {
             Ok(mut mqtt) => Ok(!mqtt.subscribe(&format!("ais/{}", self.device))?.is_refusal()),
         }
     }
+}
+
+/// Pump and site have the same key, certificate, trust and channels.
+fn check_agreement(view: &DeviceView, kept: &Stolen) -> Result<()> {
+    let pairing = kept.pairing.as_ref().context("the pump is paired")?;
+    let certificate = Certificate::parse(&pairing.certificate)?;
+    ensure!(kept.fingerprint == view.key, "pump and site have different keys");
+    ensure!(certificate.serial() == view.certificate, "pump and site have different certificates");
+    ensure!(certificate.purpose() == Some(Purpose::Device), "the pump keeps a provisional certificate");
+    let channels: Vec<_> = pairing.channels.iter().map(|channel| channel.channel.name.clone()).collect();
+    ensure!(channels == view.channels && pairing.trust == view.trust, "pump and site have different channels");
+    Ok(())
 }

@@ -14,7 +14,7 @@ const AUTH: u8 = 15;
 pub(super) struct Packet {
     bytes: Vec<u8>,
     raw: RawPacket,
-    packet_id: Option<u16>,
+    id: Option<u16>,
 }
 
 /// What a PUBLISH says.
@@ -49,8 +49,8 @@ pub(super) fn split(bytes: &mut Vec<u8>) -> Result<Vec<Packet>> {
 
 impl Packet {
     fn new(bytes: Vec<u8>, raw: RawPacket) -> Result<Self> {
-        let packet_id = if raw.is_publish() { parse_publish(&raw)?.packet_id() } else { None };
-        Ok(Self { bytes, raw, packet_id })
+        let id = if raw.is_publish() { parse_publish(&raw)?.packet_id() } else { None };
+        Ok(Self { bytes, raw, id })
     }
 
     pub(super) fn bytes(&self) -> &[u8] {
@@ -59,7 +59,7 @@ impl Packet {
 
     /// The id with which the other side acknowledges this PUBLISH.
     pub(super) fn packet_id(&self) -> Option<u16> {
-        self.packet_id
+        self.id
     }
 
     /// Which PUBLISH this packet acknowledges.
