@@ -40,9 +40,14 @@ pub struct Proxied<'s> {
 impl<'s> Proxied<'s> {
     /// Starts a worker with empty storage and this `TRUST`, and nginx before it.
     pub fn start(scene: &'s Scene, trust: &str) -> Result<Self> {
+        Self::start_under(scene, Host::Workerd, trust)
+    }
+
+    /// The same, with the worker under this host.
+    pub fn start_under(scene: &'s Scene, host: Host, trust: &str) -> Result<Self> {
         let tls = Certificates::make()?;
         let variables = [("TRUST", trust), ("PROXY_SECRET", PROXY_SECRET), ("TLS_ANCHORS", &tls.root_pem)];
-        let worker = Worker::start_with(scene, Host::Workerd, &variables)?;
+        let worker = Worker::start_with(scene, host, &variables)?;
         let nginx = Nginx::start(scene, tls, worker.port())?;
         Ok(Self { worker, nginx })
     }
