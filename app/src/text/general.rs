@@ -43,7 +43,7 @@ texts! {
     create_administrator => "Create the account and sign in" | "Konto anlegen und anmelden";
 
     lock_title => "Locked" | "Gesperrt";
-    lock_text => "Nobody has touched it for a while. Nothing that was typed is lost." | "Eine Weile hat niemand etwas berührt. Ihre Eingaben sind noch da.";
+    lock_text => "Everything is hidden. Nothing that was typed is lost." | "Alles ist verborgen. Ihre Eingaben sind noch da.";
     lock_continue(name: &str) => "Continue as {name}" | "Weiter als {name}";
     lock_somebody_else => "Somebody else" | "Jemand anders";
     lock_now => "Lock now" | "Jetzt sperren";
