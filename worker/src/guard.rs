@@ -8,7 +8,7 @@
 
 mod client;
 
-use crate::platform::is_secret;
+use crate::platform::{is_secret, log};
 use crate::problem::Failure;
 use wardlink_protocol::api::{ProblemKind, Trust};
 use worker::{Env, Method, Request, Url};
@@ -104,7 +104,11 @@ pub(crate) fn check_page(request: &Request, own: &Origin) -> Result<(), Failure>
     } else {
         page.may_change(own)
     };
-    if allowed { Ok(()) } else { Err(ProblemKind::ForeignOrigin.into()) }
+    if allowed {
+        return Ok(());
+    }
+    log!("web: a request from another website is refused");
+    Err(ProblemKind::ForeignOrigin.into())
 }
 
 /// Whether the request comes from the reverse proxy, which has proved itself.

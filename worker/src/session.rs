@@ -2,6 +2,7 @@
 
 use crate::messages::{AccountsRequest, Session, SessionToken};
 use crate::objects;
+use crate::platform::log;
 use crate::problem::Failure;
 use core::time::Duration;
 use wardlink_protocol::api::{ProblemKind, Right};
@@ -50,7 +51,11 @@ pub(crate) async fn current(request: &Request, env: &Env) -> Result<Session, Fai
 /// Who is signed in, if the role has this right.
 pub(crate) async fn with_right(request: &Request, env: &Env, right: Right) -> Result<Session, Failure> {
     let session = current(request, env).await?;
-    if session.person.role.may(right) { Ok(session) } else { Err(ProblemKind::Forbidden.into()) }
+    if session.person.role.may(right) {
+        return Ok(session);
+    }
+    log!("web: person {} has not the right {right:?}", session.person.id);
+    Err(ProblemKind::Forbidden.into())
 }
 
 #[cfg(test)]

@@ -1,6 +1,7 @@
 //! The verification page, as a phone's camera app opens it from the device's QR code.
 
 use super::Call;
+use crate::platform::log;
 use crate::problem::Failure;
 use wardlink_protocol::api::ProblemKind;
 use worker::Response;
@@ -13,6 +14,7 @@ const PAGE_URL: &str = "https://assets/verify";
 pub(super) async fn verification(call: &Call) -> Result<Response, Failure> {
     let from = call.request.headers().get("Sec-Fetch-Site")?;
     if matches!(from.as_deref(), Some("cross-site" | "same-site")) {
+        log!("web: a link on another website to a code is refused");
         let detail = "Scan the code on the device, or open the control unit and type the code.";
         return Err(Failure::with_detail(ProblemKind::ForeignOrigin, detail));
     }
