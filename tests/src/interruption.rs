@@ -271,7 +271,11 @@ impl<'s> Bedside<'s> {
     fn pair_first(&mut self, name: &str) -> Result<Stolen> {
         let mut first = self.ward.paired_pump(name)?;
         first.kill();
-        Stolen::from(&first.state(), &device(name)?)
+        let stolen = Stolen::from(&first.state(), &device(name)?)?;
+        // Its announcement has passed the wire before that of the second pump is waited for.
+        let certificate = &stolen.pairing.as_ref().context("the first pump is paired")?.certificate;
+        wait::until("its announcement", || Ok(self.reader.has_heard(certificate).then_some(())))?;
+        Ok(stolen)
     }
 
     fn arm(&self, killers: &Killers, victim: Victim, pump: &Pump<'_>) -> Result<()> {
