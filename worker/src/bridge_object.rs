@@ -33,7 +33,7 @@ use worker::{
 /// Frames that follow one another faster than this are gathered, stored and answered together.
 const GATHERING: Duration = Duration::from_millis(2);
 /// How long the alarm leaves it to whoever works at this moment to tell the site what has happened.
-const PATIENCE: Duration = Duration::from_millis(500);
+const PATIENCE: Duration = Duration::from_secs(2);
 /// How long something that is only to be forgotten waits for the next write.
 const FORGETTING: Duration = Duration::from_millis(25);
 /// RFC 6455: our fault.

@@ -9,6 +9,7 @@ mod classes;
 mod data;
 mod delivery;
 mod devices;
+mod gathering;
 mod grants;
 mod live;
 mod locks;
@@ -29,6 +30,7 @@ use crate::tls::TlsAnchors;
 use authority::Authority;
 use core::cell::{Cell, OnceCell, RefCell};
 use delivery::Delivery;
+use gathering::Gathering;
 use live::Live;
 use pairings::Counted;
 use policy::Rules;
@@ -59,6 +61,7 @@ pub struct SiteObject {
     /// The rules in force, once they were read.
     rules: RefCell<Option<Rc<Rules>>>,
     live: Live,
+    gathering: Gathering,
     delivery: Delivery,
     /// For when the alarm is set, as far as this instance knows.
     alarm_at: Cell<Option<UnixMillis>>,
@@ -97,7 +100,17 @@ impl DurableObject for SiteObject {
         let database = Database::new(&state, &schema::VERSIONS);
         let (keys, live, delivery) = (OnceCell::new(), Live::default(), Delivery::default());
         let rules = RefCell::new(None);
-        Self { state, env, database, keys, rules, live, delivery, alarm_at: Cell::new(None) }
+        Self {
+            state,
+            env,
+            database,
+            keys,
+            rules,
+            live,
+            delivery,
+            gathering: Gathering::default(),
+            alarm_at: Cell::new(None),
+        }
     }
 
     async fn fetch(&self, request: Request) -> Result<Response> {
@@ -184,6 +197,7 @@ impl SiteObject {
 
     /// Handles an event in one turn. What was done before an error is done, and told.
     async fn turn<T>(&self, handle: impl FnOnce(&Site<'_>, &mut Outcome) -> Result<T, Failure>) -> Result<T, Failure> {
+        self.gathering.join().await;
         let site = self.site()?;
         let mut outcome = Outcome::default();
         let result = handle(&site, &mut outcome);
@@ -292,6 +306,7 @@ impl SiteObject {
                 }
                 continue;
             };
+            gathering::let_others_go().await;
             let entries = outbox::oldest(site.database, self.delivery.delivered())?;
             if entries.is_empty() {
                 return Ok(());
