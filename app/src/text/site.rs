@@ -63,7 +63,7 @@ texts! {
     locked_text(failures: u32, time: &str) => "{failures} pairings failed within a day, the last at {time}. Somebody may be trying to pass a device off as this one." | "{failures} Kopplungen sind an einem Tag gescheitert, die letzte {time}. Vielleicht versucht jemand, ein anderes Gerät für dieses auszugeben.";
     locked_ask => "Look after the device; an administrator can lift the lock." | "Bitte nach dem Gerät sehen; die Administration kann die Sperre aufheben.";
     lift_lock => "Lift the lock" | "Sperre aufheben";
-    lift_lock_of(name: &str) => "Lift the lock of {name}" | "Sperre von {name} aufheben";
+    lift_lock_of(name: &str) => "Lift the lock of {name}" | "Sperre aufheben: {name}";
     lift_title(name: &str) => "Lift the lock of {name}?" | "Sperre von {name} aufheben?";
     lift_text => "The device can ask to join again at once. Make sure first that it stands where it should and shows what it should." | "Das Gerät kann sofort wieder anfragen. Bitte vorher prüfen, dass es steht, wo es soll, und zeigt, was es soll.";
     lifted(name: &str) => "The lock of {name} is lifted." | "Die Sperre von {name} ist aufgehoben.";
