@@ -110,8 +110,9 @@ pub(crate) const FULL: &[Row<Busy>] = &[
         if other.phase == PairingPhase::Waiting {
             scenery.ward.nurse.accept(other.session, Mode::PairingCode).context("a second pump")?;
         }
-        stage.visit("/verify", &id("device-card"))?;
-        if !stage.browser.sees(&id("pump"))? {
+        // Both the one pump and the choice have the camera.
+        stage.visit("/verify", &id("camera"))?;
+        if stage.browser.sees(&id("other-pump"))? {
             stage.browser.click(&id("other-pump"))?;
         }
         stage.browser.see(&id("pump")).map(drop)
