@@ -17,7 +17,7 @@ use crate::api::Failure;
 use crate::app::{App, Session, recall, remember, set_title, use_app, use_text};
 use crate::clock::browser_millis;
 use crate::session::Gate;
-use crate::ui::{Trouble, icon};
+use crate::ui::{Trouble, focus, icon};
 
 /// When this browser locks, in milliseconds since 1970; every page of it moves this moment on. Zero: it is locked.
 const LOCKS_AT_KEY: &str = "wardlink.locks-at";
@@ -262,14 +262,8 @@ fn LockScreen(name: String) -> impl IntoView {
     let app = use_app();
     let failure = RwSignal::new(None::<Failure>);
     let busy = RwSignal::new(false);
-    let node = NodeRef::<html::Button>::new();
     set_title(t.lock_title());
-    Effect::new(move |_| {
-        if let Some(button) = node.get() {
-            // An element of the page can always take the focus.
-            let _ = button.focus();
-        }
-    });
+    request_animation_frame(|| focus("[data-testid=continue]"));
     let act = move |leaves: bool| {
         if busy.get_untracked() {
             return;
@@ -296,7 +290,7 @@ fn LockScreen(name: String) -> impl IntoView {
                 <h1>{t.lock_title()}</h1>
                 <p class="quiet">{t.lock_text()}</p>
                 <Trouble failure=failure/>
-                <button type="button" class="button large" data-testid="continue" node_ref=node
+                <button type="button" class="button large" data-testid="continue"
                     aria-disabled=move || busy.get().then_some("true") on:click=move |_| act(false)>
                     {t.lock_continue(&name)}
                 </button>

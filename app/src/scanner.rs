@@ -3,13 +3,19 @@
 use leptos::html;
 use leptos::prelude::*;
 
-use crate::app::{use_app, use_text};
+use crate::app::use_text;
 use crate::text::Language;
 use crate::ui::{focus, focus_is_lost, icon};
 
 mod camera;
 
 pub(crate) use camera::{Camera, Sight, Trouble};
+
+/// The browser writes numbers with a fraction; the machinery for it would cost the phone more than everything else about zoom.
+fn zoom_words(zoom: f64, t: Language) -> String {
+    let number = String::from(js_sys::Number::from(zoom).to_locale_string(t.tag()));
+    number + "×"
+}
 
 /// What is wrong with the camera, and what to do.
 fn explain(trouble: Trouble, t: Language) -> (&'static str, &'static str) {
@@ -32,12 +38,6 @@ pub(crate) fn Scanner(
     let video = NodeRef::<html::Video>::new();
     let camera = Camera::new(video, found);
     on_cleanup(move || camera.stop());
-    let lock = use_app().lock;
-    Effect::new(move |_| {
-        if lock.is_on() {
-            camera.stop();
-        }
-    });
     let hint = move || match camera.sight.get() {
         Sight::Starting => vec![t.camera_starts()],
         Sight::Seeing => vec![t.point_at_code()],
@@ -96,7 +96,7 @@ pub(crate) fn Scanner(
                     </Show>
                     <Show when=move || camera.zooms.with(Option::is_some)>
                         <button type="button" data-testid="zoom" on:click=move |_| camera.next_zoom()>
-                            <span class="visually-hidden">{t.zoom()}</span> {move || format!("{}×", camera.zoom.get())}
+                            <span class="visually-hidden">{t.zoom()}</span> {move || zoom_words(camera.zoom.get(), t)}
                         </button>
                     </Show>
                     <Show when=move || camera.lenses.with(|lenses| lenses.len() > 1)>
