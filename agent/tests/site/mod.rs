@@ -267,10 +267,14 @@ impl Hospital {
     fn verify(&mut self, proof: &VerificationProof) -> VerifyResult {
         let index = self.phase(PairingPhase::Verifying).unwrap();
         let attempt = SessionId(rand::random_id());
-        self.act(index, |session, control_unit| match session.begin_attempt(attempt, proof, None, clock::now()).unwrap() {
-            Begun::Counted(pending) => session.decide(pending, control_unit, clock::now(), &mut clock::rng()).unwrap(),
-            Begun::Repeated(result) => (result, Vec::new()),
-            Begun::Mistyped => (VerifyResult::Mistyped, Vec::new()),
+        self.act(index, |session, control_unit| {
+            match session.begin_attempt(attempt, proof, None, clock::now()).unwrap() {
+                Begun::Counted(pending) => {
+                    session.decide(pending, control_unit, clock::now(), &mut clock::rng()).unwrap()
+                }
+                Begun::Repeated(result) => (result, Vec::new()),
+                Begun::Mistyped => (VerifyResult::Mistyped, Vec::new()),
+            }
         })
     }
 

@@ -1,7 +1,7 @@
 //! What a page looks like on paper.
 
 use anyhow::{Context as _, Result};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::Browser;
 
@@ -19,7 +19,7 @@ impl Browser {
         let parameters =
             json!({ "preferCSSPageSize": true, "printBackground": true, "transferMode": "ReturnAsBase64" });
         let printed = self.devtools("Page.printToPDF", parameters)?;
-        let pdf = printed["data"].as_str().context("a printed page")?;
+        let pdf = printed.get("data").and_then(Value::as_str).context("a printed page")?;
         let pdf = data_encoding::BASE64.decode(pdf.as_bytes()).context("base64")?;
         let text = String::from_utf8_lossy(&pdf);
         let sheets = text.matches("/Type /Page\n").count();
@@ -43,7 +43,7 @@ impl Browser {
         let clip = json!({ "x": x, "y": y, "width": width, "height": height, "scale": FINENESS });
         let parameters = json!({ "format": "png", "clip": clip, "captureBeyondViewport": true });
         let picture = self.devtools("Page.captureScreenshot", parameters)?;
-        let picture = picture["data"].as_str().context("a picture")?;
+        let picture = picture.get("data").and_then(Value::as_str).context("a picture")?;
         read_code(&data_encoding::BASE64.decode(picture.as_bytes()).context("base64")?)
     }
 }

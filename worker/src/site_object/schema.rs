@@ -163,7 +163,7 @@ const SECOND: &str = "
     ) WITHOUT ROWID;
     CREATE INDEX secrets_by_device ON secrets (device);
     INSERT INTO secrets (id, device, secret, made_at, expires_at, ended_at)
-        SELECT id, device, secret, made_at, expires_at, iif(secret IS NULL, made_at, NULL) FROM access_secrets;
+        SELECT id, device, secret, made_at, expires_at, CASE WHEN secret IS NULL THEN made_at END FROM access_secrets;
     DROP TABLE access_secrets;
 
     ALTER TABLE failures ADD COLUMN locked_at INTEGER;
