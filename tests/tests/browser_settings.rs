@@ -170,7 +170,7 @@ fn a_printed_label_is_all_that_a_pump_needs_to_ask() -> Result<()> {
         );
         let text = desk.read_code()?;
         let file = Provisioning::from_label(&text)?;
-        assert_eq!(file.identifier.as_ref().map(|identifier| identifier.as_str()), Some("ip-7"));
+        assert_eq!(file.identifier.as_ref().map(wardlink_protocol::DeviceIdentifier::as_str), Some("ip-7"));
         ensure!(label.contains(file.secret_id.as_str()), "it says which access secret it holds: {label}");
 
         assert_eq!(desk.print()?, (1, [90, 50]), "one label, and nothing else");
