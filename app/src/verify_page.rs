@@ -128,8 +128,8 @@ fn Phone() -> impl IntoView {
                 </Show>
             </div>
             {move || if app.may(Right::Pair) { match screen.get() {
-                Screen::Loading => view! { <div class="card"><Loading/></div> }.into_any(),
-                Screen::Failed => view! { <Trouble failure=watch.failure retry=Callback::new(move |()| watch.refresh(app))/> }.into_any(),
+                Screen::Loading => view! { <h1 class="visually-hidden">{t.verify_title()}</h1><div class="card"><Loading/></div> }.into_any(),
+                Screen::Failed => view! { <h1 class="visually-hidden">{t.verify_title()}</h1><Trouble failure=watch.failure retry=Callback::new(move |()| watch.refresh(app))/> }.into_any(),
                 Screen::Link(link) => view! { <ByLink link=link/> }.into_any(),
                 Screen::Choose => view! { <Choose/> }.into_any(),
                 Screen::One(session) => view! { <One session=session/> }.into_any(),
