@@ -13,9 +13,9 @@ use crate::stage::{Row, Stage, World, failing, id, row};
 
 /// A ward in which nothing has happened yet.
 pub(crate) const EMPTY: &[Row<()>] = &[
-    row("no requests", &[], |stage, _| stage.visit("/#/requests", &id("no-requests"))),
-    row("no devices", &[], |stage, _| stage.visit("/#/devices", &id("no-devices"))),
-    row("no secrets of classes", &["route::Route::Provisioning"], |stage, _| {
+    row("no requests", &[], |stage, ()| stage.visit("/#/requests", &id("no-requests"))),
+    row("no devices", &[], |stage, ()| stage.visit("/#/devices", &id("no-devices"))),
+    row("no secrets of classes", &["route::Route::Provisioning"], |stage, ()| {
         stage.visit("/#/provisioning", &id("secrets"))
     }),
 ];

@@ -18,16 +18,16 @@ const UNDECIDED: &str = "navigator.mediaDevices.getUserMedia = () => new Promise
 
 /// A ward in which no pump waits.
 pub(crate) const EMPTY: &[Row<()>] = &[
-    row("phone, loading", &["verify_page::Screen::Loading"], |stage, _| {
+    row("phone, loading", &["verify_page::Screen::Loading"], |stage, ()| {
         stage.browser.hold_requests(Some("*/api/v1/pairings"))?;
         stage.visit("/verify", &Target::xpath("that it loads", "//*[contains(@class, \"loading\")]"))
     }),
-    failing("phone, no answer", &["verify_page::Screen::Failed"], |stage, _| {
+    failing("phone, no answer", &["verify_page::Screen::Failed"], |stage, ()| {
         stage.browser.lose_requests(Some("*/api/v1/pairings"))?;
         stage.visit("/verify", &id("problem"))
     }),
-    row("phone, no pump waits", &[], |stage, _| stage.visit("/verify", &id("nothing-to-verify"))),
-    row("phone, code no longer good", &[], |stage, _| stage.visit("/V/MFRGG", &id("refused-code"))),
+    row("phone, no pump waits", &[], |stage, ()| stage.visit("/verify", &id("nothing-to-verify"))),
+    row("phone, code no longer good", &[], |stage, ()| stage.visit("/V/MFRGG", &id("refused-code"))),
 ];
 
 /// Pumps that wait, and pairings that have ended.

@@ -16,11 +16,11 @@ use wardlink_tests::ward::Ward;
 use crate::stage::World;
 
 /// A pump that shows its code is looked at only while this much time is left to verify it.
-const TIME_TO_LOOK: Duration = Duration::from_secs(60);
+const TIME_TO_LOOK: Duration = Duration::from_mins(1);
 
 /// A pump that shows its code.
 struct Verifying<'s> {
-    _pump: Pump<'s>,
+    pump: Pump<'s>,
     pairing: PairingView,
     code: String,
 }
@@ -143,7 +143,7 @@ impl<'s> Scenery<'s> {
         let name = format!("ip-5{}", self.ward.nurse.pairings()?.len());
         let (pump, pairing, code) = self.ward.pump_with_code(&name, Mode::PairingQrcode)?;
         let found = (pairing.session, code.clone());
-        *present = Some(Verifying { _pump: pump, pairing, code });
+        *present = Some(Verifying { pump, pairing, code });
         Ok(found)
     }
 
@@ -152,7 +152,7 @@ impl<'s> Scenery<'s> {
         self.verifying()?;
         let mut present = self.verifying.borrow_mut();
         let shown = present.as_mut().context("a pump that shows its code")?;
-        let event = shown._pump.seen().iter().rev().find(|event| event.get("link").is_some());
+        let event = shown.pump.seen().iter().rev().find(|event| event.get("link").is_some());
         let link = event.and_then(|event| event["link"].as_str()).context("the pump said its link")?;
         let (_, token) = link.split_once("/V/").context("a link")?;
         Ok(format!("/V/{token}"))
