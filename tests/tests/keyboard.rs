@@ -147,9 +147,9 @@ fn a_dialog_keeps_the_focus_and_gives_it_back() -> Result<()> {
             for back in [false, true] {
                 for _ in 0..12 {
                     if back {
-                        desk.press_back()?
+                        desk.press_back()?;
                     } else {
-                        desk.press(Key::Tab)?
+                        desk.press(Key::Tab)?;
                     }
                     let outside: bool = desk.script(
                         "const at = document.activeElement;
