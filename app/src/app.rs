@@ -193,12 +193,13 @@ pub(crate) fn mount<V: IntoView + 'static>(place: Place, prepare: fn(App), page:
         provide_context(app);
         prepare(app);
         view! {
-            <Curtain>
+            <div class="whole">
                 {move || {
                     provide_context(app.language.get());
                     page(app)
                 }}
-            </Curtain>
+            </div>
+            <Curtain/>
         }
     })
     .forget();

@@ -7,11 +7,10 @@
 use core::time::Duration;
 
 use gloo_net::http::Method;
-use leptos::html;
 use leptos::prelude::*;
 use leptos::task::spawn_local;
 use wasm_bindgen::JsCast;
-use web_sys::{HtmlDialogElement, HtmlElement};
+use web_sys::{Element, HtmlDialogElement, HtmlElement};
 
 use crate::api::Failure;
 use crate::app::{App, Session, recall, remember, set_title, use_app, use_text};
@@ -27,6 +26,18 @@ const MINUTES_KEY: &str = "wardlink.lock-minutes";
 const PRECISION: u64 = 2_000;
 /// After how much use the server is told that somebody is there: a session that only looks would end.
 const SIGN_OF_LIFE: u64 = 10 * 60 * 1_000;
+
+/// No person's id: ids begin at one.
+const NOBODY: u64 = 0;
+
+/// Who is signed in, once it is known.
+fn signed_in(session: &Session) -> Option<u64> {
+    match session {
+        Session::In(person) => Some(person.id),
+        Session::Out => Some(NOBODY),
+        Session::Unknown | Session::Unreachable(_) => None,
+    }
+}
 
 /// Where the page is used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -70,7 +81,7 @@ pub(crate) struct Lock {
     moments: StoredValue<Moments>,
 }
 
-/// Moments in milliseconds since 1970.
+/// Moments in milliseconds since 1970, and for whom they are.
 #[derive(Clone, Copy, Debug)]
 struct Moments {
     /// When it locks, as far as this page knows.
@@ -79,6 +90,8 @@ struct Moments {
     stored: u64,
     /// When the server was told that somebody is there.
     told: u64,
+    /// Who was signed in last; none before it is known.
+    person: Option<u64>,
 }
 
 impl Lock {
@@ -93,48 +106,41 @@ impl Lock {
                 locks_at: left.unwrap_or_default(),
                 stored: 0,
                 told: browser_millis(),
+                person: None,
             }),
         }
     }
 
     /// Watches whether somebody is there. The listeners live as long as the page.
     pub(crate) fn start(self, app: App) {
-        let person = Memo::new(move |_| {
-            app.session.with(|session| match session {
-                Session::In(person) => Some(Some(person.id)),
-                Session::Out => Some(None),
-                Session::Unknown | Session::Unreachable(_) => None,
-            })
-        });
-        Effect::new(move |last: Option<Option<Option<u64>>>| {
-            let present = person.get();
-            match present {
-                Some(Some(id)) => {
-                    let chosen = recall(&format!("{MINUTES_KEY}.{id}"));
-                    self.minutes.set(self.place.minutes(chosen.as_deref()));
-                    // Who has just signed in is there.
-                    if last.flatten().is_some() || recall(LOCKS_AT_KEY).is_none() {
-                        self.open();
-                    }
-                }
-                Some(None) => self.open(),
+        Effect::new(move |_| {
+            // Once a second, and when somebody signs in or out.
+            app.clock.now();
+            match app.session.with(signed_in) {
                 None => {}
+                Some(person) => {
+                    let last = self.moments.with_value(|moments| moments.person);
+                    if last != Some(person) {
+                        self.moments.update_value(|moments| moments.person = Some(person));
+                        self.meet(person, last.is_none());
+                    }
+                    self.check(app);
+                }
             }
-            present.or(last.flatten())
         });
         for event in ["pointerdown", "pointermove", "keydown", "wheel"] {
             drop(window_event_listener_untyped(event, move |_| self.touch()));
         }
-        let check = move || {
-            if person.get_untracked().flatten().is_some() {
-                self.check(app);
-            }
-        };
-        drop(window_event_listener_untyped("visibilitychange", move |_| check()));
-        Effect::new(move |_| {
-            app.clock.now();
-            check();
-        });
+        drop(window_event_listener_untyped("visibilitychange", move |_| self.check(app)));
+    }
+
+    /// Who has just signed in is there, and so is who has just signed out; `first` is who was signed in before the page was loaded.
+    fn meet(self, person: u64, first: bool) {
+        let chosen = recall(&format!("{MINUTES_KEY}.{person}"));
+        self.minutes.set(self.place.minutes(chosen.as_deref()));
+        if !first || person == NOBODY || recall(LOCKS_AT_KEY).is_none() {
+            self.open();
+        }
     }
 
     /// Whether the page is locked.
@@ -173,7 +179,8 @@ impl Lock {
 
     /// Locks when it is time, unless another page of the browser is in use; tells the server that somebody is there.
     fn check(self, app: App) {
-        if self.is_on.get_untracked() {
+        let somebody = app.session.with_untracked(|session| matches!(session, Session::In(_)));
+        if self.is_on.get_untracked() || !somebody {
             return;
         }
         let now = browser_millis();
@@ -202,50 +209,59 @@ impl Lock {
     }
 }
 
-/// Holds a page, and shows the lock instead of it.
+/// What the lock took away, and where one was in it.
+struct Taken {
+    page: Element,
+    focused: Option<HtmlElement>,
+    title: String,
+}
+
+impl Taken {
+    /// Takes the page out of the document.
+    fn take() -> Option<Self> {
+        let page = document().query_selector(".whole").ok().flatten()?;
+        let focused = document().active_element().and_then(|active| active.dyn_into().ok());
+        page.remove();
+        Some(Self { page, focused, title: document().title() })
+    }
+
+    /// Puts it back as it was.
+    fn put_back(self) {
+        if let Some(root) = document().get_element_by_id("app") {
+            // The root is in the document, and the page in nothing.
+            let _ = root.prepend_with_node_1(&self.page);
+        }
+        reopen_dialogs(&self.page);
+        document().set_title(&self.title);
+        if let Some(focused) = self.focused {
+            // An element that is gone takes no focus, and needs none.
+            let _ = focused.focus();
+        }
+    }
+}
+
+/// Shows the lock instead of the page, which is the element of the class `whole`.
 #[component]
-pub(crate) fn Curtain(children: Children) -> impl IntoView {
+pub(crate) fn Curtain() -> impl IntoView {
     let app = use_app();
-    let (holder, page) = (NodeRef::<html::Div>::new(), NodeRef::<html::Div>::new());
-    let who = Memo::new(move |_| {
-        app.session.with(|session| match session {
+    let taken = StoredValue::new_local(None::<Taken>);
+    move || {
+        let name = app.session.with(|session| match session {
             Session::In(person) if app.lock.is_on() => Some(person.name.clone()),
             _ => None,
-        })
-    });
-    let focused = StoredValue::new_local(None::<HtmlElement>);
-    let title = StoredValue::new(String::new());
-    Effect::new(move |_| {
-        let is_drawn = who.with(Option::is_some);
-        let (Some(holder), Some(page)) = (holder.get(), page.get()) else { return };
-        if is_drawn && page.is_connected() {
-            focused.set_value(document().active_element().and_then(|active| active.dyn_into().ok()));
-            title.set_value(document().title());
-            page.remove();
-        } else if !is_drawn && !page.is_connected() {
-            // The holder is in the document, and the page in nothing.
-            let _ = holder.append_child(&page);
-            document().set_title(&title.get_value());
-            reopen_dialogs(&page);
-            if let Some(focused) = focused.try_update_value(Option::take).flatten() {
-                // An element that is gone takes no focus, and needs none.
-                let _ = focused.focus();
-            }
-        }
-    });
-    view! {
-        <div class="whole" node_ref=holder>
-            <div class="whole" node_ref=page>{children()}</div>
-        </div>
-        {move || who.get().map(|name| {
-            provide_context(app.language.get());
-            view! { <LockScreen name=name/> }
-        })}
+        });
+        provide_context(app.language.get());
+        taken.update_value(|taken| match (&name, taken.take()) {
+            (Some(_), None) => *taken = Taken::take(),
+            (None, Some(page)) => page.put_back(),
+            (_, unchanged) => *taken = unchanged,
+        });
+        name.map(|name| view! { <LockScreen name=name/> })
     }
 }
 
 /// A dialog that was taken out of the document is no longer modal.
-fn reopen_dialogs(page: &web_sys::HtmlDivElement) {
+fn reopen_dialogs(page: &Element) {
     let Ok(dialogs) = page.query_selector_all("dialog[open]") else { return };
     for index in 0..dialogs.length() {
         if let Some(dialog) = dialogs.get(index).and_then(|node| node.dyn_into::<HtmlDialogElement>().ok()) {
