@@ -16,6 +16,7 @@ use wardlink_agent::display::{terminal, web};
 use wardlink_agent::pump::journal::Entry;
 use wardlink_agent::pump::settings::PumpArgs;
 use wardlink_agent::pump::{Handle, Outcome, Pump, PumpError};
+use wardlink_agent::tuf::{self, TufArgs};
 
 /// The control unit refused, and the pump was to ask only once.
 const REFUSED: u8 = 3;
@@ -37,6 +38,10 @@ enum Command {
     ///
     /// Exit codes: 0 stopped; 1 it could not go on; 2 wrong usage; 3 refused, with --once.
     Pump(Box<PumpArgs>),
+    /// Follows a TUF repository: keeps its metadata up to date, and downloads what it vouches for.
+    ///
+    /// Exit codes: 0 done; 1 refused, with the step of the specification that failed; 2 wrong usage.
+    Tuf(TufArgs),
 }
 
 /// Runs the command.
@@ -45,6 +50,7 @@ pub(crate) fn run() -> ExitCode {
     let layer = tracing_subscriber::fmt::layer().with_writer(io::stderr).with_ansi(io::stderr().is_terminal());
     tracing_subscriber::registry().with(layer).with(cli.log.clone()).with(LevelFilter::TRACE).init();
     let result = match &cli.command {
+        Command::Tuf(args) => tuf::run(args).map(|()| ExitCode::SUCCESS).map_err(Into::into),
         Command::Pump(args) => {
             tokio::runtime::Runtime::new().context("cannot start").and_then(|runtime| runtime.block_on(pumps(args)))
         }

@@ -10,3 +10,4 @@ pub mod link;
 pub mod pump;
 pub mod simulation;
 pub mod state;
+pub mod tuf;

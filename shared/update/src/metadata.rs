@@ -9,7 +9,7 @@ mod time;
 pub use draft::Draft;
 pub use path::{PathPattern, TargetPath};
 pub use role::{RoleKeys, RoleName};
-pub use targets::{DelegatedPaths, Delegation, Delegations, Target, Targets};
+pub use targets::{DelegatedPaths, Delegation, Delegations, Target, TargetCheck, Targets};
 pub use time::Expires;
 
 use crate::json::{InvalidJson, Json};
@@ -231,11 +231,15 @@ impl Hashes {
 
     /// Whether the bytes have every hash whose algorithm we know, and at least one is known.
     pub fn fit(&self, bytes: &[u8]) -> bool {
+        self.are(&Sha256::digest(bytes), &Sha512::digest(bytes))
+    }
+
+    fn are(&self, sha256: &[u8], sha512: &[u8]) -> bool {
         let mut known = 0_usize;
         let fits = self.0.iter().all(|(algorithm, hash)| {
             let actual = match algorithm.as_str() {
-                "sha256" => HEXLOWER.encode(&Sha256::digest(bytes)),
-                "sha512" => HEXLOWER.encode(&Sha512::digest(bytes)),
+                "sha256" => HEXLOWER.encode(sha256),
+                "sha512" => HEXLOWER.encode(sha512),
                 _ => return true,
             };
             known = known.saturating_add(1);

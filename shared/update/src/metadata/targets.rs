@@ -3,6 +3,7 @@
 use super::{Expires, Hashes, InvalidMetadata, PathPattern, Role, RoleKeys, RoleName, TargetPath, Version};
 use crate::key::{Key, KeyId};
 use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256, Sha512};
 use std::collections::BTreeMap;
 
 /// The targets role: which files may be installed, and who may say so.
@@ -27,6 +28,42 @@ pub struct Target {
     /// What the repository's owner says of it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub custom: Option<serde_json::Value>,
+}
+
+impl Target {
+    /// The file's name at a repository with consistent snapshots (TUF section 5.7.3): one of its hashes stands before it.
+    pub fn file_name(&self, path: &TargetPath) -> String {
+        let known = ["sha256", "sha512"].into_iter().find_map(|algorithm| self.hashes.0.get(algorithm));
+        known.or_else(|| self.hashes.0.values().next()).map_or_else(|| path.to_string(), |hash| path.with_hash(hash))
+    }
+}
+
+/// A file that is compared with its target while it is read.
+pub struct TargetCheck<'a> {
+    target: &'a Target,
+    length: u64,
+    sha256: Sha256,
+    sha512: Sha512,
+}
+
+impl<'a> TargetCheck<'a> {
+    /// Begins with no bytes.
+    pub fn new(target: &'a Target) -> Self {
+        Self { target, length: 0, sha256: Sha256::new(), sha512: Sha512::new() }
+    }
+
+    /// Takes the next bytes.
+    pub fn update(&mut self, bytes: &[u8]) {
+        self.length = self.length.saturating_add(u64::try_from(bytes.len()).unwrap_or(u64::MAX));
+        self.sha256.update(bytes);
+        self.sha512.update(bytes);
+    }
+
+    /// Whether it was the whole file: its length, every hash whose algorithm we know, and at least one.
+    pub fn finish(self) -> bool {
+        let (sha256, sha512) = (self.sha256.finalize(), self.sha512.finalize());
+        self.length == self.target.length && self.target.hashes.are(&sha256, &sha512)
+    }
 }
 
 /// Whom a targets role trusts for which paths.

@@ -1,0 +1,50 @@
+//! Fetching from a repository over HTTP or HTTPS.
+
+use super::TufError;
+use std::io::Read;
+use std::time::Duration;
+use ureq::http::StatusCode;
+use ureq::{Agent, Body};
+
+/// How long a repository may take to answer, and to send the next bytes.
+const TIMEOUT: Duration = Duration::from_secs(30);
+
+/// A repository's metadata, and a connection to it.
+pub(super) struct Repository {
+    agent: Agent,
+    metadata: String,
+}
+
+impl Repository {
+    pub(super) fn new(metadata: &str) -> Self {
+        let config = Agent::config_builder()
+            .http_status_as_error(false)
+            .timeout_connect(Some(TIMEOUT))
+            .timeout_recv_response(Some(TIMEOUT))
+            .user_agent(concat!("wardlink/", env!("CARGO_PKG_VERSION")))
+            .build();
+        Self { agent: config.new_agent(), metadata: metadata.trim_end_matches('/').to_owned() }
+    }
+
+    /// A metadata file, up to one byte more than it may have; none where the repository has no such file.
+    pub(super) fn metadata(&self, name: &str, max_bytes: u64) -> Result<Option<Vec<u8>>, TufError> {
+        let url = format!("{}/{name}", self.metadata);
+        let Some(body) = self.body(&url)? else { return Ok(None) };
+        let mut bytes = Vec::new();
+        let read = body.take(max_bytes.saturating_add(1)).read_to_end(&mut bytes);
+        read.map_err(|why| TufError::Fetch { url, why: why.to_string() })?;
+        Ok(Some(bytes))
+    }
+
+    /// What is at a URL; none where nothing is.
+    pub(super) fn body(&self, url: &str) -> Result<Option<impl Read + use<>>, TufError> {
+        let failed = |why: String| TufError::Fetch { url: url.to_owned(), why };
+        let answer = self.agent.get(url).call().map_err(|error| failed(error.to_string()))?;
+        match answer.status() {
+            StatusCode::OK => Ok(Some(Body::into_reader(answer.into_body()))),
+            // Stores of files that may not be listed say "forbidden" where there is nothing.
+            StatusCode::NOT_FOUND | StatusCode::FORBIDDEN | StatusCode::GONE => Ok(None),
+            status => Err(failed(format!("the repository answered {status}"))),
+        }
+    }
+}
