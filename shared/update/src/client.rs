@@ -224,6 +224,3 @@ impl Client {
         self.targets.get(&RoleName::targets()).map(|targets| &targets.role)
     }
 }
-
-#[cfg(test)]
-mod tests;
