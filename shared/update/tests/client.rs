@@ -119,7 +119,8 @@ fn one_key_under_two_ids_counts_once() {
     let (old_id, new_id) = (second.id().0, respelled.id().0);
     let escaped = |key: &wardlink_update::key::Key| serde_json::to_string(&key.keyval.public).unwrap();
     let text = text.replace(&old_id, &new_id).replace(&escaped(&second), &escaped(&respelled));
-    let mut draft = wardlink_update::metadata::Draft::parse(text.replace("\"version\":2", "\"version\":3").as_bytes()).unwrap();
+    let mut draft =
+        wardlink_update::metadata::Draft::parse(text.replace("\"version\":2", "\"version\":3").as_bytes()).unwrap();
     draft.sign(repository::public(1).id(), &repository::key(1));
     draft.sign(respelled.id(), &repository::key(1));
     draft.sign(second.id(), &repository::key(5));

@@ -12,15 +12,15 @@
 pub mod attacks;
 pub mod frozen;
 
+use p256::ecdsa::SigningKey;
+use serde::Serialize;
+use std::collections::BTreeMap;
 use wardlink_update::client::{Client, Command, Fetched, File, Next, Refusal, Stored, Wanted};
 use wardlink_update::key::{Key, KeyId};
 use wardlink_update::metadata::{
     DelegatedPaths, Delegation, Delegations, Draft, Expires, Hashes, MetadataFile, Role, RoleKeys, RoleName, Root,
     Snapshot, Target, TargetPath, Targets, Timestamp, TopLevel,
 };
-use p256::ecdsa::SigningKey;
-use serde::Serialize;
-use std::collections::BTreeMap;
 
 /// When every test's run begins, seconds since 1970.
 pub const NOW: u64 = 1_800_000_000;
