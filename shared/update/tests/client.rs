@@ -7,7 +7,7 @@ mod delegations;
 
 use wardlink_test_repository::{self as repository, Disk, NOW, Repository, keys_of};
 use wardlink_update::client::{Client, Fetched, Next, Refusal, Stored};
-use wardlink_update::limits::MAX_TIMESTAMP_BYTES;
+use wardlink_update::limits::{MAX_ROOT_BYTES, MAX_ROOT_ROTATIONS, MAX_TIMESTAMP_BYTES};
 use wardlink_update::metadata::{Expires, MetadataFile, Role, RoleName, Signed, Snapshot, Timestamp};
 
 /// A client that has seen the repository once.
@@ -138,6 +138,30 @@ fn a_root_of_another_version_than_its_name_is_refused() {
     assert_kept(&mut repository, &mut disk, "5.3.5", "root.json");
     repository.files.insert("2.root.json".to_owned(), repository.root());
     assert_kept(&mut repository, &mut disk, "5.3.5", "root.json");
+}
+
+#[test]
+fn an_endless_root_is_refused() {
+    let (mut repository, mut disk) = acquainted();
+    repository.bump_root();
+    let length = usize::try_from(MAX_ROOT_BYTES).unwrap();
+    repository.files.get_mut("2.root.json").unwrap().resize(length + 1, b' ');
+    assert_kept(&mut repository, &mut disk, "5.3.3", "root.json");
+    repository.files.get_mut("2.root.json").unwrap().truncate(length);
+    disk.refresh(&mut repository).unwrap();
+}
+
+#[test]
+fn a_run_follows_no_more_roots_than_the_limit() {
+    let (mut repository, mut disk) = acquainted();
+    for _ in 0..=MAX_ROOT_ROTATIONS {
+        repository.bump_root();
+    }
+    let client = disk.refresh(&mut repository).unwrap();
+    assert_eq!(client.root().version(), 1 + u64::from(MAX_ROOT_ROTATIONS));
+    // The next run goes on from there.
+    let client = disk.refresh(&mut repository).unwrap();
+    assert_eq!(client.root().version(), 2 + u64::from(MAX_ROOT_ROTATIONS));
 }
 
 #[test]
