@@ -28,6 +28,7 @@ mod site;
 mod snapshots;
 mod text;
 mod token;
+mod update;
 mod vectors;
 
 /// A fuzz target.
@@ -44,7 +45,7 @@ pub struct Target {
 }
 
 /// Every target.
-pub const TARGETS: [Target; 15] = [
+pub const TARGETS: [Target; 17] = [
     Target { name: "messages", run: messages::run, seeds: messages::seeds, cases: 4_000 },
     Target { name: "envelopes", run: envelopes::run, seeds: envelopes::seeds, cases: 2_000 },
     Target { name: "certificates", run: certificates::run, seeds: certificates::seeds, cases: 1_000 },
@@ -60,6 +61,8 @@ pub const TARGETS: [Target; 15] = [
     Target { name: "channel", run: channel::run, seeds: channel::seeds, cases: 1_000 },
     Target { name: "token", run: token::run, seeds: token::seeds, cases: 1_000 },
     Target { name: "snapshots", run: snapshots::run, seeds: snapshots::seeds, cases: 600 },
+    Target { name: "update-metadata", run: update::metadata, seeds: update::metadata_seeds, cases: 4_000 },
+    Target { name: "update-repository", run: update::repository, seeds: update::repository_seeds, cases: 400 },
 ];
 
 /// The target of that name.

@@ -134,5 +134,7 @@ targets! {
     snapshots "snapshots"
     token "token"
     topics "topics"
+    update_metadata "update-metadata"
+    update_repository "update-repository"
     verification "verification"
 }

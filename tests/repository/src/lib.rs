@@ -4,6 +4,7 @@
 #![allow(
     clippy::unwrap_used,
     clippy::panic,
+    clippy::new_without_default,
     clippy::missing_panics_doc,
     missing_docs,
     reason = "only tests use it; names say what fields are"
@@ -91,6 +92,7 @@ impl Author {
 }
 
 /// The repository: what its owner intends, and the files that come of it.
+#[derive(Clone)]
 pub struct Repository {
     pub root_version: u64,
     pub root_expires: Expires,
