@@ -3,7 +3,7 @@
 //! They need `python3` with its module `venv`; the packages are installed once, by the versions in `tuf/requirements.txt`, into the
 //! cache folder that `cargo xtask` keeps its tools in.
 
-#![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
+#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
 
 use proptest::prelude::*;
 use proptest::strategy::ValueTree as _;
@@ -161,7 +161,7 @@ fn a_target_that_is_not_the_listed_one_is_refused_and_not_stored() {
     let right = fs::read(&place).unwrap();
     let wardlink = Wardlink::begin(&folder.path().join("metadata/1.root.json"));
     let server = Server::start(folder.path());
-    let endless = [right.as_slice(), &[0; 100_000]].concat();
+    let endless = [right.as_slice(), &vec![0; 100_000]].concat();
     for wrong in [&right[1..], &[b"X", &right[1..]].concat(), &endless] {
         fs::write(&place, wrong).unwrap();
         let refusal = wardlink.download(&server, "pump.bin").unwrap_err();
@@ -264,7 +264,8 @@ fn canonical_json_is_that_of_the_reference_implementation() {
     let theirs: Vec<&str> = std::str::from_utf8(&output.stdout).unwrap().lines().collect();
     assert_eq!(theirs.len(), values.len());
     for (value, theirs) in values.iter().zip(theirs) {
-        let ours: String = value.to_canonical().iter().map(|byte| format!("{byte:02x}")).collect();
+        let ours = String::from_utf8(value.to_canonical()).unwrap();
+        let theirs: String = serde_json::from_str(theirs).unwrap();
         assert_eq!(ours, theirs, "{value:?}");
     }
 }

@@ -2,7 +2,7 @@
 
     reference.py make FOLDER                       repositories, one after another, as folders 1, 2, …
     reference.py follow FOLDER URL TARGET…         follows a repository from FOLDER/root.json
-    reference.py canonical                         JSON on each line; canonical JSON in hexadecimal
+    reference.py canonical                         JSON on each line; its canonical form, as a JSON string
 """
 
 import json
@@ -147,7 +147,7 @@ def follow(folder, url, *targets):
 
 def canonical():
     for line in sys.stdin:
-        print(encode_canonical(json.loads(line)).encode().hex())
+        print(json.dumps(encode_canonical(json.loads(line))))
 
 
 if __name__ == "__main__":
