@@ -106,9 +106,12 @@ pub(crate) const FULL: &[Row<Busy>] = &[
     row("phone, which pump", &["verify_page::Screen::Choose"], |stage, scenery| {
         scenery.verifying()?;
         // A second pump that shows its code, for as long as the screen is looked at.
-        let other = scenery.ward.nurse.wait_for_pairing("ip-2", |_| true)?;
+        let nurse = &scenery.ward.nurse;
+        let other = nurse
+            .wait_for_pairing("ip-2", |other| matches!(other.phase, PairingPhase::Waiting | PairingPhase::Verifying))?;
         if other.phase == PairingPhase::Waiting {
-            scenery.ward.nurse.accept(other.session, Mode::PairingCode).context("a second pump")?;
+            nurse.accept(other.session, Mode::PairingCode).context("a second pump")?;
+            nurse.wait_for_pairing("ip-2", |other| other.phase == PairingPhase::Verifying)?;
         }
         // Both the one pump and the choice have the camera.
         stage.visit("/verify", &id("camera"))?;
