@@ -4,7 +4,7 @@
 //! to "connection successful", by the pump's own events); then many at once (`pairing.per_second`). The nurse is a script: it
 //! accepts and types the code as soon as it hears of them.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::mpsc::{self, Receiver, Sender};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
@@ -143,13 +143,17 @@ fn listen(mut live: Live, told: &Sender<Heard>) {
 /// Accepts and verifies whatever appears, until all are paired; the time from the first request to the last pairing.
 fn direct(heard: &Receiver<Heard>, acts: &Sender<Act>, count: usize) -> Result<Duration> {
     let mut codes: HashMap<String, (Option<String>, Option<SessionId>)> = HashMap::new();
+    let mut accepted = HashSet::new();
     let mut begun = None;
     let mut paired = 0;
     while paired < count {
         let known = match heard.recv_timeout(STANDSTILL).context("the pairings have come to a standstill")? {
             Heard::Live(LiveEvent::Pairing { pairing }) if pairing.phase == PairingPhase::Waiting => {
                 begun.get_or_insert_with(Instant::now);
-                acts.send(Act::Accept(pairing.session))?;
+                // A request may be told again, as when its pump sends it again.
+                if accepted.insert(pairing.session) {
+                    acts.send(Act::Accept(pairing.session))?;
+                }
                 continue;
             }
             Heard::Live(LiveEvent::Pairing { pairing }) if pairing.phase == PairingPhase::Verifying => {
