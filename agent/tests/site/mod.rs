@@ -314,7 +314,7 @@ impl Hospital {
         let id = session_of(&stamped.payload).unwrap();
         let Some(index) = self.sessions.iter().position(|session| session.id() == id) else {
             let arrived = Arrived::parse(stamped).unwrap();
-            self.sessions.push(arrived.open(&self.secret, Network::Untrusted, false, &self.policy).unwrap());
+            self.sessions.push(arrived.open(&self.secret, Network::Untrusted, None, &self.policy).unwrap());
             return;
         };
         self.act(index, |session, control_unit| {

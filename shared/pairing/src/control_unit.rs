@@ -212,8 +212,8 @@ pub struct Session {
     asks_serial: bool,
     /// The access key downwards, for command and refusal.
     down_key: Secret,
-    /// Whether the device is paired already, so that T2 outlives an abort.
-    replaces: bool,
+    /// How far the device is trusted by the pairing that this one replaces; T2 outlives an abort then.
+    replaces: Option<TrustLevel>,
     location: String,
     accepted_by: Option<String>,
     requested_at: UnixMillis,
@@ -315,7 +315,7 @@ impl Session {
                 ended.closing_until = None;
                 ended.refused = None;
                 let mut actions = vec![Action::Grant(self.grant(DeviceState::Unknown, Vec::new(), Vec::new()))];
-                if !self.replaces {
+                if self.replaces.is_none() {
                     actions.push(Action::RemoveTopic(self.t2()));
                 }
                 return Ok(actions);

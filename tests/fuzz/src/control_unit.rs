@@ -30,7 +30,7 @@ fn request(stamped: &StampedMessage) {
     let Ok(arrived) = Arrived::parse(stamped) else { return };
     let session = arrived.session();
     assert_eq!(session_of(&stamped.payload).ok(), Some(session));
-    let Ok(opened) = arrived.open(&site.secret, Network::Untrusted, false, &site.policy) else { return };
+    let Ok(opened) = arrived.open(&site.secret, Network::Untrusted, None, &site.policy) else { return };
     let view = opened.view(&site.policy);
     let shown = &view.information;
     let texts = [&shown.device_type, &shown.family, &shown.model, &shown.serial_number, &shown.firmware_version];

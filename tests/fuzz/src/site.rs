@@ -162,7 +162,7 @@ impl Site {
         let requesting = pump.clone();
         let request = published(&pump, &key);
         let arrived = Arrived::parse(&request).expect("a request");
-        let mut session = arrived.open(&secret, Network::Untrusted, false, &policy).expect("a request");
+        let mut session = arrived.open(&secret, Network::Untrusted, None, &policy).expect("a request");
         let requested = session.clone();
         let (mode, location, accepted_by) = (Some(Mode::PairingQrcode), "Bed 7".into(), "anna".into());
         let acceptance = Acceptance { mode, location, accepted_by };

@@ -148,7 +148,7 @@ fn arrive(site: &Site<'_>, message: &StampedMessage, outcome: &mut Outcome) -> R
         return Ok(Ok(()));
     }
     let network = site.rules.network_of(&message.network);
-    let mut session = match arrived.open(&found.secret, network, paired.is_some(), site.rules.modes()) {
+    let mut session = match arrived.open(&found.secret, network, paired.as_ref().map(|known| known.trust), site.rules.modes()) {
         Ok(session) => session,
         Err(refusal) => return Ok(Err(refusal)),
     };

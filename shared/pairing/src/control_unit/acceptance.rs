@@ -9,7 +9,7 @@ use wardlink_crypto::schedule::{KID_ACCESS_DOWN, PairingKeys};
 use wardlink_crypto::x509::{Certificate, Holder, Validity};
 use wardlink_protocol::UnixMillis;
 use wardlink_protocol::grant::{DeviceState, GrantedCertificate};
-use wardlink_protocol::identity::Purpose;
+use wardlink_protocol::identity::{Purpose, TrustLevel};
 use wardlink_protocol::limits::MAX_NOTE_BYTES;
 use wardlink_protocol::pairing::{Mode, PairingCommand};
 
@@ -88,6 +88,10 @@ impl Session {
     /// take it because it can show nothing. One without a serial number cannot be asked for it, and so not be verified where it is.
     pub(super) fn candidates(&self, policy: &Policy) -> Vec<Choice> {
         let mut choices = policy.candidates(self.network, self.information.display);
+        // Pairing again never lowers trust: whoever holds the access secret could take the place of a verified device.
+        if self.replaces == Some(TrustLevel::Full) {
+            choices.retain(|choice| choice.trust() == TrustLevel::Full);
+        }
         if self.needs_answer && choices.len() > 1 {
             choices.retain(|choice| choice.mode != Mode::PairingSimple);
         }

@@ -8,7 +8,7 @@ use wardlink_crypto::schedule::{self, KID_ACCESS_UP};
 use wardlink_crypto::x509::CertificationRequest;
 use wardlink_protocol::UnixMillis;
 use wardlink_protocol::channel::Direction;
-use wardlink_protocol::identity::SessionId;
+use wardlink_protocol::identity::{SessionId, TrustLevel};
 use wardlink_protocol::pairing::{PairingRequest, RefusalReason, Status};
 use wardlink_protocol::provisioning::AccessSecret;
 use wardlink_protocol::stamp::{Publisher, StampedMessage};
@@ -55,12 +55,13 @@ impl<'a> Arrived<'a> {
         &self.origin
     }
 
-    /// Opens the request with its access secret (S3). `replaces` says whether the device is paired already.
+    /// Opens the request with its access secret (S3). `replaces` says how far the device is trusted by the
+    /// pairing that this one replaces, where there is one.
     pub fn open(
         self,
         secret: &AccessSecret,
         network: Network,
-        replaces: bool,
+        replaces: Option<TrustLevel>,
         policy: &Policy,
     ) -> Result<Session, Refusal> {
         let Self { stamped, envelope, origin, session } = self;

@@ -28,7 +28,7 @@ pub(super) fn view(session: &Session, policy: &Policy) -> PairingView {
         accepted_by: session.accepted_by.clone(),
         attempts_left: session.attempts_left(),
         answer: answer(&session.state),
-        replaces: session.replaces,
+        replaces: session.replaces.is_some(),
         requested_at: session.requested_at,
         accepted_at: session.accepted_at,
         verifying_at: session.verifying_at,

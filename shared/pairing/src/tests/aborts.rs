@@ -3,6 +3,7 @@
 use core::time::Duration;
 use wardlink_protocol::api::PairingPhase;
 use wardlink_protocol::grant::DeviceState;
+use wardlink_protocol::identity::TrustLevel;
 use wardlink_protocol::limits::{CLOSING_TIME, REQUEST_LIFETIME};
 use wardlink_protocol::pairing::{Mode, RefusalReason};
 use wardlink_protocol::topic::Topic;
@@ -172,8 +173,9 @@ fn t2_of_a_device_that_is_paired_already_outlives_an_abort() {
     let pair = Pair::requested(BOTH);
     let stamped = pair.published();
     let arrived = crate::control_unit::Arrived::parse(&stamped).unwrap();
-    let mut again =
-        arrived.open(&pair.site.secret, crate::policy::Network::Untrusted, true, &pair.site.policy).unwrap();
+    let mut again = arrived
+        .open(&pair.site.secret, crate::policy::Network::Untrusted, Some(TrustLevel::Full), &pair.site.policy)
+        .unwrap();
     let mut rng = pair.rng;
     again.reject(pair.site.control_unit(), String::new(), pair.now, &mut rng).unwrap();
     let actions = again.tick(pair.site.control_unit(), pair.now.after(CLOSING_TIME), &mut rng).unwrap();

@@ -113,6 +113,21 @@ fn simple_pairs_on_a_secured_network_with_reduced_trust_and_fewer_channels() {
 }
 
 #[test]
+fn pairing_again_never_lowers_trust() {
+    let pair = Pair::requested_over(Network::Secured, BOTH, 1);
+    let stamped = pair.published();
+    let modes = |replaces| {
+        let arrived = crate::control_unit::Arrived::parse(&stamped).unwrap();
+        let session = arrived.open(&pair.site.secret, Network::Secured, replaces, &pair.site.policy).unwrap();
+        session.view(&pair.site.policy).modes
+    };
+    let all = [Mode::PairingSimple, Mode::PairingCode, Mode::PairingQrcode];
+    assert_eq!(modes(None), all);
+    assert_eq!(modes(Some(TrustLevel::Reduced)), all);
+    assert_eq!(modes(Some(TrustLevel::Full)), [Mode::PairingCode, Mode::PairingQrcode]);
+}
+
+#[test]
 fn both_sides_go_on_after_a_restart_at_every_step() {
     let mut pair = Pair::requested(BOTH);
     pair.restart_both();

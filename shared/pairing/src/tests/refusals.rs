@@ -26,7 +26,7 @@ fn a_request_of_another_publisher_is_refused() {
             _ => stamped.publisher = Publisher::ControlUnit,
         }
         let opened =
-            Arrived::parse(&stamped).unwrap().open(&pair.site.secret, Network::Untrusted, false, &pair.site.policy);
+            Arrived::parse(&stamped).unwrap().open(&pair.site.secret, Network::Untrusted, None, &pair.site.policy);
         assert!(matches!(opened, Err(Refusal::Publisher)));
     }
 }
@@ -36,7 +36,7 @@ fn a_request_under_another_secret_is_refused() {
     let pair = Pair::requested(BOTH);
     let stamped = pair.published();
     let other = AccessSecret::new(vec![8; 16]).unwrap();
-    let opened = Arrived::parse(&stamped).unwrap().open(&other, Network::Untrusted, false, &pair.site.policy);
+    let opened = Arrived::parse(&stamped).unwrap().open(&other, Network::Untrusted, None, &pair.site.policy);
     let expected = MessageError::Envelope(EnvelopeError::Authentication);
     assert!(matches!(opened, Err(Refusal::Message(error)) if error == expected));
 }
@@ -78,7 +78,7 @@ fn a_command_of_another_site_is_refused() {
     let stamped = pair.published();
     attacker.session = Arrived::parse(&stamped)
         .unwrap()
-        .open(&attacker.site.secret, Network::Untrusted, false, &attacker.site.policy)
+        .open(&attacker.site.secret, Network::Untrusted, None, &attacker.site.policy)
         .unwrap();
     attacker.accept(None);
     let forged = attacker.t2().unwrap();
@@ -97,7 +97,7 @@ fn a_refusal_of_another_site_is_refused() {
     let stamped = pair.published();
     attacker.session = Arrived::parse(&stamped)
         .unwrap()
-        .open(&attacker.site.secret, Network::Untrusted, false, &attacker.site.policy)
+        .open(&attacker.site.secret, Network::Untrusted, None, &attacker.site.policy)
         .unwrap();
     let actions =
         attacker.session.reject(attacker.site.control_unit(), String::new(), attacker.now, &mut attacker.rng).unwrap();

@@ -120,7 +120,7 @@ fn a_device_without_a_serial_number_is_not_verified_where_it_is_asked_for() {
         let provisioned = pair.site.provisioned(&pair.name, &pair.key, pair.cert_ca);
         let pump = DevicePairing::start(provisioned, said, Vec::new(), pair.now, &mut pair.rng).unwrap();
         let message = stamped(&pump, &pair.name, &pair.key, pair.now);
-        Arrived::parse(&message).unwrap().open(&pair.site.secret, network, false, &pair.site.policy).unwrap()
+        Arrived::parse(&message).unwrap().open(&pair.site.secret, network, None, &pair.site.policy).unwrap()
     };
     let mut untrusted = open(&mut pair, Network::Untrusted, " ");
     assert!(untrusted.view(&pair.site.policy).modes.is_empty());

@@ -141,7 +141,7 @@ impl Pair {
         let pump = DevicePairing::start(provisioned, information(display), Vec::new(), START, &mut rng).unwrap();
         let stamped = stamped(&pump, &name, &key, START);
         let arrived = Arrived::parse(&stamped).unwrap();
-        let session = arrived.open(&site.secret, network, false, &site.policy).unwrap();
+        let session = arrived.open(&site.secret, network, None, &site.policy).unwrap();
         let simple_without_cert_ca = false;
         Self { site, name, key, pump, session, now: START, rng, cert_ca, simple_without_cert_ca, actions: Vec::new() }
     }

@@ -192,7 +192,7 @@ fn by_another_site(pair: &mut Pair) -> (Site, Session, Vec<u8>) {
     let site = Site::new(&mut pair.rng);
     let request = stamped(&pair.pump, &pair.name, &pair.key, pair.now);
     let arrived = Arrived::parse(&request).unwrap();
-    let mut session = arrived.open(&site.secret, Network::Untrusted, false, &site.policy).unwrap();
+    let mut session = arrived.open(&site.secret, Network::Untrusted, None, &site.policy).unwrap();
     let acceptance = Acceptance { mode: Some(Mode::PairingCode), location: String::new(), accepted_by: String::new() };
     let actions = session.accept(acceptance, site.control_unit(), pair.now, &mut pair.rng).unwrap();
     let command = t2_of(&actions);

@@ -177,7 +177,7 @@ impl World {
         let stamped = requests[which % requests.len()].clone();
         let Ok(arrived) = Arrived::parse(&stamped) else { return };
         let site = &self.attacker.site;
-        let Ok(mut session) = arrived.open(&site.secret, Network::Untrusted, false, &site.policy) else { return };
+        let Ok(mut session) = arrived.open(&site.secret, Network::Untrusted, None, &site.policy) else { return };
         let acceptance = Acceptance { mode: None, location: String::new(), accepted_by: String::new() };
         // He does not let the request expire.
         let now = stamped.accepted_at;

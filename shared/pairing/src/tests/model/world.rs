@@ -241,7 +241,7 @@ impl World {
             let done = session.receive(message, self.site.control_unit(), self.now, &mut self.rng);
             self.perform(done.unwrap_or_default());
         } else if let Ok(arrived) = Arrived::parse(message) {
-            let opened = arrived.open(&self.site.secret, Network::Untrusted, false, &self.site.policy);
+            let opened = arrived.open(&self.site.secret, Network::Untrusted, None, &self.site.policy);
             self.sessions.extend(opened.ok().map(|session| (id, session)));
         }
     }
