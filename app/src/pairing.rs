@@ -17,7 +17,7 @@ pub(crate) fn kind_of(information: &DeviceInformation) -> String {
 
 /// The device's identifier, as it stands on screens.
 pub(crate) fn shown_name(device: &Device) -> String {
-    device.identifier.as_str().to_uppercase()
+    device.identifier.as_str().to_ascii_uppercase()
 }
 
 /// What kind of network a request came over, and from which address where that is known.

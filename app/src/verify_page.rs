@@ -88,7 +88,7 @@ fn prepare(app: App) {
 
 /// The origin of this page: the only one whose codes it takes.
 fn origin() -> String {
-    window().location().origin().unwrap_or_default().to_lowercase()
+    window().location().origin().unwrap_or_default().to_ascii_lowercase()
 }
 
 fn page(app: App) -> impl IntoView {
