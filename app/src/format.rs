@@ -16,7 +16,7 @@ pub(crate) fn age(age: Duration, language: Language) -> String {
 
 /// A remaining time as minutes and seconds, rounded up so that 0:00 means over.
 pub(crate) fn countdown(left: Duration) -> String {
-    let seconds = left.as_millis().div_ceil(1_000);
+    let seconds = left.as_secs() + u64::from(left.subsec_nanos() > 0);
     format!("{}:{:02}", seconds / 60, seconds % 60)
 }
 

@@ -4,8 +4,6 @@
 //! and what was typed waits. The lock is a curtain, not a door: whoever may go on is the server's to say, which ends a session that nobody
 //! used for half an hour and every session after a shift; then the password is asked for.
 
-use core::time::Duration;
-
 use gloo_net::http::Method;
 use leptos::prelude::*;
 use leptos::task::spawn_local;
@@ -24,8 +22,10 @@ const LOCKS_AT_KEY: &str = "wardlink.locks-at";
 const MINUTES_KEY: &str = "wardlink.lock-minutes";
 /// How exactly the moment is stored, in milliseconds.
 const PRECISION: u64 = 2_000;
+/// A minute, in milliseconds.
+const MINUTE: u64 = 60 * 1_000;
 /// After how much use the server is told that somebody is there: a session that only looks would end.
-const SIGN_OF_LIFE: u64 = 10 * 60 * 1_000;
+const SIGN_OF_LIFE: u64 = 10 * MINUTE;
 
 /// No person's id: ids begin at one.
 const NOBODY: u64 = 0;
@@ -166,8 +166,7 @@ impl Lock {
         if self.is_on.get_untracked() {
             return;
         }
-        let wait = Duration::from_mins(self.minutes.get_untracked());
-        let at = browser_millis().saturating_add(u64::try_from(wait.as_millis()).unwrap_or(u64::MAX));
+        let at = browser_millis().saturating_add(self.minutes.get_untracked().saturating_mul(MINUTE));
         self.moments.update_value(|moments| {
             moments.locks_at = at;
             if at.abs_diff(moments.stored) >= PRECISION {
