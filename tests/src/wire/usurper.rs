@@ -66,7 +66,7 @@ impl Usurper {
             sequence: 1,
             network: NetworkOrigin::default(),
         };
-        let mut session = Arrived::parse(&stamped)?.open(&self.secret, Network::Untrusted, false, &policy)?;
+        let mut session = Arrived::parse(&stamped)?.open(&self.secret, Network::Untrusted, None, &policy)?;
         let acceptance =
             Acceptance { mode: Some(Mode::PairingCode), location: String::new(), accepted_by: String::new() };
         let actions = session.accept(acceptance, control_unit, self.now, &mut rng())?;
