@@ -148,10 +148,11 @@ fn arrive(site: &Site<'_>, message: &StampedMessage, outcome: &mut Outcome) -> R
         return Ok(Ok(()));
     }
     let network = site.rules.network_of(&message.network);
-    let mut session = match arrived.open(&found.secret, network, paired.as_ref().map(|known| known.trust), site.rules.modes()) {
-        Ok(session) => session,
-        Err(refusal) => return Ok(Err(refusal)),
-    };
+    let mut session =
+        match arrived.open(&found.secret, network, paired.as_ref().map(|known| known.trust), site.rules.modes()) {
+            Ok(session) => session,
+            Err(refusal) => return Ok(Err(refusal)),
+        };
     secrets::note_use(site, &id)?;
     // A device that begins anew gives up what it asked before.
     for mut earlier in store::running(site, &device)? {
