@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use anyhow::{Context as _, Result};
 use wardlink_protocol::api::{PairingPhase, PairingPolicy, PairingView, SerialQuestion};
 use wardlink_protocol::identity::SessionId;
-use wardlink_protocol::limits::MAX_FAILED_SESSIONS;
+use wardlink_protocol::limits::{MAX_FAILED_SESSIONS, MAX_VERIFICATION_MINUTES};
 use wardlink_protocol::pairing::Mode;
 use wardlink_protocol::provisioning::Provisioning;
 use wardlink_tests::Scene;
@@ -52,6 +52,9 @@ impl World for Busy {
 impl<'s> Scenery<'s> {
     /// Lets pumps come and go: one paired, one that asks to replace it, one rejected, one waiting, two under one name.
     pub(crate) fn build(scene: &'s Scene, ward: Ward<'s>) -> Result<Self> {
+        // Looking at every screen takes longer than a person has to verify, unless the rules give more.
+        let policy = ward.administrator.policy()?.policy;
+        ward.administrator.set_policy(&PairingPolicy { verification_minutes: MAX_VERIFICATION_MINUTES, ..policy })?;
         let mut paired = ward.paired_pump("ip-1")?;
         paired.wait_for("sent")?;
         let rejected = ward.pump("ip-3")?;
