@@ -82,6 +82,8 @@ fn a_token_counts_once_also_after_the_worker_was_killed() -> Result<()> {
         let refused = |token: &str| Ok::<_, anyhow::Error>(Older::connect(&broker, "once", token)?.err());
         assert_eq!(refused(&token)?, None);
         assert_eq!(refused(&token)?, Some(NOT_AUTHORIZED));
+        // A worker that is killed takes the lines along that it has not yet written.
+        ward.worker.wait_for_lines("the token was used before", 1)?;
         ward.worker.kill();
         ward.worker.restart()?;
         assert_eq!(refused(&token)?, Some(NOT_AUTHORIZED), "it was stored before it counted");
