@@ -215,6 +215,7 @@ mod tests {
             channels: Vec::new(),
             last_seen: None,
             latest: Vec::new(),
+            revocation: None,
         };
         for search in ["", "204817", "bed 12", "WARD pm2", "12 3b"] {
             assert!(matches(&device, search), "{search}");

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use serde_bytes::ByteBuf;
 use wardlink_bridge::Notice;
 use wardlink_protocol::api::{
-    Accept, Credentials, DeviceClass, NewPerson, NewProvisioning, NewSecret, PairingPolicy, Person, PersonChange,
+    Accept, Credentials, DeviceClass, NewPerson, NewProvisioning, NewRevocation, NewSecret, PairingPolicy, Person, PersonChange,
     Reject, Trust, Verify,
 };
 use wardlink_protocol::channel::Qos;
@@ -171,6 +171,12 @@ pub(crate) enum Command {
     Unlock(Device),
     /// Lists locked identifiers.
     Locks,
+    /// Ends the trust in devices.
+    Revoke(NewRevocation),
+    /// Lets a revoked device ask to pair again.
+    Reinstate(Device),
+    /// Lists revoked devices.
+    Revocations,
     /// Shows the pairing policy.
     Policy(Vantage),
     /// Changes the pairing policy.

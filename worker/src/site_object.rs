@@ -16,6 +16,7 @@ mod locks;
 mod outbox;
 mod pairings;
 mod policy;
+mod revocations;
 mod schema;
 mod secrets;
 mod timers;
@@ -38,7 +39,7 @@ use std::rc::Rc;
 use timers::Timer;
 use vault::Vault;
 use wardlink_bridge::Notice;
-use wardlink_protocol::api::{LiveEvent, Person, Verify};
+use wardlink_protocol::api::{LiveEvent, NewRevocation, Person, ProblemKind, Verify};
 use wardlink_protocol::grant::DeviceState;
 use wardlink_protocol::identity::{KeyFingerprint, SessionId};
 use wardlink_protocol::stamp::{Publisher, StampedMessage};
@@ -65,6 +66,8 @@ pub struct SiteObject {
     delivery: Delivery,
     /// For when the alarm is set, as far as this instance knows.
     alarm_at: Cell<Option<UnixMillis>>,
+    /// Whether the bridge may have yet to cut off a device that was revoked.
+    is_cutting: Cell<bool>,
 }
 
 /// What is decrypted and read once for each start of the object.
@@ -93,6 +96,8 @@ struct Outcome {
     rules: Option<Rc<Rules>>,
     /// Who asked on T1 without knowing how.
     junk: Vec<KeyFingerprint>,
+    /// Whether this is done only when the bridge has carried it out.
+    must_arrive: bool,
 }
 
 impl DurableObject for SiteObject {
@@ -110,6 +115,7 @@ impl DurableObject for SiteObject {
             delivery,
             gathering: Gathering::default(),
             alarm_at: Cell::new(None),
+            is_cutting: Cell::new(true),
         }
     }
 
@@ -232,6 +238,7 @@ impl SiteObject {
         let Act { person, origin, command } = act;
         match (person, command) {
             (Some(person), Command::Verify(session, verify)) => self.verify(&person, session, &verify).await,
+            (Some(person), Command::Revoke(new)) => self.revoke(&person, new).await,
             (person, command) => {
                 let origin = origin.parse()?;
                 self.turn(|site, outcome| act::perform(site, person.as_ref(), &origin, command, outcome)).await
@@ -250,6 +257,14 @@ impl SiteObject {
             }
         };
         act::json(&answer)
+    }
+
+    /// The answer comes when the bridge has cut off every one of the devices.
+    async fn revoke(&self, person: &Person, new: NewRevocation) -> Result<Response, Failure> {
+        let revoked = self.turn(|site, outcome| revocations::revoke(site, person, new, outcome)).await?;
+        let database = self.site()?.database;
+        let views = revoked.iter().filter_map(|device| revocations::of(database, device).transpose());
+        act::json(&views.collect::<Result<Vec<_>, _>>()?)
     }
 
     fn open_live(&self, request: &Request) -> Result<Response, Failure> {
@@ -284,42 +299,70 @@ impl SiteObject {
             self.rules.replace(Some(rules));
         }
         let stored = outcome.bridge.store(site.database, self.delivery.delivered())?;
+        if let Some(number) = stored.filter(|_| outcome.must_arrive) {
+            revocations::note_step(site.database, number)?;
+            self.is_cutting.set(true);
+        }
         for event in &outcome.people {
             live::broadcast(&self.state, event)?;
         }
-        self.deliver(&site, stored).await?;
+        let has_arrived = self.deliver(&site, stored).await?;
         let next = timers::next(site.database)?;
         if let Some(due) = next.filter(|due| self.alarm_at.get().is_none_or(|set| *due < set)) {
             self.alarm_at.set(Some(due));
             self.state.storage().set_alarm(ScheduledTime::from(due.since(now()))).await?;
         }
+        if outcome.must_arrive && !has_arrived {
+            let detail = "It is stored, and the bridge is told again until it has cut off the devices. Watch the list of revoked devices.";
+            return Err(Failure::with_detail(ProblemKind::Unavailable, detail));
+        }
         Ok(())
     }
 
-    /// Delivers the outbox up to the entry that was `stored`, or all of it. What the bridge does not take now is delivered later: it is
-    /// stored.
-    async fn deliver(&self, site: &Site<'_>, stored: Option<u64>) -> Result<(), Failure> {
+    /// Delivers the outbox up to the entry that was `stored`, or all of it; false where the bridge does not take it now. Then it is delivered
+    /// later: it is stored.
+    async fn deliver(&self, site: &Site<'_>, stored: Option<u64>) -> Result<bool, Failure> {
         while stored.is_none_or(|number| self.delivery.delivered() < number) {
             let Some(_turn) = self.delivery.take_turn() else {
                 if stored.is_none() || !self.delivery.turn_ends().await {
-                    return Ok(());
+                    return Ok(false);
                 }
                 continue;
             };
             gathering::let_others_go().await;
             let entries = outbox::oldest(site.database, self.delivery.delivered())?;
             if entries.is_empty() {
-                return Ok(());
+                return Ok(true);
             }
             match outbox::deliver(&self.env, entries).await {
-                Ok(last) => self.delivery.note_success(last),
+                Ok(last) => {
+                    self.note_cut(site, last)?;
+                    self.delivery.note_success(last);
+                }
                 Err(failure) => {
                     let pause = self.delivery.note_failure();
                     log!("site: the bridge is told again in {} s: {failure:?}", pause.as_secs());
-                    return timers::set(site.database, &Timer::Outbox, now().after(pause));
+                    timers::set(site.database, &Timer::Outbox, now().after(pause))?;
+                    return Ok(false);
                 }
             }
         }
+        Ok(true)
+    }
+
+    /// The bridge has carried out the outbox up to `last`: people see whom it has cut off with that.
+    fn note_cut(&self, site: &Site<'_>, last: u64) -> Result<(), Failure> {
+        if !self.is_cutting.get() {
+            return Ok(());
+        }
+        let mut outcome = Outcome::default();
+        for device in revocations::note_cut(site.database, last, now())? {
+            outcome.tell_of_device(site, &device)?;
+        }
+        for event in &outcome.people {
+            live::broadcast(&self.state, event)?;
+        }
+        self.is_cutting.set(revocations::is_cutting(site.database)?);
         Ok(())
     }
 }
@@ -351,6 +394,7 @@ fn take_notice(site: &Site<'_>, notice: Notice, outcome: &mut Outcome) -> Result
             devices::note_seen(site.database, &device, site.now)?;
             outcome.tell_of_device(site, &device)
         }
+        Notice::Barred { device, count, last, .. } => revocations::note_attempts(site, &device, count, last, outcome),
     }
 }
 

@@ -1,5 +1,6 @@
 //! The broker: what happened goes in, batches come out.
 
+mod barred;
 mod connect;
 mod ending;
 mod grants;
@@ -106,6 +107,8 @@ pub struct Broker {
     overstepped: BTreeSet<ConnectionId>,
     /// What the log has not been told of them.
     oversteps: Vec<Overstep>,
+    /// Keys that are barred and have tried to connect.
+    barred: BTreeMap<KeyFingerprint, barred::Attempts>,
 }
 
 impl Default for Broker {
@@ -133,6 +136,7 @@ impl Default for Broker {
             closing: Vec::new(),
             overstepped: BTreeSet::new(),
             oversteps: Vec::new(),
+            barred: BTreeMap::new(),
         }
     }
 }

@@ -28,6 +28,9 @@ pub const SERVER_KEEP_ALIVE_SECS: u16 = 600;
 /// How long a connection may take until the client has proved who it is.
 pub const AUTHENTICATION_TIME: Duration = Duration::from_secs(20);
 
+/// How often the site is told that a barred key tries to come back; what happens in between is told together.
+pub const ATTEMPT_INTERVAL: Duration = Duration::from_secs(10);
+
 /// Connections at one time.
 pub const MAX_CONNECTIONS: usize = 30_000;
 /// Connections at one time from one address, where addresses are known.

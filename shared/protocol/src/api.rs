@@ -1,7 +1,9 @@
 //! The web API under `/api/v1`, as worker and web app share it. JSON; times in milliseconds since 1970.
 
+mod revocation;
 mod site;
 
+pub use revocation::{NewRevocation, Revocation, RevocationReason};
 pub use site::{
     AcceptanceRule, Activity, DeviceClass, Lock, NewSecret, PairingPolicy, Placement, PolicyView, SecretState,
     SecretView, SerialQuestion, Trust,
@@ -57,6 +59,8 @@ pub enum Right {
     ChangePolicy,
     /// Change device classes.
     ChangeClasses,
+    /// End the trust in a device, and let a revoked one ask to pair again.
+    Revoke,
 }
 
 impl Role {
@@ -72,7 +76,9 @@ impl Role {
             Right::Provision | Right::ChangeClasses => {
                 matches!(self, Self::BiomedicalEngineer | Self::Administrator)
             }
-            Right::ManagePeople | Right::Unlock | Right::ChangePolicy => matches!(self, Self::Administrator),
+            Right::ManagePeople | Right::Unlock | Right::ChangePolicy | Right::Revoke => {
+                matches!(self, Self::Administrator)
+            }
         }
     }
 }
@@ -325,6 +331,9 @@ pub struct DeviceView {
     pub last_seen: Option<UnixMillis>,
     /// Its newest reports, newest first, at most one of each kind.
     pub latest: Vec<LiveData>,
+    /// How it was revoked, as long as it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub revocation: Option<Box<Revocation>>,
 }
 
 /// A report as it arrived, decrypted for people who may see it.

@@ -50,6 +50,8 @@ pub const MAX_VERIFICATION_MINUTES: u32 = 15;
 pub const MAX_SECRET_DAYS: u32 = 10 * 365;
 /// The most device classes of a site.
 pub const MAX_CLASSES: usize = 256;
+/// The most devices in one request to revoke.
+pub const MAX_REVOKED_AT_ONCE: usize = 100;
 /// The most networks that a policy calls secured.
 pub const MAX_SECURED_NETWORKS: usize = 64;
 /// The most rules of acceptance without a person.

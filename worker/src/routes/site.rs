@@ -122,6 +122,23 @@ pub(super) async fn unlock(call: &Call, device: Device) -> Result<Response, Fail
     act(call, Right::Unlock, Command::Unlock(device)).await
 }
 
+/// `GET /api/v1/revocations`.
+pub(super) async fn revocations(call: &Call) -> Result<Response, Failure> {
+    act(call, Right::SeeDevices, Command::Revocations).await
+}
+
+/// `POST /api/v1/revocations`.
+pub(super) async fn revoke(call: Call) -> Result<Response, Failure> {
+    let person = with_right(&call.request, &call.env, Right::Revoke).await?.person;
+    let new = call.body()?;
+    send(&call, Some(person), Command::Revoke(new)).await
+}
+
+/// `POST /api/v1/devices/{client}/{identifier}/reinstate`.
+pub(super) async fn reinstate(call: &Call, device: Device) -> Result<Response, Failure> {
+    act(call, Right::Revoke, Command::Reinstate(device)).await
+}
+
 async fn act(call: &Call, right: Right, command: Command) -> Result<Response, Failure> {
     let person = with_right(&call.request, &call.env, right).await?.person;
     send(call, Some(person), command).await

@@ -1,7 +1,7 @@
 //! What people ask of the site. The routes have checked their rights.
 
 use super::pairings::{self, Step};
-use super::{Outcome, Site, classes, devices, locks, policy, secrets};
+use super::{Outcome, Site, classes, devices, locks, policy, revocations, secrets};
 use crate::guard::Origin;
 use crate::messages::Command;
 use crate::platform::log;
@@ -31,6 +31,11 @@ pub(super) fn perform(
             locks::lift(site, &device, outcome)?;
             return Ok(Response::empty()?.with_status(204));
         }
+        Command::Revocations => return json(&revocations::all(database)?),
+        Command::Reinstate(device) => {
+            revocations::reinstate(site, someone(person)?, &device, outcome)?;
+            return json(&devices::view_of(database, &device)?);
+        }
         Command::Policy(vantage) => return json(&site.rules.view(vantage)),
         Command::SetPolicy(policy, vantage) => {
             let rules = Rc::new(policy::set(site, someone(person)?, origin, *policy)?);
@@ -57,8 +62,8 @@ pub(super) fn perform(
         Command::Reject(session, reject) => (session, Step::Reject(reject)),
         Command::Dismiss(session) => (session, Step::Dismiss),
         Command::Cancel(session) => (session, Step::Cancel),
-        // It takes two turns.
-        Command::Verify(..) => return Err(Failure::internal("a verification is answered elsewhere")),
+        // They take more than this turn.
+        Command::Verify(..) | Command::Revoke(_) => return Err(Failure::internal("this is answered elsewhere")),
     };
     pairings::act(site, someone(person)?, origin, session, step, outcome)
 }

@@ -1,5 +1,6 @@
 //! The devices of the site, and what they last said.
 
+use super::revocations;
 use super::vault::Vault;
 use crate::problem::Failure;
 use crate::storage::{Column, Database, Row, record};
@@ -101,6 +102,10 @@ fn view(database: &Database, mut row: Row) -> Result<DeviceView, Failure> {
     let latest = database.rows(query, names(&known.device))?.into_iter().map(|mut row| row.take_record());
     Ok(DeviceView {
         latest: latest.collect::<Result<_, _>>()?,
+        revocation: match known.state {
+            DeviceState::Revoked => revocations::of(database, &known.device)?.map(Box::new),
+            _ => None,
+        },
         device: known.device,
         information: known.information,
         key: known.key,
@@ -115,6 +120,12 @@ fn view(database: &Database, mut row: Row) -> Result<DeviceView, Failure> {
         channels: known.channels,
         last_seen: row.take()?,
     })
+}
+
+/// The device that the next two columns name.
+pub(super) fn take_name(row: &mut Row) -> Result<Device, Failure> {
+    let (client, identifier) = (row.take::<String>()?, row.take::<String>()?);
+    format!("{client}/{identifier}").parse().map_err(Failure::internal)
 }
 
 /// Class and identifier, as two columns.

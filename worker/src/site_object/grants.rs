@@ -37,6 +37,13 @@ pub(super) fn find(database: &Database, key: KeyFingerprint) -> Result<Option<Gr
     row.map(|mut row| row.take_record()).transpose()
 }
 
+/// The keys of a device that are revoked.
+pub(super) fn revoked_keys(database: &Database, device: &Device) -> Result<Vec<KeyFingerprint>, Failure> {
+    let (_, grants) = table(database)?;
+    let revoked = grants.into_iter().filter(|grant| grant.state == DeviceState::Revoked && grant.device == *device);
+    Ok(revoked.map(|grant| grant.key).collect())
+}
+
 /// Everything that the bridge has to know, and its version.
 pub(super) fn table(database: &Database) -> Result<(u64, Vec<Grant>), Failure> {
     let version = database.one("SELECT newest FROM versions", [])?.unwrap_or_default();

@@ -16,7 +16,7 @@ pub(super) fn all(database: &Database) -> Result<Vec<Lock>, Failure> {
 }
 
 fn lock(mut row: Row) -> Result<Lock, Failure> {
-    let device = format!("{}/{}", row.take::<String>()?, row.take::<String>()?).parse().map_err(Failure::internal)?;
+    let device = devices::take_name(&mut row)?;
     let failures: Vec<UnixMillis> = row.take_record()?;
     // The first version did not note it.
     let locked_at = row.take::<Option<_>>()?.or_else(|| failures.last().copied()).unwrap_or_default();

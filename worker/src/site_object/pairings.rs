@@ -3,13 +3,15 @@
 mod actions;
 mod automatic;
 mod people;
+mod revocation;
 mod settings;
 mod store;
 
 pub(super) use people::{Counted, Step, act, begin_verification, decide_verification};
+pub(super) use revocation::{confirmed, end_all};
 pub(super) use settings::{refuse_under, weigh_anew};
 
-use super::{Outcome, Site, channel_keys, classes, devices, locks, secrets};
+use super::{Outcome, Site, channel_keys, classes, devices, locks, revocations, secrets};
 use crate::guard::Origin;
 use crate::platform::{log, rng};
 use crate::problem::Failure;
@@ -141,6 +143,7 @@ fn arrive(site: &Site<'_>, message: &StampedMessage, outcome: &mut Outcome) -> R
     };
     let paired = devices::find(site.database, &device)?;
     if paired.as_ref().is_some_and(|known| matches!(known.state, DeviceState::Locked | DeviceState::Revoked)) {
+        revocations::note_attempts(site, &device, 1, message.accepted_at, outcome)?;
         return Ok(Err(Refusal::WrongState));
     }
     if !store::has_room(site)? {
@@ -148,11 +151,12 @@ fn arrive(site: &Site<'_>, message: &StampedMessage, outcome: &mut Outcome) -> R
         return Ok(Ok(()));
     }
     let network = site.rules.network_of(&message.network);
-    let mut session =
-        match arrived.open(&found.secret, network, paired.as_ref().map(|known| known.trust), site.rules.modes()) {
-            Ok(session) => session,
-            Err(refusal) => return Ok(Err(refusal)),
-        };
+    // Whoever was revoked has no trust to keep.
+    let replaced = paired.as_ref().filter(|known| known.state != DeviceState::Unknown).map(|known| known.trust);
+    let mut session = match arrived.open(&found.secret, network, replaced, site.rules.modes()) {
+        Ok(session) => session,
+        Err(refusal) => return Ok(Err(refusal)),
+    };
     secrets::note_use(site, &id)?;
     // A device that begins anew gives up what it asked before.
     for mut earlier in store::running(site, &device)? {

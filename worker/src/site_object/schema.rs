@@ -1,7 +1,7 @@
 //! The site's tables.
 
 /// The schema, version by version.
-pub(super) const VERSIONS: [&str; 2] = [FIRST, SECOND];
+pub(super) const VERSIONS: [&str; 3] = [FIRST, SECOND, THIRD];
 
 const FIRST: &str = "
     -- The CA and the control unit. Keys are sealed.
@@ -170,4 +170,27 @@ const SECOND: &str = "
 
     -- What people see of a pairing says more now: an empty record is written anew from the state.
     UPDATE pairings SET record = x'';
+";
+
+/// Revocation.
+const THIRD: &str = "
+    -- The devices that are revoked. step: the entry of the outbox that cuts them off; cut_at: when the bridge had done so.
+    CREATE TABLE revocations (
+        client TEXT NOT NULL,
+        identifier TEXT NOT NULL,
+        record BLOB NOT NULL,
+        step INTEGER,
+        cut_at INTEGER,
+        attempts INTEGER NOT NULL DEFAULT 0,
+        last_attempt INTEGER,
+        PRIMARY KEY (client, identifier)
+    ) WITHOUT ROWID;
+
+    -- The certificates that are revoked, for the list, until they end by themselves.
+    CREATE TABLE revoked_certificates (
+        serial BLOB PRIMARY KEY,
+        reason BLOB NOT NULL,
+        revoked_at INTEGER NOT NULL,
+        ends_at INTEGER NOT NULL
+    ) WITHOUT ROWID;
 ";

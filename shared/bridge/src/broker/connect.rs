@@ -17,8 +17,9 @@ use rand_core::CryptoRng;
 use std::collections::BTreeMap;
 use wardlink_crypto::authentication::ServerAuthentication;
 use wardlink_crypto::token::{self, Verified};
-use wardlink_protocol::UnixMillis;
 use wardlink_protocol::authentication::METHOD;
+use wardlink_protocol::identity::KeyFingerprint;
+use wardlink_protocol::{Device, UnixMillis};
 
 /// Reads what CONNECT asks for, or says why that is not available.
 fn wishes(connect: &Connect) -> Result<Wishes, ConnectReasonCode> {
@@ -55,10 +56,12 @@ fn method_data(properties: &[Property]) -> Option<&[u8]> {
 }
 
 /// Why CONNECT is refused.
-#[derive(Clone, Copy)]
+#[derive(Clone)]
 enum Refusal {
     Credential(CredentialError),
     Reason(ConnectReasonCode),
+    /// Its key is locked or revoked; the client has proved that it holds it.
+    Barred { device: Device, key: KeyFingerprint },
 }
 
 impl From<CredentialError> for Refusal {
@@ -153,7 +156,7 @@ impl Broker {
         let rules = self.table.as_ref().ok_or(ConnectReasonCode::ServerUnavailable)?;
         let grant = rules.grant(&principal.key);
         if is_barred(grant) {
-            return Err(ConnectReasonCode::Banned.into());
+            return Err(Refusal::Barred { device: principal.device.clone(), key: principal.key });
         }
         if !Rights::of(principal, grant, now).is_welcome(|client| rules.is_configured(client)) {
             return Err(ConnectReasonCode::NotAuthorized.into());
@@ -165,6 +168,10 @@ impl Broker {
         match refusal {
             Refusal::Credential(error) => self.refuse_credential(id, error, now),
             Refusal::Reason(reason) => self.refuse(id, reason, now),
+            Refusal::Barred { device, key } => {
+                self.note_barred(device, key, now);
+                self.refuse(id, ConnectReasonCode::Banned, now);
+            }
         }
     }
 

@@ -30,6 +30,17 @@ pub enum Notice {
         /// Whether it is connected now.
         online: bool,
     },
+    /// The holder of a locked or revoked key tried to connect. Told at least once: a repetition names the same time.
+    Barred {
+        /// The device that the key belongs to.
+        device: Device,
+        /// Which key.
+        key: KeyFingerprint,
+        /// How often, since the site was told.
+        count: u32,
+        /// When it did so last.
+        last: UnixMillis,
+    },
 }
 
 impl Broker {
@@ -101,6 +112,7 @@ impl Broker {
         }
         self.delete_ended_sessions(now);
         self.tokens.forget_ended(now, &mut self.journal);
+        self.tell_attempts(now);
         self.check_ends();
     }
 

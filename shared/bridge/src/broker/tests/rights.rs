@@ -2,6 +2,7 @@
 
 use super::world::{Options, Shown};
 use super::{Received, World, channel, device, grant, key};
+use crate::limits::ATTEMPT_INTERVAL;
 use crate::{Notice, Stream};
 use core::time::Duration;
 use mqtt_protocol_core::mqtt::packet::Qos;
@@ -116,6 +117,32 @@ fn revocation_clears_the_queue_of_a_device_that_is_away() {
     assert!(world.records.values().any(|value| value.windows(6).any(|bytes| bytes == b"secret")));
     world.apply(&[grant(&key(1), PUMP, DeviceState::Revoked, 100, &[])], &[], &[]);
     assert!(world.records.values().all(|value| !value.windows(6).any(|bytes| bytes == b"secret")));
+}
+
+#[test]
+fn the_site_is_told_of_a_barred_key_that_tries_to_come_back() {
+    let mut world = World::new();
+    let (shown, _) = world.paired(1, PUMP);
+    world.notices();
+    world.apply(&[grant(&key(1), PUMP, DeviceState::Revoked, 100, &[])], &[], &[]);
+    world.notices();
+    let barred = |count, last| Notice::Barred { device: device(PUMP), key: key(1).public().fingerprint().unwrap(), count, last };
+    // The first attempt is told at once, under whatever it proves itself; those that follow soon are told together.
+    world.connect(&shown, &Options::default());
+    let first = world.now;
+    assert_eq!(world.notices(), [barred(1, first)]);
+    world.connect(&Shown::bare(&key(1), PUMP), &Options::default());
+    world.connect(&shown, &Options::default());
+    assert_eq!(world.notices(), []);
+    let last = world.now;
+    world.wait(ATTEMPT_INTERVAL);
+    assert_eq!(world.notices(), [barred(2, last)]);
+    world.wait(ATTEMPT_INTERVAL);
+    assert_eq!(world.notices(), [], "nothing happened since");
+    // Whoever only names the key has not tried.
+    let liar = Shown { key: key(2), ..Shown::bare(&key(1), PUMP) };
+    world.connect(&liar, &Options::default());
+    assert_eq!(world.notices(), []);
 }
 
 #[test]
