@@ -2,9 +2,7 @@
 //!
 //! They have no colour of an alarm: those belong to devices alone.
 
-use gloo_net::http::Method;
 use leptos::prelude::*;
-use leptos::task::spawn_local;
 use wardlink_protocol::api::{Lock, Right};
 
 use crate::app::{use_app, use_text};
@@ -12,7 +10,8 @@ use crate::clock;
 use crate::live::Live;
 use crate::pairing::shown_name;
 use crate::ui::dialog::{CloseDialog, Dialog};
-use crate::ui::{Trouble, icon};
+use crate::ui::form::{Answers, Sender};
+use crate::ui::icon;
 
 /// The locks, above every screen.
 #[component]
@@ -70,37 +69,20 @@ fn LiftForm(lock: Lock, close: CloseDialog) -> impl IntoView {
     let t = use_text();
     let app = use_app();
     let live: Live = expect_context();
-    let (failure, busy) = (RwSignal::new(None), RwSignal::new(false));
+    let sender = Sender::new();
     let submit = move |event: leptos::ev::SubmitEvent| {
         event.prevent_default();
-        if busy.get_untracked() {
-            return;
-        }
-        busy.set(true);
-        failure.set(None);
         let device = lock.device.clone();
-        spawn_local(async move {
-            let answer = app.send(Method::POST, &format!("/devices/{device}/unlock"), None).await;
-            // The dialog may have been closed meanwhile.
-            let _ = busy.try_set(false);
-            match answer {
-                Ok(_) => {
-                    app.notices.say(t.lifted(&shown_name(&device)));
-                    close.run();
-                    live.lift(&device);
-                }
-                Err(refused) => drop(failure.try_set(Some(refused))),
-            }
+        sender.send(app, format!("/devices/{device}/unlock"), None, move |_| {
+            app.notices.say(t.lifted(&shown_name(&device)));
+            close.run();
+            live.lift(&device);
         });
     };
     view! {
         <form class="stack" data-testid="lift-form" on:submit=submit>
             <p class="quiet">{t.lift_text()}</p>
-            <Trouble failure=failure/>
-            <div class="answers">
-                <button type="button" class="button quiet" on:click=move |_| close.run()>{t.keep_locked()}</button>
-                <button class="button" data-testid="confirm" aria-disabled=move || busy.get().then_some("true")>{t.lift_lock()}</button>
-            </div>
+            <Answers close=close sender=sender go=t.lift_lock() keep=t.keep_locked()/>
         </form>
     }
 }

@@ -10,7 +10,7 @@ use crate::alarm::AlarmBadge;
 use crate::app::{use_app, use_text};
 use crate::format;
 use crate::live::{Live, LiveDevice};
-use crate::pairing::kind_of;
+use crate::pairing::{kind_of, shown_name};
 use crate::requests::LinkWord;
 use crate::route::Route;
 use crate::text::Language;
@@ -18,8 +18,12 @@ use crate::ui::{Loading, ScreenTitle, icon};
 
 mod detail;
 mod figures;
+mod revoke;
+mod selection;
 
 pub(crate) use detail::DeviceScreen;
+use revoke::Asking;
+use selection::{Selection, SelectionBar, is_revocable};
 
 /// A device that was silent for longer than this many seconds is shown with its last message, not as online.
 const SILENT_AFTER_SECS: u64 = 30;
@@ -80,19 +84,54 @@ fn matches(device: &DeviceView, search: &str) -> bool {
     search.to_lowercase().split_whitespace().all(|word| text.contains(word))
 }
 
+/// Which devices are shown.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Shown {
+    #[default]
+    All,
+    Paired,
+    Revoked,
+}
+
+impl Shown {
+    const ALL: [Self; 3] = [Self::All, Self::Paired, Self::Revoked];
+
+    fn words(self, t: Language) -> &'static str {
+        match self {
+            Self::All => t.show_all(),
+            Self::Paired => t.show_paired(),
+            Self::Revoked => t.show_revoked(),
+        }
+    }
+
+    fn holds(self, state: DeviceState) -> bool {
+        match self {
+            Self::All => true,
+            Self::Paired => state == DeviceState::Paired,
+            Self::Revoked => state == DeviceState::Revoked,
+        }
+    }
+}
+
 /// The fleet.
 #[component]
 pub(crate) fn Devices() -> impl IntoView {
     let t = use_text();
     let live: Live = expect_context();
     let search = RwSignal::new(String::new());
+    let shown = RwSignal::new(Shown::default());
     let found = Memo::new(move |_| {
-        let search = search.get();
+        let (search, shown) = (search.get(), shown.get());
         live.devices.with(|devices| {
-            let found = devices.iter().filter(|(_, device)| device.view.with_untracked(|view| matches(view, &search)));
+            // Its state moves a device from list to list; its measurements don't.
+            let fits = |device: &LiveDevice| {
+                shown.holds(device.state.get()) && device.view.with_untracked(|view| matches(view, &search))
+            };
+            let found = devices.iter().filter(|(_, device)| fits(device));
             found.map(|(device, _)| device.clone()).collect::<Vec<_>>()
         })
     });
+    let (selection, ask) = (Selection::new(), RwSignal::new(None));
     let state = Memo::new(move |_| (live.is_known.get(), live.devices.with(std::collections::BTreeMap::is_empty)));
     view! {
         <section class="list-pane wide">
@@ -117,33 +156,47 @@ pub(crate) fn Devices() -> impl IntoView {
                         <input type="search" data-testid="search" placeholder=t.search_hint() prop:value=search
                             on:input:target=move |event| search.set(event.target().value())/>
                     </label>
+                    <div class="list-tools">
+                        <div class="switch" role="group" aria-label=t.show_label()>
+                            {Shown::ALL.map(|choice| view! {
+                                <button type="button" aria-pressed=move || (shown.get() == choice).to_string() on:click=move |_| shown.set(choice)>
+                                    {choice.words(t)}
+                                </button>
+                            })}
+                        </div>
+                        <SelectionBar selection=selection found=found ask=ask/>
+                    </div>
                     <p class="tiny" role="status">
-                        {move || (!search.with(String::is_empty)).then(|| t.found(found.with(Vec::len)))}
+                        {move || (!search.with(String::is_empty) || shown.get() != Shown::All).then(|| match found.with(Vec::len) {
+                            0 => t.none_shown().to_owned(),
+                            found => t.found(found),
+                        })}
                     </p>
                     <Show when=move || found.with(|found| !found.is_empty())>
                         <ul class="card rows devices" data-testid="devices">
                             <For each=move || found.get() key=Clone::clone let:device>
-                                <Row device=device/>
+                                <Row device=device selection=selection/>
                             </For>
                         </ul>
                     </Show>
                 }.into_any(),
             }}
+            <Asking ask=ask done=Callback::new(move |()| selection.end())/>
         </section>
     }
 }
 
 #[component]
-fn Row(device: Device) -> impl IntoView {
+fn Row(device: Device, selection: Selection) -> impl IntoView {
     let live: Live = expect_context();
     let known = live.devices.with_untracked(|devices| devices.get(&device).cloned());
-    known.map(|known| view! { <RowOf device=device known=known/> })
+    known.map(|known| view! { <RowOf device=device known=known selection=selection/> })
 }
 
 #[component]
-fn RowOf(device: Device, known: LiveDevice) -> impl IntoView {
+fn RowOf(device: Device, known: LiveDevice, selection: Selection) -> impl IntoView {
     let t = use_text();
-    let LiveDevice { view: signal, history } = known;
+    let LiveDevice { view: signal, state: standing, history } = known;
     let fixed = signal.get_untracked();
     let state = Memo::new({
         let signal = signal.clone();
@@ -151,10 +204,20 @@ fn RowOf(device: Device, known: LiveDevice) -> impl IntoView {
     });
     let last_seen = Memo::new(move |_| signal.with(|view| view.last_seen));
     let alarm = Memo::new(move |_| history.with(|history| history.alarms().first().cloned()));
+    let (chosen, chooses, label) = (device.clone(), device.clone(), t.select_device(&shown_name(&device)));
+    let is_chosen = Memo::new(move |_| selection.holds(&chosen));
+    let choosable = Memo::new(move |_| selection.is_on() && is_revocable(standing.get()));
     view! {
-        <li class="row" data-testid="device" data-device=device.to_string()>
+        <li class="row" class:selected=is_chosen data-testid="device" data-device=device.to_string()>
             <div class="row-main">
                 <h2>
+                    {move || choosable.get().then(|| {
+                        let device = chooses.clone();
+                        view! {
+                            <input type="checkbox" class="pick" data-testid="pick" aria-label=label.clone() prop:checked=is_chosen
+                                on:change:target=move |event| selection.set(device.clone(), event.target().checked())/>
+                        }
+                    })}
                     <a class="row-link" href=Route::Device(device.clone()).to_string()><span class="ident">{device.identifier.to_string()}</span></a>
                     <small>{t.kind_and_firmware(&kind_of(&fixed.information), &fixed.information.firmware_version)}</small>
                 </h2>

@@ -13,6 +13,7 @@ use leptos::prelude::*;
 use leptos::task::spawn_local;
 use wardlink_protocol::Device;
 use wardlink_protocol::api::{DeviceView, LiveData, LiveEvent, Lock, PairingView};
+use wardlink_protocol::grant::DeviceState;
 use wardlink_protocol::identity::SessionId;
 
 use crate::app::{App, Session};
@@ -40,6 +41,8 @@ pub(crate) enum Link {
 pub(crate) struct LiveDevice {
     /// The device.
     pub(crate) view: ArcRwSignal<DeviceView>,
+    /// How far it has come: told only when that changes, unlike its measurements.
+    pub(crate) state: ArcRwSignal<DeviceState>,
     /// What it has sent.
     pub(crate) history: ArcRwSignal<History>,
 }
@@ -207,12 +210,19 @@ impl Live {
             Some(known) => {
                 // After a lost connection, the newest of what was missed.
                 known.history.update(|history| history.put_all(&device));
+                if known.state.with_untracked(|state| *state != device.state) {
+                    known.state.set(device.state);
+                }
                 known.view.set(device);
             }
             None => self.devices.update(|known| {
                 let mut history = History::default();
                 history.put_all(&device);
-                let live = LiveDevice { view: ArcRwSignal::new(device.clone()), history: ArcRwSignal::new(history) };
+                let live = LiveDevice {
+                    view: ArcRwSignal::new(device.clone()),
+                    state: ArcRwSignal::new(device.state),
+                    history: ArcRwSignal::new(history),
+                };
                 known.insert(device.device.clone(), live);
             }),
         }

@@ -7,6 +7,7 @@ mod general;
 mod policy;
 mod problems;
 mod requests;
+mod revocation;
 mod site;
 mod verification;
 
@@ -100,6 +101,7 @@ mod tests {
             policy::ENTRIES,
             problems::ENTRIES,
             requests::ENTRIES,
+            revocation::ENTRIES,
             site::ENTRIES,
             verification::ENTRIES,
         ];

@@ -2,17 +2,20 @@
 
 use leptos::prelude::*;
 use wardlink_protocol::Device;
-use wardlink_protocol::api::{DeviceView, LiveData};
+use wardlink_protocol::api::{DeviceView, LiveData, Right};
 use wardlink_protocol::channel::ChannelName;
+use wardlink_protocol::grant::DeviceState;
 use wardlink_protocol::identity::TrustLevel;
 use wardlink_protocol::report::{Content, TherapyEvent};
 
 use super::figures::Figures;
+use super::revoke::{Ask, Asking, Revoked};
+use super::selection::is_revocable;
 use super::{LastSeen, ReducedTrust, state_class, state_name, trust_name};
 use crate::alarm::{AlarmBadge, kind_name};
-use crate::app::use_text;
+use crate::app::{use_app, use_text};
 use crate::live::{Live, LiveDevice};
-use crate::pairing::{kind_of, mode_name};
+use crate::pairing::{kind_of, mode_name, shown_name};
 use crate::route::Route;
 use crate::text::Language;
 use crate::ui::{Fact, Loading, ScreenTitle, icon};
@@ -46,7 +49,9 @@ pub(crate) fn DeviceScreen(device: Device) -> impl IntoView {
 #[component]
 fn Screen(device: LiveDevice) -> impl IntoView {
     let t = use_text();
-    let LiveDevice { view: signal, history } = device;
+    let app = use_app();
+    let ask = RwSignal::new(None);
+    let LiveDevice { view: signal, history, .. } = device;
     let fixed = signal.get_untracked();
     let kind = kind_of(&fixed.information);
     let head = Memo::new({
@@ -55,8 +60,14 @@ fn Screen(device: LiveDevice) -> impl IntoView {
     });
     let is_reduced = Memo::new({
         let signal = signal.clone();
-        move |_| signal.with(|view| view.trust == TrustLevel::Reduced)
+        move |_| signal.with(|view| view.trust == TrustLevel::Reduced && view.state == DeviceState::Paired)
     });
+    let revocation = Memo::new({
+        let signal = signal.clone();
+        move |_| signal.with(|view| view.revocation.as_deref().cloned())
+    });
+    let (name, named) = (shown_name(&fixed.device), fixed.device.clone());
+    let revocable = move || app.may(Right::Revoke) && is_revocable(head.with(|(state, ..)| *state));
     let last_seen = Signal::derive(move || head.with(|(.., last_seen)| *last_seen));
     let alarms = {
         let history = history.clone();
@@ -74,8 +85,16 @@ fn Screen(device: LiveDevice) -> impl IntoView {
                 <span class=move || state_class(head.with(|(state, ..)| *state))>
                     {move || state_name(head.with(|(state, ..)| *state), t)}
                 </span>
+                {move || revocable().then(|| {
+                    let named = named.clone();
+                    view! {
+                        <button type="button" class="button small quiet" data-testid="revoke" aria-label=t.revoke_device(&name)
+                            on:click=move |_| ask.set(Some(Ask::Revoke(vec![named.clone()])))>{t.revoke()}</button>
+                    }
+                })}
             </div>
         </div>
+        {move || revocation.get().map(|revocation| view! { <Revoked revocation=revocation ask=ask/> })}
         {move || is_reduced.get().then(|| view! { <ReducedTrust/> })}
         <div class="alarms" role="status" aria-label=t.alarms()>
             {move || alarms.get().into_iter().map(|alarm| view! {
@@ -93,6 +112,7 @@ fn Screen(device: LiveDevice) -> impl IntoView {
                 <Facts device=signal/>
             </section>
         </div>
+        <Asking ask=ask/>
     }
 }
 

@@ -1,8 +1,6 @@
 //! The access secrets: how they stand, making another, ending one.
 
-use gloo_net::http::Method;
 use leptos::prelude::*;
-use leptos::task::spawn_local;
 use wardlink_protocol::UnixMillis;
 use wardlink_protocol::api::{NewSecret, SecretState, SecretView};
 use wardlink_protocol::limits::{MAX_SECRET_DAYS, MAX_TEXT_BYTES};
@@ -12,6 +10,7 @@ use crate::app::{use_app, use_text};
 use crate::clock;
 use crate::ui::dialog::{CloseDialog, Dialog};
 use crate::ui::field::Field;
+use crate::ui::form::{Answers, Sender};
 use crate::ui::{Loading, Trouble, icon};
 
 /// For how many days a new secret is good unless somebody says otherwise.
@@ -146,49 +145,12 @@ fn Asking(ask: RwSignal<Option<Ask>>, known: Known) -> impl IntoView {
     }
 }
 
-/// What a form sends, and closes when it is done.
-fn send(known: Known, path: String, body: Option<String>, sending: Sending, close: CloseDialog) {
-    if sending.busy.get_untracked() {
-        return;
-    }
-    sending.busy.set(true);
-    sending.failure.set(None);
-    spawn_local(async move {
-        let answer = known.app.send(Method::POST, &path, body).await;
-        // The dialog may have been closed meanwhile.
-        let _ = sending.busy.try_set(false);
-        match answer {
-            Ok(_) => {
-                known.load();
-                close.run();
-            }
-            Err(refused) => drop(sending.failure.try_set(Some(refused))),
-        }
+/// Sends a form, and closes its dialog when it is done.
+fn send(known: Known, path: String, body: Option<String>, sender: Sender, close: CloseDialog) {
+    sender.send(known.app, path, body, move |_| {
+        known.load();
+        close.run();
     });
-}
-
-#[derive(Clone, Copy)]
-struct Sending {
-    busy: RwSignal<bool>,
-    failure: RwSignal<Option<crate::api::Failure>>,
-}
-
-impl Sending {
-    fn new() -> Self {
-        Self { busy: RwSignal::new(false), failure: RwSignal::new(None) }
-    }
-}
-
-#[component]
-fn Answers(close: CloseDialog, sending: Sending, go: &'static str) -> impl IntoView {
-    let t = use_text();
-    view! {
-        <Trouble failure=sending.failure/>
-        <div class="answers">
-            <button type="button" class="button quiet" on:click=move |_| close.run()>{t.cancel()}</button>
-            <button class="button" data-testid="confirm" aria-disabled=move || sending.busy.get().then_some("true")>{go}</button>
-        </div>
-    }
 }
 
 #[component]
@@ -196,7 +158,7 @@ fn MakeForm(known: Known, close: CloseDialog) -> impl IntoView {
     let t = use_text();
     let (name, days) = (RwSignal::new(String::new()), RwSignal::new(USUAL_DAYS.to_string()));
     let (name_error, days_error) = (RwSignal::new(None), RwSignal::new(None));
-    let sending = Sending::new();
+    let sender = Sender::new();
     let submit = move |event: leptos::ev::SubmitEvent| {
         event.prevent_default();
         let name = name.get_untracked().trim().to_owned();
@@ -205,14 +167,14 @@ fn MakeForm(known: Known, close: CloseDialog) -> impl IntoView {
         days_error.set(lifetime.is_none().then(|| t.policy_minutes_invalid(1, MAX_SECRET_DAYS)));
         let (Some(lifetime_days), None) = (lifetime, name_error.get_untracked()) else { return };
         let body = crate::api::json(&NewSecret { name, lifetime_days });
-        send(known, "/secrets".to_owned(), body, sending, close);
+        send(known, "/secrets".to_owned(), body, sender, close);
     };
     view! {
         <form class="stack" data-testid="secret-form" on:submit=submit novalidate>
             <p class="quiet">{t.add_secret_text()}</p>
             <Field label=t.secret_name() value=name name="secret-name" hint=t.secret_name_hint() error=name_error focus=true/>
             <Field label=t.secret_days() value=days name="days" hint=t.secret_days_hint() error=days_error/>
-            <Answers close=close sending=sending go=t.make_secret()/>
+            <Answers close=close sender=sender go=t.make_secret() keep=t.cancel()/>
         </form>
     }
 }
@@ -220,18 +182,18 @@ fn MakeForm(known: Known, close: CloseDialog) -> impl IntoView {
 #[component]
 fn EndForm(secret: SecretView, known: Known, close: CloseDialog) -> impl IntoView {
     let t = use_text();
-    let sending = Sending::new();
+    let sender = Sender::new();
     let text = if secret.device.is_some() { t.end_secret_text_device() } else { t.end_secret_text() };
     let used = secret.used_at.map(|at| t.secret_used(&clock::day_and_time(at, t)));
     let submit = move |event: leptos::ev::SubmitEvent| {
         event.prevent_default();
-        send(known, format!("/secrets/{}/end", secret.id), None, sending, close);
+        send(known, format!("/secrets/{}/end", secret.id), None, sender, close);
     };
     view! {
         <form class="stack" data-testid="end-secret-form" on:submit=submit>
             <p>{text}</p>
             {used.map(|used| view! { <p class="quiet">{used}</p> })}
-            <Answers close=close sending=sending go=t.end_secret()/>
+            <Answers close=close sender=sender go=t.end_secret() keep=t.cancel()/>
         </form>
     }
 }

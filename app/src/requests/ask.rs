@@ -1,20 +1,19 @@
 //! What a person is asked before something happens to a pairing: mode and bed, a reason, a confirmation.
 
-use gloo_net::http::Method;
 use leptos::prelude::*;
-use leptos::task::spawn_local;
 use wardlink_protocol::api::{Accept, PairingView, Reject};
 use wardlink_protocol::limits::MAX_NOTE_BYTES;
 use wardlink_protocol::pairing::Mode;
 
 use crate::api;
-use crate::app::{App, use_app, use_text};
+use crate::app::{use_app, use_text};
 use crate::pairing::{kind_of, mode_name, shown_name};
 use crate::route::Route;
 use crate::text::Language;
 use crate::ui::dialog::{CloseDialog, Dialog};
 use crate::ui::field::{Choice, Field};
-use crate::ui::{Trouble, unique_id};
+use crate::ui::form::{Answers, Sender};
+use crate::ui::unique_id;
 
 /// A question about a pairing.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -58,47 +57,6 @@ fn note_error(text: &str, t: Language) -> Option<String> {
     (text.len() > MAX_NOTE_BYTES).then(|| t.note_too_long(MAX_NOTE_BYTES))
 }
 
-/// Sends what a form asks for, and closes its dialog when it is done.
-#[derive(Clone, Copy)]
-struct Sender {
-    busy: RwSignal<bool>,
-    failure: RwSignal<Option<api::Failure>>,
-}
-
-impl Sender {
-    fn new() -> Self {
-        Self { busy: RwSignal::new(false), failure: RwSignal::new(None) }
-    }
-
-    fn send(self, app: App, path: String, body: Option<String>, done: impl FnOnce() + 'static) {
-        if self.busy.get_untracked() {
-            return;
-        }
-        self.busy.set(true);
-        self.failure.set(None);
-        spawn_local(async move {
-            let answer = app.send(Method::POST, &path, body).await;
-            // The dialog may have been closed meanwhile.
-            let _ = self.busy.try_set(false);
-            match answer {
-                Ok(_) => done(),
-                Err(failure) => drop(self.failure.try_set(Some(failure))),
-            }
-        });
-    }
-}
-
-/// The two buttons of a question.
-#[component]
-fn Answers(close: CloseDialog, go: &'static str, keep: &'static str, busy: RwSignal<bool>) -> impl IntoView {
-    view! {
-        <div class="answers">
-            <button type="button" class="button quiet" on:click=move |_| close.run()>{keep}</button>
-            <button class="button" data-testid="confirm" aria-disabled=move || busy.get().then_some("true")>{go}</button>
-        </div>
-    }
-}
-
 #[component]
 fn AcceptForm(pairing: PairingView, close: CloseDialog) -> impl IntoView {
     let t = use_text();
@@ -116,7 +74,7 @@ fn AcceptForm(pairing: PairingView, close: CloseDialog) -> impl IntoView {
             return;
         }
         let body = api::json(&Accept { mode: mode.get_untracked(), location: place });
-        sender.send(app, format!("/pairings/{session}/accept"), body, move || {
+        sender.send(app, format!("/pairings/{session}/accept"), body, move |_| {
             close.run();
             go_to(&Route::Requests(Some(session)));
         });
@@ -145,8 +103,7 @@ fn AcceptForm(pairing: PairingView, close: CloseDialog) -> impl IntoView {
                 <legend>{t.mode_question()}</legend>
                 {modes.collect_view()}
             </fieldset>
-            <Trouble failure=sender.failure/>
-            <Answers close=close go=t.accept() keep=t.keep_waiting() busy=sender.busy/>
+            <Answers close=close sender=sender go=t.accept() keep=t.keep_waiting()/>
         </form>
     }
 }
@@ -186,7 +143,7 @@ fn RejectForm(pairing: PairingView, close: CloseDialog) -> impl IntoView {
             return;
         }
         let body = api::json(&Reject { note });
-        sender.send(app, format!("/pairings/{}/reject", pairing.session), body, move || close.run());
+        sender.send(app, format!("/pairings/{}/reject", pairing.session), body, move |_| close.run());
     };
     let suggestions = [t.reject_unknown(), t.reject_wrong_ward(), t.reject_in_repair()].map(str::to_owned).to_vec();
     view! {
@@ -201,8 +158,7 @@ fn RejectForm(pairing: PairingView, close: CloseDialog) -> impl IntoView {
                 focus=true
                 suggestions=suggestions
             />
-            <Trouble failure=sender.failure/>
-            <Answers close=close go=t.reject() keep=t.keep_waiting() busy=sender.busy/>
+            <Answers close=close sender=sender go=t.reject() keep=t.keep_waiting()/>
         </form>
     }
 }
@@ -214,13 +170,12 @@ fn CancelForm(pairing: PairingView, close: CloseDialog) -> impl IntoView {
     let sender = Sender::new();
     let submit = move |event: leptos::ev::SubmitEvent| {
         event.prevent_default();
-        sender.send(app, format!("/pairings/{}/cancel", pairing.session), None, move || close.run());
+        sender.send(app, format!("/pairings/{}/cancel", pairing.session), None, move |_| close.run());
     };
     view! {
         <form class="stack" data-testid="cancel-form" on:submit=submit>
             <p class="quiet">{t.cancel_text()}</p>
-            <Trouble failure=sender.failure/>
-            <Answers close=close go=t.cancel_pairing() keep=t.keep_pairing() busy=sender.busy/>
+            <Answers close=close sender=sender go=t.cancel_pairing() keep=t.keep_pairing()/>
         </form>
     }
 }
