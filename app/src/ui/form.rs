@@ -5,7 +5,7 @@ use leptos::prelude::*;
 use leptos::task::spawn_local;
 
 use crate::api::{Answer, Failure};
-use crate::app::{App, use_text};
+use crate::app::App;
 use crate::ui::Trouble;
 use crate::ui::dialog::CloseDialog;
 
