@@ -19,6 +19,7 @@ use display::Display;
 use scenery::Scenery;
 use stage::{Row, Stage, World};
 
+mod colours;
 mod control_unit;
 mod coverage;
 mod display;
