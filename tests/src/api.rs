@@ -11,8 +11,9 @@ use ureq::http::{Method, Request, Response, header};
 use ureq::tls::{Certificate, RootCerts, TlsConfig};
 use wardlink_protocol::Device;
 use wardlink_protocol::api::{
-    Accept, Bootstrap, Credentials, DeviceView, NewPerson, NewProvisioning, PairingPolicy, PairingView, Person,
-    PersonChange, PolicyView, Problem, ProblemKind, Reject, Role, VerificationProof, Verify, VerifyAnswer,
+    Accept, Bootstrap, Credentials, DeviceView, NewPerson, NewProvisioning, NewRevocation, PairingPolicy, PairingView,
+    Person, PersonChange, PolicyView, Problem, ProblemKind, Reject, Revocation, RevocationReason, Role,
+    VerificationProof, Verify, VerifyAnswer,
 };
 use wardlink_protocol::identity::SessionId;
 use wardlink_protocol::pairing::Mode;
@@ -192,6 +193,17 @@ impl Api {
     /// Lifts the lock of an identifier.
     pub fn unlock(&self, device: &Device) -> Result<()> {
         self.answered(Method::POST, &format!("devices/{device}/unlock"), None::<&()>).map(drop)
+    }
+
+    /// Revokes devices as lost.
+    pub fn revoke(&self, devices: &[Device]) -> Result<Vec<Revocation>> {
+        let new = NewRevocation { devices: devices.to_vec(), reason: RevocationReason::Lost, note: String::new() };
+        self.post("revocations", &new)
+    }
+
+    /// Lets a revoked device ask to pair again.
+    pub fn reinstate(&self, device: &Device) -> Result<DeviceView> {
+        self.call(Method::POST, &format!("devices/{device}/reinstate"), None::<&()>)
     }
 
     /// The rules of pairing.

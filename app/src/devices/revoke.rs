@@ -181,7 +181,8 @@ pub(super) fn Revoked(revocation: Revocation, ask: RwSignal<Option<Ask>>) -> imp
     let t = use_text();
     let app = use_app();
     let (reason, _) = reason_words(revocation.reason, t);
-    let reason = if revocation.note.is_empty() { reason.to_owned() } else { format!("{reason} · {}", revocation.note) };
+    let reason =
+        if revocation.note.is_empty() { reason.to_owned() } else { format!("{reason} · {}", revocation.note) };
     let cut = revocation.cut_at.map(|at| t.revoked_cut(&clock::day_and_time(at, t)));
     let attempts = match revocation.last_attempt {
         Some(at) => t.revoked_attempts(revocation.attempts, &clock::day_and_time(at, t)),

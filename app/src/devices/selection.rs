@@ -57,7 +57,11 @@ pub(super) const fn is_revocable(state: DeviceState) -> bool {
 
 /// Begins a choice, and says what is done with the chosen devices. For administrators.
 #[component]
-pub(super) fn SelectionBar(selection: Selection, found: Memo<Vec<Device>>, ask: RwSignal<Option<Ask>>) -> impl IntoView {
+pub(super) fn SelectionBar(
+    selection: Selection,
+    found: Memo<Vec<Device>>,
+    ask: RwSignal<Option<Ask>>,
+) -> impl IntoView {
     let t = use_text();
     let app = use_app();
     let live: Live = expect_context();

@@ -89,6 +89,49 @@ pub(crate) const FULL: &[Row<Busy>] = &[
     row("device, unknown", &[], |stage, _| {
         stage.visit("/#/devices/infusion-pump/nothing", &Target::xpath("a heading", "//h1"))
     }),
+    row("devices, choosing", &[], |stage, _| {
+        stage.visit("/#/devices", &id("devices"))?;
+        stage.browser.click(&id("select"))?;
+        stage.browser.click(&id("select-all"))?;
+        stage.browser.see(&Target::xpath("a chosen device", "//li[contains(@class, \"selected\")]")).map(drop)
+    }),
+    row("revoking", &["devices::revoke::Ask::Revoke"], |stage, _| {
+        stage.visit("/#/devices/infusion-pump/ip-1", &id("revoke"))?;
+        stage.browser.click(&id("revoke"))?;
+        stage.browser.see(&id("revoke-form")).map(drop)
+    }),
+    row("revoking without a word", &[], |stage, _| {
+        stage.visit("/#/devices/infusion-pump/ip-1", &id("revoke"))?;
+        stage.browser.click(&id("revoke"))?;
+        stage.browser.click(&Target::xpath("the last reason", "//*[@data-testid=\"reasons\"]//label[last()]"))?;
+        stage.browser.click(&id("confirm"))?;
+        stage.browser.see(&Target::xpath("the complaint", "//dialog//input[@aria-invalid]")).map(drop)
+    }),
+    row("device, revoked", &[], |stage, scenery| {
+        scenery.revoke()?;
+        stage.visit("/#/devices/infusion-pump/ip-9", &id("revoked"))
+    }),
+    row("devices, revoked only", &[], |stage, scenery| {
+        scenery.revoke()?;
+        stage.visit("/#/devices", &id("devices"))?;
+        stage.browser.click(&Target::xpath(
+            "the last filter",
+            "//*[contains(@class, \"list-tools\")]//*[@role=\"group\"]/button[last()]",
+        ))?;
+        stage
+            .browser
+            .see(&Target::xpath(
+                "the revoked device",
+                "//*[@data-testid=\"device\"][@data-device=\"infusion-pump/ip-9\"]",
+            ))
+            .map(drop)
+    }),
+    row("letting a device pair again", &["devices::revoke::Ask::Reinstate"], |stage, scenery| {
+        scenery.revoke()?;
+        stage.visit("/#/devices/infusion-pump/ip-9", &id("reinstate"))?;
+        stage.browser.click(&id("reinstate"))?;
+        stage.browser.see(&id("reinstate-form")).map(drop)
+    }),
     row("people", &["route::Route::People"], |stage, _| stage.visit("/#/people", &id("people"))),
     row("adding a person", &["people::Ask::Add"], |stage, _| {
         stage.visit("/#/people", &id("people"))?;

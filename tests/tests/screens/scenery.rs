@@ -11,7 +11,7 @@ use wardlink_protocol::pairing::Mode;
 use wardlink_protocol::provisioning::Provisioning;
 use wardlink_tests::Scene;
 use wardlink_tests::pump::{Pump, another};
-use wardlink_tests::ward::Ward;
+use wardlink_tests::ward::{Ward, device};
 
 use crate::stage::World;
 
@@ -38,6 +38,7 @@ pub(crate) struct Scenery<'s> {
     /// A pump without CertCA, whose answer the control unit shows.
     answering: RefCell<Option<(Pump<'s>, SessionId)>>,
     locked: Cell<bool>,
+    revoked: Cell<bool>,
     scene: &'s Scene,
     _pumps: Vec<Pump<'s>>,
 }
@@ -82,6 +83,7 @@ impl<'s> Scenery<'s> {
             verifying: RefCell::default(),
             answering: RefCell::default(),
             locked: Cell::new(false),
+            revoked: Cell::new(false),
             scene,
             _pumps: pumps,
         })
@@ -110,6 +112,16 @@ impl<'s> Scenery<'s> {
                     self.ward.type_code(&pairing, &another(&code, attempt.into()))?;
                 }
             }
+        }
+        Ok(())
+    }
+
+    /// Revokes a pump, which tries to come back.
+    pub(crate) fn revoke(&self) -> Result<()> {
+        if !self.revoked.replace(true) {
+            let mut pump = self.ward.paired_pump("ip-9")?;
+            self.ward.administrator.revoke(&[device("ip-9")?])?;
+            pump.wait_for("disconnected")?;
         }
         Ok(())
     }

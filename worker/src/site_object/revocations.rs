@@ -141,7 +141,12 @@ fn cut(
 }
 
 /// A person lets a revoked device ask to pair again. Its old key and certificate stay worth nothing.
-pub(super) fn reinstate(site: &Site<'_>, person: &Person, device: &Device, outcome: &mut Outcome) -> Result<(), Failure> {
+pub(super) fn reinstate(
+    site: &Site<'_>,
+    person: &Person,
+    device: &Device,
+    outcome: &mut Outcome,
+) -> Result<(), Failure> {
     let known = devices::find(site.database, device)?.ok_or(ProblemKind::NotFound)?;
     if known.state != DeviceState::Revoked {
         let detail = format!("{device} is not revoked.");

@@ -61,7 +61,10 @@ enum Refusal {
     Credential(CredentialError),
     Reason(ConnectReasonCode),
     /// Its key is locked or revoked; the client has proved that it holds it.
-    Barred { device: Device, key: KeyFingerprint },
+    Barred {
+        device: Device,
+        key: KeyFingerprint,
+    },
 }
 
 impl From<CredentialError> for Refusal {

@@ -22,7 +22,9 @@ pub(in super::super) fn confirmed(site: &Site<'_>, device: &Device) -> Result<Ve
             continue;
         }
         let Some(grant) = grants::find(site.database, session.key())? else { continue };
-        let Some(certificate) = grant.certificates.iter().find(|listed| listed.purpose == Purpose::Device) else { continue };
+        let Some(certificate) = grant.certificates.iter().find(|listed| listed.purpose == Purpose::Device) else {
+            continue;
+        };
         confirmed.push(DeviceRecord {
             device: device.clone(),
             information: view.information,

@@ -126,7 +126,8 @@ fn the_site_is_told_of_a_barred_key_that_tries_to_come_back() {
     world.notices();
     world.apply(&[grant(&key(1), PUMP, DeviceState::Revoked, 100, &[])], &[], &[]);
     world.notices();
-    let barred = |count, last| Notice::Barred { device: device(PUMP), key: key(1).public().fingerprint().unwrap(), count, last };
+    let barred =
+        |count, last| Notice::Barred { device: device(PUMP), key: key(1).public().fingerprint().unwrap(), count, last };
     // The first attempt is told at once, under whatever it proves itself; those that follow soon are told together.
     world.connect(&shown, &Options::default());
     let first = world.now;
