@@ -10,6 +10,7 @@
 //! clock, no randomness of its own and no input or output.
 
 pub mod epochs;
+pub mod policy;
 pub mod protect;
 pub mod replay;
 pub mod wrap;
