@@ -20,7 +20,9 @@ use crate::cose::{ContentKey, SUITE};
 use crate::key::SharedSecret;
 
 mod content;
+mod wrap;
 pub use content::{ContentContext, derive_content_key};
+pub use wrap::{RenewalParties, WrapKeys};
 
 /// The kid of messages under the access key, up: step 1.
 pub const KID_ACCESS_UP: &[u8] = b"access-up";
@@ -142,11 +144,15 @@ impl PairingKeys {
         command: &[u8],
     ) -> Result<Self, DerivationError> {
         let transcript = hash(&("wardlink transcript", Bytes::new(request), Bytes::new(command)))?;
+        Ok(Self::extracted(&transcript, static_secret, ephemeral_secret))
+    }
+
+    fn extracted(transcript: &Sha256, static_secret: &SharedSecret, ephemeral_secret: &SharedSecret) -> Self {
         let mut z = Zeroizing::new([0; 64]);
         let (first, second) = z.split_at_mut(32);
         first.copy_from_slice(static_secret.as_slice());
         second.copy_from_slice(ephemeral_secret.as_slice());
-        Ok(Self { prk: *extract(transcript.as_bytes(), z.as_slice()) })
+        Self { prk: *extract(transcript.as_bytes(), z.as_slice()) }
     }
 
     /// `K_confirm`: what both MACs are made with.

@@ -25,6 +25,31 @@ pub const MAX_TOPIC_BYTES: usize = 256;
 /// The most channels that one device is given.
 pub const MAX_CHANNELS_PER_DEVICE: usize = 16;
 
+/// The shortest time that one network key may be used, in seconds: an hour, far longer than [`KEY_OVERLAP`].
+pub const MIN_ROTATION_SECS: u64 = 60 * 60;
+/// The longest time that one network key may be used, in seconds: 90 days.
+pub const MAX_ROTATION_SECS: u64 = 90 * 24 * 60 * 60;
+/// How long the epoch before is still accepted after a rotation, by the bridge's time.
+pub const KEY_OVERLAP: Duration = Duration::from_mins(10);
+/// How long a key is kept for messages that were stamped while it was accepted: the longest that a durable log waits for its readers.
+pub const KEY_RETENTION: Duration = Duration::from_hours(7 * 24);
+/// The most epochs of one key that can be read at once; the oldest ends before there are more.
+pub const MAX_READABLE_EPOCHS: usize = 64;
+/// The most ended epochs of one key that are remembered by their ids.
+pub const MAX_RETIRED_EPOCHS: usize = 64;
+/// How far the clocks of the bridge and of the control unit may differ.
+pub const MAX_CLOCK_SKEW: Duration = Duration::from_mins(1);
+/// How far above the control unit's own epoch a device's may be, so that the control unit follows it: after a snapshot was restored.
+pub const MAX_EPOCH_LEAD: u64 = 1 << 20;
+/// The longest key update, or a device's answer to it, in bytes.
+pub const MAX_KEY_MESSAGE_BYTES: usize = 4 * 1024;
+/// The longest message of a renewal or of a decommissioning, in bytes.
+pub const MAX_RENEWAL_MESSAGE_BYTES: usize = 16 * 1024;
+/// The longest certificate revocation list, DER, in bytes.
+pub const MAX_CRL_BYTES: usize = 1024 * 1024;
+/// The most certificates on a revocation list.
+pub const MAX_CRL_ENTRIES: usize = 20_000;
+
 /// Wrong verification attempts that end a pairing.
 pub const MAX_WRONG_ATTEMPTS: u32 = 3;
 /// Failed sessions of one identifier within [`LOCK_WINDOW`] that lock it.

@@ -44,6 +44,22 @@ pub enum Status {
     PairingRefused,
     /// A newly paired device, on T4.
     DevicePaired,
+    /// A new epoch of a network key, on T2.
+    KeyUpdate,
+    /// A channel that a device has no longer, on T2.
+    ChannelWithdrawn,
+    /// What a device holds, on T3.
+    KeysUpdated,
+    /// A device asks for a new certificate, on the topic for renewals.
+    CertificateRenewal,
+    /// The new certificate, on T2.
+    CertificateRenewed,
+    /// The new certificate is in use, on the topic for renewals.
+    RenewalFinished,
+    /// The order to wipe, on T2.
+    Decommission,
+    /// The receipt of a device that wiped itself, on T3.
+    Decommissioned,
 }
 
 impl From<Mode> for Status {

@@ -9,7 +9,13 @@
 //! is not signed); a sender that was restored from an old snapshot (never the same nonce under the same key). The crate has no
 //! clock, no randomness of its own and no input or output.
 
+pub mod epochs;
+pub mod policy;
 pub mod protect;
 pub mod replay;
+pub mod wrap;
+
+#[cfg(test)]
+mod testing;
 
 pub use protect::{OpenError, Opened, Receiver, SealError, Sender};

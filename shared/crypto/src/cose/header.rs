@@ -1,10 +1,12 @@
 //! The protected header of Wardlink's envelopes, and what it may say.
 
 use ciborium::value::Value;
-use coset::iana::Algorithm;
+use coset::iana::{Algorithm, EnumI64};
 use coset::{Label, ProtectedHeader, RegisteredLabelWithPrivate};
 use serde_bytes::ByteBuf;
-use wardlink_protocol::identity::{ClientClass, Device, DeviceIdentifier, SecretId, SessionId};
+use wardlink_protocol::channel::{ChannelName, ContentAlgorithm};
+use wardlink_protocol::identity::{ClientClass, Device, DeviceIdentifier, KeyId, SecretId, SessionId};
+use wardlink_protocol::keys::WrappedFor;
 use wardlink_protocol::limits::{MAX_CERTIFICATE_BYTES, MAX_CHAIN_LENGTH};
 
 /// The id of the one suite: P-256, SHA-256, HKDF, HMAC, AES-GCM.
@@ -22,6 +24,7 @@ const IDENTIFIER_LABEL: i64 = -65541;
 const COUNTER_LABEL: i64 = -65542;
 const INSTANCE_LABEL: i64 = -65543;
 const EPOCH_LABEL: i64 = -65544;
+const WRAPPED_LABEL: i64 = -65545;
 
 /// Why a header is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -73,8 +76,10 @@ pub struct Header {
     pub counter: Option<u64>,
     /// On second channels: which run of the sender the message belongs to.
     pub instance: Option<ByteBuf>,
-    /// On second channels: the epoch of the network key.
+    /// On second channels, and with a wrapped key: the epoch of the network key.
     pub epoch: Option<u64>,
+    /// With a wrapped key: which one is inside.
+    pub wrapped: Option<WrappedFor>,
 }
 
 impl Header {
@@ -101,6 +106,7 @@ impl Header {
         private(COUNTER_LABEL, self.counter.map(Value::from));
         private(INSTANCE_LABEL, self.instance.as_ref().map(|instance| Value::Bytes(instance.to_vec())));
         private(EPOCH_LABEL, self.epoch.map(Value::from));
+        private(WRAPPED_LABEL, self.wrapped.as_ref().map(wrapped_value));
         coset::Header {
             alg: Some(RegisteredLabelWithPrivate::Assigned(algorithm)),
             key_id: self.kid.clone(),
@@ -129,6 +135,7 @@ impl Header {
                 Label::Int(COUNTER_LABEL) => header.counter = Some(number(value)?),
                 Label::Int(INSTANCE_LABEL) => header.instance = Some(instance(value)?),
                 Label::Int(EPOCH_LABEL) => header.epoch = Some(number(value)?),
+                Label::Int(WRAPPED_LABEL) => header.wrapped = Some(wrapped(value)?),
                 _ => return Err(HeaderError::Unknown),
             }
         }
@@ -161,6 +168,37 @@ fn name<T: core::str::FromStr>(value: &Value) -> Result<T, HeaderError> {
 fn instance(value: &Value) -> Result<ByteBuf, HeaderError> {
     let bytes = bytes(value)?;
     if bytes.len() > MAX_KID_BYTES { Err(HeaderError::Form) } else { Ok(ByteBuf::from(bytes.to_vec())) }
+}
+
+/// `[channel, kid, algorithm]`, the algorithm by its COSE number.
+fn wrapped_value(wrapped: &WrappedFor) -> Value {
+    Value::Array(vec![
+        Value::Text(wrapped.channel.as_str().to_owned()),
+        Value::Bytes(wrapped.kid.as_bytes().to_vec()),
+        Value::from(cose_algorithm(wrapped.algorithm).to_i64()),
+    ])
+}
+
+fn wrapped(value: &Value) -> Result<WrappedFor, HeaderError> {
+    let Value::Array(items) = value else { return Err(HeaderError::Form) };
+    let [channel, kid, algorithm] = items.as_slice() else { return Err(HeaderError::Form) };
+    let named = number(algorithm)?;
+    let algorithm = [ContentAlgorithm::A128GCM, ContentAlgorithm::A256GCM]
+        .into_iter()
+        .find(|algorithm| u64::try_from(cose_algorithm(*algorithm).to_i64()) == Ok(named))
+        .ok_or(HeaderError::Algorithm)?;
+    Ok(WrappedFor {
+        channel: name::<ChannelName>(channel)?,
+        kid: KeyId::try_from(bytes(kid)?).map_err(|_| HeaderError::Form)?,
+        algorithm,
+    })
+}
+
+const fn cose_algorithm(algorithm: ContentAlgorithm) -> Algorithm {
+    match algorithm {
+        ContentAlgorithm::A128GCM => Algorithm::A128GCM,
+        ContentAlgorithm::A256GCM => Algorithm::A256GCM,
+    }
 }
 
 fn chain(value: &Value) -> Result<Vec<ByteBuf>, HeaderError> {

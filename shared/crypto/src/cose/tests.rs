@@ -6,7 +6,8 @@ use proptest::prelude::*;
 use rand::SeedableRng;
 use rand::rngs::StdRng;
 use serde_bytes::ByteBuf;
-use wardlink_protocol::identity::SessionId;
+use wardlink_protocol::identity::{KeyId, SessionId};
+use wardlink_protocol::keys::WrappedFor;
 
 const LIMIT: usize = 4096;
 const TOPIC: &[u8] = b"ais/infusion-pump/pump-1";
@@ -182,6 +183,7 @@ proptest! {
         counter in prop::option::of(any::<u64>()),
         epoch in prop::option::of(any::<u64>()),
         instance in prop::option::of(prop::collection::vec(any::<u8>(), 1..32)),
+        wrapped in prop::option::of(any::<[u8; 8]>()),
         with_origin in any::<bool>(),
         short in any::<bool>(),
         plaintext in prop::collection::vec(any::<u8>(), 0..300),
@@ -195,6 +197,11 @@ proptest! {
             counter,
             instance: instance.map(ByteBuf::from),
             epoch,
+            wrapped: wrapped.map(|kid| WrappedFor {
+                channel: "alarm".parse().unwrap(),
+                kid: KeyId(kid),
+                algorithm: if short { ContentAlgorithm::A128GCM } else { ContentAlgorithm::A256GCM },
+            }),
         };
         let key = if short { ContentKey::A128(Zeroizing::new([7; 16])) } else { key() };
         let bytes = seal_with_iv(&header, &key, &[9; 12], &aad, &plaintext).unwrap();

@@ -1,35 +1,9 @@
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "a test may panic")]
 
 use super::*;
+use crate::testing::Counting;
 use proptest::prelude::*;
-use rand_core::{Infallible, TryCryptoRng, TryRng};
 use wardlink_protocol::channel::default_channels;
-
-/// Counts upwards from a seed: every test repeats itself exactly.
-pub(super) struct Counting(u64);
-
-impl TryRng for Counting {
-    type Error = Infallible;
-    fn try_next_u32(&mut self) -> Result<u32, Infallible> {
-        self.try_next_u64().map(|number| (number >> 32) as u32)
-    }
-    fn try_next_u64(&mut self) -> Result<u64, Infallible> {
-        // SplitMix64.
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut number = self.0;
-        number = (number ^ (number >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        number = (number ^ (number >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        Ok(number ^ (number >> 31))
-    }
-    fn try_fill_bytes(&mut self, bytes: &mut [u8]) -> Result<(), Infallible> {
-        for chunk in bytes.chunks_mut(8) {
-            let random = self.try_next_u64()?.to_le_bytes();
-            chunk.copy_from_slice(&random[..chunk.len()]);
-        }
-        Ok(())
-    }
-}
-impl TryCryptoRng for Counting {}
 
 pub(super) struct Site {
     pub(super) rng: Counting,
