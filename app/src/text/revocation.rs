@@ -35,7 +35,7 @@ texts! {
     revoked_attempts(n: u64, at: &str) => "Tried to come back {n} times, last {at}" | "Wiederkehrversuche: {n}, zuletzt {at}";
     revoked_no_attempts => "Has not tried to come back" | "Hat keine Wiederkehr versucht";
     reinstate => "Let it pair again" | "Neue Kopplung erlauben";
-    reinstate_device(name: &str) => "Let {name} pair again" | "Neue Kopplung von {name} erlauben";
+    reinstate_device(name: &str) => "Let it pair again: {name}" | "Neue Kopplung erlauben: {name}";
     reinstate_title(name: &str) => "Let {name} pair again?" | "{name} wieder koppeln lassen?";
     reinstate_text => "It may ask to pair again, and a person has to accept and verify it as if it were new. Its old key and certificate stay worth nothing." | "Es darf wieder um Kopplung bitten, und jemand muss es annehmen und prüfen wie ein neues. Schlüssel und Zertifikat von früher gelten weiter nicht.";
     reinstated(name: &str) => "{name} may ask to pair again." | "{name} darf wieder um Kopplung bitten.";
