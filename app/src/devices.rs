@@ -224,7 +224,7 @@ fn RowOf(device: Device, known: LiveDevice, selection: Selection) -> impl IntoVi
                 <p class="tiny facts">
                     <span>{t.serial_short(&fixed.information.serial_number)}</span>
                     <span class="place">{move || state.with(|(.., location)| location.clone())}</span>
-                    <LastSeen at=last_seen/>
+                    <LastSeen at=last_seen state=standing/>
                 </p>
             </div>
             <div class="acts">
@@ -240,10 +240,20 @@ fn RowOf(device: Device, known: LiveDevice, selection: Selection) -> impl IntoVi
 
 /// Whether a device is heard, and when it was last.
 #[component]
-pub(crate) fn LastSeen(#[prop(into)] at: Signal<Option<wardlink_protocol::UnixMillis>>) -> impl IntoView {
+pub(crate) fn LastSeen(
+    /// Its last message.
+    #[prop(into)]
+    at: Signal<Option<wardlink_protocol::UnixMillis>>,
+    /// How far the device has come: one that is cut off is not online, however short ago that was.
+    #[prop(into)]
+    state: Signal<DeviceState>,
+) -> impl IntoView {
     let t = use_text();
     let app = use_app();
-    let is_online = Memo::new(move |_| at.get().is_some_and(|at| app.clock.since(at).as_secs() < SILENT_AFTER_SECS));
+    let is_online = Memo::new(move |_| {
+        let is_fresh = at.get().is_some_and(|at| app.clock.since(at).as_secs() < SILENT_AFTER_SECS);
+        is_fresh && state.get() != DeviceState::Revoked
+    });
     let words = move || match at.get() {
         None => t.never_seen().to_owned(),
         Some(_) if is_online.get() => t.online().to_owned(),

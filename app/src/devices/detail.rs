@@ -80,7 +80,7 @@ fn Screen(device: LiveDevice) -> impl IntoView {
                 <p class="quiet">{move || head.with(|(_, location, _)| format!("{kind} · {location}"))}</p>
             </div>
             <div class="acts">
-                <LastSeen at=last_seen/>
+                <LastSeen at=last_seen state=Signal::derive(move || head.with(|(state, ..)| *state))/>
                 {move || is_reduced.get().then(|| view! { <span class="chip">{t.trust_reduced()}</span> })}
                 <span class=move || state_class(head.with(|(state, ..)| *state))>
                     {move || state_name(head.with(|(state, ..)| *state), t)}

@@ -92,7 +92,7 @@ pub(super) fn SelectionBar(
                                 ask.set(Some(Ask::Revoke(chosen)));
                             }
                         }>
-                        {move || t.revoke_several(chosen.with(BTreeSet::len))}
+                        {move || t.revoke_chosen(chosen.with(BTreeSet::len))}
                     </button>
                 </div>
             </div>

@@ -6,7 +6,7 @@ texts! {
     revoke => "Revoke" | "Widerrufen";
     revoke_device(name: &str) => "Revoke {name}" | "{name} widerrufen";
     revoke_title(name: &str) => "Revoke {name}?" | "{name} widerrufen?";
-    revoke_several(n: usize) => "Revoke {n} devices" | "{n} Geräte widerrufen";
+    revoke_chosen(n: usize) => "Revoke ({n})" | "Widerrufen ({n})";
     revoke_several_title(n: usize) => "Revoke {n} devices?" | "{n} Geräte widerrufen?";
     revoke_text => "It is cut off at once: its connection, its keys and its certificate are worth nothing any more. What it still sends, alarms included, reaches nobody. Make sure that no patient depends on it." | "Die Verbindung wird sofort getrennt, Schlüssel und Zertifikat gelten nicht mehr. Was das Gerät noch sendet, auch Alarme, erreicht niemanden. Bitte sicherstellen, dass kein Patient darauf angewiesen ist.";
     revoke_list => "These devices:" | "Diese Geräte:";
@@ -35,7 +35,7 @@ texts! {
     revoked_attempts(n: u64, at: &str) => "Tried to come back {n} times, last {at}" | "Wiederkehrversuche: {n}, zuletzt {at}";
     revoked_no_attempts => "Has not tried to come back" | "Hat keine Wiederkehr versucht";
     reinstate => "Let it pair again" | "Neue Kopplung erlauben";
-    reinstate_device(name: &str) => "Let {name} pair again" | "Neue Kopplung von {name} erlauben";
+    reinstate_device(name: &str) => "Let it pair again: {name}" | "Neue Kopplung erlauben: {name}";
     reinstate_title(name: &str) => "Let {name} pair again?" | "{name} wieder koppeln lassen?";
     reinstate_text => "It may ask to pair again, and a person has to accept and verify it as if it were new. Its old key and certificate stay worth nothing." | "Es darf wieder um Kopplung bitten, und jemand muss es annehmen und prüfen wie ein neues. Schlüssel und Zertifikat von früher gelten weiter nicht.";
     reinstated(name: &str) => "{name} may ask to pair again." | "{name} darf wieder um Kopplung bitten.";
@@ -43,7 +43,7 @@ texts! {
 
     select_devices => "Select" | "Auswählen";
     select_end => "End the selection" | "Auswahl beenden";
-    select_found(n: usize) => "Select all {n}" | "Alle {n} auswählen";
+    select_found(n: usize) => "Select all ({n})" | "Alle auswählen ({n})";
     select_device(name: &str) => "Select {name}" | "{name} auswählen";
     selected(n: usize) => "{n} selected" | "{n} ausgewählt";
     show_label => "Show" | "Anzeigen";
