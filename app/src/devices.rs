@@ -197,6 +197,7 @@ fn Row(device: Device, selection: Selection) -> impl IntoView {
 fn RowOf(device: Device, known: LiveDevice, selection: Selection) -> impl IntoView {
     let t = use_text();
     let LiveDevice { view: signal, state: standing, history } = known;
+    let standing = RwSignal::from(standing);
     let fixed = signal.get_untracked();
     let state = Memo::new({
         let signal = signal.clone();
