@@ -7,10 +7,10 @@ use serde::{Deserialize, Serialize};
 use serde_bytes::ByteBuf;
 use wardlink_bridge::Notice;
 use wardlink_protocol::api::{
-    Accept, Credentials, DeviceClass, NewPerson, NewProvisioning, NewRevocation, NewSecret, PairingPolicy, Person,
+    Accept, ChannelsChange, Credentials, DeviceClass, NewPerson, NewProvisioning, NewRevocation, NewSecret, PairingPolicy, Person,
     PersonChange, Reject, Trust, Verify,
 };
-use wardlink_protocol::channel::Qos;
+use wardlink_protocol::channel::{ChannelName, Qos};
 use wardlink_protocol::grant::Grant;
 use wardlink_protocol::identity::{KeyFingerprint, SecretId, SessionId, Sha256};
 use wardlink_protocol::network::NetworkOrigin;
@@ -181,6 +181,14 @@ pub(crate) enum Command {
     Policy(Vantage),
     /// Changes the pairing policy.
     SetPolicy(Box<PairingPolicy>, Vantage),
+    /// Shows the channel policy.
+    Channels,
+    /// Says what a change of the channel policy would do.
+    PreviewChannels(ChannelsChange),
+    /// Changes the channel policy.
+    SetChannels(ChannelsChange),
+    /// Makes new keys of a channel.
+    RotateKeys(ChannelName),
     /// Lists device classes.
     Classes,
     /// Makes or changes a device class.

@@ -11,6 +11,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use wardlink_protocol::Device;
 use wardlink_protocol::api::ProblemKind;
+use wardlink_protocol::channel::ChannelName;
 use wardlink_protocol::identity::{SecretId, SessionId};
 use worker::{Env, Headers, Method, Request, Response};
 use zeroize::Zeroizing;
@@ -41,6 +42,9 @@ enum Route {
     Unlock(Device),
     Reinstate(Device),
     Revocations,
+    Channels,
+    PreviewChannels,
+    RotateKeys(ChannelName),
     Live,
     Mqtt,
     VerificationPage,
@@ -89,6 +93,9 @@ impl Route {
             ["devices", client, identifier, "unlock"] => Self::Unlock(device(client, identifier)?),
             ["devices", client, identifier, "reinstate"] => Self::Reinstate(device(client, identifier)?),
             ["revocations"] => Self::Revocations,
+            ["channels"] => Self::Channels,
+            ["channels", "preview"] => Self::PreviewChannels,
+            ["channels", channel, "rotate"] => Self::RotateKeys(channel.parse().ok()?),
             ["live"] => Self::Live,
             _ => return None,
         })
@@ -196,6 +203,10 @@ async fn dispatch(mut request: Request, env: Env) -> Result<Response, Failure> {
         (Route::Reinstate(device), Method::Post) => site::reinstate(&call, device).await,
         (Route::Revocations, Method::Get) => site::revocations(&call).await,
         (Route::Revocations, Method::Post) => site::revoke(call).await,
+        (Route::Channels, Method::Get) => site::channels(&call).await,
+        (Route::Channels, Method::Put) => site::set_channels(call).await,
+        (Route::PreviewChannels, Method::Post) => site::preview_channels(call).await,
+        (Route::RotateKeys(channel), Method::Post) => site::rotate_keys(&call, channel).await,
         (Route::Live, Method::Get) => socket::live(&call).await,
         (Route::Mqtt, Method::Get) => socket::mqtt(&call).await,
         (Route::VerificationPage, Method::Get | Method::Head) => page::verification(&call).await,

@@ -4,18 +4,20 @@
 
 mod act;
 mod authority;
-mod channel_keys;
+mod channels;
 mod classes;
 mod data;
 mod delivery;
 mod devices;
 mod gathering;
 mod grants;
+mod keys;
 mod live;
 mod locks;
 mod outbox;
 mod pairings;
 mod policy;
+mod rekeying;
 mod revocations;
 mod schema;
 mod secrets;
@@ -44,6 +46,7 @@ use wardlink_protocol::grant::DeviceState;
 use wardlink_protocol::identity::{KeyFingerprint, SessionId};
 use wardlink_protocol::stamp::{Publisher, StampedMessage};
 use wardlink_protocol::{Device, UnixMillis};
+use wardlink_trust::epochs::Why;
 use worker::{
     DurableObject, Env, Error, Request, Response, Result, ScheduledTime, State, WebSocket, WebSocketIncomingMessage,
     durable_object, wasm_bindgen,
@@ -215,7 +218,7 @@ impl SiteObject {
     fn take(&self, site: &Site<'_>, request: SiteRequest, outcome: &mut Outcome) -> Result<(), Failure> {
         match request {
             SiteRequest::Data(messages) => messages.iter().try_for_each(|message| {
-                if let Some(data) = data::take(site.database, site.vault, message)? {
+                if let Some(data) = data::take(site, message)? {
                     outcome.people.push(LiveEvent::Data { data: Box::new(data) });
                 }
                 Ok(())
@@ -273,7 +276,9 @@ impl SiteObject {
         let rest = devices.split_off(devices.len().min(DEVICES_IN_SNAPSHOT));
         let (pairings, locks) = (pairings::views(&site)?, locks::all(site.database)?);
         let snapshot = LiveEvent::Snapshot { now: site.now, pairings, devices, locks };
+        let keys = LiveEvent::Keys { jobs: rekeying::views(site.database)? };
         let rest = rest.into_iter().map(|device| LiveEvent::Device { device: Box::new(device) });
+        let rest = core::iter::once(keys).chain(rest);
         self.live.open(&self.state, request, core::iter::once(snapshot).chain(rest))
     }
 
@@ -283,6 +288,8 @@ impl SiteObject {
                 match &timer {
                     Timer::Pairing(session) => pairings::handle_time(site, *session, outcome)?,
                     Timer::Certificate(device) => expire_certificate(site, device, outcome)?,
+                    Timer::Rotation(channel) => rekeying::rotate(site, channel, Why::Schedule, outcome)?,
+                    Timer::Rekeying => rekeying::go_on(site, outcome)?,
                     // Every event ends with a delivery.
                     Timer::Outbox => {}
                 }
@@ -388,7 +395,10 @@ impl Outcome {
 /// Takes what happened to a device at the bridge.
 fn take_notice(site: &Site<'_>, notice: Notice, outcome: &mut Outcome) -> Result<(), Failure> {
     match notice {
-        Notice::Subscribed { device, key } => pairings::subscribed(site, &device, key, outcome),
+        Notice::Subscribed { device, key } => {
+            pairings::subscribed(site, &device, key, outcome)?;
+            keys::send_missing(site, &device, key, outcome)
+        }
         Notice::Presence { device, online } => {
             log!("site: {device} is {}", if online { "connected" } else { "gone" });
             devices::note_seen(site.database, &device, site.now)?;

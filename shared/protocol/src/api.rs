@@ -1,8 +1,10 @@
 //! The web API under `/api/v1`, as worker and web app share it. JSON; times in milliseconds since 1970.
 
+mod channels;
 mod revocation;
 mod site;
 
+pub use channels::{ChannelKeyState, ChannelsChange, ChannelsView, KeyJob, KeyJobReason};
 pub use revocation::{NewRevocation, Revocation, RevocationReason};
 pub use site::{
     AcceptanceRule, Activity, DeviceClass, Lock, NewSecret, PairingPolicy, Placement, PolicyView, SecretState,
@@ -59,6 +61,8 @@ pub enum Right {
     ChangePolicy,
     /// Change device classes.
     ChangeClasses,
+    /// Change the channels and make new keys.
+    ChangeChannels,
     /// End the trust in a device, and let a revoked one ask to pair again.
     Revoke,
 }
@@ -73,7 +77,7 @@ impl Role {
             Right::SeeRequests | Right::SeeDevices => true,
             Right::Pair => !matches!(self, Self::Auditor),
             Right::SeePolicy => !matches!(self, Self::Nurse),
-            Right::Provision | Right::ChangeClasses => {
+            Right::Provision | Right::ChangeClasses | Right::ChangeChannels => {
                 matches!(self, Self::BiomedicalEngineer | Self::Administrator)
             }
             Right::ManagePeople | Right::Unlock | Right::ChangePolicy | Right::Revoke => {
@@ -392,6 +396,11 @@ pub enum LiveEvent {
     Unlocked {
         /// The identifier.
         device: Device,
+    },
+    /// How far new keys are on their way to devices.
+    Keys {
+        /// The jobs that are not done.
+        jobs: Vec<KeyJob>,
     },
     /// A report arrived.
     Data {

@@ -9,6 +9,7 @@ use crate::problem::Failure;
 use crate::session::with_right;
 use wardlink_protocol::Device;
 use wardlink_protocol::api::{BootstrapState, DeviceClass, NewProvisioning, Person, ProblemKind, Right};
+use wardlink_protocol::channel::ChannelName;
 use wardlink_protocol::identity::{SecretId, SessionId};
 use worker::Response;
 
@@ -137,6 +138,30 @@ pub(super) async fn revoke(call: Call) -> Result<Response, Failure> {
 /// `POST /api/v1/devices/{client}/{identifier}/reinstate`.
 pub(super) async fn reinstate(call: &Call, device: Device) -> Result<Response, Failure> {
     act(call, Right::Revoke, Command::Reinstate(device)).await
+}
+
+/// `GET /api/v1/channels`.
+pub(super) async fn channels(call: &Call) -> Result<Response, Failure> {
+    act(call, Right::SeePolicy, Command::Channels).await
+}
+
+/// `PUT /api/v1/channels`.
+pub(super) async fn set_channels(call: Call) -> Result<Response, Failure> {
+    let person = with_right(&call.request, &call.env, Right::ChangeChannels).await?.person;
+    let change = call.body()?;
+    send(&call, Some(person), Command::SetChannels(change)).await
+}
+
+/// `POST /api/v1/channels/preview`.
+pub(super) async fn preview_channels(call: Call) -> Result<Response, Failure> {
+    let person = with_right(&call.request, &call.env, Right::ChangeChannels).await?.person;
+    let change = call.body()?;
+    send(&call, Some(person), Command::PreviewChannels(change)).await
+}
+
+/// `POST /api/v1/channels/{channel}/rotate`.
+pub(super) async fn rotate_keys(call: &Call, channel: ChannelName) -> Result<Response, Failure> {
+    act(call, Right::ChangeChannels, Command::RotateKeys(channel)).await
 }
 
 async fn act(call: &Call, right: Right, command: Command) -> Result<Response, Failure> {

@@ -1,7 +1,7 @@
 //! What people ask of the site. The routes have checked their rights.
 
 use super::pairings::{self, Step};
-use super::{Outcome, Site, classes, devices, locks, policy, revocations, secrets};
+use super::{Outcome, Site, channels, classes, devices, locks, policy, rekeying, revocations, secrets};
 use crate::guard::Origin;
 use crate::messages::Command;
 use crate::platform::log;
@@ -9,6 +9,7 @@ use crate::problem::Failure;
 use serde::Serialize;
 use std::rc::Rc;
 use wardlink_protocol::api::{Person, ProblemKind};
+use wardlink_trust::epochs::Why;
 use worker::Response;
 
 /// Carries out a command; the answer is what the web API gives. No person: the holder of the bootstrap token.
@@ -43,6 +44,15 @@ pub(super) fn perform(
             let site = Site { rules, ..*site };
             pairings::weigh_anew(&site, outcome)?;
             return json(&site.rules.view(vantage));
+        }
+        Command::Channels => return json(&channels::view(site)?),
+        Command::PreviewChannels(change) => return json(&channels::preview(site, change)?),
+        Command::SetChannels(change) => return json(&channels::set(site, someone(person)?, change, outcome)?),
+        Command::RotateKeys(channel) => {
+            let row = channels::row(database, &channel)?;
+            log!("site: {} makes new keys of the channel {channel}", who(person));
+            rekeying::rotate(site, &row.name, Why::ByHand, outcome)?;
+            return json(&channels::view(site)?);
         }
         Command::Classes => return json(&classes::all(database)?),
         Command::SetClass(class) => return json(&classes::set(site, someone(person)?, class, outcome)?),

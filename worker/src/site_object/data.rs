@@ -1,7 +1,6 @@
 //! The second channels, up: messages are opened here, for people who may see them.
 
-use super::vault::Vault;
-use super::{channel_keys, devices};
+use super::{Site, devices, keys};
 use crate::platform::log;
 use crate::problem::Failure;
 use crate::storage::{Column, Database, record};
@@ -27,6 +26,9 @@ enum NotTaken {
     /// The peer's fault: the bridge's stamp names somebody else than the topic does.
     #[error("the publisher is not the paired device that the topic names")]
     Publisher,
+    /// The peer's fault: the network key that it is under does not count for it.
+    #[error(transparent)]
+    Key(#[from] wardlink_trust::epochs::KeyRefusal),
     /// The peer's fault: it does not open.
     #[error(transparent)]
     Protection(#[from] wardlink_trust::OpenError),
@@ -48,8 +50,9 @@ impl From<Failure> for NotTaken {
 }
 
 /// Opens a message, stores the report, and returns it. One that does not count is dropped, and logged.
-pub(super) fn take(database: &Database, vault: &Vault, message: &StampedMessage) -> Result<Option<LiveData>, Failure> {
-    match open(database, vault, message) {
+pub(super) fn take(site: &Site<'_>, message: &StampedMessage) -> Result<Option<LiveData>, Failure> {
+    let database = site.database;
+    match open(site, message) {
         Ok(data) => {
             devices::put_latest(database, &data)?;
             devices::note_seen(database, &data.device, data.accepted_at)?;
@@ -65,16 +68,17 @@ pub(super) fn take(database: &Database, vault: &Vault, message: &StampedMessage)
     }
 }
 
-fn open(database: &Database, vault: &Vault, message: &StampedMessage) -> Result<LiveData, NotTaken> {
+fn open(site: &Site<'_>, message: &StampedMessage) -> Result<LiveData, NotTaken> {
+    let database = site.database;
     let topic: Topic = message.topic.parse().map_err(|_| NotTaken::Topic)?;
     let Topic::Data(channel, device) = &topic else { return Err(NotTaken::Topic) };
     let sender = sender(database, device, &message.publisher)?;
-    let keys = channel_keys::accepted(database, vault, channel, device)?;
+    let key = keys::admit(site, channel, device, message)??;
     let mut receiver = receiver(database, channel, device)?;
-    let opened = receiver.open(&keys, &topic, &sender, &message.payload)?;
+    let opened = receiver.open(core::slice::from_ref(&key), &topic, &sender, &message.payload)?;
     put_receiver(database, channel, device, &receiver)?;
     let report: Report = cbor::decode(&opened.plaintext, MAX_CHANNEL_MESSAGE_BYTES)?;
-    if !carries(&keys, channel, &report) {
+    if !key.channel.data_types.contains(&report.content.data_type()) {
         return Err(NotTaken::DataType);
     }
     Ok(LiveData {
@@ -98,11 +102,6 @@ fn sender(database: &Database, device: &Device, publisher: &Publisher) -> Result
     }
     let certificate = Certificate::parse(&known.certificate).map_err(Failure::internal)?;
     Ok(*certificate.key())
-}
-
-fn carries(keys: &[wardlink_protocol::channel::ChannelKey], channel: &ChannelName, report: &Report) -> bool {
-    let row = keys.iter().map(|key| &key.channel).find(|row| row.name == *channel);
-    row.is_some_and(|row| row.data_types.contains(&report.content.data_type()))
 }
 
 fn receiver(database: &Database, channel: &ChannelName, device: &Device) -> Result<Receiver, Failure> {

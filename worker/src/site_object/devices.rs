@@ -40,12 +40,11 @@ pub(super) fn put(
     device: &DeviceRecord,
     wrapping_key: &[u8],
 ) -> Result<(), Failure> {
-    let place = format!("wrapping key of {}", device.device);
     let [client, identifier] = names(&device.device);
     database.run(
         "INSERT INTO devices (client, identifier, record, wrapping_key) VALUES (?, ?, ?, ?)
          ON CONFLICT (client, identifier) DO UPDATE SET record = excluded.record, wrapping_key = excluded.wrapping_key",
-        [client, identifier, record(device)?, vault.seal(&place, wrapping_key)?.into_value()],
+        [client, identifier, record(device)?, vault.seal(&wrapping_place(&device.device), wrapping_key)?.into_value()],
     )
 }
 
@@ -57,6 +56,35 @@ pub(super) fn set_state(database: &Database, device: &Device, state: DeviceState
         "UPDATE devices SET record = ? WHERE client = ? AND identifier = ?",
         [record(&DeviceRecord { state, ..known })?, client, identifier],
     )
+}
+
+/// Changes which channels a device has.
+pub(super) fn set_channels(database: &Database, device: &Device, channels: Vec<ChannelName>) -> Result<(), Failure> {
+    let Some(known) = find(database, device)? else { return Ok(()) };
+    let [client, identifier] = names(device);
+    database.run(
+        "UPDATE devices SET record = ? WHERE client = ? AND identifier = ?",
+        [record(&DeviceRecord { channels, ..known })?, client, identifier],
+    )
+}
+
+/// The devices after one, in the order of class, then identifier; `count` of them at most.
+pub(super) fn page(database: &Database, after: Option<&Device>, count: usize) -> Result<Vec<DeviceRecord>, Failure> {
+    let [client, identifier] = after.map_or_else(|| ["", ""].map(|name| name.to_owned().into_value()), names);
+    let query = "SELECT record FROM devices WHERE (client, identifier) > (?, ?) ORDER BY client, identifier LIMIT ?";
+    let count = u64::try_from(count).unwrap_or(u64::MAX).into_value();
+    database.rows(query, [client, identifier, count])?.into_iter().map(|mut row| row.take_record()).collect()
+}
+
+/// The key under which a device is sent later epochs of its network keys; none where it was forgotten.
+pub(super) fn wrapping_key(database: &Database, vault: &Vault, device: &Device) -> Result<Option<[u8; 32]>, Failure> {
+    let query = "SELECT wrapping_key FROM devices WHERE client = ? AND identifier = ?";
+    let Some(sealed) = database.one::<Vec<u8>, _>(query, names(device))? else { return Ok(None) };
+    Ok(vault.unseal(&wrapping_place(device), &sealed)?.as_slice().try_into().ok())
+}
+
+fn wrapping_place(device: &Device) -> String {
+    format!("wrapping key of {device}")
 }
 
 /// One device.

@@ -11,7 +11,7 @@ pub(super) use people::{Counted, Step, act, begin_verification, decide_verificat
 pub(super) use revocation::{confirmed, end_all};
 pub(super) use settings::{refuse_under, weigh_anew};
 
-use super::{Outcome, Site, channel_keys, classes, devices, locks, revocations, secrets};
+use super::{Outcome, Site, classes, devices, keys, locks, revocations, secrets};
 use crate::guard::Origin;
 use crate::platform::{log, rng};
 use crate::problem::Failure;
@@ -63,7 +63,7 @@ impl Needs {
 
     /// For calls that may confirm: with the keys of every channel that the device can get.
     fn confirming(site: &Site<'_>, device: &Device) -> Result<Self, Failure> {
-        let channels = channel_keys::given(site.database, site.vault, device, TrustLevel::Full, site.now)?;
+        let channels = keys::given(site, device, TrustLevel::Full)?;
         Ok(Self { channels, ..Self::plain(site) })
     }
 
@@ -91,6 +91,9 @@ pub(super) fn view_of(site: &Site<'_>, session: SessionId) -> Result<PairingView
 /// Takes a message of T1 or T3. One that is the peer's fault is dropped, and logged; whoever asks on T1 without knowing how is not
 /// heard for a while.
 pub(super) fn take(site: &Site<'_>, message: &StampedMessage, outcome: &mut Outcome) -> Result<(), Failure> {
+    if matches!(message.topic.parse(), Ok(Topic::Command(_))) && keys::take_answer(site, message, outcome)? {
+        return Ok(());
+    }
     if let Err(refusal) = follow(site, message, outcome)? {
         log!("site: message {} on {} does not count: {refusal}", message.sequence, message.topic);
         if matches!(refusal, Refusal::Message(_) | Refusal::Publisher) {

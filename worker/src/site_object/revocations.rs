@@ -2,7 +2,7 @@
 
 use super::devices::{self, DeviceRecord};
 use super::timers::{self, Timer};
-use super::{Outcome, Site, grants, pairings};
+use super::{Outcome, Site, grants, pairings, rekeying};
 use crate::platform::log;
 use crate::problem::Failure;
 use crate::storage::{Column, Database, Row, record};
@@ -93,8 +93,10 @@ pub(super) fn revoke(
         };
         cut(site, &holders, shown, &record, outcome)?;
     }
+    let named: Vec<Device> = named.into_iter().collect();
+    rekeying::cut(site, &named, outcome)?;
     outcome.must_arrive = true;
-    Ok(named.into_iter().collect())
+    Ok(named)
 }
 
 /// Who holds keys of the site under this name: the paired device, and whoever was given its keys and has not finished. The first is the

@@ -193,4 +193,38 @@ const THIRD: &str = "
         revoked_at INTEGER NOT NULL,
         ends_at INTEGER NOT NULL
     ) WITHOUT ROWID;
+
+    -- The channel policy, once somebody has changed it.
+    CREATE TABLE channels (
+        one INTEGER PRIMARY KEY CHECK (one = 1),
+        record BLOB NOT NULL,
+        version INTEGER NOT NULL,
+        changed_at INTEGER NOT NULL,
+        changed_by TEXT NOT NULL
+    );
+
+    -- The network keys, epoch after epoch, sealed. A line of a class has no identifier. Keys of the first version are taken over
+    -- from network_keys when they are next needed.
+    CREATE TABLE key_lines (
+        channel TEXT NOT NULL,
+        client TEXT NOT NULL,
+        identifier TEXT NOT NULL DEFAULT '',
+        highest INTEGER NOT NULL,
+        erases_at INTEGER,
+        state BLOB NOT NULL,
+        PRIMARY KEY (channel, client, identifier)
+    ) WITHOUT ROWID;
+    CREATE INDEX key_lines_to_erase ON key_lines (erases_at);
+
+    -- Which keys each device was given.
+    CREATE TABLE knowledge (
+        client TEXT NOT NULL,
+        identifier TEXT NOT NULL,
+        record BLOB NOT NULL,
+        PRIMARY KEY (client, identifier)
+    ) WITHOUT ROWID;
+
+    -- When each channel's keys were made anew by schedule or by hand, and jobs that bring new ones to many devices.
+    CREATE TABLE rotations (channel TEXT PRIMARY KEY, rotated_at INTEGER NOT NULL) WITHOUT ROWID;
+    CREATE TABLE rekeyings (number INTEGER PRIMARY KEY AUTOINCREMENT, record BLOB NOT NULL);
 ";

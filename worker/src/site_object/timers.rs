@@ -3,6 +3,7 @@
 use crate::problem::Failure;
 use crate::storage::{Column, Database, record};
 use serde::{Deserialize, Serialize};
+use wardlink_protocol::channel::ChannelName;
 use wardlink_protocol::identity::SessionId;
 use wardlink_protocol::{Device, UnixMillis};
 
@@ -16,6 +17,10 @@ pub(super) enum Timer {
     Certificate(Device),
     /// The bridge is asked again.
     Outbox,
+    /// A channel's keys have been used for as long as its row allows.
+    Rotation(ChannelName),
+    /// New keys are on their way: the next slice of devices.
+    Rekeying,
 }
 
 /// Sets a timer, or moves it.
@@ -26,6 +31,11 @@ pub(super) fn set(database: &Database, timer: &Timer, due: UnixMillis) -> Result
 /// Takes a timer away.
 pub(super) fn clear(database: &Database, timer: &Timer) -> Result<(), Failure> {
     database.run("DELETE FROM timers WHERE what = ?", [record(timer)?])
+}
+
+/// When a timer is due; none where it is not set.
+pub(super) fn due_at(database: &Database, timer: &Timer) -> Result<Option<UnixMillis>, Failure> {
+    database.one("SELECT due FROM timers WHERE what = ?", [record(timer)?])
 }
 
 /// The timers that are due, the earliest first.

@@ -1,7 +1,7 @@
 //! What the state machines ask for, carried out: grants, topics, devices, locks.
 
 use super::super::timers::{self, Timer};
-use super::super::{Outcome, Site, data, devices, grants};
+use super::super::{Outcome, Site, data, devices, grants, keys};
 use super::store;
 use crate::platform::log;
 use crate::problem::Failure;
@@ -25,8 +25,11 @@ pub(super) fn perform(site: &Site<'_>, actions: Vec<Action>, outcome: &mut Outco
 }
 
 fn give(site: &Site<'_>, grant: KeyGrant, outcome: &mut Outcome) -> Result<(), Failure> {
-    if grant.state == DeviceState::Paired {
-        end_other_keys(site, &grant.device, grant.key, outcome)?;
+    match grant.state {
+        DeviceState::Paired => end_other_keys(site, &grant.device, grant.key, outcome)?,
+        // It is given keys now, of at most these channels, and may never say that it has them.
+        DeviceState::Confirmed => keys::note_given(site, &grant.device, |_| true, false)?,
+        _ => {}
     }
     let KeyGrant { key, device, state, certificates, channels } = grant;
     outcome.bridge.grant(grants::put(site.database, key, &device, state, certificates, channels)?);
@@ -81,6 +84,7 @@ fn take_in(site: &Site<'_>, paired: &PairedDevice, outcome: &mut Outcome) -> Res
     devices::put(site.database, site.vault, &device, &paired.wrap_key)?;
     devices::note_seen(site.database, &device.device, site.now)?;
     data::forget_receivers(site.database, &device.device)?;
+    keys::note_given(site, &device.device, |row| device.channels.contains(&row.name), true)?;
     timers::set(site.database, &Timer::Certificate(device.device.clone()), device.certificate_ends)?;
     log!("site: {} is paired, certificate {}", device.device, device.serial);
     outcome.tell_of_device(site, &device.device)

@@ -1,0 +1,336 @@
+//! The network keys of the second channels: their lines of epochs, and who was given what (`wardlink_trust::epochs`).
+
+use super::devices::{self, DeviceRecord};
+use super::vault::Vault;
+use super::{Outcome, Site, channels, rekeying};
+use crate::platform::{log, rng};
+use crate::problem::Failure;
+use crate::storage::{Column, Database, Row, record};
+use wardlink_crypto::cose::Encrypted;
+use wardlink_protocol::channel::{Channel, ChannelKey, ChannelName};
+use wardlink_protocol::grant::DeviceState;
+use wardlink_protocol::identity::{KeyFingerprint, KeyId, TrustLevel};
+use wardlink_protocol::keys::{HeldKey, WrappedFor};
+use wardlink_protocol::limits::MAX_CHANNEL_MESSAGE_BYTES;
+use wardlink_protocol::stamp::{Publisher, StampedMessage};
+use wardlink_protocol::topic::Topic;
+use wardlink_protocol::{ClientClass, Device, cbor};
+use wardlink_trust::epochs::{Acknowledged, Action, KeyRefusal, Knowledge, Line, LineId, Why};
+use wardlink_trust::wrap::{self, WrapKey};
+use zeroize::Zeroizing;
+
+/// The longest stored line, in bytes.
+const MAX_LINE_BYTES: usize = 256 * 1024;
+
+/// The channels that a device of this trust gets, with the keys in force, by falling priority, then by name.
+pub(super) fn given(site: &Site<'_>, device: &Device, trust: TrustLevel) -> Result<Vec<ChannelKey>, Failure> {
+    let policy = channels::policy(site.database)?;
+    let keys = policy.rows_for(trust).map(|row| {
+        let line = line_of(site, row, device)?;
+        line.current().cloned().ok_or_else(|| Failure::internal(format!("{} has no key", line.id())))
+    });
+    keys.collect()
+}
+
+/// The device was given the current keys of these channels, or may have been.
+pub(super) fn note_given(
+    site: &Site<'_>,
+    device: &Device,
+    given: impl Fn(&Channel) -> bool,
+    has_stored: bool,
+) -> Result<(), Failure> {
+    let policy = channels::policy(site.database)?;
+    let mut knowledge = stored_knowledge(site.database, device)?.unwrap_or_else(|| Knowledge::new(device.clone()));
+    for row in policy.rows().iter().filter(|row| given(row)) {
+        let line = line_of(site, row, device)?;
+        knowledge.give(&line);
+        if let Some(key) = line.current().filter(|_| has_stored) {
+            let held = HeldKey { channel: row.name.clone(), kid: Some(key.kid), epoch: key.epoch };
+            knowledge.acknowledge(&held);
+        }
+    }
+    put_knowledge(site.database, &knowledge)
+}
+
+/// The key under which a message of a trusted sender on a second channel counts.
+pub(super) fn admit(
+    site: &Site<'_>,
+    channel: &ChannelName,
+    device: &Device,
+    message: &StampedMessage,
+) -> Result<Result<ChannelKey, KeyRefusal>, Failure> {
+    let Ok(envelope) = Encrypted::parse(&message.payload, MAX_CHANNEL_MESSAGE_BYTES) else {
+        return Ok(Err(KeyRefusal::Unknown));
+    };
+    let own = LineId {
+        channel: channel.clone(),
+        client: device.client.clone(),
+        identifier: Some(device.identifier.clone()),
+    };
+    let mut refusal = KeyRefusal::Unknown;
+    for id in [LineId::of_class(channel, &device.client), own] {
+        let Some(line) = find(site, &id)? else { continue };
+        match line.admit(&envelope.header().kid, message.accepted_at, true, site.now) {
+            Ok(key) => return Ok(Ok(key.clone())),
+            Err(KeyRefusal::Unknown) => {}
+            Err(other) => refusal = other,
+        }
+    }
+    Ok(Err(refusal))
+}
+
+/// Carries out what the keys need. Doing it twice does no harm.
+pub(super) fn perform(site: &Site<'_>, actions: Vec<Action>, outcome: &mut Outcome) -> Result<(), Failure> {
+    for action in actions {
+        match action {
+            Action::MakeKey { line, why } => make_key(site, line, why)?,
+            Action::CloseLine { line, cut } => {
+                if let Some(mut line) = find(site, &line)? {
+                    line.close(cut);
+                    put(site, &line)?;
+                }
+            }
+            Action::WrapFor { device, line } => wrap_for(site, &device, &line, outcome)?,
+            Action::Withdraw { device, channel } => withdraw(site, &device, &channel, outcome)?,
+        }
+    }
+    Ok(())
+}
+
+fn make_key(site: &Site<'_>, id: LineId, why: Why) -> Result<(), Failure> {
+    let policy = channels::policy(site.database)?;
+    let row = policy.row(&id.channel);
+    match (find(site, &id)?, row) {
+        (Some(mut line), row) => {
+            line.replace(row, why, site.now, &mut rng()).map_err(Failure::internal)?;
+            log!("site: {} is at epoch {}", line.id(), line.highest());
+            put(site, &line)
+        }
+        (None, Some(row)) => begin(site, id, row).map(drop),
+        (None, None) => Ok(()),
+    }
+}
+
+/// The line that gives a device its key of a channel; it begins where there is none, and begins anew where it was closed.
+fn line_of(site: &Site<'_>, row: &Channel, device: &Device) -> Result<Line, Failure> {
+    let id = LineId::of(row, device);
+    match find(site, &id)? {
+        Some(line) if line.current().is_some() => Ok(line),
+        Some(mut line) => {
+            line.rotate(row.clone(), Why::Policy, site.now, &mut rng()).map_err(Failure::internal)?;
+            put(site, &line)?;
+            Ok(line)
+        }
+        None => begin(site, id, row),
+    }
+}
+
+fn begin(site: &Site<'_>, id: LineId, row: &Channel) -> Result<Line, Failure> {
+    let query = "SELECT coalesce(max(highest), 0) FROM key_lines WHERE channel = ? AND client = ?";
+    let above = site.database.one(query, [id.channel.to_string().into_value(), id.client.to_string().into_value()])?;
+    let line = Line::begin(id, row.clone(), above.unwrap_or_default(), site.now, &mut rng());
+    let line = line.map_err(Failure::internal)?;
+    log!("site: made the first network key of {}", line.id());
+    put(site, &line)?;
+    rekeying::set_rotation(site, row)?;
+    Ok(line)
+}
+
+/// Wraps the line's key for a device, and publishes it there.
+fn wrap_for(site: &Site<'_>, device: &Device, id: &LineId, outcome: &mut Outcome) -> Result<(), Failure> {
+    let policy = channels::policy(site.database)?;
+    let Some(row) = policy.row(&id.channel) else { return Ok(()) };
+    let line = line_of(site, row, device)?;
+    let Some(keys) = wrap_keys(site, device)? else { return Ok(()) };
+    let mut knowledge = knowledge(site, device)?;
+    if knowledge.give(&line) {
+        put_knowledge(site.database, &knowledge)?;
+    }
+    let update = wrap::wrap(&line, device, &keys, &mut rng()).map_err(Failure::internal)?;
+    outcome.bridge.publish(Topic::Device(device.clone()), update);
+    Ok(())
+}
+
+fn withdraw(site: &Site<'_>, device: &Device, channel: &ChannelName, outcome: &mut Outcome) -> Result<(), Failure> {
+    let mut knowledge = knowledge(site, device)?;
+    let Some(given) = knowledge.of_channel(channel).cloned() else { return Ok(()) };
+    let line = find(site, &given.line)?;
+    if let (Some(line), Some(keys)) = (line, wrap_keys(site, device)?)
+        && let Some((epoch, _)) = line.epochs(site.now).next()
+    {
+        let algorithm = epoch.key.channel.algorithm;
+        let last = WrappedFor { channel: channel.clone(), kid: given.kid, algorithm };
+        let word = wrap::withdraw(&last, line.highest(), device, &keys, &mut rng()).map_err(Failure::internal)?;
+        outcome.bridge.publish(Topic::Device(device.clone()), word);
+    }
+    knowledge.forget(&given.line);
+    put_knowledge(site.database, &knowledge)
+}
+
+/// A device listens on its T2: it is sent every key that it has yet to store.
+pub(super) fn send_missing(
+    site: &Site<'_>,
+    device: &Device,
+    key: KeyFingerprint,
+    outcome: &mut Outcome,
+) -> Result<(), Failure> {
+    let Some(known) = working(site, device)?.filter(|known| known.key == key) else { return Ok(()) };
+    let policy = channels::policy(site.database)?;
+    let knowledge = knowledge(site, device)?;
+    for row in policy.rows_for(known.trust).filter(|row| known.channels.contains(&row.name)) {
+        let line = line_of(site, row, device)?;
+        if knowledge.awaits(&line) {
+            wrap_for(site, device, line.id(), outcome)?;
+        }
+    }
+    Ok(())
+}
+
+/// A device says on T3 what it holds. False where the message is none of this kind.
+pub(super) fn take_answer(site: &Site<'_>, message: &StampedMessage, outcome: &mut Outcome) -> Result<bool, Failure> {
+    if !wrap::is_answer(&message.payload) {
+        return Ok(false);
+    }
+    let Publisher::Key { device, .. } = &message.publisher else { return Ok(true) };
+    let (Some(known), Some(keys)) = (working(site, device)?, wrap_keys(site, device)?) else { return Ok(true) };
+    let held = match wrap::open_answer(message, device, known.key, &keys) {
+        Ok(held) => held,
+        Err(refusal) => {
+            log!("site: message {} on {} does not count: {refusal}", message.sequence, message.topic);
+            return Ok(true);
+        }
+    };
+    let mut knowledge = knowledge(site, device)?;
+    for held in held {
+        match knowledge.acknowledge(&held) {
+            Acknowledged::Stored => log!("site: {device} has epoch {} of {}", held.epoch, held.channel),
+            Acknowledged::Old => {}
+            Acknowledged::Foreign => log!("site: {device} names a key of {} that nobody gave it", held.channel),
+            Acknowledged::Ahead(above) => {
+                log!("site: {device} is ahead of this site on {}: epoch {above}", held.channel);
+                rekeying::go_above(site, device, &held.channel, above, outcome)?;
+            }
+        }
+    }
+    put_knowledge(site.database, &knowledge)?;
+    rekeying::tell(site, outcome)?;
+    Ok(true)
+}
+
+/// A device that has keys and may use them.
+fn working(site: &Site<'_>, device: &Device) -> Result<Option<DeviceRecord>, Failure> {
+    let known = devices::find(site.database, device)?;
+    Ok(known.filter(|known| matches!(known.state, DeviceState::Paired | DeviceState::Expired)))
+}
+
+fn wrap_keys(site: &Site<'_>, device: &Device) -> Result<Option<wardlink_crypto::schedule::WrapKeys>, Failure> {
+    let Some(key) = devices::wrapping_key(site.database, site.vault, device)? else { return Ok(None) };
+    WrapKey::new(key).keys(device).map(Some).map_err(Failure::internal)
+}
+
+/// What a device was given. One that was paired before this was noted has the keys of its channels.
+pub(super) fn knowledge(site: &Site<'_>, device: &Device) -> Result<Knowledge, Failure> {
+    if let Some(known) = stored_knowledge(site.database, device)? {
+        return Ok(known);
+    }
+    if let Some(known) = working(site, device)? {
+        note_given(site, device, |row| known.channels.contains(&row.name), true)?;
+    }
+    Ok(stored_knowledge(site.database, device)?.unwrap_or_else(|| Knowledge::new(device.clone())))
+}
+
+fn stored_knowledge(database: &Database, device: &Device) -> Result<Option<Knowledge>, Failure> {
+    let row = database.row("SELECT record FROM knowledge WHERE client = ? AND identifier = ?", devices::names(device))?;
+    row.map(|mut row| row.take_record()).transpose()
+}
+
+/// Stores what a device was given.
+pub(super) fn put_knowledge(database: &Database, knowledge: &Knowledge) -> Result<(), Failure> {
+    let [client, identifier] = devices::names(knowledge.device());
+    database.run(
+        "INSERT OR REPLACE INTO knowledge (client, identifier, record) VALUES (?, ?, ?)",
+        [client, identifier, record(knowledge)?],
+    )
+}
+
+/// A line; none where it never began.
+pub(super) fn find(site: &Site<'_>, id: &LineId) -> Result<Option<Line>, Failure> {
+    let query = "SELECT state FROM key_lines WHERE channel = ? AND client = ? AND identifier = ?";
+    if let Some(mut row) = site.database.row(query, columns(id))? {
+        return open(site.vault, id, &row.take::<Vec<u8>>()?).map(Some);
+    }
+    adopt(site, id)
+}
+
+fn open(vault: &Vault, id: &LineId, sealed: &[u8]) -> Result<Line, Failure> {
+    Ok(cbor::decode_lenient(&vault.unseal(&place(id), sealed)?, MAX_LINE_BYTES)?)
+}
+
+fn put(site: &Site<'_>, line: &Line) -> Result<(), Failure> {
+    let [channel, client, identifier] = columns(line.id());
+    let state = Zeroizing::new(cbor::encode(line)?);
+    let sealed = site.vault.seal(&place(line.id()), &state)?;
+    site.database.run(
+        "INSERT OR REPLACE INTO key_lines (channel, client, identifier, highest, erases_at, state)
+         VALUES (?, ?, ?, ?, ?, ?)",
+        [
+            channel,
+            client,
+            identifier,
+            line.highest().into_value(),
+            line.erases_at().into_value(),
+            sealed.into_value(),
+        ],
+    )
+}
+
+/// Erases keys under which nobody reads any more.
+pub(super) fn erase_ended(site: &Site<'_>) -> Result<(), Failure> {
+    let query = "SELECT channel, client, identifier FROM key_lines WHERE erases_at <= ?";
+    for row in site.database.rows(query, [site.now.into_value()])? {
+        if let Some(mut line) = find(site, &take_id(row)?)?
+            && line.tick(site.now)
+        {
+            put(site, &line)?;
+        }
+    }
+    Ok(())
+}
+
+fn take_id(mut row: Row) -> Result<LineId, Failure> {
+    let channel = row.take::<String>()?.parse().map_err(Failure::internal)?;
+    let client: ClientClass = row.take::<String>()?.parse().map_err(Failure::internal)?;
+    let identifier = row.take::<String>()?;
+    let identifier = (!identifier.is_empty()).then(|| identifier.parse()).transpose().map_err(Failure::internal)?;
+    Ok(LineId { channel, client, identifier })
+}
+
+/// Takes over the key that an earlier version of the schema has for a line.
+fn adopt(site: &Site<'_>, id: &LineId) -> Result<Option<Line>, Failure> {
+    let query = "SELECT kid, epoch, key, made_at FROM network_keys
+                 WHERE channel = ? AND client = ? AND identifier = ? ORDER BY epoch DESC LIMIT 1";
+    let Some(mut row) = site.database.row(query, columns(id))? else { return Ok(None) };
+    let policy = channels::policy(site.database)?;
+    let Some(channel) = policy.row(&id.channel).cloned() else { return Ok(None) };
+    let kid = KeyId::try_from(row.take::<Vec<u8>>()?.as_slice()).map_err(Failure::internal)?;
+    let epoch = row.take()?;
+    let key = site.vault.unseal(&format!("network key {kid}"), &row.take::<Vec<u8>>()?)?;
+    let key = ChannelKey { channel, kid, epoch, key: key.as_slice().try_into().map_err(Failure::internal)? };
+    let Ok(line) = Line::adopt(id.clone(), key, row.take()?) else { return Ok(None) };
+    put(site, &line)?;
+    site.database.run("DELETE FROM network_keys WHERE channel = ? AND client = ? AND identifier = ?", columns(id))?;
+    if let Some(row) = policy.row(&id.channel) {
+        rekeying::set_rotation(site, row)?;
+    }
+    Ok(Some(line))
+}
+
+/// A line's columns; one of a class has an empty identifier.
+fn columns(id: &LineId) -> [worker::SqlStorageValue; 3] {
+    let identifier = id.identifier.as_ref().map(ToString::to_string).unwrap_or_default();
+    [id.channel.to_string().into_value(), id.client.to_string().into_value(), identifier.into_value()]
+}
+
+fn place(id: &LineId) -> String {
+    format!("network keys of {id}")
+}

@@ -1,0 +1,244 @@
+//! New keys on their way to many devices: jobs that go on slice by slice, so that nobody waits for them.
+
+use super::devices::{self, DeviceRecord};
+use super::timers::{self, Timer};
+use super::{Outcome, Site, channels, grants, keys};
+use crate::platform::log;
+use crate::problem::Failure;
+use crate::storage::{Column, Database, record};
+use core::time::Duration;
+use std::collections::BTreeMap;
+use wardlink_protocol::api::{ChannelKeyState, KeyJob, KeyJobReason, LiveEvent};
+use wardlink_protocol::channel::{Channel, ChannelName, KeyScope};
+use wardlink_protocol::grant::DeviceState;
+use wardlink_protocol::identity::TrustLevel;
+use wardlink_protocol::{ClientClass, Device};
+use wardlink_trust::epochs::{Action, Knowledge, LineId, Recipient, Rekeying, Target, Why};
+use wardlink_trust::policy::Population;
+
+/// The devices that one turn comes by: what it asks of the bridge has to fit one row of the outbox.
+const SLICE: usize = 100;
+/// The pause between two slices, in which others have their turn.
+const PAUSE: Duration = Duration::from_millis(20);
+
+/// How many paired devices there are of each class and trust.
+pub(super) fn population(database: &Database) -> Result<Vec<Population>, Failure> {
+    let mut counts: BTreeMap<(ClientClass, TrustLevel), u64> = BTreeMap::new();
+    for mut row in database.rows("SELECT record FROM devices", [])? {
+        let known: DeviceRecord = row.take_record()?;
+        if has_keys(&known) {
+            *counts.entry((known.device.client, known.trust)).or_default() += 1;
+        }
+    }
+    Ok(counts.into_iter().map(|((client, trust), devices)| Population { client, trust, devices }).collect())
+}
+
+const fn has_keys(known: &DeviceRecord) -> bool {
+    matches!(known.state, DeviceState::Paired | DeviceState::Expired)
+}
+
+/// Begins jobs: keys that whole classes share are made at once, the rest follows.
+pub(super) fn begin_all(
+    site: &Site<'_>,
+    jobs: &[Rekeying],
+    classes: &[ClientClass],
+    outcome: &mut Outcome,
+) -> Result<(), Failure> {
+    for job in jobs {
+        keys::perform(site, job.first_actions(classes), outcome)?;
+        site.database.run("INSERT INTO rekeyings (record) VALUES (?)", [record(job)?])?;
+    }
+    if !jobs.is_empty() {
+        timers::set(site.database, &Timer::Rekeying, site.now)?;
+    }
+    tell(site, outcome)
+}
+
+/// A channel's key has been used for as long as its row allows, or a person wants a new one.
+pub(super) fn rotate(site: &Site<'_>, channel: &ChannelName, why: Why, outcome: &mut Outcome) -> Result<(), Failure> {
+    keys::erase_ended(site)?;
+    let policy = channels::policy(site.database)?;
+    let Some(row) = policy.row(channel) else { return Ok(()) };
+    let population = population(site.database)?;
+    let devices = population.iter().map(|group| group.devices).sum();
+    log!("site: new keys of the channel {channel} for {devices} devices");
+    let job = Rekeying::begin(why, None, vec![Target::standing(row.clone())], devices, site.now);
+    let classes: Vec<ClientClass> = population.into_iter().map(|group| group.client).collect();
+    timers::set(site.database, &Timer::Rotation(channel.clone()), site.now.after(rotation(row)))?;
+    note_rotation(site, channel)?;
+    begin_all(site, &[job], &classes, outcome)
+}
+
+/// The trust in these devices has ended: every key that they knew is replaced, for everybody else.
+pub(super) fn cut(site: &Site<'_>, revoked: &[Device], outcome: &mut Outcome) -> Result<(), Failure> {
+    let mut actions: Vec<Action> = Vec::new();
+    for device in revoked {
+        let mut knowledge = keys::knowledge(site, device)?;
+        for action in knowledge.revoke(site.now) {
+            // Several of them may have known the same key.
+            if !actions.contains(&action) {
+                actions.push(action);
+            }
+        }
+        keys::put_knowledge(site.database, &knowledge)?;
+    }
+    let mut shared: BTreeMap<ClientClass, Vec<ChannelName>> = BTreeMap::new();
+    for action in &actions {
+        if let Action::MakeKey { line, .. } = action {
+            shared.entry(line.client.clone()).or_default().push(line.channel.clone());
+        }
+    }
+    keys::perform(site, actions, outcome)?;
+    let policy = channels::policy(site.database)?;
+    let population = population(site.database)?;
+    let jobs = shared.into_iter().map(|(client, names)| {
+        let rows = policy.rows().iter().filter(|row| names.contains(&row.name)).cloned().collect();
+        let of_class = population.iter().filter(|group| group.client == client);
+        let devices = of_class.map(|group| group.devices).sum();
+        Rekeying::deliver(client, rows, Why::Cut(site.now), devices, site.now)
+    });
+    let jobs: Vec<Rekeying> = jobs.collect();
+    begin_all(site, &jobs, &[], outcome)
+}
+
+/// This site was restored from an earlier state, and a device is ahead of it: the channel goes above what the device holds.
+pub(super) fn go_above(
+    site: &Site<'_>,
+    device: &Device,
+    channel: &ChannelName,
+    above: u64,
+    outcome: &mut Outcome,
+) -> Result<(), Failure> {
+    let policy = channels::policy(site.database)?;
+    let Some(row) = policy.row(channel) else { return Ok(()) };
+    let line = LineId::of(row, device);
+    let why = Why::Restored { above };
+    keys::perform(site, vec![Action::MakeKey { line: line.clone(), why }], outcome)?;
+    if row.scope == KeyScope::Device {
+        return keys::perform(site, vec![Action::WrapFor { device: device.clone(), line }], outcome);
+    }
+    let of_class = population(site.database)?.into_iter().filter(|group| group.client == device.client);
+    let devices = of_class.map(|group| group.devices).sum();
+    let job = Rekeying::deliver(device.client.clone(), vec![row.clone()], why, devices, site.now);
+    begin_all(site, &[job], &[], outcome)
+}
+
+/// Goes on with the oldest job, by one slice.
+pub(super) fn go_on(site: &Site<'_>, outcome: &mut Outcome) -> Result<(), Failure> {
+    let oldest = site.database.row("SELECT number, record FROM rekeyings ORDER BY number LIMIT 1", [])?;
+    let Some(mut row) = oldest else { return Ok(()) };
+    let (number, mut job): (u64, Rekeying) = (row.take()?, row.take_record()?);
+    let recipients = next(site, &job)?;
+    for (known, _) in &recipients {
+        regrant(site, known, outcome)?;
+    }
+    let slice = recipients.iter().map(|(known, knowledge)| Recipient { trust: known.trust, knowledge });
+    let actions = job.slice(slice, SLICE);
+    keys::perform(site, actions, outcome)?;
+    if job.is_finished() {
+        log!("site: new keys were sent to {} devices", job.progress().reached);
+        site.database.run("DELETE FROM rekeyings WHERE number = ?", [number.into_value()])?;
+    } else {
+        site.database
+            .run("UPDATE rekeyings SET record = ? WHERE number = ?", [record(&job)?, number.into_value()])?;
+    }
+    if site.database.one::<bool, 0>("SELECT EXISTS (SELECT 1 FROM rekeyings)", [])?.unwrap_or_default() {
+        timers::set(site.database, &Timer::Rekeying, site.now.after(PAUSE))?;
+    }
+    tell(site, outcome)
+}
+
+/// The next devices of a job that have keys, in order, with what they were given.
+fn next(site: &Site<'_>, job: &Rekeying) -> Result<Vec<(DeviceRecord, Knowledge)>, Failure> {
+    let mut after = job.after().cloned();
+    let mut found = Vec::new();
+    loop {
+        let page = devices::page(site.database, after.as_ref(), SLICE)?;
+        let Some(last) = page.last() else { return Ok(found) };
+        after = Some(last.device.clone());
+        for known in page {
+            if has_keys(&known) && job.client().is_none_or(|client| *client == known.device.client) {
+                let knowledge = keys::knowledge(site, &known.device)?;
+                found.push((known, knowledge));
+                if found.len() == SLICE {
+                    return Ok(found);
+                }
+            }
+        }
+    }
+}
+
+/// A device has the channels that policy gives it: its rights follow where they differ.
+fn regrant(site: &Site<'_>, known: &DeviceRecord, outcome: &mut Outcome) -> Result<(), Failure> {
+    let policy = channels::policy(site.database)?;
+    let wanted: Vec<ChannelName> = policy.rows_for(known.trust).map(|row| row.name.clone()).collect();
+    if wanted == known.channels {
+        return Ok(());
+    }
+    let Some(grant) = grants::find(site.database, known.key)? else { return Ok(()) };
+    let granted =
+        grants::put(site.database, known.key, &known.device, grant.state, grant.certificates, wanted.clone())?;
+    outcome.bridge.grant(granted);
+    devices::set_channels(site.database, &known.device, wanted)?;
+    outcome.tell_of_device(site, &known.device)
+}
+
+/// A channel's next rotation is due as its row says, and not later than it already was.
+pub(super) fn set_rotation(site: &Site<'_>, row: &Channel) -> Result<(), Failure> {
+    let timer = Timer::Rotation(row.name.clone());
+    let due = site.now.after(rotation(row));
+    let known = timers::due_at(site.database, &timer)?;
+    if known.is_none() {
+        note_rotation(site, &row.name)?;
+    }
+    timers::set(site.database, &timer, known.map_or(due, |known| known.min(due)))
+}
+
+fn note_rotation(site: &Site<'_>, channel: &ChannelName) -> Result<(), Failure> {
+    site.database.run(
+        "INSERT OR REPLACE INTO rotations (channel, rotated_at) VALUES (?, ?)",
+        [channel.to_string().into_value(), site.now.into_value()],
+    )
+}
+
+const fn rotation(row: &Channel) -> Duration {
+    Duration::from_secs(row.rotation_secs)
+}
+
+/// How a channel's keys stand.
+pub(super) fn state(site: &Site<'_>, row: &Channel) -> Result<ChannelKeyState, Failure> {
+    let query = "SELECT rotated_at FROM rotations WHERE channel = ?";
+    Ok(ChannelKeyState {
+        channel: row.name.clone(),
+        rotated_at: site.database.one(query, [row.name.to_string().into_value()])?,
+        rotates_at: timers::due_at(site.database, &Timer::Rotation(row.name.clone()))?,
+    })
+}
+
+/// The jobs that are not done.
+pub(super) fn views(database: &Database) -> Result<Vec<KeyJob>, Failure> {
+    let rows = database.rows("SELECT record FROM rekeyings ORDER BY number", [])?;
+    let view = |mut row: crate::storage::Row| {
+        let job: Rekeying = row.take_record()?;
+        let progress = job.progress();
+        Ok(KeyJob {
+            reason: match job.why() {
+                Why::Schedule => KeyJobReason::Schedule,
+                Why::ByHand => KeyJobReason::ByHand,
+                Why::Policy => KeyJobReason::Policy,
+                Why::Cut(_) => KeyJobReason::Revocation,
+                Why::Restored { .. } => KeyJobReason::Restored,
+            },
+            began_at: job.began_at(),
+            devices: progress.devices,
+            reached: progress.reached,
+        })
+    };
+    rows.into_iter().map(view).collect()
+}
+
+/// People see how far new keys are.
+pub(super) fn tell(site: &Site<'_>, outcome: &mut Outcome) -> Result<(), Failure> {
+    outcome.people.push(LiveEvent::Keys { jobs: views(site.database)? });
+    Ok(())
+}
