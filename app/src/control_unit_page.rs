@@ -6,6 +6,7 @@ use wasm_bindgen::JsValue;
 
 use crate::alert::Alerts;
 use crate::app::{App, Session, mount, use_app, use_text};
+use crate::channels::ChannelsScreen;
 use crate::classes::ClassesScreen;
 use crate::devices::{DeviceScreen, Devices};
 use crate::live::{Link, Live};
@@ -134,7 +135,8 @@ fn Frame() -> impl IntoView {
                     Route::People if app.may(Right::ManagePeople) => view! { <People/> }.into_any(),
                     Route::Policy if app.may(Right::SeePolicy) => view! { <Policy/> }.into_any(),
                     Route::Classes if app.may(Right::SeePolicy) => view! { <ClassesScreen/> }.into_any(),
-                    Route::Welcome(_) | Route::Unknown | Route::Provisioning | Route::People | Route::Policy | Route::Classes => {
+                    Route::Channels if app.may(Right::SeePolicy) => view! { <ChannelsScreen/> }.into_any(),
+                    Route::Welcome(_) | Route::Unknown | Route::Provisioning | Route::People | Route::Policy | Route::Classes | Route::Channels => {
                         view! { <Nowhere/> }.into_any()
                     }
                 }}
@@ -197,7 +199,7 @@ fn Navigation(live: Live, screen: Memo<Route>) -> impl IntoView {
                         count=Signal::stored(0) icon=icon::key().into_any()/>
                 })}
                 {app.may(Right::SeePolicy).then(|| view! {
-                    <NavLink to=Route::Policy label=t.policy_nav() current=Signal::derive(move || is(|r| matches!(r, Route::Policy | Route::Classes)))
+                    <NavLink to=Route::Policy label=t.policy_nav() current=Signal::derive(move || is(|r| matches!(r, Route::Policy | Route::Classes | Route::Channels)))
                         count=Signal::stored(0) icon=icon::rules().into_any()/>
                 })}
                 {app.may(Right::ManagePeople).then(|| view! {

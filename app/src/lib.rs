@@ -15,6 +15,7 @@ mod alarm;
 mod alert;
 mod api;
 mod app;
+mod channels;
 mod classes;
 mod clock;
 mod code;

@@ -12,7 +12,7 @@ use gloo_timers::future::sleep;
 use leptos::prelude::*;
 use leptos::task::spawn_local;
 use wardlink_protocol::Device;
-use wardlink_protocol::api::{DeviceView, LiveData, LiveEvent, Lock, PairingView};
+use wardlink_protocol::api::{DeviceView, KeyJob, LiveData, LiveEvent, Lock, PairingView};
 use wardlink_protocol::grant::DeviceState;
 use wardlink_protocol::identity::SessionId;
 
@@ -60,6 +60,8 @@ pub(crate) struct Live {
     pub(crate) devices: RwSignal<BTreeMap<Device, LiveDevice>>,
     /// The locked identifiers.
     pub(crate) locks: RwSignal<Vec<Lock>>,
+    /// New keys on their way to devices.
+    pub(crate) key_jobs: RwSignal<Vec<KeyJob>>,
     /// Ends the present connection.
     connection: StoredValue<Option<AbortHandle>>,
 }
@@ -73,6 +75,7 @@ impl Live {
             pairings: RwSignal::default(),
             devices: RwSignal::default(),
             locks: RwSignal::default(),
+            key_jobs: RwSignal::default(),
             connection: StoredValue::new(None),
         };
         let person = Memo::new(move |_| {
@@ -115,6 +118,7 @@ impl Live {
         self.pairings.set(BTreeMap::new());
         self.devices.set(BTreeMap::new());
         self.locks.set(Vec::new());
+        self.key_jobs.set(Vec::new());
     }
 
     async fn run(self, app: App) {
@@ -162,6 +166,11 @@ impl Live {
                 locks.retain(|known| known.device != lock.device);
                 locks.push(lock);
             }),
+            LiveEvent::Keys { jobs } => {
+                if self.key_jobs.with_untracked(|known| *known != jobs) {
+                    self.key_jobs.set(jobs);
+                }
+            }
             LiveEvent::Unlocked { device } => self.lift(&device),
             LiveEvent::Data { data } => self.put_data(*data),
         }

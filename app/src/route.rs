@@ -21,6 +21,8 @@ pub(crate) enum Route {
     Policy,
     /// The device classes.
     Classes,
+    /// The channels and their keys.
+    Channels,
     /// The first administrator's one-time link.
     Welcome(String),
     /// There is no such screen.
@@ -47,6 +49,7 @@ impl Route {
             (Some("people"), None, _) => Some(Self::People),
             (Some("policy"), None, _) => Some(Self::Policy),
             (Some("classes"), None, _) => Some(Self::Classes),
+            (Some("channels"), None, _) => Some(Self::Channels),
             (Some("welcome"), None, _) => query
                 .split('&')
                 .find_map(|pair| pair.strip_prefix("token="))
@@ -68,6 +71,7 @@ impl fmt::Display for Route {
             Self::People => f.write_str("#/people"),
             Self::Policy => f.write_str("#/policy"),
             Self::Classes => f.write_str("#/classes"),
+            Self::Channels => f.write_str("#/channels"),
             Self::Welcome(_) => f.write_str("#/welcome"),
         }
     }
@@ -90,6 +94,7 @@ mod tests {
             Route::People,
             Route::Policy,
             Route::Classes,
+            Route::Channels,
         ];
         for screen in screens {
             assert_eq!(Route::parse(&screen.to_string()), screen);

@@ -8,6 +8,7 @@ use wardlink_protocol::api::{NewRevocation, Revocation, RevocationReason, Right}
 use wardlink_protocol::limits::{MAX_NOTE_BYTES, MAX_REVOKED_AT_ONCE};
 
 use crate::app::{App, use_app, use_text};
+use crate::channels::KeyJobs;
 use crate::pairing::shown_name;
 use crate::text::Language;
 use crate::ui::dialog::{CloseDialog, Dialog};
@@ -205,6 +206,7 @@ pub(super) fn Revoked(revocation: Revocation, ask: RwSignal<Option<Ask>>) -> imp
                 })}
             </div>
         </div>
+        <KeyJobs/>
     }
 }
 
