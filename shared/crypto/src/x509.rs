@@ -7,6 +7,7 @@
 mod authority;
 mod certificate;
 mod chain;
+mod crl;
 mod names;
 mod profile;
 mod request;
@@ -14,6 +15,7 @@ mod request;
 pub use authority::{IssuingCa, RootCa};
 pub use certificate::{Certificate, Holder, Kind};
 pub use chain::{Chain, ChainError};
+pub use crl::{CrlError, Revocation, RevocationList, RevocationReason};
 pub use request::CertificationRequest;
 
 use wardlink_protocol::UnixMillis;

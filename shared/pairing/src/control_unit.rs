@@ -35,6 +35,7 @@ mod request;
 mod state;
 mod view;
 
+pub(crate) use acceptance::CLOCK_SKEW;
 pub use attempt::{Attempt, AttemptRefusal, Begun, PendingAttempt};
 pub use request::{Arrived, session_of};
 

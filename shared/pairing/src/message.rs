@@ -105,6 +105,8 @@ pub(crate) struct Verified {
     pub(crate) signer: Certificate,
     /// The root to which its chain leads.
     pub(crate) root: Sha256,
+    /// The root itself, DER.
+    pub(crate) root_certificate: ByteBuf,
 }
 
 impl Verified {
@@ -143,7 +145,8 @@ pub(crate) fn verify(
         return Err(MessageError::Header);
     }
     let payload = envelope.verify(signer.key(), topic.to_string().as_bytes())?.to_vec();
-    Ok(Verified { payload, signer: signer.clone(), root })
+    let root_certificate = envelope.header().chain.last().cloned().unwrap_or_default();
+    Ok(Verified { payload, signer: signer.clone(), root, root_certificate })
 }
 
 /// Seals what the control unit signed: sign, then encrypt.

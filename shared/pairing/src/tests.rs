@@ -3,10 +3,12 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
 
 mod aborts;
+mod decommission;
 mod flow;
 mod forgeries;
 mod model;
 mod refusals;
+mod renewal;
 mod serial;
 mod site;
 mod vectors;

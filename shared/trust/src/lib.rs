@@ -9,6 +9,7 @@
 //! is not signed); a sender that was restored from an old snapshot (never the same nonce under the same key). The crate has no
 //! clock, no randomness of its own and no input or output.
 
+pub mod audit;
 pub mod epochs;
 pub mod policy;
 pub mod protect;

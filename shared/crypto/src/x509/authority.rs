@@ -159,7 +159,7 @@ fn build<R: CryptoRng>(
 }
 
 /// RFC 5280 section 4.1.2.5: UTCTime up to 2049, GeneralizedTime from then on.
-fn time(time: UnixMillis) -> Result<Time, X509Error> {
+pub(super) fn time(time: UnixMillis) -> Result<Time, X509Error> {
     let duration = core::time::Duration::from_secs(time.as_secs());
     DateTime::from_unix_duration(duration).map(Time::from).map_err(|_| X509Error::Encode)
 }

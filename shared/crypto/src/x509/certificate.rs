@@ -195,6 +195,18 @@ impl Certificate {
         &self.subject
     }
 
+    pub(super) const fn issuer(&self) -> &Name {
+        &self.issuer
+    }
+
+    pub(super) fn key_identifier(&self) -> &[u8] {
+        &self.key_identifier
+    }
+
+    pub(super) fn authority_key_identifier(&self) -> &[u8] {
+        &self.authority_key_identifier
+    }
+
     /// Whether it holds at this time.
     pub fn check_time(&self, now: UnixMillis) -> Result<(), ChainError> {
         if now < self.validity.not_before {
@@ -235,7 +247,7 @@ impl Certificate {
     }
 }
 
-fn is_es256(algorithm: &AlgorithmIdentifierOwned) -> bool {
+pub(super) fn is_es256(algorithm: &AlgorithmIdentifierOwned) -> bool {
     algorithm.oid == ECDSA_WITH_SHA_256 && algorithm.parameters.is_none()
 }
 
@@ -307,6 +319,6 @@ impl Extensions {
     }
 }
 
-fn decode<'a, T: Decode<'a>>(value: &'a [u8]) -> Result<T, X509Error> {
+pub(super) fn decode<'a, T: Decode<'a>>(value: &'a [u8]) -> Result<T, X509Error> {
     T::from_der(value).map_err(|_| X509Error::Malformed)
 }

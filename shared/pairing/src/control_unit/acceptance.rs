@@ -20,7 +20,7 @@ use crate::policy::{self, Choice, Policy};
 use crate::serial::SerialEnding;
 
 /// How far a device's clock may be behind.
-const CLOCK_SKEW: Duration = Duration::from_mins(5);
+pub(crate) const CLOCK_SKEW: Duration = Duration::from_mins(5);
 
 impl Session {
     /// A person accepts: makes E, issues the provisional certificate, and sends the command.
