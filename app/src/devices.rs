@@ -289,6 +289,7 @@ mod tests {
             channels: Vec::new(),
             last_seen: None,
             latest: Vec::new(),
+            decommissioning: None,
             revocation: None,
         };
         for search in ["", "204817", "bed 12", "WARD pm2", "12 3b"] {

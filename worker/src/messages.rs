@@ -17,6 +17,7 @@ use wardlink_protocol::network::NetworkOrigin;
 use wardlink_protocol::stamp::StampedMessage;
 use wardlink_protocol::topic::Topic;
 use wardlink_protocol::{ClientClass, Device, UnixMillis};
+use wardlink_trust::audit::Act as AuditAct;
 use zeroize::{Zeroize, ZeroizeOnDrop};
 
 /// The longest request or answer between objects, in bytes: a whole table of 20,000 devices fits.
@@ -121,10 +122,40 @@ pub(crate) enum SiteRequest {
     Data(Vec<StampedMessage>),
     /// What happened to devices at the bridge, in this order. Answer: nothing.
     Notices(Vec<Notice>),
+    /// The list of revoked certificates. Answer: DER.
+    RevocationList,
     /// A person acts. Answer: JSON as the web API gives it.
     Act(Box<Act>),
     /// Sessions of people ended: their live connections are closed. Answer: nothing.
     SessionsEnded(Vec<Sha256>),
+    /// Something for the audit log that was done elsewhere. Answer: nothing, when it is written.
+    Note(Box<Note>),
+}
+
+/// An act that belongs into the audit log.
+#[derive(Serialize, Deserialize)]
+pub(crate) struct Note {
+    /// Who acted, if somebody was signed in.
+    pub(crate) person: Option<Person>,
+    /// What was done.
+    pub(crate) act: AuditAct,
+    /// To whom or to what.
+    pub(crate) subject: String,
+    /// What else is to be known.
+    pub(crate) detail: String,
+    /// Whether it was refused.
+    pub(crate) refused: bool,
+}
+
+/// What of the audit log is asked for.
+#[derive(Default, Serialize, Deserialize)]
+pub(crate) struct AuditQuery {
+    /// Only entries before this number.
+    pub(crate) before: Option<u64>,
+    /// Only this act.
+    pub(crate) act: Option<AuditAct>,
+    /// Only entries with this text.
+    pub(crate) find: Option<String>,
 }
 
 /// The answer to [`SiteRequest::Messages`].
@@ -173,6 +204,10 @@ pub(crate) enum Command {
     Locks,
     /// Ends the trust in devices.
     Revoke(NewRevocation),
+    /// Orders a device to erase itself.
+    Decommission(Device),
+    /// Shows the receipt of a device that has erased itself.
+    Receipt(Device),
     /// Lets a revoked device ask to pair again.
     Reinstate(Device),
     /// Lists revoked devices.
@@ -189,6 +224,10 @@ pub(crate) enum Command {
     SetChannels(ChannelsChange),
     /// Makes new keys of a channel.
     RotateKeys(ChannelName),
+    /// Shows a page of the audit log.
+    Audit(AuditQuery),
+    /// Exports the audit log from the entry after this number on.
+    ExportAudit(u64),
     /// Lists device classes.
     Classes,
     /// Makes or changes a device class.

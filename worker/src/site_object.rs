@@ -3,10 +3,12 @@
 //! Each event is handled in one turn: state, outbox and timers are written together, then people and the bridge are told.
 
 mod act;
+mod audit;
 mod authority;
 mod channels;
 mod classes;
 mod data;
+mod decommissioning;
 mod delivery;
 mod devices;
 mod gathering;
@@ -18,6 +20,8 @@ mod outbox;
 mod pairings;
 mod policy;
 mod rekeying;
+mod renewals;
+mod revocation_list;
 mod revocations;
 mod schema;
 mod secrets;
@@ -46,6 +50,7 @@ use wardlink_protocol::grant::DeviceState;
 use wardlink_protocol::identity::{KeyFingerprint, SessionId};
 use wardlink_protocol::stamp::{Publisher, StampedMessage};
 use wardlink_protocol::{Device, UnixMillis};
+use wardlink_trust::audit::{Act as Deed, Actor};
 use wardlink_trust::epochs::Why;
 use worker::{
     DurableObject, Env, Error, Request, Response, Result, ScheduledTime, State, WebSocket, WebSocketIncomingMessage,
@@ -99,6 +104,10 @@ struct Outcome {
     rules: Option<Rc<Rules>>,
     /// Who asked on T1 without knowing how.
     junk: Vec<KeyFingerprint>,
+    /// What the audit log says of it.
+    notes: audit::Notes,
+    /// Whether devices are cut off with it.
+    cuts: bool,
     /// Whether this is done only when the bridge has carried it out.
     must_arrive: bool,
 }
@@ -189,6 +198,7 @@ impl SiteObject {
                 let (version, grants) = grants::table(site.database)?;
                 answer(&site.authority.table(version, grants, classes::clients(site.database)?)?)
             }
+            SiteRequest::RevocationList => revocation_list::answer(&self.site()?),
             SiteRequest::Act(act) => self.act(*act).await,
             SiteRequest::Messages(messages) => {
                 let take = |site: &Site<'_>, outcome: &mut Outcome| {
@@ -226,11 +236,18 @@ impl SiteObject {
             SiteRequest::Notices(notices) => {
                 notices.into_iter().try_for_each(|notice| take_notice(site, notice, outcome))
             }
+            SiteRequest::Note(note) => {
+                outcome.notes.take(*note);
+                Ok(())
+            }
             SiteRequest::SessionsEnded(sessions) => {
                 self.live.end_sessions(&self.state, &sessions);
                 Ok(())
             }
-            SiteRequest::FetchTable | SiteRequest::Messages(_) | SiteRequest::Act(_) => {
+            SiteRequest::FetchTable
+            | SiteRequest::RevocationList
+            | SiteRequest::Messages(_)
+            | SiteRequest::Act(_) => {
                 Err(Failure::internal("this is answered elsewhere"))
             }
         }
@@ -256,7 +273,7 @@ impl SiteObject {
             Counted::Answered(answer) => *answer,
             Counted::Pending(pending) => {
                 self.state.storage().sync().await?;
-                self.turn(|site, outcome| pairings::decide_verification(site, session, pending, outcome)).await?
+                self.turn(|site, outcome| pairings::decide_verification(site, person, session, pending, outcome)).await?
             }
         };
         act::json(&answer)
@@ -305,8 +322,9 @@ impl SiteObject {
         if let Some(rules) = outcome.rules {
             self.rules.replace(Some(rules));
         }
+        outcome.notes.write(&site)?;
         let stored = outcome.bridge.store(site.database, self.delivery.delivered())?;
-        if let Some(number) = stored.filter(|_| outcome.must_arrive) {
+        if let Some(number) = stored.filter(|_| outcome.cuts) {
             revocations::note_step(site.database, number)?;
             self.is_cutting.set(true);
         }
@@ -397,6 +415,8 @@ fn take_notice(site: &Site<'_>, notice: Notice, outcome: &mut Outcome) -> Result
     match notice {
         Notice::Subscribed { device, key } => {
             pairings::subscribed(site, &device, key, outcome)?;
+            renewals::subscribed(site, &device, outcome)?;
+            decommissioning::subscribed(site, &device, key, outcome)?;
             keys::send_missing(site, &device, key, outcome)
         }
         Notice::Presence { device, online } => {
@@ -428,6 +448,7 @@ fn expire_certificate(site: &Site<'_>, device: &Device, outcome: &mut Outcome) -
     }
     let Some(grant) = grants::find(site.database, known.key)? else { return Ok(()) };
     log!("site: the certificate of {device} has ended");
+    outcome.notes.add(Actor::System, Deed::CertificateExpired, device, "");
     devices::set_state(site.database, device, DeviceState::Expired)?;
     let expired =
         grants::put(site.database, grant.key, &grant.device, DeviceState::Expired, grant.certificates, grant.channels)?;

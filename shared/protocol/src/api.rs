@@ -1,11 +1,13 @@
 //! The web API under `/api/v1`, as worker and web app share it. JSON; times in milliseconds since 1970.
 
+mod audit;
 mod channels;
 mod revocation;
 mod site;
 
+pub use audit::{AuditEntry, AuditOutcome, AuditPage};
 pub use channels::{ChannelKeyState, ChannelsChange, ChannelsView, KeyJob, KeyJobReason};
-pub use revocation::{NewRevocation, Revocation, RevocationReason};
+pub use revocation::{Decommissioning, NewRevocation, Revocation, RevocationReason};
 pub use site::{
     AcceptanceRule, Activity, DeviceClass, Lock, NewSecret, PairingPolicy, Placement, PolicyView, SecretState,
     SecretView, SerialQuestion, Trust,
@@ -61,6 +63,8 @@ pub enum Right {
     ChangePolicy,
     /// Change device classes.
     ChangeClasses,
+    /// Read and export the audit log.
+    SeeAudit,
     /// Change the channels and make new keys.
     ChangeChannels,
     /// End the trust in a device, and let a revoked one ask to pair again.
@@ -76,6 +80,7 @@ impl Role {
         match right {
             Right::SeeRequests | Right::SeeDevices => true,
             Right::Pair => !matches!(self, Self::Auditor),
+            Right::SeeAudit => matches!(self, Self::Administrator | Self::Auditor),
             Right::SeePolicy => !matches!(self, Self::Nurse),
             Right::Provision | Right::ChangeClasses | Right::ChangeChannels => {
                 matches!(self, Self::BiomedicalEngineer | Self::Administrator)
@@ -335,6 +340,9 @@ pub struct DeviceView {
     pub last_seen: Option<UnixMillis>,
     /// Its newest reports, newest first, at most one of each kind.
     pub latest: Vec<LiveData>,
+    /// How far it is with erasing itself, where that was ordered.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub decommissioning: Option<Decommissioning>,
     /// How it was revoked, as long as it is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub revocation: Option<Box<Revocation>>,

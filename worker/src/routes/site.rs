@@ -2,7 +2,7 @@
 
 use super::{Call, Step};
 use crate::guard;
-use crate::messages::{AccountsRequest, Act, Command, SiteRequest, Vantage};
+use crate::messages::{self, AccountsRequest, AuditQuery, Command, SiteRequest, Vantage};
 use crate::objects;
 use crate::platform::is_bootstrap_token;
 use crate::problem::Failure;
@@ -11,6 +11,7 @@ use wardlink_protocol::Device;
 use wardlink_protocol::api::{BootstrapState, DeviceClass, NewProvisioning, Person, ProblemKind, Right};
 use wardlink_protocol::channel::ChannelName;
 use wardlink_protocol::identity::{SecretId, SessionId};
+use wardlink_trust::audit::Act;
 use worker::Response;
 
 /// `GET /api/v1/secrets`.
@@ -140,6 +141,45 @@ pub(super) async fn reinstate(call: &Call, device: Device) -> Result<Response, F
     act(call, Right::Revoke, Command::Reinstate(device)).await
 }
 
+/// `POST /api/v1/devices/{client}/{identifier}/decommission`.
+pub(super) async fn decommission(call: &Call, device: Device) -> Result<Response, Failure> {
+    act(call, Right::Revoke, Command::Decommission(device)).await
+}
+
+/// `GET /api/v1/devices/{client}/{identifier}/receipt`.
+pub(super) async fn receipt(call: &Call, device: Device) -> Result<Response, Failure> {
+    act(call, Right::SeeDevices, Command::Receipt(device)).await
+}
+
+/// `GET /api/v1/crl`: for everybody.
+pub(super) async fn revocation_list(call: &Call) -> Result<Response, Failure> {
+    objects::send(&call.env, &SiteRequest::RevocationList).await
+}
+
+/// `GET /api/v1/audit`.
+pub(super) async fn audit(call: &Call) -> Result<Response, Failure> {
+    let mut query = AuditQuery::default();
+    for (name, value) in call.request.url()?.query_pairs() {
+        let wrong = || Failure::with_detail(ProblemKind::BadRequest, format!("{name} has another form."));
+        match &*name {
+            "before" => query.before = Some(value.parse().map_err(|_| wrong())?),
+            "act" => query.act = Some(Act::ALL.iter().find(|act| act.word() == value).copied().ok_or_else(wrong)?),
+            "find" => query.find = Some(value.into_owned()),
+            _ => return Err(wrong()),
+        }
+    }
+    act(call, Right::SeeAudit, Command::Audit(query)).await
+}
+
+/// `GET /api/v1/audit/export`.
+pub(super) async fn export_audit(call: &Call) -> Result<Response, Failure> {
+    let url = call.request.url()?;
+    let after = url.query_pairs().find(|(name, _)| name == "after").map(|(_, value)| value.into_owned());
+    let after = after.map_or(Ok(0), |after| after.parse());
+    let after = after.map_err(|_| Failure::with_detail(ProblemKind::BadRequest, "after is a number."))?;
+    act(call, Right::SeeAudit, Command::ExportAudit(after)).await
+}
+
 /// `GET /api/v1/channels`.
 pub(super) async fn channels(call: &Call) -> Result<Response, Failure> {
     act(call, Right::SeePolicy, Command::Channels).await
@@ -170,7 +210,7 @@ async fn act(call: &Call, right: Right, command: Command) -> Result<Response, Fa
 }
 
 async fn send(call: &Call, person: Option<Person>, command: Command) -> Result<Response, Failure> {
-    let act = Act { person, origin: call.origin.to_string(), command };
+    let act = messages::Act { person, origin: call.origin.to_string(), command };
     objects::send(&call.env, &SiteRequest::Act(Box::new(act))).await
 }
 

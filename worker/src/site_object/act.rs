@@ -1,7 +1,7 @@
 //! What people ask of the site. The routes have checked their rights.
 
 use super::pairings::{self, Step};
-use super::{Outcome, Site, channels, classes, devices, locks, policy, rekeying, revocations, secrets};
+use super::{Outcome, Site, audit, channels, classes, decommissioning, devices, locks, policy, rekeying, revocations, secrets};
 use crate::guard::Origin;
 use crate::messages::Command;
 use crate::platform::log;
@@ -9,6 +9,7 @@ use crate::problem::Failure;
 use serde::Serialize;
 use std::rc::Rc;
 use wardlink_protocol::api::{Person, ProblemKind};
+use wardlink_trust::audit::Act;
 use wardlink_trust::epochs::Why;
 use worker::Response;
 
@@ -30,20 +31,35 @@ pub(super) fn perform(
         Command::Unlock(device) => {
             log!("site: {} lifts the lock of {device}", who(person));
             locks::lift(site, &device, outcome)?;
+            outcome.notes.by(person, Act::IdentifierUnlocked, &device, "");
             return Ok(Response::empty()?.with_status(204));
         }
         Command::Revocations => return json(&revocations::all(database)?),
+        Command::Decommission(device) => {
+            decommissioning::order(site, someone(person)?, &device, outcome)?;
+            return json(&devices::view_of(database, &device)?);
+        }
+        Command::Receipt(device) => return decommissioning::receipt(database, &device),
         Command::Reinstate(device) => {
+            outcome.notes.by(person, Act::RevocationLifted, &device, "");
             revocations::reinstate(site, someone(person)?, &device, outcome)?;
             return json(&devices::view_of(database, &device)?);
         }
         Command::Policy(vantage) => return json(&site.rules.view(vantage)),
         Command::SetPolicy(policy, vantage) => {
             let rules = Rc::new(policy::set(site, someone(person)?, origin, *policy)?);
+            outcome.notes.by(person, Act::PolicyChanged, "pairing rules", format!("version {}", rules.version()));
             outcome.rules = Some(Rc::clone(&rules));
             let site = Site { rules, ..*site };
             pairings::weigh_anew(&site, outcome)?;
             return json(&site.rules.view(vantage));
+        }
+        Command::Audit(query) => return json(&audit::page(database, query)?),
+        Command::ExportAudit(after) => {
+            if after == 0 {
+                outcome.notes.by(person, Act::LogExported, "audit log", "");
+            }
+            return audit::export(site, after);
         }
         Command::Channels => return json(&channels::view(site)?),
         Command::PreviewChannels(change) => return json(&channels::preview(site, change)?),
@@ -51,21 +67,33 @@ pub(super) fn perform(
         Command::RotateKeys(channel) => {
             let row = channels::row(database, &channel)?;
             log!("site: {} makes new keys of the channel {channel}", who(person));
+            outcome.notes.by(person, Act::KeyRotated, &channel, "by hand");
             rekeying::rotate(site, &row.name, Why::ByHand, outcome)?;
             return json(&channels::view(site)?);
         }
         Command::Classes => return json(&classes::all(database)?),
-        Command::SetClass(class) => return json(&classes::set(site, someone(person)?, class, outcome)?),
+        Command::SetClass(class) => {
+            let set = classes::set(site, someone(person)?, class, outcome)?;
+            let detail = if set.enabled { "may ask" } else { "may not ask" };
+            outcome.notes.by(person, Act::ClassesChanged, &set.client, detail);
+            return json(&set);
+        }
         Command::Secrets => return json(&secrets::all(site)?),
-        Command::MakeSecret(new) => return Ok(json(&secrets::make(site, someone(person)?, new)?)?.with_status(201)),
+        Command::MakeSecret(new) => {
+            let made = secrets::make(site, someone(person)?, new)?;
+            outcome.notes.by(person, Act::SecretMade, &made.id, made.name.clone());
+            return Ok(json(&made)?.with_status(201));
+        }
         Command::EndSecret(id) => {
             let ended = secrets::end(site, someone(person)?, &id)?;
+            outcome.notes.by(person, Act::SecretEnded, &id, ended.name.clone());
             pairings::refuse_under(site, &id, outcome)?;
             return json(&ended);
         }
         Command::Provision(new) => {
             let file = secrets::provision(site, person, new, origin)?;
             log!("site: {} was given a provisioning file with {}", who(person), file.secret_id);
+            outcome.notes.by(person, Act::SecretShown, &file.secret_id, "provisioning file");
             return json(&file);
         }
         Command::Accept(session, accept) => (session, Step::Accept(accept)),

@@ -10,6 +10,7 @@ use serde_bytes::ByteBuf;
 use wardlink_crypto::key::PrivateKey;
 use wardlink_crypto::x509::{Certificate, Holder, IssuingCa, RootCa, Validity};
 use wardlink_protocol::UnixMillis;
+use wardlink_protocol::identity::Sha256;
 use wardlink_protocol::grant::Grant;
 use zeroize::Zeroizing;
 
@@ -60,6 +61,11 @@ impl Authority {
     /// The control unit's key.
     pub(super) const fn key(&self) -> &PrivateKey {
         &self.key
+    }
+
+    /// The SHA-256 of the root's certificate.
+    pub(super) fn root(&self) -> Sha256 {
+        self.issuing.root().sha256()
     }
 
     /// The control unit's certificate and all above it, the root last.

@@ -6,6 +6,7 @@ use crate::problem::Failure;
 use crate::storage::{Column, Database, record};
 use wardlink_protocol::api::{ChannelsChange, ChannelsView, Person, ProblemKind};
 use wardlink_protocol::channel::{Channel, ChannelName};
+use wardlink_trust::audit::Act;
 use wardlink_trust::policy::{ChannelPolicy, Preview};
 
 /// The rows in force.
@@ -47,6 +48,8 @@ pub(super) fn set(
     let preview = before.preview(&next, &population);
     if !preview.is_empty() {
         log!("site: person {} changes the channels; devices that get a key: {}", person.id, preview.rekeyed);
+        let names: Vec<&str> = preview.changes.iter().map(|change| change.channel.as_str()).collect();
+        outcome.notes.by(Some(person), Act::ChannelsChanged, names.join(", "), format!("version {}", version.saturating_add(1)));
         let values = [
             record(&next)?,
             version.saturating_add(1).into_value(),

@@ -1,6 +1,6 @@
 //! The devices of the site, and what they last said.
 
-use super::revocations;
+use super::{decommissioning, revocations};
 use super::vault::Vault;
 use crate::problem::Failure;
 use crate::storage::{Column, Database, Row, record};
@@ -134,6 +134,7 @@ fn view(database: &Database, mut row: Row) -> Result<DeviceView, Failure> {
             DeviceState::Revoked => revocations::of(database, &known.device)?.map(Box::new),
             _ => None,
         },
+        decommissioning: decommissioning::view(database, &known.device)?,
         device: known.device,
         information: known.information,
         key: known.key,

@@ -7,6 +7,7 @@ use crate::storage::{Column, Database, Row, record};
 use wardlink_pairing::lockout::record_failure;
 use wardlink_protocol::api::{LiveEvent, Lock};
 use wardlink_protocol::{Device, UnixMillis};
+use wardlink_trust::audit::{Act, Actor};
 
 /// Every lock, the newest first.
 pub(super) fn all(database: &Database) -> Result<Vec<Lock>, Failure> {
@@ -41,6 +42,8 @@ pub(super) fn count_failure(site: &Site<'_>, device: &Device, outcome: &mut Outc
     if locks {
         log!("site: ALERT: {device} is locked after {} failed pairings", failures.len());
         let failures = u32::try_from(failures.len()).unwrap_or(u32::MAX);
+        let detail = format!("{failures} failed pairings within a day");
+        outcome.notes.add(Actor::System, Act::IdentifierLocked, device, detail);
         let lock = Lock { device: device.clone(), locked_at: site.now, failures };
         outcome.people.push(LiveEvent::Locked { lock });
     }

@@ -11,7 +11,7 @@ pub(super) use people::{Counted, Step, act, begin_verification, decide_verificat
 pub(super) use revocation::{confirmed, end_all};
 pub(super) use settings::{refuse_under, weigh_anew};
 
-use super::{Outcome, Site, classes, devices, keys, locks, revocations, secrets};
+use super::{Outcome, Site, audit, classes, decommissioning, devices, keys, locks, renewals, revocations, secrets};
 use crate::guard::Origin;
 use crate::platform::{log, rng};
 use crate::problem::Failure;
@@ -28,6 +28,7 @@ use wardlink_protocol::identity::{KeyFingerprint, SessionId, TrustLevel};
 use wardlink_protocol::pairing::Mode;
 use wardlink_protocol::stamp::StampedMessage;
 use wardlink_protocol::topic::Topic;
+use wardlink_trust::audit::{Act, Actor, Outcome as Went};
 
 /// What the state machines need of the site, for one call.
 struct Needs {
@@ -91,8 +92,11 @@ pub(super) fn view_of(site: &Site<'_>, session: SessionId) -> Result<PairingView
 /// Takes a message of T1 or T3. One that is the peer's fault is dropped, and logged; whoever asks on T1 without knowing how is not
 /// heard for a while.
 pub(super) fn take(site: &Site<'_>, message: &StampedMessage, outcome: &mut Outcome) -> Result<(), Failure> {
-    if matches!(message.topic.parse(), Ok(Topic::Command(_))) && keys::take_answer(site, message, outcome)? {
-        return Ok(());
+    match message.topic.parse() {
+        Ok(Topic::Command(_)) if keys::take_answer(site, message, outcome)? => return Ok(()),
+        Ok(Topic::Command(_)) if decommissioning::take_receipt(site, message, outcome)? => return Ok(()),
+        Ok(Topic::Renew(_)) => return renewals::take(site, message, outcome),
+        _ => {}
     }
     if let Err(refusal) = follow(site, message, outcome)? {
         log!("site: message {} on {} does not count: {refusal}", message.sequence, message.topic);
@@ -161,6 +165,8 @@ fn arrive(site: &Site<'_>, message: &StampedMessage, outcome: &mut Outcome) -> R
         Err(refusal) => return Ok(Err(refusal)),
     };
     secrets::note_use(site, &id)?;
+    let asking = audit::device(&device, session.key());
+    outcome.notes.put(asking, Act::PairingRequested, &device, format!("access secret {id}"), Went::Begun);
     // A device that begins anew gives up what it asked before.
     for mut earlier in store::running(site, &device)? {
         if earlier.key() == session.key() && earlier.dismiss(site.now).is_ok() {
@@ -212,6 +218,12 @@ fn step(
     outcome: &mut Outcome,
 ) -> Result<(), Failure> {
     let phase = store::put(site, session, outcome)?;
+    let closing = |action: &Action| matches!(action, Action::Grant(grant) if grant.state == DeviceState::Closing);
+    if actions.iter().any(closing) {
+        let reason = session.view(site.rules.modes()).reason;
+        let reason = reason.map(|reason| format!("{reason:?}").to_lowercase()).unwrap_or_default();
+        outcome.notes.add(Actor::System, Act::PairingEnded, session.device(), reason);
+    }
     perform(site, actions, outcome)?;
     if session.has_failed() && !had_failed {
         locks::count_failure(site, session.device(), outcome)?;

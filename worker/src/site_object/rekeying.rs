@@ -13,6 +13,7 @@ use wardlink_protocol::channel::{Channel, ChannelName, KeyScope};
 use wardlink_protocol::grant::DeviceState;
 use wardlink_protocol::identity::TrustLevel;
 use wardlink_protocol::{ClientClass, Device};
+use wardlink_trust::audit::{Act, Actor};
 use wardlink_trust::epochs::{Action, Knowledge, LineId, Recipient, Rekeying, Target, Why};
 use wardlink_trust::policy::Population;
 
@@ -62,6 +63,9 @@ pub(super) fn rotate(site: &Site<'_>, channel: &ChannelName, why: Why, outcome: 
     let population = population(site.database)?;
     let devices = population.iter().map(|group| group.devices).sum();
     log!("site: new keys of the channel {channel} for {devices} devices");
+    if why == Why::Schedule {
+        outcome.notes.add(Actor::System, Act::KeyRotated, channel, "as scheduled");
+    }
     let job = Rekeying::begin(why, None, vec![Target::standing(row.clone())], devices, site.now);
     let classes: Vec<ClientClass> = population.into_iter().map(|group| group.client).collect();
     timers::set(site.database, &Timer::Rotation(channel.clone()), site.now.after(rotation(row)))?;
@@ -137,6 +141,8 @@ pub(super) fn go_on(site: &Site<'_>, outcome: &mut Outcome) -> Result<(), Failur
     keys::perform(site, actions, outcome)?;
     if job.is_finished() {
         log!("site: new keys were sent to {} devices", job.progress().reached);
+        let detail = format!("{} devices", job.progress().reached);
+        outcome.notes.add(Actor::System, Act::RekeyingFinished, "network keys", detail);
         site.database.run("DELETE FROM rekeyings WHERE number = ?", [number.into_value()])?;
     } else {
         site.database

@@ -2,7 +2,7 @@
 
 use super::devices::{self, DeviceRecord};
 use super::timers::{self, Timer};
-use super::{Outcome, Site, grants, pairings, rekeying};
+use super::{Outcome, Site, grants, pairings, rekeying, renewals, revocation_list};
 use crate::platform::log;
 use crate::problem::Failure;
 use crate::storage::{Column, Database, Row, record};
@@ -14,6 +14,7 @@ use wardlink_protocol::identity::CertificateSerial;
 use wardlink_protocol::limits::{MAX_NOTE_BYTES, MAX_REVOKED_AT_ONCE};
 use wardlink_protocol::topic::Topic;
 use wardlink_protocol::{Device, UnixMillis};
+use wardlink_trust::audit::{Act, Actor, Outcome as Went};
 
 /// What does not change of a revocation.
 #[derive(Serialize, Deserialize)]
@@ -91,12 +92,33 @@ pub(super) fn revoke(
             revoked_by: person.name.clone(),
             revoked_at: site.now,
         };
+        let why = format!("{reason:?} {note}").trim().to_lowercase();
+        outcome.notes.by(Some(person), Act::DeviceRevoked, &shown.device, why);
         cut(site, &holders, shown, &record, outcome)?;
     }
     let named: Vec<Device> = named.into_iter().collect();
     rekeying::cut(site, &named, outcome)?;
+    outcome.cuts = true;
     outcome.must_arrive = true;
     Ok(named)
+}
+
+/// A device has erased itself: it is revoked as out of service, in the name of whoever ordered that.
+pub(super) fn retire(site: &Site<'_>, device: &Device, ordered_by: &str, outcome: &mut Outcome) -> Result<(), Failure> {
+    let holders = holders(site, device)?;
+    let Some(shown) = holders.first() else { return Ok(()) };
+    let record = Record {
+        serial_number: shown.information.serial_number.clone(),
+        certificate: Some(shown.serial),
+        reason: RevocationReason::Retired,
+        note: String::new(),
+        revoked_by: ordered_by.to_owned(),
+        revoked_at: site.now,
+    };
+    cut(site, &holders, shown, &record, outcome)?;
+    rekeying::cut(site, core::slice::from_ref(device), outcome)?;
+    outcome.cuts = true;
+    Ok(())
 }
 
 /// Who holds keys of the site under this name: the paired device, and whoever was given its keys and has not finished. The first is the
@@ -134,6 +156,8 @@ fn cut(
     // Its wrapping key is forgotten with its rights.
     devices::put(database, site.vault, &DeviceRecord { state: DeviceState::Revoked, ..shown.clone() }, &[])?;
     timers::clear(database, &Timer::Certificate(device.clone()))?;
+    renewals::forget(site, device)?;
+    revocation_list::is_outdated(site)?;
     let [client, identifier] = devices::names(device);
     database.run(
         "INSERT OR REPLACE INTO revocations (client, identifier, record) VALUES (?, ?, ?)",
@@ -178,6 +202,8 @@ pub(super) fn note_attempts(
     let values = [u64::from(count).into_value(), last.into_value(), client, identifier, last.into_value()];
     if let Some(attempts) = site.database.one::<u64, _>(query, values)? {
         log!("site: ALERT: {device} is revoked and tries to come back ({attempts} times by now)");
+        let detail = format!("{attempts} times by now");
+        outcome.notes.put(Actor::System, Act::RevokedDeviceTried, device, detail, Went::Refused);
         outcome.tell_of_device(site, device)?;
     }
     Ok(())

@@ -227,4 +227,30 @@ const THIRD: &str = "
     -- When each channel's keys were made anew by schedule or by hand, and jobs that bring new ones to many devices.
     CREATE TABLE rotations (channel TEXT PRIMARY KEY, rotated_at INTEGER NOT NULL) WITHOUT ROWID;
     CREATE TABLE rekeyings (number INTEGER PRIMARY KEY AUTOINCREMENT, record BLOB NOT NULL);
+
+    -- The audit log. words: what a search looks at, in small letters.
+    CREATE TABLE audit (sequence INTEGER PRIMARY KEY, act TEXT NOT NULL, words TEXT NOT NULL, record BLOB NOT NULL);
+    CREATE INDEX audit_by_act ON audit (act, sequence);
+
+    -- The number of the last certificate revocation list, and when it was issued.
+    CREATE TABLE revocation_list (
+        one INTEGER PRIMARY KEY CHECK (one = 1),
+        number INTEGER NOT NULL,
+        renew_at INTEGER NOT NULL,
+        der BLOB NOT NULL
+    );
+
+    -- The renewal of a device's certificate that is under way, sealed, and orders to devices to erase themselves.
+    CREATE TABLE renewals (
+        client TEXT NOT NULL,
+        identifier TEXT NOT NULL,
+        state BLOB NOT NULL,
+        PRIMARY KEY (client, identifier)
+    ) WITHOUT ROWID;
+    CREATE TABLE decommissions (
+        client TEXT NOT NULL,
+        identifier TEXT NOT NULL,
+        record BLOB NOT NULL,
+        PRIMARY KEY (client, identifier)
+    ) WITHOUT ROWID;
 ";

@@ -37,6 +37,19 @@ pub struct NewRevocation {
     pub note: String,
 }
 
+/// A device that is told to erase itself: by `POST /api/v1/devices/{client}/{identifier}/decommission`, which takes no body.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Decommissioning {
+    /// When that was ordered.
+    pub ordered_at: UnixMillis,
+    /// Who ordered it.
+    pub ordered_by: String,
+    /// When the device had erased everything, by its own clock.
+    pub erased_at: Option<UnixMillis>,
+    /// When its signed receipt came; `GET /api/v1/devices/{client}/{identifier}/receipt` shows it.
+    pub received_at: Option<UnixMillis>,
+}
+
 /// A device whose trust has ended: a row of `GET /api/v1/revocations`. `POST /api/v1/devices/{client}/{identifier}/reinstate` takes no body and
 /// lets the device ask to pair again.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

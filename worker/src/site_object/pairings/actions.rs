@@ -1,7 +1,7 @@
 //! What the state machines ask for, carried out: grants, topics, devices, locks.
 
 use super::super::timers::{self, Timer};
-use super::super::{Outcome, Site, data, devices, grants, keys};
+use super::super::{Outcome, Site, audit, data, decommissioning, devices, grants, keys, renewals};
 use super::store;
 use crate::platform::log;
 use crate::problem::Failure;
@@ -10,6 +10,7 @@ use wardlink_pairing::control_unit::{Action, KeyGrant, PairedDevice};
 use wardlink_protocol::Device;
 use wardlink_protocol::grant::DeviceState;
 use wardlink_protocol::identity::KeyFingerprint;
+use wardlink_trust::audit::Act;
 
 /// Carries out the actions in their order. All of it is stored in this turn.
 pub(super) fn perform(site: &Site<'_>, actions: Vec<Action>, outcome: &mut Outcome) -> Result<(), Failure> {
@@ -84,8 +85,12 @@ fn take_in(site: &Site<'_>, paired: &PairedDevice, outcome: &mut Outcome) -> Res
     devices::put(site.database, site.vault, &device, &paired.wrap_key)?;
     devices::note_seen(site.database, &device.device, site.now)?;
     data::forget_receivers(site.database, &device.device)?;
+    renewals::forget(site, &device.device)?;
+    decommissioning::forget(site.database, &device.device)?;
     keys::note_given(site, &device.device, |row| device.channels.contains(&row.name), true)?;
     timers::set(site.database, &Timer::Certificate(device.device.clone()), device.certificate_ends)?;
     log!("site: {} is paired, certificate {}", device.device, device.serial);
+    let itself = audit::device(&device.device, device.key);
+    outcome.notes.add(itself, Act::PairingFinished, &device.device, format!("certificate {}", device.serial));
     outcome.tell_of_device(site, &device.device)
 }

@@ -6,6 +6,7 @@ use crate::platform::log;
 use crate::problem::Failure;
 use wardlink_pairing::control_unit::{Acceptance, Session};
 use wardlink_pairing::policy::Applicant;
+use wardlink_trust::audit::{Act, Actor};
 
 /// Accepts a request that has just arrived, if a rule says so and nothing stands against it: another request of the same identifier,
 /// or a device that can show nothing where something is to be shown. Says whether it did; otherwise the request waits for a person.
@@ -21,6 +22,8 @@ pub(super) fn accept(
     match take_up(site, session.clone(), acceptance, &origin, outcome) {
         Ok(()) => {
             log!("site: a rule of the policy {version} accepts the pairing {} of {}", session.id(), session.device());
+            let rule = Actor::Rule { name: rule.name.clone() };
+            outcome.notes.add(rule, Act::PairingAccepted, session.device(), format!("rules of version {version}"));
             Ok(true)
         }
         Err(Failure::Problem(problem)) => {

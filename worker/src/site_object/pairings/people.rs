@@ -1,7 +1,7 @@
 //! What people do with pairings.
 
 use super::super::act::json;
-use super::super::{Outcome, Site};
+use super::super::{Outcome, Site, audit};
 use super::actions::withdraw;
 use super::{Needs, refused, step, store};
 use crate::guard::Origin;
@@ -12,6 +12,7 @@ use wardlink_protocol::api::{
     Accept, PairingPhase, PairingView, Person, ProblemKind, Reject, Verify, VerifyAnswer, VerifyResult,
 };
 use wardlink_protocol::identity::SessionId;
+use wardlink_trust::audit::{Act, Outcome as Went};
 use worker::Response;
 
 /// What a person does in one turn; verification takes two.
@@ -39,6 +40,13 @@ pub(in super::super) fn act(
         Step::Cancel => "cancels",
     };
     log!("site: person {} {name} the pairing {id} of {}", person.id, session.device());
+    let (act, detail) = match &what {
+        Step::Accept(accept) => (Act::PairingAccepted, accept.location.clone()),
+        Step::Reject(reject) => (Act::PairingRejected, reject.note.clone()),
+        Step::Dismiss => (Act::PairingRejected, "dismissed".to_owned()),
+        Step::Cancel => (Act::PairingCancelled, String::new()),
+    };
+    outcome.notes.by(Some(person), act, session.device(), detail);
     match what {
         Step::Accept(Accept { mode, location }) => {
             let acceptance = Acceptance { mode, location, accepted_by: person.name.clone() };
@@ -160,6 +168,7 @@ pub(in super::super) fn begin_verification(
 /// The second half: the attempt is compared.
 pub(in super::super) fn decide_verification(
     site: &Site<'_>,
+    person: &Person,
     id: SessionId,
     pending: PendingAttempt,
     outcome: &mut Outcome,
@@ -169,6 +178,11 @@ pub(in super::super) fn decide_verification(
     let decided = session.decide(pending, needs.control_unit(site), site.now, &mut rng());
     let (result, actions) = decided.map_err(refused)?;
     log!("site: pairing {id}: {result:?}");
+    let (act, went) = match result {
+        VerifyResult::Verified => (Act::PairingVerified, Went::Done),
+        VerifyResult::Wrong | VerifyResult::Mistyped => (Act::PairingAttempted, Went::Refused),
+    };
+    outcome.notes.put(audit::actor(Some(person)), act, session.device(), "", went);
     step(site, &session, false, actions, outcome)?;
     let pairing: PairingView = store::view_of(site, id)?;
     Ok(VerifyAnswer { result, pairing })
