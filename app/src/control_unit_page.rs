@@ -6,6 +6,7 @@ use wasm_bindgen::JsValue;
 
 use crate::alert::Alerts;
 use crate::app::{App, Session, mount, use_app, use_text};
+use crate::audit::AuditScreen;
 use crate::channels::ChannelsScreen;
 use crate::classes::ClassesScreen;
 use crate::devices::{DeviceScreen, Devices};
@@ -135,8 +136,9 @@ fn Frame() -> impl IntoView {
                     Route::People if app.may(Right::ManagePeople) => view! { <People/> }.into_any(),
                     Route::Policy if app.may(Right::SeePolicy) => view! { <Policy/> }.into_any(),
                     Route::Classes if app.may(Right::SeePolicy) => view! { <ClassesScreen/> }.into_any(),
+                    Route::Audit if app.may(Right::SeeAudit) => view! { <AuditScreen/> }.into_any(),
                     Route::Channels if app.may(Right::SeePolicy) => view! { <ChannelsScreen/> }.into_any(),
-                    Route::Welcome(_) | Route::Unknown | Route::Provisioning | Route::People | Route::Policy | Route::Classes | Route::Channels => {
+                    Route::Welcome(_) | Route::Unknown | Route::Provisioning | Route::People | Route::Policy | Route::Classes | Route::Channels | Route::Audit => {
                         view! { <Nowhere/> }.into_any()
                     }
                 }}
@@ -201,6 +203,10 @@ fn Navigation(live: Live, screen: Memo<Route>) -> impl IntoView {
                 {app.may(Right::SeePolicy).then(|| view! {
                     <NavLink to=Route::Policy label=t.policy_nav() current=Signal::derive(move || is(|r| matches!(r, Route::Policy | Route::Classes | Route::Channels)))
                         count=Signal::stored(0) icon=icon::rules().into_any()/>
+                })}
+                {app.may(Right::SeeAudit).then(|| view! {
+                    <NavLink to=Route::Audit label=t.audit_nav() current=Signal::derive(move || is(|r| *r == Route::Audit))
+                        count=Signal::stored(0) icon=icon::log().into_any()/>
                 })}
                 {app.may(Right::ManagePeople).then(|| view! {
                     <NavLink to=Route::People label=t.people_nav() current=Signal::derive(move || is(|r| *r == Route::People))

@@ -15,6 +15,7 @@ mod alarm;
 mod alert;
 mod api;
 mod app;
+mod audit;
 mod channels;
 mod classes;
 mod clock;

@@ -23,6 +23,8 @@ pub(crate) enum Route {
     Classes,
     /// The channels and their keys.
     Channels,
+    /// The audit log.
+    Audit,
     /// The first administrator's one-time link.
     Welcome(String),
     /// There is no such screen.
@@ -50,6 +52,7 @@ impl Route {
             (Some("policy"), None, _) => Some(Self::Policy),
             (Some("classes"), None, _) => Some(Self::Classes),
             (Some("channels"), None, _) => Some(Self::Channels),
+            (Some("audit"), None, _) => Some(Self::Audit),
             (Some("welcome"), None, _) => query
                 .split('&')
                 .find_map(|pair| pair.strip_prefix("token="))
@@ -72,6 +75,7 @@ impl fmt::Display for Route {
             Self::Policy => f.write_str("#/policy"),
             Self::Classes => f.write_str("#/classes"),
             Self::Channels => f.write_str("#/channels"),
+            Self::Audit => f.write_str("#/audit"),
             Self::Welcome(_) => f.write_str("#/welcome"),
         }
     }
@@ -95,6 +99,7 @@ mod tests {
             Route::Policy,
             Route::Classes,
             Route::Channels,
+            Route::Audit,
         ];
         for screen in screens {
             assert_eq!(Route::parse(&screen.to_string()), screen);

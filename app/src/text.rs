@@ -2,6 +2,7 @@
 //!
 //! A text is a method of [`Language`]. The compiler sees that each has a version in each language, and leaves out of a page what the page does not use.
 
+mod audit;
 mod channels;
 mod devices;
 mod general;
@@ -97,6 +98,7 @@ mod tests {
 
     fn entries() -> impl Iterator<Item = &'static (&'static str, &'static str, &'static str)> {
         let sections = [
+            audit::ENTRIES,
             channels::ENTRIES,
             devices::ENTRIES,
             general::ENTRIES,

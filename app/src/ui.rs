@@ -11,6 +11,7 @@ use crate::app::use_text;
 pub(crate) mod code_field;
 pub(crate) mod dialog;
 pub(crate) mod field;
+pub(crate) mod file;
 pub(crate) mod form;
 pub(crate) mod icon;
 pub(crate) mod notice;

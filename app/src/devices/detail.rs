@@ -9,7 +9,7 @@ use wardlink_protocol::identity::TrustLevel;
 use wardlink_protocol::report::{Content, TherapyEvent};
 
 use super::figures::Figures;
-use super::revoke::{Ask, Asking, Revoked};
+use super::revoke::{Ask, Asking, Erasing, Revoked};
 use super::selection::is_revocable;
 use super::{LastSeen, ReducedTrust, state_class, state_name, trust_name};
 use crate::alarm::{AlarmBadge, kind_name};
@@ -66,7 +66,11 @@ fn Screen(device: LiveDevice) -> impl IntoView {
         let signal = signal.clone();
         move |_| signal.with(|view| view.revocation.as_deref().cloned())
     });
-    let (name, named) = (shown_name(&fixed.device), fixed.device.clone());
+    let decommissioning = Memo::new({
+        let signal = signal.clone();
+        move |_| signal.with(|view| view.decommissioning.clone())
+    });
+    let (name, named, erasing) = (shown_name(&fixed.device), fixed.device.clone(), fixed.device.clone());
     let revocable = move || app.may(Right::Revoke) && is_revocable(head.with(|(state, ..)| *state));
     let last_seen = Signal::derive(move || head.with(|(.., last_seen)| *last_seen));
     let alarms = {
@@ -86,14 +90,19 @@ fn Screen(device: LiveDevice) -> impl IntoView {
                     {move || state_name(head.with(|(state, ..)| *state), t)}
                 </span>
                 {move || revocable().then(|| {
-                    let named = named.clone();
+                    let (named, retired) = (named.clone(), named.clone());
                     view! {
+                        <button type="button" class="button small quiet" data-testid="decommission" aria-label=t.decommission_device(&name)
+                            on:click=move |_| ask.set(Some(Ask::Decommission(retired.clone())))>{t.decommission()}</button>
                         <button type="button" class="button small quiet" data-testid="revoke" aria-label=t.revoke_device(&name)
                             on:click=move |_| ask.set(Some(Ask::Revoke(vec![named.clone()])))>{t.revoke()}</button>
                     }
                 })}
             </div>
         </div>
+        {move || decommissioning.get().map(|decommissioning| view! {
+            <Erasing device=erasing.clone() decommissioning=decommissioning/>
+        })}
         {move || revocation.get().map(|revocation| view! { <Revoked revocation=revocation ask=ask/> })}
         {move || is_reduced.get().then(|| view! { <ReducedTrust/> })}
         <div class="alarms" role="status" aria-label=t.alarms()>

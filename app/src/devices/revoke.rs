@@ -4,7 +4,7 @@ use gloo_net::http::Method;
 use leptos::prelude::*;
 use leptos::task::spawn_local;
 use wardlink_protocol::Device;
-use wardlink_protocol::api::{NewRevocation, Revocation, RevocationReason, Right};
+use wardlink_protocol::api::{Decommissioning, NewRevocation, Revocation, RevocationReason, Right};
 use wardlink_protocol::limits::{MAX_NOTE_BYTES, MAX_REVOKED_AT_ONCE};
 
 use crate::app::{App, use_app, use_text};
@@ -27,6 +27,8 @@ pub(super) enum Ask {
     Revoke(Vec<Device>),
     /// Whether a revoked device may pair again.
     Reinstate(Device),
+    /// Whether a device shall erase itself.
+    Decommission(Device),
 }
 
 /// Shows the question, while there is one; `done` is told when devices were revoked.
@@ -42,10 +44,12 @@ pub(super) fn Asking(ask: RwSignal<Option<Ask>>, #[prop(optional, into)] done: O
                     devices => t.revoke_several_title(devices.len()),
                 },
                 Ask::Reinstate(device) => t.reinstate_title(&shown_name(device)),
+                Ask::Decommission(device) => t.decommission_title(&shown_name(device)),
             };
             let content = Callback::new(move |close| match question.clone() {
                 Ask::Revoke(devices) => view! { <RevokeForm devices=devices close=close done=done/> }.into_any(),
                 Ask::Reinstate(device) => view! { <ReinstateForm device=device close=close/> }.into_any(),
+                Ask::Decommission(device) => view! { <DecommissionForm device=device close=close/> }.into_any(),
             });
             view! { <Dialog title=title closed=closed content=content/> }
         })
@@ -173,6 +177,49 @@ fn ReinstateForm(device: Device, close: CloseDialog) -> impl IntoView {
             <p>{t.reinstate_text()}</p>
             <Answers close=close sender=sender go=t.reinstate() keep=t.keep_revoked()/>
         </form>
+    }
+}
+
+#[component]
+fn DecommissionForm(device: Device, close: CloseDialog) -> impl IntoView {
+    let t = use_text();
+    let app = use_app();
+    let sender = Sender::new();
+    let submit = move |event: leptos::ev::SubmitEvent| {
+        event.prevent_default();
+        let name = shown_name(&device);
+        sender.send(app, format!("/devices/{device}/decommission"), None, move |_| {
+            app.notices.say(t.decommission_told(&name));
+            close.run();
+        });
+    };
+    view! {
+        <form class="stack" data-testid="decommission-form" on:submit=submit>
+            <p>{t.decommission_text()}</p>
+            <Answers close=close sender=sender go=t.decommission_go() keep=t.cancel()/>
+        </form>
+    }
+}
+
+/// How far a device is with erasing itself.
+#[component]
+pub(super) fn Erasing(device: Device, decommissioning: Decommissioning) -> impl IntoView {
+    let t = use_text();
+    let words = match decommissioning.received_at {
+        Some(at) => t.decommission_done(&clock::day_and_time(at, t)),
+        None => {
+            t.decommission_ordered(&decommissioning.ordered_by, &clock::day_and_time(decommissioning.ordered_at, t))
+        }
+    };
+    let receipt = decommissioning.received_at.map(|_| {
+        let (address, name) = (format!("/api/v1/devices/{device}/receipt"), format!("{}-receipt.cose", device.identifier));
+        view! { <p><a href=address download=name data-testid="receipt">{t.decommission_receipt()}</a></p> }
+    });
+    view! {
+        <div class="trouble" data-testid="erasing">
+            {icon::notice()}
+            <div><strong>{words}</strong>{receipt}</div>
+        </div>
     }
 }
 

@@ -8,8 +8,6 @@ use wardlink_protocol::api::{NewProvisioning, SecretState};
 use wardlink_protocol::identity::SecretId;
 use wardlink_protocol::provisioning::Provisioning as File;
 use wardlink_protocol::{ClientClass, DeviceIdentifier};
-use wasm_bindgen::{JsCast, JsValue};
-use web_sys::{Blob, BlobPropertyBag, HtmlAnchorElement, Url};
 use zeroize::Zeroizing;
 
 use super::Known;
@@ -18,6 +16,7 @@ use crate::api::Failure;
 use crate::app::{use_app, use_text};
 use crate::classes;
 use crate::ui::field::{Choice, Field};
+use crate::ui::file::download;
 use crate::ui::select::Select;
 use crate::ui::{Loading, Trouble, icon, unique_id};
 
@@ -165,7 +164,7 @@ fn Ready(file: Arc<File>, ready: RwSignal<Option<Arc<File>>>, known: Known) -> i
     let to_save = file.clone();
     let save = move |_| match write(&to_save) {
         Ok(text) => {
-            save_file(&saved, &text);
+            download(&saved, "application/json", &text);
             app.notices.say(t.file_ready(&saved));
         }
         Err(failure) => app.notices.failure(&failure, t),
@@ -198,20 +197,4 @@ fn file_name(file: &File) -> String {
 
 fn write(file: &File) -> Result<Zeroizing<String>, Failure> {
     serde_json::to_string_pretty(file).map(Zeroizing::new).map_err(|_| Failure::Unreadable(200))
-}
-
-/// Hands a file to the browser, as if a person had followed a link to it.
-fn save_file(name: &str, text: &str) {
-    let parts = js_sys::Array::of1(&JsValue::from_str(text));
-    let options = BlobPropertyBag::new();
-    options.set_type("application/json");
-    let Ok(blob) = Blob::new_with_str_sequence_and_options(&parts, &options) else { return };
-    let Ok(address) = Url::create_object_url_with_blob(&blob) else { return };
-    if let Some(link) = document().create_element("a").ok().and_then(|link| link.dyn_into::<HtmlAnchorElement>().ok()) {
-        link.set_href(&address);
-        link.set_download(name);
-        link.click();
-    }
-    // The browser has taken the file; an address that is gone already is no loss.
-    let _ = Url::revoke_object_url(&address);
 }

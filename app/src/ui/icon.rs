@@ -111,6 +111,11 @@ pub(crate) fn rules() -> impl IntoView {
     icon("M12 3l7.5 2.8v5.4c0 4.6-3 8.1-7.5 9.8c-4.5-1.7-7.5-5.2-7.5-9.8V5.8zM8.5 12l2.5 2.5l4.5-4.5")
 }
 
+/// The audit log: lines on a page.
+pub(crate) fn log() -> impl IntoView {
+    icon("M6 3.5h9l3.5 3.5v13a.5 .5 0 0 1-.5 .5H6a.5 .5 0 0 1-.5-.5V4a.5 .5 0 0 1 .5-.5zM9 10h6M9 13.5h6M9 17h4")
+}
+
 /// Something is locked.
 pub(crate) fn lock() -> impl IntoView {
     icon("M6 11h12a1 1 0 0 1 1 1v7a1 1 0 0 1-1 1H6a1 1 0 0 1-1-1v-7a1 1 0 0 1 1-1M8 11V8a4 4 0 0 1 8 0v3M12 15v2")
