@@ -68,7 +68,7 @@ impl Document {
         let documented = documented.with_context(|| format!("{} answers {status}", operation.name()))?;
         let content = self.resolved(documented)?.get("content").and_then(Value::as_object);
         let kind = response.headers().get("Content-Type").and_then(|kind| kind.to_str().ok()).map(str::to_owned);
-        let body = response.body_mut().read_to_string()?;
+        let body = String::from_utf8_lossy(&response.body_mut().read_to_vec()?).into_owned();
         let Some(content) = content else {
             ensure!(body.is_empty(), "{}: a {status} has no content: {body}", operation.name());
             return Ok(status);
@@ -102,6 +102,7 @@ impl Operation {
             ("{session}", "00112233445566778899aabbccddeeff"),
             ("{client}", "infusion-pump"),
             ("{identifier}", "pump-7"),
+            ("{channel}", "alarm"),
         ];
         parameters.iter().fold(self.path.clone(), |path, (name, value)| path.replace(name, value))
     }

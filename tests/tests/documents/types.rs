@@ -103,9 +103,11 @@ fn check_struct(
 fn check_enum(schema: &Value, item: &syn::ItemEnum) -> Result<()> {
     let attributes = serde(&item.attrs);
     let separator = if attributes.contains("kebab-case") { '-' } else { '_' };
-    ensure!(attributes.contains("rename_all"), "the variants are renamed");
+    // The names of algorithms are as the field writes them.
+    let is_renamed = attributes.contains("rename_all");
+    let name = |ident: String| if is_renamed { renamed(&ident, separator) } else { ident };
     let variants: Vec<(String, &syn::Variant)> =
-        item.variants.iter().map(|variant| (renamed(&variant.ident.to_string(), separator), variant)).collect();
+        item.variants.iter().map(|variant| (name(variant.ident.to_string()), variant)).collect();
     if variants.iter().all(|(_, variant)| matches!(variant.fields, Fields::Unit)) {
         assert_eq!(texts(&schema["enum"]), variants.into_iter().map(|(name, _)| name).collect(), "the values");
         return Ok(());
