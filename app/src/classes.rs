@@ -42,11 +42,8 @@ pub(crate) fn options(classes: &[DeviceClass], t: Language) -> Vec<(String, Stri
 pub(crate) fn Tabs() -> impl IntoView {
     let t = use_text();
     let route: RwSignal<Route> = expect_context();
-    let tabs = [
-        (Route::Policy, t.policy_title()),
-        (Route::Classes, t.classes_title()),
-        (Route::Channels, t.channels_title()),
-    ];
+    let tabs =
+        [(Route::Policy, t.policy_title()), (Route::Classes, t.classes_title()), (Route::Channels, t.channels_title())];
     let tabs = tabs.map(|(to, label)| {
         let address = to.to_string();
         view! { <a href=address aria-current=move || route.with(|route| *route == to).then_some("page")>{label}</a> }

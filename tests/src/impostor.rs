@@ -185,6 +185,15 @@ pub fn steal(pump: &Pump<'_>, device: &Device) -> Result<(Credentials, Credentia
     Ok((Credentials::certificate(key()?, certificate), Credentials::bare_key(key()?, device)?))
 }
 
+/// The certificate of the site's issuing CA and the device's own, DER, as a paired pump that no longer runs has stored them.
+pub fn certificates(pump: &Pump<'_>, device: &Device) -> Result<(Vec<u8>, Vec<u8>)> {
+    let snapshot = StateDirectory::open(&pump.state(), device)?.read(Record::Pairing)?.context("the pump is paired")?;
+    let pairing = DevicePairing::restore(&snapshot)?;
+    let pairing = pairing.pairing().context("the pump is paired")?;
+    let issuing = pairing.network.chain.first().context("the issuing CA")?;
+    Ok((issuing.to_vec(), pairing.certificate.to_vec()))
+}
+
 pub(crate) fn information(device: &Device) -> DeviceInformation {
     DeviceInformation {
         device_type: "Infusion pump".to_owned(),

@@ -100,12 +100,16 @@ impl<'s> Worker<'s> {
         self.wait_for_lines(part, 1)
     }
 
+    /// Everything that it has written to its log by now.
+    pub fn log(&self) -> Result<String> {
+        let text = fs::read(self.scene.log("worker")).context("the worker writes a log")?;
+        Ok(String::from_utf8_lossy(&text).into_owned())
+    }
+
     /// Waits until so many lines of its log hold this.
     pub fn wait_for_lines(&self, part: &str, count: usize) -> Result<()> {
-        let log = self.scene.log("worker");
         wait::until(&format!("{count} lines with \"{part}\" in the worker's log"), || {
-            let text = fs::read(&log).context("the worker writes a log")?;
-            let found = String::from_utf8_lossy(&text).lines().filter(|line| line.contains(part)).count();
+            let found = self.log()?.lines().filter(|line| line.contains(part)).count();
             Ok((found >= count).then_some(()))
         })
     }

@@ -7,8 +7,8 @@ use serde::{Deserialize, Serialize};
 use serde_bytes::ByteBuf;
 use wardlink_bridge::Notice;
 use wardlink_protocol::api::{
-    Accept, ChannelsChange, Credentials, DeviceClass, NewPerson, NewProvisioning, NewRevocation, NewSecret, PairingPolicy, Person,
-    PersonChange, Reject, Trust, Verify,
+    Accept, ChannelsChange, Credentials, DeviceClass, NewPerson, NewProvisioning, NewRevocation, NewSecret,
+    PairingPolicy, Person, PersonChange, Reject, Trust, Verify,
 };
 use wardlink_protocol::channel::{ChannelName, Qos};
 use wardlink_protocol::grant::Grant;

@@ -244,10 +244,7 @@ impl SiteObject {
                 self.live.end_sessions(&self.state, &sessions);
                 Ok(())
             }
-            SiteRequest::FetchTable
-            | SiteRequest::RevocationList
-            | SiteRequest::Messages(_)
-            | SiteRequest::Act(_) => {
+            SiteRequest::FetchTable | SiteRequest::RevocationList | SiteRequest::Messages(_) | SiteRequest::Act(_) => {
                 Err(Failure::internal("this is answered elsewhere"))
             }
         }
@@ -273,7 +270,8 @@ impl SiteObject {
             Counted::Answered(answer) => *answer,
             Counted::Pending(pending) => {
                 self.state.storage().sync().await?;
-                self.turn(|site, outcome| pairings::decide_verification(site, person, session, pending, outcome)).await?
+                self.turn(|site, outcome| pairings::decide_verification(site, person, session, pending, outcome))
+                    .await?
             }
         };
         act::json(&answer)

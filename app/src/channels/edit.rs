@@ -112,9 +112,9 @@ pub(super) fn EditForm(row: Option<Channel>, channels: Channels, close: CloseDia
     let (name_error, hours_error) = (RwSignal::new(None), RwSignal::new(None));
     let sender = Sender::new();
     let look = move |row: Option<Channel>| {
-        let change = channels.view.with_untracked(|view| {
-            view.as_ref().map(|view| was.with_value(|was| changed(view, was.as_ref(), row)))
-        });
+        let change = channels
+            .view
+            .with_untracked(|view| view.as_ref().map(|view| was.with_value(|was| changed(view, was.as_ref(), row))));
         let Some(change) = change.filter(|_| sender.begin()) else { return };
         spawn_local(async move {
             let answer = channels.app.send(Method::POST, "/channels/preview", api::json(&change)).await;
@@ -133,7 +133,8 @@ pub(super) fn EditForm(row: Option<Channel>, channels: Channels, close: CloseDia
             look(Some(row));
         }
     };
-    move || match shown.get() {
+    move || {
+        match shown.get() {
         Some((change, preview)) => {
             let back = Callback::new(move |()| shown.set(None));
             view! { <Save change=change preview=preview channels=channels close=close back=back/> }.into_any()
@@ -154,6 +155,7 @@ pub(super) fn EditForm(row: Option<Channel>, channels: Channels, close: CloseDia
                 <Answers close=close sender=sender go=t.preview_button() keep=t.cancel()/>
             </form>
         }.into_any(),
+    }
     }
 }
 

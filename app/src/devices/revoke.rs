@@ -212,7 +212,8 @@ pub(super) fn Erasing(device: Device, decommissioning: Decommissioning) -> impl 
         }
     };
     let receipt = decommissioning.received_at.map(|_| {
-        let (address, name) = (format!("/api/v1/devices/{device}/receipt"), format!("{}-receipt.cose", device.identifier));
+        let (address, name) =
+            (format!("/api/v1/devices/{device}/receipt"), format!("{}-receipt.cose", device.identifier));
         view! { <p><a href=address download=name data-testid="receipt">{t.decommission_receipt()}</a></p> }
     });
     view! {

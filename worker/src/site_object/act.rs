@@ -1,7 +1,9 @@
 //! What people ask of the site. The routes have checked their rights.
 
 use super::pairings::{self, Step};
-use super::{Outcome, Site, audit, channels, classes, decommissioning, devices, locks, policy, rekeying, revocations, secrets};
+use super::{
+    Outcome, Site, audit, channels, classes, decommissioning, devices, locks, policy, rekeying, revocations, secrets,
+};
 use crate::guard::Origin;
 use crate::messages::Command;
 use crate::platform::log;

@@ -10,8 +10,8 @@ use serde_bytes::ByteBuf;
 use wardlink_crypto::key::PrivateKey;
 use wardlink_crypto::x509::{Certificate, Holder, IssuingCa, RootCa, Validity};
 use wardlink_protocol::UnixMillis;
-use wardlink_protocol::identity::Sha256;
 use wardlink_protocol::grant::Grant;
+use wardlink_protocol::identity::Sha256;
 use zeroize::Zeroizing;
 
 const YEAR: Duration = Duration::from_hours(365 * 24);

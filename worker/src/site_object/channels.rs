@@ -49,7 +49,12 @@ pub(super) fn set(
     if !preview.is_empty() {
         log!("site: person {} changes the channels; devices that get a key: {}", person.id, preview.rekeyed);
         let names: Vec<&str> = preview.changes.iter().map(|change| change.channel.as_str()).collect();
-        outcome.notes.by(Some(person), Act::ChannelsChanged, names.join(", "), format!("version {}", version.saturating_add(1)));
+        outcome.notes.by(
+            Some(person),
+            Act::ChannelsChanged,
+            names.join(", "),
+            format!("version {}", version.saturating_add(1)),
+        );
         let values = [
             record(&next)?,
             version.saturating_add(1).into_value(),

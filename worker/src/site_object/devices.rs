@@ -1,7 +1,7 @@
 //! The devices of the site, and what they last said.
 
-use super::{decommissioning, revocations};
 use super::vault::Vault;
+use super::{decommissioning, revocations};
 use crate::problem::Failure;
 use crate::storage::{Column, Database, Row, record};
 use serde::{Deserialize, Serialize};

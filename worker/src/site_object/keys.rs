@@ -62,11 +62,8 @@ pub(super) fn admit(
     let Ok(envelope) = Encrypted::parse(&message.payload, MAX_CHANNEL_MESSAGE_BYTES) else {
         return Ok(Err(KeyRefusal::Unknown));
     };
-    let own = LineId {
-        channel: channel.clone(),
-        client: device.client.clone(),
-        identifier: Some(device.identifier.clone()),
-    };
+    let own =
+        LineId { channel: channel.clone(), client: device.client.clone(), identifier: Some(device.identifier.clone()) };
     let mut refusal = KeyRefusal::Unknown;
     for id in [LineId::of_class(channel, &device.client), own] {
         let Some(line) = find(site, &id)? else { continue };
@@ -240,7 +237,8 @@ pub(super) fn knowledge(site: &Site<'_>, device: &Device) -> Result<Knowledge, F
 }
 
 fn stored_knowledge(database: &Database, device: &Device) -> Result<Option<Knowledge>, Failure> {
-    let row = database.row("SELECT record FROM knowledge WHERE client = ? AND identifier = ?", devices::names(device))?;
+    let row =
+        database.row("SELECT record FROM knowledge WHERE client = ? AND identifier = ?", devices::names(device))?;
     row.map(|mut row| row.take_record()).transpose()
 }
 
@@ -273,14 +271,7 @@ fn put(site: &Site<'_>, line: &Line) -> Result<(), Failure> {
     site.database.run(
         "INSERT OR REPLACE INTO key_lines (channel, client, identifier, highest, erases_at, state)
          VALUES (?, ?, ?, ?, ?, ?)",
-        [
-            channel,
-            client,
-            identifier,
-            line.highest().into_value(),
-            line.erases_at().into_value(),
-            sealed.into_value(),
-        ],
+        [channel, client, identifier, line.highest().into_value(), line.erases_at().into_value(), sealed.into_value()],
     )
 }
 

@@ -145,8 +145,7 @@ pub(super) fn go_on(site: &Site<'_>, outcome: &mut Outcome) -> Result<(), Failur
         outcome.notes.add(Actor::System, Act::RekeyingFinished, "network keys", detail);
         site.database.run("DELETE FROM rekeyings WHERE number = ?", [number.into_value()])?;
     } else {
-        site.database
-            .run("UPDATE rekeyings SET record = ? WHERE number = ?", [record(&job)?, number.into_value()])?;
+        site.database.run("UPDATE rekeyings SET record = ? WHERE number = ?", [record(&job)?, number.into_value()])?;
     }
     if site.database.one::<bool, 0>("SELECT EXISTS (SELECT 1 FROM rekeyings)", [])?.unwrap_or_default() {
         timers::set(site.database, &Timer::Rekeying, site.now.after(PAUSE))?;

@@ -7,7 +7,7 @@ use crate::platform::{log, rng};
 use crate::problem::Failure;
 use crate::storage::{Column, record};
 use wardlink_pairing::control_unit::Signer;
-use wardlink_pairing::renewal::{KnownDevice, RenewedDevice, RenewingControlUnit, Renewal, RenewalAction};
+use wardlink_pairing::renewal::{KnownDevice, Renewal, RenewalAction, RenewedDevice, RenewingControlUnit};
 use wardlink_protocol::Device;
 use wardlink_protocol::api::RevocationReason;
 use wardlink_protocol::grant::DeviceState;
@@ -48,12 +48,7 @@ pub(super) fn take(site: &Site<'_>, message: &StampedMessage, outcome: &mut Outc
     }
 }
 
-fn perform(
-    site: &Site<'_>,
-    known: &DeviceRecord,
-    action: RenewalAction,
-    outcome: &mut Outcome,
-) -> Result<(), Failure> {
+fn perform(site: &Site<'_>, known: &DeviceRecord, action: RenewalAction, outcome: &mut Outcome) -> Result<(), Failure> {
     match action {
         RenewalAction::Grant(grant) => {
             let (key, state) = (grant.key, grant.state);
