@@ -107,6 +107,11 @@ pub(crate) const FULL: &[Row<Busy>] = &[
         stage.browser.click(&id("confirm"))?;
         stage.browser.see(&Target::xpath("the complaint", "//dialog//input[@aria-invalid]")).map(drop)
     }),
+    row("taking a device out of service", &["devices::revoke::Ask::Decommission"], |stage, _| {
+        stage.visit("/#/devices/infusion-pump/ip-1", &id("decommission"))?;
+        stage.browser.click(&id("decommission"))?;
+        stage.browser.see(&id("decommission-form")).map(drop)
+    }),
     row("device, revoked", &[], |stage, scenery| {
         scenery.revoke()?;
         stage.visit("/#/devices/infusion-pump/ip-9", &id("revoked"))

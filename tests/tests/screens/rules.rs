@@ -4,7 +4,7 @@ use anyhow::Result;
 use wardlink_tests::browser::Target;
 
 use crate::scenery::Busy;
-use crate::stage::{Row, Stage, id, row};
+use crate::stage::{Row, Stage, failing, id, row};
 
 /// As an administrator sees them.
 pub(crate) const TABLE: &[Row<Busy>] = &[
@@ -34,6 +34,42 @@ pub(crate) const TABLE: &[Row<Busy>] = &[
         stage.visit("/#/classes", &id("classes"))?;
         stage.browser.click(&id("add-class"))?;
         stage.browser.see(&id("class-form")).map(drop)
+    }),
+    row("channels", &["route::Route::Channels"], |stage, _| stage.visit("/#/channels", &id("channels"))),
+    row("channels, a changed one", &["channels::Ask::Edit"], |stage, _| {
+        stage.visit("/#/channels", &id("channels"))?;
+        stage.browser.click(&first_channel("change-channel"))?;
+        stage.browser.see(&id("channel-form")).map(drop)
+    }),
+    row("channels, a new one without a name", &[], |stage, _| {
+        stage.visit("/#/channels", &id("channels"))?;
+        stage.browser.click(&id("add-channel"))?;
+        stage.browser.click(&id("confirm"))?;
+        stage.browser.see(&Target::xpath("the complaint", "//dialog//input[@aria-invalid]")).map(drop)
+    }),
+    row("channels, what a change does", &[], |stage, _| {
+        stage.visit("/#/channels", &id("channels"))?;
+        stage.browser.click(&first_channel("change-channel"))?;
+        stage.browser.fill(&Target::field("hours"), "48")?;
+        stage.browser.click(&id("confirm"))?;
+        stage.browser.see(&id("channel-preview")).map(drop)
+    }),
+    failing("channels, no channel for alarms", &[], |stage, _| {
+        stage.visit("/#/channels", &id("channels"))?;
+        stage.browser.click(&first_channel("change-channel"))?;
+        stage.browser.click(&id("remove-channel"))?;
+        stage.browser.see(&id("problem")).map(drop)
+    }),
+    row("channels, new keys", &["channels::Ask::NewKeys"], |stage, _| {
+        stage.visit("/#/channels", &id("channels"))?;
+        stage.browser.click(&first_channel("new-keys"))?;
+        stage.browser.see(&id("new-keys-form")).map(drop)
+    }),
+    row("audit log", &["route::Route::Audit"], |stage, _| stage.visit("/#/audit", &id("audit"))),
+    row("audit log, nothing found", &[], |stage, _| {
+        stage.visit("/#/audit", &id("audit"))?;
+        stage.browser.fill(&id("audit-find"), "nothing like this")?;
+        stage.browser.see_vanish(&id("audit"))
     }),
     row("provisioning, file made", &[], |stage, _| {
         stage.visit("/#/provisioning", &id("provisioning-form"))?;
@@ -67,4 +103,12 @@ fn ask(stage: &Stage, button: &str, form: &str) -> Result<()> {
     stage.visit("/#/policy", &id("policy"))?;
     stage.browser.click(&id(button))?;
     stage.browser.see(&id(form)).map(drop)
+}
+
+/// A button beside the first channel, which is the one for alarms.
+fn first_channel(button: &str) -> Target {
+    Target::xpath(
+        "the button of the first channel",
+        &format!("//*[@data-testid=\"channel\"][1]//*[@data-testid=\"{button}\"]"),
+    )
 }
