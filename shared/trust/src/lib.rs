@@ -11,6 +11,7 @@
 
 pub mod audit;
 pub mod epochs;
+pub mod inbox;
 pub mod policy;
 pub mod protect;
 pub mod replay;
