@@ -1,5 +1,7 @@
 //! Renewal of a certificate, between the two machines.
 
+mod vectors;
+
 use super::site::{BOTH, Pair, fingerprint};
 use crate::control_unit::PairedDevice;
 use crate::message::MessageError;
