@@ -7,6 +7,7 @@ mod coupling;
 pub mod journal;
 mod reporting;
 pub mod settings;
+mod trust;
 
 use crate::clock;
 use crate::display::{Phase, Screen};
@@ -19,13 +20,17 @@ use settings::{Settings, Start};
 use std::time::Duration;
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, Interval, MissedTickBehavior, interval, sleep_until};
+use trust::{Leaving, Renewing, Trust};
 use wardlink_crypto::key::{KeyError, PrivateKey};
+use wardlink_pairing::decommission::DecommissionRefusal;
 use wardlink_pairing::device::{DevicePairing, Refusal};
+use wardlink_pairing::renewal::RenewalRefusal;
 use wardlink_protocol::cbor::CborError;
 use wardlink_protocol::pairing::RefusalReason;
 use wardlink_protocol::verification::Answer;
 use wardlink_protocol::{Device, UnixMillis};
 use wardlink_trust::SealError;
+use wardlink_trust::wrap::WrapError;
 use zeroize::Zeroizing;
 
 /// Why a pump cannot go on.
@@ -46,6 +51,15 @@ pub enum PumpError {
     /// A report could not be protected.
     #[error("a report cannot be sent: {0}")]
     Seal(#[from] SealError),
+    /// An answer about a key could not be made.
+    #[error("a key cannot be acknowledged: {0}")]
+    Wrap(#[from] WrapError),
+    /// The renewal of the certificate could not be begun, stored or restored.
+    #[error("the certificate cannot be renewed: {0}")]
+    Renewal(#[from] RenewalRefusal),
+    /// The receipt of a pump that wiped itself could not be made.
+    #[error("the receipt cannot be made: {0}")]
+    Decommission(#[from] DecommissionRefusal),
     /// A report could not be encoded.
     #[error("a report cannot be encoded: {0}")]
     Encode(#[from] CborError),
@@ -63,6 +77,8 @@ pub enum Outcome {
     Stopped,
     /// The control unit refused it, and it is to ask only once.
     Refused(RefusalReason),
+    /// It wiped itself on an order, and its receipt is delivered.
+    Decommissioned,
 }
 
 /// What a person can tell a pump.
@@ -93,6 +109,9 @@ pub struct Pump {
     link: Option<(Link, mpsc::Receiver<LinkEvent>)>,
     published: Option<Published>,
     reporter: Option<Reporter>,
+    trust: Option<Trust>,
+    renewing: Option<Renewing>,
+    leaving: Option<Leaving>,
     screen: watch::Sender<Screen>,
     /// The phase that the journal knows.
     told: Option<Phase>,
@@ -117,6 +136,8 @@ struct Times {
     pause: Duration,
     /// Refused reports are sent again.
     reports: Option<Instant>,
+    /// The certificate is renewed, or asked for again.
+    renew: Option<UnixMillis>,
     /// Measurements.
     telemetry: Interval,
 }
@@ -154,7 +175,9 @@ impl Pump {
         let mut telemetry = interval(settings.telemetry_every);
         telemetry.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let pause = settings.retry_pause;
-        let times = Times { check: None, publish: None, turn: None, ask: None, pause, reports: None, telemetry };
+        let times =
+            Times { check: None, publish: None, turn: None, ask: None, pause, reports: None, renew: None, telemetry };
+        let leaving = state.read_value(Record::Decommission)?;
         let pump = Self {
             settings,
             state,
@@ -165,6 +188,9 @@ impl Pump {
             link: None,
             published: None,
             reporter: None,
+            trust: None,
+            renewing: None,
+            leaving,
             screen,
             told: None,
             journal,
@@ -192,7 +218,9 @@ impl Pump {
     }
 
     async fn live(&mut self, stop: &mut watch::Receiver<bool>) -> Result<Outcome, PumpError> {
-        if self.pairing.is_none() && self.settings.start == Start::Auto {
+        if self.leaving.is_some() {
+            self.leave()?;
+        } else if self.pairing.is_none() && self.settings.start == Start::Auto {
             self.ask()?;
         } else {
             self.changed()?;
@@ -219,7 +247,9 @@ impl Pump {
                 self.set_online(true, None);
                 self.tell(Event::Connected);
                 self.publish_again();
-                self.begin_reporting()
+                self.begin_reporting()?;
+                self.publish_renewal();
+                Ok(())
             }
             LinkEvent::Disconnected { error, again_in } => {
                 let reason = error.to_string();
@@ -250,7 +280,7 @@ impl Pump {
 
     fn on_button(&mut self) -> Result<(), PumpError> {
         let idle = self.pairing.is_none() || self.times.ask.is_some();
-        if idle { self.ask() } else { Ok(()) }
+        if idle && self.leaving.is_none() { self.ask() } else { Ok(()) }
     }
 
     fn on_time(&mut self) -> Result<(), PumpError> {
@@ -272,13 +302,16 @@ impl Pump {
         if self.times.check.is_some_and(|at| at <= now) {
             self.check_deadline()?;
         }
-        Ok(())
+        if self.times.renew.is_some_and(|at| at <= now) {
+            self.renew()?;
+        }
+        self.erase_keys()
     }
 
     fn next_wake(&self) -> Instant {
         let far = Instant::now() + Duration::from_hours(1);
         let now = clock::now();
-        let clocks = [self.times.check, self.times.ask].into_iter().flatten();
+        let clocks = [self.times.check, self.times.ask, self.times.renew, self.erases_at()].into_iter().flatten();
         let clocks = clocks.map(|at| Instant::now() + at.since(now));
         let instants = [self.times.publish, self.times.turn, self.times.reports].into_iter().flatten();
         clocks.chain(instants).fold(far, Instant::min)
@@ -288,12 +321,18 @@ impl Pump {
         if self.published.as_ref().is_some_and(|published| published.ticket == ticket) {
             return self.step_delivered();
         }
+        if self.renewal_delivered(ticket)? || self.receipt_delivered(ticket)? {
+            return Ok(());
+        }
         self.report_delivered(ticket)
     }
 
     fn refused(&mut self, ticket: Ticket) -> Result<(), PumpError> {
         if self.published.as_ref().is_some_and(|published| published.ticket == ticket) {
             return self.step_refused();
+        }
+        if self.renewal_refused(ticket) || self.receipt_refused(ticket) {
+            return Ok(());
         }
         self.report_refused(ticket);
         Ok(())

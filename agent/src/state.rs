@@ -31,8 +31,12 @@ pub enum Record {
     Pairing,
     /// How often the device was started: no two runs protect messages under the same key.
     Boot,
-    /// The messages that the bridge has not acknowledged yet.
+    /// The messages that the bridge has not acknowledged yet, and those that may have to be sent again under a new key.
     Outbox,
+    /// What came after the pairing: later epochs of the channels' keys, the certificate in force, a renewal on its way.
+    Trust,
+    /// The order to wipe, while its receipt is on its way.
+    Decommission,
 }
 
 impl Record {
@@ -43,6 +47,8 @@ impl Record {
             Self::Pairing => "pairing",
             Self::Boot => "boot",
             Self::Outbox => "outbox",
+            Self::Trust => "trust",
+            Self::Decommission => "decommission",
         }
     }
 }

@@ -2,120 +2,21 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
 
+mod casing;
 mod site;
 
+use casing::{Casing, Line, Running, reports_on};
 use clap::Parser;
 use site::Site;
 use std::time::Duration;
-use tokio::sync::{mpsc, watch};
-use tokio::task::JoinHandle;
-use wardlink_agent::display::{Phase, Screen};
-use wardlink_agent::pump::journal::{Entry, Event};
-use wardlink_agent::pump::settings::PumpArgs;
-use wardlink_agent::pump::{Handle, Order, Outcome, Pump, PumpError};
+use tokio::sync::mpsc;
+use wardlink_agent::display::Phase;
+use wardlink_agent::pump::journal::Event;
+use wardlink_agent::pump::{Order, Outcome, Pump, PumpError};
 use wardlink_protocol::api::VerifyResult;
 use wardlink_protocol::pairing::RefusalReason;
-use wardlink_protocol::provisioning::Provisioning;
 use wardlink_protocol::report::Content;
 use wardlink_protocol::verification::Answer;
-
-#[derive(Parser)]
-struct Line {
-    #[command(flatten)]
-    pump: PumpArgs,
-}
-
-/// A pump's casing: what survives when its power is cut.
-struct Casing {
-    folder: tempfile::TempDir,
-    more: Vec<&'static str>,
-}
-
-/// A pump under power.
-struct Running {
-    events: mpsc::UnboundedReceiver<Entry>,
-    screen: watch::Receiver<Screen>,
-    orders: mpsc::Sender<Order>,
-    stop: watch::Sender<bool>,
-    task: JoinHandle<Result<Outcome, PumpError>>,
-}
-
-impl Casing {
-    fn new(site: &Site, more: &[&'static str]) -> Self {
-        Self::with(&site.provisioning(), more)
-    }
-
-    fn with(provisioning: &Provisioning, more: &[&'static str]) -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        std::fs::write(folder.path().join("site.json"), serde_json::to_vec(provisioning).unwrap()).unwrap();
-        Self { folder, more: more.to_vec() }
-    }
-
-    fn open(&self) -> Result<(Pump, Handle, mpsc::UnboundedReceiver<Entry>), PumpError> {
-        let file = self.folder.path().join("site.json");
-        let state = self.folder.path().join("state");
-        let line = ["pump", "--telemetry-ms", "20", "--retry-secs", "1", "--provisioning", file.to_str().unwrap()];
-        let line = [&line[..], &["--state", state.to_str().unwrap()], &self.more].concat();
-        let settings = Line::try_parse_from(line).unwrap().pump.settings().unwrap().remove(0);
-        let (journal, events) = mpsc::unbounded_channel();
-        Pump::open(settings, journal).map(|(pump, handle)| (pump, handle, events))
-    }
-
-    fn power(&self) -> Running {
-        let (pump, handle, events) = self.open().unwrap();
-        let (stop, stopped) = watch::channel(false);
-        Running { events, screen: handle.screen, orders: handle.orders, stop, task: tokio::spawn(pump.run(stopped)) }
-    }
-}
-
-impl Running {
-    async fn event(&mut self) -> Event {
-        let event = tokio::time::timeout(Duration::from_secs(20), self.events.recv()).await;
-        event.expect("the pump says nothing").expect("the pump ended").event
-    }
-
-    async fn until(&mut self, fits: impl Fn(&Event) -> bool) -> Event {
-        loop {
-            let event = self.event().await;
-            if fits(&event) {
-                return event;
-            }
-        }
-    }
-
-    async fn code(&mut self) -> String {
-        let Event::Code { code, .. } = self.until(|event| matches!(event, Event::Code { .. })).await else {
-            unreachable!()
-        };
-        code.unwrap()
-    }
-
-    async fn paired(&mut self) {
-        self.until(|event| matches!(event, Event::Paired { .. })).await;
-    }
-
-    /// Cuts the power.
-    async fn cut(self) {
-        self.task.abort();
-        assert!(self.task.await.is_err_and(|error| error.is_cancelled()));
-    }
-
-    async fn stop(self) -> Outcome {
-        self.stop.send_replace(true);
-        self.task.await.unwrap().unwrap()
-    }
-}
-
-/// Waits until the site has so many reports on a channel.
-async fn reports_on(site: &Site, channel: &str, count: usize) {
-    for _ in 0..1_000 {
-        if site.reports().await.iter().filter(|(name, _)| name == channel).count() >= count {
-            return;
-        }
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
-    panic!("{channel} stays silent: {:?}", site.reports().await);
-}
 
 #[tokio::test]
 async fn a_pump_couples_and_reports_under_the_network_keys() {

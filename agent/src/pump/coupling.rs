@@ -99,9 +99,15 @@ impl Pump {
 
     /// Takes a message that arrived on T2. When this returns, it is dealt with for good.
     pub(super) fn receive(&mut self, topic: &str, payload: &[u8]) -> Result<(), PumpError> {
+        if self.leaving.is_some() {
+            return Ok(());
+        }
         let Some(mut pairing) = self.pairing.clone() else { return Ok(()) };
         if topic != Topic::Device(self.settings.device.clone()).to_string() {
             tracing::warn!(topic, "a message on a topic that was not subscribed");
+            return Ok(());
+        }
+        if self.trust.is_some() && self.receive_about_trust(payload)? {
             return Ok(());
         }
         match pairing.receive(self.provisioned(), payload, clock::now(), &mut clock::rng()) {
@@ -124,6 +130,8 @@ impl Pump {
     /// Stores the pairing's state, shows it, and follows its plan, in this order.
     pub(super) fn changed(&mut self) -> Result<(), PumpError> {
         self.store()?;
+        self.begin_trust()?;
+        self.erase_paired_keys()?;
         let Some(pairing) = &self.pairing else { return Ok(()) };
         let (display, session) = (pairing.display()?, pairing.session());
         self.times.check = match &display {
@@ -145,7 +153,7 @@ impl Pump {
     }
 
     /// Stores the pairing's state: when this returns, it survives a power loss.
-    fn store(&mut self) -> Result<(), PumpError> {
+    pub(super) fn store(&mut self) -> Result<(), PumpError> {
         let Some(pairing) = &self.pairing else { return Ok(()) };
         let snapshot = pairing.snapshot()?;
         if snapshot != self.stored {
@@ -181,9 +189,8 @@ impl Pump {
             Phase::Finishing => self.tell(Event::Confirmed),
             Phase::Paired => {
                 self.times.pause = self.settings.retry_pause;
-                let pairing = self.pairing.as_ref().and_then(DevicePairing::pairing);
-                let channels = pairing.into_iter().flat_map(|pairing| &pairing.channels);
-                self.tell(Event::Paired { channels: channels.map(|channel| channel.channel.name.clone()).collect() });
+                let channels = self.channels().iter().map(|key| key.channel.name.clone()).collect();
+                self.tell(Event::Paired { channels });
             }
             Phase::Refused { reason, note, .. } => self.tell(Event::Refused { reason, note }),
             Phase::Idle | Phase::Requesting | Phase::Fault { .. } => {}
@@ -205,7 +212,7 @@ impl Pump {
         let Some(pairing) = &self.pairing else { return Ok(()) };
         let plan = pairing.plan();
         let certificate = match plan.credential {
-            Credential::Certificate(certificate) => Some(certificate.to_vec()),
+            Credential::Certificate(certificate) => self.renewed_certificate().or_else(|| Some(certificate.to_vec())),
             Credential::BareKey => None,
         };
         let (network, root) = (plan.network.cloned(), plan.root);
@@ -225,7 +232,7 @@ impl Pump {
         Ok(())
     }
 
-    fn connect(
+    pub(super) fn connect(
         &mut self,
         certificate: Option<Vec<u8>>,
         network: Option<NetworkAccess>,

@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 use wardlink_protocol::channel::{ChannelName, DataType};
-use wardlink_protocol::identity::SessionId;
+use wardlink_protocol::identity::{CertificateSerial, SessionId};
 use wardlink_protocol::pairing::RefusalReason;
 use wardlink_protocol::{Device, UnixMillis};
 
@@ -67,6 +67,27 @@ pub enum Event {
         /// What the person wrote.
         note: String,
     },
+    /// It uses a new epoch of a channel's key, which is stored.
+    KeyUpdated {
+        /// The channel.
+        channel: ChannelName,
+        /// The epoch.
+        epoch: u64,
+    },
+    /// It has a channel no longer.
+    ChannelWithdrawn {
+        /// The channel.
+        channel: ChannelName,
+    },
+    /// It has a new certificate, and the old one has ended.
+    Renewed {
+        /// The new certificate's serial number.
+        serial: CertificateSerial,
+        /// When it ends.
+        ends_at: UnixMillis,
+    },
+    /// It wiped itself on an order, and its receipt is delivered.
+    Decommissioned,
     /// It sent a report.
     Sent {
         /// On which channel.

@@ -12,15 +12,18 @@ use serde::{Deserialize, Serialize};
 use serde_bytes::ByteBuf;
 use std::time::Duration;
 use tokio::time::Instant;
-use wardlink_pairing::device::DevicePairing;
 use wardlink_protocol::cbor;
-use wardlink_protocol::channel::{ChannelName, DataType, Qos};
+use wardlink_protocol::channel::{ChannelKey, ChannelName, DataType, Priority, Qos};
+use wardlink_protocol::limits::MAX_CLOCK_SKEW;
 use wardlink_protocol::report::{Content, Report};
 use wardlink_protocol::topic::Topic;
+use wardlink_protocol::{Device, UnixMillis};
 use wardlink_trust::Sender;
 
 /// How many reports wait for the bridge at most: some hours of an eventful infusion.
 const MAX_KEPT: usize = 1_000;
+/// How long delivered reports are kept: a key whose epoch was cut off arrives well before that, and they are sent again.
+const KEPT_AFTER_DELIVERY: Duration = Duration::from_mins(15);
 /// The pause before refused reports are sent again: right after the pairing the bridge may not know the new rights yet.
 const REFUSED_PAUSE: Duration = Duration::from_millis(500);
 /// What a pump has to say.
@@ -36,18 +39,39 @@ pub(super) struct Reporter {
 /// A channel, opened for this connection.
 struct Outlet {
     name: ChannelName,
+    priority: Priority,
     data_types: Vec<DataType>,
     qos: Qos,
     sender: Sender,
 }
 
-/// A protected report that the bridge has not stored yet.
+/// A protected report that the bridge has not stored yet, or not long ago.
 #[derive(Serialize, Deserialize)]
 struct Kept {
     topic: Topic,
     message: ByteBuf,
+    /// What it says, to be protected anew under another epoch; none where an earlier version kept it.
+    #[serde(default)]
+    report: Option<Report>,
+    /// When the bridge said that it stored it.
+    #[serde(default)]
+    delivered_at: Option<UnixMillis>,
     #[serde(skip)]
     ticket: Option<Ticket>,
+}
+
+impl Outlet {
+    /// Opens a channel, where it carries what a pump has to say.
+    fn open(key: &ChannelKey, device: &Device, boot: u64) -> Result<Option<Self>, PumpError> {
+        let channel = &key.channel;
+        if !channel.data_types.iter().any(|data_type| DATA_TYPES.contains(data_type)) {
+            return Ok(None);
+        }
+        let topic = Topic::Data(channel.name.clone(), device.clone());
+        let sender = Sender::begin(key, topic, boot, &mut clock::rng())?;
+        let (name, data_types) = (channel.name.clone(), channel.data_types.clone());
+        Ok(Some(Self { name, priority: channel.priority, data_types, qos: channel.qos, sender }))
+    }
 }
 
 impl Pump {
@@ -56,7 +80,7 @@ impl Pump {
         let infusion = Infusion::start(clock::rng().next_u64(), clock::now());
         let mut kept: Vec<Kept> = self.state.read_value(Record::Outbox)?.unwrap_or_default();
         if let Some((link, _)) = &mut self.link {
-            for report in &mut kept {
+            for report in kept.iter_mut().filter(|kept| kept.delivered_at.is_none()) {
                 let message = report.message.to_vec();
                 report.ticket = Some(link.publish(report.topic.clone(), message, Qos::AtLeastOnce));
             }
@@ -67,24 +91,50 @@ impl Pump {
 
     /// Opens the channels anew for this connection: no two share a key and a nonce, whatever happened before.
     pub(super) fn begin_reporting(&mut self) -> Result<(), PumpError> {
+        let channels = self.channels();
         let Some(reporter) = &mut self.reporter else { return Ok(()) };
-        let Some(pairing) = self.pairing.as_ref().and_then(DevicePairing::pairing) else { return Ok(()) };
         let boot = self.state.next_boot()?;
         reporter.outlets.clear();
-        for key in &pairing.channels {
-            let channel = &key.channel;
-            if !channel.data_types.iter().any(|data_type| DATA_TYPES.contains(data_type)) {
-                continue;
-            }
-            let topic = Topic::Data(channel.name.clone(), self.settings.device.clone());
-            reporter.outlets.push(Outlet {
-                name: channel.name.clone(),
-                data_types: channel.data_types.clone(),
-                qos: channel.qos,
-                sender: Sender::begin(key, topic, boot, &mut clock::rng())?,
-            });
+        for key in &channels {
+            reporter.outlets.extend(Outlet::open(key, &self.settings.device, boot)?);
         }
         Ok(())
+    }
+
+    /// Opens one channel anew under its new key. What waits on it under an earlier one is protected anew, and so is what was
+    /// delivered when the earlier one did not count any more: no alarm is lost, and one that comes twice says so by its time.
+    pub(super) fn reopen(&mut self, key: &ChannelKey, previous_until: UnixMillis) -> Result<(), PumpError> {
+        let Some(reporter) = &mut self.reporter else { return Ok(()) };
+        let boot = self.state.next_boot()?;
+        let name = &key.channel.name;
+        reporter.outlets.retain(|outlet| outlet.name != *name);
+        reporter.outlets.extend(Outlet::open(key, &self.settings.device, boot)?);
+        // The most urgent channel that carries a kind of data comes first.
+        reporter.outlets.sort_by(|a, b| (a.priority, &a.name).cmp(&(b.priority, &b.name)));
+        let on_channel = |kept: &Kept| matches!(&kept.topic, Topic::Data(channel, _) if channel == name);
+        let lost = |kept: &Kept| kept.delivered_at.is_none_or(|at| at.after(MAX_CLOCK_SKEW) >= previous_until);
+        self.send_anew(|kept| on_channel(kept) && lost(kept))
+    }
+
+    /// Ends a channel that the pump has no longer; what waits on it takes another one that carries its kind of data.
+    pub(super) fn end_channel(&mut self, name: &ChannelName) -> Result<(), PumpError> {
+        let Some(reporter) = &mut self.reporter else { return Ok(()) };
+        reporter.outlets.retain(|outlet| outlet.name != *name);
+        let on_channel = |kept: &Kept| matches!(&kept.topic, Topic::Data(channel, _) if channel == name);
+        self.send_anew(|kept| on_channel(kept) && kept.delivered_at.is_none())
+    }
+
+    /// Takes these reports out of what is kept, and sends what they say again. One whose content an earlier version did not keep
+    /// stays as it is.
+    fn send_anew(&mut self, which: impl Fn(&Kept) -> bool) -> Result<(), PumpError> {
+        let Some(reporter) = &mut self.reporter else { return Ok(()) };
+        let (again, rest): (Vec<Kept>, Vec<Kept>) =
+            core::mem::take(&mut reporter.kept).into_iter().partition(|kept| kept.report.is_some() && which(kept));
+        reporter.kept = rest;
+        for report in again.into_iter().filter_map(|kept| kept.report) {
+            self.send(&report)?;
+        }
+        self.store_kept()
     }
 
     /// Lets the infusion go on, and reports what happened and what is measured.
@@ -118,7 +168,8 @@ impl Pump {
         if !self.online && !at_least_once {
             return Ok(());
         }
-        if at_least_once && reporter.kept.len() >= MAX_KEPT {
+        let waiting = reporter.kept.iter().filter(|kept| kept.delivered_at.is_none()).count();
+        if at_least_once && waiting >= MAX_KEPT {
             let message = format!("{MAX_KEPT} reports wait for the network; a report was lost");
             self.tell(Event::Error { message });
             return Ok(());
@@ -127,7 +178,13 @@ impl Pump {
         let (topic, name) = (outlet.sender.topic().clone(), outlet.name.clone());
         let ticket = link.publish(topic.clone(), message.clone(), outlet.qos);
         if at_least_once {
-            reporter.kept.push(Kept { topic, message: ByteBuf::from(message), ticket: Some(ticket) });
+            reporter.kept.push(Kept {
+                topic,
+                message: ByteBuf::from(message),
+                report: Some(report.clone()),
+                delivered_at: None,
+                ticket: Some(ticket),
+            });
             self.store_kept()?;
         }
         self.tell(Event::Sent { channel: name, data });
@@ -137,9 +194,20 @@ impl Pump {
     /// The bridge has stored a report.
     pub(super) fn report_delivered(&mut self, ticket: Ticket) -> Result<(), PumpError> {
         let Some(reporter) = &mut self.reporter else { return Ok(()) };
-        let before = reporter.kept.len();
-        reporter.kept.retain(|kept| kept.ticket != Some(ticket));
-        if reporter.kept.len() < before { self.store_kept() } else { Ok(()) }
+        let now = clock::now();
+        let Some(kept) = reporter.kept.iter_mut().find(|kept| kept.ticket == Some(ticket)) else { return Ok(()) };
+        kept.ticket = None;
+        kept.delivered_at = Some(now);
+        let recent = |kept: &Kept| kept.delivered_at.is_none_or(|at| now.since(at) < KEPT_AFTER_DELIVERY);
+        reporter.kept.retain(recent);
+        let too_many = reporter.kept.len().saturating_sub(2 * MAX_KEPT);
+        let mut dropped = 0;
+        reporter.kept.retain(|kept| {
+            let old = kept.delivered_at.is_some() && dropped < too_many;
+            dropped += usize::from(old);
+            !old
+        });
+        self.store_kept()
     }
 
     /// The bridge has refused a report: it is sent again in a moment.
@@ -153,7 +221,8 @@ impl Pump {
 
     pub(super) fn send_refused_again(&mut self) {
         let (Some(reporter), Some((link, _))) = (&mut self.reporter, &mut self.link) else { return };
-        for kept in reporter.kept.iter_mut().filter(|kept| kept.ticket.is_none()) {
+        let waits = |kept: &&mut Kept| kept.ticket.is_none() && kept.delivered_at.is_none();
+        for kept in reporter.kept.iter_mut().filter(waits) {
             kept.ticket = Some(link.publish(kept.topic.clone(), kept.message.to_vec(), Qos::AtLeastOnce));
         }
     }

@@ -1,33 +1,39 @@
 //! A hospital in one process: the real broker, the real control unit and real WebSockets; only storage and people are missing.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
+#![allow(dead_code, reason = "each test file uses its part")]
 
 mod shell;
+mod trust;
 
 use serde_bytes::ByteBuf;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
+use trust::Paired;
 use wardlink_agent::clock;
 use wardlink_bridge::auth::ControlUnit as BridgeControlUnit;
 use wardlink_bridge::{Broker, Clients, ConnectionId, ControlMessage, Notice, Output, SiteTable, Step, Stream};
-use wardlink_crypto::key::{PrivateKey, PublicKey};
-use wardlink_crypto::x509::{Certificate, Holder, IssuingCa, RootCa, Validity};
+use wardlink_crypto::key::PrivateKey;
+use wardlink_crypto::x509::{Holder, IssuingCa, RootCa, Validity};
 use wardlink_pairing::control_unit::{Acceptance, Action, Arrived, Begun, ControlUnit, Session, Signer, session_of};
 use wardlink_pairing::device::NetworkAccess;
 use wardlink_pairing::policy::{Network, Policy};
+use wardlink_protocol::UnixMillis;
 use wardlink_protocol::api::{PairingPhase, VerificationProof, VerifyResult};
 use wardlink_protocol::cbor;
-use wardlink_protocol::channel::{ChannelKey, Qos, default_channels};
-use wardlink_protocol::identity::{KeyId, SessionId, Sha256};
+use wardlink_protocol::channel::Qos;
+use wardlink_protocol::identity::{SessionId, Sha256};
 use wardlink_protocol::limits::MAX_CHANNEL_MESSAGE_BYTES;
 use wardlink_protocol::pairing::Mode;
 use wardlink_protocol::provisioning::{AccessSecret, Provisioning};
 use wardlink_protocol::report::Report;
 use wardlink_protocol::stamp::StampedMessage;
 use wardlink_protocol::topic::Topic;
-use wardlink_protocol::{Device, UnixMillis};
-use wardlink_trust::Receiver;
+use wardlink_trust::epochs::{KeyRefusal, Line, LineId};
+use wardlink_trust::inbox::Refused;
+use wardlink_trust::replay::ReplayError;
+use wardlink_trust::{OpenError, Receiver};
 
 type Work = Box<dyn FnOnce(&mut Hospital) + Send>;
 
@@ -56,12 +62,14 @@ struct Hospital {
     key: PrivateKey,
     chain: Vec<ByteBuf>,
     policy: Policy,
-    channels: Vec<ChannelKey>,
+    lines: BTreeMap<LineId, Line>,
     sessions: Vec<Session>,
     versions: u64,
-    paired: Vec<(Device, PublicKey)>,
+    paired: Vec<Paired>,
     receivers: BTreeMap<String, Receiver>,
     reports: Vec<(String, Report)>,
+    /// Messages under an epoch that had ended.
+    retired: usize,
     /// Messages that did not open, and why.
     broken: Vec<String>,
 }
@@ -165,10 +173,6 @@ impl Hospital {
         let holder = Holder::ControlUnit("Test hospital".into());
         let certificate = ca.issue(&holder, &key.public(), validity(), &mut rng).unwrap();
         let chain = [vec![certificate.to_bytes()], ca.chain()].concat();
-        let channels = (1u8..)
-            .zip(default_channels())
-            .map(|(n, channel)| ChannelKey { channel, kid: KeyId([n; 8]), epoch: 1, key: [n; 32] })
-            .collect();
         let mut broker = Broker::default();
         let control_unit =
             BridgeControlUnit::new(chain.clone(), &key.to_pkcs8().unwrap(), &[ca.certificate().to_bytes()]).unwrap();
@@ -183,12 +187,13 @@ impl Hospital {
             key,
             chain,
             policy: Policy::default(),
-            channels,
+            lines: BTreeMap::new(),
             sessions: Vec::new(),
             versions: 0,
             paired: Vec::new(),
             receivers: BTreeMap::new(),
             reports: Vec::new(),
+            retired: 0,
             broken: Vec::new(),
         }
     }
@@ -215,12 +220,13 @@ impl Hospital {
     /// Lets one session act, and carries out what it says.
     fn act<T>(&mut self, index: usize, act: impl FnOnce(&mut Session, ControlUnit<'_>) -> (T, Vec<Action>)) -> T {
         let network = self.network();
+        let channels = self.channels_of(&self.sessions[index].device().clone());
         let control_unit = ControlUnit {
             signer: Signer { key: &self.key, chain: &self.chain },
             ca: &self.ca,
             policy: &self.policy,
             network: &network,
-            channels: &self.channels,
+            channels: &channels,
         };
         let (answer, actions) = act(&mut self.sessions[index], control_unit);
         self.perform(actions);
@@ -238,8 +244,7 @@ impl Hospital {
                 }
                 Action::RemoveTopic(topic) => step.remove_topics.push(topic),
                 Action::Paired(device) => {
-                    let certificate = Certificate::parse(&device.certificate).unwrap();
-                    self.paired.push((device.device.clone(), *certificate.key()));
+                    self.paired_with(&device);
                 }
             }
         }
@@ -303,6 +308,7 @@ impl Hospital {
             self.broker.site_knows(number);
             heard = true;
             if let Notice::Subscribed { key, .. } = notice {
+                self.catch_up(key);
                 let actions = self.sessions.iter().flat_map(|session| session.device_subscribed(key)).collect();
                 self.perform(actions);
             }
@@ -311,6 +317,9 @@ impl Hospital {
     }
 
     fn arrived(&mut self, stamped: &StampedMessage) {
+        if self.about_trust(stamped) {
+            return;
+        }
         let id = session_of(&stamped.payload).unwrap();
         let Some(index) = self.sessions.iter().position(|session| session.id() == id) else {
             let arrived = Arrived::parse(stamped).unwrap();
@@ -325,15 +334,16 @@ impl Hospital {
     fn data(&mut self, stamped: &StampedMessage) {
         let topic: Topic = stamped.topic.parse().unwrap();
         let Topic::Data(channel, device) = &topic else { panic!("{topic} is no data") };
-        let (_, key) = self.paired.iter().find(|(paired, _)| paired == device).expect("only paired devices send");
-        let receiver = self.receivers.entry(stamped.topic.clone()).or_default();
-        match receiver.open(&self.channels, &topic, key, &stamped.payload) {
+        let opened = self.open(device, stamped);
+        match opened {
             Ok(opened) => {
                 let report = cbor::decode(&opened.plaintext, MAX_CHANNEL_MESSAGE_BYTES).unwrap();
                 self.reports.push((channel.to_string(), report));
             }
             // A message that was resent counts once.
-            Err(wardlink_trust::OpenError::Replay(wardlink_trust::replay::ReplayError::Duplicate)) => {}
+            Err(Refused::Open(OpenError::Replay(ReplayError::Duplicate))) => {}
+            // What was on its way under an epoch that was cut off comes again under the new one.
+            Err(Refused::Key(KeyRefusal::Retired)) => self.retired += 1,
             Err(error) => self.broken.push(format!("{topic}: {error}")),
         }
     }

@@ -21,9 +21,8 @@ use wardlink_protocol::{Device, UnixMillis};
 
 use crate::message::{self, MessageError, Signer};
 
-/// What a device erases before it signs its receipt; each stands in the receipt.
-pub const ALWAYS_WIPED: [Wiped; 4] =
-    [Wiped::NetworkKeys, Wiped::KeptMessages, Wiped::SiteSettings, Wiped::Provisioning];
+/// What every device erases before it signs its receipt; each stands in the receipt, and beside it what else there was.
+pub const ALWAYS_WIPED: [Wiped; 3] = [Wiped::NetworkKeys, Wiped::KeptMessages, Wiped::SiteSettings];
 
 /// Why an order or a receipt does not count. Nothing has changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]

@@ -372,6 +372,19 @@ impl DevicePairing {
         }
     }
 
+    /// Erases the network keys and `K_wrap` of a finished pairing, once whoever follows their epochs has stored them elsewhere.
+    /// Returns whether there were any.
+    pub fn erase_keys(&mut self) -> bool {
+        match &mut self.state {
+            State::Confirmed(state) if state.delivered && !state.pairing.channels.is_empty() => {
+                state.pairing.channels.zeroize();
+                state.pairing.wrap_key.zeroize();
+                true
+            }
+            _ => false,
+        }
+    }
+
     /// Whether the pairing is finished: confirmed, and PAIRING_FINISHED delivered.
     pub fn is_paired(&self) -> bool {
         matches!(&self.state, State::Confirmed(state) if state.delivered)

@@ -1,4 +1,8 @@
-//! The messages on the second channels: who can read them, who wrote them, and that each counts once.
+//! Channels, keys and trust: who can read a message on a second channel, who wrote it, that it counts once, and when trust ends.
+//!
+//! [`policy`] says which channels there are and what a change of them does. [`epochs`] is the site's keyring: which keys there are,
+//! who knows them, until when each counts, and what has to change when a device is trusted no longer. [`wrap`] brings a new key to
+//! one device, and is the device's half of it. [`inbox`] judges a message as the bridge stamped it. [`audit`] is the log.
 //!
 //! [`protect`] encrypts a message under a key that belongs to one network key, channel, direction, sender and instance of the
 //! sender, and signs it inside where the channel asks for that; [`replay`] is the receiver's memory. The wire format and every
@@ -11,6 +15,7 @@
 
 pub mod audit;
 pub mod epochs;
+pub mod inbox;
 pub mod policy;
 pub mod protect;
 pub mod replay;
@@ -18,5 +23,7 @@ pub mod wrap;
 
 #[cfg(test)]
 mod testing;
+#[cfg(test)]
+mod vectors;
 
 pub use protect::{OpenError, Opened, Receiver, SealError, Sender};

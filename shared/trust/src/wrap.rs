@@ -191,6 +191,11 @@ pub fn is_update(payload: &[u8]) -> bool {
     Encrypted::parse(payload, MAX_KEY_MESSAGE_BYTES).is_ok_and(|envelope| envelope.header().wrapped.is_some())
 }
 
+/// Whether a message was sealed under this `K_wrap`, as its header says.
+pub fn is_under(payload: &[u8], keys: &WrapKeys) -> bool {
+    Encrypted::parse(payload, MAX_KEY_MESSAGE_BYTES).is_ok_and(|envelope| envelope.header().kid == keys.id().as_bytes())
+}
+
 /// The previous epoch counts until then, and not at all where that is past.
 fn still(until: UnixMillis, now: UnixMillis) -> bool {
     now < until

@@ -15,15 +15,19 @@
     reason = "a target tells by a panic what it found"
 )]
 
+mod audit;
 mod authentication;
 mod broker;
 mod certificates;
 mod channel;
 mod control_unit;
+mod crl;
 mod device;
 mod envelopes;
 mod json;
+mod keys;
 mod messages;
+mod renewal;
 mod site;
 mod snapshots;
 mod text;
@@ -45,7 +49,7 @@ pub struct Target {
 }
 
 /// Every target.
-pub const TARGETS: [Target; 17] = [
+pub const TARGETS: [Target; 21] = [
     Target { name: "messages", run: messages::run, seeds: messages::seeds, cases: 4_000 },
     Target { name: "envelopes", run: envelopes::run, seeds: envelopes::seeds, cases: 2_000 },
     Target { name: "certificates", run: certificates::run, seeds: certificates::seeds, cases: 1_000 },
@@ -59,6 +63,10 @@ pub const TARGETS: [Target; 17] = [
     Target { name: "control-unit", run: control_unit::run, seeds: control_unit::seeds, cases: 400 },
     Target { name: "device", run: device::run, seeds: device::seeds, cases: 300 },
     Target { name: "channel", run: channel::run, seeds: channel::seeds, cases: 1_000 },
+    Target { name: "keys", run: keys::run, seeds: keys::seeds, cases: 2_000 },
+    Target { name: "renewal", run: renewal::run, seeds: renewal::seeds, cases: 400 },
+    Target { name: "audit", run: audit::run, seeds: audit::seeds, cases: 2_000 },
+    Target { name: "crl", run: crl::run, seeds: crl::seeds, cases: 1_000 },
     Target { name: "token", run: token::run, seeds: token::seeds, cases: 1_000 },
     Target { name: "snapshots", run: snapshots::run, seeds: snapshots::seeds, cases: 600 },
     Target { name: "update-metadata", run: update::metadata, seeds: update::metadata_seeds, cases: 4_000 },

@@ -4,10 +4,14 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use wardlink_protocol::authentication::{Acceptance, Challenge, Hello, Proof};
 use wardlink_protocol::cbor;
+use wardlink_protocol::keys::{ChannelWithdrawn, HeldKey, KeyUpdate, KeysUpdated};
 use wardlink_protocol::limits::MAX_PAIRING_MESSAGE_BYTES;
 use wardlink_protocol::pairing::{
     DevicePaired, PairingCommand, PairingConfirmed, PairingFinished, PairingRefused, PairingRequest, PairingVerified,
     RefusalReason, Status,
+};
+use wardlink_protocol::renewal::{
+    CertificateRenewal, CertificateRenewed, Decommission, Decommissioned, RenewalFinished,
 };
 use wardlink_protocol::report::{Alarm, AlarmKind, AlarmPriority, Content, Report, Telemetry, Therapy, TherapyEvent};
 use wardlink_protocol::{UnixMillis, cbor::CborError};
@@ -24,7 +28,7 @@ fn read<T: Serialize + DeserializeOwned>(bytes: &[u8]) {
     }
 }
 
-const READERS: [fn(&[u8]); 13] = [
+const READERS: [fn(&[u8]); 21] = [
     read::<PairingRequest>,
     read::<PairingCommand>,
     read::<PairingVerified>,
@@ -38,6 +42,14 @@ const READERS: [fn(&[u8]); 13] = [
     read::<Acceptance>,
     read::<Report>,
     read::<ciborium::Value>,
+    read::<KeyUpdate>,
+    read::<ChannelWithdrawn>,
+    read::<KeysUpdated>,
+    read::<CertificateRenewal>,
+    read::<CertificateRenewed>,
+    read::<RenewalFinished>,
+    read::<Decommission>,
+    read::<Decommissioned>,
 ];
 
 pub(crate) fn run(input: &[u8]) {
@@ -71,7 +83,41 @@ pub(crate) fn seeds() -> Vec<Vec<u8>> {
             .map(|content| select(11, &encoded(&Report { measured_at: UnixMillis(1_800_000_000_000), content }))),
     );
     seeds.push(select(12, &pairing.bytes("/messages/pairing_verified/message")));
+    seeds.extend(later_messages());
     seeds
+}
+
+/// What follows a pairing.
+fn later_messages() -> Vec<Vec<u8>> {
+    let key = crate::site::site().channels[0].clone();
+    let channel = key.channel.name.clone();
+    let held = HeldKey { channel: channel.clone(), kid: Some(key.kid), epoch: 1 };
+    let gone = HeldKey { kid: None, ..held.clone() };
+    let signed = |name: &str| {
+        let message = Vectors::renewal().bytes(&format!("/{name}"));
+        // Tag, array, headers, payload: the payload is the third item.
+        let Ok(ciborium::Value::Tag(_, envelope)) = ciborium::from_reader::<ciborium::Value, _>(message.as_slice())
+        else {
+            panic!("no envelope")
+        };
+        envelope.as_array().and_then(|items| items[2].as_bytes().cloned()).expect("a payload")
+    };
+    vec![
+        select(13, &encoded(&KeyUpdate { status: Status::KeyUpdate, key, previous_until: UnixMillis(5) })),
+        select(14, &encoded(&ChannelWithdrawn { status: Status::ChannelWithdrawn, channel, epoch: 1 })),
+        select(15, &encoded(&KeysUpdated { status: Status::KeysUpdated, keys: vec![held, gone] })),
+        select(16, &signed("certificate_renewal")),
+        select(17, &signed("certificate_renewed")),
+        select(
+            18,
+            &encoded(&RenewalFinished {
+                status: Status::RenewalFinished,
+                mac: wardlink_protocol::identity::Sha256([5; 32]),
+            }),
+        ),
+        select(19, &signed("decommission")),
+        select(20, &signed("decommissioned")),
+    ]
 }
 
 pub(crate) fn reports() -> [Content; 3] {

@@ -11,6 +11,8 @@ static PAIRING: LazyLock<Vectors> = LazyLock::new(|| Vectors::read(include_str!(
 static AUTHENTICATION: LazyLock<Vectors> =
     LazyLock::new(|| Vectors::read(include_str!("../../vectors/authentication.json")));
 static CHANNEL: LazyLock<Vectors> = LazyLock::new(|| Vectors::read(include_str!("../../vectors/channel.json")));
+static TRUST: LazyLock<Vectors> = LazyLock::new(|| Vectors::read(include_str!("../../vectors/trust.json")));
+static RENEWAL: LazyLock<Vectors> = LazyLock::new(|| Vectors::read(include_str!("../../vectors/renewal.json")));
 
 impl Vectors {
     pub(crate) fn pairing() -> &'static Self {
@@ -25,12 +27,24 @@ impl Vectors {
         &CHANNEL
     }
 
+    pub(crate) fn trust() -> &'static Self {
+        &TRUST
+    }
+
+    pub(crate) fn renewal() -> &'static Self {
+        &RENEWAL
+    }
+
     fn read(text: &str) -> Self {
         Self(serde_json::from_str(text).expect("a frozen file"))
     }
 
     pub(crate) fn text(&self, pointer: &str) -> &str {
         self.0.pointer(pointer).and_then(Value::as_str).unwrap_or_else(|| panic!("no text at {pointer}"))
+    }
+
+    pub(crate) fn json(&self, pointer: &str) -> String {
+        self.0.pointer(pointer).unwrap_or_else(|| panic!("nothing at {pointer}")).to_string()
     }
 
     pub(crate) fn number(&self, pointer: &str) -> u64 {

@@ -1,5 +1,7 @@
 //! Renewal of a certificate, between the two machines.
 
+mod vectors;
+
 use super::site::{BOTH, Pair, fingerprint};
 use crate::control_unit::PairedDevice;
 use crate::message::MessageError;
@@ -154,6 +156,23 @@ fn renewed(actions: &[RenewalAction]) -> Option<RenewedDevice> {
 
 fn refusal<T>(result: Result<T, RenewalRefusal>) -> RenewalRefusal {
     result.err().unwrap()
+}
+
+#[test]
+fn keys_that_are_stored_elsewhere_are_erased_from_a_finished_pairing() {
+    let mut fleet = Fleet::new();
+    let pump = &mut fleet.pair.pump;
+    assert!(!pump.pairing().unwrap().channels.is_empty() && !pump.erase_keys(), "not before it is delivered");
+    let (topic, payload) = pump.plan().publish.map(|(topic, payload)| (topic, payload.to_vec())).unwrap();
+    pump.delivered(&topic, &payload);
+    let before = pump.snapshot().unwrap();
+    assert!(pump.erase_keys() && !pump.erase_keys());
+    let after = pump.snapshot().unwrap();
+    let holds = |snapshot: &[u8], secret: &[u8]| snapshot.windows(secret.len()).any(|window| window == secret);
+    for secret in [fleet.paired.wrap_key.as_slice(), &fleet.pair.site.channels[0].key] {
+        assert!(holds(&before, secret) && !holds(&after, secret));
+    }
+    assert!(fleet.pair.pump.is_paired());
 }
 
 #[test]
