@@ -6,6 +6,7 @@
 //! Threats considered: everything that is fetched may come from an attacker, who may also hold some of the keys. Lengths are
 //! bounded by [`limits`], JSON is read strictly ([`json`]), and a key counts once under however many ids it stands there.
 
+pub mod catalog;
 pub mod client;
 pub mod inventory;
 pub mod json;
