@@ -8,6 +8,7 @@
 
 pub mod catalog;
 pub mod client;
+pub mod director;
 pub mod inventory;
 pub mod json;
 pub mod key;
