@@ -31,7 +31,7 @@ pub struct Releases {
     deltas: Vec<Listed<Delta>>,
 }
 
-/// What one device is given.
+/// What one device is given, or has already as its part of an atomic set that others are still to be given.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Pick {
     /// What it runs now.
@@ -144,7 +144,7 @@ impl Releases {
                 }
                 continue;
             };
-            let Some(package) = chosen else { continue };
+            let Some(package) = chosen.or_else(|| self.repeated(state, &best)) else { continue };
             if let Some(member) = self.missing(&package.release, &best) {
                 picks.withheld.push((device.clone(), Withheld::Incomplete(member)));
             } else {
@@ -189,6 +189,23 @@ impl Releases {
                 })
         };
         set.iter().find(|member| !has(member)).cloned()
+    }
+
+    /// The part of a set that the device has already, where others are still to be given theirs: it is named again, so that whoever
+    /// verifies sees the set whole.
+    fn repeated(
+        &self,
+        state: &State,
+        best: &BTreeMap<&Device, (&State, Option<&Listed<Package>>)>,
+    ) -> Option<&Listed<Package>> {
+        self.packages.iter().find(|listed| {
+            let package = &listed.release;
+            let set = package.set();
+            !package.atomic.is_empty()
+                && package.is_installed_on(state)
+                && best.values().any(|(_, chosen)| chosen.is_some_and(|other| other.release.set() == set))
+                && self.missing(package, best).is_none()
+        })
     }
 
     /// The smallest delta from the device's image to the package.

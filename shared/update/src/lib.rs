@@ -16,3 +16,4 @@ pub mod limits;
 pub mod metadata;
 pub mod package;
 pub mod report;
+pub mod uptane;

@@ -164,7 +164,8 @@ fn a_device_is_given_one_order() {
 
 #[test]
 fn an_assignment_agrees_with_its_package() {
-    let changes: [(fn(&mut Order), &str); 9] = [
+    type Change = fn(&mut Order);
+    let changes: [(Change, &str); 9] = [
         (|order| order.assignments[0].hardware = "C".parse().unwrap(), "it has other hardware"),
         (
             |order| order.assignments[0].release_counter = ReleaseCounter::new(3).unwrap(),
@@ -191,10 +192,10 @@ fn an_assignment_agrees_with_its_package() {
         ),
     ];
     for (change, why) in changes {
-        let mut changed = order(&["infusion-pump/p1"]);
-        change(&mut changed);
+        let mut wrong = order(&["infusion-pump/p1"]);
+        change(&mut wrong);
         let expected = InvalidDirective::Assignment("infusion-pump/p1".parse().unwrap(), why);
-        assert_eq!(directive(&[changed]).map(drop), Err(expected));
+        assert_eq!(directive(&[wrong]).map(drop), Err(expected));
     }
     let mut other_type = order(&["infusion-pump/p1"]);
     other_type.assignments[0].device = gateway();
