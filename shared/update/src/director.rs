@@ -14,7 +14,7 @@ use crate::catalog::{Associations, Pick};
 use crate::metadata::{Expires, InvalidMetadata, Role, Signed, Target, TargetPath, Version};
 use crate::package::{
     AddedKind, BoundFile, Encrypted, HardwareId, InvalidPackage, MAX_ADDED_BYTES, Package, Release, ReleaseCounter,
-    SerialNumber, check_list,
+    SerialNumber, check_list, check_spelling,
 };
 use crate::report::MAX_REPORTED_DEVICES;
 use serde::{Deserialize, Serialize};
@@ -209,8 +209,9 @@ impl Order {
     fn read(path: &TargetPath, target: &Target) -> Result<Self, InvalidDirective> {
         let refused = |why| InvalidDirective::Order { path: path.clone(), why };
         let custom = target.custom.as_ref().ok_or_else(|| refused(InvalidPackage::Json("it has none".to_owned())))?;
-        let custom = Custom::deserialize(custom).map_err(|error| refused(InvalidPackage::json(error)))?;
-        let Custom { package, assignments, encrypted } = custom;
+        let read = Custom::deserialize(custom).map_err(|error| refused(InvalidPackage::json(error)))?;
+        check_spelling(&read, custom).map_err(refused)?;
+        let Custom { package, assignments, encrypted } = read;
         let target = Target { custom: None, ..target.clone() };
         let order = Self { path: path.clone(), target, package, assignments, encrypted };
         order.check()?;
