@@ -11,10 +11,10 @@ mod publish;
 pub use publish::{Ends, Files, publish, renew};
 
 use crate::catalog::{Associations, Pick};
-use crate::metadata::{Expires, InvalidMetadata, Role, Signed, Target, TargetPath, Version};
+use crate::metadata::{Expires, InvalidMetadata, Role, Signed, Target, TargetCheck, TargetPath, Version};
 use crate::package::{
-    AddedKind, BoundFile, Encrypted, HardwareId, InvalidPackage, MAX_ADDED_BYTES, Package, Release, ReleaseCounter,
-    SerialNumber, check_list, check_spelling,
+    AddedKind, BoundFile, Encrypted, HardwareId, InvalidAdded, InvalidPackage, MAX_ADDED_BYTES, Package, Release,
+    ReleaseCounter, SerialNumber, check_list, check_spelling,
 };
 use crate::report::MAX_REPORTED_DEVICES;
 use serde::{Deserialize, Serialize};
@@ -51,6 +51,16 @@ pub struct Added {
     pub kind: AddedKind,
     /// The file.
     pub file: BoundFile,
+}
+
+impl Added {
+    /// Whether the bytes are the file that the directive names, and acceptable data of its kind.
+    pub fn check(&self, bytes: &[u8]) -> Result<(), InvalidAdded> {
+        let target = self.file.target();
+        let mut check = TargetCheck::new(&target);
+        check.update(bytes);
+        if check.finish() { self.kind.check(bytes) } else { Err(InvalidAdded::Hash) }
+    }
 }
 
 /// One device's part of an order.

@@ -50,6 +50,9 @@ pub enum InvalidPackage {
     /// Its path is not that of a package: `<manufacturer>/<device type>/<model>/<file>`.
     #[error("{0} is not of the form <manufacturer>/<device type>/<model>/<file>")]
     Form(String),
+    /// What it binds to itself is not among the targets, or is another file there.
+    #[error("it needs {0}, which is not there as it was bound")]
+    Unbound(TargetPath),
     /// A list is empty, too long, or not in ascending order without repetition.
     #[error("its list of {0} is empty, too long, or not in ascending order without repetition")]
     List(&'static str),
