@@ -1,4 +1,4 @@
-//! Inventories: signed initial records of devices, the manufacturer's entries of the configuration catalog ([0028]).
+//! Inventories: signed initial records of devices, the manufacturer's entries of the configuration catalog (paragraph 0028).
 //!
 //! An inventory is an envelope like TUF's metadata, of type `inventory`, signed by a threshold of the keys of the manufacturer's role.
 

@@ -90,7 +90,7 @@ impl fmt::Display for ReleaseCounter {
     }
 }
 
-/// Another member of an atomic set: it is installed with this package, or neither is ([0029]).
+/// Another member of an atomic set: it is installed with this package, or neither is (paragraph 0029).
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct AtomicMember {

@@ -1,4 +1,4 @@
-//! Which gateway serves which device ([0027]).
+//! Which gateway serves which device (paragraph 0027).
 
 use std::collections::{BTreeMap, BTreeSet};
 use wardlink_protocol::identity::Device;

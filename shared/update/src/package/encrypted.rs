@@ -1,4 +1,4 @@
-//! A package encrypted to one gateway's key ([0030], [0032]): what the director says of it, and what a gateway checks.
+//! A package encrypted to one gateway's key (paragraphs 0030 and 0032): what the director says of it, and what a gateway checks.
 
 use super::{BoundFile, InvalidPackage};
 use data_encoding::BASE64URL_NOPAD;

@@ -97,7 +97,7 @@ fn are_same_hashes(one: &Target, other: &Target) -> bool {
     spelled(one) == spelled(other)
 }
 
-/// An atomic set is directed whole ([0029]): one order at least for each member, of the same set.
+/// An atomic set is directed whole (paragraph 0029): one order at least for each member, of the same set.
 pub(super) fn check_set(directed: &Directed, order: &Order) -> Checked {
     let set = order.package.set();
     let is_directed = |member: &AtomicMember| {
