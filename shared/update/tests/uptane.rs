@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
 
+#[path = "uptane/agreement.rs"]
+mod agreement;
 #[path = "uptane/device.rs"]
 mod device;
 #[path = "uptane/gateway.rs"]
