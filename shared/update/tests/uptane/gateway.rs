@@ -1,15 +1,16 @@
 //! Full verification.
 
 use serde_json::json;
-use wardlink_test_repository::NOW;
 use wardlink_test_repository::gateway_attacks::GATEWAY_ATTACKS;
 use wardlink_test_repository::hospital::{
-    Hospital, OLD_IMAGE, SERVER_KEY, atomic_pair, gateway_package, image, pump_package,
+    Hospital, OLD_IMAGE, SERVER_KEY, atomic_pair, gateway_package, image, pump_package, state,
 };
+use wardlink_test_repository::{NOW, Repository as Repo};
+use wardlink_update::catalog::{Listed, Pick};
 use wardlink_update::client::{Fetched, Stored};
-use wardlink_update::director::When;
+use wardlink_update::director::{Order, When};
 use wardlink_update::metadata::Expires;
-use wardlink_update::package::ReleaseCounter;
+use wardlink_update::package::{Package, Release, ReleaseCounter};
 use wardlink_update::uptane::{Attack, Cause, Delivery, Full, Next, Repository};
 
 /// The devices of each transaction.
@@ -339,4 +340,69 @@ fn the_first_metadata_of_a_gateway_with_ten_devices_is_small() {
     let bytes = sizes(&hospital.images) + sizes(&hospital.director) + roots;
     println!("updates.first_metadata_bytes {bytes}");
     assert!(bytes <= FIRST_METADATA_BYTES, "{bytes}");
+}
+
+/// A second manufacturer, of scales, with a repository of its own.
+fn scales() -> (Package, Repo) {
+    let package = Package {
+        manufacturer: "other".parse().unwrap(),
+        device_type: "scale".parse().unwrap(),
+        model: "W1".parse().unwrap(),
+        ..pump_package()
+    };
+    let mut repository = Repo::with_keys([31, 32, 33, 34]);
+    let path = package.folder().path("1B-2.bin").unwrap();
+    let custom = serde_json::to_value(Release::Package(Box::new(package.clone()))).unwrap();
+    let author = repository.author("targets");
+    author.files.insert(path.clone(), image(&package));
+    author.customs.insert(path, custom);
+    repository.bump();
+    (package, repository)
+}
+
+/// A gateway with pumps of one manufacturer and a scale of another, both given an update; and whose repositories it trusts.
+fn verify_two(trusted: &[&str]) -> Result<Vec<String>, wardlink_update::uptane::Refused> {
+    let mut hospital = Hospital::new();
+    let (package, mut others) = scales();
+    let scale = state("scale/s1", "W1", "1A");
+    hospital.associations.associate(scale.characteristics.device.clone(), hospital.bound.gateway.clone());
+    hospital.bound.present.push(scale.clone());
+    let mut orders = hospital.orders();
+    let target = others.author("targets").targets().into_values().next().unwrap();
+    let listed = Listed { path: package.folder().path("1B-2.bin").unwrap(), target, release: package };
+    orders.extend(Order::of(&[Pick { state: scale, package: listed, delta: None }], |_| (When::AtOnce, Vec::new())));
+    hospital.direct(&orders);
+    let all = [("acme", hospital.images.root()), ("other", others.root())];
+    let stored = all.into_iter().filter(|(name, _)| trusted.contains(name));
+    let images = stored.map(|(name, root)| (name.parse().unwrap(), Stored { root, ..Stored::default() })).collect();
+    let mut full = Full::start(hospital.bound.clone(), hospital.known_director.0.clone(), images, NOW)?;
+    loop {
+        match full.next() {
+            Next::Fetch(of, wanted) => {
+                let fetched = match of {
+                    Repository::Director => hospital.director.fetch(&wanted),
+                    Repository::Image(of) if of.as_str() == "acme" => hospital.images.fetch(&wanted),
+                    Repository::Image(_) => others.fetch(&wanted),
+                };
+                full.receive(fetched)?;
+            }
+            Next::Verified(transactions) => {
+                let installs = transactions.iter().flat_map(|transaction| &transaction.installs);
+                assert!(installs.clone().all(|install| full.handed_on(install).is_some()));
+                return Ok(installs.map(|install| install.device.to_string()).collect());
+            }
+            Next::Refused => panic!("a run that was not refused is over"),
+        }
+    }
+}
+
+#[test]
+fn each_manufacturer_speaks_for_its_own_packages() {
+    let devices = verify_two(&["acme", "other"]).unwrap();
+    assert_eq!(devices, ["infusion-pump/p1", "infusion-pump/p2", "scale/s1"]);
+    for (trusted, missing) in [("acme", "images of other"), ("other", "images of acme")] {
+        let refused = verify_two(&[trusted]).unwrap_err();
+        assert_eq!((refused.step.0, refused.repository.to_string()), ("5.4.4.2 step 10.1", missing.to_owned()));
+        assert!(matches!(*refused.cause, Cause::NoRepository(_)));
+    }
 }
