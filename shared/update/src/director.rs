@@ -323,7 +323,8 @@ impl Directive {
         Ok((signed, directed))
     }
 
-    fn read(&self) -> Result<Directed, InvalidDirective> {
+    /// What it says. Whoever acts on it has checked its signatures before.
+    pub fn read(&self) -> Result<Directed, InvalidDirective> {
         // Uptane 5.4.4.6 step 6: no delegations.
         if self.delegations.is_some() {
             return Err(InvalidDirective::Delegations);

@@ -184,9 +184,10 @@ fn directed(provisioned: &Provisioned, seen: &mut Seen, bytes: Option<&[u8]>, no
     let bytes = bytes.ok_or_else(|| refused("5.4.4.6 step 1", Cause::Missing))?;
     check_length(bytes).map_err(|cause| refused("5.4.4.6 step 1", cause))?;
     // Step 2, the version that a snapshot lists, is skipped: there is none.
-    let (signed, directed) =
-        Directive::parse(bytes).map_err(|invalid| refused(directive_step(&invalid), invalid.into()))?;
+    let signed = Signed::<Directive>::parse(bytes).map_err(|invalid| refused("5.4.4.6 step 3", invalid.into()))?;
     check_role(&signed, provisioned.server.as_ref(), seen.server, now).map_err(by(Repository::Director))?;
+    // Steps 6 and 7: no delegations, and no device more than once.
+    let directed = signed.role.read().map_err(|invalid| refused(directive_step(&invalid), invalid.into()))?;
     seen.server = directed.version;
     Ok(directed)
 }

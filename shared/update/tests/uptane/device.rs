@@ -187,6 +187,16 @@ fn metadata_without_end_is_not_read() {
 }
 
 #[test]
+fn what_nobody_signed_is_not_even_interpreted() {
+    let (mut hospital, bedside) = offered(Trust::Both);
+    hospital.direct_forged(&[], |signed| signed["delegations"] = serde_json::json!({}));
+    let mut draft = wardlink_update::metadata::Draft::parse(&hospital.handed_server()).unwrap();
+    draft.sign(wardlink_test_repository::public(SERVER_KEY).id(), &wardlink_test_repository::key(9));
+    let forged = Bedside { server: Some(draft.to_bytes()), ..bedside };
+    assert_eq!(*verify(&forged).unwrap_err().cause, Cause::Signatures);
+}
+
+#[test]
 fn what_is_no_metadata_is_refused() {
     let (_, bedside) = offered(Trust::Both);
     for garbage in [&b""[..], b"{}", b"[[[[", b"{\"signed\":{},\"signed\":{}}"] {
