@@ -214,9 +214,22 @@ impl Client {
         Ok(())
     }
 
+    /// The role that names the target which the search has found.
+    pub fn found_in(&self) -> Option<&RoleName> {
+        match &self.stage {
+            Stage::Searching(search) => search.found_in(),
+            _ => None,
+        }
+    }
+
     /// The trusted root.
     pub const fn root(&self) -> &Root {
         &self.root.role
+    }
+
+    /// The trusted metadata of a targets role as it was received, once it is there.
+    pub fn received(&self, role: &RoleName) -> Option<&[u8]> {
+        self.targets.get(role).and_then(|_| self.stored.targets.get(role)).map(Vec::as_slice)
     }
 
     /// The trusted top-level targets, once they are there.

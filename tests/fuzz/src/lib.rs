@@ -33,6 +33,7 @@ mod snapshots;
 mod text;
 mod token;
 mod update;
+mod uptane;
 mod vectors;
 
 /// A fuzz target.
@@ -71,6 +72,10 @@ pub const TARGETS: [Target; 21] = [
     Target { name: "snapshots", run: snapshots::run, seeds: snapshots::seeds, cases: 600 },
     Target { name: "update-metadata", run: update::metadata, seeds: update::metadata_seeds, cases: 4_000 },
     Target { name: "update-repository", run: update::repository, seeds: update::repository_seeds, cases: 400 },
+    Target { name: "update-packages", run: uptane::packages, seeds: uptane::package_seeds, cases: 4_000 },
+    Target { name: "update-directives", run: uptane::directives, seeds: uptane::directive_seeds, cases: 4_000 },
+    Target { name: "update-reports", run: uptane::reports, seeds: uptane::report_seeds, cases: 1_000 },
+    Target { name: "update-stolen-key", run: uptane::stolen_key, seeds: uptane::stolen_key_seeds, cases: 200 },
 ];
 
 /// The target of that name.

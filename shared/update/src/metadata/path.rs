@@ -68,6 +68,11 @@ pub struct PathPattern {
 }
 
 impl PathPattern {
+    /// The pattern as text.
+    pub fn as_str(&self) -> &str {
+        &self.text
+    }
+
     /// Whether the path fits.
     pub fn fits(&self, path: &TargetPath) -> bool {
         let parts: Vec<&str> = path.0.split('/').collect();
