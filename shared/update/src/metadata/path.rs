@@ -68,6 +68,16 @@ pub struct PathPattern {
 }
 
 impl PathPattern {
+    /// The pattern that only this path fits.
+    pub fn exactly(text: &str) -> Result<Self, InvalidMetadata> {
+        Pattern::escape(text).try_into()
+    }
+
+    /// The pattern as text.
+    pub fn as_str(&self) -> &str {
+        &self.text
+    }
+
     /// Whether the path fits.
     pub fn fits(&self, path: &TargetPath) -> bool {
         let parts: Vec<&str> = path.0.split('/').collect();

@@ -106,6 +106,11 @@ impl DelegatedPaths {
         Self { paths: Some(patterns), path_hash_prefixes: None }
     }
 
+    /// The patterns, where paths are delegated by patterns.
+    pub fn patterns(&self) -> &[PathPattern] {
+        self.paths.as_deref().unwrap_or_default()
+    }
+
     /// Whether the path is one of them.
     pub fn cover(&self, path: &TargetPath) -> bool {
         match (&self.paths, &self.path_hash_prefixes) {
