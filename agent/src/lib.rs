@@ -8,6 +8,7 @@ pub mod clock;
 pub mod display;
 pub mod link;
 pub mod pump;
+pub mod release;
 pub mod simulation;
 pub mod state;
 pub mod tuf;

@@ -60,15 +60,14 @@ impl PassphraseArgs {
 
     /// The passphrase of a new key, asked for twice at a terminal.
     pub(super) fn choose(&self, key: &Path) -> Result<Passphrase, ReleaseError> {
-        let passphrase = match self.given()? {
-            Some(passphrase) => passphrase,
-            None => {
-                let first = prompt(&format!("Passphrase for {}: ", key.display()))?;
-                if *first != *prompt("The same again: ")? {
-                    return Err(ReleaseError::PassphraseTwice);
-                }
-                first
+        let passphrase = if let Some(passphrase) = self.given()? {
+            passphrase
+        } else {
+            let first = prompt(&format!("Passphrase for {}: ", key.display()))?;
+            if *first != *prompt("The same again: ")? {
+                return Err(ReleaseError::PassphraseTwice);
             }
+            first
         };
         if passphrase.chars().count() < MIN_PASSPHRASE_CHARACTERS {
             return Err(ReleaseError::WeakPassphrase(MIN_PASSPHRASE_CHARACTERS));

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use wardlink_delta::MakeError;
 use wardlink_update::client::Refusal;
 use wardlink_update::metadata::{InvalidMetadata, RoleName};
+use wardlink_update::package::InvalidPackage;
 
 /// Why a command of `wardlink release` ends without success.
 #[derive(Debug, thiserror::Error)]
@@ -13,11 +14,16 @@ pub enum ReleaseError {
     #[error("a client refuses the repository: {0}")]
     Refused(#[from] Refusal),
     /// The repository's fault: a file of a target is not what its metadata says, or is missing.
-    #[error("{path} is not the file that its metadata names; put the right one back, or export again from a whole repository")]
+    #[error(
+        "{path} is not the file that its metadata names; put the right one back, or export again from a whole repository"
+    )]
     WrongFile {
         /// The file.
         path: PathBuf,
     },
+    /// The caller's fault, or the repository's: what is said of a package contradicts itself or the rules of packages.
+    #[error(transparent)]
+    Package(#[from] InvalidPackage),
     /// The file's fault: it is no metadata.
     #[error("{what} cannot be read: {why}")]
     Metadata {

@@ -86,6 +86,12 @@ pub(super) fn make_readable(file: &File) -> std::io::Result<()> {
     file.set_permissions(fs::Permissions::from_mode(0o644))
 }
 
+/// The same for a folder.
+pub(super) fn make_folder_readable(folder: &Path) -> Result<(), ReleaseError> {
+    use std::os::unix::fs::PermissionsExt;
+    fs::set_permissions(folder, fs::Permissions::from_mode(0o755)).map_err(ReleaseError::file(folder))
+}
+
 /// Whether others than its owner may read a file.
 pub(super) fn is_readable_by_others(path: &Path) -> Result<bool, ReleaseError> {
     use std::os::unix::fs::PermissionsExt;

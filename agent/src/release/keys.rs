@@ -5,6 +5,7 @@ use super::{ReleaseError, files};
 use crate::clock;
 use clap::{Args, Subcommand};
 use p256::ecdsa::{SigningKey, VerifyingKey};
+use p256::elliptic_curve::Generate;
 use p256::pkcs8::{DecodePrivateKey, DecodePublicKey, EncodePrivateKey};
 use pkcs8::der::SecretDocument;
 use pkcs8::pkcs5::pbes2::{self, Kdf};
@@ -215,11 +216,8 @@ fn import(args: &ImportArgs) -> Result<SigningKey, ReleaseError> {
 fn show(args: &ShowArgs) -> Result<(), ReleaseError> {
     let pem = Zeroizing::new(files::read(&args.file, MAX_KEY_BYTES)?);
     let is_public = pem.windows(10).any(|line| line == b"PUBLIC KEY");
-    let key = if is_public {
-        read_public(&args.file)?
-    } else {
-        public_of(&decrypt(&args.file, &pem, &args.passphrase)?)?
-    };
+    let key =
+        if is_public { read_public(&args.file)? } else { public_of(&decrypt(&args.file, &pem, &args.passphrase)?)? };
     if args.json {
         println!("{}", json!({ "keyid": key.id(), "scheme": key.scheme, "public": key.keyval.public }));
     } else {

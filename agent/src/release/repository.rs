@@ -3,6 +3,7 @@
 //! ```text
 //! metadata/   published: every root, timestamp, and the versions of the other roles
 //! targets/    the files, each with its hash before its name
+//! inventory/  published: the newest inventory of each manufacturer
 //! drafts/     metadata that waits for signatures
 //! commit/     the next state, while it is moved to metadata/
 //! settings.json
@@ -13,15 +14,13 @@
 //! a mixture.
 
 use super::settings::Settings;
-use super::work::{Files, Work, typed};
+use super::work::{Files, Item, Work, typed};
 use super::{ReleaseError, files};
-use percent_encoding::percent_decode_str;
 use std::fs::{self, File as Handle, TryLockError};
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
-use wardlink_update::client::File;
 use wardlink_update::limits::{MAX_ROOT_BYTES, MAX_TARGETS_BYTES};
-use wardlink_update::metadata::{RoleName, Snapshot, Target, TargetPath, Timestamp};
+use wardlink_update::metadata::{Snapshot, Target, TargetPath, Timestamp};
 
 const METADATA: &str = "metadata";
 const TARGETS: &str = "targets";
@@ -29,6 +28,7 @@ const DRAFTS: &str = "drafts";
 const COMMIT: &str = "commit";
 /// What is not yet a whole `commit/`.
 const COMMIT_IN_THE_MAKING: &str = "commit.new";
+const INVENTORY: &str = "inventory";
 const LOCK: &str = "lock";
 /// The longest metadata file, in bytes.
 const MAX_METADATA_BYTES: u64 = MAX_TARGETS_BYTES;
@@ -48,7 +48,7 @@ impl Repository {
         if is_repository(folder) {
             return Err(ReleaseError::Exists(folder.to_owned()));
         }
-        for name in [METADATA, TARGETS, DRAFTS] {
+        for name in [METADATA, TARGETS, DRAFTS, INVENTORY] {
             files::make_folder(&folder.join(name))?;
         }
         let lock = lock(folder)?;
@@ -90,8 +90,11 @@ impl Repository {
 
     /// Stores the drafts as they are.
     pub(super) fn save(&self) -> Result<(), ReleaseError> {
+        for item in &self.work.void {
+            eprintln!("{} was signed before it changed: it has to be signed anew", item.name());
+        }
         let folder = self.folder.join(DRAFTS);
-        let wanted: Vec<String> = self.work.drafts.keys().map(|file| crate::tuf::quoted(&file.name())).collect();
+        let wanted: Vec<String> = self.work.drafts.keys().map(Item::file_name).collect();
         // What is void goes first: no snapshot is left that lists what is no longer there.
         for name in names(&folder)?.into_iter().filter(|name| !wanted.contains(name)) {
             let path = folder.join(name);
@@ -138,7 +141,8 @@ impl Repository {
             files::synchronize(&metadata)?;
         }
         let drafts = self.folder.join(DRAFTS);
-        for name in names(&drafts)? {
+        let is_void = |name: &String| !matches!(Item::of(name), Some(Item::Inventory(_)));
+        for name in names(&drafts)?.into_iter().filter(is_void) {
             let path = drafts.join(name);
             fs::remove_file(&path).map_err(ReleaseError::file(&path))?;
         }
@@ -148,15 +152,47 @@ impl Repository {
     }
 
     fn load(&mut self) -> Result<(), ReleaseError> {
-        let (roots, published) = load_published(&self.metadata())?;
-        let mut drafts = Files::new();
-        let folder = self.folder.join(DRAFTS);
-        for name in names(&folder)? {
-            let Some(file) = file_of(&name) else { continue };
-            drafts.insert(file, files::read(&folder.join(name), MAX_METADATA_BYTES)?);
+        let (roots, mut published) = load_published(&self.metadata())?;
+        for (item, bytes) in self.load_folder(INVENTORY)? {
+            published.insert(item, bytes);
         }
-        self.work = Work { roots, published, drafts };
+        let mut drafts = self.load_folder(DRAFTS)?;
+        // One that is published already waits for nothing: an interruption left it.
+        drafts.retain(|item, bytes| published.get(item) != Some(bytes));
+        self.work = Work { roots, published, drafts, void: Vec::new() };
         Ok(())
+    }
+
+    fn load_folder(&self, name: &str) -> Result<Files, ReleaseError> {
+        let folder = self.folder.join(name);
+        let mut loaded = Files::new();
+        for name in names(&folder)? {
+            let Some(item) = Item::of(&name) else { continue };
+            loaded.insert(item, files::read(&folder.join(name), MAX_METADATA_BYTES)?);
+        }
+        Ok(loaded)
+    }
+
+    /// Puts complete inventories into their place.
+    pub(super) fn publish_inventories(&mut self) -> Result<Vec<Item>, ReleaseError> {
+        let mut done = Vec::new();
+        for (item, bytes) in &self.work.drafts {
+            if matches!(item, Item::Inventory(_)) && self.work.is_complete(item)? {
+                files::write(&self.inventories().join(item.file_name()), bytes)?;
+                done.push(item.clone());
+            }
+        }
+        for item in &done {
+            if let Some(bytes) = self.work.drafts.remove(item) {
+                self.work.published.insert(item.clone(), bytes);
+            }
+        }
+        Ok(done)
+    }
+
+    /// Where the published inventories are.
+    pub(super) fn inventories(&self) -> PathBuf {
+        self.folder.join(INVENTORY)
     }
 }
 
@@ -168,22 +204,23 @@ pub(super) fn load_published(metadata: &Path) -> Result<(Vec<Vec<u8>>, Files), R
         let Some(root) = files::read_if_there(&metadata.join(format!("{number}.root.json")), MAX_ROOT_BYTES)? else {
             break;
         };
-        published.insert(File::Root, root.clone());
+        published.insert(Item::Root, root.clone());
         roots.push(root);
     }
     let Some(bytes) = files::read_if_there(&metadata.join("timestamp.json"), MAX_METADATA_BYTES)? else {
         return Ok((roots, published));
     };
-    let timestamp = typed::<Timestamp>(&File::Timestamp, &bytes)?;
-    published.insert(File::Timestamp, bytes);
+    let timestamp = typed::<Timestamp>(&Item::Timestamp, &bytes)?;
+    published.insert(Item::Timestamp, bytes);
     let name = format!("{}.snapshot.json", timestamp.role.snapshot().version);
     let bytes = files::read(&metadata.join(name), MAX_METADATA_BYTES)?;
-    let snapshot = typed::<Snapshot>(&File::Snapshot, &bytes)?;
-    published.insert(File::Snapshot, bytes);
+    let snapshot = typed::<Snapshot>(&Item::Snapshot, &bytes)?;
+    published.insert(Item::Snapshot, bytes);
     for (name, listed) in &snapshot.role.meta {
-        let Some(file) = file_of(&crate::tuf::quoted(name)) else { continue };
-        let name = format!("{}.{}", listed.version, crate::tuf::quoted(name));
-        published.insert(file, files::read(&metadata.join(name), MAX_METADATA_BYTES)?);
+        let quoted = crate::tuf::quoted(name);
+        let Some(item @ Item::Targets(_)) = Item::of(&quoted) else { continue };
+        let name = format!("{}.{quoted}", listed.version);
+        published.insert(item, files::read(&metadata.join(name), MAX_METADATA_BYTES)?);
     }
     Ok((roots, published))
 }
@@ -200,19 +237,6 @@ fn lock(folder: &Path) -> Result<Handle, ReleaseError> {
         Err(TryLockError::WouldBlock) => Err(ReleaseError::Busy(folder.to_owned())),
         Err(TryLockError::Error(error)) => Err(ReleaseError::file(&path)(error)),
     }
-}
-
-/// The role whose file has this name, without a version.
-pub(super) fn file_of(name: &str) -> Option<File> {
-    Some(match name.strip_suffix(".json")? {
-        "root" => File::Root,
-        "timestamp" => File::Timestamp,
-        "snapshot" => File::Snapshot,
-        role => {
-            let role = percent_decode_str(role).decode_utf8().ok()?;
-            File::Targets(RoleName::try_from(role.into_owned()).ok()?)
-        }
-    })
 }
 
 /// The names of the files in a folder, in order; what is not yet whole is none of them.

@@ -1,11 +1,11 @@
 //! How long new metadata counts: a convenience of the folder, signed by nobody and trusted by nobody.
 
+use super::work::Item;
 use super::{ReleaseError, files};
 use crate::clock;
 use clap::Args;
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
-use wardlink_update::client::File;
 use wardlink_update::metadata::Expires;
 
 const DAY: u64 = 86_400;
@@ -18,17 +18,17 @@ const MAX_SETTINGS_BYTES: u64 = 4_096;
 #[serde(deny_unknown_fields)]
 pub(super) struct Settings {
     /// Days that a root counts.
-    #[arg(long, value_name = "DAYS", default_value_t = 730, value_parser = days())]
-    root_days: u32,
+    #[arg(long = "root-days", value_name = "DAYS", default_value_t = 730, value_parser = days())]
+    root: u32,
     /// Days that targets count.
-    #[arg(long, value_name = "DAYS", default_value_t = 365, value_parser = days())]
-    targets_days: u32,
+    #[arg(long = "targets-days", value_name = "DAYS", default_value_t = 365, value_parser = days())]
+    targets: u32,
     /// Days that a snapshot counts.
-    #[arg(long, value_name = "DAYS", default_value_t = 90, value_parser = days())]
-    snapshot_days: u32,
+    #[arg(long = "snapshot-days", value_name = "DAYS", default_value_t = 90, value_parser = days())]
+    snapshot: u32,
     /// Days that a timestamp counts: how long an attacker can hide a newer release.
-    #[arg(long, value_name = "DAYS", default_value_t = 30, value_parser = days())]
-    timestamp_days: u32,
+    #[arg(long = "timestamp-days", value_name = "DAYS", default_value_t = 30, value_parser = days())]
+    timestamp: u32,
 }
 
 fn days() -> clap::builder::RangedI64ValueParser<u32> {
@@ -48,8 +48,8 @@ impl Settings {
         let settings: Self = serde_json::from_slice(&bytes)
             .map_err(|error| ReleaseError::usage(format!("{}: {error}", path.display())))?;
         let is_sound = |days: u32| (1..=MAX_DAYS).contains(&days);
-        let Self { root_days, targets_days, snapshot_days, timestamp_days } = settings;
-        if ![root_days, targets_days, snapshot_days, timestamp_days].into_iter().all(is_sound) {
+        let Self { root, targets, snapshot, timestamp } = settings;
+        if ![root, targets, snapshot, timestamp].into_iter().all(is_sound) {
             return Err(ReleaseError::usage(format!("{}: days are 1 to {MAX_DAYS}", path.display())));
         }
         Ok(settings)
@@ -62,12 +62,12 @@ impl Settings {
     }
 
     /// When metadata of a role ends that is made now.
-    pub(super) fn expires(&self, file: &File) -> Expires {
-        let days = match file {
-            File::Root => self.root_days,
-            File::Targets(_) => self.targets_days,
-            File::Snapshot => self.snapshot_days,
-            File::Timestamp => self.timestamp_days,
+    pub(super) fn expires(&self, item: &Item) -> Expires {
+        let days = match item {
+            Item::Root => self.root,
+            Item::Targets(_) | Item::Inventory(_) => self.targets,
+            Item::Snapshot => self.snapshot,
+            Item::Timestamp => self.timestamp,
         };
         Expires::at((clock::now().0 / 1_000).saturating_add(u64::from(days).saturating_mul(DAY)))
     }

@@ -7,7 +7,10 @@
 //! bounded by [`limits`], JSON is read strictly ([`json`]), and a key counts once under however many ids it stands there.
 
 pub mod client;
+pub mod inventory;
 pub mod json;
 pub mod key;
 pub mod limits;
 pub mod metadata;
+pub mod package;
+pub mod report;

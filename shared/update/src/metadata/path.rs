@@ -68,11 +68,6 @@ pub struct PathPattern {
 }
 
 impl PathPattern {
-    /// The pattern that only this path fits.
-    pub fn exactly(text: &str) -> Result<Self, InvalidMetadata> {
-        Pattern::escape(text).try_into()
-    }
-
     /// The pattern as text.
     pub fn as_str(&self) -> &str {
         &self.text
