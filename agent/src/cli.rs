@@ -13,6 +13,7 @@ use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 use wardlink_agent::display::texts::Language;
 use wardlink_agent::display::{terminal, web};
+use wardlink_agent::printable::printable;
 use wardlink_agent::pump::journal::Entry;
 use wardlink_agent::pump::settings::PumpArgs;
 use wardlink_agent::pump::{Handle, Outcome, Pump, PumpError};
@@ -64,7 +65,7 @@ pub(crate) fn run() -> ExitCode {
     match result {
         Ok(code) => code,
         Err(error) => {
-            eprintln!("wardlink: {error:#}");
+            eprintln!("wardlink: {}", printable(&format!("{error:#}")));
             ExitCode::FAILURE
         }
     }

@@ -2,6 +2,7 @@
 
 use super::ReleaseError;
 use super::work::{Item, Work, typed};
+use crate::printable::printable;
 use std::collections::BTreeMap;
 use std::fmt::Write;
 use wardlink_update::inventory::Inventory;
@@ -52,9 +53,9 @@ pub(super) fn waiting(work: &Work) -> Result<String, ReleaseError> {
     Ok(text)
 }
 
-/// Writing to a text cannot fail.
+/// Writing to a text cannot fail. What is described comes from others.
 fn line(text: &mut String, what: &str) {
-    let _ = writeln!(text, "{what}");
+    let _ = writeln!(text, "{}", printable(what));
 }
 
 fn head(text: &mut String, item: &Item, role: &impl Role) {
