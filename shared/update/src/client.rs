@@ -219,6 +219,11 @@ impl Client {
         &self.root.role
     }
 
+    /// The trusted metadata of a targets role as it was received, once it is there.
+    pub fn received(&self, role: &RoleName) -> Option<&[u8]> {
+        self.targets.get(role).and_then(|_| self.stored.targets.get(role)).map(Vec::as_slice)
+    }
+
     /// The trusted top-level targets, once they are there.
     pub fn targets(&self) -> Option<&Targets> {
         self.targets.get(&RoleName::targets()).map(|targets| &targets.role)

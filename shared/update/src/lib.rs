@@ -6,7 +6,9 @@
 //! Threats considered: everything that is fetched may come from an attacker, who may also hold some of the keys. Lengths are
 //! bounded by [`limits`], JSON is read strictly ([`json`]), and a key counts once under however many ids it stands there.
 
+pub mod catalog;
 pub mod client;
+pub mod director;
 pub mod inventory;
 pub mod json;
 pub mod key;
@@ -14,3 +16,4 @@ pub mod limits;
 pub mod metadata;
 pub mod package;
 pub mod report;
+pub mod uptane;

@@ -248,7 +248,7 @@ impl Hashes {
         fits && known > 0
     }
 
-    fn check(&self) -> Result<(), InvalidMetadata> {
+    pub(crate) fn check(&self) -> Result<(), InvalidMetadata> {
         let is_hash = |hash: &String| !hash.is_empty() && hash.bytes().all(|byte| byte.is_ascii_hexdigit());
         if !self.0.is_empty() && self.0.values().all(is_hash) {
             return Ok(());

@@ -166,11 +166,9 @@ const fn is_false(value: &bool) -> bool {
 
 /// How a delta is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
+#[serde(rename_all = "lowercase")]
 pub enum DeltaFormat {
-    /// Zstandard (RFC 8878) with the source as its dictionary, as `zstd --patch-from` writes it.
-    ZstdPatch,
-    /// bsdiff, in its own form `BSDIFF40`.
+    /// That of bsdiff 4, `BSDIFF40`.
     Bsdiff,
 }
 

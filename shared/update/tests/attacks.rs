@@ -4,7 +4,12 @@
 
 use std::path::{Path, PathBuf};
 use wardlink_test_repository::attacks::ATTACKS;
-use wardlink_test_repository::frozen::{Frozen, expected, trusted};
+use wardlink_test_repository::device_attacks::{DELIVERED, DEVICE_ATTACKS};
+use wardlink_test_repository::frozen::{
+    Frozen, Listed, Refusal, expected, read_delivered, read_device, read_gateway, trusted,
+};
+use wardlink_test_repository::gateway_attacks::GATEWAY_ATTACKS;
+use wardlink_update::uptane::{Delivery, Handed, partial};
 
 fn folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/attacks")
@@ -29,7 +34,11 @@ fn every_frozen_attack_is_refused_at_its_step_and_earlier_metadata_is_kept() {
 fn every_folder_belongs_to_an_attack() {
     for entry in std::fs::read_dir(folder()).unwrap() {
         let name = entry.unwrap().file_name();
-        assert!(ATTACKS.iter().any(|attack| name == attack.name), "{name:?}");
+        let on_clients = ATTACKS.iter().map(|attack| attack.name);
+        let on_gateways = GATEWAY_ATTACKS.iter().map(|attack| attack.name);
+        let on_devices = DEVICE_ATTACKS.iter().map(|attack| attack.name);
+        let images = DELIVERED.iter().map(|delivered| delivered.name);
+        assert!(on_clients.chain(on_gateways).chain(on_devices).chain(images).any(|known| name == known), "{name:?}");
     }
 }
 
@@ -40,5 +49,48 @@ fn the_attacks_are_what_their_makers_make() {
         let (disk, repository) = attack.make();
         assert!(frozen.disk.0 == disk.0, "{}", attack.name);
         assert!(frozen.repository.files == repository.files, "{}", attack.name);
+    }
+}
+
+#[test]
+fn every_frozen_attack_on_a_gateway_is_refused_at_its_step() {
+    for attack in GATEWAY_ATTACKS {
+        let (expected, mut frozen) = read_gateway(&folder().join(attack.name)).unwrap();
+        assert_eq!(expected, Refusal::at(attack.step, attack.repository), "{}", attack.name);
+        let made = attack.make();
+        assert_eq!(frozen.bound.present, made.bound.present, "{}", attack.name);
+        assert!(frozen.known_director.0 == made.known_director.0, "{}", attack.name);
+        assert!(frozen.known_images.0 == made.known_images.0, "{}", attack.name);
+        assert!(frozen.director.files == made.director.files, "{}", attack.name);
+        assert!(frozen.images.files == made.images.files, "{}", attack.name);
+        let refused = frozen.run().expect_err(attack.name);
+        assert_eq!((refused.step.0, refused.repository.to_string()), (attack.step, attack.repository.to_owned()));
+    }
+}
+
+#[test]
+fn every_frozen_attack_on_a_device_is_refused_at_its_step() {
+    for attack in DEVICE_ATTACKS {
+        let (expected, frozen) = read_device(&folder().join(attack.name)).unwrap();
+        assert_eq!(expected, Refusal::at(attack.step, attack.repository), "{}", attack.name);
+        let made = attack.make();
+        assert!(frozen.server == made.server && frozen.manufacturer == made.manufacturer, "{}", attack.name);
+        assert_eq!((&frozen.state, &frozen.provisioned, frozen.seen), (&made.state, &made.provisioned, made.seen));
+        let (server, manufacturer) = (frozen.server.as_deref(), frozen.manufacturer.as_deref());
+        let handed = Handed { server, manufacturer, path: None };
+        let refused = partial(&frozen.provisioned, frozen.seen, &frozen.state, &handed, expected.now);
+        let refused = refused.expect_err(attack.name);
+        assert_eq!((refused.step.0, refused.repository.to_string()), (attack.step, attack.repository.to_owned()));
+    }
+}
+
+#[test]
+fn every_frozen_image_is_corrupt_in_its_way() {
+    for delivered in DELIVERED {
+        let (listed, bytes) = read_delivered(&folder().join(delivered.name)).unwrap();
+        assert_eq!((&listed, &bytes), (&Listed::but(delivered.corrupt), &delivered.make()), "{}", delivered.name);
+        let mut delivery = Delivery::new(&listed.target);
+        let taken = bytes.chunks(16).try_for_each(|chunk| delivery.take(chunk));
+        assert_eq!(taken.and_then(|()| delivery.finish()), Err(delivered.corrupt), "{}", delivered.name);
     }
 }

@@ -1,7 +1,7 @@
 //! Attacks: each begins with a client that knows the repository, and changes what the repository answers next.
 
 use crate::{DAY, Disk, NOW, Repository, keys_of, role};
-use wardlink_update::metadata::{Expires, MetadataFile, Snapshot};
+use wardlink_update::metadata::{Draft, Expires, MetadataFile, Snapshot};
 
 /// An attack, and where it has to fail.
 #[derive(Clone, Copy, Debug)]
@@ -21,7 +21,7 @@ const fn attack(name: &'static str, step: &'static str, file: &'static str, make
 }
 
 /// Every attack that is frozen.
-pub const ATTACKS: [Attack; 33] = [
+pub const ATTACKS: [Attack; 37] = [
     attack("root-without-the-old-keys", "5.3.4", "root.json", |repository| rotate_root(repository, &[5])),
     attack("root-without-its-own-keys", "5.3.4", "root.json", |repository| rotate_root(repository, &[1])),
     attack("root-without-signatures", "5.3.4", "root.json", |repository| rotate_root(repository, &[])),
@@ -142,6 +142,18 @@ pub const ATTACKS: [Attack; 33] = [
         repository.author("targets").signers = vec![3];
         repository.bump();
     }),
+    attack("targets-with-a-path-upwards", "5.6.3", "targets.json", |repository| {
+        forge_targets(repository, |signed| signed["targets"]["../../etc/passwd"] = any_target());
+    }),
+    attack("targets-with-an-absolute-path", "5.6.3", "targets.json", |repository| {
+        forge_targets(repository, |signed| signed["targets"]["/etc/passwd"] = any_target());
+    }),
+    attack("targets-delegating-to-a-top-level-role", "5.6.3", "targets.json", |repository| {
+        forge_targets(repository, |signed| signed["delegations"]["roles"][0]["name"] = "snapshot".into());
+    }),
+    attack("targets-delegating-to-a-name-with-control-characters", "5.6.3", "targets.json", |repository| {
+        forge_targets(repository, |signed| signed["delegations"]["roles"][0]["name"] = "pumps\0.json/..".into());
+    }),
     attack("targets-mixed-in", "5.6.4", "targets.json", |repository| {
         repository.bump();
         repository.timestamp_version += 1;
@@ -177,6 +189,29 @@ impl Attack {
         (self.make)(&mut repository);
         (disk, repository)
     }
+}
+
+fn any_target() -> serde_json::Value {
+    serde_json::json!({"length": 1, "hashes": {"sha256": "0".repeat(64)}})
+}
+
+/// Somebody with the key of targets says what our own tools would not.
+fn forge_targets(repository: &mut Repository, change: impl FnOnce(&mut serde_json::Value)) {
+    repository.bump();
+    let name = format!("{}.targets.json", repository.author("targets").version);
+    let mut envelope: serde_json::Value = serde_json::from_slice(&repository.files[&name]).unwrap();
+    change(&mut envelope["signed"]);
+    let mut draft = Draft::parse(&serde_json::to_vec(&envelope).unwrap()).unwrap();
+    draft.sign(crate::public(4).id(), &crate::key(4));
+    let targets = draft.to_bytes();
+    let versions = [("targets", repository.author("targets").version), ("pumps", repository.author("pumps").version)];
+    let file = |(role, version): (&str, u64)| {
+        let bytes = if role == "targets" { &targets } else { &repository.files[&format!("{version}.{role}.json")] };
+        (format!("{role}.json"), MetadataFile::of(version, bytes))
+    };
+    let snapshot = Snapshot::new(repository.snapshot_version, repository.snapshot_expires, versions.map(file).into());
+    repository.publish_snapshot(&snapshot);
+    repository.files.insert(name, targets);
 }
 
 fn rotate_root(repository: &mut Repository, signers: &[u8]) {

@@ -4,6 +4,7 @@
 #![allow(
     clippy::unwrap_used,
     clippy::panic,
+    clippy::indexing_slicing,
     clippy::new_without_default,
     clippy::missing_panics_doc,
     missing_docs,
@@ -11,7 +12,10 @@
 )]
 
 pub mod attacks;
+pub mod device_attacks;
 pub mod frozen;
+pub mod gateway_attacks;
+pub mod hospital;
 
 use p256::ecdsa::SigningKey;
 use serde::Serialize;
@@ -67,22 +71,29 @@ pub struct Author {
     pub expires: Expires,
     pub signers: Vec<u8>,
     pub files: BTreeMap<TargetPath, Vec<u8>>,
+    /// What it says of them.
+    pub customs: BTreeMap<TargetPath, serde_json::Value>,
     pub delegations: Vec<(Delegation, Vec<u8>)>,
 }
 
 impl Author {
     fn new(signer: u8) -> Self {
         let expires = Expires::at(NOW + DAY);
-        Self { version: 1, expires, signers: vec![signer], files: BTreeMap::new(), delegations: Vec::new() }
+        let (files, customs) = (BTreeMap::new(), BTreeMap::new());
+        Self { version: 1, expires, signers: vec![signer], files, customs, delegations: Vec::new() }
+    }
+
+    /// What it names.
+    pub fn targets(&self) -> BTreeMap<TargetPath, Target> {
+        let target = |(path, bytes): (&TargetPath, &Vec<u8>)| {
+            let custom = self.customs.get(path).cloned();
+            (path.clone(), Target { length: bytes.len().try_into().unwrap(), hashes: Hashes::of(bytes), custom })
+        };
+        self.files.iter().map(target).collect()
     }
 
     fn bytes(&self) -> Vec<u8> {
-        let target = |bytes: &Vec<u8>| Target {
-            length: bytes.len().try_into().unwrap(),
-            hashes: Hashes::of(bytes),
-            custom: None,
-        };
-        let targets = self.files.iter().map(|(path, bytes)| (path.clone(), target(bytes))).collect();
+        let targets = self.targets();
         let delegations = (!self.delegations.is_empty()).then(|| Delegations {
             keys: known(self.delegations.iter().flat_map(|(_, keys)| keys.clone())),
             roles: self.delegations.iter().map(|(delegation, _)| delegation.clone()).collect(),
@@ -115,25 +126,30 @@ pub struct Repository {
 impl Repository {
     /// Root is signed by key 1, timestamp by 2, snapshot by 3, targets by 4.
     pub fn new() -> Self {
+        Self::with_keys([1, 2, 3, 4])
+    }
+
+    /// The keys that sign root, timestamp, snapshot and targets.
+    pub fn with_keys([root, timestamp, snapshot, targets]: [u8; 4]) -> Self {
         let later = Expires::at(NOW + DAY);
         let mut repository = Self {
             root_version: 1,
             root_expires: later,
             roles: TopLevel {
-                root: keys_of(&[1], 1),
-                timestamp: keys_of(&[2], 1),
-                snapshot: keys_of(&[3], 1),
-                targets: keys_of(&[4], 1),
+                root: keys_of(&[root], 1),
+                timestamp: keys_of(&[timestamp], 1),
+                snapshot: keys_of(&[snapshot], 1),
+                targets: keys_of(&[targets], 1),
             },
-            keys: vec![1, 2, 3, 4],
-            root_signers: vec![1],
+            keys: vec![root, timestamp, snapshot, targets],
+            root_signers: vec![root],
             timestamp_version: 1,
             timestamp_expires: later,
-            timestamp_signers: vec![2],
+            timestamp_signers: vec![timestamp],
             snapshot_version: 1,
             snapshot_expires: later,
-            snapshot_signers: vec![3],
-            authors: BTreeMap::from([(RoleName::targets(), Author::new(4))]),
+            snapshot_signers: vec![snapshot],
+            authors: BTreeMap::from([(RoleName::targets(), Author::new(targets))]),
             files: BTreeMap::new(),
             asked: Vec::new(),
         };
@@ -171,7 +187,13 @@ impl Repository {
 
     /// `delegator` trusts `name`, which signs with `key`, for paths that fit the pattern.
     pub fn delegate(&mut self, delegator: &str, name: &str, key: u8, pattern: &str, terminating: bool) {
-        let paths = DelegatedPaths::matching(vec![pattern.to_owned().try_into().unwrap()]);
+        self.delegate_all(delegator, name, key, &[pattern], terminating);
+    }
+
+    /// The same for several patterns.
+    pub fn delegate_all(&mut self, delegator: &str, name: &str, key: u8, patterns: &[&str], terminating: bool) {
+        let patterns = patterns.iter().map(|pattern| (*pattern).to_owned().try_into().unwrap());
+        let paths = DelegatedPaths::matching(patterns.collect());
         let delegation = Delegation { name: role(name), keys: keys_of(&[key], 1), terminating, paths };
         self.author(delegator).delegations.push((delegation, vec![key]));
         self.authors.entry(role(name)).or_insert_with(|| Author::new(key));
@@ -218,7 +240,7 @@ impl Disk {
         Self(Stored { root, ..Stored::default() })
     }
 
-    fn carry_out(&mut self, command: Command) {
+    pub(crate) fn carry_out(&mut self, command: Command) {
         let stored = &mut self.0;
         match command {
             Command::Store(File::Root, bytes) => stored.root = bytes,

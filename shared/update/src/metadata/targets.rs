@@ -106,9 +106,9 @@ impl DelegatedPaths {
         Self { paths: Some(patterns), path_hash_prefixes: None }
     }
 
-    /// The patterns, where paths are named by patterns.
-    pub fn patterns(&self) -> Option<&[PathPattern]> {
-        self.paths.as_deref().filter(|_| self.path_hash_prefixes.is_none())
+    /// The patterns, where paths are delegated by patterns.
+    pub fn patterns(&self) -> &[PathPattern] {
+        self.paths.as_deref().unwrap_or_default()
     }
 
     /// Whether the path is one of them.

@@ -63,14 +63,11 @@ impl ModelFolder {
     /// name. Anything wider is refused.
     pub fn of_delegation(delegation: &Delegation) -> Result<Vec<Self>, InvalidPackage> {
         let too_wide = InvalidPackage::Contradiction("a delegation is not limited to a manufacturer's own models");
-        let patterns = delegation.paths.patterns().filter(|patterns| !patterns.is_empty()).ok_or(too_wide.clone())?;
+        let patterns = delegation.paths.patterns();
         let read = |pattern: &PathPattern| Self::parse(pattern.as_str(), |last| last == "*");
         let folders = patterns.iter().map(read).collect::<Result<Vec<_>, _>>()?;
-        if folders.iter().all(|folder| folder.manufacturer.as_str() == delegation.name.as_str()) {
-            Ok(folders)
-        } else {
-            Err(too_wide)
-        }
+        let is_own = |folder: &Self| folder.manufacturer.as_str() == delegation.name.as_str();
+        if !folders.is_empty() && folders.iter().all(is_own) { Ok(folders) } else { Err(too_wide) }
     }
 }
 

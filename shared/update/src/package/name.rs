@@ -115,3 +115,10 @@ text! {
     /// One line for people, at most [`MAX_NOTE_BYTES`] long.
     Note, check_note
 }
+
+impl Note {
+    /// What is said where nothing else can be.
+    pub(crate) fn unknown() -> Self {
+        Self("unknown".to_owned())
+    }
+}

@@ -177,7 +177,7 @@ fn documents_are_other_files_of_the_same_model() {
 
 fn delta() -> Delta {
     let source = BoundFile { length: 1_000, ..bound("acme/infusion-pump/PM2/1B.bin") };
-    Delta { format: DeltaFormat::ZstdPatch, source, result: BoundFile { length: 1_001, ..bound(PATH) } }
+    Delta { format: DeltaFormat::Bsdiff, source, result: BoundFile { length: 1_001, ..bound(PATH) } }
 }
 
 fn read_delta(delta: Delta, at: &str) -> Result<Option<Release>, InvalidPackage> {
@@ -205,7 +205,7 @@ fn a_delta_is_smaller_and_stays_with_its_model() {
     assert_eq!(read_delta(delta(), PATH), Err(own));
     let elsewhere = InvalidPackage::Contradiction("a delta leads to or from another model's folder");
     assert_eq!(read_delta(delta(), "acme/infusion-pump/PM3/x.delta"), Err(elsewhere));
-    let json = serde_json::json!({"delta": {"format": "zstd-patch", "source": {}, "result": {}}});
+    let json = serde_json::json!({"delta": {"format": "bsdiff", "source": {}, "result": {}}});
     assert!(matches!(read(at, json), Err(InvalidPackage::Json(_))));
 }
 

@@ -1,0 +1,236 @@
+//! The configuration catalog (figure 2) and its matching against releases (figure 10, 214).
+//!
+//! [`Associations`] says which gateway a device is updated through: one, never two. [`Releases::pick`] finds the right release for each
+//! device of a report, and says why where there is none.
+
+mod associations;
+
+pub use associations::Associations;
+
+use crate::metadata::{Target, TargetPath};
+use crate::package::{AtomicMember, Delta, InvalidPackage, Package, Recall, Release};
+use crate::report::{Configuration, State};
+use std::collections::{BTreeMap, BTreeSet};
+use wardlink_protocol::identity::Device;
+
+/// A package and where it is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Listed<T> {
+    /// Its path.
+    pub path: TargetPath,
+    /// Its length and hashes.
+    pub target: Target,
+    /// What its manufacturer says of it.
+    pub release: T,
+}
+
+/// Every release of the image repositories.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Releases {
+    packages: Vec<Listed<Package>>,
+    deltas: Vec<Listed<Delta>>,
+}
+
+/// What one device is given, or has already as its part of an atomic set that others are still to be given.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Pick {
+    /// What it runs now.
+    pub state: State,
+    /// What it is given. The full package is always there.
+    pub package: Listed<Package>,
+    /// The shorter way there, where its present image is the source of one.
+    pub delta: Option<Listed<Delta>>,
+}
+
+/// Why a device is given nothing, though there is a release for it.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Withheld {
+    /// A member of the atomic set has no device here, no release, or a device that cannot take it.
+    #[error("the atomic set needs {}/{} with {} too", .0.device_type, .0.model, .0.feature_set)]
+    Incomplete(AtomicMember),
+    /// It is updated through another gateway, or through none.
+    #[error("it is not updated through this gateway")]
+    Association,
+}
+
+/// What comes of a report.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Picks {
+    /// What is given, device by device in the report's order, the gateway first.
+    pub picks: Vec<Pick>,
+    /// Who is given nothing, and why.
+    pub withheld: Vec<(Device, Withheld)>,
+    /// Who runs a release that was recalled.
+    pub recalled: Vec<(Device, Recall)>,
+}
+
+impl Package {
+    /// Whether it is for this device as it is now: type, model, hardware and revision (figure 3, 61 to 63).
+    pub fn applies_to(&self, state: &State) -> bool {
+        let is = &state.characteristics;
+        self.is_for(state) && self.hardware.contains(&is.hardware) && self.pre_revision.contains(&is.revision)
+    }
+
+    /// Whether the device runs it.
+    pub fn is_installed_on(&self, state: &State) -> bool {
+        self.is_for(state)
+            && self.post_revision == state.characteristics.revision
+            && state.release_counter == Some(self.release_counter)
+    }
+
+    /// Whether the device may take it: it applies, is not recalled, and is a later release than the device's. A downgrade is a later
+    /// release, too, and has its authorization: [`Package::check`] holds for everything that was read.
+    pub fn may_be_taken_by(&self, state: &State) -> bool {
+        self.applies_to(state)
+            && self.recalled.is_none()
+            && state.release_counter.is_none_or(|present| present < self.release_counter)
+    }
+
+    /// Whether the device is of its type and model.
+    pub(crate) fn is_for(&self, state: &State) -> bool {
+        let is = &state.characteristics;
+        self.device_type == is.device.client && self.model == is.model
+    }
+
+    /// Every member of its atomic set, itself included.
+    pub fn set(&self) -> BTreeSet<AtomicMember> {
+        self.atomic.iter().cloned().chain([self.member()]).collect()
+    }
+}
+
+impl Releases {
+    /// Takes the targets of verified image repositories. One whose description contradicts itself or its path spoils them all: its
+    /// repository should not have been accepted.
+    pub fn of<'a>(targets: impl IntoIterator<Item = (&'a TargetPath, &'a Target)>) -> Result<Self, InvalidPackage> {
+        let mut releases = Self::default();
+        for (path, target) in targets {
+            let (path, target, release) = (path.clone(), target.clone(), Release::of(path, target)?);
+            match release {
+                Some(Release::Package(package)) => {
+                    releases.packages.push(Listed { path, target, release: *package });
+                }
+                Some(Release::Delta(delta)) => releases.deltas.push(Listed { path, target, release: delta }),
+                None => {}
+            }
+        }
+        Ok(releases)
+    }
+
+    /// Every package.
+    pub fn packages(&self) -> &[Listed<Package>] {
+        &self.packages
+    }
+
+    /// Finds what the gateway and its devices are given. A set is given whole or not at all, across all devices that it needs.
+    pub fn pick(&self, configuration: &Configuration, associations: &Associations) -> Picks {
+        let gateway = &configuration.gateway.characteristics.device;
+        let mut picks = Picks::default();
+        let reported =
+            || [&configuration.gateway].into_iter().chain(configuration.devices.iter().map(|(state, _)| state));
+        picks.recalled = reported().filter_map(|state| self.recalled(state)).collect();
+        let is_ours = |state: &State| {
+            let device = &state.characteristics.device;
+            device == gateway || associations.gateway_of(device) == Some(gateway)
+        };
+        let best: BTreeMap<&Device, (&State, Option<&Listed<Package>>)> = reported()
+            .filter(|state| is_ours(state))
+            .map(|state| (&state.characteristics.device, (state, self.best(state))))
+            .collect();
+        for state in reported() {
+            let device = &state.characteristics.device;
+            let Some((_, chosen)) = best.get(device) else {
+                if self.best(state).is_some() {
+                    picks.withheld.push((device.clone(), Withheld::Association));
+                }
+                continue;
+            };
+            let Some(package) = chosen.or_else(|| self.repeated(state, &best)) else { continue };
+            if let Some(member) = self.missing(&package.release, &best) {
+                picks.withheld.push((device.clone(), Withheld::Incomplete(member)));
+            } else {
+                let delta = self.delta(state, package).cloned();
+                picks.picks.push(Pick { state: state.clone(), package: (*package).clone(), delta });
+            }
+        }
+        picks
+    }
+
+    /// The release with the highest counter that the device may take; among equals the later revision, then the later path.
+    fn best(&self, state: &State) -> Option<&Listed<Package>> {
+        let may = self.packages.iter().filter(|listed| listed.release.may_be_taken_by(state));
+        may.max_by(|one, other| order(one).cmp(&order(other)))
+    }
+
+    /// The first member of the package's set that is not whole here. It depends on the set only, so that all members agree.
+    fn missing(
+        &self,
+        package: &Package,
+        best: &BTreeMap<&Device, (&State, Option<&Listed<Package>>)>,
+    ) -> Option<AtomicMember> {
+        if package.atomic.is_empty() {
+            return None;
+        }
+        let set = package.set();
+        let is_member = |other: &Package, member: &AtomicMember| other.member() == *member && other.set() == set;
+        let has = |member: &AtomicMember| {
+            let is_of_model = |state: &State| {
+                let is = &state.characteristics;
+                is.device.client == member.device_type && is.model == member.model
+            };
+            let mut devices = best.values().filter(|(state, _)| is_of_model(state)).peekable();
+            devices.peek().is_some()
+                && devices.all(|(state, chosen)| match chosen {
+                    Some(listed) => is_member(&listed.release, member),
+                    // It has been installed before, such as by an update that was cut short.
+                    None => self
+                        .packages
+                        .iter()
+                        .any(|listed| is_member(&listed.release, member) && listed.release.is_installed_on(state)),
+                })
+        };
+        set.iter().find(|member| !has(member)).cloned()
+    }
+
+    /// The part of a set that the device has already, where others are still to be given theirs: it is named again, so that whoever
+    /// verifies sees the set whole.
+    fn repeated(
+        &self,
+        state: &State,
+        best: &BTreeMap<&Device, (&State, Option<&Listed<Package>>)>,
+    ) -> Option<&Listed<Package>> {
+        self.packages.iter().find(|listed| {
+            let package = &listed.release;
+            let set = package.set();
+            !package.atomic.is_empty()
+                && package.is_installed_on(state)
+                && best.values().any(|(_, chosen)| chosen.is_some_and(|other| other.release.set() == set))
+                && self.missing(package, best).is_none()
+        })
+    }
+
+    /// The smallest delta from the device's image to the package.
+    fn delta(&self, state: &State, package: &Listed<Package>) -> Option<&Listed<Delta>> {
+        let image = state.image.as_ref()?;
+        let leads = |listed: &&Listed<Delta>| {
+            let Delta { source, result, .. } = &listed.release;
+            source.length == image.length
+                && source.sha256 == image.sha256
+                && result.path == package.path
+                && result.is(&package.target)
+        };
+        self.deltas.iter().filter(leads).min_by_key(|listed| listed.target.length)
+    }
+
+    fn recalled(&self, state: &State) -> Option<(Device, Recall)> {
+        let mut installed = self.packages.iter().filter(|listed| listed.release.is_installed_on(state));
+        let recall = installed.find_map(|listed| listed.release.recalled.clone())?;
+        Some((state.characteristics.device.clone(), recall))
+    }
+}
+
+fn order(listed: &Listed<Package>) -> impl Ord + '_ {
+    (listed.release.release_counter, &listed.release.post_revision, &listed.path)
+}
+
+#[cfg(test)]
+mod tests;

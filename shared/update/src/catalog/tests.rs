@@ -1,0 +1,335 @@
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
+use super::*;
+use crate::inventory::Characteristics;
+use crate::metadata::Hashes;
+use crate::package::{BoundFile, DeltaFormat, Downgrade, ReleaseCounter, RevisionRange};
+use crate::report::Image;
+use proptest::prelude::*;
+
+/// A pump's package: from one revision to another, as the release of this number.
+fn package(from: &str, to: &str, post: &str, counter: u32) -> Package {
+    Package {
+        manufacturer: "acme".parse().unwrap(),
+        device_type: "infusion-pump".parse().unwrap(),
+        model: "PM2".parse().unwrap(),
+        pre_revision: RevisionRange::new(from.parse().unwrap(), to.parse().unwrap()).unwrap(),
+        post_revision: post.parse().unwrap(),
+        hardware: vec!["B".parse().unwrap()],
+        release_counter: ReleaseCounter::new(counter).unwrap(),
+        feature_set: format!("set {counter}").parse().unwrap(),
+        atomic: Vec::new(),
+        sbom: None,
+        provenance: None,
+        accepts: Vec::new(),
+        during_therapy: false,
+        downgrade: None,
+        recalled: None,
+    }
+}
+
+/// The same for a repeater, a gateway's model.
+fn repeater(package: Package) -> Package {
+    Package { device_type: "gateway".parse().unwrap(), model: "RP".parse().unwrap(), ..package }
+}
+
+fn image(package: &Package) -> Vec<u8> {
+    format!("{} {} {}", package.folder(), package.post_revision, package.release_counter).into_bytes()
+}
+
+fn listed(package: &Package) -> (TargetPath, Target) {
+    let bytes = image(package);
+    let name = format!("{}-{}.bin", package.post_revision, package.release_counter);
+    let path = package.folder().path(&name).unwrap();
+    let target = Target { length: 1_000, hashes: Hashes::of(&bytes), custom: None };
+    let custom = Release::Package(Box::new(package.clone())).to_custom(&path, &target).unwrap();
+    (path, Target { custom: Some(custom), ..target })
+}
+
+fn releases(packages: &[Package]) -> Releases {
+    let targets: Vec<_> = packages.iter().map(listed).collect();
+    Releases::of(targets.iter().map(|(path, target)| (path, target))).unwrap()
+}
+
+fn state(device: &str, model: &str, revision: &str, counter: u32) -> State {
+    let characteristics = Characteristics {
+        device: device.parse().unwrap(),
+        model: model.parse().unwrap(),
+        serial_number: "45457".parse().unwrap(),
+        revision: revision.parse().unwrap(),
+        hardware: "B".parse().unwrap(),
+    };
+    State { characteristics, image: None, release_counter: ReleaseCounter::new(counter), attack: None }
+}
+
+fn pump(revision: &str, counter: u32) -> State {
+    state("infusion-pump/p1", "PM2", revision, counter)
+}
+
+fn configuration(devices: Vec<State>) -> Configuration {
+    let gateway = state("gateway/ward-3", "RP", "1", 1);
+    Configuration { counter: 1, gateway, devices: devices.into_iter().map(|state| (state, None)).collect() }
+}
+
+/// Every device of the report is updated through its gateway.
+fn ours(configuration: &Configuration) -> Associations {
+    let mut associations = Associations::default();
+    for (state, _) in &configuration.devices {
+        let gateway = configuration.gateway.characteristics.device.clone();
+        associations.associate(state.characteristics.device.clone(), gateway);
+    }
+    associations
+}
+
+fn pick(packages: &[Package], devices: Vec<State>) -> Picks {
+    let configuration = configuration(devices);
+    releases(packages).pick(&configuration, &ours(&configuration))
+}
+
+/// The device and the counter of each pick.
+fn picked(picks: &Picks) -> Vec<(String, u32)> {
+    let of =
+        |pick: &Pick| (pick.state.characteristics.device.to_string(), pick.package.release.release_counter.number());
+    picks.picks.iter().map(of).collect()
+}
+
+fn pump_gets(packages: &[Package], pump: State) -> Option<u32> {
+    picked(&pick(packages, vec![pump])).first().map(|(_, counter)| *counter)
+}
+
+#[test]
+fn a_device_is_given_the_highest_release_for_its_revision() {
+    let some = [package("1A", "1A", "1B", 2), package("1A", "1B", "1C", 3), package("1C", "1C", "1D", 4)];
+    assert_eq!(pump_gets(&some, pump("1A", 1)), Some(3));
+    assert_eq!(pump_gets(&some, pump("1B", 2)), Some(3));
+    assert_eq!(pump_gets(&some, pump("1C", 3)), Some(4));
+    assert_eq!(pump_gets(&some, pump("1D", 4)), None);
+    assert_eq!(pump_gets(&some, pump("1", 0)), None);
+    // From the factory, without a counter.
+    assert_eq!(pump_gets(&some, pump("1A", 0)), Some(3));
+}
+
+#[test]
+fn a_release_for_another_type_model_or_hardware_is_not_given() {
+    let some = [package("1A", "1A", "1B", 2)];
+    let other_model = state("infusion-pump/p1", "PM3", "1A", 1);
+    let other_type = state("scale/p1", "PM2", "1A", 1);
+    let mut other_hardware = pump("1A", 1);
+    other_hardware.characteristics.hardware = "C".parse().unwrap();
+    for wrong in [other_model, other_type, other_hardware] {
+        assert_eq!(pump_gets(&some, wrong), None);
+    }
+    assert_eq!(pump_gets(&some, pump("1A", 1)), Some(2));
+}
+
+#[test]
+fn a_recalled_release_is_never_given_and_who_runs_it_is_named() {
+    let recall = Recall { reason: "it stops too early".parse().unwrap() };
+    let recalled = Package { recalled: Some(recall.clone()), ..package("1A", "1A", "1B", 3) };
+    let some = [package("1A", "1A", "1AA", 2), recalled];
+    assert_eq!(pump_gets(&some, pump("1A", 1)), Some(2));
+    let picks = pick(&some, vec![pump("1B", 3)]);
+    assert_eq!(picks.recalled, [("infusion-pump/p1".parse().unwrap(), recall)]);
+    assert_eq!(picks.picks, []);
+}
+
+#[test]
+fn a_device_goes_back_only_by_a_later_release_that_says_so() {
+    let downgrade = Some(Downgrade { reason: "it stops too early".parse().unwrap() });
+    let back = |counter| Package { downgrade: downgrade.clone(), ..package("1C", "1C", "1B", counter) };
+    assert_eq!(pump_gets(&[back(4)], pump("1C", 3)), Some(4));
+    for earlier in [2, 3] {
+        assert_eq!(pump_gets(&[back(earlier)], pump("1C", 3)), None);
+    }
+    // Without the authorization it is no package, and spoils its repository.
+    let unauthorized = Package { downgrade: None, ..back(4) };
+    let (path, target) = listed(&back(4));
+    let custom = serde_json::to_value(Release::Package(Box::new(unauthorized))).unwrap();
+    assert!(Releases::of([(&path, &Target { custom: Some(custom), ..target })]).is_err());
+}
+
+#[test]
+fn a_device_of_another_gateway_is_given_nothing() {
+    let configuration = configuration(vec![pump("1A", 1)]);
+    let releases = releases(&[package("1A", "1A", "1B", 2)]);
+    let device: Device = "infusion-pump/p1".parse().unwrap();
+    let mut associations = Associations::default();
+    for elsewhere in [None, Some("gateway/ward-4")] {
+        if let Some(gateway) = elsewhere {
+            associations.associate(device.clone(), gateway.parse().unwrap());
+        }
+        let picks = releases.pick(&configuration, &associations);
+        assert_eq!((picks.picks, picks.withheld), (vec![], vec![(device.clone(), Withheld::Association)]));
+    }
+}
+
+#[test]
+fn a_device_has_one_gateway_for_download_and_several_for_upload() {
+    let device: Device = "infusion-pump/p1".parse().unwrap();
+    let [one, other] = ["gateway/ward-3", "gateway/ward-4"].map(|text| text.parse::<Device>().unwrap());
+    let mut associations = Associations::default();
+    assert_eq!(associations.associate(device.clone(), one.clone()), None);
+    assert_eq!(associations.associate(device.clone(), other.clone()), Some(one.clone()));
+    assert_eq!(associations.gateway_of(&device), Some(&other));
+    assert_eq!(associations.devices_of(&one).count(), 0);
+    assert_eq!(associations.devices_of(&other).collect::<Vec<_>>(), [&device]);
+    assert!(associations.may_upload(&device, &one) && associations.may_upload(&device, &other));
+    associations.remove(&device);
+    assert_eq!(associations.gateway_of(&device), None);
+    assert!(!associations.may_upload(&device, &other));
+}
+
+/// A release of pump and repeater that belongs together.
+fn pair(counter: u32) -> [Package; 2] {
+    let mut pump = package("1A", "1B", "1C", counter);
+    let mut gateway = repeater(package("1", "1", "2", counter));
+    pump.atomic = vec![gateway.member()];
+    gateway.atomic = vec![pump.member()];
+    [pump, gateway]
+}
+
+#[test]
+fn an_atomic_set_is_given_whole() {
+    let picks = pick(&pair(5), vec![pump("1A", 1), state("infusion-pump/p2", "PM2", "1B", 2)]);
+    let all = [("gateway/ward-3", 5), ("infusion-pump/p1", 5), ("infusion-pump/p2", 5)];
+    assert_eq!(picked(&picks), all.map(|(device, counter)| (device.to_owned(), counter)));
+}
+
+#[test]
+fn an_atomic_set_with_a_missing_member_gives_nothing() {
+    let [pump_part, gateway_part] = pair(5);
+    let missing = |picks: &Picks, devices: &[&str]| {
+        assert_eq!(picks.picks, []);
+        let names: Vec<_> = picks.withheld.iter().map(|(device, _)| device.to_string()).collect();
+        assert_eq!(names, devices);
+        assert!(picks.withheld.iter().all(|(_, why)| matches!(why, Withheld::Incomplete(_))));
+    };
+    // No release for the other member; no device of it; a device that cannot take it; a set that the other does not know.
+    missing(&pick(std::slice::from_ref(&pump_part), vec![pump("1A", 1)]), &["infusion-pump/p1"]);
+    missing(&pick(&pair(5), vec![]), &["gateway/ward-3"]);
+    let stuck = state("infusion-pump/p2", "PM2", "0", 1);
+    missing(&pick(&pair(5), vec![pump("1A", 1), stuck]), &["gateway/ward-3", "infusion-pump/p1"]);
+    let alone = Package { atomic: Vec::new(), ..gateway_part.clone() };
+    let picks = pick(&[pump_part.clone(), alone], vec![pump("1A", 1)]);
+    assert_eq!(picked(&picks), [("gateway/ward-3".to_owned(), 5)]);
+    assert_eq!(picks.withheld.len(), 1);
+    // One of the releases is recalled.
+    let recalled = Package { recalled: Some(Recall { reason: "x".parse().unwrap() }), ..gateway_part };
+    missing(&pick(&[pump_part, recalled], vec![pump("1A", 1)]), &["infusion-pump/p1"]);
+}
+
+#[test]
+fn a_member_that_is_installed_already_counts_and_is_named_again() {
+    let picks = pick(&pair(5), vec![pump("1C", 5)]);
+    let both = [("gateway/ward-3", 5), ("infusion-pump/p1", 5)];
+    assert_eq!(picked(&picks), both.map(|(device, counter)| (device.to_owned(), counter)));
+    // Nobody is still to be given anything: nothing is named.
+    let mut configuration = configuration(vec![pump("1C", 5)]);
+    configuration.gateway = state("gateway/ward-3", "RP", "2", 5);
+    let picks = releases(&pair(5)).pick(&configuration, &ours(&configuration));
+    assert_eq!((picks.picks, picks.withheld), (vec![], vec![]));
+}
+
+fn with_delta(source: &[u8], result: &Package, length: u64) -> (TargetPath, Target) {
+    let folder = result.folder();
+    let (path, target) = listed(result);
+    let source = BoundFile::of(folder.path("source.bin").unwrap(), source);
+    let result = BoundFile { length: target.length, ..BoundFile::of(path, &image(result)) };
+    let delta = Release::Delta(Delta { format: DeltaFormat::Bsdiff, source, result });
+    let path = folder.path(&format!("{length}.delta")).unwrap();
+    let target = Target { length, hashes: Hashes::of(b"a delta"), custom: None };
+    let custom = delta.to_custom(&path, &target).unwrap();
+    (path, Target { custom: Some(custom), ..target })
+}
+
+#[test]
+fn a_delta_is_offered_to_whom_has_its_source() {
+    let newest = package("1A", "1B", "1C", 3);
+    let targets = [
+        listed(&newest),
+        with_delta(b"old", &newest, 90),
+        with_delta(b"old", &newest, 80),
+        with_delta(b"x", &newest, 9),
+    ];
+    let releases = Releases::of(targets.iter().map(|(path, target)| (path, target))).unwrap();
+    let deltas = |image: Option<&[u8]>| {
+        let mut state = pump("1A", 1);
+        state.image = image.map(|bytes| {
+            let BoundFile { length, sha256, .. } = BoundFile::of(targets[0].0.clone(), bytes);
+            Image { length, sha256 }
+        });
+        let configuration = configuration(vec![state]);
+        let picks = releases.pick(&configuration, &ours(&configuration));
+        assert_eq!(picks.picks[0].package.path, targets[0].0);
+        picks.picks[0].delta.as_ref().map(|delta| delta.target.length)
+    };
+    assert_eq!(deltas(Some(b"old")), Some(80));
+    assert_eq!(deltas(Some(b"older")), None);
+    assert_eq!(deltas(None), None);
+}
+
+fn some_packages() -> impl Strategy<Value = Vec<Package>> {
+    let one = (0_u32..6, 0_u32..3, 1_u32..4, 1_u32..8, any::<[bool; 3]>());
+    let one = one.prop_map(|(from, width, step, counter, [is_recalled, in_set, for_gateway])| {
+        let revision = |number: u32| number.to_string();
+        let mut package = package(&revision(from), &revision(from + width), &revision(from + width + step), counter);
+        package.recalled = is_recalled.then(|| Recall { reason: "x".parse().unwrap() });
+        package.feature_set = format!("set {}", counter % 2).parse().unwrap();
+        if for_gateway {
+            package = repeater(package);
+        }
+        if in_set {
+            let other = if for_gateway {
+                Package {
+                    device_type: "infusion-pump".parse().unwrap(),
+                    model: "PM2".parse().unwrap(),
+                    ..package.clone()
+                }
+            } else {
+                repeater(package.clone())
+            };
+            package.atomic = vec![other.member()];
+        }
+        package
+    });
+    prop::collection::vec(one, 0..12)
+}
+
+proptest! {
+    #[test]
+    fn whatever_is_given_may_be_taken_and_nothing_better_was_there(
+        packages in some_packages(),
+        devices in prop::collection::vec((0_u32..8, 0_u32..8), 0..4),
+    ) {
+        let device = |(index, (revision, counter)): (usize, (u32, u32))| {
+            state(&format!("infusion-pump/p{index}"), "PM2", &revision.to_string(), counter)
+        };
+        let devices: Vec<_> = devices.into_iter().enumerate().map(device).collect();
+        let all: Vec<_> = devices.iter().cloned().chain([state("gateway/ward-3", "RP", "1", 1)]).collect();
+        let picks = pick(&packages, devices);
+        for pick in &picks.picks {
+            let package = &pick.package.release;
+            let is_part = package.is_installed_on(&pick.state) && !package.atomic.is_empty();
+            prop_assert!(package.may_be_taken_by(&pick.state) || is_part);
+            let is_better = |other: &&Package| {
+                other.may_be_taken_by(&pick.state) && other.release_counter > package.release_counter
+            };
+            prop_assert!(!packages.iter().any(|other| is_better(&other)));
+            // Whole sets only, across every device of each member.
+            for member in &package.atomic {
+                let of_member = |state: &&State| {
+                    let is = &state.characteristics;
+                    is.device.client == member.device_type && is.model == member.model
+                };
+                let members: Vec<_> = all.iter().filter(of_member).collect();
+                prop_assert!(!members.is_empty());
+                for state in members {
+                    let is_given = |pick: &Pick| pick.state == *state && pick.package.release.member() == *member;
+                    prop_assert!(picks.picks.iter().any(is_given));
+                }
+            }
+        }
+        for (device, _) in &picks.withheld {
+            prop_assert!(!picks.picks.iter().any(|pick| pick.state.characteristics.device == *device));
+        }
+    }
+}
