@@ -20,6 +20,7 @@ mod broker;
 mod certificates;
 mod channel;
 mod control_unit;
+mod delta;
 mod device;
 mod envelopes;
 mod json;
@@ -45,7 +46,7 @@ pub struct Target {
 }
 
 /// Every target.
-pub const TARGETS: [Target; 17] = [
+pub const TARGETS: [Target; 18] = [
     Target { name: "messages", run: messages::run, seeds: messages::seeds, cases: 4_000 },
     Target { name: "envelopes", run: envelopes::run, seeds: envelopes::seeds, cases: 2_000 },
     Target { name: "certificates", run: certificates::run, seeds: certificates::seeds, cases: 1_000 },
@@ -61,6 +62,7 @@ pub const TARGETS: [Target; 17] = [
     Target { name: "channel", run: channel::run, seeds: channel::seeds, cases: 1_000 },
     Target { name: "token", run: token::run, seeds: token::seeds, cases: 1_000 },
     Target { name: "snapshots", run: snapshots::run, seeds: snapshots::seeds, cases: 600 },
+    Target { name: "delta", run: delta::run, seeds: delta::seeds, cases: 1_000 },
     Target { name: "update-metadata", run: update::metadata, seeds: update::metadata_seeds, cases: 4_000 },
     Target { name: "update-repository", run: update::repository, seeds: update::repository_seeds, cases: 400 },
 ];

@@ -126,6 +126,7 @@ targets! {
     certificates "certificates"
     channel "channel"
     control_unit "control-unit"
+    delta "delta"
     device "device"
     envelopes "envelopes"
     label "label"
