@@ -99,11 +99,10 @@ pub fn run(args: &ReleaseArgs) -> Result<(), ReleaseError> {
         ReleaseCommand::Show { json } => show::run(folder, *json),
         ReleaseCommand::Verify { folder: exported, root } => {
             let verified = if let Some(folder) = exported {
-                verify_in(&Places::of(folder), root.as_ref())?
+                verify::verify(&Places::of(folder), root.as_deref())?
             } else {
                 let repository = Repository::open(folder)?;
-                let (metadata, targets) = (repository.metadata(), repository.targets());
-                verify_in(&Places { metadata, targets, inventories: repository.inventories() }, root.as_ref())?
+                verify::verify(&repository.places(), root.as_deref())?
             };
             tell(&verified);
             Ok(())
@@ -114,11 +113,6 @@ pub fn run(args: &ReleaseArgs) -> Result<(), ReleaseError> {
             Ok(())
         }
     }
-}
-
-fn verify_in(places: &Places, root: Option<&PathBuf>) -> Result<Verified, ReleaseError> {
-    let first = places.metadata.join("1.root.json");
-    verify::verify(places, root.unwrap_or(&first))
 }
 
 fn tell(verified: &Verified) {

@@ -32,7 +32,7 @@ pub(super) fn run(folder: &Path, destination: &Path) -> Result<Verified, Release
     let making = making.map_err(ReleaseError::file(parent))?;
     write(&repository, making.path())?;
     let places = Places::of(making.path());
-    let verified = verify(&places, &places.metadata.join("1.root.json"))?;
+    let verified = verify(&places, None)?;
     files::make_folder_readable(making.path())?;
     if is_there {
         exchange(making.path(), destination)?;

@@ -9,7 +9,9 @@ use tempfile::NamedTempFile;
 /// Reads a file of at most so many bytes.
 pub(super) fn read(path: &Path, max_bytes: u64) -> Result<Vec<u8>, ReleaseError> {
     let file = File::open(path).map_err(ReleaseError::file(path))?;
-    let mut bytes = Vec::new();
+    // In one piece: what is secret leaves no copies behind while it grows.
+    let length = file.metadata().map_or(0, |metadata| metadata.len().min(max_bytes));
+    let mut bytes = Vec::with_capacity(usize::try_from(length.saturating_add(1)).unwrap_or(0));
     file.take(max_bytes.saturating_add(1)).read_to_end(&mut bytes).map_err(ReleaseError::file(path))?;
     if u64::try_from(bytes.len()).map_or(true, |length| length > max_bytes) {
         return Err(ReleaseError::usage(format!("{} is longer than {max_bytes} bytes", path.display())));

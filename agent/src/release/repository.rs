@@ -9,11 +9,12 @@
 //! settings.json
 //! ```
 //!
-//! A publication is written to `commit/` as a whole; the renaming that gives the folder its name is the moment from which it
+//! A publication is verified, and written to `commit/` as a whole; the renaming that gives the folder its name is the moment from which it
 //! counts. A command that finds the folder moves what is left of it before it does anything else, so that no interruption leaves
 //! a mixture.
 
 use super::settings::Settings;
+use super::verify::{Places, verify};
 use super::work::{Files, Item, Work, typed};
 use super::{ReleaseError, files};
 use std::fs::{self, File as Handle, TryLockError};
@@ -74,7 +75,7 @@ impl Repository {
     }
 
     /// Where the published metadata is.
-    pub(super) fn metadata(&self) -> PathBuf {
+    fn metadata(&self) -> PathBuf {
         self.folder.join(METADATA)
     }
 
@@ -109,7 +110,7 @@ impl Repository {
         files::synchronize(&folder)
     }
 
-    /// Publishes all drafts, in one step.
+    /// Publishes all drafts, in one step; but only what a client accepts.
     pub(super) fn publish(&mut self) -> Result<(), ReleaseError> {
         let making = self.folder.join(COMMIT_IN_THE_MAKING);
         remove_folder(&making)?;
@@ -117,6 +118,9 @@ impl Repository {
         for (name, bytes) in self.work.publication()? {
             files::write(&making.join(name), &bytes)?;
         }
+        let mut places = self.places();
+        places.metadata.insert(0, making.clone());
+        verify(&places, None)?;
         let commit = self.folder.join(COMMIT);
         fs::rename(&making, &commit).map_err(ReleaseError::file(&commit))?;
         files::synchronize(&self.folder)?;
@@ -191,8 +195,13 @@ impl Repository {
     }
 
     /// Where the published inventories are.
-    pub(super) fn inventories(&self) -> PathBuf {
+    fn inventories(&self) -> PathBuf {
         self.folder.join(INVENTORY)
+    }
+
+    /// Where everything is that is published.
+    pub(super) fn places(&self) -> Places {
+        Places { metadata: vec![self.metadata()], targets: self.targets(), inventories: self.inventories() }
     }
 }
 

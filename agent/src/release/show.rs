@@ -63,7 +63,7 @@ fn describe_one(item: &Item, bytes: &[u8]) -> Result<Value, ReleaseError> {
             let targets = typed::<Targets>(item, bytes)?.role;
             let delegations: Vec<_> = targets.delegations.iter().flat_map(|delegations| &delegations.roles).collect();
             let delegation = |role: &&wardlink_update::metadata::Delegation| {
-                let patterns = role.paths.patterns().unwrap_or_default();
+                let patterns = role.paths.patterns();
                 let paths: Vec<_> = patterns.iter().map(wardlink_update::metadata::PathPattern::as_str).collect();
                 json!({ "name": role.name, "keys": keys(&role.keys), "paths": paths })
             };

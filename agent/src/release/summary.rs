@@ -116,7 +116,7 @@ fn describe_targets(text: &mut String, before: Option<&Targets>, targets: &Targe
     for role in targets.delegations.iter().flat_map(|delegations| &delegations.roles) {
         let name = role.name.as_str();
         let patterns = |role: &wardlink_update::metadata::Delegation| {
-            let patterns = role.paths.patterns().unwrap_or_default();
+            let patterns = role.paths.patterns();
             patterns.iter().map(|pattern| pattern.as_str().to_owned()).collect::<Vec<_>>()
         };
         if old(name).map(patterns) != Some(patterns(role)) {

@@ -28,7 +28,8 @@ pub(super) struct Verified {
 
 /// The parts of a repository's folder.
 pub(super) struct Places {
-    pub(super) metadata: PathBuf,
+    /// Where metadata is; what is in an earlier folder counts before what is in a later one.
+    pub(super) metadata: Vec<PathBuf>,
     pub(super) targets: PathBuf,
     pub(super) inventories: PathBuf,
 }
@@ -37,14 +38,29 @@ impl Places {
     /// Those of an exported folder.
     pub(super) fn of(folder: &Path) -> Self {
         let [metadata, targets, inventories] = ["metadata", "targets", "inventory"].map(|name| folder.join(name));
-        Self { metadata, targets, inventories }
+        Self { metadata: vec![metadata], targets, inventories }
+    }
+
+    fn metadata(&self, name: &str, max_bytes: u64) -> Result<Option<Vec<u8>>, ReleaseError> {
+        for folder in &self.metadata {
+            if let Some(bytes) = files::read_if_there(&folder.join(name), max_bytes)? {
+                return Ok(Some(bytes));
+            }
+        }
+        Ok(None)
     }
 }
 
-/// Follows the repository from a trusted root with the client of devices, and reads every file that it names.
-pub(super) fn verify(places: &Places, root: &Path) -> Result<Verified, ReleaseError> {
+/// Follows the repository from a trusted root, or from its first one, with the client of devices, and reads every file that it names.
+pub(super) fn verify(places: &Places, root: Option<&Path>) -> Result<Verified, ReleaseError> {
     let now = clock::now().0 / 1_000;
-    let root = files::read(root, MAX_ROOT_BYTES)?;
+    let root = match root {
+        Some(root) => files::read(root, MAX_ROOT_BYTES)?,
+        None => {
+            let first = places.metadata("1.root.json", MAX_ROOT_BYTES)?;
+            first.ok_or_else(|| ReleaseError::usage("there is no 1.root.json: nothing is published there"))?
+        }
+    };
     let mut client = Client::start(Stored { root, ..Stored::default() }, now)?;
     let mut roles = BTreeMap::new();
     let mut verified = Verified::default();
@@ -90,8 +106,7 @@ fn follow(
             Next::Found(target) => return Ok(target),
         };
         let version = wanted.version.map(|version| format!("{version}.")).unwrap_or_default();
-        let path = places.metadata.join(format!("{version}{}", quoted(&wanted.file.name())));
-        let bytes = files::read_if_there(&path, wanted.max_bytes)?;
+        let bytes = places.metadata(&format!("{version}{}", quoted(&wanted.file.name())), wanted.max_bytes)?;
         let fetched = bytes.clone().map_or(Fetched::Missing, Fetched::Bytes);
         client.receive(fetched)?;
         let Some(bytes) = bytes else { continue };

@@ -63,6 +63,14 @@ fn a_manufacturers_role_is_limited_to_its_own_models() {
         .map(|a| if a == "acme" { "other".to_owned() } else { a })
         .collect();
     assert!(desk.succeed(&add).contains("other/infusion-pump/PM2/1B.bin"));
+    // What a client would not accept is not published: a model is taken away that has a release.
+    desk.succeed(&desk.sign(&["acme"]));
+    desk.add_program("1C", b"the next program");
+    desk.succeed(&["--yes", "delegate", "acme", "--model", "infusion-pump/PM3"]);
+    let refusal = desk.refuse(&desk.sign(&["acme", "targets", "snapshot", "timestamp"]));
+    assert!(refusal.contains("acme names acme/infusion-pump/PM2/1C.bin, but is not trusted for it"), "{refusal}");
+    assert!(!desk.is_published("2.targets.json"));
+    desk.succeed(&["verify"]);
     desk.succeed(&["--yes", "delegate", "acme", "--model", "infusion-pump/PM2", "--model", "infusion-pump/PM3"]);
     desk.publish(&["acme", "targets", "snapshot", "timestamp"]);
     desk.succeed(&["verify"]);
