@@ -8,7 +8,7 @@ mod associations;
 pub use associations::Associations;
 
 use crate::metadata::{Target, TargetPath};
-use crate::package::{AtomicMember, Delta, InvalidPackage, Package, Recall, Release};
+use crate::package::{AtomicMember, BoundFile, Delta, InvalidPackage, Package, Recall, Release};
 use crate::report::{Configuration, State};
 use std::collections::{BTreeMap, BTreeSet};
 use wardlink_protocol::identity::Device;
@@ -99,11 +99,13 @@ impl Package {
 }
 
 impl Releases {
-    /// Takes the targets of verified image repositories. One whose description contradicts itself or its path spoils them all: its
-    /// repository should not have been accepted.
+    /// Takes all targets of verified image repositories. One whose description contradicts itself or its path spoils them all, and so
+    /// does one whose documents, or the full package of a delta, are not there: such a repository should not have been accepted.
     pub fn of<'a>(targets: impl IntoIterator<Item = (&'a TargetPath, &'a Target)>) -> Result<Self, InvalidPackage> {
+        let targets: BTreeMap<_, _> = targets.into_iter().collect();
         let mut releases = Self::default();
-        for (path, target) in targets {
+        for (path, target) in &targets {
+            let (path, target) = (*path, *target);
             let (path, target, release) = (path.clone(), target.clone(), Release::of(path, target)?);
             match release {
                 Some(Release::Package(package)) => {
@@ -113,7 +115,14 @@ impl Releases {
                 None => {}
             }
         }
-        Ok(releases)
+        let documents =
+            releases.packages.iter().flat_map(|listed| listed.release.sbom.iter().chain(&listed.release.provenance));
+        let results = releases.deltas.iter().map(|listed| &listed.release.result);
+        let is_there = |file: &BoundFile| targets.get(&file.path).is_some_and(|target| file.is(target));
+        match documents.chain(results).find(|file| !is_there(file)) {
+            Some(missing) => Err(InvalidPackage::Unbound(missing.path.clone())),
+            None => Ok(releases),
+        }
     }
 
     /// Every package.

@@ -214,6 +214,14 @@ impl Client {
         Ok(())
     }
 
+    /// The role that names the target which the search has found.
+    pub fn found_in(&self) -> Option<&RoleName> {
+        match &self.stage {
+            Stage::Searching(search) => search.found_in(),
+            _ => None,
+        }
+    }
+
     /// The trusted root.
     pub const fn root(&self) -> &Root {
         &self.root.role

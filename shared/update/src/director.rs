@@ -11,10 +11,10 @@ mod publish;
 pub use publish::{Ends, Files, publish, renew};
 
 use crate::catalog::{Associations, Pick};
-use crate::metadata::{Expires, InvalidMetadata, Role, Signed, Target, TargetPath, Version};
+use crate::metadata::{Expires, InvalidMetadata, Role, Signed, Target, TargetCheck, TargetPath, Version};
 use crate::package::{
-    AddedKind, BoundFile, Encrypted, HardwareId, InvalidPackage, MAX_ADDED_BYTES, Package, Release, ReleaseCounter,
-    SerialNumber, check_list,
+    AddedKind, BoundFile, Encrypted, HardwareId, InvalidAdded, InvalidPackage, MAX_ADDED_BYTES, Package, Release,
+    ReleaseCounter, SerialNumber, check_list, check_spelling,
 };
 use crate::report::MAX_REPORTED_DEVICES;
 use serde::{Deserialize, Serialize};
@@ -51,6 +51,16 @@ pub struct Added {
     pub kind: AddedKind,
     /// The file.
     pub file: BoundFile,
+}
+
+impl Added {
+    /// Whether the bytes are the file that the directive names, and acceptable data of its kind.
+    pub fn check(&self, bytes: &[u8]) -> Result<(), InvalidAdded> {
+        let target = self.file.target();
+        let mut check = TargetCheck::new(&target);
+        check.update(bytes);
+        if check.finish() { self.kind.check(bytes) } else { Err(InvalidAdded::Hash) }
+    }
 }
 
 /// One device's part of an order.
@@ -209,8 +219,9 @@ impl Order {
     fn read(path: &TargetPath, target: &Target) -> Result<Self, InvalidDirective> {
         let refused = |why| InvalidDirective::Order { path: path.clone(), why };
         let custom = target.custom.as_ref().ok_or_else(|| refused(InvalidPackage::Json("it has none".to_owned())))?;
-        let custom = Custom::deserialize(custom).map_err(|error| refused(InvalidPackage::json(error)))?;
-        let Custom { package, assignments, encrypted } = custom;
+        let read = Custom::deserialize(custom).map_err(|error| refused(InvalidPackage::json(error)))?;
+        check_spelling(&read, custom).map_err(refused)?;
+        let Custom { package, assignments, encrypted } = read;
         let target = Target { custom: None, ..target.clone() };
         let order = Self { path: path.clone(), target, package, assignments, encrypted };
         order.check()?;

@@ -50,6 +50,9 @@ pub enum InvalidPackage {
     /// Its path is not that of a package: `<manufacturer>/<device type>/<model>/<file>`.
     #[error("{0} is not of the form <manufacturer>/<device type>/<model>/<file>")]
     Form(String),
+    /// What it binds to itself is not among the targets, or is another file there.
+    #[error("it needs {0}, which is not there as it was bound")]
+    Unbound(TargetPath),
     /// A list is empty, too long, or not in ascending order without repetition.
     #[error("its list of {0} is empty, too long, or not in ascending order without repetition")]
     List(&'static str),
@@ -252,6 +255,7 @@ impl Release {
     pub fn of(path: &TargetPath, target: &Target) -> Result<Option<Self>, InvalidPackage> {
         let Some(custom) = &target.custom else { return Ok(None) };
         let release = Self::deserialize(custom).map_err(InvalidPackage::json)?;
+        check_spelling(&release, custom)?;
         release.check(path, target)?;
         Ok(Some(release))
     }
@@ -303,6 +307,15 @@ pub(crate) fn check_list<T: Ord>(
 ) -> Result<(), InvalidPackage> {
     let rises = list.iter().zip(list.iter().skip(1)).all(|(one, next)| one < next);
     if (least..=most).contains(&list.len()) && rises { Ok(()) } else { Err(InvalidPackage::List(what)) }
+}
+
+/// Whether what was read would be written so: what is not so is left out, and not said in a second way.
+pub(crate) fn check_spelling<T: Serialize>(read: &T, custom: &serde_json::Value) -> Result<(), InvalidPackage> {
+    if serde_json::to_value(read).map_err(InvalidPackage::json)? == *custom {
+        Ok(())
+    } else {
+        Err(InvalidPackage::Contradiction("it says what goes without saying"))
+    }
 }
 
 #[cfg(test)]

@@ -12,7 +12,9 @@ mod partial;
 
 pub use delivery::{Corrupt, Delivery};
 pub use full::{Bound, Full, Next};
-pub use outcome::{Circumstances, FIRST_RETRY, LONGEST_RETRY, MAX_RETRIES, Notification, Outcome, Postponed, Then};
+pub use outcome::{
+    Circumstances, Decision, FIRST_RETRY, LONGEST_RETRY, MAX_RETRIES, Notification, Outcome, Postponed, Then,
+};
 pub use partial::{Accepted, Handed, Provisioned, Seen, Source, Trust, follow_roots, partial};
 
 use crate::client::{Refusal, Step, Why};

@@ -30,6 +30,7 @@ mod snapshots;
 mod text;
 mod token;
 mod update;
+mod uptane;
 mod vectors;
 
 /// A fuzz target.
@@ -46,7 +47,7 @@ pub struct Target {
 }
 
 /// Every target.
-pub const TARGETS: [Target; 18] = [
+pub const TARGETS: [Target; 22] = [
     Target { name: "messages", run: messages::run, seeds: messages::seeds, cases: 4_000 },
     Target { name: "envelopes", run: envelopes::run, seeds: envelopes::seeds, cases: 2_000 },
     Target { name: "certificates", run: certificates::run, seeds: certificates::seeds, cases: 1_000 },
@@ -65,6 +66,10 @@ pub const TARGETS: [Target; 18] = [
     Target { name: "delta", run: delta::run, seeds: delta::seeds, cases: 1_000 },
     Target { name: "update-metadata", run: update::metadata, seeds: update::metadata_seeds, cases: 4_000 },
     Target { name: "update-repository", run: update::repository, seeds: update::repository_seeds, cases: 400 },
+    Target { name: "update-packages", run: uptane::packages, seeds: uptane::package_seeds, cases: 4_000 },
+    Target { name: "update-directives", run: uptane::directives, seeds: uptane::directive_seeds, cases: 4_000 },
+    Target { name: "update-reports", run: uptane::reports, seeds: uptane::report_seeds, cases: 1_000 },
+    Target { name: "update-stolen-key", run: uptane::stolen_key, seeds: uptane::stolen_key_seeds, cases: 200 },
 ];
 
 /// The target of that name.

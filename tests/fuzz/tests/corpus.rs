@@ -135,7 +135,11 @@ targets! {
     snapshots "snapshots"
     token "token"
     topics "topics"
+    update_directives "update-directives"
     update_metadata "update-metadata"
+    update_packages "update-packages"
+    update_reports "update-reports"
     update_repository "update-repository"
+    update_stolen_key "update-stolen-key"
     verification "verification"
 }

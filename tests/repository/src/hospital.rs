@@ -229,6 +229,11 @@ impl Hospital {
 
     /// The gateway verifies, and stores what it is told to.
     pub fn run(&mut self) -> Result<Vec<Transaction>, Refused> {
+        self.verify().map(|(_, transactions)| transactions)
+    }
+
+    /// The same, with the run that has ended.
+    pub fn verify(&mut self) -> Result<(Full, Vec<Transaction>), Refused> {
         let images = [(manufacturer(), self.known_images.0.clone())].into();
         let mut full = Full::start(self.bound.clone(), self.known_director.0.clone(), images, NOW)?;
         loop {
@@ -250,7 +255,7 @@ impl Hospital {
                         disk.carry_out(command);
                     }
                 }
-                Next::Verified(transactions) => return Ok(transactions),
+                Next::Verified(transactions) => return Ok((full, transactions)),
                 Next::Refused => panic!("a run that was not refused is over"),
             }
         }

@@ -267,6 +267,26 @@ fn a_delta_is_offered_to_whom_has_its_source() {
     assert_eq!(deltas(None), None);
 }
 
+#[test]
+fn what_a_release_binds_to_itself_is_there() {
+    let folder = package("1A", "1A", "1B", 2).folder();
+    let sbom = BoundFile::of(folder.path("1B.cdx.json").unwrap(), b"{}");
+    let documented = Package { sbom: Some(sbom.clone()), ..package("1A", "1A", "1B", 2) };
+    let (path, target) = listed(&documented);
+    let with = |document: Option<&Target>| {
+        let targets = [(&path, &target)].into_iter().chain(document.map(|document| (&sbom.path, document)));
+        Releases::of(targets).map(drop)
+    };
+    assert_eq!(with(Some(&sbom.target())), Ok(()));
+    let unbound = Err(InvalidPackage::Unbound(sbom.path.clone()));
+    assert_eq!(with(None), unbound);
+    assert_eq!(with(Some(&BoundFile::of(sbom.path.clone(), b"[]").target())), unbound);
+    // The full package of a delta is always there.
+    let (path, delta) = with_delta(b"old", &package("1A", "1A", "1B", 2), 90);
+    let missing = Releases::of([(&path, &delta)]).map(drop);
+    assert_eq!(missing, Err(InvalidPackage::Unbound(listed(&package("1A", "1A", "1B", 2)).0)));
+}
+
 fn some_packages() -> impl Strategy<Value = Vec<Package>> {
     let one = (0_u32..6, 0_u32..3, 1_u32..4, 1_u32..8, any::<[bool; 3]>());
     let one = one.prop_map(|(from, width, step, counter, [is_recalled, in_set, for_gateway])| {

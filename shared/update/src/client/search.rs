@@ -38,6 +38,11 @@ impl Search {
     pub(super) const fn found(&self) -> Option<&Target> {
         self.found.as_ref()
     }
+
+    /// The role that names the target: the one that was visited last.
+    pub(super) fn found_in(&self) -> Option<&RoleName> {
+        self.found.as_ref().and_then(|_| self.visited.last())
+    }
 }
 
 impl Client {

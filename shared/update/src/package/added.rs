@@ -32,6 +32,9 @@ pub enum InvalidAdded {
     /// They are too long.
     #[error("added data is longer than {MAX_ADDED_BYTES} bytes")]
     Length,
+    /// They are not the file that the directive names.
+    #[error("added data has another length or hash than listed")]
+    Hash,
     /// They cannot be read, or contradict themselves.
     #[error("added data cannot be used: {0}")]
     Content(#[from] InvalidPackage),

@@ -121,6 +121,18 @@ fn nothing_unknown_is_read() {
 }
 
 #[test]
+fn what_goes_without_saying_is_not_said() {
+    for (name, value) in
+        [("during_therapy", false.into()), ("recalled", serde_json::Value::Null), ("atomic", [0; 0].into())]
+    {
+        let mut custom = custom(package());
+        custom["package"][name] = value;
+        let why = InvalidPackage::Contradiction("it says what goes without saying");
+        assert_eq!(read(PATH, custom), Err(why), "{name}");
+    }
+}
+
+#[test]
 fn a_list_has_one_spelling_and_a_limit() {
     let hardware = InvalidPackage::List("hardware ids");
     assert_refused(|package| package.hardware.clear(), &hardware);

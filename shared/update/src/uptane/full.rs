@@ -60,6 +60,8 @@ pub struct Full {
     /// Whether the first check's search has begun.
     is_searching: bool,
     deltas: BTreeMap<TargetPath, Delta>,
+    /// Which of a manufacturer's roles names a package.
+    named_in: BTreeMap<TargetPath, RoleName>,
     is_refused: bool,
 }
 
@@ -90,6 +92,7 @@ impl Full {
             checks,
             is_searching: false,
             deltas,
+            named_in: BTreeMap::new(),
             is_refused: false,
         })
     }
@@ -159,6 +162,7 @@ impl Full {
                 Of::Fetch(_) => return Ok(()),
                 Of::Found(found) if self.is_searching => {
                     self.is_searching = false;
+                    self.named_in.extend(client.found_in().map(|role| (path.clone(), role.clone())));
                     let named = found.ok_or_else(|| {
                         Refused::new("5.4.4.2 step 10.1", repository.clone(), Cause::Unnamed(path.clone()))
                     })?;
@@ -279,6 +283,14 @@ impl Full {
                 }
             }
         }
+    }
+
+    /// What to hand on to a device with what it may install (Uptane 5.4.2.6): the directive, and the metadata of the manufacturer's
+    /// role that names the package, both as they were received.
+    pub fn handed_on(&self, install: &Install) -> Option<(&[u8], &[u8])> {
+        let images = self.images.get(&install.package.manufacturer)?;
+        let named = images.received(self.named_in.get(&install.path)?)?;
+        Some((self.director.received(&RoleName::targets())?, named))
     }
 
     fn state(&self, device: &Device) -> Option<&State> {

@@ -1,6 +1,6 @@
 //! What becomes of an update: installed, refused, failed, corrupt or postponed (figure 12, 261 to 265), and whether it is tried again.
 
-use super::{Install, Refused};
+use super::{Install, Refused, Transaction};
 use crate::director::When;
 use crate::metadata::{TargetPath, Version};
 use crate::package::{MAX_NOTE_BYTES, Note, ReleaseCounter, Revision};
@@ -72,6 +72,36 @@ pub struct Notification {
     pub path: Option<TargetPath>,
     /// What came of it.
     pub outcome: Outcome,
+}
+
+/// What becomes of a transaction whose parts are being prepared.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Decision {
+    /// Some devices have yet to say whether they are ready.
+    Wait,
+    /// Every device has verified its image and written it beside the present one: all of them change over.
+    Commit,
+    /// This device cannot: all of them keep what they run.
+    Abort(Device),
+}
+
+impl Transaction {
+    /// Decides for the whole set: `is_ready` says of each device whether it has verified its image and could start it; none where
+    /// it has not answered. One that cannot ends it for all.
+    pub fn decide(&self, is_ready: impl Fn(&Device) -> Option<bool>) -> Decision {
+        let answers = || self.installs.iter().map(|install| (&install.device, is_ready(&install.device)));
+        if let Some((device, _)) = answers().find(|(_, answer)| *answer == Some(false)) {
+            return Decision::Abort(device.clone());
+        }
+        if answers().all(|(_, answer)| answer == Some(true)) { Decision::Commit } else { Decision::Wait }
+    }
+
+    /// Whether all of its devices may begin now; otherwise the first that may not.
+    pub fn may_begin(&self, at: impl Fn(&Device) -> Circumstances) -> Result<(), (Device, Postponed)> {
+        self.installs.iter().try_for_each(|install| {
+            install.may_begin(&at(&install.device)).map_err(|postponed| (install.device.clone(), postponed))
+        })
+    }
 }
 
 /// What to do next.

@@ -50,6 +50,23 @@ fn a_device_installs_what_server_and_manufacturer_agree_on() {
 }
 
 #[test]
+fn what_a_gateway_hands_on_is_what_its_devices_accept() {
+    let (mut hospital, bedside) = offered(Trust::Both);
+    let (full, transactions) = hospital.verify().unwrap();
+    for install in transactions.iter().flat_map(|transaction| &transaction.installs) {
+        let (server, manufacturer) = full.handed_on(install).unwrap();
+        let handed = Handed { server: Some(server), manufacturer: Some(manufacturer), path: None };
+        let state = hospital.bound.present.iter().find(|state| state.characteristics.device == install.device).unwrap();
+        let accepted = partial(&bedside.provisioned, bedside.seen, state, &handed, NOW).unwrap().install.unwrap();
+        assert_eq!(accepted, *install);
+    }
+    // Nothing is handed on that was not verified.
+    let mut other = transactions[0].installs[0].clone();
+    other.path = pump_package().folder().path("evil.bin").unwrap();
+    assert_eq!(full.handed_on(&other), None);
+}
+
+#[test]
 fn versions_that_were_seen_are_to_be_stored() {
     let (_, mut bedside) = offered(Trust::Both);
     let newest = bedside.seen;

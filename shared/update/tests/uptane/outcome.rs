@@ -2,11 +2,11 @@
 
 use core::time::Duration;
 use wardlink_test_repository::gateway_attacks::GATEWAY_ATTACKS;
-use wardlink_test_repository::hospital::Hospital;
+use wardlink_test_repository::hospital::{Hospital, atomic_pair};
 use wardlink_update::director::When;
 use wardlink_update::package::ReleaseCounter;
 use wardlink_update::uptane::{
-    Circumstances, FIRST_RETRY, Install, LONGEST_RETRY, MAX_RETRIES, Notification, Outcome, Postponed, Then,
+    Circumstances, Decision, FIRST_RETRY, Install, LONGEST_RETRY, MAX_RETRIES, Notification, Outcome, Postponed, Then,
 };
 
 fn install(when: When, during_therapy: bool) -> Install {
@@ -47,6 +47,32 @@ fn no_offer_interrupts_a_therapy_that_the_manufacturer_does_not_allow_for() {
         assert_eq!(install(when, false).may_begin(&infusing), Err(Postponed::Therapy));
         assert_eq!(install(when, true).may_begin(&infusing), Ok(()));
     }
+}
+
+#[test]
+fn an_atomic_set_changes_over_when_all_are_ready_and_never_in_part() {
+    let mut hospital = Hospital::new();
+    for package in atomic_pair() {
+        hospital.release(&package);
+    }
+    hospital.images.bump();
+    let orders = hospital.orders();
+    hospital.direct(&orders);
+    let transaction = hospital.run().unwrap().remove(0);
+    let answers = |of_p1: Option<bool>, others: Option<bool>| {
+        transaction.decide(|device| if device.identifier.as_str() == "p1" { of_p1 } else { others })
+    };
+    let pump = transaction.installs[1].device.clone();
+    assert_eq!(answers(Some(true), Some(true)), Decision::Commit);
+    assert_eq!(answers(None, Some(true)), Decision::Wait);
+    assert_eq!(answers(None, None), Decision::Wait);
+    for others in [None, Some(true)] {
+        assert_eq!(answers(Some(false), others), Decision::Abort(pump.clone()));
+    }
+    let infusing = Circumstances { therapy_runs: true, ..CALM };
+    assert_eq!(transaction.may_begin(|_| CALM), Ok(()));
+    let begin = transaction.may_begin(|device| if *device == pump { infusing } else { CALM });
+    assert_eq!(begin, Err((pump.clone(), Postponed::Therapy)));
 }
 
 #[test]
