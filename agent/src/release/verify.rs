@@ -9,11 +9,12 @@ use std::collections::BTreeMap;
 use std::fs::{self, File as Handle};
 use std::io::Read;
 use std::path::{Path, PathBuf};
+use wardlink_update::catalog::Releases;
 use wardlink_update::client::{Client, Fetched, File, Next, Stored};
 use wardlink_update::inventory::{Inventory, MAX_INVENTORY_BYTES};
 use wardlink_update::limits::MAX_ROOT_BYTES;
 use wardlink_update::metadata::{Delegation, RoleName, Signed, Target, TargetCheck, TargetPath, Targets};
-use wardlink_update::package::{ModelFolder, Release};
+use wardlink_update::package::ModelFolder;
 
 /// What a verified repository has.
 #[derive(Clone, Copy, Debug, Default)]
@@ -54,12 +55,11 @@ impl Places {
 /// Follows the repository from a trusted root, or from its first one, with the client of devices, and reads every file that it names.
 pub(super) fn verify(places: &Places, root: Option<&Path>) -> Result<Verified, ReleaseError> {
     let now = clock::now().0 / 1_000;
-    let root = match root {
-        Some(root) => files::read(root, MAX_ROOT_BYTES)?,
-        None => {
-            let first = places.metadata("1.root.json", MAX_ROOT_BYTES)?;
-            first.ok_or_else(|| ReleaseError::usage("there is no 1.root.json: nothing is published there"))?
-        }
+    let root = if let Some(root) = root {
+        files::read(root, MAX_ROOT_BYTES)?
+    } else {
+        let first = places.metadata("1.root.json", MAX_ROOT_BYTES)?;
+        first.ok_or_else(|| ReleaseError::usage("there is no 1.root.json: nothing is published there"))?
     };
     let mut client = Client::start(Stored { root, ..Stored::default() }, now)?;
     let mut roles = BTreeMap::new();
@@ -85,10 +85,11 @@ pub(super) fn verify(places: &Places, root: Option<&Path>) -> Result<Verified, R
         if follow(&mut client, places, &mut roles.clone(), &mut Verified::default())? != Some(target.clone()) {
             return Err(ReleaseError::usage(format!("{role} names {path}, but is not trusted for it")));
         }
-        check_release(path, target, &files)?;
         check_file(&places.targets.join(target.file_name(path)), target, &mut progress)?;
         verified.targets = verified.targets.saturating_add(1);
     }
+    // As the server reads it: packages have their documents, and deltas their packages.
+    Releases::of(files.iter().map(|(_, path, target)| (path, target)))?;
     Ok(verified)
 }
 
@@ -154,26 +155,6 @@ fn inventory(
     Inventory::verify(&bytes, &manufacturer, &delegation.keys, keys, 1, now)
         .map_err(|error| ReleaseError::usage(format!("{}: {error}", path.display())))?;
     verified.inventories = verified.inventories.saturating_add(1);
-    Ok(())
-}
-
-/// What a target says of itself, and that what it binds is there.
-fn check_release(
-    path: &TargetPath,
-    target: &Target,
-    files: &[(RoleName, TargetPath, Target)],
-) -> Result<(), ReleaseError> {
-    let release = Release::of(path, target).map_err(|error| ReleaseError::usage(format!("{path}: {error}")))?;
-    let bound = match release {
-        Some(Release::Package(package)) => package.sbom.into_iter().chain(package.provenance).collect(),
-        Some(Release::Delta(delta)) => vec![delta.source, delta.result],
-        None => Vec::new(),
-    };
-    for file in bound {
-        if !files.iter().any(|(_, path, target)| *path == file.path && file.is(target)) {
-            return Err(ReleaseError::usage(format!("{path} names {}, which the repository does not have", file.path)));
-        }
-    }
     Ok(())
 }
 
