@@ -32,6 +32,7 @@ fn a_killed_command_leaves_what_was_before_or_what_comes_after() {
         let desk = Desk::copy_of(&ready);
         let mut command = desk.command(&desk.sign(&KEYS));
         let mut child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+        // Wherever it is by then, or done: what follows has to hold at any moment.
         std::thread::sleep(Duration::from_millis(step * step * 10));
         child.kill().unwrap();
         child.wait().unwrap();

@@ -225,14 +225,14 @@ fn images(program: &Path, folder: &Path) -> Result<BTreeMap<String, Vec<u8>>> {
     fs::write(folder.join("bom.cdx.json"), b"{}")?;
     fs::write(folder.join("built.intoto.json"), b"{}")?;
     let old: Vec<u8> = (0..100_000_u32).flat_map(u32::to_le_bytes).collect();
-    for (name, pre, post, kind, model) in [
-        ("1A.bin", "1", "1A", "infusion-pump", "PM2"),
-        ("1B.bin", "1A", "1B", "infusion-pump", "PM2"),
-        ("1B.img", "1A", "1B", "gateway", "RP"),
+    for (name, pre, post, counter, kind, model) in [
+        ("1A.bin", "1", "1A", "1", "infusion-pump", "PM2"),
+        ("1B.bin", "1A", "1B", "2", "infusion-pump", "PM2"),
+        ("1B.img", "1A", "1B", "2", "gateway", "RP"),
     ] {
         fs::write(folder.join(name), [old.as_slice(), name.as_bytes()].concat())?;
         let what = ["--manufacturer", "acme", "--type", kind, "--model", model, "--from", pre, "--revision", post];
-        let more = ["--hardware", "B", "--feature-set", "spring 2027"];
+        let more = ["--hardware", "B", "--feature-set", "spring 2027", "--release", counter];
         let documents = ["--sbom", "bom.cdx.json", "--provenance", "built.intoto.json"];
         release(&[&repository[..], &["add", name], &what, &more, &documents].concat())?;
     }
@@ -307,7 +307,12 @@ fn state(device: &str, model: &str) -> Result<State> {
     let path = "acme/infusion-pump/PM2/1A.bin".to_owned().try_into()?;
     let BoundFile { length, sha256, .. } = BoundFile::of(path, &[old.as_slice(), b"1A.bin"].concat());
     let image = Some(Image { length, sha256 });
-    Ok(State { characteristics, image, release_counter: ReleaseCounter::new(1).context("a counter")?, attack: None })
+    Ok(State {
+        characteristics,
+        image,
+        release_counter: Some(ReleaseCounter::new(1).context("a counter")?),
+        attack: None,
+    })
 }
 
 fn count(number: usize) -> Result<f64> {
