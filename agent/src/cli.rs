@@ -13,9 +13,11 @@ use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 use wardlink_agent::display::texts::Language;
 use wardlink_agent::display::{terminal, web};
+use wardlink_agent::printable::printable;
 use wardlink_agent::pump::journal::Entry;
 use wardlink_agent::pump::settings::PumpArgs;
 use wardlink_agent::pump::{Handle, Outcome, Pump, PumpError};
+use wardlink_agent::release::{self, ReleaseArgs};
 use wardlink_agent::tuf::{self, TufArgs};
 
 /// The control unit refused, and the pump was to ask only once.
@@ -42,6 +44,10 @@ enum Command {
     ///
     /// Exit codes: 0 done; 1 refused, with the step of the specification that failed; 2 wrong usage.
     Tuf(TufArgs),
+    /// The manufacturer's tool: makes keys and a repository of signed software, signs it, and exports it. Works offline.
+    ///
+    /// Exit codes: 0 done; 1 refused or failed, with what to do; 2 wrong usage.
+    Release(Box<ReleaseArgs>),
 }
 
 /// Runs the command.
@@ -51,6 +57,7 @@ pub(crate) fn run() -> ExitCode {
     tracing_subscriber::registry().with(layer).with(cli.log.clone()).with(LevelFilter::TRACE).init();
     let result = match &cli.command {
         Command::Tuf(args) => tuf::run(args).map(|()| ExitCode::SUCCESS).map_err(Into::into),
+        Command::Release(args) => release::run(args).map(|()| ExitCode::SUCCESS).map_err(Into::into),
         Command::Pump(args) => {
             tokio::runtime::Runtime::new().context("cannot start").and_then(|runtime| runtime.block_on(pumps(args)))
         }
@@ -58,7 +65,7 @@ pub(crate) fn run() -> ExitCode {
     match result {
         Ok(code) => code,
         Err(error) => {
-            eprintln!("wardlink: {error:#}");
+            eprintln!("wardlink: {}", printable(&format!("{error:#}")));
             ExitCode::FAILURE
         }
     }

@@ -7,7 +7,9 @@
 pub mod clock;
 pub mod display;
 pub mod link;
+pub mod printable;
 pub mod pump;
+pub mod release;
 pub mod simulation;
 pub mod state;
 pub mod tuf;

@@ -216,10 +216,10 @@ fn read_through(mut source: impl Read, mut take: impl FnMut(&[u8])) -> io::Resul
 }
 
 /// One part of a URL, or one file name.
-fn quoted(text: &str) -> String {
+pub(crate) fn quoted(text: &str) -> String {
     utf8_percent_encode(text, QUOTED).to_string()
 }
 
-fn quoted_path(path: &str) -> String {
+pub(crate) fn quoted_path(path: &str) -> String {
     path.split('/').map(quoted).collect::<Vec<_>>().join("/")
 }

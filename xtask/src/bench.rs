@@ -12,11 +12,13 @@ use crate::workspace::Workspace;
 const PACKAGE: &str = "wardlink-tests";
 /// What the pumps and the benchmark itself are built with.
 const PROFILE: &str = "measure";
+/// What needs neither the worker nor a browser.
+const NATIVE: [&str; 1] = ["updates"];
 
 /// What is measured, and how it is told.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Options {
-    /// What to measure, such as `pairing` or `qr`.
+    /// What to measure, such as `pairing`, `qr` or `updates`.
     name: String,
     /// Print one flat JSON object.
     #[arg(long)]
@@ -26,10 +28,13 @@ pub(crate) struct Options {
     arguments: Vec<String>,
 }
 
-/// Builds the worker and the web app as production runs them, and starts the benchmark on them.
+/// Builds the worker and the web app as production runs them, where they are measured, and starts the benchmark.
 pub(crate) fn run(workspace: &Workspace, options: &Options) -> Result<()> {
     let program = format!("bench-{}", options.name);
-    build::run(workspace, Variant::Release)?;
+    let is_native = NATIVE.contains(&options.name.as_str());
+    if !is_native {
+        build::run(workspace, Variant::Release)?;
+    }
     let mut cargo = shell::cargo(workspace.root());
     cargo.args(["build", "--profile", PROFILE, "--package", "wardlink-agent", "--package", PACKAGE, "--bins"]);
     // Only figures go to stdout.
@@ -40,6 +45,8 @@ pub(crate) fn run(workspace: &Workspace, options: &Options) -> Result<()> {
     let mut command = std::process::Command::new(&bench);
     command.current_dir(workspace.root()).args(options.json.then_some("--json")).args(&options.arguments);
     command.env("WARDLINK_BIN", programs.join("wardlink")).env("WARDLINK_ROOT", workspace.root());
-    Browser::require()?.tell(&mut command);
+    if !is_native {
+        Browser::require()?.tell(&mut command);
+    }
     shell::run(&mut command).with_context(|| format!("benchmark {}", options.name))
 }

@@ -22,6 +22,7 @@ mod certificates;
 mod channel;
 mod control_unit;
 mod crl;
+mod delta;
 mod device;
 mod envelopes;
 mod json;
@@ -50,7 +51,7 @@ pub struct Target {
 }
 
 /// Every target.
-pub const TARGETS: [Target; 21] = [
+pub const TARGETS: [Target; 26] = [
     Target { name: "messages", run: messages::run, seeds: messages::seeds, cases: 4_000 },
     Target { name: "envelopes", run: envelopes::run, seeds: envelopes::seeds, cases: 2_000 },
     Target { name: "certificates", run: certificates::run, seeds: certificates::seeds, cases: 1_000 },
@@ -70,6 +71,7 @@ pub const TARGETS: [Target; 21] = [
     Target { name: "crl", run: crl::run, seeds: crl::seeds, cases: 1_000 },
     Target { name: "token", run: token::run, seeds: token::seeds, cases: 1_000 },
     Target { name: "snapshots", run: snapshots::run, seeds: snapshots::seeds, cases: 600 },
+    Target { name: "delta", run: delta::run, seeds: delta::seeds, cases: 1_000 },
     Target { name: "update-metadata", run: update::metadata, seeds: update::metadata_seeds, cases: 4_000 },
     Target { name: "update-repository", run: update::repository, seeds: update::repository_seeds, cases: 400 },
     Target { name: "update-packages", run: uptane::packages, seeds: uptane::package_seeds, cases: 4_000 },

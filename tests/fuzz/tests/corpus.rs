@@ -128,6 +128,7 @@ targets! {
     channel "channel"
     control_unit "control-unit"
     crl "crl"
+    delta "delta"
     device "device"
     envelopes "envelopes"
     keys "keys"

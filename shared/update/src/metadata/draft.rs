@@ -54,8 +54,14 @@ impl Draft {
     /// Adds a signature, in place of an earlier one of the same key.
     pub fn sign(&mut self, keyid: KeyId, key: &SigningKey) {
         let signature: DerSignature = key.sign(&self.signed.to_canonical());
-        self.signatures.retain(|signature| signature.keyid != keyid);
-        self.signatures.push(Signature { keyid, sig: HEXLOWER.encode(signature.as_bytes()) });
+        self.add(Signature { keyid, sig: HEXLOWER.encode(signature.as_bytes()) });
+    }
+
+    /// Adds a signature that was made elsewhere, in place of an earlier one of the same key. Whether it counts says only
+    /// [`super::Signed::is_signed_by`].
+    pub fn add(&mut self, signature: Signature) {
+        self.signatures.retain(|earlier| earlier.keyid != signature.keyid);
+        self.signatures.push(signature);
     }
 
     /// What is signed.

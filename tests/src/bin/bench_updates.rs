@@ -1,0 +1,324 @@
+//! `cargo xtask bench updates`: what updates cost, with repositories of `wardlink release` and a director of `wardlink_update`.
+//!
+//! `updates.first_metadata_bytes`: everything that a new gateway with ten devices reads of both repositories, the first roots included.
+//! `updates.delta_percent`: the delta for a small change of a real program, the `wardlink` command itself, of the whole program:
+//! a text that becomes longer and moves half of the program, and four hundred places that change with it.
+//! `updates.delta_large_percent`: the delta to another program that is built of the same libraries, or from the file after `--old`.
+
+use std::collections::BTreeMap;
+use std::env;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, ensure};
+use getrandom::SysRng;
+use p256::ecdsa::SigningKey;
+use p256::elliptic_curve::Generate as _;
+use rand_core::UnwrapErr;
+use wardlink_protocol::identity::Device;
+use wardlink_tests::figures::{Figures, argument, percentile};
+use wardlink_update::catalog::{Associations, Releases};
+use wardlink_update::client::{Fetched, Stored, Wanted};
+use wardlink_update::director::{Directive, Ends, Order, When, publish};
+use wardlink_update::inventory::Characteristics;
+use wardlink_update::key::Key;
+use wardlink_update::metadata::{Draft, Expires, RoleKeys, Root, Signed, Targets, TopLevel};
+use wardlink_update::package::{BoundFile, ReleaseCounter};
+use wardlink_update::report::{Configuration, Image, State};
+use wardlink_update::uptane::{Bound, Full, Next, Repository};
+
+/// The devices of the new gateway.
+const DEVICES: usize = 10;
+/// The gateway.
+const GATEWAY: &str = "gateway/ward-3";
+const PASSPHRASE: &str = "a passphrase of the benchmark";
+const DAY: u64 = 86_400;
+
+fn main() -> Result<()> {
+    if let Some(arguments) = apply_arguments() {
+        return apply_and_tell(&arguments);
+    }
+    let program = PathBuf::from(env::var_os("WARDLINK_BIN").context("WARDLINK_BIN names no program")?);
+    let rounds = argument("--rounds", 20)?;
+    let folder = tempfile::tempdir()?;
+    let mut figures = Figures::default();
+    deltas(&program, folder.path(), &mut figures)?;
+    metadata(&program, folder.path(), rounds, &mut figures)?;
+    figures.print()
+}
+
+/// The argument that follows a name.
+fn text(name: &str) -> Option<String> {
+    env::args().skip_while(|argument| argument != name).nth(1)
+}
+
+fn deltas(program: &Path, folder: &Path, figures: &mut Figures) -> Result<()> {
+    let program_bytes = fs::read(program)?;
+    let small = edited(&program_bytes)?;
+    let large = match text("--old") {
+        Some(old) => fs::read(old)?,
+        None => fs::read(env::current_exe()?)?,
+    };
+    figures.put("updates.program_bytes", count(program_bytes.len())?);
+    let (made, delta) = make(&program_bytes, &small)?;
+    figures.put("updates.delta_percent", percent(delta.len(), small.len())?);
+    figures.put_ms("updates.delta_make_ms", made);
+    let (elapsed, bytes) = apply_elsewhere(folder, &program_bytes, &delta, &small)?;
+    figures.put_ms("updates.delta_apply_ms", elapsed);
+    figures.put("updates.delta_apply_bytes", bytes);
+    let (made, delta) = make(&large, &program_bytes)?;
+    figures.put("updates.delta_large_percent", percent(delta.len(), program_bytes.len())?);
+    figures.put_ms("updates.delta_large_make_ms", made);
+    let (elapsed, bytes) = apply_elsewhere(folder, &large, &delta, &program_bytes)?;
+    figures.put_ms("updates.delta_large_apply_ms", elapsed);
+    figures.put("updates.delta_large_apply_bytes", bytes);
+    Ok(())
+}
+
+/// A small change of a program: a text that becomes longer, so that what is behind it moves, and the places that refer to it.
+fn edited(program: &[u8]) -> Result<Vec<u8>> {
+    let mut edited = program.to_vec();
+    let middle = edited.len() / 2;
+    let step = (edited.len() / 400).max(1);
+    for place in (0..edited.len()).step_by(step) {
+        let byte = edited.get_mut(place).context("the program is too short")?;
+        *byte = byte.wrapping_add(0x40);
+    }
+    edited.splice(middle..middle, b"a text that has become longer, as a correction needs it ".iter().copied());
+    Ok(edited)
+}
+
+fn make(old: &[u8], new: &[u8]) -> Result<(Duration, Vec<u8>)> {
+    let begun = Instant::now();
+    let delta = wardlink_delta::make(old, new)?;
+    Ok((begun.elapsed(), delta))
+}
+
+/// Applies a delta in a process of its own: how long it took, and how much memory beyond what it was given.
+fn apply_elsewhere(folder: &Path, old: &[u8], delta: &[u8], new: &[u8]) -> Result<(Duration, f64)> {
+    let [old_file, delta_file, new_file] = ["old", "delta", "new"].map(|name| folder.join(name));
+    fs::write(&old_file, old)?;
+    fs::write(&delta_file, delta)?;
+    let length = new.len().to_string();
+    let output = Command::new(env::current_exe()?)
+        .arg("--apply")
+        .args([&old_file, &delta_file, &new_file])
+        .arg(&length)
+        .output()?;
+    ensure!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    ensure!(fs::read(&new_file)? == new, "the delta makes another file");
+    let told = String::from_utf8(output.stdout)?;
+    let (nanoseconds, bytes) = told.trim().split_once(' ').context("it does not tell what it measured")?;
+    Ok((Duration::from_nanos(nanoseconds.parse()?), bytes.parse()?))
+}
+
+fn apply_arguments() -> Option<Vec<String>> {
+    let arguments: Vec<String> = env::args().skip_while(|argument| argument != "--apply").skip(1).collect();
+    (!arguments.is_empty()).then_some(arguments)
+}
+
+fn apply_and_tell(arguments: &[String]) -> Result<()> {
+    let [old, delta, new, length] = arguments else { anyhow::bail!("--apply OLD DELTA NEW LENGTH") };
+    let (old, delta) = (fs::read(old)?, fs::read(delta)?);
+    let out = fs::File::create(new)?;
+    let (before, begun) = (memory("VmRSS")?, Instant::now());
+    wardlink_delta::apply(&old, &delta, length.parse()?, out)?;
+    let elapsed = begun.elapsed();
+    println!("{} {}", elapsed.as_nanos(), memory("VmHWM")?.saturating_sub(before));
+    Ok(())
+}
+
+/// A figure of this process's memory, in bytes.
+fn memory(name: &str) -> Result<u64> {
+    let status = fs::read_to_string("/proc/self/status").context("only Linux tells how much memory a process has")?;
+    let line = status.lines().find_map(|line| line.strip_prefix(name)).context("the kernel does not tell it")?;
+    let kilobytes: u64 = line.trim_start_matches(':').trim().trim_end_matches(" kB").parse()?;
+    Ok(kilobytes * 1024)
+}
+
+/// Both repositories, as files by name.
+struct Repositories {
+    images: BTreeMap<String, Vec<u8>>,
+    director: BTreeMap<String, Vec<u8>>,
+    bound: Bound,
+    now: u64,
+}
+
+fn metadata(program: &Path, folder: &Path, rounds: usize, figures: &mut Figures) -> Result<()> {
+    let begun = Instant::now();
+    let images = images(program, folder)?;
+    figures.put_ms("updates.first_hour_ms", begun.elapsed());
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH)?.as_secs();
+    let gateway: Device = GATEWAY.parse()?;
+    let pump = |number: usize| state(&format!("infusion-pump/p{number}"), "PM2");
+    let devices = (0..DEVICES).map(pump).collect::<Result<Vec<_>>>()?;
+    let present: Vec<State> = std::iter::once(state(GATEWAY, "RP")?).chain(devices).collect();
+    let director = director(&images, &gateway, &present, now)?;
+    let bound = Bound { gateway, key: None, present };
+    let repositories = Repositories { images, director, bound, now };
+
+    let mut times = Vec::new();
+    let mut bytes = 0;
+    for _ in 0..rounds {
+        let begun = Instant::now();
+        bytes = verify(&repositories)?;
+        times.push(begun.elapsed());
+    }
+    figures.put("updates.first_metadata_bytes", count(bytes)?);
+    figures.put_ms("updates.verify_p50_ms", percentile(&times, 50)?);
+    figures.put_ms("updates.verify_p99_ms", percentile(&times, 99)?);
+    Ok(())
+}
+
+/// A new gateway reads both repositories in full, and may install for everybody. Gives how many bytes it read.
+fn verify(repositories: &Repositories) -> Result<usize> {
+    let root = |files: &BTreeMap<String, Vec<u8>>| -> Result<Stored> {
+        let root = files.get("1.root.json").context("no root")?.clone();
+        Ok(Stored { root, ..Stored::default() })
+    };
+    let (director, images) = (root(&repositories.director)?, root(&repositories.images)?);
+    let mut bytes = director.root.len() + images.root.len();
+    let images = [("acme".parse()?, images)].into();
+    let mut full = Full::start(repositories.bound.clone(), director, images, repositories.now)?;
+    loop {
+        match full.next() {
+            Next::Fetch(of, wanted) => {
+                let files = if of == Repository::Director { &repositories.director } else { &repositories.images };
+                let fetched = files.get(&name_of(&wanted)).cloned();
+                bytes += fetched.as_ref().map_or(0, Vec::len);
+                full.receive(fetched.map_or(Fetched::Missing, Fetched::Bytes))?;
+            }
+            Next::Verified(transactions) => {
+                let installs: usize = transactions.iter().map(|transaction| transaction.installs.len()).sum();
+                ensure!(installs == DEVICES + 1, "not everybody is given something: {installs}");
+                return Ok(bytes);
+            }
+            Next::Refused => anyhow::bail!("the repositories are refused"),
+        }
+    }
+}
+
+fn name_of(wanted: &Wanted) -> String {
+    let version = wanted.version.map(|version| format!("{version}.")).unwrap_or_default();
+    format!("{version}{}", wanted.file.name())
+}
+
+/// A manufacturer's first hour with `wardlink release`: keys, a repository, packages for pumps and gateways, a delta.
+fn images(program: &Path, folder: &Path) -> Result<BTreeMap<String, Vec<u8>>> {
+    let release = |arguments: &[&str]| {
+        let mut command = Command::new(program);
+        command.args(["release", "--yes"]).args(arguments).current_dir(folder).env("WARDLINK_PASSPHRASE", PASSPHRASE);
+        let output = command.output()?;
+        ensure!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+        Ok(())
+    };
+    for key in ["root", "targets", "online", "acme"] {
+        release(&["key", "new", key])?;
+    }
+    let repository = ["--repository", "repository"];
+    let keys = ["--root-key", "root.pub", "--targets-key", "targets.pub", "--snapshot-key", "online.pub"];
+    release(&[&repository[..], &["init"], &keys, &["--timestamp-key", "online.pub"]].concat())?;
+    let models = ["--model", "infusion-pump/PM2", "--model", "gateway/RP", "--key", "acme.pub"];
+    release(&[&repository[..], &["delegate", "acme"], &models].concat())?;
+    fs::write(folder.join("bom.cdx.json"), b"{}")?;
+    fs::write(folder.join("built.intoto.json"), b"{}")?;
+    let old: Vec<u8> = (0..100_000_u32).flat_map(u32::to_le_bytes).collect();
+    for (name, pre, post, counter, kind, model) in [
+        ("1A.bin", "1", "1A", "1", "infusion-pump", "PM2"),
+        ("1B.bin", "1A", "1B", "2", "infusion-pump", "PM2"),
+        ("1B.img", "1A", "1B", "2", "gateway", "RP"),
+    ] {
+        fs::write(folder.join(name), [old.as_slice(), name.as_bytes()].concat())?;
+        let what = ["--manufacturer", "acme", "--type", kind, "--model", model, "--from", pre, "--revision", post];
+        let more = ["--hardware", "B", "--feature-set", "spring 2027", "--release", counter];
+        let documents = ["--sbom", "bom.cdx.json", "--provenance", "built.intoto.json"];
+        release(&[&repository[..], &["add", name], &what, &more, &documents].concat())?;
+    }
+    let (from, to) = ("acme/infusion-pump/PM2/1A.bin", "acme/infusion-pump/PM2/1B.bin");
+    release(&[&repository[..], &["delta", "--from", from, "--to", to]].concat())?;
+    let sign = ["sign", "--key", "root", "--key", "targets", "--key", "acme", "--key", "online"];
+    release(&[&repository[..], &sign].concat())?;
+    release(&[&repository[..], &["export", "exported"]].concat())?;
+    let mut files = BTreeMap::new();
+    for entry in fs::read_dir(folder.join("exported/metadata"))? {
+        let entry = entry?;
+        files.insert(entry.file_name().to_string_lossy().into_owned(), fs::read(entry.path())?);
+    }
+    Ok(files)
+}
+
+/// What the server directs for the gateway and its devices.
+fn director(
+    images: &BTreeMap<String, Vec<u8>>,
+    gateway: &Device,
+    present: &[State],
+    now: u64,
+) -> Result<BTreeMap<String, Vec<u8>>> {
+    let named: Signed<Targets> = Signed::parse(images.get("1.acme.json").context("the manufacturer has no role")?)?;
+    let releases = Releases::of(&named.role.targets)?;
+    let mut associations = Associations::default();
+    for state in present.iter().skip(1) {
+        associations.associate(state.characteristics.device.clone(), gateway.clone());
+    }
+    let (first, others) = present.split_first().context("nobody is there")?;
+    let devices = others.iter().map(|state| (state.clone(), None)).collect();
+    let configuration = Configuration { counter: 1, gateway: first.clone(), devices };
+    let picks = releases.pick(&configuration, &associations);
+    let orders = Order::of(&picks.picks, |_| (When::NextSafeMoment, Vec::new()));
+    let end = Expires::at(now + DAY);
+    let directive = Directive::new(1, end, gateway, &orders, &associations)?;
+
+    let mut rng = UnwrapErr(SysRng);
+    let (root_key, server_key) = (SigningKey::generate_from_rng(&mut rng), SigningKey::generate_from_rng(&mut rng));
+    let public = |key: &SigningKey| Key::ecdsa_p256(key.verifying_key());
+    let (root_public, server_public) = (public(&root_key)?, public(&server_key)?);
+    let role = |key: &Key| RoleKeys { keyids: vec![key.id()], threshold: std::num::NonZeroUsize::MIN };
+    let server = role(&server_public);
+    let roles =
+        TopLevel { root: role(&root_public), timestamp: server.clone(), snapshot: server.clone(), targets: server };
+    let root_id = root_public.id();
+    let keys = [(root_id.clone(), root_public), (server_public.id(), server_public)].into();
+    let mut root = Draft::new(&Root::new(1, end, keys, roles))?;
+    root.sign(root_id, &root_key);
+    let files = publish(&directive, Ends { snapshot: end, timestamp: end }, &server_key)?;
+    Ok([
+        ("1.root.json", root.to_bytes()),
+        ("1.targets.json", files.targets),
+        ("1.snapshot.json", files.snapshot),
+        ("timestamp.json", files.timestamp),
+    ]
+    .map(|(name, bytes)| (name.to_owned(), bytes))
+    .into())
+}
+
+/// A device that has the first release.
+fn state(device: &str, model: &str) -> Result<State> {
+    let device: Device = device.parse()?;
+    let characteristics = Characteristics {
+        serial_number: device.identifier.to_string().parse()?,
+        device,
+        model: model.parse()?,
+        revision: "1A".parse()?,
+        hardware: "B".parse()?,
+    };
+    let old: Vec<u8> = (0..100_000_u32).flat_map(u32::to_le_bytes).collect();
+    let path = "acme/infusion-pump/PM2/1A.bin".to_owned().try_into()?;
+    let BoundFile { length, sha256, .. } = BoundFile::of(path, &[old.as_slice(), b"1A.bin"].concat());
+    let image = Some(Image { length, sha256 });
+    Ok(State {
+        characteristics,
+        image,
+        release_counter: Some(ReleaseCounter::new(1).context("a counter")?),
+        attack: None,
+    })
+}
+
+fn count(number: usize) -> Result<f64> {
+    Ok(f64::from(u32::try_from(number)?))
+}
+
+fn percent(part: usize, whole: usize) -> Result<f64> {
+    Ok(count(part)? * 100.0 / count(whole)?)
+}
