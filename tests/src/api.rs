@@ -231,6 +231,12 @@ impl Api {
         self.call(Method::GET, path, None::<&()>)
     }
 
+    /// Reads something that is no JSON.
+    pub fn bytes(&self, path: &str) -> Result<Vec<u8>> {
+        let mut response = self.answered(Method::GET, path, None::<&()>)?;
+        response.body_mut().read_to_vec().context("cannot read the worker's answer")
+    }
+
     /// Opens a page of the control unit, as a browser that comes from `site` (Fetch Metadata) would.
     pub fn page(&self, path: &str, site: &str) -> Result<Response<ureq::Body>> {
         let request = Request::builder().uri(format!("{}{path}", self.origin)).header("Sec-Fetch-Site", site);

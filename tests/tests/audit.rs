@@ -7,18 +7,11 @@ use wardlink_protocol::UnixMillis;
 use wardlink_protocol::api::{AuditPage, ProblemKind, Role};
 use wardlink_protocol::identity::Sha256;
 use wardlink_protocol::pairing::Mode;
-use wardlink_tests::api::{Api, refusal};
+use wardlink_tests::api::refusal;
 use wardlink_tests::pump::another;
 use wardlink_tests::scene;
 use wardlink_tests::ward::{Ward, device};
 use wardlink_trust::audit::{Head, Record, SignedHead, verify};
-
-/// The body of a page of the API, whatever it is.
-fn bytes(api: &Api, path: &str) -> Result<Vec<u8>> {
-    let mut answer = api.page(&format!("/api/v1/{path}"), "same-origin")?;
-    ensure!(answer.status().is_success(), "{path}: {}", answer.status());
-    Ok(answer.body_mut().read_to_vec()?)
-}
 
 #[test]
 fn what_people_and_devices_do_is_chained_and_an_export_can_be_verified() -> Result<()> {
@@ -52,7 +45,7 @@ fn what_people_and_devices_do_is_chained_and_an_export_can_be_verified() -> Resu
         ensure!(found.entries.len() == 1 && found.entries[0].actor == "ada", "{found:?}");
         assert_eq!(refusal(auditor.get::<AuditPage>("audit?act=nothing-like-this"))?, ProblemKind::BadRequest);
 
-        let export = String::from_utf8(bytes(&auditor, "audit/export")?)?;
+        let export = String::from_utf8(auditor.bytes("audit/export")?)?;
         let (entries, end) = export.trim_end().rsplit_once('\n').context("entries and their end")?;
         let end: serde_json::Value = serde_json::from_str(end)?;
         let site = end["site"].as_str().context("the site")?;
@@ -86,16 +79,16 @@ fn the_list_of_revoked_certificates_grows_with_each_revocation_and_is_signed_by_
         let (issuing, mine) = (Certificate::parse(&issuing)?, Certificate::parse(&mine)?);
         let nobody = ward.worker.api();
         let now = UnixMillis(u64::try_from(std::time::UNIX_EPOCH.elapsed()?.as_millis())?);
-        let before = RevocationList::parse(&bytes(&nobody, "crl")?)?;
+        let before = RevocationList::parse(&nobody.bytes("crl")?)?;
         before.verify(&issuing, None, now)?;
         before.check(&mine)?;
         ward.administrator.revoke(&[device("ip-1")?])?;
-        let after = RevocationList::parse(&bytes(&nobody, "crl")?)?;
+        let after = RevocationList::parse(&nobody.bytes("crl")?)?;
         after.verify(&issuing, Some(before.number()), now)?;
         ensure!(after.number() > before.number(), "a new list has a higher number");
         ensure!(after.check(&mine).is_err(), "the revoked certificate is not on the list");
         ensure!(before.verify(&issuing, Some(after.number()), now).is_err(), "an older list is taken for the newest");
-        assert_eq!(bytes(&nobody, "crl")?, after.der(), "it stays the same until something changes");
+        assert_eq!(nobody.bytes("crl")?, after.der(), "it stays the same until something changes");
         Ok(())
     })
 }
