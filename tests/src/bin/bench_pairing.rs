@@ -4,28 +4,19 @@
 //! to "connection successful", by the pump's own events); then many at once (`pairing.per_second`). The nurse is a script: it
 //! accepts and types the code as soon as it hears of them.
 
-use std::collections::{HashMap, HashSet};
-use std::sync::mpsc::{self, Receiver, Sender};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
 use wardlink_protocol::api::{LiveEvent, PairingPhase, VerificationProof, VerifyResult};
 use wardlink_protocol::identity::SessionId;
 use wardlink_protocol::pairing::Mode;
-use wardlink_tests::api::Api;
+use wardlink_tests::crowd::pair_side_by_side;
 use wardlink_tests::figures::{Figures, argument, percentile};
 use wardlink_tests::live::Live;
-use wardlink_tests::pump::{Event, Pump, is, milliseconds, text};
+use wardlink_tests::pump::{Pump, is, milliseconds};
 use wardlink_tests::ward::Ward;
 use wardlink_tests::worker::{Host, Worker};
 use wardlink_tests::{Scene, scene};
-
-/// How many requests the nurse has under way at a time.
-const HANDS: usize = 32;
-/// A silence after which the benchmark gives up.
-const STANDSTILL: Duration = Duration::from_mins(1);
 
 /// Where a pairing's time goes: medians from the request to these events of the pump.
 const STAGES: [(&str, &str); 4] = [
@@ -96,100 +87,9 @@ fn wait_for(live: &mut Live, identifier: &str, phase: PairingPhase) -> Result<Se
     })
 }
 
-/// What the nurse hears.
-enum Heard {
-    Live(LiveEvent),
-    Pump(Event),
-}
-
-/// What the nurse does.
-enum Act {
-    Accept(SessionId),
-    Verify(SessionId, String),
-}
-
 fn side_by_side(scene: &Scene, ward: &Ward<'_>, count: usize, figures: &mut Figures) -> Result<()> {
-    let live = Live::connect(&ward.nurse)?;
-    let (acts, to_do) = mpsc::channel();
-    let to_do = Arc::new(Mutex::new(to_do));
-    let hands: Vec<_> = (0..HANDS).map(|_| hand(&ward.nurse, &to_do)).collect();
-    let elapsed: Result<Duration> = thread::scope(|threads| {
-        let (sender, heard) = mpsc::channel();
-        let told = sender.clone();
-        threads.spawn(move || listen(live, &told));
-        let mut pumps = Pump::start_with(
-            scene,
-            &ward.provisioning,
-            "pumps",
-            &["--count", &count.to_string(), "--telemetry-ms", "10000"],
-        )?;
-        threads.spawn(move || while pumps.next_event().is_ok_and(|event| sender.send(Heard::Pump(event)).is_ok()) {});
-        let elapsed = direct(&heard, &acts, count);
-        drop((heard, acts));
-        elapsed
-    });
-    for hand in hands {
-        hand.join().map_err(|_| anyhow::anyhow!("a thread panicked"))??;
-    }
+    let elapsed = pair_side_by_side(scene, ward, count, |_| Ok(()))?;
     figures.put("pairing.side_by_side", f64::from(u32::try_from(count)?));
-    figures.put("pairing.per_second", f64::from(u32::try_from(count)?) / elapsed?.as_secs_f64());
+    figures.put("pairing.per_second", f64::from(u32::try_from(count)?) / elapsed.as_secs_f64());
     Ok(())
-}
-
-fn listen(mut live: Live, told: &Sender<Heard>) {
-    while live.next_event().is_ok_and(|event| told.send(Heard::Live(event)).is_ok()) {}
-}
-
-/// Accepts and verifies whatever appears, until all are paired; the time from the first request to the last pairing.
-fn direct(heard: &Receiver<Heard>, acts: &Sender<Act>, count: usize) -> Result<Duration> {
-    let mut codes: HashMap<String, (Option<String>, Option<SessionId>)> = HashMap::new();
-    let mut accepted = HashSet::new();
-    let mut begun = None;
-    let mut paired = 0;
-    while paired < count {
-        let known = match heard.recv_timeout(STANDSTILL).context("the pairings have come to a standstill")? {
-            Heard::Live(LiveEvent::Pairing { pairing }) if pairing.phase == PairingPhase::Waiting => {
-                begun.get_or_insert_with(Instant::now);
-                // A request may be told again, as when its pump sends it again.
-                if accepted.insert(pairing.session) {
-                    acts.send(Act::Accept(pairing.session))?;
-                }
-                continue;
-            }
-            Heard::Live(LiveEvent::Pairing { pairing }) if pairing.phase == PairingPhase::Verifying => {
-                let known = codes.entry(pairing.device.to_string()).or_default();
-                known.1 = Some(pairing.session);
-                known
-            }
-            Heard::Pump(event) if is(&event, "code") => {
-                let known = codes.entry(text(&event, "device")?.to_owned()).or_default();
-                known.0 = Some(text(&event, "code")?.to_owned());
-                known
-            }
-            Heard::Pump(event) => {
-                paired += usize::from(is(&event, "paired"));
-                continue;
-            }
-            Heard::Live(_) => continue,
-        };
-        if let (Some(code), Some(session)) = known {
-            acts.send(Act::Verify(*session, std::mem::take(code)))?;
-            *known = (None, None);
-        }
-    }
-    Ok(begun.context("a request")?.elapsed())
-}
-
-fn hand(nurse: &Api, to_do: &Arc<Mutex<Receiver<Act>>>) -> thread::JoinHandle<Result<()>> {
-    let (nurse, to_do) = (nurse.clone(), Arc::clone(to_do));
-    thread::spawn(move || {
-        loop {
-            let act = to_do.lock().unwrap_or_else(PoisonError::into_inner).recv();
-            match act {
-                Ok(Act::Accept(session)) => drop(nurse.accept(session, Mode::PairingCode)?),
-                Ok(Act::Verify(session, code)) => drop(nurse.verify(session, VerificationProof::Code(code))?),
-                Err(_) => return Ok(()),
-            }
-        }
-    })
 }

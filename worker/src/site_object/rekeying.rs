@@ -17,8 +17,8 @@ use wardlink_trust::audit::{Act, Actor};
 use wardlink_trust::epochs::{Action, Knowledge, LineId, Recipient, Rekeying, Target, Why};
 use wardlink_trust::policy::Population;
 
-/// The devices that one turn comes by: what it asks of the bridge has to fit one row of the outbox.
-const SLICE: usize = 100;
+/// The devices that one turn comes by: few, so that a revocation that comes meanwhile does not wait for long.
+const SLICE: usize = 25;
 /// The pause between two slices, in which others have their turn.
 const PAUSE: Duration = Duration::from_millis(20);
 

@@ -1,0 +1,131 @@
+//! A crowd of pumps that pair side by side, and the nurse who accepts and verifies each as soon as she hears of it: a script.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::mpsc::{self, Receiver, Sender};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result};
+use wardlink_protocol::api::{LiveEvent, PairingPhase, VerificationProof};
+use wardlink_protocol::identity::SessionId;
+use wardlink_protocol::pairing::Mode;
+
+use crate::Scene;
+use crate::api::Api;
+use crate::live::Live;
+use crate::pump::{Event, Pump, is, text};
+use crate::ward::Ward;
+
+/// How many requests the nurse has under way at a time.
+const HANDS: usize = 32;
+/// A silence after which she gives up.
+const STANDSTILL: Duration = Duration::from_mins(1);
+
+/// Starts so many pumps in one process, whose events `each` hears, and pairs all of them; returns the time from the first request to the
+/// last pairing. The process ends when nobody hears its events any more.
+pub fn pair_side_by_side(
+    scene: &Scene,
+    ward: &Ward<'_>,
+    count: usize,
+    meanwhile: impl FnOnce(&Receiver<Heard>) -> Result<()>,
+) -> Result<Duration> {
+    let live = Live::connect(&ward.nurse)?;
+    let (acts, to_do) = mpsc::channel();
+    let to_do = Arc::new(Mutex::new(to_do));
+    let hands: Vec<_> = (0..HANDS).map(|_| hand(&ward.nurse, &to_do)).collect();
+    let elapsed: Result<Duration> = thread::scope(|threads| {
+        let (sender, heard) = mpsc::channel();
+        let told = sender.clone();
+        threads.spawn(move || listen(live, &told));
+        let mut pumps = Pump::start_with(
+            scene,
+            &ward.provisioning,
+            "pumps",
+            &["--count", &count.to_string(), "--telemetry-ms", "10000"],
+        )?;
+        threads.spawn(move || while pumps.next_event().is_ok_and(|event| sender.send(Heard::Pump(event)).is_ok()) {});
+        let elapsed = direct(&heard, &acts, count);
+        let meanwhile = elapsed.as_ref().ok().map(|_| meanwhile(&heard));
+        drop((heard, acts));
+        meanwhile.transpose()?;
+        elapsed
+    });
+    for hand in hands {
+        hand.join().map_err(|_| anyhow::anyhow!("a thread panicked"))??;
+    }
+    elapsed
+}
+
+/// What the nurse hears.
+#[derive(Debug)]
+pub enum Heard {
+    /// From the control unit.
+    Live(LiveEvent),
+    /// From a pump.
+    Pump(Event),
+}
+
+/// What the nurse does.
+enum Act {
+    Accept(SessionId),
+    Verify(SessionId, String),
+}
+
+fn listen(mut live: Live, told: &Sender<Heard>) {
+    while live.next_event().is_ok_and(|event| told.send(Heard::Live(event)).is_ok()) {}
+}
+
+/// Accepts and verifies whatever appears, until all are paired; the time from the first request to the last pairing.
+fn direct(heard: &Receiver<Heard>, acts: &Sender<Act>, count: usize) -> Result<Duration> {
+    let mut codes: HashMap<String, (Option<String>, Option<SessionId>)> = HashMap::new();
+    let mut accepted = HashSet::new();
+    let mut begun = None;
+    let mut paired = 0;
+    while paired < count {
+        let known = match heard.recv_timeout(STANDSTILL).context("the pairings have come to a standstill")? {
+            Heard::Live(LiveEvent::Pairing { pairing }) if pairing.phase == PairingPhase::Waiting => {
+                begun.get_or_insert_with(Instant::now);
+                // A request may be told again, as when its pump sends it again.
+                if accepted.insert(pairing.session) {
+                    acts.send(Act::Accept(pairing.session))?;
+                }
+                continue;
+            }
+            Heard::Live(LiveEvent::Pairing { pairing }) if pairing.phase == PairingPhase::Verifying => {
+                let known = codes.entry(pairing.device.to_string()).or_default();
+                known.1 = Some(pairing.session);
+                known
+            }
+            Heard::Pump(event) if is(&event, "code") => {
+                let known = codes.entry(text(&event, "device")?.to_owned()).or_default();
+                known.0 = Some(text(&event, "code")?.to_owned());
+                known
+            }
+            Heard::Pump(event) => {
+                paired += usize::from(is(&event, "paired"));
+                continue;
+            }
+            Heard::Live(_) => continue,
+        };
+        if let (Some(code), Some(session)) = known {
+            acts.send(Act::Verify(*session, std::mem::take(code)))?;
+            *known = (None, None);
+        }
+    }
+    Ok(begun.context("a request")?.elapsed())
+}
+
+fn hand(nurse: &Api, to_do: &Arc<Mutex<Receiver<Act>>>) -> thread::JoinHandle<Result<()>> {
+    let (nurse, to_do) = (nurse.clone(), Arc::clone(to_do));
+    thread::spawn(move || {
+        loop {
+            let act = to_do.lock().unwrap_or_else(PoisonError::into_inner).recv();
+            match act {
+                Ok(Act::Accept(session)) => drop(nurse.accept(session, Mode::PairingCode)?),
+                Ok(Act::Verify(session, code)) => drop(nurse.verify(session, VerificationProof::Code(code))?),
+                Err(_) => return Ok(()),
+            }
+        }
+    })
+}

@@ -1,0 +1,62 @@
+//! Revocations among many devices that are connected: how long until the socket is closed, and how long the new keys take.
+
+use std::sync::mpsc::Receiver;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use anyhow::{Context as _, Result};
+use wardlink_protocol::Device;
+use wardlink_protocol::api::ChannelsView;
+
+use crate::Scene;
+use crate::crowd::{Heard, pair_side_by_side};
+use crate::figures::{Figures, percentile};
+use crate::pump::{is, milliseconds, text};
+use crate::wait;
+use crate::ward::Ward;
+
+/// The longest that a pump takes to notice that it was cut off.
+const NOTICE: Duration = Duration::from_secs(10);
+
+/// Pairs so many devices, and revokes some of them, one after the other.
+pub fn measure(scene: &Scene, ward: &Ward<'_>, devices: usize, trials: usize, figures: &mut Figures) -> Result<()> {
+    let (mut answers, mut cuts, mut keys) = (Vec::new(), Vec::new(), Vec::new());
+    pair_side_by_side(scene, ward, devices, |heard| {
+        let fleet = ward.administrator.devices()?;
+        for device in fleet.into_iter().map(|view| view.device).take(trials) {
+            let (begun, clock) = (Instant::now(), SystemTime::now().duration_since(UNIX_EPOCH)?);
+            ward.administrator.revoke(std::slice::from_ref(&device))?;
+            answers.push(begun.elapsed());
+            cuts.push(cut_at(heard, &device)?.saturating_sub(clock));
+            // The others get new keys: nobody else is to be revoked in between.
+            wait::until("new keys for everybody", || {
+                let view: ChannelsView = ward.administrator.get("channels")?;
+                Ok(view.jobs.is_empty().then_some(()))
+            })?;
+            keys.push(begun.elapsed());
+        }
+        Ok(())
+    })?;
+    figures.put("trust.connected", f64::from(u32::try_from(devices)?));
+    for (half, whole, values) in [
+        ("trust.revocation_p50_ms", "trust.revocation_p99_ms", &cuts),
+        ("trust.revocation_answer_p50_ms", "trust.revocation_answer_p99_ms", &answers),
+        ("trust.new_keys_p50_ms", "trust.new_keys_p99_ms", &keys),
+    ] {
+        figures.put_ms(half, percentile(values, 50)?);
+        figures.put_ms(whole, percentile(values, 99)?);
+    }
+    Ok(())
+}
+
+/// When a pump saw that its connection was closed, since 1970.
+fn cut_at(heard: &Receiver<Heard>, device: &Device) -> Result<Duration> {
+    let name = device.to_string();
+    loop {
+        if let Heard::Pump(event) = heard.recv_timeout(NOTICE).with_context(|| format!("{name} is still connected"))?
+            && is(&event, "disconnected")
+            && text(&event, "device")? == name
+        {
+            return milliseconds(&event, "at");
+        }
+    }
+}
