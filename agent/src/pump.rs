@@ -248,6 +248,7 @@ impl Pump {
                 self.tell(Event::Connected);
                 self.publish_again();
                 self.begin_reporting()?;
+                self.announce()?;
                 self.publish_renewal();
                 Ok(())
             }

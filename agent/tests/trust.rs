@@ -123,6 +123,31 @@ async fn a_control_unit_from_an_earlier_state_goes_above_what_the_pump_holds() {
 }
 
 #[tokio::test]
+async fn a_pump_from_an_earlier_state_is_given_again_what_it_had_stored() {
+    let site = Site::open().await;
+    let casing = Casing::new(&site, &[]);
+    let mut pump = coupled(&site, &casing).await;
+    reports_on(&site, "telemetry", 1).await;
+    site.rotate("telemetry").await;
+    assert_eq!(updated(&mut pump, "telemetry").await, 2);
+    site.stored("telemetry", 2).await;
+    pump.cut().await;
+    let file = casing.state().join("trust.cbor");
+    let earlier = std::fs::read(&file).unwrap();
+    let mut pump = casing.power();
+    site.rotate("telemetry").await;
+    assert_eq!(updated(&mut pump, "telemetry").await, 3);
+    site.stored("telemetry", 3).await;
+    pump.cut().await;
+    std::fs::write(&file, earlier).unwrap();
+    let mut pump = casing.power();
+    assert_eq!(updated(&mut pump, "telemetry").await, 3);
+    let before = site.reports().await.len();
+    reports_on(&site, "telemetry", before + 2).await;
+    pump.stop().await;
+}
+
+#[tokio::test]
 async fn a_withdrawn_channel_is_not_used_any_more() {
     let site = Site::open().await;
     let casing = Casing::new(&site, &[]);

@@ -36,6 +36,9 @@ pub(super) struct Trust {
     wrap_key: WrapKey,
     /// A renewal on its way, as its snapshot.
     renewal: Option<ByteBuf>,
+    /// Whether the control unit was told in this run what the pump holds.
+    #[serde(skip)]
+    announced: bool,
 }
 
 /// A renewal on its way.
@@ -68,6 +71,8 @@ impl Trust {
             certificate: kept.certificate.clone(),
             wrap_key: WrapKey::new(kept.wrap_key),
             renewal: None,
+            // PAIRING_FINISHED says it.
+            announced: true,
         })
     }
 }
@@ -183,6 +188,22 @@ impl Pump {
                 break;
             }
         }
+        Ok(())
+    }
+
+    /// Once in each run: what the pump holds. Whoever restored it from an earlier state has not told the control unit.
+    pub(super) fn announce(&mut self) -> Result<(), PumpError> {
+        let paired = self.pairing.as_ref().is_some_and(DevicePairing::is_paired);
+        let (Some(trust), Some((link, _))) = (&mut self.trust, &mut self.link) else { return Ok(()) };
+        let held = trust.keychain.all_held();
+        if trust.announced || !paired || held.is_empty() {
+            return Ok(());
+        }
+        trust.announced = true;
+        let device = &self.settings.device;
+        let keys = trust.wrap_key.keys(device).map_err(WrapError::from)?;
+        let answer = wrap::answer(held, device, &keys, &mut clock::rng())?;
+        link.publish(Topic::Command(device.client.clone()), answer, Qos::AtLeastOnce);
         Ok(())
     }
 

@@ -150,13 +150,19 @@ impl Hospital {
             let paired = &mut self.paired[index];
             // An answer under a K_wrap that a renewal has just replaced is given again.
             let opened = wrap::open_answer(stamped, &paired.device.device, paired.device.key, &paired.wrap_keys());
+            let mut behind = false;
             for held in opened.unwrap_or_default() {
-                if let Acknowledged::Ahead(above) = paired.knowledge.acknowledge(&held) {
-                    let why = Why::Restored { above };
-                    let channel = held.channel.to_string();
-                    self.rotate(&channel, why);
-                    break;
+                match self.paired[index].knowledge.acknowledge(&held) {
+                    Acknowledged::Ahead(above) => {
+                        let channel = held.channel.to_string();
+                        self.rotate(&channel, Why::Restored { above });
+                    }
+                    Acknowledged::Behind => behind = true,
+                    Acknowledged::Stored | Acknowledged::Old | Acknowledged::Foreign => {}
                 }
+            }
+            if behind {
+                self.catch_up(self.paired[index].device.key);
             }
         } else {
             return false;

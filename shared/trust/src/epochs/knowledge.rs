@@ -30,6 +30,8 @@ pub enum Acknowledged {
     Stored,
     /// Nothing new: said before, or an epoch that was replaced meanwhile.
     Old,
+    /// It holds a lower epoch than it stored: it was restored from an earlier state. The key is to be wrapped for it again.
+    Behind,
     /// It holds a higher epoch than it was given, or another key under the same number: this control unit was restored from an
     /// earlier state. The line gets an epoch above this one ([`Why::Restored`]).
     Ahead(u64),
@@ -97,6 +99,10 @@ impl Knowledge {
         if held.epoch == given.epoch && !given.stored && held.kid == Some(given.kid) {
             given.stored = true;
             return Acknowledged::Stored;
+        }
+        if held.epoch < given.epoch && given.stored {
+            given.stored = false;
+            return Acknowledged::Behind;
         }
         Acknowledged::Old
     }

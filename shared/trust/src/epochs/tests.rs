@@ -183,6 +183,12 @@ fn an_answer_counts_once_and_only_for_the_newest_key() {
     assert!(knowledge.give(&line));
     assert_eq!(knowledge.acknowledge(&held(&line, 1, Some(first))), Acknowledged::Old);
     assert!(knowledge.awaits(&line));
+    // A device that comes back from an earlier state is given again what it had stored.
+    let second = kid(&line);
+    assert_eq!(knowledge.acknowledge(&held(&line, 2, Some(second))), Acknowledged::Stored);
+    assert!(!knowledge.awaits(&line));
+    assert_eq!(knowledge.acknowledge(&held(&line, 1, Some(first))), Acknowledged::Behind);
+    assert!(knowledge.awaits(&line) && !knowledge.give(&line));
 }
 
 #[test]

@@ -95,6 +95,11 @@ impl Keychain {
         Some(HeldKey { channel: channel.clone(), kid, epoch: held.epoch })
     }
 
+    /// What the device holds of every channel that it has, as it says after each start.
+    pub fn all_held(&self) -> Vec<HeldKey> {
+        self.channels().into_iter().filter_map(|key| self.held(&key.channel.name)).collect()
+    }
+
     /// The channel that a refused update was about, where the device has it: it answers with what it holds.
     pub fn channel_of(payload: &[u8]) -> Option<ChannelName> {
         let envelope = Encrypted::parse(payload, MAX_KEY_MESSAGE_BYTES).ok()?;
