@@ -1,9 +1,13 @@
-//! `cargo xtask bench trust`: what protection and re-keying cost, natively.
+//! `cargo xtask bench trust`: what protection and re-keying cost natively, and how fast a revocation is on plain workerd.
 //!
 //! `trust.protect_<channel>_per_second`: messages with a report of an infusion that one sender protects, signed where the channel
 //! asks for it; `trust.open_<channel>_per_second`: that one receiver opens. `trust.wrap_10000_ms`: a new epoch of a class's key
 //! wrapped for 10,000 devices, each under its own `K_wrap`, in slices as a shell takes them; `trust.wrap_slice_max_ms`: the longest
 //! slice of 100, in which nobody else is served.
+//!
+//! `trust.revocation_p50_ms`, `trust.revocation_p99_ms`: from the call to the closed socket, by the pump's own clock, while
+//! `trust.connected` pumps are connected; `trust.revocation_answer_*`: to the answer; `trust.new_keys_*`: until every other pump was
+//! sent its new keys.
 
 use std::time::{Duration, Instant};
 
@@ -18,6 +22,9 @@ use wardlink_protocol::identity::{KeyId, TrustLevel};
 use wardlink_protocol::report::{Content, Report, Telemetry};
 use wardlink_protocol::topic::Topic;
 use wardlink_tests::figures::{Figures, argument};
+use wardlink_tests::ward::Ward;
+use wardlink_tests::worker::{Host, Worker};
+use wardlink_tests::{revocations, scene};
 use wardlink_trust::epochs::{Action, Knowledge, Line, LineId, Recipient, Rekeying, Why};
 use wardlink_trust::wrap::{WrapKey, wrap};
 use wardlink_trust::{Receiver, Sender};
@@ -48,6 +55,11 @@ fn main() -> Result<()> {
     let (whole, longest) = wrapping(&mut rng)?;
     figures.put_ms("trust.wrap_10000_ms", whole);
     figures.put_ms("trust.wrap_slice_max_ms", longest);
+    scene(|scene| {
+        let ward = Ward::around(scene, Worker::start_under(scene, Host::Workerd)?)?;
+        let (devices, trials) = (argument("--devices", 1_000)?, argument("--trials", 40)?);
+        revocations::measure(scene, &ward, devices, trials, &mut figures)
+    })?;
     figures.print()
 }
 
