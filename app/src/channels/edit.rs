@@ -9,7 +9,7 @@ use wardlink_protocol::api::{ChannelsChange, ChannelsView};
 use wardlink_protocol::channel::{Channel, ChannelName, ContentAlgorithm, DataType, KeyScope, Priority, Qos};
 use wardlink_protocol::identity::TrustLevel;
 use wardlink_protocol::limits::{MAX_ROTATION_SECS, MIN_ROTATION_SECS};
-use wardlink_trust::policy::{Affected, ChannelChange, DATA_TYPES, Effect, Preview};
+use wardlink_trust::policy::{Affected, ChannelChange, DATA_TYPES, Effect, Field as Changed, Preview};
 
 use super::{Channels, HOUR, algorithm_word, data_word, priority_word, qos_word, scope_word, trust_word};
 use crate::api;
@@ -213,7 +213,24 @@ fn headline(change: &ChannelChange, t: Language) -> String {
     match (&change.before, &change.after) {
         (None, _) => t.preview_added(name),
         (_, None) => t.preview_removed(name),
-        _ => t.preview_changed(name),
+        _ => {
+            let fields: Vec<&str> = change.fields.iter().map(|field| field_word(*field, t)).collect();
+            t.preview_changed(name, &fields.join(", "))
+        }
+    }
+}
+
+fn field_word(field: Changed, t: Language) -> &'static str {
+    match field {
+        Changed::Priority => t.channel_priority(),
+        Changed::DataTypes => t.channel_data(),
+        Changed::Qos => t.channel_delivery(),
+        Changed::Algorithm => t.channel_cipher(),
+        Changed::Signed => t.channel_signed_field(),
+        Changed::Scope => t.channel_scope(),
+        Changed::Durable => t.channel_durable_field(),
+        Changed::Rotation => t.channel_rotation_field(),
+        Changed::Trust => t.channel_trust(),
     }
 }
 

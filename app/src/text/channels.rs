@@ -6,7 +6,7 @@ texts! {
     channels_title => "Channels" | "Kanäle";
     channels_text => "Each kind of data travels on a channel of its own, under keys of its own. A change gives the devices that it touches new keys and rights by itself." | "Jede Art von Daten hat ihren eigenen Kanal mit eigenen Schlüsseln. Eine Änderung gibt den betroffenen Geräten von selbst neue Schlüssel und Rechte.";
     channels_changed(at: &str, by: &str) => "Changed {at} by {by}." | "Geändert {at} durch {by}.";
-    channels_unchanged => "As a new site begins." | "Wie bei einem neuen Standort.";
+    channels_unchanged => "These are the channels of a new site." | "Das sind die Kanäle eines neuen Standorts.";
     add_channel => "Add a channel" | "Kanal hinzufügen";
     change_channel => "Change" | "Ändern";
     change_channel_of(name: &str) => "Change {name}" | "{name} ändern";
@@ -51,6 +51,9 @@ texts! {
     channel_trust => "Trust" | "Vertrauen";
     trust_any => "Every paired device" | "Jedes gekoppelte Gerät";
     trust_full_only => "Verified devices only" | "Nur geprüfte Geräte";
+    channel_rotation_field => "Rotation" | "Schlüsselwechsel";
+    channel_signed_field => "Signatures" | "Signaturen";
+    channel_durable_field => "Log" | "Protokoll";
     channel_rotation => "New keys every … hours" | "Neue Schlüssel alle … Stunden";
     channel_rotation_wrong(least: u64, most: u64) => "Give a whole number from {least} to {most}." | "Bitte eine ganze Zahl von {least} bis {most}.";
     channel_signed => "Each message is signed by its sender" | "Jede Nachricht wird vom Absender signiert";
@@ -64,7 +67,7 @@ texts! {
     preview_nothing => "Nothing changes." | "Es ändert sich nichts.";
     preview_added(name: &str) => "{name} is added." | "{name} kommt hinzu.";
     preview_removed(name: &str) => "{name} is removed." | "{name} entfällt.";
-    preview_changed(name: &str) => "{name} changes." | "{name} ändert sich.";
+    preview_changed(name: &str, fields: &str) => "{name} changes: {fields}" | "{name} ändert sich: {fields}";
     preview_gains(devices: u64, class: &str) => "{class}: {devices} devices get the channel" | "{class}: {devices} Geräte bekommen den Kanal";
     preview_loses(devices: u64, class: &str) => "{class}: {devices} devices lose the channel" | "{class}: {devices} Geräte verlieren den Kanal";
     preview_rekeyed(devices: u64, class: &str) => "{class}: {devices} devices get a new key" | "{class}: {devices} Geräte bekommen einen neuen Schlüssel";

@@ -6,12 +6,13 @@ use crate::problem::Failure;
 use crate::storage::{Column, Database, Row, record};
 use serde::{Deserialize, Serialize};
 use serde_bytes::ByteBuf;
+use std::collections::BTreeMap;
 use wardlink_protocol::api::{DeviceView, LiveData, ProblemKind};
 use wardlink_protocol::channel::ChannelName;
 use wardlink_protocol::grant::DeviceState;
 use wardlink_protocol::identity::{CertificateSerial, KeyFingerprint, TrustLevel};
 use wardlink_protocol::pairing::{DeviceInformation, Mode};
-use wardlink_protocol::{Device, UnixMillis};
+use wardlink_protocol::{ClientClass, Device, UnixMillis};
 
 /// A paired device.
 #[derive(Clone, Serialize, Deserialize)]
@@ -66,6 +67,14 @@ pub(super) fn set_channels(database: &Database, device: &Device, channels: Vec<C
         "UPDATE devices SET record = ? WHERE client = ? AND identifier = ?",
         [record(&DeviceRecord { channels, ..known })?, client, identifier],
     )
+}
+
+/// How many devices of each class are trusted, about: without those that are revoked.
+pub(super) fn counts(database: &Database) -> Result<BTreeMap<ClientClass, u64>, Failure> {
+    let query = "SELECT client, count(*) - (SELECT count(*) FROM revocations WHERE revocations.client = devices.client)
+                 FROM devices GROUP BY client";
+    let count = |mut row: Row| Ok((row.take::<String>()?.parse().map_err(Failure::internal)?, row.take()?));
+    database.rows(query, [])?.into_iter().map(count).collect()
 }
 
 /// The devices after one, in the order of class, then identifier; `count` of them at most.

@@ -60,14 +60,14 @@ pub(super) fn rotate(site: &Site<'_>, channel: &ChannelName, why: Why, outcome: 
     keys::erase_ended(site)?;
     let policy = channels::policy(site.database)?;
     let Some(row) = policy.row(channel) else { return Ok(()) };
-    let population = population(site.database)?;
-    let devices = population.iter().map(|group| group.devices).sum();
+    let classes = devices::counts(site.database)?;
+    let devices = classes.values().sum();
     log!("site: new keys of the channel {channel} for {devices} devices");
     if why == Why::Schedule {
         outcome.notes.add(Actor::System, Act::KeyRotated, channel, "as scheduled");
     }
     let job = Rekeying::begin(why, None, vec![Target::standing(row.clone())], devices, site.now);
-    let classes: Vec<ClientClass> = population.into_iter().map(|group| group.client).collect();
+    let classes: Vec<ClientClass> = classes.into_keys().collect();
     timers::set(site.database, &Timer::Rotation(channel.clone()), site.now.after(rotation(row)))?;
     note_rotation(site, channel)?;
     begin_all(site, &[job], &classes, outcome)
@@ -94,11 +94,10 @@ pub(super) fn cut(site: &Site<'_>, revoked: &[Device], outcome: &mut Outcome) ->
     }
     keys::perform(site, actions, outcome)?;
     let policy = channels::policy(site.database)?;
-    let population = population(site.database)?;
+    let counts = devices::counts(site.database)?;
     let jobs = shared.into_iter().map(|(client, names)| {
         let rows = policy.rows().iter().filter(|row| names.contains(&row.name)).cloned().collect();
-        let of_class = population.iter().filter(|group| group.client == client);
-        let devices = of_class.map(|group| group.devices).sum();
+        let devices = counts.get(&client).copied().unwrap_or_default();
         Rekeying::deliver(client, rows, Why::Cut(site.now), devices, site.now)
     });
     let jobs: Vec<Rekeying> = jobs.collect();
@@ -121,8 +120,7 @@ pub(super) fn go_above(
     if row.scope == KeyScope::Device {
         return keys::perform(site, vec![Action::WrapFor { device: device.clone(), line }], outcome);
     }
-    let of_class = population(site.database)?.into_iter().filter(|group| group.client == device.client);
-    let devices = of_class.map(|group| group.devices).sum();
+    let devices = devices::counts(site.database)?.get(&device.client).copied().unwrap_or_default();
     let job = Rekeying::deliver(device.client.clone(), vec![row.clone()], why, devices, site.now);
     begin_all(site, &[job], &[], outcome)
 }
