@@ -1,7 +1,7 @@
 //! `cargo xtask bench updates`: what updates cost, with repositories of `wardlink release` and a director of `wardlink_update`.
 //!
-//! `updates.first_metadata_bytes`: everything that a new gateway with ten devices reads of both repositories, the first roots included; pumps and the gateway
-//! are given a release each.
+//! `updates.first_metadata_bytes`: everything that a new gateway with ten devices reads of both repositories, the first roots
+//! included; the pumps are given one release, and the gateway another.
 //! `updates.delta_percent`: the delta for a small change of a real program, the `wardlink` command itself, of the whole program:
 //! a text that becomes longer and moves half of the program, and four hundred places that change with it.
 //! `updates.delta_large_percent`: the delta to another program that is built of the same libraries, or from the file after `--old`.
