@@ -74,7 +74,7 @@ pub enum MakeError {
 
 /// Makes the delta from `old` to `new`, and applies it once to see that it leads there.
 ///
-/// It takes five times the old file's length of memory, and the new file's.
+/// It takes five times the old file's length of memory, and twice the new file's.
 pub fn make(old: &[u8], new: &[u8]) -> Result<Vec<u8>, MakeError> {
     if length(old) > MAX_FILE_BYTES || length(new) > MAX_FILE_BYTES {
         return Err(MakeError::TooLong);

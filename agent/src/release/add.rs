@@ -319,7 +319,7 @@ pub(super) fn delta(folder: &Path, args: &DeltaArgs) -> Result<(), ReleaseError>
     let path = models.path(&name)?;
     let old = load(&repository, &from, &source)?;
     let new = load(&repository, &to, &result)?;
-    eprintln!("Comparing; this takes about a second for each 2 MB");
+    eprintln!("Comparing; this takes about a second for each 5 MB");
     let bytes = wardlink_delta::make(&old, &new)?;
 
     let known = repository.work.targets(&role)?.role;
