@@ -141,9 +141,9 @@ fn the_derivations_follow_from_the_frozen_messages_alone() {
     let payload = signed.verify(&key.public(), frozen.text("renewal_topic").as_bytes()).unwrap();
     let said: CertificateRenewal = cbor::decode(payload, LIMIT).unwrap();
     assert_eq!(said.serial, Certificate::parse(&frozen.bytes("certificate")).unwrap().serial());
-    let signed = Signed::parse(&answer, LIMIT).unwrap();
-    let signer = Certificate::parse(&signed.header().chain[0]).unwrap();
-    let payload = signed.verify(signer.key(), frozen.text("t2").as_bytes()).unwrap();
+    let envelope = Signed::parse(&answer, LIMIT).unwrap();
+    let issuer = Certificate::parse(&envelope.header().chain[0]).unwrap();
+    let payload = envelope.verify(issuer.key(), frozen.text("t2").as_bytes()).unwrap();
     let answered: CertificateRenewed = cbor::decode(payload, LIMIT).unwrap();
     assert_eq!(answered.request_hash, message_hash(&request));
 
@@ -158,7 +158,7 @@ fn the_derivations_follow_from_the_frozen_messages_alone() {
     let parties = RenewalParties {
         device: frozen.device(),
         device_key: key.public().fingerprint().unwrap(),
-        control_unit_key: signer.fingerprint().unwrap(),
+        control_unit_key: issuer.fingerprint().unwrap(),
         serial: Certificate::parse(&answered.certificate).unwrap().serial(),
     };
     assert_eq!(finish.mac, keys.renewal_confirmation(&parties).unwrap());
