@@ -1,21 +1,20 @@
 //! The second channels, up: messages are opened here, for people who may see them.
 
-use super::{Site, devices, keys};
+use super::{Site, channels, devices, keys};
 use crate::platform::log;
 use crate::problem::Failure;
 use crate::storage::{Column, Database, record};
-use wardlink_crypto::key::PublicKey;
 use wardlink_crypto::x509::Certificate;
 use wardlink_protocol::api::LiveData;
-use wardlink_protocol::channel::ChannelName;
+use wardlink_protocol::channel::{Channel, ChannelName};
 use wardlink_protocol::grant::DeviceState;
-use wardlink_protocol::identity::Purpose;
 use wardlink_protocol::limits::MAX_CHANNEL_MESSAGE_BYTES;
 use wardlink_protocol::report::Report;
-use wardlink_protocol::stamp::{Publisher, StampedMessage};
+use wardlink_protocol::stamp::StampedMessage;
 use wardlink_protocol::topic::Topic;
 use wardlink_protocol::{Device, cbor};
-use wardlink_trust::Receiver;
+use wardlink_trust::inbox::{self, KnownSender, Refused};
+use wardlink_trust::{OpenError, Receiver};
 
 /// Why a message on a second channel does not count.
 #[derive(Debug, thiserror::Error)]
@@ -23,15 +22,12 @@ enum NotTaken {
     /// The peer's fault: not the topic of a second channel, up.
     #[error("the topic is no second channel")]
     Topic,
-    /// The peer's fault: the bridge's stamp names somebody else than the topic does.
-    #[error("the publisher is not the paired device that the topic names")]
-    Publisher,
-    /// The peer's fault: the network key that it is under does not count for it.
+    /// The peer's fault: the topic names a device that is not paired.
+    #[error("the topic names a device that is not paired")]
+    Stranger,
+    /// The peer's fault: it is not its publisher's, or not under a key that counts, or does not open.
     #[error(transparent)]
-    Key(#[from] wardlink_trust::epochs::KeyRefusal),
-    /// The peer's fault: it does not open.
-    #[error(transparent)]
-    Protection(#[from] wardlink_trust::OpenError),
+    Refused(#[from] Refused),
     /// The peer's fault: it is no report.
     #[error("it is no report: {0}")]
     Report(#[from] cbor::CborError),
@@ -60,7 +56,7 @@ pub(super) fn take(site: &Site<'_>, message: &StampedMessage) -> Result<Option<L
         }
         Err(NotTaken::Internal(failure)) => Err(failure),
         // The same message again: delivery is at least once.
-        Err(NotTaken::Protection(wardlink_trust::OpenError::Replay(_))) => Ok(None),
+        Err(NotTaken::Refused(Refused::Open(OpenError::Replay(_)))) => Ok(None),
         Err(refusal) => {
             log!("site: message {} on {} does not count: {refusal}", message.sequence, message.topic);
             Ok(None)
@@ -72,13 +68,17 @@ fn open(site: &Site<'_>, message: &StampedMessage) -> Result<LiveData, NotTaken>
     let database = site.database;
     let topic: Topic = message.topic.parse().map_err(|_| NotTaken::Topic)?;
     let Topic::Data(channel, device) = &topic else { return Err(NotTaken::Topic) };
-    let sender = sender(database, device, &message.publisher)?;
-    let key = keys::admit(site, channel, device, message)??;
+    let known = devices::find(database, device)?.ok_or(NotTaken::Stranger)?;
+    let certificate = Certificate::parse(&known.certificate).map_err(|_| NotTaken::Stranger)?;
+    let trusted = known.state == DeviceState::Paired;
+    let sender = KnownSender { device, key: certificate.key(), trusted };
+    let lines = keys::lines(site, channel, device)?;
     let mut receiver = receiver(database, channel, device)?;
-    let opened = receiver.open(core::slice::from_ref(&key), &topic, &sender, &message.payload)?;
+    let opened = inbox::open(&mut receiver, &lines, sender, message, site.now)?;
     put_receiver(database, channel, device, &receiver)?;
     let report: Report = cbor::decode(&opened.plaintext, MAX_CHANNEL_MESSAGE_BYTES)?;
-    if !key.channel.data_types.contains(&report.content.data_type()) {
+    let carries = |row: &Channel| row.data_types.contains(&report.content.data_type());
+    if !channels::policy(database)?.row(channel).is_some_and(carries) {
         return Err(NotTaken::DataType);
     }
     Ok(LiveData {
@@ -89,19 +89,6 @@ fn open(site: &Site<'_>, message: &StampedMessage) -> Result<LiveData, NotTaken>
         sequence: message.sequence,
         signed: opened.signed,
     })
-}
-
-/// The key of the device that the topic names, if the stamp names it, too.
-fn sender(database: &Database, device: &Device, publisher: &Publisher) -> Result<PublicKey, NotTaken> {
-    let known = devices::find(database, device)?.ok_or(NotTaken::Publisher)?;
-    let Publisher::Key { key, device: stamped, certificate: Some((_, Purpose::Device)) } = publisher else {
-        return Err(NotTaken::Publisher);
-    };
-    if *key != known.key || stamped != device || known.state != DeviceState::Paired {
-        return Err(NotTaken::Publisher);
-    }
-    let certificate = Certificate::parse(&known.certificate).map_err(Failure::internal)?;
-    Ok(*certificate.key())
 }
 
 fn receiver(database: &Database, channel: &ChannelName, device: &Device) -> Result<Receiver, Failure> {

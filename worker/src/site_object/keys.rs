@@ -6,16 +6,14 @@ use super::{Outcome, Site, channels, rekeying};
 use crate::platform::{log, rng};
 use crate::problem::Failure;
 use crate::storage::{Column, Database, Row, record};
-use wardlink_crypto::cose::Encrypted;
 use wardlink_protocol::channel::{Channel, ChannelKey, ChannelName};
 use wardlink_protocol::grant::DeviceState;
 use wardlink_protocol::identity::{KeyFingerprint, KeyId, TrustLevel};
 use wardlink_protocol::keys::{HeldKey, WrappedFor};
-use wardlink_protocol::limits::MAX_CHANNEL_MESSAGE_BYTES;
 use wardlink_protocol::stamp::{Publisher, StampedMessage};
 use wardlink_protocol::topic::Topic;
 use wardlink_protocol::{ClientClass, Device, cbor};
-use wardlink_trust::epochs::{Acknowledged, Action, KeyRefusal, Knowledge, Line, LineId, Why};
+use wardlink_trust::epochs::{Acknowledged, Action, Knowledge, Line, LineId, Why};
 use wardlink_trust::wrap::{self, WrapKey};
 use zeroize::Zeroizing;
 
@@ -52,28 +50,12 @@ pub(super) fn note_given(
     put_knowledge(site.database, &knowledge)
 }
 
-/// The key under which a message of a trusted sender on a second channel counts.
-pub(super) fn admit(
-    site: &Site<'_>,
-    channel: &ChannelName,
-    device: &Device,
-    message: &StampedMessage,
-) -> Result<Result<ChannelKey, KeyRefusal>, Failure> {
-    let Ok(envelope) = Encrypted::parse(&message.payload, MAX_CHANNEL_MESSAGE_BYTES) else {
-        return Ok(Err(KeyRefusal::Unknown));
-    };
+/// The lines under which a device's messages on a channel may be: its class's, and its own.
+pub(super) fn lines(site: &Site<'_>, channel: &ChannelName, device: &Device) -> Result<Vec<Line>, Failure> {
     let own =
         LineId { channel: channel.clone(), client: device.client.clone(), identifier: Some(device.identifier.clone()) };
-    let mut refusal = KeyRefusal::Unknown;
-    for id in [LineId::of_class(channel, &device.client), own] {
-        let Some(line) = find(site, &id)? else { continue };
-        match line.admit(&envelope.header().kid, message.accepted_at, true, site.now) {
-            Ok(key) => return Ok(Ok(key.clone())),
-            Err(KeyRefusal::Unknown) => {}
-            Err(other) => refusal = other,
-        }
-    }
-    Ok(Err(refusal))
+    let ids = [LineId::of_class(channel, &device.client), own];
+    ids.iter().filter_map(|id| find(site, id).transpose()).collect()
 }
 
 /// Carries out what the keys need. Doing it twice does no harm.
@@ -198,19 +180,25 @@ pub(super) fn take_answer(site: &Site<'_>, message: &StampedMessage, outcome: &m
         }
     };
     let mut knowledge = knowledge(site, device)?;
-    for held in held {
-        match knowledge.acknowledge(&held) {
-            Acknowledged::Stored => log!("site: {device} has epoch {} of {}", held.epoch, held.channel),
+    let answers: Vec<_> = held.into_iter().map(|held| (knowledge.acknowledge(&held), held)).collect();
+    put_knowledge(site.database, &knowledge)?;
+    for (meaning, HeldKey { channel, epoch, .. }) in answers {
+        match meaning {
+            Acknowledged::Stored => log!("site: {device} has epoch {epoch} of {channel}"),
             Acknowledged::Old => {}
-            Acknowledged::Foreign => log!("site: {device} names a key of {} that nobody gave it", held.channel),
+            Acknowledged::Foreign => log!("site: {device} names a key of {channel} that nobody gave it"),
+            Acknowledged::Behind => {
+                log!("site: {device} has only epoch {epoch} of {channel}, and is given it again");
+                if let Some(given) = knowledge.of_channel(&channel) {
+                    wrap_for(site, device, &given.line, outcome)?;
+                }
+            }
             Acknowledged::Ahead(above) => {
-                log!("site: {device} is ahead of this site on {}: epoch {above}", held.channel);
-                rekeying::go_above(site, device, &held.channel, above, outcome)?;
+                log!("site: {device} is ahead of this site on {channel}: epoch {above}");
+                rekeying::go_above(site, device, &channel, above, outcome)?;
             }
         }
     }
-    put_knowledge(site.database, &knowledge)?;
-    rekeying::tell(site, outcome)?;
     Ok(true)
 }
 

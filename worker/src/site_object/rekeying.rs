@@ -241,7 +241,7 @@ pub(super) fn views(database: &Database) -> Result<Vec<KeyJob>, Failure> {
 }
 
 /// People see how far new keys are.
-pub(super) fn tell(site: &Site<'_>, outcome: &mut Outcome) -> Result<(), Failure> {
+fn tell(site: &Site<'_>, outcome: &mut Outcome) -> Result<(), Failure> {
     outcome.people.push(LiveEvent::Keys { jobs: views(site.database)? });
     Ok(())
 }
