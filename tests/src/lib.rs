@@ -28,6 +28,7 @@ pub mod revocations;
 mod scene;
 pub mod wait;
 pub mod ward;
+pub mod wasm;
 pub mod wire;
 pub mod worker;
 

@@ -15,6 +15,9 @@ const PROFILE: &str = "measure";
 /// What needs neither the worker nor a browser.
 const NATIVE: [&str; 1] = ["updates"];
 
+/// What is measured in WebAssembly, too.
+const IN_WASM: [&str; 2] = ["trust", "updates"];
+
 /// What is measured, and how it is told.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Options {
@@ -45,6 +48,9 @@ pub(crate) fn run(workspace: &Workspace, options: &Options) -> Result<()> {
     let mut command = std::process::Command::new(&bench);
     command.current_dir(workspace.root()).args(options.json.then_some("--json")).args(&options.arguments);
     command.env("WARDLINK_BIN", programs.join("wardlink")).env("WARDLINK_ROOT", workspace.root());
+    if IN_WASM.contains(&options.name.as_str()) {
+        command.env("WARDLINK_MEASURE", build::measured(workspace)?);
+    }
     if !is_native {
         Browser::require()?.tell(&mut command);
     }

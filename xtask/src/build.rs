@@ -101,6 +101,21 @@ pub(crate) fn stage(workspace: &Workspace, variant: Variant, parts: &[Part]) -> 
     Ok(staged)
 }
 
+/// Compiles what is measured in WebAssembly as the worker is, for Node, and returns its script.
+pub(crate) fn measured(workspace: &Workspace) -> Result<PathBuf> {
+    const NAME: &str = "wardlink_measure";
+    tools::require_wasm_target()?;
+    tools::require_node_modules(workspace)?;
+    let variant = Variant::Release;
+    let wasm = compile(workspace, "wardlink-measure", variant, variant.name())?.join(NAME).with_extension("wasm");
+    let folder = workspace.wasm_target().join("stage").join("measure");
+    once(&folder, &wasm, "node", || {
+        bindgen::for_node(&wasm, &folder, NAME, variant)?;
+        optimize(workspace, &folder.join(format!("{NAME}_bg.wasm")), Optimize::Speed)
+    })?;
+    Ok(folder.join(NAME).with_extension("js"))
+}
+
 /// Compiles the native command `wardlink` with the features that a selection of packages asks for, and returns where it is.
 pub(crate) fn agent(workspace: &Workspace, selection: &[&str]) -> Result<PathBuf> {
     let step = Step::start("Compile wardlink-agent");

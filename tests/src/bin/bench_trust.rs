@@ -1,7 +1,7 @@
 //! `cargo xtask bench trust`: what protection and re-keying cost natively, and how fast a revocation is on plain workerd.
 //!
 //! `trust.protect_<channel>_per_second`: messages with a report of an infusion that one sender protects, signed where the channel
-//! asks for it; `trust.open_<channel>_per_second`: that one receiver opens. `trust.wrap_10000_ms`: a new epoch of a class's key
+//! asks for it; `trust.open_<channel>_per_second`: that one receiver opens; `…_wasm_per_second`: the same in WebAssembly. `trust.wrap_10000_ms`: a new epoch of a class's key
 //! wrapped for 10,000 devices, each under its own `K_wrap`, in slices as a shell takes them; `trust.wrap_slice_max_ms`: the longest
 //! slice of 100, in which nobody else is served.
 //!
@@ -11,32 +11,64 @@
 
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result, bail, ensure};
 use rand_core::{CryptoRng, Rng};
 use wardlink_agent::clock;
-use wardlink_crypto::key::PrivateKey;
+use wardlink_measure::messages::Messages;
 use wardlink_protocol::Device;
-use wardlink_protocol::cbor;
-use wardlink_protocol::channel::{Channel, ChannelKey, default_channels};
-use wardlink_protocol::identity::{KeyId, TrustLevel};
-use wardlink_protocol::report::{Content, Report, Telemetry};
-use wardlink_protocol::topic::Topic;
+use wardlink_protocol::channel::{Channel, default_channels};
+use wardlink_protocol::identity::TrustLevel;
 use wardlink_tests::figures::{Figures, argument};
 use wardlink_tests::ward::Ward;
 use wardlink_tests::worker::{Host, Worker};
-use wardlink_tests::{revocations, scene};
+use wardlink_tests::{revocations, scene, wasm};
 use wardlink_trust::epochs::{Action, Knowledge, Line, LineId, Recipient, Rekeying, Why};
 use wardlink_trust::wrap::{WrapKey, wrap};
-use wardlink_trust::{Receiver, Sender};
 
 /// The channels that a site begins with, and the keys of their figures.
-const CHANNELS: [(&str, &str, &str); 6] = [
-    ("alarm", "trust.protect_alarm_per_second", "trust.open_alarm_per_second"),
-    ("command", "trust.protect_command_per_second", "trust.open_command_per_second"),
-    ("log", "trust.protect_log_per_second", "trust.open_log_per_second"),
-    ("telemetry", "trust.protect_telemetry_per_second", "trust.open_telemetry_per_second"),
-    ("therapy", "trust.protect_therapy_per_second", "trust.open_therapy_per_second"),
-    ("update", "trust.protect_update_per_second", "trust.open_update_per_second"),
+const CHANNELS: [[&str; 5]; 6] = [
+    [
+        "alarm",
+        "trust.protect_alarm_per_second",
+        "trust.open_alarm_per_second",
+        "trust.protect_alarm_wasm_per_second",
+        "trust.open_alarm_wasm_per_second",
+    ],
+    [
+        "command",
+        "trust.protect_command_per_second",
+        "trust.open_command_per_second",
+        "trust.protect_command_wasm_per_second",
+        "trust.open_command_wasm_per_second",
+    ],
+    [
+        "log",
+        "trust.protect_log_per_second",
+        "trust.open_log_per_second",
+        "trust.protect_log_wasm_per_second",
+        "trust.open_log_wasm_per_second",
+    ],
+    [
+        "telemetry",
+        "trust.protect_telemetry_per_second",
+        "trust.open_telemetry_per_second",
+        "trust.protect_telemetry_wasm_per_second",
+        "trust.open_telemetry_wasm_per_second",
+    ],
+    [
+        "therapy",
+        "trust.protect_therapy_per_second",
+        "trust.open_therapy_per_second",
+        "trust.protect_therapy_wasm_per_second",
+        "trust.open_therapy_wasm_per_second",
+    ],
+    [
+        "update",
+        "trust.protect_update_per_second",
+        "trust.open_update_per_second",
+        "trust.protect_update_wasm_per_second",
+        "trust.open_update_wasm_per_second",
+    ],
 ];
 const DEVICES: usize = 10_000;
 const SLICE: usize = 100;
@@ -46,11 +78,14 @@ fn main() -> Result<()> {
     ensure!(messages > 0, "--messages takes a number above 0");
     let mut figures = Figures::default();
     let mut rng = clock::rng();
-    for (name, protect, open) in CHANNELS {
-        let row = row(name)?;
-        let (protected, opened) = messages_of(&row, messages, &mut rng)?;
+    for [name, protect, open, protect_wasm, open_wasm] in CHANNELS {
+        let (protected, opened) = messages_of(name, messages, &mut rng)?;
         figures.put(protect, per_second(messages, protected)?);
         figures.put(open, per_second(messages, opened)?);
+        let in_wasm = wasm::times(&["messages", name, &messages.to_string()])?;
+        let [protected, opened] = in_wasm[..] else { bail!("two times, not {in_wasm:?}") };
+        figures.put(protect_wasm, per_second(messages, protected)?);
+        figures.put(open_wasm, per_second(messages, opened)?);
     }
     let (whole, longest) = wrapping(&mut rng)?;
     figures.put_ms("trust.wrap_10000_ms", whole);
@@ -76,33 +111,13 @@ fn device(number: usize) -> Result<Device> {
 }
 
 /// How long it takes to protect so many messages on one channel, and to open them.
-fn messages_of<R: CryptoRng>(row: &Channel, messages: usize, rng: &mut R) -> Result<(Duration, Duration)> {
-    let mut secret = [0; 32];
-    rng.fill_bytes(&mut secret);
-    let key = ChannelKey { channel: row.clone(), kid: KeyId([1; 8]), epoch: 1, key: secret };
-    let signer = PrivateKey::make(rng);
-    let topic = Topic::Data(row.name.clone(), device(1)?);
-    let report = cbor::encode(&Report {
-        measured_at: clock::now(),
-        content: Content::Telemetry(Telemetry {
-            rate_ul_per_h: 5_000,
-            infused_ul: 12_345,
-            remaining_ul: 37_655,
-            pressure_mmhg: 80,
-            battery_percent: 97,
-        }),
-    })?;
-    let mut sender = Sender::begin(&key, topic.clone(), 1, rng)?;
+fn messages_of<R: CryptoRng>(channel: &str, count: usize, rng: &mut R) -> Result<(Duration, Duration)> {
+    let mut messages = Messages::begin(channel, rng)?;
     let begin = Instant::now();
-    let protected: Vec<Vec<u8>> = (0..messages).map(|_| sender.seal(&report, &signer)).collect::<Result<_, _>>()?;
+    messages.protect(count)?;
     let protecting = begin.elapsed();
-    let (keys, sender) = ([key], signer.public());
-    let mut receiver = Receiver::default();
     let begin = Instant::now();
-    for message in &protected {
-        let opened = receiver.open(&keys, &topic, &sender, message)?;
-        ensure!(*opened.plaintext == report, "what was opened is not what was protected");
-    }
+    ensure!(messages.open()? == count, "not every message was opened");
     Ok((protecting, begin.elapsed()))
 }
 

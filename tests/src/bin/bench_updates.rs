@@ -2,6 +2,7 @@
 //!
 //! `updates.first_metadata_bytes`: everything that a new gateway with ten devices reads of both repositories, the first roots
 //! included; the pumps are given one release, and the gateway another.
+//! `updates.verify_p50_ms`, `updates.verify_wasm_p50_ms`: the time in which it verifies all of it, natively and in WebAssembly.
 //! `updates.delta_percent`: the delta for a small change of a real program, the `wardlink` command itself, of the whole program:
 //! a text that becomes longer and moves half of the program, and four hundred places that change with it.
 //! `updates.delta_large_percent`: the delta to another program that is built of the same libraries, or from the file after `--old`.
@@ -20,22 +21,16 @@ use p256::elliptic_curve::Generate as _;
 use rand::rngs::StdRng;
 use rand::{RngExt as _, SeedableRng as _};
 use rand_core::UnwrapErr;
+use wardlink_measure::repositories::{GATEWAY, Repositories, present};
 use wardlink_protocol::identity::Device;
 use wardlink_tests::figures::{Figures, argument, percentile};
+use wardlink_tests::wasm;
 use wardlink_update::catalog::{Associations, Releases};
-use wardlink_update::client::{Fetched, Stored, Wanted};
 use wardlink_update::director::{Directive, Ends, Order, When, publish};
-use wardlink_update::inventory::Characteristics;
 use wardlink_update::key::Key;
 use wardlink_update::metadata::{Draft, Expires, RoleKeys, Root, Signed, Targets, TopLevel};
-use wardlink_update::package::{BoundFile, ReleaseCounter};
-use wardlink_update::report::{Configuration, Image, State};
-use wardlink_update::uptane::{Bound, Full, Next, Repository};
+use wardlink_update::report::{Configuration, State};
 
-/// The devices of the new gateway.
-const DEVICES: usize = 10;
-/// The gateway.
-const GATEWAY: &str = "gateway/ward-3";
 const PASSPHRASE: &str = "a passphrase of the benchmark";
 const DAY: u64 = 86_400;
 
@@ -143,71 +138,35 @@ fn memory(name: &str) -> Result<u64> {
     Ok(kilobytes * 1024)
 }
 
-/// Both repositories, as files by name.
-struct Repositories {
-    images: BTreeMap<String, Vec<u8>>,
-    director: BTreeMap<String, Vec<u8>>,
-    bound: Bound,
-    now: u64,
-}
-
 fn metadata(program: &Path, folder: &Path, rounds: usize, figures: &mut Figures) -> Result<()> {
     let begun = Instant::now();
     let images = images(program, folder)?;
     figures.put_ms("updates.first_hour_ms", begun.elapsed());
     let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH)?.as_secs();
     let gateway: Device = GATEWAY.parse()?;
-    let pump = |number: usize| state(&format!("infusion-pump/p{number}"), "PM2");
-    let devices = (0..DEVICES).map(pump).collect::<Result<Vec<_>>>()?;
-    let present: Vec<State> = std::iter::once(state(GATEWAY, "RP")?).chain(devices).collect();
-    let director = director(&images, &gateway, &present, now)?;
-    let bound = Bound { gateway, key: None, present };
-    let repositories = Repositories { images, director, bound, now };
+    let director = director(&images, &gateway, &present()?, now)?;
+    let repositories = Repositories { images: texts(images)?, director: texts(director)?, now };
 
     let mut times = Vec::new();
     let mut bytes = 0;
     for _ in 0..rounds {
         let begun = Instant::now();
-        bytes = verify(&repositories)?;
+        bytes = repositories.verify()?;
         times.push(begun.elapsed());
     }
     figures.put("updates.first_metadata_bytes", count(bytes)?);
     figures.put_ms("updates.verify_p50_ms", percentile(&times, 50)?);
     figures.put_ms("updates.verify_p99_ms", percentile(&times, 99)?);
+    let json = folder.join("repositories.json");
+    fs::write(&json, serde_json::to_vec(&repositories)?)?;
+    let times = wasm::times(&["updates", json.to_str().context("a path")?, &rounds.to_string()])?;
+    figures.put_ms("updates.verify_wasm_p50_ms", percentile(&times, 50)?);
+    figures.put_ms("updates.verify_wasm_p99_ms", percentile(&times, 99)?);
     Ok(())
 }
 
-/// A new gateway reads both repositories in full, and may install for everybody. Gives how many bytes it read.
-fn verify(repositories: &Repositories) -> Result<usize> {
-    let root = |files: &BTreeMap<String, Vec<u8>>| -> Result<Stored> {
-        let root = files.get("1.root.json").context("no root")?.clone();
-        Ok(Stored { root, ..Stored::default() })
-    };
-    let (director, images) = (root(&repositories.director)?, root(&repositories.images)?);
-    let mut bytes = director.root.len() + images.root.len();
-    let images = [("acme".parse()?, images)].into();
-    let mut full = Full::start(repositories.bound.clone(), director, images, repositories.now)?;
-    loop {
-        match full.next() {
-            Next::Fetch(of, wanted) => {
-                let files = if of == Repository::Director { &repositories.director } else { &repositories.images };
-                let fetched = files.get(&name_of(&wanted)).cloned();
-                bytes += fetched.as_ref().map_or(0, Vec::len);
-                full.receive(fetched.map_or(Fetched::Missing, Fetched::Bytes))?;
-            }
-            Next::Verified(transactions) => {
-                let installs: usize = transactions.iter().map(|transaction| transaction.installs.len()).sum();
-                ensure!(installs == DEVICES + 1, "not everybody is given something: {installs}");
-                return Ok(bytes);
-            }
-            Next::Refused => anyhow::bail!("the repositories are refused"),
-        }
-    }
-}
-
-fn name_of(wanted: &Wanted) -> String {
-    let version = wanted.version.map(|version| format!("{version}.")).unwrap_or_default();
-    format!("{version}{}", wanted.file.name())
+fn texts(files: BTreeMap<String, Vec<u8>>) -> Result<BTreeMap<String, String>> {
+    files.into_iter().map(|(name, bytes)| Ok((name, String::from_utf8(bytes)?))).collect()
 }
 
 /// A manufacturer's first hour with `wardlink release`: keys, a repository, a package for pumps and one for gateways, each with its documents.
@@ -292,28 +251,6 @@ fn director(
     ]
     .map(|(name, bytes)| (name.to_owned(), bytes))
     .into())
-}
-
-/// A device that has the first release.
-fn state(device: &str, model: &str) -> Result<State> {
-    let device: Device = device.parse()?;
-    let characteristics = Characteristics {
-        serial_number: device.identifier.to_string().parse()?,
-        device,
-        model: model.parse()?,
-        revision: "1A".parse()?,
-        hardware: "B".parse()?,
-    };
-    let old: Vec<u8> = (0..100_000_u32).flat_map(u32::to_le_bytes).collect();
-    let path = "acme/infusion-pump/PM2/1A.bin".to_owned().try_into()?;
-    let BoundFile { length, sha256, .. } = BoundFile::of(path, &[old.as_slice(), b"1A.bin"].concat());
-    let image = Some(Image { length, sha256 });
-    Ok(State {
-        characteristics,
-        image,
-        release_counter: Some(ReleaseCounter::new(1).context("a counter")?),
-        attack: None,
-    })
 }
 
 fn count(number: usize) -> Result<f64> {

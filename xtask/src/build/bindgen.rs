@@ -22,6 +22,13 @@ pub(super) fn for_worker(wasm: &Path, folder: &Path, name: &str, variant: Varian
     bindgen.generate(folder).with_context(|| format!("wasm-bindgen failed on {}", wasm.display()))
 }
 
+/// Generates `<name>.js` and `<name>_bg.wasm` for Node.
+pub(super) fn for_node(wasm: &Path, folder: &Path, name: &str, variant: Variant) -> Result<()> {
+    let mut bindgen = generator(wasm, name, variant);
+    bindgen.nodejs(true)?.omit_default_module_path(true);
+    bindgen.generate(folder).with_context(|| format!("wasm-bindgen failed on {}", wasm.display()))
+}
+
 fn generator(wasm: &Path, name: &str, variant: Variant) -> Bindgen {
     let release = variant == Variant::Release;
     let mut bindgen = Bindgen::new();
