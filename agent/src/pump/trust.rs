@@ -93,8 +93,9 @@ impl Pump {
     /// Begins, or goes on, with what was kept; forgets what belongs to an earlier pairing.
     pub(super) fn begin_trust(&mut self) -> Result<(), PumpError> {
         let Some(pairing) = self.pairing.as_ref().filter(|pairing| pairing.pairing().is_some()) else {
-            (self.trust, self.renewing) = (None, None);
-            return Ok(());
+            self.renewing = None;
+            // Another pairing begins: what the last one knew is of no use, and not to be found.
+            return if self.trust.take().is_some() { Ok(self.state.remove(Record::Trust)?) } else { Ok(()) };
         };
         if self.trust.as_ref().is_some_and(|trust| trust.session == pairing.session()) {
             return Ok(());
