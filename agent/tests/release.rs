@@ -149,7 +149,7 @@ fn a_repository_that_a_client_would_refuse_is_not_exported() {
     let place = desk.target_file("1B.bin");
     let whole = fs::read(&place).unwrap();
     let longer = [whole.as_slice(), b"!"].concat();
-    for wrong in [&whole[1..], b"another programm.", &longer, b""] {
+    for wrong in [&whole[1..], b"another program!!", &longer, b""] {
         fs::write(&place, wrong).unwrap();
         for command in [vec!["verify"], vec!["export", out.to_str().unwrap()]] {
             let refusal = desk.refuse(&command);

@@ -38,6 +38,7 @@ use authority::Authority;
 use core::cell::{Cell, OnceCell, RefCell};
 use delivery::Delivery;
 use gathering::Gathering;
+use keys::SharedLines;
 use live::Live;
 use pairings::Counted;
 use policy::Rules;
@@ -83,6 +84,7 @@ struct Keys {
     vault: Vault,
     authority: Authority,
     anchors: TlsAnchors,
+    shared: SharedLines,
 }
 
 /// What an event is handled with.
@@ -91,6 +93,7 @@ struct Site<'a> {
     vault: &'a Vault,
     authority: &'a Authority,
     anchors: &'a TlsAnchors,
+    shared: &'a SharedLines,
     rules: Rc<Rules>,
     now: UnixMillis,
 }
@@ -171,11 +174,12 @@ impl SiteObject {
             let authority = Authority::open(database, &vault, now)?;
             let anchors = TlsAnchors::open(&self.env)?;
             // Nothing else runs in between, so that nobody else has set it.
-            drop(self.keys.set(Keys { vault, authority, anchors }));
+            drop(self.keys.set(Keys { vault, authority, anchors, shared: SharedLines::default() }));
         }
         let keys = self.keys.get().ok_or_else(|| Failure::internal("the site's keys are missing"))?;
         let rules = self.rules(database)?;
-        Ok(Site { database, vault: &keys.vault, authority: &keys.authority, anchors: &keys.anchors, rules, now })
+        let Keys { vault, authority, anchors, shared } = keys;
+        Ok(Site { database, vault, authority, anchors, shared, rules, now })
     }
 
     fn rules(&self, database: &Database) -> Result<Rc<Rules>, Failure> {

@@ -99,11 +99,14 @@ pub(super) fn SelectionBar(
         }
     };
     move || {
-        app.may(Right::Revoke).then(|| match selection.is_on() {
-            true => bar().into_any(),
-            false => view! {
+        app.may(Right::Revoke).then(|| {
+            if selection.is_on() {
+                return bar().into_any();
+            }
+            view! {
                 <button type="button" class="button small quiet select" data-testid="select" on:click=move |_| selection.begin()>{t.select_devices()}</button>
-            }.into_any(),
+            }
+            .into_any()
         })
     }
 }

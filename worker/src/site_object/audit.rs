@@ -26,12 +26,24 @@ pub(super) struct Notes(Vec<Draft>);
 
 impl Notes {
     /// Somebody did something.
-    pub(super) fn add(&mut self, actor: Actor, act: Act, subject: impl ToString, detail: impl Into<String>) {
+    pub(super) fn add(
+        &mut self,
+        actor: Actor,
+        act: Act,
+        subject: &(impl ToString + ?Sized),
+        detail: impl Into<String>,
+    ) {
         self.put(actor, act, subject, detail, Went::Done);
     }
 
     /// A person did something. No person: the holder of the bootstrap token.
-    pub(super) fn by(&mut self, person: Option<&Person>, act: Act, subject: impl ToString, detail: impl Into<String>) {
+    pub(super) fn by(
+        &mut self,
+        person: Option<&Person>,
+        act: Act,
+        subject: &(impl ToString + ?Sized),
+        detail: impl Into<String>,
+    ) {
         self.add(actor(person), act, subject, detail);
     }
 
@@ -40,7 +52,7 @@ impl Notes {
         &mut self,
         actor: Actor,
         act: Act,
-        subject: impl ToString,
+        subject: &(impl ToString + ?Sized),
         detail: impl Into<String>,
         outcome: Went,
     ) {
@@ -50,7 +62,7 @@ impl Notes {
     /// Something that another object tells.
     pub(super) fn take(&mut self, note: Note) {
         let outcome = if note.refused { Went::Refused } else { Went::Done };
-        self.put(actor(note.person.as_ref()), note.act, note.subject, note.detail, outcome);
+        self.put(actor(note.person.as_ref()), note.act, &note.subject, note.detail, outcome);
     }
 
     /// Writes them, at the end of the log.

@@ -52,7 +52,7 @@ pub(super) fn set(
         outcome.notes.by(
             Some(person),
             Act::ChannelsChanged,
-            names.join(", "),
+            &names.join(", "),
             format!("version {}", version.saturating_add(1)),
         );
         let values = [

@@ -34,22 +34,21 @@ pub(super) fn order(site: &Site<'_>, person: &Person, device: &Device, outcome: 
         return Err(Failure::with_detail(ProblemKind::WrongState, detail));
     }
     let is_open = |known: &Record| known.receipt.is_none();
-    let record = match find(site.database, device)?.filter(is_open).filter(|open| open.order.key == known.key) {
-        // The same order once more, for a device that may have missed it.
-        Some(open) => open,
-        None => {
-            let chain = site.authority.chain();
-            let signer = Signer { key: site.authority.key(), chain: &chain };
-            let order = Order::give(device.clone(), known.key, signer, site.now, &mut rng());
-            let order = order.map_err(Failure::internal)?;
-            Record { order, ordered_by: person.name.clone(), receipt: None, received_at: None }
-        }
-    };
+    // The same order once more, for a device that may have missed it.
+    let open = find(site.database, device)?.filter(is_open).filter(|open| open.order.key == known.key);
+    let record = open.map_or_else(|| give(site, person, device, known.key), Ok)?;
     log!("site: person {} orders {device} to erase itself", person.id);
     outcome.notes.by(Some(person), Act::DecommissionOrdered, device, "");
     put(site.database, &record)?;
     outcome.bridge.publish(Topic::Device(device.clone()), record.order.payload.to_vec());
     outcome.tell_of_device(site, device)
+}
+
+fn give(site: &Site<'_>, person: &Person, device: &Device, key: KeyFingerprint) -> Result<Record, Failure> {
+    let chain = site.authority.chain();
+    let signer = Signer { key: site.authority.key(), chain: &chain };
+    let order = Order::give(device.clone(), key, signer, site.now, &mut rng()).map_err(Failure::internal)?;
+    Ok(Record { order, ordered_by: person.name.clone(), receipt: None, received_at: None })
 }
 
 /// A device listens on its T2: an order stands there until its receipt has come.

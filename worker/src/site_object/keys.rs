@@ -6,6 +6,8 @@ use super::{Outcome, Site, channels, rekeying};
 use crate::platform::{log, rng};
 use crate::problem::Failure;
 use crate::storage::{Column, Database, Row, record};
+use core::cell::RefCell;
+use std::collections::BTreeMap;
 use wardlink_protocol::channel::{Channel, ChannelKey, ChannelName};
 use wardlink_protocol::grant::DeviceState;
 use wardlink_protocol::identity::{KeyFingerprint, KeyId, TrustLevel};
@@ -16,6 +18,9 @@ use wardlink_protocol::{ClientClass, Device, cbor};
 use wardlink_trust::epochs::{Acknowledged, Action, Knowledge, Line, LineId, Why};
 use wardlink_trust::wrap::{self, WrapKey};
 use zeroize::Zeroizing;
+
+/// The lines that whole classes share, once they were read: every pairing and every message needs them.
+pub(super) type SharedLines = RefCell<BTreeMap<LineId, Line>>;
 
 /// The longest stored line, in bytes.
 const MAX_LINE_BYTES: usize = 256 * 1024;
@@ -241,11 +246,20 @@ pub(super) fn put_knowledge(database: &Database, knowledge: &Knowledge) -> Resul
 
 /// A line; none where it never began.
 pub(super) fn find(site: &Site<'_>, id: &LineId) -> Result<Option<Line>, Failure> {
-    let query = "SELECT state FROM key_lines WHERE channel = ? AND client = ? AND identifier = ?";
-    if let Some(mut row) = site.database.row(query, columns(id))? {
-        return open(site.vault, id, &row.take::<Vec<u8>>()?).map(Some);
+    if let Some(line) = site.shared.borrow().get(id) {
+        return Ok(Some(line.clone()));
     }
-    adopt(site, id)
+    let query = "SELECT state FROM key_lines WHERE channel = ? AND client = ? AND identifier = ?";
+    let Some(mut row) = site.database.row(query, columns(id))? else { return adopt(site, id) };
+    let line = open(site.vault, id, &row.take::<Vec<u8>>()?)?;
+    remember(site, &line);
+    Ok(Some(line))
+}
+
+fn remember(site: &Site<'_>, line: &Line) {
+    if !line.id().is_for_one_device() {
+        site.shared.borrow_mut().insert(line.id().clone(), line.clone());
+    }
 }
 
 fn open(vault: &Vault, id: &LineId, sealed: &[u8]) -> Result<Line, Failure> {
@@ -260,7 +274,9 @@ fn put(site: &Site<'_>, line: &Line) -> Result<(), Failure> {
         "INSERT OR REPLACE INTO key_lines (channel, client, identifier, highest, erases_at, state)
          VALUES (?, ?, ?, ?, ?, ?)",
         [channel, client, identifier, line.highest().into_value(), line.erases_at().into_value(), sealed.into_value()],
-    )
+    )?;
+    remember(site, line);
+    Ok(())
 }
 
 /// Erases keys under which nobody reads any more.

@@ -2,10 +2,11 @@
 
 use super::devices::{self, DeviceRecord};
 use super::timers::{self, Timer};
-use super::{Outcome, Site, grants, pairings, rekeying, renewals, revocation_list};
+use super::{Outcome, Site, grants, keys, pairings, rekeying, renewals, revocation_list};
 use crate::platform::log;
 use crate::problem::Failure;
 use crate::storage::{Column, Database, Row, record};
+use core::time::Duration;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
 use wardlink_protocol::api::{NewRevocation, Person, ProblemKind, Revocation, RevocationReason};
@@ -26,6 +27,9 @@ struct Record {
     revoked_by: String,
     revoked_at: UnixMillis,
 }
+
+/// Attempts that follow one another faster than this are told together.
+const NOTING: Duration = Duration::from_secs(10);
 
 const COLUMNS: &str = "client, identifier, record, cut_at, attempts, last_attempt";
 
@@ -143,6 +147,8 @@ fn cut(
     outcome: &mut Outcome,
 ) -> Result<(), Failure> {
     let (database, device) = (site.database, &shown.device);
+    // What it was given is looked up while it counts as paired.
+    keys::put_knowledge(database, &keys::knowledge(site, device)?)?;
     pairings::end_all(site, device, outcome)?;
     for holder in holders {
         outcome.bridge.grant(grants::put(database, holder.key, device, DeviceState::Revoked, Vec::new(), Vec::new())?);
@@ -196,11 +202,18 @@ pub(super) fn note_attempts(
     last: UnixMillis,
     outcome: &mut Outcome,
 ) -> Result<(), Failure> {
+    let Some(known) = of(site.database, device)? else { return Ok(()) };
+    if known.last_attempt.is_some_and(|told| last <= told) {
+        return Ok(());
+    }
+    let attempts = known.attempts.saturating_add(u64::from(count));
     let [client, identifier] = devices::names(device);
-    let query = "UPDATE revocations SET attempts = attempts + ?, last_attempt = ?
-                 WHERE client = ? AND identifier = ? AND coalesce(last_attempt, 0) < ? RETURNING attempts";
-    let values = [u64::from(count).into_value(), last.into_value(), client, identifier, last.into_value()];
-    if let Some(attempts) = site.database.one::<u64, _>(query, values)? {
+    site.database.run(
+        "UPDATE revocations SET attempts = ?, last_attempt = ? WHERE client = ? AND identifier = ?",
+        [attempts.into_value(), last.into_value(), client, identifier],
+    )?;
+    // Who tries without pause is counted, and fills no log.
+    if known.last_attempt.is_none_or(|told| last.since(told) >= NOTING) {
         log!("site: ALERT: {device} is revoked and tries to come back ({attempts} times by now)");
         let detail = format!("{attempts} times by now");
         outcome.notes.put(Actor::System, Act::RevokedDeviceTried, device, detail, Went::Refused);
