@@ -55,7 +55,7 @@ pub(super) struct InitArgs {
 pub(super) struct DelegateArgs {
     /// The manufacturer; also the name of its role.
     manufacturer: Manufacturer,
-    /// A model that it may release for, as <device type>/<model>; may stand there several times.
+    /// A model that it may release for, as `<device type>/<model>`; may stand there several times.
     #[arg(long, value_name = "TYPE/MODEL", required = true)]
     model: Vec<String>,
     /// A public key of the role; needed for a new role, may stand there several times.
