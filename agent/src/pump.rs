@@ -20,6 +20,7 @@ use settings::{Settings, Start};
 use std::time::Duration;
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, Interval, MissedTickBehavior, interval, sleep_until};
+pub use trust::kept_channels;
 use trust::{Leaving, Renewing, Trust};
 use wardlink_crypto::key::{KeyError, PrivateKey};
 use wardlink_pairing::decommission::DecommissionRefusal;

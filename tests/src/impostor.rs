@@ -10,9 +10,11 @@ use rand::rngs::StdRng;
 use serde::Serialize;
 use serde_bytes::ByteBuf;
 use tempfile::TempDir;
+use wardlink_agent::pump::kept_channels;
 use wardlink_agent::state::{Record, StateDirectory};
 use wardlink_crypto::key::PrivateKey;
 use wardlink_pairing::device::{Credential, DevicePairing, Pairing, Provisioned};
+use wardlink_protocol::channel::ChannelName;
 use wardlink_protocol::identity::{KeyFingerprint, SessionId};
 use wardlink_protocol::pairing::{DeviceInformation, DisplayAbilities};
 use wardlink_protocol::provisioning::Provisioning;
@@ -131,6 +133,8 @@ pub struct Stolen {
     pub certificate: Option<Credentials>,
     /// What it keeps of a pairing that was confirmed.
     pub pairing: Option<Pairing>,
+    /// The channels whose keys it has.
+    pub channels: Vec<ChannelName>,
 }
 
 impl Stolen {
@@ -150,6 +154,7 @@ impl Stolen {
             bare_key: Credentials::bare_key(key, device)?,
             certificate,
             pairing: pairing.as_ref().and_then(DevicePairing::pairing).cloned(),
+            channels: kept_channels(&state)?,
         })
     }
 }

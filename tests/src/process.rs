@@ -3,6 +3,7 @@
 use std::fs::{self, OpenOptions};
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::net::TcpListener;
+use std::ops::Range;
 use std::os::unix::process::CommandExt as _;
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{self, Receiver};
@@ -11,7 +12,9 @@ use std::thread;
 use anyhow::{Context as _, Result, bail};
 use nix::sys::signal::{Signal, kill, killpg};
 use nix::unistd::Pid;
+use rand::RngExt as _;
 
+use crate::mqtt::rng;
 use crate::{Scene, wait};
 
 /// A running program and its descendants, as a process group of its own.
@@ -114,8 +117,16 @@ impl Drop for Process {
     }
 }
 
+/// Where [`free_port`] looks: below the ports that Linux and macOS give to outgoing connections, any of which could take the port
+/// before it is listened on, or while its process is started again.
+const PORTS: Range<u16> = 10_240..32_768;
+
+/// How many ports [`free_port`] tries.
+const PORT_TRIALS: usize = 100;
+
 /// A TCP port on loopback that nothing listens on now.
 pub fn free_port() -> Result<u16> {
-    let listener = TcpListener::bind("127.0.0.1:0").context("cannot find a free port")?;
-    Ok(listener.local_addr().context("a listener has an address")?.port())
+    let mut random = rng();
+    let mut ports = (0..PORT_TRIALS).map(|_| random.random_range(PORTS));
+    ports.find(|port| TcpListener::bind(("127.0.0.1", *port)).is_ok()).context("cannot find a free port")
 }

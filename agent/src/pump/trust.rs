@@ -6,7 +6,7 @@ use super::{Outcome, Pump, PumpError};
 use crate::clock;
 use crate::display::Phase;
 use crate::link::Ticket;
-use crate::state::Record;
+use crate::state::{Record, StateDirectory, StateError};
 use serde::{Deserialize, Serialize};
 use serde_bytes::ByteBuf;
 use std::time::Duration;
@@ -60,6 +60,13 @@ pub(super) struct Leaving {
     receipt: Option<ByteBuf>,
     #[serde(skip)]
     ticket: Option<Ticket>,
+}
+
+/// The names of the channels whose keys a pump that does not run has stored, in their order.
+pub fn kept_channels(state: &StateDirectory) -> Result<Vec<ChannelName>, StateError> {
+    let trust: Option<Trust> = state.read_value(Record::Trust)?;
+    let name = |channel: &ChannelKey| channel.channel.name.clone();
+    Ok(trust.map(|trust| trust.keychain.channels().into_iter().map(name).collect()).unwrap_or_default())
 }
 
 impl Trust {

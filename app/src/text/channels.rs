@@ -27,7 +27,7 @@ texts! {
     job_revocation => "A device was revoked" | "Ein Gerät wurde widerrufen";
     job_restored => "The site was restored" | "Der Standort wurde wiederhergestellt";
 
-    channel_name => "Name" | "Name";
+    channel_name => "Channel name" | "Kanalname";
     channel_name_hint => "As it stands in topics: small letters, digits and hyphens" | "Wie in den Topics: Kleinbuchstaben, Ziffern und Bindestriche";
     channel_name_wrong => "Use small letters, digits and hyphens, beginning with a letter or digit; at most 32." | "Bitte Kleinbuchstaben, Ziffern und Bindestriche, beginnend mit Buchstabe oder Ziffer; höchstens 32.";
     channel_priority => "Priority" | "Priorität";

@@ -98,7 +98,7 @@ fn check_agreement(view: &DeviceView, kept: &Stolen) -> Result<()> {
     ensure!(kept.fingerprint == view.key, "pump and site have different keys");
     ensure!(certificate.serial() == view.certificate, "pump and site have different certificates");
     ensure!(certificate.purpose() == Some(Purpose::Device), "the pump keeps a provisional certificate");
-    let channels: Vec<_> = pairing.channels.iter().map(|channel| channel.channel.name.clone()).collect();
-    ensure!(channels == view.channels && pairing.trust == view.trust, "pump and site have different channels");
+    ensure!(kept.channels == view.channels, "pump and site have different channels");
+    ensure!(pairing.trust == view.trust, "pump and site have different trust");
     Ok(())
 }

@@ -311,7 +311,12 @@ fn some_packages() -> impl Strategy<Value = Vec<Package>> {
         }
         package
     });
-    prop::collection::vec(one, 0..12)
+    prop::collection::vec(one, 0..12).prop_map(|mut packages| {
+        // Only one file lies at a path.
+        let mut paths = BTreeSet::new();
+        packages.retain(|package| paths.insert(listed(package).0));
+        packages
+    })
 }
 
 proptest! {
