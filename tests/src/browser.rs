@@ -44,11 +44,19 @@ pub enum Screen {
 
 impl Screen {
     fn metrics(self) -> Value {
-        match self {
-            Self::Phone => json!({ "width": 390, "height": 844, "deviceScaleFactor": 2, "mobile": true }),
-            Self::Desk => json!({ "width": 1440, "height": 900, "deviceScaleFactor": 1, "mobile": false }),
-            Self::Pump => json!({ "width": 800, "height": 600, "deviceScaleFactor": 1, "mobile": false }),
-        }
+        let (width, height, scale) = match self {
+            Self::Phone => (390, 844, 2),
+            Self::Desk => (1440, 900, 1),
+            Self::Pump => (800, 600, 1),
+        };
+        json!({
+            "width": width,
+            "height": height,
+            "screenWidth": width,
+            "screenHeight": height,
+            "deviceScaleFactor": scale,
+            "mobile": matches!(self, Self::Phone),
+        })
     }
 }
 
