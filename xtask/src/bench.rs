@@ -21,7 +21,7 @@ const IN_WASM: [&str; 2] = ["trust", "updates"];
 /// What is measured, and how it is told.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Options {
-    /// What to measure, such as `pairing`, `qr` or `updates`.
+    /// What to measure, such as `pairing`, `qr`, `trust` or `updates`.
     name: String,
     /// Print one flat JSON object.
     #[arg(long)]
