@@ -1,6 +1,6 @@
 //! What is measured both natively and in WebAssembly: the same code, timed by whoever calls it.
 //!
-//! Natively the benchmarks of `wardlink-tests` call it; for WebAssembly it is built like the worker, and [`node`] hands it to
+//! Natively the benchmarks of `wardlink-tests` call it; for WebAssembly it is built like the worker, and `node` hands it to
 //! Node, whose engine is the platform's.
 
 pub mod messages;
