@@ -1,4 +1,4 @@
-//! Verification over two repositories (Uptane 2.1, section 5.4): in full for a gateway ([`Full`]), in part for a device ([`partial`]).
+//! Verification over two repositories (Uptane 2.1, section 5.4): in full for a gateway ([`Full`]), in part for a device ([`partial()`]).
 //!
 //! Steps are Uptane's, such as `5.4.4.2 step 10.2.1`; where a step is TUF's workflow, the cause names TUF's own. A refusal changes
 //! nothing: what was trusted before stays trusted, and nothing is installed. A stolen key of the server alone installs nothing, since
