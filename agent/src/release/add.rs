@@ -1,6 +1,6 @@
 //! `wardlink release add`, `delta` and `recall`: packages, the ways between them, and the end of one.
 
-use super::ask::{Progress, confirm};
+use super::ask::{Progress, confirm, waiting};
 use super::repository::Repository;
 use super::work::{Item, Work};
 use super::{ReleaseError, files, summary};
@@ -320,7 +320,7 @@ pub(super) fn delta(folder: &Path, args: &DeltaArgs) -> Result<(), ReleaseError>
     let old = load(&repository, &from, &source)?;
     let new = load(&repository, &to, &result)?;
     eprintln!("Comparing; this takes about a second for each 5 MB");
-    let bytes = wardlink_delta::make(&old, &new)?;
+    let bytes = waiting("Comparing the two files", || wardlink_delta::make(&old, &new))?;
 
     let known = repository.work.targets(&role)?.role;
     let bound = BoundFile::of(path, &bytes);

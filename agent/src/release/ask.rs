@@ -5,6 +5,8 @@ use clap::Args;
 use std::fmt::Display;
 use std::io::{self, BufRead, IsTerminal, Write};
 use std::path::{Path, PathBuf};
+use std::sync::mpsc::{self, RecvTimeoutError};
+use std::thread;
 use std::time::{Duration, Instant};
 use zeroize::Zeroizing;
 
@@ -16,6 +18,8 @@ const MAX_PASSPHRASE_BYTES: u64 = 1024;
 const PASSPHRASE_VARIABLE: &str = "WARDLINK_PASSPHRASE";
 /// What is faster than this shows no progress.
 const PATIENCE: Duration = Duration::from_millis(500);
+/// How often it is shown how long a step has taken that cannot say how far it has come.
+const TICK: Duration = Duration::from_secs(1);
 
 /// Whether a dangerous step may be done.
 pub(super) fn confirm(yes: bool, step: &str) -> Result<(), ReleaseError> {
@@ -132,4 +136,27 @@ impl Drop for Progress {
             eprintln!();
         }
     }
+}
+
+/// Does what cannot say how far it has come, and shows how long it has taken; at a terminal only.
+pub(super) fn waiting<T>(what: &str, work: impl FnOnce() -> T) -> T {
+    if !io::stderr().is_terminal() {
+        return work();
+    }
+    thread::scope(|scope| {
+        let (working, end) = mpsc::channel::<()>();
+        scope.spawn(move || {
+            let begun = Instant::now();
+            while end.recv_timeout(TICK) == Err(RecvTimeoutError::Timeout) {
+                eprint!("\r{what}: {} s", begun.elapsed().as_secs());
+                drop(io::stderr().flush());
+            }
+            if begun.elapsed() >= TICK {
+                eprintln!();
+            }
+        });
+        let result = work();
+        drop(working);
+        result
+    })
 }
