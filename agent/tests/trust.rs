@@ -13,11 +13,17 @@ use wardlink_agent::pump::journal::Event;
 use wardlink_protocol::api::VerifyResult;
 use wardlink_protocol::renewal::Wiped;
 
-async fn coupled(site: &Site, casing: &Casing) -> Running {
+/// A pump whose code was typed: the rest goes by itself.
+async fn verified(site: &Site, casing: &Casing) -> Running {
     let mut pump = casing.power();
     site.accept().await;
     let code = pump.code().await;
     assert_eq!(site.verify(&code).await, VerifyResult::Verified);
+    pump
+}
+
+async fn coupled(site: &Site, casing: &Casing) -> Running {
+    let mut pump = verified(site, casing).await;
     pump.paired().await;
     pump
 }
@@ -169,10 +175,7 @@ async fn a_certificate_is_renewed_before_it_ends_and_the_keys_follow() {
     // Two thirds of its time are over at once: it begins five minutes in the past.
     site.certificates_hold(Duration::from_mins(1)).await;
     let casing = Casing::new(&site, &[]);
-    let mut pump = casing.power();
-    site.accept().await;
-    let code = pump.code().await;
-    assert_eq!(site.verify(&code).await, VerifyResult::Verified);
+    let mut pump = verified(&site, &casing).await;
     pump.until(|event| matches!(event, Event::Confirmed)).await;
     site.certificates_hold(Duration::from_hours(1)).await;
     let renewed = pump.until(|event| matches!(event, Event::Renewed { .. })).await;
@@ -195,10 +198,7 @@ async fn a_certificate_that_has_ended_is_renewed_with_the_static_key() {
     let site = Site::open().await;
     site.certificates_hold(Duration::from_secs(2)).await;
     let casing = Casing::new(&site, &[]);
-    let mut pump = casing.power();
-    site.accept().await;
-    let code = pump.code().await;
-    assert_eq!(site.verify(&code).await, VerifyResult::Verified);
+    let mut pump = verified(&site, &casing).await;
     pump.until(|event| matches!(event, Event::Confirmed)).await;
     while site.paired().await == 0 {
         tokio::time::sleep(Duration::from_millis(5)).await;

@@ -48,8 +48,18 @@ pub(super) fn Asking(ask: RwSignal<Option<Ask>>, #[prop(optional, into)] done: O
             };
             let content = Callback::new(move |close| match question.clone() {
                 Ask::Revoke(devices) => view! { <RevokeForm devices=devices close=close done=done/> }.into_any(),
-                Ask::Reinstate(device) => view! { <ReinstateForm device=device close=close/> }.into_any(),
-                Ask::Decommission(device) => view! { <DecommissionForm device=device close=close/> }.into_any(),
+                Ask::Reinstate(device) => {
+                    let told = t.reinstated(&shown_name(&device));
+                    let (text, go, keep) = (t.reinstate_text(), t.reinstate(), t.keep_revoked());
+                    view! { <OrderForm device=device act="reinstate" text=text go=go keep=keep told=told close=close/> }
+                        .into_any()
+                }
+                Ask::Decommission(device) => {
+                    let told = t.decommission_told(&shown_name(&device));
+                    let (text, go, keep) = (t.decommission_text(), t.decommission_go(), t.cancel());
+                    view! { <OrderForm device=device act="decommission" text=text go=go keep=keep told=told close=close/> }
+                        .into_any()
+                }
             });
             view! { <Dialog title=title closed=closed content=content/> }
         })
@@ -159,44 +169,31 @@ fn next(left: &[Device]) -> Vec<Device> {
     left.iter().take(MAX_REVOKED_AT_ONCE).cloned().collect()
 }
 
+/// What is ordered for one device with a single answer: `act` is the last part of the route, `told` what is said once it is done.
 #[component]
-fn ReinstateForm(device: Device, close: CloseDialog) -> impl IntoView {
-    let t = use_text();
+fn OrderForm(
+    device: Device,
+    act: &'static str,
+    text: &'static str,
+    go: &'static str,
+    keep: &'static str,
+    told: String,
+    close: CloseDialog,
+) -> impl IntoView {
     let app = use_app();
     let sender = Sender::new();
     let submit = move |event: leptos::ev::SubmitEvent| {
         event.prevent_default();
-        let name = shown_name(&device);
-        sender.send(app, format!("/devices/{device}/reinstate"), None, move |_| {
-            app.notices.say(t.reinstated(&name));
+        let told = told.clone();
+        sender.send(app, format!("/devices/{device}/{act}"), None, move |_| {
+            app.notices.say(told);
             close.run();
         });
     };
     view! {
-        <form class="stack" data-testid="reinstate-form" on:submit=submit>
-            <p>{t.reinstate_text()}</p>
-            <Answers close=close sender=sender go=t.reinstate() keep=t.keep_revoked()/>
-        </form>
-    }
-}
-
-#[component]
-fn DecommissionForm(device: Device, close: CloseDialog) -> impl IntoView {
-    let t = use_text();
-    let app = use_app();
-    let sender = Sender::new();
-    let submit = move |event: leptos::ev::SubmitEvent| {
-        event.prevent_default();
-        let name = shown_name(&device);
-        sender.send(app, format!("/devices/{device}/decommission"), None, move |_| {
-            app.notices.say(t.decommission_told(&name));
-            close.run();
-        });
-    };
-    view! {
-        <form class="stack" data-testid="decommission-form" on:submit=submit>
-            <p>{t.decommission_text()}</p>
-            <Answers close=close sender=sender go=t.decommission_go() keep=t.cancel()/>
+        <form class="stack" data-testid=format!("{act}-form") on:submit=submit>
+            <p>{text}</p>
+            <Answers close=close sender=sender go=go keep=keep/>
         </form>
     }
 }

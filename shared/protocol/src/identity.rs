@@ -43,6 +43,8 @@ pub(crate) fn check_alphabet(text: &str) -> Result<(), InvalidName> {
     Ok(())
 }
 
+/// Makes a type of text that holds only what `$check` allows; `InvalidName` is that of the module that calls it.
+#[macro_export]
 macro_rules! name {
     ($(#[$doc:meta])* $name:ident, $check:path) => {
         $(#[$doc])*

@@ -3,6 +3,7 @@
 use core::fmt;
 use core::str::FromStr;
 use serde::{Deserialize, Serialize};
+use wardlink_protocol::name;
 
 /// The longest name, in bytes.
 pub const MAX_NAME_BYTES: usize = 64;
@@ -43,75 +44,31 @@ fn check_note(text: &str) -> Result<(), InvalidName> {
     if text.chars().any(char::is_control) { Err(InvalidName::Character) } else { Ok(()) }
 }
 
-macro_rules! text {
-    ($(#[$doc:meta])* $name:ident, $check:path) => {
-        $(#[$doc])*
-        #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-        #[serde(try_from = "String", into = "String")]
-        pub struct $name(String);
-
-        impl $name {
-            /// The text.
-            pub fn as_str(&self) -> &str {
-                &self.0
-            }
-        }
-
-        impl FromStr for $name {
-            type Err = InvalidName;
-            fn from_str(text: &str) -> Result<Self, InvalidName> {
-                $check(text)?;
-                Ok(Self(text.to_owned()))
-            }
-        }
-
-        impl TryFrom<String> for $name {
-            type Error = InvalidName;
-            fn try_from(text: String) -> Result<Self, InvalidName> {
-                $check(&text)?;
-                Ok(Self(text))
-            }
-        }
-
-        impl From<$name> for String {
-            fn from(name: $name) -> Self {
-                name.0
-            }
-        }
-
-        impl fmt::Display for $name {
-            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str(&self.0)
-            }
-        }
-    };
-}
-
-text! {
+name! {
     /// A manufacturer, such as `acme`: the first part of its targets' paths, and the name of its role.
     Manufacturer, check_name
 }
-text! {
+name! {
     /// A model of a device type (figure 3, 62), such as `PM2`.
     Model, check_name
 }
-text! {
+name! {
     /// A hardware id: which hardware an image runs on, such as `PM2-B`.
     HardwareId, check_name
 }
-text! {
+name! {
     /// A feature set: what people call the same release across models.
     FeatureSet, check_name
 }
-text! {
+name! {
     /// A serial number on a casing (figure 2, 43 and 47).
     SerialNumber, check_name
 }
-text! {
+name! {
     /// A reference to a patient: an opaque id of the hospital, never a name.
     PatientReference, check_name
 }
-text! {
+name! {
     /// One line for people, at most [`MAX_NOTE_BYTES`] long.
     Note, check_note
 }
@@ -119,6 +76,6 @@ text! {
 impl Note {
     /// What is said where nothing else can be.
     pub(crate) fn unknown() -> Self {
-        Self("unknown".to_owned())
+        Self("unknown".into())
     }
 }
