@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::{Read, Write};
 use std::path::Path;
-use wardlink_update::limits::MAX_TIMESTAMP_BYTES;
+use wardlink_update::limits::{MAX_ROOT_BYTES, MAX_TIMESTAMP_BYTES};
 use wardlink_update::metadata::{Role, Target, TargetPath, Targets, Timestamp};
 
 /// What an exported folder has, and nothing else.
@@ -57,7 +57,7 @@ fn check_earlier(repository: &Repository, destination: &Path) -> Result<(), Rele
         }
     }
     let metadata = destination.join("metadata");
-    let root = fs::read(metadata.join("1.root.json")).map_err(|_| foreign())?;
+    let root = files::read(&metadata.join("1.root.json"), MAX_ROOT_BYTES).map_err(|_| foreign())?;
     if Some(&root) != repository.work.roots.first() {
         return Err(foreign());
     }

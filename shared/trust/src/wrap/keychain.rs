@@ -170,8 +170,11 @@ impl Keychain {
         if epoch <= held.epoch {
             return Err(WrapError::EpochFalls);
         }
+        // What is said of the epoch before is said of no earlier one: over an epoch that was missed, nothing overlaps.
+        let is_next = held.epoch.checked_add(1) == Some(epoch);
+        let taken = if is_next { taken } else { Taken::Installed { channel, previous_until: UnixMillis::default() } };
         held.epoch = epoch;
-        let before = held.current.replace(key.clone());
+        let before = held.current.replace(key.clone()).filter(|_| is_next);
         held.previous = before.map(|key| (key, until)).filter(|(_, until)| still(*until, now));
         Ok(taken)
     }
