@@ -43,8 +43,8 @@ pub(super) fn perform(
         }
         Command::Receipt(device) => return decommissioning::receipt(database, &device),
         Command::Reinstate(device) => {
-            outcome.notes.by(person, Act::RevocationLifted, &device, "");
             revocations::reinstate(site, someone(person)?, &device, outcome)?;
+            outcome.notes.by(person, Act::RevocationLifted, &device, "");
             return json(&devices::view_of(database, &device)?);
         }
         Command::Policy(vantage) => return json(&site.rules.view(vantage)),

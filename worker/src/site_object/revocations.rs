@@ -109,6 +109,9 @@ pub(super) fn revoke(
 
 /// A device has erased itself: it is revoked as out of service, in the name of whoever ordered that.
 pub(super) fn retire(site: &Site<'_>, device: &Device, ordered_by: &str, outcome: &mut Outcome) -> Result<(), Failure> {
+    if devices::find(site.database, device)?.is_some_and(|known| known.state == DeviceState::Revoked) {
+        return Ok(());
+    }
     let holders = holders(site, device)?;
     let Some(shown) = holders.first() else { return Ok(()) };
     let record = Record {
@@ -172,7 +175,7 @@ fn cut(
     outcome.tell_of_device(site, device)
 }
 
-/// A person lets a revoked device ask to pair again. Its old key and certificate stay worth nothing.
+/// A person lets a revoked device ask to pair again. Its old certificate and rights stay gone; its old key may ask like any other.
 pub(super) fn reinstate(
     site: &Site<'_>,
     person: &Person,

@@ -46,7 +46,9 @@ pub(in super::super) fn act(
         Step::Dismiss => (Act::PairingRejected, "dismissed".to_owned()),
         Step::Cancel => (Act::PairingCancelled, String::new()),
     };
-    outcome.notes.by(Some(person), act, session.device(), detail);
+    let device = session.device().clone();
+    // Taking out of sight what is over decides nothing.
+    let decides = !matches!(what, Step::Dismiss) || session.view(site.rules.modes()).phase == PairingPhase::Waiting;
     match what {
         Step::Accept(Accept { mode, location }) => {
             let acceptance = Acceptance { mode, location, accepted_by: person.name.clone() };
@@ -55,6 +57,9 @@ pub(in super::super) fn act(
         Step::Reject(Reject { note }) => end(site, session, Some(note), outcome)?,
         Step::Cancel => end(site, session, None, outcome)?,
         Step::Dismiss => dismiss(site, session, outcome)?,
+    }
+    if decides {
+        outcome.notes.by(Some(person), act, &device, detail);
     }
     json(&store::view_of(site, id)?)
 }
