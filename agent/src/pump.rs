@@ -113,6 +113,8 @@ pub struct Pump {
     trust: Option<Trust>,
     renewing: Option<Renewing>,
     leaving: Option<Leaving>,
+    /// Whether it had left already when the power went.
+    is_gone: bool,
     screen: watch::Sender<Screen>,
     /// The phase that the journal knows.
     told: Option<Phase>,
@@ -149,7 +151,10 @@ impl Pump {
         let state = StateDirectory::open(&settings.state, &settings.device)?;
         let mut rng = clock::rng();
         let made = PrivateKey::make(&mut rng).to_pkcs8()?;
-        let key = PrivateKey::from_pkcs8(&state.static_key(|| made)?)?;
+        let leaving: Option<Leaving> = state.read_value(Record::Decommission)?;
+        let is_gone = leaving.as_ref().map(|leaving| leaving.is_over(&state)).transpose()?.unwrap_or(false);
+        // A pump that has left makes no key for itself any more.
+        let key = PrivateKey::from_pkcs8(&if is_gone { made } else { state.static_key(|| made)? })?;
         let stored = state.read(Record::Pairing)?;
         let pairing = stored.as_ref().map(|snapshot| DevicePairing::restore(snapshot)).transpose()?;
         if let Some(kept) = pairing.as_ref().and_then(DevicePairing::pairing)
@@ -178,7 +183,6 @@ impl Pump {
         let pause = settings.retry_pause;
         let times =
             Times { check: None, publish: None, turn: None, ask: None, pause, reports: None, renew: None, telemetry };
-        let leaving = state.read_value(Record::Decommission)?;
         let pump = Self {
             settings,
             state,
@@ -192,6 +196,7 @@ impl Pump {
             trust: None,
             renewing: None,
             leaving,
+            is_gone,
             screen,
             told: None,
             journal,
@@ -219,7 +224,9 @@ impl Pump {
     }
 
     async fn live(&mut self, stop: &mut watch::Receiver<bool>) -> Result<Outcome, PumpError> {
-        if self.leaving.is_some() {
+        if self.is_gone {
+            self.gone()?;
+        } else if self.leaving.is_some() {
             self.leave()?;
         } else if self.pairing.is_none() && self.settings.start == Start::Auto {
             self.ask()?;
@@ -293,7 +300,7 @@ impl Pump {
         }
         if self.times.reports.is_some_and(|at| at <= instant) {
             self.times.reports = None;
-            self.send_refused_again();
+            self.send_waiting();
         }
         if self.times.turn.is_some_and(|at| at <= instant) {
             self.turn()?;

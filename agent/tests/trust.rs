@@ -7,6 +7,7 @@ mod site;
 
 use casing::{Casing, Running, reports_on};
 use site::Site;
+use std::os::unix::fs::PermissionsExt as _;
 use std::time::Duration;
 use wardlink_agent::pump::Outcome;
 use wardlink_agent::pump::journal::Event;
@@ -96,6 +97,42 @@ async fn what_was_sent_under_an_epoch_that_was_cut_off_comes_again_under_the_new
     let reports = site.reports().await;
     assert_eq!(reports.iter().filter(|(channel, _)| channel == "therapy").count(), 2);
     pump.stop().await;
+}
+
+#[tokio::test]
+async fn a_fault_between_a_new_key_and_what_it_protects_anew_loses_nothing() {
+    let site = Site::open().await;
+    let casing = Casing::new(&site, &[]);
+    let mut pump = coupled(&site, &casing).await;
+    reports_on(&site, "therapy", 1).await;
+    pump.until(|event| matches!(event, Event::Sent { channel, .. } if channel.as_str() == "telemetry")).await;
+    // The new key can be stored, and what was kept under the old one not.
+    let (outbox, aside) = (casing.state().join("outbox.cbor"), casing.state().join("aside"));
+    std::fs::rename(&outbox, &aside).unwrap();
+    std::fs::create_dir(&outbox).unwrap();
+    site.cut_off("therapy", Duration::from_secs(30)).await;
+    pump.failed().await;
+    std::fs::remove_dir(&outbox).unwrap();
+    std::fs::rename(&aside, &outbox).unwrap();
+    let pump = casing.power();
+    reports_on(&site, "therapy", 2).await;
+    let reports = site.reports().await;
+    let mut therapy = reports.iter().filter(|(channel, _)| channel == "therapy").map(|(_, report)| report);
+    assert_eq!(therapy.next(), therapy.next(), "the same event, protected anew");
+    pump.stop().await;
+}
+
+#[tokio::test]
+async fn a_pump_whose_keys_are_gone_says_so_and_takes_none() {
+    let site = Site::open().await;
+    let casing = Casing::new(&site, &[]);
+    let pump = coupled(&site, &casing).await;
+    reports_on(&site, "telemetry", 1).await;
+    pump.cut().await;
+    std::fs::remove_file(casing.state().join("trust.cbor")).unwrap();
+    let fault = casing.power().failed().await.to_string();
+    assert!(fault.contains("trust.cbor") && fault.contains("missing"), "{fault}");
+    assert!(!casing.state().join("trust.cbor").exists());
 }
 
 #[tokio::test]
@@ -258,4 +295,30 @@ async fn an_order_to_wipe_is_obeyed_over_a_loss_of_power_and_of_the_network() {
         pump.cut().await;
     }
     panic!("never wiped");
+}
+
+#[tokio::test]
+async fn a_pump_that_lost_power_at_its_very_end_has_ended() {
+    let site = Site::open().await;
+    let casing = Casing::new(&site, &[]);
+    let pump = coupled(&site, &casing).await;
+    reports_on(&site, "telemetry", 1).await;
+    site.decommission().await;
+    let record = casing.state().join("decommission.cbor");
+    let mut last = Vec::new();
+    while !pump.has_ended() {
+        last = std::fs::read(&record).unwrap_or(last);
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    assert_eq!(pump.ended().await, Outcome::Decommissioned);
+    // As if the power had gone before the record of it went.
+    std::fs::write(&record, last).unwrap();
+    std::fs::set_permissions(&record, std::fs::Permissions::from_mode(0o600)).unwrap();
+    assert_eq!(casing.power().ended().await, Outcome::Decommissioned);
+    let left = || std::fs::read_dir(casing.state()).unwrap().map(|entry| entry.unwrap().file_name());
+    assert!(
+        left().all(|name| name != "decommission.cbor" && name != "static-key.cbor"),
+        "{:?}",
+        left().collect::<Vec<_>>()
+    );
 }

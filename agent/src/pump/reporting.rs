@@ -74,22 +74,25 @@ impl Outlet {
     }
 }
 
+fn is_open(outlets: &[Outlet], channel: &ChannelName) -> bool {
+    outlets.iter().any(|outlet| outlet.name == *channel)
+}
+
+/// The first channel that carries a kind of data.
+fn outlet_for(outlets: &mut [Outlet], data: DataType) -> Option<&mut Outlet> {
+    outlets.iter_mut().find(|outlet| outlet.data_types.contains(&data))
+}
+
 impl Pump {
-    /// Begins the infusion. Reports that an earlier run could not deliver go first.
+    /// Begins the infusion, with the reports that an earlier run could not deliver.
     pub(super) fn prepare_reporting(&mut self) -> Result<(), PumpError> {
         let infusion = Infusion::start(clock::rng().next_u64(), clock::now());
-        let mut kept: Vec<Kept> = self.state.read_value(Record::Outbox)?.unwrap_or_default();
-        if let Some((link, _)) = &mut self.link {
-            for report in kept.iter_mut().filter(|kept| kept.delivered_at.is_none()) {
-                let message = report.message.to_vec();
-                report.ticket = Some(link.publish(report.topic.clone(), message, Qos::AtLeastOnce));
-            }
-        }
+        let kept = self.state.read_value(Record::Outbox)?.unwrap_or_default();
         self.reporter = Some(Reporter { infusion, outlets: Vec::new(), kept });
         Ok(())
     }
 
-    /// Opens the channels anew for this connection: no two share a key and a nonce, whatever happened before.
+    /// Opens the channels anew for this connection: no two share a key and a nonce, whatever happened before. What waits goes first.
     pub(super) fn begin_reporting(&mut self) -> Result<(), PumpError> {
         let channels = self.channels();
         let Some(reporter) = &mut self.reporter else { return Ok(()) };
@@ -98,43 +101,57 @@ impl Pump {
         for key in &channels {
             reporter.outlets.extend(Outlet::open(key, &self.settings.device, boot)?);
         }
-        Ok(())
+        self.protect_anew()
     }
 
-    /// Opens one channel anew under its new key. What waits on it under an earlier one is protected anew, and so is what was
-    /// delivered when the earlier one did not count any more: no alarm is lost, and one that comes twice says so by its time.
-    pub(super) fn reopen(&mut self, key: &ChannelKey, previous_until: UnixMillis) -> Result<(), PumpError> {
+    /// Opens one channel anew under its new key.
+    pub(super) fn reopen(&mut self, key: &ChannelKey) -> Result<(), PumpError> {
         let Some(reporter) = &mut self.reporter else { return Ok(()) };
         let boot = self.state.next_boot()?;
-        let name = &key.channel.name;
-        reporter.outlets.retain(|outlet| outlet.name != *name);
+        reporter.outlets.retain(|outlet| outlet.name != key.channel.name);
         reporter.outlets.extend(Outlet::open(key, &self.settings.device, boot)?);
         // The most urgent channel that carries a kind of data comes first.
         reporter.outlets.sort_by(|a, b| (a.priority, &a.name).cmp(&(b.priority, &b.name)));
-        let on_channel = |kept: &Kept| matches!(&kept.topic, Topic::Data(channel, _) if channel == name);
-        let lost = |kept: &Kept| kept.delivered_at.is_none_or(|at| at.after(MAX_CLOCK_SKEW) >= previous_until);
-        self.send_anew(|kept| on_channel(kept) && lost(kept))
+        self.protect_anew()
     }
 
     /// Ends a channel that the pump has no longer; what waits on it takes another one that carries its kind of data.
     pub(super) fn end_channel(&mut self, name: &ChannelName) -> Result<(), PumpError> {
         let Some(reporter) = &mut self.reporter else { return Ok(()) };
         reporter.outlets.retain(|outlet| outlet.name != *name);
-        let on_channel = |kept: &Kept| matches!(&kept.topic, Topic::Data(channel, _) if channel == name);
-        self.send_anew(|kept| on_channel(kept) && kept.delivered_at.is_none())
+        self.protect_anew()
     }
 
-    /// Takes these reports out of what is kept, and sends what they say again. One whose content an earlier version did not keep
-    /// stays as it is.
-    fn send_anew(&mut self, which: impl Fn(&Kept) -> bool) -> Result<(), PumpError> {
-        let Some(reporter) = &mut self.reporter else { return Ok(()) };
-        let (again, rest): (Vec<Kept>, Vec<Kept>) =
-            core::mem::take(&mut reporter.kept).into_iter().partition(|kept| kept.report.is_some() && which(kept));
-        reporter.kept = rest;
-        for report in again.into_iter().filter_map(|kept| kept.report) {
-            self.send(&report)?;
+    /// Protects anew what waits under a key or on a channel that does not count any more, and what was delivered when the key did not
+    /// count: no alarm is lost, and one that comes twice says so by its time. Stored before it is sent. What no channel carries waits
+    /// for one; what an earlier version kept without its content stays as it is.
+    fn protect_anew(&mut self) -> Result<(), PumpError> {
+        let stale = self.stale_channels();
+        let Some(Reporter { outlets, kept, .. }) = &mut self.reporter else { return Ok(()) };
+        let mut sent = Vec::new();
+        for kept in kept {
+            let Topic::Data(channel, _) = &kept.topic else { continue };
+            let is_lost = match stale.get(channel) {
+                Some(until) => kept.delivered_at.is_none_or(|at| at.after(MAX_CLOCK_SKEW) >= *until),
+                None => kept.delivered_at.is_none() && !is_open(outlets, channel),
+            };
+            let Some(report) = kept.report.as_ref().filter(|_| is_lost) else { continue };
+            let data = report.content.data_type();
+            let Some(outlet) = outlet_for(outlets, data) else { continue };
+            kept.message = ByteBuf::from(outlet.sender.seal(&cbor::encode(report)?, &self.key)?);
+            kept.topic = outlet.sender.topic().clone();
+            (kept.delivered_at, kept.ticket) = (None, None);
+            sent.push(Event::Sent { channel: outlet.name.clone(), data });
         }
-        self.store_kept()
+        if !sent.is_empty() {
+            self.store_kept()?;
+        }
+        self.forget_stale_channels()?;
+        self.send_waiting();
+        for event in sent {
+            self.tell(event);
+        }
+        Ok(())
     }
 
     /// Lets the infusion go on, and reports what happened and what is measured.
@@ -161,9 +178,7 @@ impl Pump {
     fn send(&mut self, report: &Report) -> Result<(), PumpError> {
         let (Some(reporter), Some((link, _))) = (&mut self.reporter, &mut self.link) else { return Ok(()) };
         let data = report.content.data_type();
-        let Some(outlet) = reporter.outlets.iter_mut().find(|outlet| outlet.data_types.contains(&data)) else {
-            return Ok(());
-        };
+        let Some(outlet) = outlet_for(&mut reporter.outlets, data) else { return Ok(()) };
         let at_least_once = outlet.qos == Qos::AtLeastOnce;
         if !self.online && !at_least_once {
             return Ok(());
@@ -219,10 +234,13 @@ impl Pump {
         }
     }
 
-    pub(super) fn send_refused_again(&mut self) {
+    /// Hands to the link what waits and is not with it: what an earlier run left, what was refused, what was protected anew.
+    pub(super) fn send_waiting(&mut self) {
         let (Some(reporter), Some((link, _))) = (&mut self.reporter, &mut self.link) else { return };
+        let Reporter { outlets, kept, .. } = reporter;
         let waits = |kept: &&mut Kept| kept.ticket.is_none() && kept.delivered_at.is_none();
-        for kept in reporter.kept.iter_mut().filter(waits) {
+        let has_channel = |kept: &&mut Kept| matches!(&kept.topic, Topic::Data(name, _) if is_open(outlets, name));
+        for kept in kept.iter_mut().filter(waits).filter(has_channel) {
             kept.ticket = Some(link.publish(kept.topic.clone(), kept.message.to_vec(), Qos::AtLeastOnce));
         }
     }

@@ -9,6 +9,7 @@ use crate::link::Ticket;
 use crate::state::{Record, StateDirectory, StateError};
 use serde::{Deserialize, Serialize};
 use serde_bytes::ByteBuf;
+use std::collections::BTreeMap;
 use std::time::Duration;
 use wardlink_crypto::x509::Certificate;
 use wardlink_pairing::decommission::{self, ALWAYS_WIPED, Obeyed};
@@ -19,6 +20,7 @@ use wardlink_protocol::channel::{ChannelKey, ChannelName, Qos};
 use wardlink_protocol::identity::{SessionId, Sha256};
 use wardlink_protocol::topic::Topic;
 use wardlink_trust::wrap::{self, Keychain, Taken, WrapError, WrapKey};
+use zeroize::Zeroize as _;
 
 /// The pause before a renewal that the bridge or the control unit refused is tried again.
 const RENEWAL_PAUSE: Duration = Duration::from_mins(1);
@@ -34,8 +36,12 @@ pub(super) struct Trust {
     /// The certificate in force, DER.
     certificate: ByteBuf,
     wrap_key: WrapKey,
-    /// A renewal on its way, as its snapshot.
+    /// A renewal on its way, as its snapshot; it holds secrets, and is here only to be stored or taken up.
     renewal: Option<ByteBuf>,
+    /// Channels that have a new key while what was kept under the one before is not yet protected anew, each with the time from which
+    /// the one before did not count any more. Stored with the key, so that a power loss in between loses no report.
+    #[serde(default)]
+    stale: BTreeMap<ChannelName, UnixMillis>,
     /// Whether the control unit was told in this run what the pump holds.
     #[serde(skip)]
     announced: bool,
@@ -69,15 +75,24 @@ pub fn kept_channels(state: &StateDirectory) -> Result<Vec<ChannelName>, StateEr
     Ok(trust.map(|trust| trust.keychain.channels().into_iter().map(name).collect()).unwrap_or_default())
 }
 
+impl Leaving {
+    /// Whether the receipt was delivered, so that the static key is gone.
+    pub(super) fn is_over(&self, state: &StateDirectory) -> Result<bool, StateError> {
+        Ok(self.receipt.is_some() && state.read(Record::StaticKey)?.is_none())
+    }
+}
+
 impl Trust {
+    /// What a pairing brought; none where its keys were erased, because the record has them.
     fn of(pairing: &DevicePairing) -> Option<Self> {
-        let kept = pairing.pairing()?;
+        let kept = pairing.pairing().filter(|kept| !kept.channels.is_empty())?;
         Some(Self {
             session: pairing.session(),
             keychain: Keychain::from_pairing(&kept.channels),
             certificate: kept.certificate.clone(),
             wrap_key: WrapKey::new(kept.wrap_key),
             renewal: None,
+            stale: BTreeMap::new(),
             // PAIRING_FINISHED says it.
             announced: true,
         })
@@ -102,7 +117,8 @@ impl Pump {
         let Some(pairing) = self.pairing.as_ref().filter(|pairing| pairing.pairing().is_some()) else {
             self.renewing = None;
             // Another pairing begins: what the last one knew is of no use, and not to be found.
-            return if self.trust.take().is_some() { Ok(self.state.remove(Record::Trust)?) } else { Ok(()) };
+            self.trust = None;
+            return Ok(self.state.remove(Record::Trust)?);
         };
         if self.trust.as_ref().is_some_and(|trust| trust.session == pairing.session()) {
             return Ok(());
@@ -110,11 +126,18 @@ impl Pump {
         let stored: Option<Trust> = self.state.read_value(Record::Trust)?;
         let stored = stored.filter(|stored| stored.session == pairing.session());
         let known = stored.is_some();
-        self.trust = stored.or_else(|| Trust::of(pairing));
+        let missing = || {
+            let reason = "it is missing, while a pairing is stored whose keys it had";
+            StateError::Damaged { path: self.state.file(Record::Trust), reason }
+        };
+        let mut trust = stored.or_else(|| Trust::of(pairing)).ok_or_else(missing)?;
         self.renewing = None;
-        if let Some(snapshot) = self.trust.as_ref().and_then(|trust| trust.renewal.as_ref()) {
-            self.renewing = Some(Renewing { renewal: DeviceRenewal::restore(snapshot)?, published: None });
+        if let Some(mut snapshot) = trust.renewal.take() {
+            let renewal = DeviceRenewal::restore(&snapshot);
+            snapshot.zeroize();
+            self.renewing = Some(Renewing { renewal: renewal?, published: None });
         }
+        self.trust = Some(trust);
         if !known {
             self.store_trust()?;
         }
@@ -133,7 +156,27 @@ impl Pump {
         let snapshot = self.renewing.as_ref().map(|renewing| renewing.renewal.snapshot()).transpose()?;
         let Some(trust) = &mut self.trust else { return Ok(()) };
         trust.renewal = snapshot.map(|snapshot| ByteBuf::from(snapshot.to_vec()));
-        Ok(self.state.write_value(Record::Trust, trust)?)
+        let stored = self.state.write_value(Record::Trust, trust);
+        if let Some(mut snapshot) = trust.renewal.take() {
+            snapshot.zeroize();
+        }
+        Ok(stored?)
+    }
+
+    /// The channels whose reports are to be protected anew.
+    pub(super) fn stale_channels(&self) -> BTreeMap<ChannelName, UnixMillis> {
+        self.trust.as_ref().map(|trust| trust.stale.clone()).unwrap_or_default()
+    }
+
+    /// Everything kept is protected under keys that count, and stored.
+    pub(super) fn forget_stale_channels(&mut self) -> Result<(), PumpError> {
+        match &mut self.trust {
+            Some(trust) if !trust.stale.is_empty() => {
+                trust.stale.clear();
+                self.store_trust()
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Takes a message on T2 that is not the pairing's. Returns whether it was one.
@@ -170,10 +213,16 @@ impl Pump {
                 return Ok(());
             }
         };
-        self.store_trust()?;
+        if let Ok(Taken::Installed { channel, previous_until }) = &taken {
+            let earlier = trust.stale.entry(channel.clone()).or_insert(*previous_until);
+            *earlier = (*earlier).min(*previous_until);
+        }
+        if matches!(taken, Ok(Taken::Installed { .. } | Taken::Withdrawn(_))) {
+            self.store_trust()?;
+        }
         self.answer(&channel, payload, &wrap_keys)?;
         match taken {
-            Ok(Taken::Installed { channel, previous_until }) => self.use_key(&channel, previous_until),
+            Ok(Taken::Installed { channel, .. }) => self.use_key(&channel),
             Ok(Taken::Withdrawn(channel)) => {
                 self.end_channel(&channel)?;
                 self.tell(Event::ChannelWithdrawn { channel });
@@ -199,9 +248,13 @@ impl Pump {
         Ok(())
     }
 
-    /// Once in each run: what the pump holds. Whoever restored it from an earlier state has not told the control unit.
+    /// Once in each run: what the pump holds. Whoever restored it from an earlier state has not told the control unit. While a renewal
+    /// ends, the control unit may know either K_wrap: it waits.
     pub(super) fn announce(&mut self) -> Result<(), PumpError> {
         let paired = self.pairing.as_ref().is_some_and(DevicePairing::is_paired);
+        if self.renewing.as_ref().is_some_and(|renewing| renewing.renewal.renewed().is_some()) {
+            return Ok(());
+        }
         let (Some(trust), Some((link, _))) = (&mut self.trust, &mut self.link) else { return Ok(()) };
         let held = trust.keychain.all_held();
         if trust.announced || !paired || held.is_empty() {
@@ -216,11 +269,11 @@ impl Pump {
     }
 
     /// Messages on this channel go under the new epoch; what does not count under the one before goes once more.
-    fn use_key(&mut self, channel: &ChannelName, previous_until: UnixMillis) -> Result<(), PumpError> {
+    fn use_key(&mut self, channel: &ChannelName) -> Result<(), PumpError> {
         let key = self.channels().into_iter().find(|key| key.channel.name == *channel);
         let Some(key) = key else { return Ok(()) };
         self.tell(Event::KeyUpdated { channel: channel.clone(), epoch: key.epoch });
-        self.reopen(&key, previous_until)
+        self.reopen(&key)
     }
 
     /// Erases earlier epochs whose time is over.
@@ -333,6 +386,7 @@ impl Pump {
             let (serial, ends_at) = (certificate.serial(), certificate.validity().not_after);
             self.tell(Event::Renewed { serial, ends_at });
         }
+        self.announce()?;
         Ok(true)
     }
 
@@ -414,10 +468,16 @@ impl Pump {
             return Ok(false);
         }
         self.state.remove(Record::StaticKey)?;
+        self.gone()?;
+        Ok(true)
+    }
+
+    /// Nothing is left but the record that says so: it goes last, so that a power loss before it changes nothing.
+    pub(super) fn gone(&mut self) -> Result<(), PumpError> {
         self.state.remove(Record::Decommission)?;
         self.leaving = None;
         self.tell(Event::Decommissioned);
         self.outcome = Some(Outcome::Decommissioned);
-        Ok(true)
+        Ok(())
     }
 }

@@ -111,6 +111,12 @@ impl Running {
         ended.expect("the pump goes on").unwrap().unwrap()
     }
 
+    /// Waits until it ends with a fault.
+    pub(crate) async fn failed(self) -> PumpError {
+        let ended = tokio::time::timeout(Duration::from_secs(20), self.task).await;
+        ended.expect("the pump goes on").unwrap().unwrap_err()
+    }
+
     /// Listens for a while, in which nothing may be sent on this channel.
     pub(crate) async fn silent_on(&mut self, channel: &str, listen: Duration) {
         let deadline = tokio::time::Instant::now() + listen;

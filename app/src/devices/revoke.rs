@@ -191,7 +191,7 @@ fn OrderForm(
         });
     };
     view! {
-        <form class="stack" data-testid=format!("{act}-form") on:submit=submit>
+        <form class="stack" data-testid="order-form" on:submit=submit>
             <p>{text}</p>
             <Answers close=close sender=sender go=go keep=keep/>
         </form>

@@ -110,7 +110,7 @@ pub(crate) const FULL: &[Row<Busy>] = &[
     row("taking a device out of service", &["devices::revoke::Ask::Decommission"], |stage, _| {
         stage.visit("/#/devices/infusion-pump/ip-1", &id("decommission"))?;
         stage.browser.click(&id("decommission"))?;
-        stage.browser.see(&id("decommission-form")).map(drop)
+        stage.browser.see(&id("order-form")).map(drop)
     }),
     row("device, revoked", &[], |stage, scenery| {
         scenery.revoke()?;
@@ -135,7 +135,7 @@ pub(crate) const FULL: &[Row<Busy>] = &[
         scenery.revoke()?;
         stage.visit("/#/devices/infusion-pump/ip-9", &id("reinstate"))?;
         stage.browser.click(&id("reinstate"))?;
-        stage.browser.see(&id("reinstate-form")).map(drop)
+        stage.browser.see(&id("order-form")).map(drop)
     }),
     row("people", &["route::Route::People"], |stage, _| stage.visit("/#/people", &id("people"))),
     row("adding a person", &["people::Ask::Add"], |stage, _| {

@@ -186,7 +186,12 @@ impl Keychain {
             return Err(WrapError::Contradiction);
         }
         let Some(held) = self.held.iter_mut().find(|held| held.channel == message.channel) else {
-            return Ok(Taken::Known(message.channel.clone()));
+            // It is remembered, so that no earlier epoch comes after it.
+            if self.held.len() >= MAX_REMEMBERED_CHANNELS {
+                return Err(WrapError::TooManyChannels);
+            }
+            self.held.push(Held { channel: message.channel.clone(), epoch, current: None, previous: None });
+            return Ok(Taken::Withdrawn(message.channel.clone()));
         };
         if held.current.is_none() && epoch <= held.epoch {
             return Ok(Taken::Known(message.channel.clone()));

@@ -97,6 +97,31 @@ fn after_a_cut_the_device_takes_nothing_more_under_the_epoch_before() {
 }
 
 #[test]
+fn over_an_epoch_that_was_missed_nothing_overlaps() {
+    let mut world = world("alarm");
+    // The second epoch cuts the first one off, and never arrives; the third overlaps with the second alone.
+    world.line.rotate(row("alarm"), Why::Cut(later(100)), later(101), &mut world.rng).unwrap();
+    world.rotate(102);
+    let message = world.update();
+    let taken = world.receive(&message, 103).unwrap();
+    assert_eq!(taken, Taken::Installed { channel: world.channel(), previous_until: UnixMillis::default() });
+    assert_eq!(world.accepted(103), [3]);
+}
+
+#[test]
+fn a_withdrawal_that_comes_first_is_remembered() {
+    let mut world = world("alarm");
+    let mut rng = Counting(6);
+    let line = Line::begin(LineId::of(&row("log"), &world.device), row("log"), 0, NOW, &mut rng).unwrap();
+    let (update, last) = (wrap(&line, &world.device, &world.keys(), &mut rng).unwrap(), line.current().unwrap());
+    let gone = withdraw(&wrapped_for(last), 1, &world.device, &world.keys(), &mut rng).unwrap();
+    let channel = last.channel.name.clone();
+    assert_eq!(world.receive(&gone, 1), Ok(Taken::Withdrawn(channel.clone())));
+    assert_eq!(world.chain.held(&channel), Some(HeldKey { channel, kid: None, epoch: 1 }));
+    assert_eq!(world.receive(&update, 2), Err(WrapError::EpochFalls));
+}
+
+#[test]
 fn an_overlap_that_somebody_makes_long_is_short() {
     let mut world = world("alarm");
     world.rotate(1);
