@@ -1,7 +1,7 @@
 //! The site's tables.
 
 /// The schema, version by version.
-pub(super) const VERSIONS: [&str; 3] = [FIRST, SECOND, THIRD];
+pub(super) const VERSIONS: [&str; 4] = [FIRST, SECOND, THIRD, FOURTH];
 
 const FIRST: &str = "
     -- The CA and the control unit. Keys are sealed.
@@ -253,4 +253,9 @@ const THIRD: &str = "
         record BLOB NOT NULL,
         PRIMARY KEY (client, identifier)
     ) WITHOUT ROWID;
+";
+
+const FOURTH: &str = "
+    -- The notes that the accounts told last.
+    CREATE TABLE notes_taken (one INTEGER PRIMARY KEY CHECK (one = 1), ids BLOB NOT NULL);
 ";
