@@ -240,7 +240,7 @@ fn an_inventory_is_signed_by_its_manufacturers_role() {
     let device = |identifier: &str, serial: &str| {
         serde_json::json!({ "characteristics": {
             "device": { "client": "infusion-pump", "identifier": identifier },
-            "model": "PM2", "serial_number": serial, "revision": "1B", "hardware": "PM2-B",
+            "manufacturer": "acme", "model": "PM2", "serial_number": serial, "revision": "1B", "hardware": "PM2-B",
         }})
     };
     let list = |devices: &[serde_json::Value]| {

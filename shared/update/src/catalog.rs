@@ -8,9 +8,9 @@ mod associations;
 pub use associations::Associations;
 
 use crate::metadata::{Target, TargetPath};
-use crate::package::{AtomicMember, BoundFile, Delta, InvalidPackage, Package, Recall, Release};
+use crate::package::{AtomicMember, BoundFile, Delta, Given, InvalidPackage, Package, Recall, Release};
 use crate::report::{Configuration, State};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use wardlink_protocol::identity::Device;
 
 /// A package and where it is.
@@ -46,7 +46,7 @@ pub struct Pick {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Withheld {
     /// A member of the atomic set has no device here, no release, or a device that cannot take it.
-    #[error("the atomic set needs {}/{} with {} too", .0.device_type, .0.model, .0.feature_set)]
+    #[error("the atomic set needs {0} too")]
     Incomplete(AtomicMember),
     /// It is updated through another gateway, or through none.
     #[error("it is not updated through this gateway")]
@@ -65,7 +65,7 @@ pub struct Picks {
 }
 
 impl Package {
-    /// Whether it is for this device as it is now: type, model, hardware and revision (figure 3, 61 to 63).
+    /// Whether it is for this device as it is now: manufacturer, type, model, hardware and revision (figure 3, 61 to 63).
     pub fn applies_to(&self, state: &State) -> bool {
         let is = &state.characteristics;
         self.is_for(state) && self.hardware.contains(&is.hardware) && self.pre_revision.contains(&is.revision)
@@ -86,15 +86,10 @@ impl Package {
             && state.release_counter.is_none_or(|present| present < self.release_counter)
     }
 
-    /// Whether the device is of its type and model.
+    /// Whether the device is of its manufacturer, type and model.
     pub(crate) fn is_for(&self, state: &State) -> bool {
         let is = &state.characteristics;
-        self.device_type == is.device.client && self.model == is.model
-    }
-
-    /// Every member of its atomic set, itself included.
-    pub fn set(&self) -> BTreeSet<AtomicMember> {
-        self.atomic.iter().cloned().chain([self.member()]).collect()
+        self.manufacturer == is.manufacturer && self.device_type == is.device.client && self.model == is.model
     }
 }
 
@@ -141,7 +136,7 @@ impl Releases {
             let device = &state.characteristics.device;
             device == gateway || associations.gateway_of(device) == Some(gateway)
         };
-        let best: BTreeMap<&Device, (&State, Option<&Listed<Package>>)> = reported()
+        let best: Best<'_> = reported()
             .filter(|state| is_ours(state))
             .map(|state| (&state.characteristics.device, (state, self.best(state))))
             .collect();
@@ -170,43 +165,28 @@ impl Releases {
         may.max_by(|one, other| order(one).cmp(&order(other)))
     }
 
-    /// The first member of the package's set that is not whole here. It depends on the set only, so that all members agree.
-    fn missing(
-        &self,
-        package: &Package,
-        best: &BTreeMap<&Device, (&State, Option<&Listed<Package>>)>,
-    ) -> Option<AtomicMember> {
+    /// The first member of the package's set that is not whole here. A device that is given nothing may have its part already, such
+    /// as from an update that was cut short.
+    fn missing(&self, package: &Package, best: &Best<'_>) -> Option<AtomicMember> {
         if package.atomic.is_empty() {
             return None;
         }
         let set = package.set();
-        let is_member = |other: &Package, member: &AtomicMember| other.member() == *member && other.set() == set;
-        let has = |member: &AtomicMember| {
-            let is_of_model = |state: &State| {
-                let is = &state.characteristics;
-                is.device.client == member.device_type && is.model == member.model
-            };
-            let mut devices = best.values().filter(|(state, _)| is_of_model(state)).peekable();
-            devices.peek().is_some()
-                && devices.all(|(state, chosen)| match chosen {
-                    Some(listed) => is_member(&listed.release, member),
-                    // It has been installed before, such as by an update that was cut short.
-                    None => self
-                        .packages
-                        .iter()
-                        .any(|listed| is_member(&listed.release, member) && listed.release.is_installed_on(state)),
-                })
+        let installed = |state: &State| {
+            let packages = self.packages.iter().map(|listed| &listed.release);
+            packages.filter(|other| other.is_installed_on(state)).find(|other| other.set() == set)
         };
-        set.iter().find(|member| !has(member)).cloned()
+        let mut devices = Vec::new();
+        for (state, chosen) in best.values() {
+            let package = chosen.map_or_else(|| installed(state), |listed| Some(&listed.release));
+            devices.push(Given { models: state.characteristics.models(), package });
+        }
+        package.missing_member(&devices)
     }
 
     /// The part of a set that the device has already, where others are still to be given theirs: it is named again, so that whoever
     /// verifies sees the set whole.
-    fn repeated(
-        &self,
-        state: &State,
-        best: &BTreeMap<&Device, (&State, Option<&Listed<Package>>)>,
-    ) -> Option<&Listed<Package>> {
+    fn repeated(&self, state: &State, best: &Best<'_>) -> Option<&Listed<Package>> {
         self.packages.iter().find(|listed| {
             let package = &listed.release;
             let set = package.set();
@@ -236,6 +216,9 @@ impl Releases {
         Some((state.characteristics.device.clone(), recall))
     }
 }
+
+/// Each device that is updated through the gateway, and the release that it would be given if it stood alone.
+type Best<'a> = BTreeMap<&'a Device, (&'a State, Option<&'a Listed<Package>>)>;
 
 fn order(listed: &Listed<Package>) -> impl Ord + '_ {
     (listed.release.release_counter, &listed.release.post_revision, &listed.path)

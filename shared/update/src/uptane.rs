@@ -128,7 +128,7 @@ pub enum Cause {
     #[error("{0} has been recalled")]
     Recalled(TargetPath),
     /// A member of an atomic set is missing.
-    #[error("the atomic set needs {}/{} with {} too", .0.device_type, .0.model, .0.feature_set)]
+    #[error("the atomic set needs {0} too")]
     Incomplete(AtomicMember),
     /// It is encrypted to somebody else.
     #[error(transparent)]

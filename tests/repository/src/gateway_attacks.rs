@@ -32,7 +32,7 @@ const fn attack(
 }
 
 /// Every attack on a gateway that is frozen.
-pub const GATEWAY_ATTACKS: [GatewayAttack; 38] = [
+pub const GATEWAY_ATTACKS: [GatewayAttack; 39] = [
     // The director's own metadata.
     attack("gateway-director-root-of-the-wrong-key", "5.4.4.2 step 2", DIRECTOR, |hospital| {
         hospital.director.root_signers = vec![SERVER_KEY];
@@ -122,6 +122,9 @@ pub const GATEWAY_ATTACKS: [GatewayAttack; 38] = [
             signed["targets"]["acme/scale/PM2/1B-2.bin"] = order;
         });
     }),
+    attack("gateway-package-of-another-manufacturer-for-this-model", "5.4.3.4 step 4", DIRECTOR, |hospital| {
+        direct_as_of(hospital, "other");
+    }),
     attack("gateway-package-in-another-models-folder", "5.4.3.4 step 4", DIRECTOR, |hospital| {
         move_order(hospital, "acme/infusion-pump/PM3/1B-2.bin");
     }),
@@ -193,13 +196,10 @@ pub const GATEWAY_ATTACKS: [GatewayAttack; 38] = [
         move_order(hospital, "acme/infusion-pump/PM2/evil.bin");
     }),
     attack("gateway-stolen-server-key-unknown-manufacturer", "5.4.4.2 step 10.1", "images of evil", |hospital| {
-        let orders = hospital.orders();
-        let path = orders[0].path.to_string();
-        hospital.direct_forged(&orders, |signed| {
-            let mut order = signed["targets"].as_object_mut().unwrap().remove(&path).unwrap();
-            order["custom"]["package"]["manufacturer"] = json!("evil");
-            signed["targets"]["evil/infusion-pump/PM2/1B-2.bin"] = order;
-        });
+        direct_as_of(hospital, "evil");
+        for state in &mut hospital.bound.present {
+            state.characteristics.manufacturer = "evil".parse().unwrap();
+        }
     }),
     attack("gateway-stolen-server-key-other-image", "5.4.4.2 step 10.2.1", IMAGES, |hospital| {
         hospital.direct_forged_order(|order| order["hashes"]["sha256"] = json!("e".repeat(64)));
@@ -277,6 +277,17 @@ fn move_order(hospital: &mut Hospital, to: &str) {
     hospital.direct_forged(&orders, |signed| {
         let order = signed["targets"].as_object_mut().unwrap().remove(&path).unwrap();
         signed["targets"][to] = order;
+    });
+}
+
+/// The pumps' update as if another manufacturer had made it, for a model that it calls the same.
+fn direct_as_of(hospital: &mut Hospital, manufacturer: &str) {
+    let orders = hospital.orders();
+    let path = orders[0].path.to_string();
+    hospital.direct_forged(&orders, |signed| {
+        let mut order = signed["targets"].as_object_mut().unwrap().remove(&path).unwrap();
+        order["custom"]["package"]["manufacturer"] = json!(manufacturer);
+        signed["targets"][format!("{manufacturer}/infusion-pump/PM2/1B-2.bin")] = order;
     });
 }
 

@@ -54,6 +54,7 @@ pub fn state(name: &str, model: &str, revision: &str) -> State {
     let characteristics = Characteristics {
         serial_number: format!("S-{}", device.identifier).parse().unwrap(),
         device,
+        manufacturer: manufacturer(),
         model: model.parse().unwrap(),
         revision: revision.parse().unwrap(),
         hardware: "B".parse().unwrap(),

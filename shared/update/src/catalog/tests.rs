@@ -5,6 +5,7 @@ use crate::metadata::Hashes;
 use crate::package::{BoundFile, DeltaFormat, Downgrade, ReleaseCounter, RevisionRange};
 use crate::report::Image;
 use proptest::prelude::*;
+use std::collections::BTreeSet;
 
 /// A pump's package: from one revision to another, as the release of this number.
 fn package(from: &str, to: &str, post: &str, counter: u32) -> Package {
@@ -53,6 +54,7 @@ fn releases(packages: &[Package]) -> Releases {
 fn state(device: &str, model: &str, revision: &str, counter: u32) -> State {
     let characteristics = Characteristics {
         device: device.parse().unwrap(),
+        manufacturer: "acme".parse().unwrap(),
         model: model.parse().unwrap(),
         serial_number: "45457".parse().unwrap(),
         revision: revision.parse().unwrap(),
@@ -109,13 +111,15 @@ fn a_device_is_given_the_highest_release_for_its_revision() {
 }
 
 #[test]
-fn a_release_for_another_type_model_or_hardware_is_not_given() {
+fn a_release_for_another_manufacturers_type_model_or_hardware_is_not_given() {
     let some = [package("1A", "1A", "1B", 2)];
     let other_model = state("infusion-pump/p1", "PM3", "1A", 1);
     let other_type = state("scale/p1", "PM2", "1A", 1);
     let mut other_hardware = pump("1A", 1);
     other_hardware.characteristics.hardware = "C".parse().unwrap();
-    for wrong in [other_model, other_type, other_hardware] {
+    let mut other_manufacturer = pump("1A", 1);
+    other_manufacturer.characteristics.manufacturer = "other".parse().unwrap();
+    for wrong in [other_model, other_type, other_hardware, other_manufacturer] {
         assert_eq!(pump_gets(&some, wrong), None);
     }
     assert_eq!(pump_gets(&some, pump("1A", 1)), Some(2));
@@ -214,7 +218,11 @@ fn an_atomic_set_with_a_missing_member_gives_nothing() {
     assert_eq!(picks.withheld.len(), 1);
     // One of the releases is recalled.
     let recalled = Package { recalled: Some(Recall { reason: "x".parse().unwrap() }), ..gateway_part };
-    missing(&pick(&[pump_part, recalled], vec![pump("1A", 1)]), &["infusion-pump/p1"]);
+    missing(&pick(&[pump_part.clone(), recalled], vec![pump("1A", 1)]), &["infusion-pump/p1"]);
+    // Another manufacturer's gateway of the same model is no member.
+    let mut configuration = configuration(vec![pump("1A", 1)]);
+    configuration.gateway.characteristics.manufacturer = "other".parse().unwrap();
+    missing(&releases(&pair(5)).pick(&configuration, &ours(&configuration)), &["infusion-pump/p1"]);
 }
 
 #[test]
@@ -341,10 +349,7 @@ proptest! {
             prop_assert!(!packages.iter().any(|other| is_better(&other)));
             // Whole sets only, across every device of each member.
             for member in &package.atomic {
-                let of_member = |state: &&State| {
-                    let is = &state.characteristics;
-                    is.device.client == member.device_type && is.model == member.model
-                };
+                let of_member = |state: &&State| state.characteristics.models() == member.models();
                 let members: Vec<_> = all.iter().filter(of_member).collect();
                 prop_assert!(!members.is_empty());
                 for state in members {

@@ -266,6 +266,7 @@ fn picks_become_one_order_for_each_package() {
     let pick = |device: &str, with_delta: bool| {
         let characteristics = Characteristics {
             device: device.parse().unwrap(),
+            manufacturer: "acme".parse().unwrap(),
             model: "PM2".parse().unwrap(),
             serial_number: "45457".parse().unwrap(),
             revision: "1A".parse().unwrap(),

@@ -1,11 +1,11 @@
 //! Full verification, as a gateway does it (Uptane 5.4.4.2).
 
-use super::check::{by, check_assignment, check_match};
+use super::check::{by, check_assignment, check_match, check_set};
 use super::{Cause, Install, Refused, Repository, Shortcut, Transaction};
 use crate::client::{Client, Command, Fetched, Refusal, Stored, Wanted};
 use crate::director::{Directed, Directive, Order};
 use crate::metadata::{RoleName, Target, TargetPath};
-use crate::package::{AtomicMember, BoundFile, Delta, Manufacturer, NotForUs, Release};
+use crate::package::{AtomicMember, BoundFile, Delta, Given, Manufacturer, NotForUs, Release};
 use crate::report::State;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use wardlink_protocol::identity::{Device, KeyFingerprint};
@@ -205,22 +205,14 @@ impl Full {
             let absent = || refused("5.4.4.6 step 8", Cause::Absent(assignment.device.clone()));
             check_assignment(order, assignment, state.ok_or_else(absent)?).map_err(by(Repository::Director))?;
         }
-        // [0029]: an atomic set is whole, on every device of each member, or nothing of it is installed.
-        let set = order.package.set();
-        let is_whole = |member: &&AtomicMember| {
-            let of_member = |state: &&State| {
-                let is = &state.characteristics;
-                is.device.client == member.device_type && is.model == member.model
+        // [0029]: on every device of each member that is here.
+        if !order.package.atomic.is_empty() {
+            let given = |state: &State| {
+                let package = directed.order_for(&state.characteristics.device).map(|(order, _)| &order.package);
+                (state.characteristics.models(), package)
             };
-            let mut devices = self.bound.present.iter().filter(of_member).peekable();
-            let is_directed = |state: &State| {
-                let order = directed.order_for(&state.characteristics.device).map(|(order, _)| &order.package);
-                order.is_some_and(|package| package.member() == **member && package.set() == set)
-            };
-            devices.peek().is_some() && devices.all(is_directed)
-        };
-        if let Some(missing) = set.iter().filter(|_| set.len() > 1).find(|member| !is_whole(member)) {
-            return Err(refused("5.4.4.2 step 10", Cause::Incomplete(missing.clone())));
+            let given = self.bound.present.iter().map(given).map(|(models, package)| Given { models, package });
+            check_set(&order.package, &given.collect::<Vec<_>>()).map_err(by(Repository::Director))?;
         }
         // 5.2.3.1.1: an encrypted image is for a key that this gateway has.
         if let Some(encrypted) = &order.encrypted {

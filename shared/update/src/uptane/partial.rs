@@ -8,7 +8,7 @@ use crate::director::{Directed, Directive, Order, When};
 use crate::key::{Key, KeyId};
 use crate::limits::MAX_TARGETS_BYTES;
 use crate::metadata::{Role, RoleKeys, Root, Signed, Target, TargetPath, Targets, Version};
-use crate::package::{Manufacturer, Release};
+use crate::package::{Given, Manufacturer, Release};
 use crate::report::State;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -125,7 +125,9 @@ fn by_directive(
         return Err(Refused::new("5.4.3.4 step 4", Repository::Director, cause));
     }
     check_assignment(order, assignment, state).map_err(by(Repository::Director))?;
-    check_set(&directed, order).map_err(by(Repository::Director))?;
+    // A device sees the orders, and of the devices no more than that each of them has some.
+    let given: Vec<_> = directed.orders.iter().map(|order| Given::of(&order.package)).collect();
+    check_set(&order.package, &given).map_err(by(Repository::Director))?;
     if provisioned.trust != Trust::Server {
         let named = named(provisioned, seen, handed.manufacturer, &order.path, now)?;
         check_match(order, &named).map_err(by(Repository::Image(manufacturer.clone())))?;

@@ -11,7 +11,8 @@ use wardlink_update::client::{Fetched, Stored};
 use wardlink_update::director::{Order, When};
 use wardlink_update::metadata::Expires;
 use wardlink_update::package::{Package, Release, ReleaseCounter};
-use wardlink_update::uptane::{Attack, Cause, Delivery, Full, Next, Repository};
+use wardlink_update::report::State;
+use wardlink_update::uptane::{Attack, Cause, Delivery, Full, Next, Refused, Repository};
 
 /// The devices of each transaction.
 fn devices(hospital: &mut Hospital) -> Vec<Vec<String>> {
@@ -342,12 +343,12 @@ fn the_first_metadata_of_a_gateway_with_ten_devices_is_small() {
     assert!(bytes <= FIRST_METADATA_BYTES, "{bytes}");
 }
 
-/// A second manufacturer, of scales, with a repository of its own.
-fn scales() -> (Package, Repo) {
+/// Another manufacturer's package for a model, with a repository of its own.
+fn of_another(device_type: &str, model: &str) -> (Package, Repo) {
     let package = Package {
         manufacturer: "other".parse().unwrap(),
-        device_type: "scale".parse().unwrap(),
-        model: "W1".parse().unwrap(),
+        device_type: device_type.parse().unwrap(),
+        model: model.parse().unwrap(),
         ..pump_package()
     };
     let mut repository = Repo::with_keys([31, 32, 33, 34]);
@@ -360,18 +361,15 @@ fn scales() -> (Package, Repo) {
     (package, repository)
 }
 
-/// A gateway with pumps of one manufacturer and a scale of another, both given an update; and whose repositories it trusts.
-fn verify_two(trusted: &[&str]) -> Result<Vec<String>, wardlink_update::uptane::Refused> {
-    let mut hospital = Hospital::new();
-    let (package, mut others) = scales();
-    let scale = state("scale/s1", "W1", "1A");
-    hospital.associations.associate(scale.characteristics.device.clone(), hospital.bound.gateway.clone());
-    hospital.bound.present.push(scale.clone());
-    let mut orders = hospital.orders();
+/// What the server orders of the other manufacturer's package for a device.
+fn order_of(package: &Package, others: &mut Repo, device: State) -> Vec<Order> {
     let target = others.author("targets").targets().into_values().next().unwrap();
-    let listed = Listed { path: package.folder().path("1B-2.bin").unwrap(), target, release: package };
-    orders.extend(Order::of(&[Pick { state: scale, package: listed, delta: None }], |_| (When::AtOnce, Vec::new())));
-    hospital.direct(&orders);
+    let listed = Listed { path: package.folder().path("1B-2.bin").unwrap(), target, release: package.clone() };
+    Order::of(&[Pick { state: device, package: listed, delta: None }], |_| (When::AtOnce, Vec::new()))
+}
+
+/// A gateway that trusts these manufacturers' repositories verifies: the devices that may install something.
+fn verify_two(hospital: &mut Hospital, others: &mut Repo, trusted: &[&str]) -> Result<Vec<String>, Refused> {
     let all = [("acme", hospital.images.root()), ("other", others.root())];
     let stored = all.into_iter().filter(|(name, _)| trusted.contains(name));
     let images = stored.map(|(name, root)| (name.parse().unwrap(), Stored { root, ..Stored::default() })).collect();
@@ -398,11 +396,37 @@ fn verify_two(trusted: &[&str]) -> Result<Vec<String>, wardlink_update::uptane::
 
 #[test]
 fn each_manufacturer_speaks_for_its_own_packages() {
-    let devices = verify_two(&["acme", "other"]).unwrap();
+    let verify = |trusted: &[&str]| {
+        let mut hospital = Hospital::new();
+        let (package, mut others) = of_another("scale", "W1");
+        let mut scale = state("scale/s1", "W1", "1A");
+        scale.characteristics.manufacturer = "other".parse().unwrap();
+        hospital.associations.associate(scale.characteristics.device.clone(), hospital.bound.gateway.clone());
+        hospital.bound.present.push(scale.clone());
+        let mut orders = hospital.orders();
+        orders.extend(order_of(&package, &mut others, scale));
+        hospital.direct(&orders);
+        verify_two(&mut hospital, &mut others, trusted)
+    };
+    let devices = verify(&["acme", "other"]).unwrap();
     assert_eq!(devices, ["infusion-pump/p1", "infusion-pump/p2", "scale/s1"]);
     for (trusted, missing) in [("acme", "images of other"), ("other", "images of acme")] {
-        let refused = verify_two(&[trusted]).unwrap_err();
+        let refused = verify(&[trusted]).unwrap_err();
         assert_eq!((refused.step.0, refused.repository.to_string()), ("5.4.4.2 step 10.1", missing.to_owned()));
         assert!(matches!(*refused.cause, Cause::NoRepository(_)));
     }
+}
+
+#[test]
+fn a_trusted_manufacturer_does_not_supply_another_ones_model_of_the_same_name() {
+    let mut hospital = Hospital::new();
+    let (package, mut others) = of_another("infusion-pump", "PM2");
+    let pump = hospital.pump().clone();
+    let orders = order_of(&package, &mut others, pump);
+    hospital.direct(&orders);
+    let refused = verify_two(&mut hospital, &mut others, &["acme", "other"]).unwrap_err();
+    assert_eq!((refused.step.0, refused.attack()), ("5.4.3.4 step 4", Some(Attack::Misdirection)));
+    // The same order is right for that manufacturer's own pump.
+    hospital.bound.present[1].characteristics.manufacturer = "other".parse().unwrap();
+    assert_eq!(verify_two(&mut hospital, &mut others, &["acme", "other"]).unwrap(), ["infusion-pump/p1"]);
 }
