@@ -16,12 +16,14 @@ mod revision;
 pub use added::{AddedKind, Drug, DrugLibrary, InvalidAdded, MAX_ADDED_BYTES, MAX_DRUGS, SiteSettings};
 pub use atomic::AtomicMember;
 pub(crate) use atomic::Given;
-pub use encrypted::{Encrypted, Encryption, MAX_SEALED_KEY_BYTES, NotForUs, SealedKey};
+pub use encrypted::{
+    ENCRYPTED_HEADER_BYTES, ENCRYPTED_RECORD_BYTES, ENCRYPTED_RECORD_OVERHEAD_BYTES, Encrypted, Encryption,
+    MAX_SEALED_KEY_BYTES, NotForUs, SealedKey,
+};
 pub use file::BoundFile;
 pub use folder::ModelFolder;
 pub use name::{
-    FeatureSet, HardwareId, InvalidName, MAX_NAME_BYTES, MAX_NOTE_BYTES, Manufacturer, Model, Note, PatientReference,
-    SerialNumber,
+    FeatureSet, HardwareId, InvalidName, MAX_NAME_BYTES, MAX_NOTE_BYTES, Manufacturer, Model, Note, SerialNumber,
 };
 pub use revision::{EmptyRange, InvalidRevision, MAX_REVISION_BYTES, Revision, RevisionRange};
 

@@ -12,9 +12,7 @@ mod partial;
 
 pub use delivery::{Corrupt, Delivery};
 pub use full::{Bound, Full, Next};
-pub use outcome::{
-    Circumstances, Decision, FIRST_RETRY, LONGEST_RETRY, MAX_RETRIES, Notification, Outcome, Postponed, Then,
-};
+pub use outcome::{Circumstances, Decision, FIRST_RETRY, MAX_RETRIES, Notification, Outcome, Postponed, Then};
 pub use partial::{Accepted, Handed, Provisioned, Seen, Source, Trust, follow_roots, partial};
 
 use crate::client::{Refusal, Step, Why};
@@ -186,12 +184,13 @@ impl Refused {
             Cause::Version { .. } | Cause::Rollback { .. } => Some(Attack::Rollback),
             Cause::Expired => Some(Attack::Freeze),
             Cause::Differs { .. } | Cause::Incomplete(_) => Some(Attack::MixAndMatch),
-            Cause::TooLong => Some(Attack::EndlessData),
+            Cause::TooLong | Cause::Directive(InvalidDirective::TooMany { .. }) => Some(Attack::EndlessData),
             Cause::Gateway(_)
             | Cause::Absent(_)
             | Cause::Unsuitable { .. }
             | Cause::Revision { .. }
-            | Cause::Encrypted(_) => Some(Attack::Misdirection),
+            | Cause::Encrypted(_)
+            | Cause::Directive(InvalidDirective::Encrypted { .. }) => Some(Attack::Misdirection),
             Cause::Metadata(_) | Cause::Directive(_) | Cause::Package(_) | Cause::Missing | Cause::Recalled(_) => None,
         }
     }

@@ -3,9 +3,9 @@
 use crate::NOW;
 use crate::hospital::{Hospital, SERVER_KEY, atomic_pair, gateway_package, pump_package};
 use serde_json::{Value, json};
-use wardlink_update::director::Directive;
+use wardlink_update::director::{Directive, MAX_ASSIGNMENTS};
 use wardlink_update::metadata::{Draft, Expires};
-use wardlink_update::package::{Recall, ReleaseCounter, RevisionRange};
+use wardlink_update::package::{Encryption, Recall, ReleaseCounter, RevisionRange};
 
 /// An attack, and where it has to fail.
 #[derive(Clone, Copy, Debug)]
@@ -32,7 +32,7 @@ const fn attack(
 }
 
 /// Every attack on a gateway that is frozen.
-pub const GATEWAY_ATTACKS: [GatewayAttack; 39] = [
+pub const GATEWAY_ATTACKS: [GatewayAttack; 41] = [
     // The director's own metadata.
     attack("gateway-director-root-of-the-wrong-key", "5.4.4.2 step 2", DIRECTOR, |hospital| {
         hospital.director.root_signers = vec![SERVER_KEY];
@@ -162,10 +162,23 @@ pub const GATEWAY_ATTACKS: [GatewayAttack; 39] = [
         }
     }),
     attack("gateway-package-encrypted-to-another-gateway", "5.4.3.4 step 6", DIRECTOR, |hospital| {
-        encrypt(hospital, "ward-4", 7);
+        encrypt(hospital, "ward-4", 7, 0);
     }),
     attack("gateway-package-encrypted-to-another-key", "5.4.3.4 step 6", DIRECTOR, |hospital| {
-        encrypt(hospital, "ward-3", 8);
+        encrypt(hospital, "ward-3", 8, 0);
+    }),
+    attack("gateway-package-encrypted-and-endless", "5.4.3.4 step 6", DIRECTOR, |hospital| {
+        encrypt(hospital, "ward-3", 7, 1);
+    }),
+    attack("gateway-directive-with-too-many-devices", "5.4.4.6 step 8", DIRECTOR, |hospital| {
+        hospital.direct_forged_order(|order| {
+            let assignments = order["custom"]["assignments"].as_array_mut().unwrap();
+            for number in 0..MAX_ASSIGNMENTS {
+                let mut more = assignments[0].clone();
+                more["device"]["identifier"] = json!(format!("q{number:03}"));
+                assignments.push(more);
+            }
+        });
     }),
     attack("gateway-release-that-was-recalled", "5.4.3.4 step 1", DIRECTOR, |hospital| {
         let orders = hospital.orders();
@@ -302,11 +315,13 @@ fn release_pair(hospital: &mut Hospital) {
     hospital.images.bump();
 }
 
-fn encrypt(hospital: &mut Hospital, gateway: &str, key: u8) {
+/// Encrypted to a gateway and its key, in a file that is longer than it can be by so many bytes.
+fn encrypt(hospital: &mut Hospital, gateway: &str, key: u8, beyond: u64) {
     let recipient: String = format!("{key:02x}").repeat(32);
-    let file = json!({"path": "encrypted/1B-2", "length": 70, "sha256": "0".repeat(64)});
     let gateway = json!({"client": "gateway", "identifier": gateway});
     hospital.direct_forged_order(|order| {
+        let length = Encryption::Aes128Gcm.max_bytes(order["length"].as_u64().unwrap()) + beyond;
+        let file = json!({"path": "acme/infusion-pump/PM2/1B-2.enc", "length": length, "sha256": "0".repeat(64)});
         order["custom"]["encrypted"] =
             json!({"gateway": gateway, "recipient": recipient, "method": "aes128gcm", "file": file, "key": "AAAA"});
     });

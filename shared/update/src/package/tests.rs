@@ -300,7 +300,7 @@ fn an_encrypted_variant_is_for_one_gateway_and_one_key() {
     let gateway: Device = "gateway/ward-3".parse().unwrap();
     let recipient = KeyFingerprint([1; 32]);
     let key = SealedKey::new(vec![7; 60]).unwrap();
-    let (method, file) = (Encryption::Aes128Gcm, bound("encrypted/1C"));
+    let (method, file) = (Encryption::Aes128Gcm, bound("acme/infusion-pump/PM2/1C.ward-3"));
     let variant = Encrypted { gateway: gateway.clone(), recipient, method, file, key };
     assert_eq!(variant.check_for(&gateway, &recipient), Ok(()));
     assert_eq!(variant.check_for(&gateway, &KeyFingerprint([2; 32])), Err(NotForUs::Key));

@@ -357,7 +357,9 @@ pub(super) const fn directive_step(invalid: &crate::director::InvalidDirective) 
         Of::Metadata(_) => "5.4.4.6 step 3",
         Of::Delegations => "5.4.4.6 step 6",
         Of::Twice(_) => "5.4.4.6 step 7",
+        Of::TooMany { .. } => "5.4.4.6 step 8",
         Of::Empty => "5.2.3.1",
+        Of::Encrypted { .. } => "5.4.3.4 step 6",
         Of::Order { .. } | Of::Assignment(..) | Of::Association(_) => "5.4.3.4 step 4",
     }
 }

@@ -10,7 +10,7 @@ use wardlink_update::catalog::{Listed, Pick};
 use wardlink_update::client::{Fetched, Stored};
 use wardlink_update::director::{Order, When};
 use wardlink_update::metadata::Expires;
-use wardlink_update::package::{Package, Release, ReleaseCounter};
+use wardlink_update::package::{Encryption, Package, Release, ReleaseCounter};
 use wardlink_update::report::State;
 use wardlink_update::uptane::{Attack, Cause, Delivery, Full, Next, Refused, Repository};
 
@@ -146,15 +146,16 @@ fn a_delta_that_the_manufacturer_did_not_sign_is_refused() {
 fn a_package_that_is_encrypted_to_this_gateway_is_accepted() {
     let mut hospital = Hospital::new();
     let gateway = json!({"client": "gateway", "identifier": "ward-3"});
-    let file = json!({"path": "encrypted/1B-2", "length": 70, "sha256": "0".repeat(64)});
     hospital.direct_forged_order(|order| {
+        let length = Encryption::Aes128Gcm.max_bytes(order["length"].as_u64().unwrap());
+        let file = json!({"path": "acme/infusion-pump/PM2/1B-2.ward-3", "length": length, "sha256": "0".repeat(64)});
         order["custom"]["encrypted"] = json!({
             "gateway": gateway, "recipient": "07".repeat(32), "method": "aes128gcm", "file": file, "key": "AAAA",
         });
     });
     let transactions = hospital.run().unwrap();
     let install = &transactions[0].installs[0];
-    assert_eq!(install.encrypted.as_ref().unwrap().file.path.as_str(), "encrypted/1B-2");
+    assert_eq!(install.encrypted.as_ref().unwrap().file.path.as_str(), "acme/infusion-pump/PM2/1B-2.ward-3");
     // The image itself is still the manufacturer's.
     let mut delivery = Delivery::new(&install.target);
     delivery.take(&image(&pump_package())).unwrap();
