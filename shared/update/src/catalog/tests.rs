@@ -174,9 +174,13 @@ fn a_device_has_one_gateway_for_download_and_several_for_upload() {
     assert_eq!(associations.associate(device.clone(), one.clone()), None);
     assert_eq!(associations.associate(device.clone(), other.clone()), Some(one.clone()));
     assert_eq!(associations.gateway_of(&device), Some(&other));
-    assert_eq!(associations.devices_of(&one).count(), 0);
-    assert_eq!(associations.devices_of(&other).collect::<Vec<_>>(), [&device]);
     assert!(associations.may_upload(&device, &one) && associations.may_upload(&device, &other));
+    let third = "gateway/ward-5".parse::<Device>().unwrap();
+    assert!(!associations.may_upload(&device, &third));
+    // Whoever may only upload for a device does not update it.
+    associations.allow_upload(device.clone(), third.clone());
+    assert!(associations.may_upload(&device, &third));
+    assert_eq!(associations.gateway_of(&device), Some(&other));
     associations.remove(&device);
     assert_eq!(associations.gateway_of(&device), None);
     assert!(!associations.may_upload(&device, &other));
