@@ -7,11 +7,16 @@ mod associations;
 
 pub use associations::Associations;
 
-use crate::metadata::{Target, TargetPath};
-use crate::package::{AtomicMember, BoundFile, Delta, Given, InvalidPackage, Package, Recall, Release};
+use crate::metadata::{RoleName, Target, TargetPath, Targets};
+use crate::package::{
+    AtomicMember, BoundFile, Delta, Given, InvalidPackage, Manufacturer, ModelFolder, Package, Recall, Release,
+};
 use crate::report::{Configuration, State};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use wardlink_protocol::identity::Device;
+
+/// The verified targets roles of an image repository, the top-level one and those that are delegated to.
+pub type Roles = BTreeMap<RoleName, Targets>;
 
 /// A package and where it is.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -94,10 +99,27 @@ impl Package {
 }
 
 impl Releases {
-    /// Takes all targets of verified image repositories. One whose description contradicts itself or its path spoils them all, and so
-    /// does one whose documents, or the full package of a delta, are not there: such a repository should not have been accepted.
-    pub fn of<'a>(targets: impl IntoIterator<Item = (&'a TargetPath, &'a Target)>) -> Result<Self, InvalidPackage> {
-        let targets: BTreeMap<_, _> = targets.into_iter().collect();
+    /// Takes the releases of verified image repositories: of each one those of the manufacturer whose repository it is. A repository
+    /// that should not have been accepted is refused as a whole: a delegation that is not limited to a manufacturer's own models, a
+    /// target that its role is not trusted for, a description that contradicts itself or its path, a document or the full package
+    /// of a delta that is not there.
+    pub fn of<'a>(
+        repositories: impl IntoIterator<Item = (&'a Manufacturer, &'a Roles)>,
+    ) -> Result<Self, InvalidPackage> {
+        let mut releases = Self::default();
+        for (manufacturer, roles) in repositories {
+            let Self { packages, deltas } = Self::read(roles)?;
+            let is_own =
+                |path: &TargetPath| ModelFolder::of(path).is_ok_and(|folder| folder.manufacturer == *manufacturer);
+            releases.packages.extend(packages.into_iter().filter(|listed| is_own(&listed.path)));
+            releases.deltas.extend(deltas.into_iter().filter(|listed| is_own(&listed.path)));
+        }
+        Ok(releases)
+    }
+
+    /// Everything that one repository has.
+    fn read(roles: &Roles) -> Result<Self, InvalidPackage> {
+        let targets = trusted_targets(roles)?;
         let mut releases = Self::default();
         for (path, target) in &targets {
             let (path, target) = (*path, *target);
@@ -215,6 +237,28 @@ impl Releases {
         let recall = installed.find_map(|listed| listed.release.recalled.clone())?;
         Some((state.characteristics.device.clone(), recall))
     }
+}
+
+/// What the roles of a repository name: each of them only what it is trusted for, and none what another one names.
+fn trusted_targets(roles: &Roles) -> Result<BTreeMap<&TargetPath, &Target>, InvalidPackage> {
+    let mut delegated: BTreeMap<&RoleName, BTreeSet<ModelFolder>> = BTreeMap::new();
+    for delegation in roles.values().flat_map(Targets::delegated) {
+        delegated.entry(&delegation.name).or_default().extend(ModelFolder::of_delegation(delegation)?);
+    }
+    let top = RoleName::targets();
+    let mut all = BTreeMap::new();
+    for (role, targets) in roles {
+        let is_trusted = |path: &TargetPath| {
+            let folders = delegated.get(role);
+            *role == top || folders.is_some_and(|folders| folders.iter().any(|folder| folder.contains(path)))
+        };
+        for (path, target) in &targets.targets {
+            if !is_trusted(path) || all.insert(path, target).is_some() {
+                return Err(InvalidPackage::Untrusted(path.clone()));
+            }
+        }
+    }
+    Ok(all)
 }
 
 /// Each device that is updated through the gateway, and the release that it would be given if it stood alone.

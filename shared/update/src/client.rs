@@ -10,7 +10,9 @@ mod top;
 pub use refusal::{Refusal, Step, Why};
 
 use crate::limits::{MAX_ROOT_BYTES, MAX_SNAPSHOT_BYTES, MAX_TARGETS_BYTES, MAX_TIMESTAMP_BYTES};
-use crate::metadata::{MetadataFile, Role, RoleName, Root, Signed, Snapshot, Target, TargetPath, Targets, Timestamp};
+use crate::metadata::{
+    Delegation, MetadataFile, Role, RoleName, Root, Signed, Snapshot, Target, TargetPath, Targets, Timestamp,
+};
 use search::Search;
 use std::collections::BTreeMap;
 
@@ -230,6 +232,11 @@ impl Client {
     /// The trusted metadata of a targets role as it was received, once it is there.
     pub fn received(&self, role: &RoleName) -> Option<&[u8]> {
         self.targets.get(role).and_then(|_| self.stored.targets.get(role)).map(Vec::as_slice)
+    }
+
+    /// Every delegation of the trusted targets roles, as far as they are there.
+    pub fn delegations(&self) -> impl Iterator<Item = &Delegation> {
+        self.targets.values().flat_map(|targets| targets.role.delegated())
     }
 
     /// The trusted top-level targets, once they are there.

@@ -27,7 +27,7 @@ pub use name::{
 };
 pub use revision::{EmptyRange, InvalidRevision, MAX_REVISION_BYTES, Revision, RevisionRange};
 
-use crate::metadata::{Target, TargetPath};
+use crate::metadata::{RoleName, Target, TargetPath};
 use core::fmt;
 use core::num::NonZeroU32;
 use serde::{Deserialize, Serialize};
@@ -59,6 +59,12 @@ pub enum InvalidPackage {
     /// What it binds to itself is not among the targets, or is another file there.
     #[error("it needs {0}, which is not there as it was bound")]
     Unbound(TargetPath),
+    /// A role names it that is not trusted for it, or two roles do.
+    #[error("{0} is named by a role that is not trusted for it, or by two roles")]
+    Untrusted(TargetPath),
+    /// A role is trusted for more than a manufacturer's own models.
+    #[error("the delegation to {0} is not limited to a manufacturer's own models")]
+    Delegation(RoleName),
     /// A list is empty, too long, or not in ascending order without repetition.
     #[error("its list of {0} is empty, too long, or not in ascending order without repetition")]
     List(&'static str),

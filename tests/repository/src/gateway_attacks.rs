@@ -32,7 +32,7 @@ const fn attack(
 }
 
 /// Every attack on a gateway that is frozen.
-pub const GATEWAY_ATTACKS: [GatewayAttack; 41] = [
+pub const GATEWAY_ATTACKS: [GatewayAttack; 42] = [
     // The director's own metadata.
     attack("gateway-director-root-of-the-wrong-key", "5.4.4.2 step 2", DIRECTOR, |hospital| {
         hospital.director.root_signers = vec![SERVER_KEY];
@@ -251,6 +251,15 @@ pub const GATEWAY_ATTACKS: [GatewayAttack; 41] = [
         hospital.images.author("acme").signers = vec![SERVER_KEY];
         hospital.images.bump();
         let orders = hospital.orders();
+        hospital.direct(&orders);
+    }),
+    attack("gateway-delegation-that-is-too-wide", "5.4.4.7", IMAGES, |hospital| {
+        hospital.images.delegate("targets", "evil", SERVER_KEY, "*/*/*/*", false);
+        hospital.images.bump();
+        let orders = hospital.orders_of(|images| {
+            images.authors.remove(&crate::role("evil"));
+            images.author("targets").delegations.pop();
+        });
         hospital.direct(&orders);
     }),
     attack("gateway-images-frozen", "5.4.4.2 step 7", IMAGES, |hospital| {

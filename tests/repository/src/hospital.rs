@@ -170,8 +170,14 @@ impl Hospital {
 
     /// What the server would order: what matches.
     pub fn orders(&mut self) -> Vec<Order> {
-        let targets = self.images.author("acme").targets();
-        let releases = Releases::of(&targets).unwrap();
+        self.orders_of(|_| ())
+    }
+
+    /// The same, if the image repository were another one.
+    pub fn orders_of(&mut self, change: impl FnOnce(&mut Repository)) -> Vec<Order> {
+        let mut images = self.images.clone();
+        change(&mut images);
+        let releases = Releases::of([(&manufacturer(), &images.roles())]).unwrap();
         let mut present = self.bound.present.iter().cloned();
         let (counter, gateway) = (1, present.next().unwrap());
         let configuration = Configuration { counter, gateway, devices: present.map(|state| (state, None)).collect() };

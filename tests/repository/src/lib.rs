@@ -20,6 +20,7 @@ pub mod hospital;
 use p256::ecdsa::SigningKey;
 use serde::Serialize;
 use std::collections::BTreeMap;
+use wardlink_update::catalog::Roles;
 use wardlink_update::client::{Client, Command, Fetched, File, Next, Refusal, Stored, Wanted};
 use wardlink_update::key::{Key, KeyId};
 use wardlink_update::metadata::{
@@ -92,13 +93,18 @@ impl Author {
         self.files.iter().map(target).collect()
     }
 
-    fn bytes(&self) -> Vec<u8> {
+    /// What it says.
+    pub fn says(&self) -> Targets {
         let targets = self.targets();
         let delegations = (!self.delegations.is_empty()).then(|| Delegations {
             keys: known(self.delegations.iter().flat_map(|(_, keys)| keys.clone())),
             roles: self.delegations.iter().map(|(delegation, _)| delegation.clone()).collect(),
         });
-        signed(&Targets::new(self.version, self.expires, targets, delegations), &self.signers)
+        Targets::new(self.version, self.expires, targets, delegations)
+    }
+
+    fn bytes(&self) -> Vec<u8> {
+        signed(&self.says(), &self.signers)
     }
 }
 
@@ -179,6 +185,11 @@ impl Repository {
         self.snapshot_version += 1;
         self.author("targets").version += 1;
         self.publish();
+    }
+
+    /// What all roles say.
+    pub fn roles(&self) -> Roles {
+        self.authors.iter().map(|(name, author)| (name.clone(), author.says())).collect()
     }
 
     pub fn author(&mut self, name: &str) -> &mut Author {

@@ -1,10 +1,10 @@
 //! What has to hold between an order and the device that it is for.
 
 use super::{Cause, Refused, Repository};
-use crate::client::Step;
+use crate::client::{Client, Step};
 use crate::director::{Assignment, Order};
 use crate::metadata::{Target, TargetPath};
-use crate::package::{Given, Package, Release};
+use crate::package::{Given, ModelFolder, Package, Release};
 use crate::report::State;
 
 /// A step that failed, before it is said whose metadata it was.
@@ -98,6 +98,14 @@ fn are_same_hashes(one: &Target, other: &Target) -> bool {
         target.hashes.0.iter().map(|(name, hash)| (name.clone(), hash.to_ascii_lowercase())).collect()
     };
     spelled(one) == spelled(other)
+}
+
+/// Every delegation of an image repository is limited to a manufacturer's own models.
+pub(super) fn check_delegations(client: &Client) -> Checked {
+    match client.delegations().try_for_each(|delegation| ModelFolder::of_delegation(delegation).map(drop)) {
+        Ok(()) => Ok(()),
+        Err(too_wide) => fail("5.4.4.7", too_wide),
+    }
 }
 
 /// [0029]: an atomic set is directed whole, or nothing of it is installed. `devices` are those that whoever checks can see.

@@ -1,6 +1,6 @@
 //! Full verification, as a gateway does it (Uptane 5.4.4.2).
 
-use super::check::{by, check_assignment, check_match, check_set};
+use super::check::{by, check_assignment, check_delegations, check_match, check_set};
 use super::{Cause, Install, Refused, Repository, Shortcut, Transaction};
 use crate::client::{Client, Command, Fetched, Refusal, Stored, Wanted};
 use crate::director::{Directed, Directive, Order};
@@ -157,6 +157,10 @@ impl Full {
                 let cause = Cause::NoRepository(manufacturer.clone());
                 return Err(Refused::new("5.4.4.2 step 10.1", repository, cause));
             };
+            // 5.4.4.7: whoever is asked is a manufacturer, and is asked for its own models only. A wider delegation is followed nowhere.
+            if matches!(client.next(), Of::Ready | Of::Found(_)) {
+                check_delegations(client).map_err(by(repository.clone()))?;
+            }
             match client.next() {
                 // 5.4.4.2 steps 6 to 9: root, timestamp, snapshot and targets of the image repository.
                 Of::Fetch(_) => return Ok(()),

@@ -3,14 +3,14 @@
 use serde_json::json;
 use wardlink_test_repository::gateway_attacks::GATEWAY_ATTACKS;
 use wardlink_test_repository::hospital::{
-    Hospital, OLD_IMAGE, SERVER_KEY, atomic_pair, gateway_package, image, pump_package, state,
+    Hospital, MANUFACTURER_KEY, OLD_IMAGE, SERVER_KEY, atomic_pair, gateway_package, image, pump_package, state,
 };
 use wardlink_test_repository::{NOW, Repository as Repo};
 use wardlink_update::catalog::{Listed, Pick};
 use wardlink_update::client::{Fetched, Stored};
 use wardlink_update::director::{Order, When};
 use wardlink_update::metadata::Expires;
-use wardlink_update::package::{Encryption, Package, Release, ReleaseCounter};
+use wardlink_update::package::{Encryption, InvalidPackage, Package, Release, ReleaseCounter};
 use wardlink_update::report::State;
 use wardlink_update::uptane::{Attack, Cause, Delivery, Full, Next, Refused, Repository};
 
@@ -175,11 +175,44 @@ fn images_of_another_manufacturers_folder_are_not_its_to_name() {
     for state in hospital.bound.present.iter_mut().skip(1) {
         state.characteristics.model = "PM9".parse().unwrap();
     }
-    let orders = hospital.orders();
+    // The server would never order it: only if the manufacturer were trusted for the folder.
+    let orders = hospital.orders_of(|images| {
+        images.delegate("targets", "acme", MANUFACTURER_KEY, "acme/infusion-pump/PM9/*", true);
+    });
+    assert_eq!(orders.len(), 1);
     hospital.direct(&orders);
     let refused = hospital.run().unwrap_err();
     assert_eq!(refused.step.0, "5.4.4.2 step 10.1");
     assert!(matches!(*refused.cause, Cause::Unnamed(_)));
+}
+
+#[test]
+fn a_delegation_that_is_wider_than_a_manufacturers_models_is_followed_nowhere() {
+    for (name, pattern) in [("evil", "*/*/*/*"), ("evil", "evil/*/PM2/*"), ("acme", "acme/infusion-pump/PM*/*")] {
+        let mut hospital = Hospital::new();
+        let orders = hospital.orders();
+        let top = hospital.images.author("targets");
+        let key = if name == "evil" { SERVER_KEY } else { MANUFACTURER_KEY };
+        top.delegations.retain(|(delegation, _)| delegation.name.as_str() != name);
+        hospital.images.delegate("targets", name, key, pattern, false);
+        hospital.images.bump();
+        hospital.direct(&orders);
+        let refused = hospital.run().unwrap_err();
+        assert_eq!(
+            (refused.step.0, refused.repository.to_string()),
+            ("5.4.4.7", "images of acme".to_owned()),
+            "{pattern}"
+        );
+        assert!(matches!(*refused.cause, Cause::Package(InvalidPackage::Delegation(_))), "{pattern}");
+    }
+    // Nor is one of a manufacturer's role to somebody else.
+    let mut hospital = Hospital::new();
+    let orders = hospital.orders();
+    hospital.images.delegate("acme", "friend", SERVER_KEY, "acme/infusion-pump/PM2/*", false);
+    hospital.images.author("acme").version += 1;
+    hospital.images.bump();
+    hospital.direct(&orders);
+    assert_eq!(hospital.run().unwrap_err().step.0, "5.4.4.7");
 }
 
 #[test]
