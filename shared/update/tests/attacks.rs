@@ -4,12 +4,13 @@
 
 use std::path::{Path, PathBuf};
 use wardlink_test_repository::attacks::ATTACKS;
-use wardlink_test_repository::device_attacks::{DELIVERED, DEVICE_ATTACKS};
+use wardlink_test_repository::device_attacks::{DELIVERED, DEVICE_ATTACKS, ROTATION_ATTACKS};
 use wardlink_test_repository::frozen::{
-    Frozen, Listed, Refusal, expected, read_delivered, read_device, read_gateway, trusted,
+    Frozen, Listed, Refusal, Rotation, expected, read_delivered, read_device, read_gateway, trusted,
 };
 use wardlink_test_repository::gateway_attacks::GATEWAY_ATTACKS;
-use wardlink_update::uptane::{Delivery, Handed, partial};
+use wardlink_test_repository::hospital::pump_package;
+use wardlink_update::uptane::{Delivery, Handed, follow_delegation, follow_roots, partial};
 
 fn folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/attacks")
@@ -38,7 +39,10 @@ fn every_folder_belongs_to_an_attack() {
         let on_gateways = GATEWAY_ATTACKS.iter().map(|attack| attack.name);
         let on_devices = DEVICE_ATTACKS.iter().map(|attack| attack.name);
         let images = DELIVERED.iter().map(|delivered| delivered.name);
-        assert!(on_clients.chain(on_gateways).chain(on_devices).chain(images).any(|known| name == known), "{name:?}");
+        let on_rotations = ROTATION_ATTACKS.iter().map(|attack| attack.name);
+        let all = on_clients.chain(on_gateways).chain(on_devices).chain(on_rotations).chain(images);
+        let mut all = all;
+        assert!(all.any(|known| name == known), "{name:?}");
     }
 }
 
@@ -81,6 +85,20 @@ fn every_frozen_attack_on_a_device_is_refused_at_its_step() {
         let refused = partial(&frozen.provisioned, frozen.seen, &frozen.state, &handed, expected.now);
         let refused = refused.expect_err(attack.name);
         assert_eq!((refused.step.0, refused.repository.to_string()), (attack.step, attack.repository.to_owned()));
+    }
+}
+
+#[test]
+fn every_frozen_attack_on_a_rotation_is_refused_at_its_step() {
+    for attack in ROTATION_ATTACKS {
+        let (expected, frozen) = Rotation::read(&folder().join(attack.name)).unwrap();
+        assert_eq!(expected, Refusal::at(attack.step, "images of acme"), "{}", attack.name);
+        assert_eq!(frozen, Rotation::of(&attack), "{}", attack.name);
+        let (_, delegator) = follow_roots(frozen.root, Vec::new(), expected.now).unwrap();
+        let model = pump_package().folder();
+        let followed =
+            follow_delegation(&frozen.provisioned, frozen.seen, &model, &delegator, &frozen.targets, expected.now);
+        assert_eq!(followed.expect_err(attack.name).step.0, attack.step, "{}", attack.name);
     }
 }
 

@@ -282,12 +282,19 @@ impl Hospital {
             server: source(SERVER_KEY),
             manufacturer: manufacturer(),
             signer: source(MANUFACTURER_KEY),
+            delegated_in: Some(1),
         }
     }
 
     /// The directive, as the gateway hands it on.
     pub fn handed_server(&self) -> Vec<u8> {
         self.director.files[&format!("{}.targets.json", self.version)].clone()
+    }
+
+    /// The image repository's top-level targets, as the gateway hands them on.
+    pub fn handed_delegator(&self) -> Vec<u8> {
+        let version = self.images.authors[&role("targets")].version;
+        self.images.files[&format!("{version}.targets.json")].clone()
     }
 
     /// The metadata of the manufacturer's role, as the gateway hands it on.

@@ -210,6 +210,14 @@ impl Repository {
         self.authors.entry(role(name)).or_insert_with(|| Author::new(key));
     }
 
+    /// The top-level role names these keys for a role that it delegates to already, and the role signs with them.
+    pub fn redelegate(&mut self, name: &str, keys: &[u8], threshold: usize) {
+        let delegations = &mut self.author("targets").delegations;
+        let (delegation, known) = delegations.iter_mut().find(|(delegation, _)| delegation.name == role(name)).unwrap();
+        (delegation.keys, *known) = (keys_of(keys, threshold), keys.to_vec());
+        self.author(name).signers = keys.to_vec();
+    }
+
     pub fn publish(&mut self) {
         let mut meta = BTreeMap::new();
         for (name, author) in &self.authors {

@@ -32,6 +32,17 @@ pub enum Next {
     Refused,
 }
 
+/// What a gateway hands on to a device.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct HandedOn<'a> {
+    /// The directive.
+    pub server: &'a [u8],
+    /// The metadata of the manufacturer's role that names the package.
+    pub manufacturer: &'a [u8],
+    /// The top-level targets of the manufacturer's image repository, for a device that follows rotated keys.
+    pub delegator: &'a [u8],
+}
+
 /// A target that the manufacturer has to name as well.
 #[derive(Debug)]
 struct Check {
@@ -281,12 +292,13 @@ impl Full {
         }
     }
 
-    /// What to hand on to a device with what it may install (Uptane 5.4.2.6): the directive, and the metadata of the manufacturer's
-    /// role that names the package, both as they were received.
-    pub fn handed_on(&self, install: &Install) -> Option<(&[u8], &[u8])> {
+    /// What to hand on to a device with what it may install (Uptane 5.4.2.6), as it was received.
+    pub fn handed_on(&self, install: &Install) -> Option<HandedOn<'_>> {
         let images = self.images.get(&install.package.manufacturer)?;
-        let named = images.received(self.named_in.get(&install.path)?)?;
-        Some((self.director.received(&RoleName::targets())?, named))
+        let manufacturer = images.received(self.named_in.get(&install.path)?)?;
+        let (server, delegator) =
+            (self.director.received(&RoleName::targets())?, images.received(&RoleName::targets())?);
+        Some(HandedOn { server, manufacturer, delegator })
     }
 
     fn state(&self, device: &Device) -> Option<&State> {
