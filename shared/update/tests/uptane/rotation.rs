@@ -119,16 +119,16 @@ fn versions_begin_anew_only_where_nothing_that_was_seen_can_come_back() {
         ..bedside.provisioned.clone()
     };
     let seen = Seen { server: u64::MAX, manufacturer: u64::MAX };
-    let cases: [(&[u8], usize, &[u8], usize, u64); 6] = [
-        (&[1], 1, &[2], 1, 0),
-        (&[1], 1, &[1, 2], 1, u64::MAX),
-        (&[1, 2], 1, &[2], 1, u64::MAX),
-        (&[1, 2], 2, &[2, 3], 2, 0),
-        (&[1, 2, 3], 2, &[2, 3, 4], 2, u64::MAX),
-        (&[1, 2], 2, &[1, 2], 2, u64::MAX),
+    let cases = [
+        (&[1][..], &[2][..], 1, 0),
+        (&[1], &[1, 2], 1, u64::MAX),
+        (&[1, 2], &[2], 1, u64::MAX),
+        (&[1, 2], &[2, 3], 2, 0),
+        (&[1, 2, 3], &[2, 3, 4], 2, u64::MAX),
+        (&[1, 2], &[1, 2], 2, u64::MAX),
     ];
-    for (old, threshold, new, new_threshold, least) in cases {
-        let (old, new) = (provisioned(old, threshold), source(new, new_threshold));
+    for (old, new, threshold, least) in cases {
+        let (old, new) = (provisioned(old, threshold), source(new, threshold));
         let of_signer = Rotated::signer(&old, seen, new.clone());
         assert_eq!(of_signer.seen, Seen { manufacturer: least, ..seen }, "{old:?} {new:?}");
         assert_eq!(of_signer.provisioned, Provisioned { signer: Some(new.clone()), ..old.clone() });
