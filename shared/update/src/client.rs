@@ -38,6 +38,8 @@ pub struct Wanted {
     pub version: Option<u64>,
     /// The most bytes to read of it: whoever fetches stops there.
     pub max_bytes: u64,
+    /// The step in which it is downloaded, for whoever has to say that it cannot be.
+    pub step: Step,
 }
 
 /// A metadata file.
@@ -136,7 +138,8 @@ impl Client {
 
     /// What is wanted next.
     pub fn next(&self) -> Next {
-        let wanted = |file, version, max_bytes| Next::Fetch(Wanted { file, version, max_bytes });
+        let wanted =
+            |file, version, max_bytes| Next::Fetch(Wanted { file, version, max_bytes, step: self.download_step() });
         let listed = |file, listed: &MetadataFile, most| {
             let version = self.root.role.consistent_snapshot.then_some(listed.version);
             wanted(file, version, listed.length.map_or(most, |length| length.min(most)))
@@ -181,11 +184,11 @@ impl Client {
             .as_ref()
             .is_some_and(|bytes| u64::try_from(bytes.len()).map_or(true, |length| length > wanted.max_bytes))
         {
-            return Err(Refusal::new(self.download_step(), &wanted.file, Why::TooLong { max_bytes: wanted.max_bytes }));
+            return Err(Refusal::new(wanted.step, &wanted.file, Why::TooLong { max_bytes: wanted.max_bytes }));
         }
         match (&self.stage, bytes) {
             (Stage::Root { followed }, bytes) => self.take_root(*followed, bytes),
-            (_, None) => Err(Refusal::new(self.download_step(), &wanted.file, Why::Missing)),
+            (_, None) => Err(Refusal::new(wanted.step, &wanted.file, Why::Missing)),
             (Stage::Timestamp, Some(bytes)) => self.take_timestamp(bytes),
             (Stage::Snapshot, Some(bytes)) => self.take_snapshot(bytes),
             (Stage::Targets, Some(bytes)) => self.take_targets(bytes),

@@ -5,10 +5,11 @@
 #[path = "client/delegations.rs"]
 mod delegations;
 
-use wardlink_test_repository::{self as repository, Disk, NOW, Repository, keys_of};
+use wardlink_test_repository::{self as repository, Disk, NOW, Repository, keys_of, signed};
 use wardlink_update::client::{Client, Fetched, Next, Refusal, Stored};
+use wardlink_update::key::KeyId;
 use wardlink_update::limits::{MAX_ROOT_BYTES, MAX_ROOT_ROTATIONS, MAX_TIMESTAMP_BYTES};
-use wardlink_update::metadata::{Expires, MetadataFile, Role, RoleName, Signed, Snapshot, Timestamp};
+use wardlink_update::metadata::{Expires, MetadataFile, Role, RoleName, Root, Signed, Snapshot, Timestamp};
 
 /// A client that has seen the repository once.
 fn acquainted() -> (Repository, Disk) {
@@ -306,6 +307,37 @@ fn a_snapshot_neither_forgets_nor_turns_back_targets() {
     repository.author("targets").version = 0;
     repository.bump();
     assert_refused(disk.refresh(&mut repository), "5.5.5", "snapshot.json");
+}
+
+#[test]
+fn a_snapshot_lists_the_targets_also_for_a_new_client() {
+    let (mut repository, mut old) = acquainted();
+    let mut new = Disk::new(repository.root());
+    repository.bump();
+    let meta = [("other.json".to_owned(), MetadataFile { version: 1, length: None, hashes: None })].into();
+    let snapshot = Snapshot::new(repository.snapshot_version, Expires::at(NOW + 60), meta);
+    repository.publish_snapshot(&snapshot);
+    for disk in [&mut old, &mut new] {
+        assert_refused(disk.refresh(&mut repository), "5.5.5", "snapshot.json");
+    }
+}
+
+#[test]
+fn a_kind_of_key_that_nobody_knows_spoils_nothing() {
+    let mut repository = Repository::new();
+    let mut disk = Disk::new(repository.root());
+    let unknown = serde_json::json!({
+        "keytype": "sigstore-oidc", "scheme": "Fulcio", "keyval": {"identity": "a@example.org", "issuer": "https://example.org"},
+    });
+    let id = KeyId("0".repeat(64));
+    let mut root: Root = Signed::parse(&repository.root()).unwrap().role;
+    root.keys.insert(id.clone(), serde_json::from_value(unknown).unwrap());
+    let mut roles = root.roles.clone();
+    roles.timestamp.keyids.push(id);
+    let root = Root::new(2, Expires::at(NOW + 60), root.keys, roles);
+    repository.files.insert("2.root.json".to_owned(), signed(&root, &[1]));
+    assert_eq!(disk.refresh(&mut repository).unwrap().root().keys.len(), 5);
+    assert_eq!(repository.asked, ["2.root.json", "3.root.json", "timestamp.json", "1.snapshot.json", "1.targets.json"]);
 }
 
 #[test]
