@@ -4,6 +4,8 @@
 
 #[path = "client/delegations.rs"]
 mod delegations;
+#[path = "client/rotations.rs"]
+mod rotations;
 
 use wardlink_test_repository::{self as repository, Disk, NOW, Repository, keys_of, signed};
 use wardlink_update::client::{Client, Fetched, Next, Refusal, Stored};
