@@ -3,12 +3,12 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::io::{BufRead as _, BufReader, Write as _};
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
 use std::path::PathBuf;
 use std::process::{Command, Output};
-use std::sync::{Arc, Mutex};
-use std::time::{Duration, SystemTime};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard};
+use std::time::SystemTime;
 use tempfile::TempDir;
 use wardlink_test_repository::{Repository, keys_of, path, role, signed};
 use wardlink_update::metadata::{Expires, Hashes, MetadataFile, Root, Signed, Snapshot, Timestamp};
@@ -23,12 +23,18 @@ struct Served {
     asked: Vec<String>,
     /// The paths where it breaks.
     broken: Vec<String>,
+    /// The path where it does not answer.
+    silent: Option<String>,
 }
+
+/// The same for all connections; whoever waits is told of each question.
+#[derive(Default)]
+struct Shared(Mutex<Served>, Condvar);
 
 /// A repository over HTTP, and a client.
 struct Stage {
     repository: Repository,
-    served: Arc<Mutex<Served>>,
+    shared: Arc<Shared>,
     url: String,
     folder: TempDir,
 }
@@ -42,7 +48,7 @@ fn quoted(text: &str) -> String {
     text.bytes().map(byte).collect()
 }
 
-fn answer(served: &Mutex<Served>, mut stream: TcpStream) -> std::io::Result<()> {
+fn answer(shared: &Shared, mut stream: TcpStream) -> std::io::Result<()> {
     let mut reader = BufReader::new(stream.try_clone()?);
     let mut line = String::new();
     reader.read_line(&mut line)?;
@@ -53,7 +59,8 @@ fn answer(served: &Mutex<Served>, mut stream: TcpStream) -> std::io::Result<()> 
             return Ok(());
         }
     }
-    let mut served = served.lock().unwrap();
+    let mut served = shared.0.lock().unwrap();
+    let is_silent = served.silent.as_ref() == Some(&asked);
     let (status, body) = match served.files.get(&asked) {
         _ if served.broken.contains(&asked) => ("500 Internal Server Error", Vec::new()),
         Some(bytes) => ("200 OK", bytes.clone()),
@@ -61,6 +68,11 @@ fn answer(served: &Mutex<Served>, mut stream: TcpStream) -> std::io::Result<()> 
     };
     served.asked.push(asked);
     drop(served);
+    shared.1.notify_all();
+    if is_silent {
+        // Until the client is gone.
+        return reader.read(&mut [0]).map(drop);
+    }
     write!(stream, "HTTP/1.0 {status}\r\nContent-Length: {}\r\n\r\n", body.len())?;
     stream.write_all(&body)
 }
@@ -75,35 +87,40 @@ impl Stage {
         repository.author("targets").expires = LATE;
         repository.publish_root();
         repository.publish();
-        let served = Arc::new(Mutex::new(Served::default()));
+        let shared = Arc::new(Shared::default());
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
-        let shared = Arc::clone(&served);
+        let of_server = Arc::clone(&shared);
         std::thread::spawn(move || {
-            for stream in listener.incoming() {
+            for stream in listener.incoming().flatten() {
+                let shared = Arc::clone(&of_server);
                 // A client that is gone asks for nothing.
-                let _ = stream.and_then(|stream| answer(&shared, stream));
+                std::thread::spawn(move || drop(answer(&shared, stream)));
             }
         });
-        let stage = Self { repository, served, url, folder: tempfile::tempdir().unwrap() };
+        let stage = Self { repository, shared, url, folder: tempfile::tempdir().unwrap() };
         stage.publish();
         stage
+    }
+
+    fn served(&self) -> MutexGuard<'_, Served> {
+        self.shared.0.lock().unwrap()
     }
 
     /// Serves what the repository has now, and nothing else.
     fn publish(&self) {
         let place = |(name, bytes): (&String, &Vec<u8>)| (format!("/metadata/{}", quoted(name)), bytes.clone());
-        self.served.lock().unwrap().files.retain(|path, _| path.starts_with("/targets/"));
+        self.served().files.retain(|path, _| path.starts_with("/targets/"));
         self.serve(self.repository.files.iter().map(place));
     }
 
     fn serve(&self, files: impl IntoIterator<Item = (String, Vec<u8>)>) {
-        self.served.lock().unwrap().files.extend(files);
+        self.served().files.extend(files);
     }
 
     /// What was asked for since the last time.
     fn asked(&self) -> Vec<String> {
-        std::mem::take(&mut self.served.lock().unwrap().asked)
+        std::mem::take(&mut self.served().asked)
     }
 
     fn metadata(&self) -> PathBuf {
@@ -229,8 +246,8 @@ fn a_download_brings_the_metadata_up_to_date_first() {
 
 #[test]
 fn each_role_is_stored_as_soon_as_it_is_verified() {
-    let cases: [(&str, &str, &[(&str, u64)]); 4] = [
-        ("root", "step 5.3.4", &[("root", 1)]),
+    let cases = [
+        ("root", "step 5.3.4", &[("root", 1)][..]),
         ("timestamp", "step 5.4.2", &[("root", 2)]),
         ("snapshot", "step 5.5.3", &[("root", 2), ("timestamp", 2)]),
         ("targets", "step 5.6.3", &[("root", 2), ("snapshot", 2), ("timestamp", 2)]),
@@ -254,17 +271,44 @@ fn each_role_is_stored_as_soon_as_it_is_verified() {
 }
 
 #[test]
+fn a_run_that_is_killed_leaves_whole_files_of_what_was_verified() {
+    let trusted = [("root", 2), ("snapshot", 2), ("targets", 2), ("timestamp", 2)];
+    let names = [("/metadata/timestamp.json", 1), ("/metadata/2.snapshot.json", 2), ("/metadata/2.targets.json", 3)];
+    for (silent, count) in names {
+        let mut stage = Stage::new();
+        stage.init();
+        stage.repository.bump_root();
+        stage.repository.bump();
+        stage.publish();
+        stage.served().silent = Some(silent.to_owned());
+        let url = format!("{}/metadata", stage.url);
+        let mut child = stage.command().args(["--metadata-url", &url, "refresh"]).spawn().unwrap();
+        let is_asked = |served: &mut Served| !served.asked.iter().any(|asked| asked == silent);
+        drop(stage.shared.1.wait_while(stage.served(), is_asked).unwrap());
+        child.kill().unwrap();
+        child.wait().unwrap();
+        let order = ["root", "timestamp", "snapshot"];
+        let mut expected: Vec<_> = order.iter().take(count).map(|role| (*role, 2)).collect();
+        expected.sort_unstable();
+        stage.assert_trusted(&expected);
+        stage.served().silent = None;
+        assert_eq!(stage.refresh(), Ok(()));
+        stage.assert_trusted(&trusted);
+    }
+}
+
+#[test]
 fn a_file_that_is_missing_or_cannot_be_had_is_named_with_its_step() {
     let cases = [("timestamp.json", "5.4.1"), ("1.snapshot.json", "5.5.1"), ("1.targets.json", "5.6.1")];
     for (name, step) in cases {
         let stage = Stage::new();
         stage.init();
         let place = format!("/metadata/{name}");
-        stage.served.lock().unwrap().broken.push(place.clone());
+        stage.served().broken.push(place.clone());
         let refusal = stage.refresh().unwrap_err();
         assert!(refusal.contains(&format!("step {step}: ")) && refusal.contains("500"), "{refusal}");
         {
-            let mut served = stage.served.lock().unwrap();
+            let mut served = stage.served();
             served.broken.clear();
             served.files.remove(&place).unwrap();
         }
@@ -436,7 +480,7 @@ fn without_consistent_snapshots_names_are_plain() {
         (format!("/metadata/{plain}"), bytes.clone())
     };
     let files: Vec<_> = stage.repository.files.iter().map(plain).collect();
-    stage.served.lock().unwrap().files.clear();
+    stage.served().files.clear();
     stage.serve(files);
     stage.serve([("/targets/a/b.txt".to_owned(), b"plain".to_vec())]);
     assert_eq!(Stage::outcome(&stage.init_with(&root)), Ok(()));
@@ -453,12 +497,12 @@ fn the_time_is_the_systems() {
     let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap();
     let mut stage = Stage::new();
     stage.init();
-    stage.repository.timestamp_expires = Expires::at((now - Duration::from_hours(1)).as_secs());
+    stage.repository.timestamp_expires = Expires::at(now.as_secs() - 3_600);
     stage.repository.bump();
     stage.publish();
     let refusal = stage.refresh().unwrap_err();
     assert!(refusal.contains("step 5.4.4"), "{refusal}");
-    stage.repository.timestamp_expires = Expires::at((now + Duration::from_hours(1)).as_secs());
+    stage.repository.timestamp_expires = Expires::at(now.as_secs() + 3_600);
     stage.repository.bump();
     stage.publish();
     assert_eq!(stage.refresh(), Ok(()));

@@ -10,7 +10,7 @@ mod rotations;
 use wardlink_test_repository::{self as repository, Disk, NOW, Repository, keys_of, signed};
 use wardlink_update::client::{Client, Fetched, Next, Refusal, Stored};
 use wardlink_update::key::KeyId;
-use wardlink_update::limits::{MAX_ROOT_BYTES, MAX_ROOT_ROTATIONS, MAX_TIMESTAMP_BYTES};
+use wardlink_update::limits::{MAX_DELEGATIONS, MAX_ROOT_BYTES, MAX_ROOT_ROTATIONS, MAX_TIMESTAMP_BYTES};
 use wardlink_update::metadata::{Expires, MetadataFile, Role, RoleName, Root, Signed, Snapshot, Timestamp};
 
 /// A client that has seen the repository once.
@@ -404,6 +404,33 @@ fn a_file_that_is_missing_or_endless_is_refused() {
         repository.files.insert(file.to_owned(), endless);
         assert_refused(disk.refresh(&mut repository), step, name);
     }
+}
+
+#[test]
+fn no_more_is_read_of_a_file_than_its_limit_or_its_listed_length() {
+    let most = |client: &Client| match client.next() {
+        Next::Fetch(wanted) => wanted.max_bytes,
+        next => panic!("{next:?}"),
+    };
+    for length in [None, Some(100_000_000), Some(3_000)] {
+        let plain = |length| MetadataFile { version: 2, length, hashes: None };
+        let mut repository = Repository::new();
+        let mut client = Client::start(Disk::new(repository.root()).0, NOW).unwrap();
+        let snapshot = Snapshot::new(2, Expires::at(NOW + 60), [("targets.json".to_owned(), plain(length))].into());
+        repository.timestamp_version = 2;
+        repository.publish_timestamp(plain(length));
+        assert_eq!(most(&client), 512_000);
+        client.receive(Fetched::Missing).unwrap();
+        assert_eq!(most(&client), 16_384);
+        client.receive(Fetched::Bytes(repository.files["timestamp.json"].clone())).unwrap();
+        let listed = length.unwrap_or(u64::MAX);
+        assert_eq!(most(&client), listed.min(2_000_000));
+        if length.is_none() {
+            client.receive(Fetched::Bytes(signed(&snapshot, &[3]))).unwrap();
+            assert_eq!(most(&client), 5_000_000);
+        }
+    }
+    assert_eq!((MAX_ROOT_ROTATIONS, MAX_DELEGATIONS), (256, 32));
 }
 
 #[test]
