@@ -188,7 +188,7 @@ impl RotationAttack {
     pub fn make(&self) -> (Hospital, Bedside) {
         let mut hospital = Hospital::new();
         let mut bedside = Bedside::of(&hospital);
-        bedside.provisioned.delegated_in = Some(hospital.images.author("targets").version);
+        bedside.provisioned.delegated.as_mut().unwrap().version = hospital.images.author("targets").version;
         hospital.images.redelegate("acme", &[SERVER_KEY], 1);
         (self.make)(&mut hospital);
         hospital.images.bump();

@@ -11,7 +11,7 @@ use wardlink_update::metadata::{Draft, Expires, MetadataFile, Snapshot, Timestam
 use wardlink_update::package::{BoundFile, Delta, DeltaFormat, ModelFolder, Package, Release, ReleaseCounter};
 use wardlink_update::package::{Manufacturer, RevisionRange};
 use wardlink_update::report::{Configuration, Image, State};
-use wardlink_update::uptane::{Bound, Full, Next, Provisioned, Refused, Source, Transaction, Trust};
+use wardlink_update::uptane::{Bound, Delegated, Full, Next, Provisioned, Refused, Source, Transaction, Trust};
 
 /// The key of the manufacturer's role.
 pub const MANUFACTURER_KEY: u8 = 6;
@@ -282,7 +282,7 @@ impl Hospital {
             server: source(SERVER_KEY),
             manufacturer: manufacturer(),
             signer: source(MANUFACTURER_KEY),
-            delegated_in: Some(1),
+            delegated: source(4).map(|by| Delegated { version: 1, by }),
         }
     }
 

@@ -63,10 +63,19 @@ pub struct Provisioned {
     /// The manufacturer's role for this model; needed where the manufacturer is trusted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub signer: Option<Source>,
-    /// The version of the image repository's top-level targets that the signer's keys are taken from: no older one is followed. Left
-    /// out, the device does not follow the delegation at all.
+    /// Where the signer's keys are taken from. Left out, the device does not follow the delegation at all.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub delegated_in: Option<Version>,
+    pub delegated: Option<Delegated>,
+}
+
+/// The top-level targets metadata of an image repository that delegates to a manufacturer's role.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Delegated {
+    /// Its version: no older one is followed.
+    pub version: Version,
+    /// By whose keys.
+    pub by: Source,
 }
 
 /// The newest versions that a device has seen. It stores them before it installs.

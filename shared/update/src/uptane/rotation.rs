@@ -2,10 +2,10 @@
 //! manufacturer's delegated role from the top-level targets that delegate to it.
 //!
 //! A device has no snapshot and no timestamp. What keeps older keys from coming back are the versions of root, which is followed one
-//! by one, and of the top-level targets ([`Provisioned::delegated_in`]), which only rise.
+//! by one, and of the top-level targets ([`Provisioned::delegated`]), which only rise.
 
 use super::check::by;
-use super::partial::{Provisioned, Seen, Source, check_length, check_role};
+use super::partial::{Delegated, Provisioned, Seen, Source, check_length, check_role};
 use super::{Cause, Refused, Repository};
 use crate::client::{Client, Command, Fetched, File, Next, Refusal, Stored};
 use crate::metadata::{Delegations, Role, Signed, Targets, Version};
@@ -71,8 +71,9 @@ pub fn follow_delegation(
 ) -> Result<Rotated, Refused> {
     let repository = Repository::Image(provisioned.manufacturer.clone());
     let refused = |step, cause: Cause| Refused::new(step, repository.clone(), cause);
-    // Who was not provisioned with a version follows nothing: it could not tell what is older.
-    let least = provisioned.delegated_in.ok_or_else(|| refused("5.4.4.6 step 4", Cause::Missing))?;
+    // Who was not provisioned with what its keys are from follows nothing: it could not tell what is older.
+    let old = provisioned.delegated.as_ref().ok_or_else(|| refused("5.4.4.6 step 4", Cause::Missing))?;
+    let least = least_version(Some(&old.by), delegator, old.version);
     // 5.4.4.6 steps 1, 3, 4 and 5, as for every targets role.
     check_length(targets).map_err(|cause| refused("5.4.4.6 step 1", cause))?;
     let signed = Signed::<Targets>::parse(targets).map_err(|invalid| refused("5.4.4.6 step 3", invalid.into()))?;
@@ -89,6 +90,7 @@ pub fn follow_delegation(
         Some(source) => Rotated::signer(provisioned, seen, source),
         None => Rotated { provisioned: Provisioned { signer: None, ..provisioned.clone() }, seen },
     };
-    let provisioned = Provisioned { delegated_in: Some(signed.role.version()), ..rotated.provisioned };
+    let delegated = Delegated { version: signed.role.version(), by: delegator.clone() };
+    let provisioned = Provisioned { delegated: Some(delegated), ..rotated.provisioned };
     Ok(Rotated { provisioned, seen: rotated.seen })
 }

@@ -6,8 +6,8 @@ use wardlink_test_repository::{NOW, Repository, keys_of, known};
 use wardlink_update::client::Command;
 use wardlink_update::limits::MAX_TARGETS_BYTES;
 use wardlink_update::uptane::{
-    Accepted, Cause, Handed, Provisioned, Refused, Rotated, Seen, Source, Trust, follow_delegation, follow_roots,
-    partial,
+    Accepted, Cause, Delegated, Handed, Provisioned, Refused, Rotated, Seen, Source, Trust, follow_delegation,
+    follow_roots, partial,
 };
 
 /// The key that the manufacturer's role has next.
@@ -55,7 +55,8 @@ fn a_device_follows_the_rotated_keys_of_its_manufacturers_role() {
 
     let rotated = follow(&hospital, &bedside).unwrap();
     assert_eq!(rotated.provisioned.signer, Some(source(&[NEXT_KEY], 1)));
-    assert_eq!(rotated.provisioned.delegated_in, Some(hospital.images.author("targets").version));
+    let delegated = Delegated { version: hospital.images.author("targets").version, by: source(&[4], 1) };
+    assert_eq!(rotated.provisioned.delegated, Some(delegated));
     (bedside.provisioned, bedside.seen) = (rotated.provisioned.clone(), rotated.seen);
     assert!(verify(&bedside).unwrap().install.is_some());
     // The same again changes nothing, and what the old key signed counts no more.
@@ -82,7 +83,7 @@ fn keys_never_come_back_by_older_metadata() {
     let again = follow_delegation(&bedside.provisioned, bedside.seen, &model, &delegator, &older, NOW);
     assert_eq!(again.unwrap_err().step.0, "5.4.4.6 step 4");
     // Nor does one that was never told a version follow anything.
-    let untold = Provisioned { delegated_in: None, ..bedside.provisioned };
+    let untold = Provisioned { delegated: None, ..bedside.provisioned };
     let refused = follow_delegation(&untold, bedside.seen, &model, &delegator, &older, NOW).unwrap_err();
     assert_eq!((refused.step.0, *refused.cause), ("5.4.4.6 step 4", Cause::Missing));
 }
@@ -136,6 +137,33 @@ fn versions_begin_anew_only_where_nothing_that_was_seen_can_come_back() {
         assert_eq!(of_server.seen, Seen { server: least, ..seen }, "{old:?} {new:?}");
         assert_eq!(of_server.provisioned, Provisioned { server: Some(new), ..old });
     }
+}
+
+#[test]
+fn a_thief_of_the_delegators_key_locks_nobody_out_once_root_names_another_one() {
+    let (mut hospital, mut bedside) = offered();
+    let first = hospital.images.root();
+    hospital.images.redelegate("acme", &[SERVER_KEY], 1);
+    hospital.images.author("targets").version = 1_000_000_000_000;
+    hospital.images.bump();
+    let rotated = follow(&hospital, &bedside).unwrap();
+    (bedside.provisioned, bedside.seen) = (rotated.provisioned, rotated.seen);
+    // Root takes the key away; the next versions are small ones again.
+    hospital.images.keys.push(NEXT_KEY);
+    hospital.images.roles.targets = keys_of(&[NEXT_KEY], 1);
+    hospital.images.bump_root();
+    hospital.images.author("targets").signers = vec![NEXT_KEY];
+    hospital.images.author("targets").version = 7;
+    hospital.images.redelegate("acme", &[MANUFACTURER_KEY], 1);
+    hospital.images.bump();
+    // Without the newer root nothing of it counts.
+    assert_eq!(follow(&hospital, &bedside).unwrap_err().step.0, "5.4.4.6 step 3");
+    let newer = vec![hospital.images.files["2.root.json"].clone()];
+    let (_, delegator) = follow_roots(first, newer, NOW).unwrap();
+    let (model, targets) = (pump_package().folder(), hospital.handed_delegator());
+    let followed = follow_delegation(&bedside.provisioned, bedside.seen, &model, &delegator, &targets, NOW).unwrap();
+    assert_eq!(followed.provisioned.signer, Some(source(&[MANUFACTURER_KEY], 1)));
+    assert_eq!(followed.provisioned.delegated, Some(Delegated { version: 8, by: source(&[NEXT_KEY], 1) }));
 }
 
 #[test]
