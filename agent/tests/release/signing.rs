@@ -307,6 +307,10 @@ fn an_inventory_is_signed_by_its_manufacturers_role() {
     for wrong in [&[device("1", "0001"), device("1", "0002")][..], &[device("1", "0001"), device("2", "0001")]] {
         desk.refuse(&list(wrong));
     }
+    let mut foreign = device("1", "0001");
+    foreign["characteristics"]["manufacturer"] = "other".into();
+    let refusal = desk.refuse(&list(&[foreign]));
+    assert!(refusal.contains("another manufacturer's device"), "{refusal}");
     desk.succeed(&list(&[device("2", "0002"), device("1", "0001")]));
     assert!(desk.refuse(&desk.sign(&["targets"])).contains("may not sign"));
     desk.publish(&["acme"]);

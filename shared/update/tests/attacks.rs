@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "tests")]
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use wardlink_test_repository::attacks::ATTACKS;
 use wardlink_test_repository::device_attacks::{DELIVERED, DEVICE_ATTACKS, ROTATION_ATTACKS};
@@ -44,6 +45,53 @@ fn every_folder_belongs_to_an_attack() {
         let mut all = all;
         assert!(all.any(|known| name == known), "{name:?}");
     }
+}
+
+/// The steps of TUF's workflow that refuse a file. 5.7.2 and 5.7.3 are the client's command's, in its own tests.
+const TUF_STEPS: [&str; 21] = [
+    "5.3.3", "5.3.4", "5.3.5", "5.3.10", "5.4.1", "5.4.2", "5.4.3.1", "5.4.3.2", "5.4.4", "5.5.1", "5.5.2", "5.5.3",
+    "5.5.4", "5.5.5", "5.5.6", "5.6.1", "5.6.2", "5.6.3", "5.6.4", "5.6.5", "5.6.7.1",
+];
+/// Uptane's. 5.4.3.3 step 4 is that of a device that trusts the manufacturer alone, and 5.4.3.4 step 7 the image's own.
+const UPTANE_STEPS: [&str; 27] = [
+    "5.4.4.2 step 2",
+    "5.4.4.2 step 3",
+    "5.4.4.2 step 4",
+    "5.4.4.2 step 5",
+    "5.4.4.2 step 6",
+    "5.4.4.2 step 7",
+    "5.4.4.2 step 8",
+    "5.4.4.2 step 9",
+    "5.4.4.2 step 10",
+    "5.4.4.2 step 10.1",
+    "5.4.4.2 step 10.2.1",
+    "5.4.4.2 step 10.2.2",
+    "5.4.4.6 step 1",
+    "5.4.4.6 step 3",
+    "5.4.4.6 step 4",
+    "5.4.4.6 step 5",
+    "5.4.4.6 step 6",
+    "5.4.4.6 step 7",
+    "5.4.4.6 step 8",
+    "5.4.4.7",
+    "5.4.3.4 step 1",
+    "5.4.3.4 step 2",
+    "5.4.3.4 step 3",
+    "5.4.3.4 step 4",
+    "5.4.3.4 step 5",
+    "5.4.3.4 step 6",
+    "5.2.3.1",
+];
+
+#[test]
+fn every_step_that_refuses_has_a_frozen_attack() {
+    let tuf: BTreeSet<_> = ATTACKS.iter().map(|attack| attack.step).collect();
+    assert_eq!(tuf, TUF_STEPS.into());
+    let on_gateways = GATEWAY_ATTACKS.iter().map(|attack| attack.step);
+    let on_devices = DEVICE_ATTACKS.iter().map(|attack| attack.step);
+    let on_rotations = ROTATION_ATTACKS.iter().map(|attack| attack.step);
+    let uptane: BTreeSet<_> = on_gateways.chain(on_devices).chain(on_rotations).collect();
+    assert_eq!(uptane, UPTANE_STEPS.into());
 }
 
 #[test]

@@ -21,7 +21,11 @@ const fn attack(name: &'static str, step: &'static str, file: &'static str, make
 }
 
 /// Every attack that is frozen.
-pub const ATTACKS: [Attack; 41] = [
+pub const ATTACKS: [Attack; 42] = [
+    attack("root-endless", "5.3.3", "root.json", |repository| {
+        repository.bump_root();
+        lengthen(repository, "2.root.json", 512_000);
+    }),
     attack("root-without-the-old-keys", "5.3.4", "root.json", |repository| rotate_root(repository, &[5])),
     attack("root-without-its-own-keys", "5.3.4", "root.json", |repository| rotate_root(repository, &[1])),
     attack("root-without-signatures", "5.3.4", "root.json", |repository| rotate_root(repository, &[])),

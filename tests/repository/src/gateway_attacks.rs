@@ -32,7 +32,7 @@ const fn attack(
 }
 
 /// Every attack on a gateway that is frozen.
-pub const GATEWAY_ATTACKS: [GatewayAttack; 42] = [
+pub const GATEWAY_ATTACKS: [GatewayAttack; 44] = [
     // The director's own metadata.
     attack("gateway-director-root-of-the-wrong-key", "5.4.4.2 step 2", DIRECTOR, |hospital| {
         hospital.director.root_signers = vec![SERVER_KEY];
@@ -260,6 +260,19 @@ pub const GATEWAY_ATTACKS: [GatewayAttack; 42] = [
             images.authors.remove(&crate::role("evil"));
             images.author("targets").delegations.pop();
         });
+        hospital.direct(&orders);
+    }),
+    attack("gateway-images-root-of-the-wrong-key", "5.4.4.2 step 6", IMAGES, |hospital| {
+        let orders = hospital.orders();
+        hospital.direct(&orders);
+        hospital.images.root_signers = vec![SERVER_KEY];
+        hospital.images.bump_root();
+    }),
+    attack("gateway-images-targets-altered", "5.4.4.2 step 9", IMAGES, |hospital| {
+        hospital.images.bump();
+        let version = hospital.images.author("targets").version;
+        alter(&mut hospital.images.files, &format!("{version}.targets.json"));
+        let orders = hospital.orders();
         hospital.direct(&orders);
     }),
     attack("gateway-images-frozen", "5.4.4.2 step 7", IMAGES, |hospital| {
