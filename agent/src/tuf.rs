@@ -13,7 +13,7 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use std::fs::{self, File};
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
-use wardlink_update::client::{Client, Fetched, Next, Refusal, Stored};
+use wardlink_update::client::{Client, Fetched, Next, Refusal, Step, Stored};
 use wardlink_update::metadata::{InvalidMetadata, Target, TargetCheck, TargetPath};
 
 /// What stands for itself in a part of a URL and in a file name (RFC 3986 section 2.3).
@@ -68,13 +68,18 @@ pub enum TufError {
     #[error("step 5.7.3: {0} is not the file that its metadata names")]
     WrongTarget(TargetPath),
     /// The repository cannot be reached, or does not answer as it should.
-    #[error("{url}: {why}")]
+    #[error("step {step}: {url}: {why}")]
     Fetch {
+        /// In which step of the specification.
+        step: Step,
         /// What was asked for.
         url: String,
         /// What went wrong.
         why: String,
     },
+    /// The caller's fault: there is no trusted root yet.
+    #[error("step 5.2: there is no trusted root in {0}; begin with: wardlink tuf --metadata-dir {0} init ROOT")]
+    NoRoot(PathBuf),
     /// The caller's fault: a flag is missing.
     #[error("{0} is needed here")]
     Missing(&'static str),
@@ -133,7 +138,7 @@ fn advance(client: &mut Client, repository: &Repository, folder: &Folder) -> Res
             Next::Fetch(wanted) => {
                 let version = wanted.version.map(|version| format!("{version}.")).unwrap_or_default();
                 let name = format!("{version}{}", quoted(&wanted.file.name()));
-                let fetched = repository.metadata(&name, wanted.max_bytes)?.map_or(Fetched::Missing, Fetched::Bytes);
+                let fetched = repository.metadata(&name, &wanted)?.map_or(Fetched::Missing, Fetched::Bytes);
                 for command in client.receive(fetched)? {
                     folder.carry_out(command)?;
                 }
@@ -176,6 +181,9 @@ fn has(place: &Path, target: &Target) -> bool {
     read_through(file, |chunk| check.update(chunk)).is_ok() && check.finish()
 }
 
+/// The step in which a target is downloaded.
+const DOWNLOAD: Step = Step("5.7.3");
+
 /// Section 5.7.3: downloads up to the listed length, and puts the file into its place only when it is the listed one.
 fn fetch_target(
     repository: &Repository,
@@ -184,21 +192,23 @@ fn fetch_target(
     target: &Target,
     place: &Path,
 ) -> Result<(), TufError> {
-    let Some(body) = repository.body(url)? else {
-        return Err(TufError::Fetch { url: url.to_owned(), why: "the repository does not have it".to_owned() });
+    let failed = |why: String| TufError::Fetch { step: DOWNLOAD, url: url.to_owned(), why };
+    let Some(body) = repository.body(url, target.length, DOWNLOAD)? else {
+        return Err(failed("the repository does not have it".to_owned()));
     };
     let folder = place.parent().unwrap_or(Path::new("."));
+    fs::create_dir_all(folder).map_err(TufError::file(folder))?;
     let mut temporary = tempfile::NamedTempFile::new_in(folder).map_err(TufError::file(folder))?;
     let mut check = TargetCheck::new(target);
-    let mut failed = Ok(());
+    let mut written = Ok(());
     let read = read_through(body.take(target.length.saturating_add(1)), |chunk| {
         check.update(chunk);
-        if failed.is_ok() {
-            failed = io::Write::write_all(&mut temporary, chunk);
+        if written.is_ok() {
+            written = io::Write::write_all(&mut temporary, chunk);
         }
     });
-    read.map_err(|why| TufError::Fetch { url: url.to_owned(), why: why.to_string() })?;
-    failed.map_err(TufError::file(place))?;
+    read.map_err(|why| failed(why.to_string()))?;
+    written.map_err(TufError::file(place))?;
     if !check.finish() {
         return Err(TufError::WrongTarget(path.clone()));
     }

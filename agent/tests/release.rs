@@ -14,6 +14,8 @@ mod packages;
 mod reference;
 #[path = "release/signing.rs"]
 mod signing;
+#[path = "release/terminal.rs"]
+mod terminal;
 
 use desk::Desk;
 use reference::{Server, reference, succeeded};

@@ -5,6 +5,8 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
 
+#[path = "tuf/conformance.rs"]
+mod conformance;
 mod reference;
 
 use proptest::prelude::*;

@@ -54,7 +54,7 @@ pub(super) struct AddArgs {
     /// The feature set that it brings.
     #[arg(long, value_name = "NAME")]
     feature_set: FeatureSet,
-    /// Another member of its atomic set, as TYPE/MODEL/FEATURE-SET; may stand there several times.
+    /// Another member of its atomic set, as MANUFACTURER/TYPE/MODEL/FEATURE-SET; may stand there several times.
     #[arg(long, value_name = "MEMBER", value_parser = member)]
     atomic: Vec<AtomicMember>,
     /// The software bill of materials.
@@ -108,12 +108,13 @@ fn counter(text: &str) -> Result<ReleaseCounter, String> {
 
 fn member(text: &str) -> Result<AtomicMember, String> {
     let mut parts = text.split('/');
-    let (Some(device_type), Some(model), Some(feature_set), None) =
-        (parts.next(), parts.next(), parts.next(), parts.next())
+    let (Some(manufacturer), Some(device_type), Some(model), Some(feature_set), None) =
+        (parts.next(), parts.next(), parts.next(), parts.next(), parts.next())
     else {
-        return Err("write it as TYPE/MODEL/FEATURE-SET".to_owned());
+        return Err("write it as MANUFACTURER/TYPE/MODEL/FEATURE-SET".to_owned());
     };
     Ok(AtomicMember {
+        manufacturer: manufacturer.parse().map_err(|error| format!("{manufacturer:?}: {error}"))?,
         device_type: device_type.parse().map_err(|_| format!("{device_type:?} is no device type"))?,
         model: model.parse().map_err(|error| format!("{model:?}: {error}"))?,
         feature_set: feature_set.parse().map_err(|error| format!("{feature_set:?}: {error}"))?,

@@ -119,14 +119,22 @@ impl Progress {
 
     /// Adds bytes.
     pub(super) fn add(&mut self, bytes: usize) {
-        self.done = self.done.saturating_add(u64::try_from(bytes).unwrap_or(0));
-        let percent = self.done.saturating_mul(100).checked_div(self.total).unwrap_or(100).min(100);
-        if self.is_shown && self.shown != Some(percent) && self.begun.elapsed() > PATIENCE {
-            self.shown = Some(percent);
+        if let Some(percent) = self.count(bytes, self.begun.elapsed()) {
             eprint!("\r{}: {percent} %", self.what);
             // Whoever watches misses nothing but this.
             drop(io::stderr().flush());
         }
+    }
+
+    /// Counts bytes, after so long; the percentage, where it is to be shown now.
+    fn count(&mut self, bytes: usize, elapsed: Duration) -> Option<u64> {
+        self.done = self.done.saturating_add(u64::try_from(bytes).unwrap_or(0));
+        let percent = self.done.saturating_mul(100).checked_div(self.total).unwrap_or(100).min(100);
+        if !self.is_shown || self.shown == Some(percent) || elapsed <= PATIENCE {
+            return None;
+        }
+        self.shown = Some(percent);
+        self.shown
     }
 }
 
@@ -159,4 +167,27 @@ pub(super) fn waiting<T>(what: &str, work: impl FnOnce() -> T) -> T {
         drop(working);
         result
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn progress(total: u64, is_shown: bool) -> Progress {
+        Progress { what: "Reading".to_owned(), total, done: 0, begun: Instant::now(), shown: None, is_shown }
+    }
+
+    #[test]
+    fn progress_is_shown_at_a_terminal_when_it_takes_long_and_each_percent_once() {
+        let long = PATIENCE + Duration::from_millis(1);
+        let mut large = progress(400_000_000, true);
+        assert_eq!(large.count(4_000_000, PATIENCE), None);
+        assert_eq!(large.count(4_000_000, long), Some(2));
+        assert_eq!(large.count(1_000, long), None);
+        assert_eq!(large.count(392_000_000, long), Some(100));
+        // A file that grows while it is read.
+        assert_eq!(large.count(usize::MAX, long), None);
+        assert_eq!(progress(0, true).count(0, long), Some(100));
+        assert_eq!(progress(400, false).count(400, long), None);
+    }
 }

@@ -51,16 +51,19 @@ pub(super) fn read(path: &Path) -> Result<Work, ReleaseError> {
 }
 
 /// Follows the request's roots from one that the signer trusts (TUF section 5.3), and keeps only those: the last of them says who may
-/// sign. The request's own word counts only where there is no published root yet.
-pub(super) fn check(work: &mut Work, trusted: Option<&Path>) -> Result<(), ReleaseError> {
-    let Some(first) = work.roots.first() else {
-        return match trusted {
-            Some(_) => Err(ReleaseError::usage("the request has no root that follows the trusted one")),
-            None => Ok(()),
-        };
+/// sign. The request's own word counts only where the signer has said that it is about a repository that begins (`is_first`).
+pub(super) fn check(work: &mut Work, trusted: Option<&Path>, is_first: bool) -> Result<(), ReleaseError> {
+    if is_first {
+        return check_first(work);
+    }
+    let no_root = || {
+        ReleaseError::usage(
+            "name a root that you trust, of your own: --trusted-root FILE; or, for a repository's very first root: --first-root",
+        )
     };
-    let no_root = || ReleaseError::usage("name a root that you trust, of your own: --trusted-root FILE");
     let trusted = files::read(trusted.ok_or_else(no_root)?, MAX_ROOT_BYTES)?;
+    let first = work.roots.first();
+    let first = first.ok_or_else(|| ReleaseError::usage("the request has no root that follows the trusted one"))?;
     let now = clock::now().0 / 1_000;
     let begin = super::work::version(&Item::Root, &trusted)?;
     let mut client = Client::start(Stored { root: trusted.clone(), ..Stored::default() }, now)?;
@@ -82,6 +85,18 @@ pub(super) fn check(work: &mut Work, trusted: Option<&Path>) -> Result<(), Relea
     // The request may hold the trusted root in other words of JSON; what counts is what was followed.
     work.published.insert(Item::Root, newest);
     check_published(work)
+}
+
+/// A repository begins with version 1 of everything, and nothing is published. Later versions under a root that nobody vouches for are
+/// somebody's attempt to have them signed for a repository that is there already.
+fn check_first(work: &Work) -> Result<(), ReleaseError> {
+    let mut is_beginning = work.roots.is_empty() && work.published.is_empty() && work.drafts.contains_key(&Item::Root);
+    for (item, draft) in &work.drafts {
+        is_beginning &= super::work::version(item, draft)? == 1;
+    }
+    let later =
+        || ReleaseError::usage("the request is not that of a first root; name one that you trust: --trusted-root FILE");
+    if is_beginning { Ok(()) } else { Err(later()) }
 }
 
 /// The published targets say who may sign for delegated roles: they have to be signed themselves.

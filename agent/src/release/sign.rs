@@ -30,9 +30,12 @@ pub(super) struct SignArgs {
     /// Sign a file from another machine, instead of the repository; it is changed in place.
     #[arg(long, value_name = "FILE", conflicts_with_all = ["renew", "merge", "out"])]
     request: Option<PathBuf>,
-    /// With --request: a root that you trust, of your own. Not needed for a repository's very first root.
+    /// With --request: a root that you trust, of your own.
     #[arg(long, value_name = "ROOT", requires = "request")]
     trusted_root: Option<PathBuf>,
+    /// With --request: the repository begins. Nothing vouches for its first root but what you know of it.
+    #[arg(long, requires = "request", conflicts_with = "trusted_root")]
+    first_root: bool,
 }
 
 /// Runs the command.
@@ -89,7 +92,7 @@ fn sign(folder: &Path, yes: bool, args: &SignArgs) -> Result<(), ReleaseError> {
 
 fn countersign(path: &Path, yes: bool, args: &SignArgs) -> Result<(), ReleaseError> {
     let mut work = request::read(path)?;
-    request::check(&mut work, args.trusted_root.as_deref())?;
+    request::check(&mut work, args.trusted_root.as_deref(), args.first_root)?;
     let signers = open(args)?;
     if signers.is_empty() {
         return Err(ReleaseError::usage("name a key to sign with: --key FILE"));
@@ -99,7 +102,7 @@ fn countersign(path: &Path, yes: bool, args: &SignArgs) -> Result<(), ReleaseErr
     }
     check_allowed(&work, &signers)?;
     print!("{}", summary::of_drafts(&work)?);
-    let step = if work.roots.is_empty() { "Sign this, a first root that nothing vouches for" } else { "Sign this" };
+    let step = if args.first_root { "Sign this, a first root that nothing vouches for" } else { "Sign this" };
     confirm(yes, step)?;
     let mut signed = Vec::new();
     for item in work.drafts.keys().cloned().collect::<Vec<_>>() {

@@ -5,7 +5,7 @@ use super::work::Item;
 use super::{ReleaseError, files};
 use crate::clock;
 use crate::tuf::quoted;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File as Handle};
 use std::io::Read;
 use std::path::{Path, PathBuf};
@@ -89,7 +89,9 @@ pub(super) fn verify(places: &Places, root: Option<&Path>) -> Result<Verified, R
         verified.targets = verified.targets.saturating_add(1);
     }
     // As the server reads it: packages have their documents, and deltas their packages.
-    Releases::of(files.iter().map(|(_, path, target)| (path, target)))?;
+    let manufacturers = files.iter().filter_map(|(_, path, _)| ModelFolder::of(path).ok());
+    let manufacturers: BTreeSet<_> = manufacturers.map(|folder| folder.manufacturer).collect();
+    Releases::of(manufacturers.iter().map(|manufacturer| (manufacturer, &roles)))?;
     Ok(verified)
 }
 

@@ -18,7 +18,7 @@ impl Folder {
         Self { path: path.to_owned() }
     }
 
-    /// Begins anew with a trusted root: what was trusted under another one is gone.
+    /// Begins with a trusted root. What else is there counts only as far as this root's keys have signed it.
     pub(super) fn begin(&self, root: &[u8]) -> Result<(), TufError> {
         fs::create_dir_all(&self.path).map_err(TufError::file(&self.path))?;
         self.write(&File::Root, root)
@@ -26,9 +26,8 @@ impl Folder {
 
     /// Everything that was stored. Files that are no metadata of ours are left alone.
     pub(super) fn load(&self) -> Result<Stored, TufError> {
-        let root = self.place(&File::Root);
         let mut stored = Stored {
-            root: fs::read(&root).map_err(TufError::file(&root))?,
+            root: self.read(&File::Root)?.ok_or_else(|| TufError::NoRoot(self.path.clone()))?,
             timestamp: self.read(&File::Timestamp)?,
             snapshot: self.read(&File::Snapshot)?,
             ..Stored::default()

@@ -105,7 +105,7 @@ fn hostile_names_and_files_are_refused() {
         (&["--to", "1"][..], "ends before it begins"),
         (&["--downgrade", "for fun"], "a downgrade, and nothing else, has its authorization"),
         (&["--to", "1B"], "the post-revision lies among the pre-revisions"),
-        (&["--atomic", "infusion-pump/PM2/spring 2027"], "two packages for one model"),
+        (&["--atomic", "acme/infusion-pump/PM2/spring 2027"], "two packages for one model"),
     ] {
         let mut add = Desk::add_arguments("1B", &file);
         add.extend(extra.iter().map(|&argument| argument.to_owned()));

@@ -2,7 +2,7 @@
 
 use crate::desk::{Desk, refused, with_input};
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 fn text(path: &Path) -> &str {
     path.to_str().unwrap()
@@ -26,7 +26,12 @@ fn two_signers_on_two_machines_sign_one_root() {
     let there = Desk::new();
     let carried = there.path("carried.json");
     fs::copy(&request, &carried).unwrap();
-    let said = there.succeed(&["--yes", "sign", "--request", text(&carried), "--key", &there.key_file("second root")]);
+    let second = there.key_file("second root");
+    let arguments = ["--yes", "sign", "--request", text(&carried), "--key", &second];
+    // That nothing vouches for the root has to be said.
+    let refusal = there.refuse(&arguments);
+    assert!(refusal.contains("--trusted-root FILE") && refusal.contains("--first-root"), "{refusal}");
+    let said = there.succeed(&[&arguments[..], &["--first-root"]].concat());
     assert!(said.contains("signed root.json with key"), "{said}");
     assert!(!there.path("repository").exists());
 
@@ -35,6 +40,53 @@ fn two_signers_on_two_machines_sign_one_root() {
     let said = here.succeed(&merge);
     assert!(said.contains("1 new signatures") && said.contains("published"), "{said}");
     here.succeed(&["verify"]);
+}
+
+/// A request with one part changed, so that it claims to be of a repository that begins.
+fn claims_to_begin(desk: &Desk, request: &Path, change: impl FnOnce(&mut serde_json::Value)) -> PathBuf {
+    let mut json: serde_json::Value = serde_json::from_slice(&fs::read(request).unwrap()).unwrap();
+    json["roots"] = serde_json::json!([]);
+    change(&mut json);
+    desk.write("begins.json", &serde_json::to_vec(&json).unwrap())
+}
+
+#[test]
+fn a_request_without_roots_is_signed_only_if_everything_begins() {
+    let desk = Desk::published();
+    desk.delegate_acme();
+    desk.add_program("1B", b"a program");
+    let request = desk.path("request.json");
+    desk.succeed(&["sign", "--out", text(&request)]);
+    let refuse = |file: &Path, key: &str| {
+        let key = desk.key_file(key);
+        let before = fs::read(file).unwrap();
+        let refusal = desk.refuse(&["--yes", "sign", "--request", text(file), "--first-root", "--key", &key]);
+        assert!(refusal.contains("not that of a first root"), "{refusal}");
+        assert_eq!(fs::read(file).unwrap(), before);
+    };
+    // Somebody leaves the roots away, so that no trusted one is asked for; and what is published; and makes up a root.
+    refuse(&request, "targets");
+    refuse(&claims_to_begin(&desk, &request, |_| ()), "targets");
+    refuse(&claims_to_begin(&desk, &request, |json| json["published"] = serde_json::json!({})), "acme");
+    let root: serde_json::Value =
+        serde_json::from_slice(&fs::read(desk.path("repository/metadata/1.root.json")).unwrap()).unwrap();
+    let with_root = |version: u64| {
+        claims_to_begin(&desk, &request, |json| {
+            json["published"] = serde_json::json!({});
+            json["drafts"]["root.json"] = root.clone();
+            json["drafts"]["root.json"]["signed"]["version"] = version.into();
+        })
+    };
+    // Version 2 of the targets is no beginning, whatever the root says; nor is version 2 of the root.
+    refuse(&with_root(1), "targets");
+    let later = with_root(2);
+    let mut json: serde_json::Value = serde_json::from_slice(&fs::read(&later).unwrap()).unwrap();
+    json["drafts"]["targets.json"]["signed"]["version"] = 1.into();
+    refuse(&desk.write("later.json", &serde_json::to_vec(&json).unwrap()), "root");
+    // Where there is a root to trust, it is asked for.
+    let trusted = desk.path("repository/metadata/1.root.json");
+    let both = ["--yes", "sign", "--request", text(&request), "--first-root", "--trusted-root", text(&trusted)];
+    assert_eq!(desk.command(&both).output().unwrap().status.code(), Some(2));
 }
 
 #[test]
@@ -240,7 +292,7 @@ fn an_inventory_is_signed_by_its_manufacturers_role() {
     let device = |identifier: &str, serial: &str| {
         serde_json::json!({ "characteristics": {
             "device": { "client": "infusion-pump", "identifier": identifier },
-            "model": "PM2", "serial_number": serial, "revision": "1B", "hardware": "PM2-B",
+            "manufacturer": "acme", "model": "PM2", "serial_number": serial, "revision": "1B", "hardware": "PM2-B",
         }})
     };
     let list = |devices: &[serde_json::Value]| {
@@ -255,6 +307,10 @@ fn an_inventory_is_signed_by_its_manufacturers_role() {
     for wrong in [&[device("1", "0001"), device("1", "0002")][..], &[device("1", "0001"), device("2", "0001")]] {
         desk.refuse(&list(wrong));
     }
+    let mut foreign = device("1", "0001");
+    foreign["characteristics"]["manufacturer"] = "other".into();
+    let refusal = desk.refuse(&list(&[foreign]));
+    assert!(refusal.contains("another manufacturer's device"), "{refusal}");
     desk.succeed(&list(&[device("2", "0002"), device("1", "0001")]));
     assert!(desk.refuse(&desk.sign(&["targets"])).contains("may not sign"));
     desk.publish(&["acme"]);

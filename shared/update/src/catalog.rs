@@ -7,11 +7,16 @@ mod associations;
 
 pub use associations::Associations;
 
-use crate::metadata::{Target, TargetPath};
-use crate::package::{AtomicMember, BoundFile, Delta, InvalidPackage, Package, Recall, Release};
+use crate::metadata::{RoleName, Target, TargetPath, Targets};
+use crate::package::{
+    AtomicMember, BoundFile, Delta, Given, InvalidPackage, Manufacturer, ModelFolder, Package, Recall, Release,
+};
 use crate::report::{Configuration, State};
 use std::collections::{BTreeMap, BTreeSet};
 use wardlink_protocol::identity::Device;
+
+/// The verified targets roles of an image repository, the top-level one and those that are delegated to.
+pub type Roles = BTreeMap<RoleName, Targets>;
 
 /// A package and where it is.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -46,7 +51,7 @@ pub struct Pick {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Withheld {
     /// A member of the atomic set has no device here, no release, or a device that cannot take it.
-    #[error("the atomic set needs {}/{} with {} too", .0.device_type, .0.model, .0.feature_set)]
+    #[error("the atomic set needs {0} too")]
     Incomplete(AtomicMember),
     /// It is updated through another gateway, or through none.
     #[error("it is not updated through this gateway")]
@@ -65,7 +70,7 @@ pub struct Picks {
 }
 
 impl Package {
-    /// Whether it is for this device as it is now: type, model, hardware and revision (figure 3, 61 to 63).
+    /// Whether it is for this device as it is now: manufacturer, type, model, hardware and revision (figure 3, 61 to 63).
     pub fn applies_to(&self, state: &State) -> bool {
         let is = &state.characteristics;
         self.is_for(state) && self.hardware.contains(&is.hardware) && self.pre_revision.contains(&is.revision)
@@ -86,23 +91,35 @@ impl Package {
             && state.release_counter.is_none_or(|present| present < self.release_counter)
     }
 
-    /// Whether the device is of its type and model.
+    /// Whether the device is of its manufacturer, type and model.
     pub(crate) fn is_for(&self, state: &State) -> bool {
         let is = &state.characteristics;
-        self.device_type == is.device.client && self.model == is.model
-    }
-
-    /// Every member of its atomic set, itself included.
-    pub fn set(&self) -> BTreeSet<AtomicMember> {
-        self.atomic.iter().cloned().chain([self.member()]).collect()
+        self.manufacturer == is.manufacturer && self.device_type == is.device.client && self.model == is.model
     }
 }
 
 impl Releases {
-    /// Takes all targets of verified image repositories. One whose description contradicts itself or its path spoils them all, and so
-    /// does one whose documents, or the full package of a delta, are not there: such a repository should not have been accepted.
-    pub fn of<'a>(targets: impl IntoIterator<Item = (&'a TargetPath, &'a Target)>) -> Result<Self, InvalidPackage> {
-        let targets: BTreeMap<_, _> = targets.into_iter().collect();
+    /// Takes the releases of verified image repositories: of each one those of the manufacturer whose repository it is. A repository
+    /// that should not have been accepted is refused as a whole: a delegation that is not limited to a manufacturer's own models, a
+    /// target that its role is not trusted for, a description that contradicts itself or its path, a document or the full package
+    /// of a delta that is not there.
+    pub fn of<'a>(
+        repositories: impl IntoIterator<Item = (&'a Manufacturer, &'a Roles)>,
+    ) -> Result<Self, InvalidPackage> {
+        let mut releases = Self::default();
+        for (manufacturer, roles) in repositories {
+            let Self { packages, deltas } = Self::read(roles)?;
+            let is_own =
+                |path: &TargetPath| ModelFolder::of(path).is_ok_and(|folder| folder.manufacturer == *manufacturer);
+            releases.packages.extend(packages.into_iter().filter(|listed| is_own(&listed.path)));
+            releases.deltas.extend(deltas.into_iter().filter(|listed| is_own(&listed.path)));
+        }
+        Ok(releases)
+    }
+
+    /// Everything that one repository has.
+    fn read(roles: &Roles) -> Result<Self, InvalidPackage> {
+        let targets = trusted_targets(roles)?;
         let mut releases = Self::default();
         for (path, target) in &targets {
             let (path, target) = (*path, *target);
@@ -141,7 +158,7 @@ impl Releases {
             let device = &state.characteristics.device;
             device == gateway || associations.gateway_of(device) == Some(gateway)
         };
-        let best: BTreeMap<&Device, (&State, Option<&Listed<Package>>)> = reported()
+        let best: Best<'_> = reported()
             .filter(|state| is_ours(state))
             .map(|state| (&state.characteristics.device, (state, self.best(state))))
             .collect();
@@ -170,43 +187,28 @@ impl Releases {
         may.max_by(|one, other| order(one).cmp(&order(other)))
     }
 
-    /// The first member of the package's set that is not whole here. It depends on the set only, so that all members agree.
-    fn missing(
-        &self,
-        package: &Package,
-        best: &BTreeMap<&Device, (&State, Option<&Listed<Package>>)>,
-    ) -> Option<AtomicMember> {
+    /// The first member of the package's set that is not whole here. A device that is given nothing may have its part already, such
+    /// as from an update that was cut short.
+    fn missing(&self, package: &Package, best: &Best<'_>) -> Option<AtomicMember> {
         if package.atomic.is_empty() {
             return None;
         }
         let set = package.set();
-        let is_member = |other: &Package, member: &AtomicMember| other.member() == *member && other.set() == set;
-        let has = |member: &AtomicMember| {
-            let is_of_model = |state: &State| {
-                let is = &state.characteristics;
-                is.device.client == member.device_type && is.model == member.model
-            };
-            let mut devices = best.values().filter(|(state, _)| is_of_model(state)).peekable();
-            devices.peek().is_some()
-                && devices.all(|(state, chosen)| match chosen {
-                    Some(listed) => is_member(&listed.release, member),
-                    // It has been installed before, such as by an update that was cut short.
-                    None => self
-                        .packages
-                        .iter()
-                        .any(|listed| is_member(&listed.release, member) && listed.release.is_installed_on(state)),
-                })
+        let installed = |state: &State| {
+            let packages = self.packages.iter().map(|listed| &listed.release);
+            packages.filter(|other| other.is_installed_on(state)).find(|other| other.set() == set)
         };
-        set.iter().find(|member| !has(member)).cloned()
+        let mut devices = Vec::new();
+        for (state, chosen) in best.values() {
+            let package = chosen.map_or_else(|| installed(state), |listed| Some(&listed.release));
+            devices.push(Given { models: state.characteristics.models(), package });
+        }
+        package.missing_member(&devices)
     }
 
     /// The part of a set that the device has already, where others are still to be given theirs: it is named again, so that whoever
     /// verifies sees the set whole.
-    fn repeated(
-        &self,
-        state: &State,
-        best: &BTreeMap<&Device, (&State, Option<&Listed<Package>>)>,
-    ) -> Option<&Listed<Package>> {
+    fn repeated(&self, state: &State, best: &Best<'_>) -> Option<&Listed<Package>> {
         self.packages.iter().find(|listed| {
             let package = &listed.release;
             let set = package.set();
@@ -236,6 +238,31 @@ impl Releases {
         Some((state.characteristics.device.clone(), recall))
     }
 }
+
+/// What the roles of a repository name: each of them only what it is trusted for, and none what another one names.
+fn trusted_targets(roles: &Roles) -> Result<BTreeMap<&TargetPath, &Target>, InvalidPackage> {
+    let mut delegated: BTreeMap<&RoleName, BTreeSet<ModelFolder>> = BTreeMap::new();
+    for delegation in roles.values().flat_map(Targets::delegated) {
+        delegated.entry(&delegation.name).or_default().extend(ModelFolder::of_delegation(delegation)?);
+    }
+    let top = RoleName::targets();
+    let mut all = BTreeMap::new();
+    for (role, targets) in roles {
+        let is_trusted = |path: &TargetPath| {
+            let folders = delegated.get(role);
+            *role == top || folders.is_some_and(|folders| folders.iter().any(|folder| folder.contains(path)))
+        };
+        for (path, target) in &targets.targets {
+            if !is_trusted(path) || all.insert(path, target).is_some() {
+                return Err(InvalidPackage::Untrusted(path.clone()));
+            }
+        }
+    }
+    Ok(all)
+}
+
+/// Each device that is updated through the gateway, and the release that it would be given if it stood alone.
+type Best<'a> = BTreeMap<&'a Device, (&'a State, Option<&'a Listed<Package>>)>;
 
 fn order(listed: &Listed<Package>) -> impl Ord + '_ {
     (listed.release.release_counter, &listed.release.post_revision, &listed.path)

@@ -10,7 +10,9 @@ mod top;
 pub use refusal::{Refusal, Step, Why};
 
 use crate::limits::{MAX_ROOT_BYTES, MAX_SNAPSHOT_BYTES, MAX_TARGETS_BYTES, MAX_TIMESTAMP_BYTES};
-use crate::metadata::{MetadataFile, Role, RoleName, Root, Signed, Snapshot, Target, TargetPath, Targets, Timestamp};
+use crate::metadata::{
+    Delegation, MetadataFile, Role, RoleName, Root, Signed, Snapshot, Target, TargetPath, Targets, Timestamp,
+};
 use search::Search;
 use std::collections::BTreeMap;
 
@@ -36,6 +38,8 @@ pub struct Wanted {
     pub version: Option<u64>,
     /// The most bytes to read of it: whoever fetches stops there.
     pub max_bytes: u64,
+    /// The step in which it is downloaded, for whoever has to say that it cannot be.
+    pub step: Step,
 }
 
 /// A metadata file.
@@ -134,7 +138,8 @@ impl Client {
 
     /// What is wanted next.
     pub fn next(&self) -> Next {
-        let wanted = |file, version, max_bytes| Next::Fetch(Wanted { file, version, max_bytes });
+        let wanted =
+            |file, version, max_bytes| Next::Fetch(Wanted { file, version, max_bytes, step: self.download_step() });
         let listed = |file, listed: &MetadataFile, most| {
             let version = self.root.role.consistent_snapshot.then_some(listed.version);
             wanted(file, version, listed.length.map_or(most, |length| length.min(most)))
@@ -179,11 +184,11 @@ impl Client {
             .as_ref()
             .is_some_and(|bytes| u64::try_from(bytes.len()).map_or(true, |length| length > wanted.max_bytes))
         {
-            return Err(Refusal::new(self.download_step(), &wanted.file, Why::TooLong { max_bytes: wanted.max_bytes }));
+            return Err(Refusal::new(wanted.step, &wanted.file, Why::TooLong { max_bytes: wanted.max_bytes }));
         }
         match (&self.stage, bytes) {
             (Stage::Root { followed }, bytes) => self.take_root(*followed, bytes),
-            (_, None) => Err(Refusal::new(self.download_step(), &wanted.file, Why::Missing)),
+            (_, None) => Err(Refusal::new(wanted.step, &wanted.file, Why::Missing)),
             (Stage::Timestamp, Some(bytes)) => self.take_timestamp(bytes),
             (Stage::Snapshot, Some(bytes)) => self.take_snapshot(bytes),
             (Stage::Targets, Some(bytes)) => self.take_targets(bytes),
@@ -230,6 +235,11 @@ impl Client {
     /// The trusted metadata of a targets role as it was received, once it is there.
     pub fn received(&self, role: &RoleName) -> Option<&[u8]> {
         self.targets.get(role).and_then(|_| self.stored.targets.get(role)).map(Vec::as_slice)
+    }
+
+    /// Every delegation of the trusted targets roles, as far as they are there.
+    pub fn delegations(&self) -> impl Iterator<Item = &Delegation> {
+        self.targets.values().flat_map(|targets| targets.role.delegated())
     }
 
     /// The trusted top-level targets, once they are there.

@@ -8,7 +8,7 @@
 
 mod publish;
 
-pub use publish::{Ends, Files, publish, renew};
+pub use publish::{Ends, Files, publish};
 
 use crate::catalog::{Associations, Pick};
 use crate::metadata::{Expires, InvalidMetadata, Role, Signed, Target, TargetCheck, TargetPath, Version};
@@ -21,7 +21,7 @@ use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 use wardlink_protocol::identity::Device;
 
-/// The most devices of a directive: a gateway's, and the gateway itself.
+/// The most devices of a directive, over all its orders: a gateway's, and the gateway itself.
 pub const MAX_ASSIGNMENTS: usize = MAX_REPORTED_DEVICES + 1;
 
 /// When a device installs what it is given.
@@ -163,6 +163,12 @@ pub enum InvalidDirective {
     /// A device stands there twice (Uptane 5.4.4.6 step 7).
     #[error("{0} is given two orders")]
     Twice(Device),
+    /// It has more devices than a gateway can have.
+    #[error("it has orders for {found} devices, and a gateway has {MAX_ASSIGNMENTS} at most")]
+    TooMany {
+        /// How many.
+        found: usize,
+    },
     /// It says that nothing is to be done and yet orders something, or the other way round.
     #[error("it does not say whether there is something to do")]
     Empty,
@@ -177,6 +183,14 @@ pub enum InvalidDirective {
     /// An assignment contradicts its package.
     #[error("what {0} is given contradicts its package: {1}")]
     Assignment(Device, &'static str),
+    /// The encrypted variant of a package can't be one of it for this gateway.
+    #[error("the encrypted variant of {path} does not fit: {why}")]
+    Encrypted {
+        /// The package's path.
+        path: TargetPath,
+        /// Why.
+        why: &'static str,
+    },
     /// A device is updated through another gateway.
     #[error("{0} is not updated through this gateway")]
     Association(Device),
@@ -216,7 +230,7 @@ impl Order {
         orders
     }
 
-    fn read(path: &TargetPath, target: &Target) -> Result<Self, InvalidDirective> {
+    fn read(path: &TargetPath, target: &Target, gateway: &Device) -> Result<Self, InvalidDirective> {
         let refused = |why| InvalidDirective::Order { path: path.clone(), why };
         let custom = target.custom.as_ref().ok_or_else(|| refused(InvalidPackage::Json("it has none".to_owned())))?;
         let read = Custom::deserialize(custom).map_err(|error| refused(InvalidPackage::json(error)))?;
@@ -224,19 +238,23 @@ impl Order {
         let Custom { package, assignments, encrypted } = read;
         let target = Target { custom: None, ..target.clone() };
         let order = Self { path: path.clone(), target, package, assignments, encrypted };
-        order.check()?;
+        order.check(gateway)?;
         Ok(order)
     }
 
-    fn check(&self) -> Result<(), InvalidDirective> {
+    /// Whether it agrees with itself, as an order to this gateway.
+    fn check(&self, gateway: &Device) -> Result<(), InvalidDirective> {
         let refused = |why| InvalidDirective::Order { path: self.path.clone(), why };
         Release::Package(Box::new(self.package.clone())).check(&self.path, &self.target).map_err(refused)?;
         let devices: Vec<_> = self.assignments.iter().map(|assignment| &assignment.device).collect();
-        check_list(&devices, 1, MAX_ASSIGNMENTS, "assignments").map_err(refused)?;
+        check_list(&devices, 1, usize::MAX, "assignments").map_err(refused)?;
         self.assignments.iter().try_for_each(|assignment| {
             let check = assignment.check(&self.package, &self.target);
             check.map_err(|why| InvalidDirective::Assignment(assignment.device.clone(), why))
-        })
+        })?;
+        let Some(encrypted) = &self.encrypted else { return Ok(()) };
+        let check = encrypted.check(gateway, &self.package.folder(), &self.path, &self.target);
+        check.map_err(|why| InvalidDirective::Encrypted { path: self.path.clone(), why })
     }
 
     fn to_target(&self) -> Result<Target, InvalidDirective> {
@@ -333,9 +351,13 @@ impl Directive {
         if self.targets.is_empty() != (self.custom.directive == Kind::NothingToDo) {
             return Err(InvalidDirective::Empty);
         }
-        let orders = self.targets.iter().map(|(path, target)| Order::read(path, target));
+        let orders = self.targets.iter().map(|(path, target)| Order::read(path, target, &self.custom.gateway));
         let orders = orders.collect::<Result<Vec<_>, _>>()?;
         // Uptane 5.4.4.6 step 7: no device is represented more than once.
+        let found = orders.iter().map(|order| order.assignments.len()).fold(0, usize::saturating_add);
+        if found > MAX_ASSIGNMENTS {
+            return Err(InvalidDirective::TooMany { found });
+        }
         let mut seen = BTreeSet::new();
         for device in orders.iter().flat_map(|order| &order.assignments).map(|assignment| &assignment.device) {
             if !seen.insert(device) {

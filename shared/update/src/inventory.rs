@@ -4,7 +4,7 @@
 
 use crate::key::{Key, KeyId};
 use crate::metadata::{Expires, InvalidMetadata, Role, RoleKeys, Signed, Version};
-use crate::package::{HardwareId, Manufacturer, Model, Revision, SerialNumber};
+use crate::package::{HardwareId, Manufacturer, Model, ModelFolder, Revision, SerialNumber};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 use wardlink_protocol::identity::{Device, KeyFingerprint};
@@ -20,6 +20,8 @@ pub const MAX_INVENTORY_DEVICES: usize = 10_000;
 pub struct Characteristics {
     /// Its type (its class) and its identifier.
     pub device: Device,
+    /// Who made it: with its type, it says which model a model's name means.
+    pub manufacturer: Manufacturer,
     /// Its model.
     pub model: Model,
     /// Its serial number.
@@ -28,6 +30,15 @@ pub struct Characteristics {
     pub revision: Revision,
     /// Its hardware.
     pub hardware: HardwareId,
+}
+
+impl Characteristics {
+    /// Its model, as no other manufacturer's is called: where its packages lie.
+    pub fn models(&self) -> ModelFolder {
+        let (manufacturer, device_type, model) =
+            (self.manufacturer.clone(), self.device.client.clone(), self.model.clone());
+        ModelFolder { manufacturer, device_type, model }
+    }
 }
 
 /// One device as it leaves the manufacturer.
@@ -135,6 +146,9 @@ impl Role for Inventory {
         let devices = || self.devices.iter().map(|record| &record.characteristics);
         if !devices().zip(devices().skip(1)).all(|(one, next)| one.device < next.device) {
             return Err(InvalidMetadata::Contradiction("an inventory's devices are not in ascending order, each once"));
+        }
+        if !devices().all(|of| of.manufacturer == self.manufacturer) {
+            return Err(InvalidMetadata::Contradiction("an inventory has another manufacturer's device"));
         }
         let serials: BTreeSet<_> = devices().map(|of| (&of.device.client, &of.model, &of.serial_number)).collect();
         if serials.len() != self.devices.len() {

@@ -42,7 +42,9 @@ pub struct Key {
 /// The value of a [`Key`].
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct KeyValue {
-    /// Hexadecimal for Ed25519, PEM (RFC 7468) of a SubjectPublicKeyInfo otherwise.
+    /// Hexadecimal for Ed25519, PEM (RFC 7468) of a SubjectPublicKeyInfo otherwise. Empty in a kind of key that has something else
+    /// there: such a key verifies nothing, and spoils no metadata that names it beside others.
+    #[serde(default)]
     pub public: String,
 }
 

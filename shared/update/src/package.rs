@@ -6,6 +6,7 @@
 //! values that contradict each other are refused, so that each package has one spelling.
 
 mod added;
+mod atomic;
 mod encrypted;
 mod file;
 mod folder;
@@ -13,19 +14,24 @@ mod name;
 mod revision;
 
 pub use added::{AddedKind, Drug, DrugLibrary, InvalidAdded, MAX_ADDED_BYTES, MAX_DRUGS, SiteSettings};
-pub use encrypted::{Encrypted, Encryption, MAX_SEALED_KEY_BYTES, NotForUs, SealedKey};
+pub use atomic::AtomicMember;
+pub(crate) use atomic::Given;
+pub use encrypted::{
+    ENCRYPTED_HEADER_BYTES, ENCRYPTED_RECORD_BYTES, ENCRYPTED_RECORD_OVERHEAD_BYTES, Encrypted, Encryption,
+    MAX_SEALED_KEY_BYTES, NotForUs, SealedKey,
+};
 pub use file::BoundFile;
 pub use folder::ModelFolder;
 pub use name::{
-    FeatureSet, HardwareId, InvalidName, MAX_NAME_BYTES, MAX_NOTE_BYTES, Manufacturer, Model, Note, PatientReference,
-    SerialNumber,
+    FeatureSet, HardwareId, InvalidName, MAX_NAME_BYTES, MAX_NOTE_BYTES, Manufacturer, Model, Note, SerialNumber,
 };
 pub use revision::{EmptyRange, InvalidRevision, MAX_REVISION_BYTES, Revision, RevisionRange};
 
-use crate::metadata::{Target, TargetPath};
+use crate::metadata::{RoleName, Target, TargetPath};
 use core::fmt;
 use core::num::NonZeroU32;
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeSet;
 use wardlink_protocol::identity::ClientClass;
 
 /// The most hardware ids of a package.
@@ -53,6 +59,12 @@ pub enum InvalidPackage {
     /// What it binds to itself is not among the targets, or is another file there.
     #[error("it needs {0}, which is not there as it was bound")]
     Unbound(TargetPath),
+    /// A role names it that is not trusted for it, or two roles do.
+    #[error("{0} is named by a role that is not trusted for it, or by two roles")]
+    Untrusted(TargetPath),
+    /// A role is trusted for more than a manufacturer's own models.
+    #[error("the delegation to {0} is not limited to a manufacturer's own models")]
+    Delegation(RoleName),
     /// A list is empty, too long, or not in ascending order without repetition.
     #[error("its list of {0} is empty, too long, or not in ascending order without repetition")]
     List(&'static str),
@@ -88,18 +100,6 @@ impl fmt::Display for ReleaseCounter {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.fmt(f)
     }
-}
-
-/// Another member of an atomic set: it is installed with this package, or neither is (paragraph 0029).
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct AtomicMember {
-    /// Its device type.
-    pub device_type: ClientClass,
-    /// Its model.
-    pub model: Model,
-    /// Its feature set.
-    pub feature_set: FeatureSet,
 }
 
 /// The manufacturer's word that this package may take devices back to an earlier revision.
@@ -205,20 +205,13 @@ impl Package {
         ModelFolder { manufacturer, device_type, model }
     }
 
-    /// What other members of its atomic set call it.
-    pub fn member(&self) -> AtomicMember {
-        let (device_type, model) = (self.device_type.clone(), self.model.clone());
-        AtomicMember { device_type, model, feature_set: self.feature_set.clone() }
-    }
-
     /// What the types alone cannot hold.
     pub fn check(&self) -> Result<(), InvalidPackage> {
         check_list(&self.hardware, 1, MAX_HARDWARE_IDS, "hardware ids")?;
         check_list(&self.atomic, 0, MAX_ATOMIC_MEMBERS, "atomic members")?;
         check_list(&self.accepts, 0, AddedKind::ALL.len(), "kinds of added data")?;
-        let is_same_model =
-            |member: &AtomicMember| member.device_type == self.device_type && member.model == self.model;
-        if self.atomic.iter().any(is_same_model) {
+        let models: BTreeSet<_> = self.set().iter().map(AtomicMember::models).collect();
+        if models.len() != self.atomic.len().saturating_add(1) {
             return Err(InvalidPackage::Contradiction("an atomic set has two packages for one model"));
         }
         let (is_later, is_earlier) =

@@ -9,13 +9,13 @@ mod delivery;
 mod full;
 mod outcome;
 mod partial;
+mod rotation;
 
 pub use delivery::{Corrupt, Delivery};
-pub use full::{Bound, Full, Next};
-pub use outcome::{
-    Circumstances, Decision, FIRST_RETRY, LONGEST_RETRY, MAX_RETRIES, Notification, Outcome, Postponed, Then,
-};
-pub use partial::{Accepted, Handed, Provisioned, Seen, Source, Trust, follow_roots, partial};
+pub use full::{Bound, Full, HandedOn, Next};
+pub use outcome::{Circumstances, Decision, FIRST_RETRY, MAX_RETRIES, Notification, Outcome, Postponed, Then};
+pub use partial::{Accepted, Delegated, Handed, Provisioned, Seen, Source, Trust, partial};
+pub use rotation::{Rotated, follow_delegation, follow_roots};
 
 use crate::client::{Refusal, Step, Why};
 use crate::director::{Added, InvalidDirective, When};
@@ -128,7 +128,7 @@ pub enum Cause {
     #[error("{0} has been recalled")]
     Recalled(TargetPath),
     /// A member of an atomic set is missing.
-    #[error("the atomic set needs {}/{} with {} too", .0.device_type, .0.model, .0.feature_set)]
+    #[error("the atomic set needs {0} too")]
     Incomplete(AtomicMember),
     /// It is encrypted to somebody else.
     #[error(transparent)]
@@ -186,12 +186,13 @@ impl Refused {
             Cause::Version { .. } | Cause::Rollback { .. } => Some(Attack::Rollback),
             Cause::Expired => Some(Attack::Freeze),
             Cause::Differs { .. } | Cause::Incomplete(_) => Some(Attack::MixAndMatch),
-            Cause::TooLong => Some(Attack::EndlessData),
+            Cause::TooLong | Cause::Directive(InvalidDirective::TooMany { .. }) => Some(Attack::EndlessData),
             Cause::Gateway(_)
             | Cause::Absent(_)
             | Cause::Unsuitable { .. }
             | Cause::Revision { .. }
-            | Cause::Encrypted(_) => Some(Attack::Misdirection),
+            | Cause::Encrypted(_)
+            | Cause::Directive(InvalidDirective::Encrypted { .. }) => Some(Attack::Misdirection),
             Cause::Metadata(_) | Cause::Directive(_) | Cause::Package(_) | Cause::Missing | Cause::Recalled(_) => None,
         }
     }

@@ -2,14 +2,16 @@
 
 #![allow(clippy::unwrap_used, reason = "tests")]
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use wardlink_test_repository::attacks::ATTACKS;
-use wardlink_test_repository::device_attacks::{DELIVERED, DEVICE_ATTACKS};
+use wardlink_test_repository::device_attacks::{DELIVERED, DEVICE_ATTACKS, ROTATION_ATTACKS};
 use wardlink_test_repository::frozen::{
-    Frozen, Listed, Refusal, expected, read_delivered, read_device, read_gateway, trusted,
+    Frozen, Listed, Refusal, Rotation, expected, read_delivered, read_device, read_gateway, trusted,
 };
 use wardlink_test_repository::gateway_attacks::GATEWAY_ATTACKS;
-use wardlink_update::uptane::{Delivery, Handed, partial};
+use wardlink_test_repository::hospital::pump_package;
+use wardlink_update::uptane::{Delivery, Handed, follow_delegation, follow_roots, partial};
 
 fn folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/attacks")
@@ -38,8 +40,58 @@ fn every_folder_belongs_to_an_attack() {
         let on_gateways = GATEWAY_ATTACKS.iter().map(|attack| attack.name);
         let on_devices = DEVICE_ATTACKS.iter().map(|attack| attack.name);
         let images = DELIVERED.iter().map(|delivered| delivered.name);
-        assert!(on_clients.chain(on_gateways).chain(on_devices).chain(images).any(|known| name == known), "{name:?}");
+        let on_rotations = ROTATION_ATTACKS.iter().map(|attack| attack.name);
+        let all = on_clients.chain(on_gateways).chain(on_devices).chain(on_rotations).chain(images);
+        let mut all = all;
+        assert!(all.any(|known| name == known), "{name:?}");
     }
+}
+
+/// The steps of TUF's workflow that refuse a file. 5.7.2 and 5.7.3 are the client's command's, in its own tests.
+const TUF_STEPS: [&str; 21] = [
+    "5.3.3", "5.3.4", "5.3.5", "5.3.10", "5.4.1", "5.4.2", "5.4.3.1", "5.4.3.2", "5.4.4", "5.5.1", "5.5.2", "5.5.3",
+    "5.5.4", "5.5.5", "5.5.6", "5.6.1", "5.6.2", "5.6.3", "5.6.4", "5.6.5", "5.6.7.1",
+];
+/// Uptane's. 5.4.3.3 step 4 is that of a device that trusts the manufacturer alone, and 5.4.3.4 step 7 the image's own.
+const UPTANE_STEPS: [&str; 27] = [
+    "5.4.4.2 step 2",
+    "5.4.4.2 step 3",
+    "5.4.4.2 step 4",
+    "5.4.4.2 step 5",
+    "5.4.4.2 step 6",
+    "5.4.4.2 step 7",
+    "5.4.4.2 step 8",
+    "5.4.4.2 step 9",
+    "5.4.4.2 step 10",
+    "5.4.4.2 step 10.1",
+    "5.4.4.2 step 10.2.1",
+    "5.4.4.2 step 10.2.2",
+    "5.4.4.6 step 1",
+    "5.4.4.6 step 3",
+    "5.4.4.6 step 4",
+    "5.4.4.6 step 5",
+    "5.4.4.6 step 6",
+    "5.4.4.6 step 7",
+    "5.4.4.6 step 8",
+    "5.4.4.7",
+    "5.4.3.4 step 1",
+    "5.4.3.4 step 2",
+    "5.4.3.4 step 3",
+    "5.4.3.4 step 4",
+    "5.4.3.4 step 5",
+    "5.4.3.4 step 6",
+    "5.2.3.1",
+];
+
+#[test]
+fn every_step_that_refuses_has_a_frozen_attack() {
+    let tuf: BTreeSet<_> = ATTACKS.iter().map(|attack| attack.step).collect();
+    assert_eq!(tuf, TUF_STEPS.into());
+    let on_gateways = GATEWAY_ATTACKS.iter().map(|attack| attack.step);
+    let on_devices = DEVICE_ATTACKS.iter().map(|attack| attack.step);
+    let on_rotations = ROTATION_ATTACKS.iter().map(|attack| attack.step);
+    let uptane: BTreeSet<_> = on_gateways.chain(on_devices).chain(on_rotations).collect();
+    assert_eq!(uptane, UPTANE_STEPS.into());
 }
 
 #[test]
@@ -81,6 +133,20 @@ fn every_frozen_attack_on_a_device_is_refused_at_its_step() {
         let refused = partial(&frozen.provisioned, frozen.seen, &frozen.state, &handed, expected.now);
         let refused = refused.expect_err(attack.name);
         assert_eq!((refused.step.0, refused.repository.to_string()), (attack.step, attack.repository.to_owned()));
+    }
+}
+
+#[test]
+fn every_frozen_attack_on_a_rotation_is_refused_at_its_step() {
+    for attack in ROTATION_ATTACKS {
+        let (expected, frozen) = Rotation::read(&folder().join(attack.name)).unwrap();
+        assert_eq!(expected, Refusal::at(attack.step, "images of acme"), "{}", attack.name);
+        assert_eq!(frozen, Rotation::of(&attack), "{}", attack.name);
+        let (_, delegator) = follow_roots(frozen.root, Vec::new(), expected.now).unwrap();
+        let model = pump_package().folder();
+        let followed =
+            follow_delegation(&frozen.provisioned, frozen.seen, &model, &delegator, &frozen.targets, expected.now);
+        assert_eq!(followed.expect_err(attack.name).step.0, attack.step, "{}", attack.name);
     }
 }
 

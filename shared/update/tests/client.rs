@@ -4,11 +4,14 @@
 
 #[path = "client/delegations.rs"]
 mod delegations;
+#[path = "client/rotations.rs"]
+mod rotations;
 
-use wardlink_test_repository::{self as repository, Disk, NOW, Repository, keys_of};
+use wardlink_test_repository::{self as repository, Disk, NOW, Repository, keys_of, signed};
 use wardlink_update::client::{Client, Fetched, Next, Refusal, Stored};
-use wardlink_update::limits::{MAX_ROOT_BYTES, MAX_ROOT_ROTATIONS, MAX_TIMESTAMP_BYTES};
-use wardlink_update::metadata::{Expires, MetadataFile, Role, RoleName, Signed, Snapshot, Timestamp};
+use wardlink_update::key::KeyId;
+use wardlink_update::limits::{MAX_DELEGATIONS, MAX_ROOT_BYTES, MAX_ROOT_ROTATIONS, MAX_TIMESTAMP_BYTES};
+use wardlink_update::metadata::{Expires, MetadataFile, Role, RoleName, Root, Signed, Snapshot, Timestamp};
 
 /// A client that has seen the repository once.
 fn acquainted() -> (Repository, Disk) {
@@ -309,6 +312,37 @@ fn a_snapshot_neither_forgets_nor_turns_back_targets() {
 }
 
 #[test]
+fn a_snapshot_lists_the_targets_also_for_a_new_client() {
+    let (mut repository, mut old) = acquainted();
+    let mut new = Disk::new(repository.root());
+    repository.bump();
+    let meta = [("other.json".to_owned(), MetadataFile { version: 1, length: None, hashes: None })].into();
+    let snapshot = Snapshot::new(repository.snapshot_version, Expires::at(NOW + 60), meta);
+    repository.publish_snapshot(&snapshot);
+    for disk in [&mut old, &mut new] {
+        assert_refused(disk.refresh(&mut repository), "5.5.5", "snapshot.json");
+    }
+}
+
+#[test]
+fn a_kind_of_key_that_nobody_knows_spoils_nothing() {
+    let mut repository = Repository::new();
+    let mut disk = Disk::new(repository.root());
+    let unknown = serde_json::json!({
+        "keytype": "sigstore-oidc", "scheme": "Fulcio", "keyval": {"identity": "a@example.org", "issuer": "https://example.org"},
+    });
+    let id = KeyId("0".repeat(64));
+    let mut root: Root = Signed::parse(&repository.root()).unwrap().role;
+    root.keys.insert(id.clone(), serde_json::from_value(unknown).unwrap());
+    let mut roles = root.roles.clone();
+    roles.timestamp.keyids.push(id);
+    let root = Root::new(2, Expires::at(NOW + 60), root.keys, roles);
+    repository.files.insert("2.root.json".to_owned(), signed(&root, &[1]));
+    assert_eq!(disk.refresh(&mut repository).unwrap().root().keys.len(), 5);
+    assert_eq!(repository.asked, ["2.root.json", "3.root.json", "timestamp.json", "1.snapshot.json", "1.targets.json"]);
+}
+
+#[test]
 fn an_expired_snapshot_is_refused() {
     let (mut repository, mut disk) = acquainted();
     repository.snapshot_expires = Expires::at(NOW);
@@ -370,6 +404,33 @@ fn a_file_that_is_missing_or_endless_is_refused() {
         repository.files.insert(file.to_owned(), endless);
         assert_refused(disk.refresh(&mut repository), step, name);
     }
+}
+
+#[test]
+fn no_more_is_read_of_a_file_than_its_limit_or_its_listed_length() {
+    let most = |client: &Client| match client.next() {
+        Next::Fetch(wanted) => wanted.max_bytes,
+        next => panic!("{next:?}"),
+    };
+    for length in [None, Some(100_000_000), Some(3_000)] {
+        let plain = |length| MetadataFile { version: 2, length, hashes: None };
+        let mut repository = Repository::new();
+        let mut client = Client::start(Disk::new(repository.root()).0, NOW).unwrap();
+        let snapshot = Snapshot::new(2, Expires::at(NOW + 60), [("targets.json".to_owned(), plain(length))].into());
+        repository.timestamp_version = 2;
+        repository.publish_timestamp(plain(length));
+        assert_eq!(most(&client), 512_000);
+        client.receive(Fetched::Missing).unwrap();
+        assert_eq!(most(&client), 16_384);
+        client.receive(Fetched::Bytes(repository.files["timestamp.json"].clone())).unwrap();
+        let listed = length.unwrap_or(u64::MAX);
+        assert_eq!(most(&client), listed.min(2_000_000));
+        if length.is_none() {
+            client.receive(Fetched::Bytes(signed(&snapshot, &[3]))).unwrap();
+            assert_eq!(most(&client), 5_000_000);
+        }
+    }
+    assert_eq!((MAX_ROOT_ROTATIONS, MAX_DELEGATIONS), (256, 32));
 }
 
 #[test]

@@ -10,3 +10,5 @@ mod device;
 mod gateway;
 #[path = "uptane/outcome.rs"]
 mod outcome;
+#[path = "uptane/rotation.rs"]
+mod rotation;

@@ -19,7 +19,9 @@ use wardlink_update::key::Key;
 use wardlink_update::metadata::{Draft, Expires, Hashes, Role, Target, TargetPath, Version};
 use wardlink_update::package::{AddedKind, ModelFolder, Package, Release};
 use wardlink_update::report::{ConfigurationReport, DeviceReport, Known, Reported};
-use wardlink_update::uptane::{Full, Handed, Install, Next, Repository, Trust, partial};
+use wardlink_update::uptane::{
+    Full, Handed, Install, Next, Repository, Trust, follow_delegation, follow_roots, partial,
+};
 
 use crate::{select, selected};
 
@@ -211,6 +213,13 @@ pub(crate) fn stolen_key(input: &[u8]) {
     }
     if let Ok(transactions) = run(&mut hospital, (selector % 2 == 1).then_some((forged, bytes))) {
         transactions.iter().flat_map(|transaction| &transaction.installs).for_each(check_install);
+    }
+    // Nor does it give a device other keys of its manufacturer.
+    let bedside = Bedside::of(&OFFERED);
+    let (_, delegator) = follow_roots(OFFERED.images.root(), Vec::new(), NOW).expect("a root");
+    let model = pump_package().folder();
+    if let Ok(rotated) = follow_delegation(&bedside.provisioned, bedside.seen, &model, &delegator, bytes, NOW) {
+        assert!(rotated.provisioned.signer.is_none_or(|signer| Some(signer) == bedside.provisioned.signer));
     }
     // The same at the bedside, by default and with the manufacturer alone.
     let mut bedside = Bedside::of(&OFFERED);

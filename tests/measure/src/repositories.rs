@@ -79,6 +79,7 @@ fn state(device: &str, model: &str) -> Result<State, NotMeasured> {
     let characteristics = Characteristics {
         serial_number: device.identifier.to_string().parse().map_err(NotMeasured::new)?,
         device,
+        manufacturer: "acme".parse().map_err(NotMeasured::new)?,
         model: model.parse().map_err(NotMeasured::new)?,
         revision: "1A".parse().map_err(NotMeasured::new)?,
         hardware: "B".parse().map_err(NotMeasured::new)?,

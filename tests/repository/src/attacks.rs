@@ -21,7 +21,11 @@ const fn attack(name: &'static str, step: &'static str, file: &'static str, make
 }
 
 /// Every attack that is frozen.
-pub const ATTACKS: [Attack; 37] = [
+pub const ATTACKS: [Attack; 42] = [
+    attack("root-endless", "5.3.3", "root.json", |repository| {
+        repository.bump_root();
+        lengthen(repository, "2.root.json", 512_000);
+    }),
     attack("root-without-the-old-keys", "5.3.4", "root.json", |repository| rotate_root(repository, &[5])),
     attack("root-without-its-own-keys", "5.3.4", "root.json", |repository| rotate_root(repository, &[1])),
     attack("root-without-signatures", "5.3.4", "root.json", |repository| rotate_root(repository, &[])),
@@ -122,6 +126,12 @@ pub const ATTACKS: [Attack; 37] = [
         repository.author("targets").version = 0;
         repository.bump();
     }),
+    attack("snapshot-without-targets", "5.5.5", "snapshot.json", |repository| {
+        repository.bump();
+        let pumps = MetadataFile { version: 1, length: None, hashes: None };
+        let meta = [("pumps.json".to_owned(), pumps)].into();
+        repository.publish_snapshot(&Snapshot::new(repository.snapshot_version, repository.snapshot_expires, meta));
+    }),
     attack("snapshot-expired", "5.5.6", "snapshot.json", |repository| {
         repository.snapshot_expires = Expires::at(NOW);
         repository.bump();
@@ -165,6 +175,21 @@ pub const ATTACKS: [Attack; 37] = [
     }),
     attack("targets-expired", "5.6.5", "targets.json", |repository| {
         repository.author("targets").expires = Expires::at(NOW);
+        repository.bump();
+    }),
+    attack("delegated-targets-missing", "5.6.7.1", "pumps.json", |repository| {
+        repository.author("pumps").version = 2;
+        repository.bump();
+        remove(repository, "2.pumps.json");
+    }),
+    attack("delegated-targets-altered", "5.6.7.1", "pumps.json", |repository| {
+        repository.author("pumps").version = 2;
+        repository.bump();
+        rewrite(repository, "2.pumps.json", |text| text.replacen("pump.bin", "pomp.bin", 1));
+    }),
+    attack("delegated-targets-expired", "5.6.7.1", "pumps.json", |repository| {
+        repository.author("pumps").version = 2;
+        repository.author("pumps").expires = Expires::at(NOW);
         repository.bump();
     }),
     attack("delegated-targets-of-the-wrong-key", "5.6.7.1", "pumps.json", |repository| {

@@ -1,6 +1,6 @@
 //! Attacks on a device: what a gateway hands on, and images as they arrive.
 
-use crate::hospital::{Hospital, SERVER_KEY, atomic_pair, gateway_package, pump_package};
+use crate::hospital::{Hospital, MANUFACTURER_KEY, SERVER_KEY, atomic_pair, gateway_package, pump_package};
 use crate::{NOW, hospital};
 use serde_json::json;
 use wardlink_update::director::Directive;
@@ -140,6 +140,59 @@ impl DeviceAttack {
         let mut bedside = Bedside::of(&hospital);
         (self.make)(&mut hospital, &mut bedside);
         bedside
+    }
+}
+
+/// An attack on a device that follows the rotated keys of its manufacturer's role, and where it has to fail.
+#[derive(Clone, Copy, Debug)]
+pub struct RotationAttack {
+    /// Its name, and that of its folder.
+    pub name: &'static str,
+    /// The step of Uptane 2.1 that refuses it.
+    pub step: &'static str,
+    make: fn(&mut Hospital),
+}
+
+/// Every such attack that is frozen. In each of them somebody names a key of his own for the manufacturer's role.
+pub const ROTATION_ATTACKS: [RotationAttack; 5] = [
+    RotationAttack {
+        name: "rotation-of-the-wrong-key",
+        step: "5.4.4.6 step 3",
+        make: |hospital| hospital.images.author("targets").signers = vec![SERVER_KEY],
+    },
+    RotationAttack {
+        name: "rotation-of-the-roles-own-key",
+        step: "5.4.4.6 step 3",
+        make: |hospital| hospital.images.author("targets").signers = vec![MANUFACTURER_KEY],
+    },
+    // `bump` makes version 1 of it.
+    RotationAttack {
+        name: "rotation-rolled-back",
+        step: "5.4.4.6 step 4",
+        make: |hospital| hospital.images.author("targets").version = 0,
+    },
+    RotationAttack {
+        name: "rotation-expired",
+        step: "5.4.4.6 step 5",
+        make: |hospital| hospital.images.author("targets").expires = Expires::at(NOW),
+    },
+    RotationAttack {
+        name: "rotation-that-is-too-wide",
+        step: "5.4.4.7",
+        make: |hospital| hospital.images.delegate("targets", "evil", SERVER_KEY, "*/*/*/*", false),
+    },
+];
+
+impl RotationAttack {
+    /// The repository in the attack, and a device that follows it.
+    pub fn make(&self) -> (Hospital, Bedside) {
+        let mut hospital = Hospital::new();
+        let mut bedside = Bedside::of(&hospital);
+        bedside.provisioned.delegated.as_mut().unwrap().version = hospital.images.author("targets").version;
+        hospital.images.redelegate("acme", &[SERVER_KEY], 1);
+        (self.make)(&mut hospital);
+        hospital.images.bump();
+        (hospital, bedside)
     }
 }
 

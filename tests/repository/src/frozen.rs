@@ -1,10 +1,10 @@
 //! Attacks as folders: `expected.json`, the client's `trusted/` files, and the `repository/`'s.
 //!
-//! A gateway has both for `director/` and `images/`, and `bound.json`; a device has `bedside.json` and what it is handed; an image
-//! that is not the listed one lies there as `image.bin`.
+//! A gateway has both for `director/` and `images/`, and `bound.json`; a device has `bedside.json` and what it is handed, or
+//! `provisioned.json`, `seen.json` and what it is handed when keys are rotated; an image that is not the listed one lies there as `image.bin`.
 
 use crate::attacks::{ATTACKS, Attack};
-use crate::device_attacks::{Bedside, DELIVERED, DEVICE_ATTACKS};
+use crate::device_attacks::{Bedside, DELIVERED, DEVICE_ATTACKS, ROTATION_ATTACKS, RotationAttack};
 use crate::gateway_attacks::GATEWAY_ATTACKS;
 use crate::hospital::{self, Hospital};
 use crate::{Disk, NOW, Repository};
@@ -79,6 +79,9 @@ pub fn write_all(folder: &Path) -> io::Result<()> {
     }
     for attack in DEVICE_ATTACKS {
         write_device(&attack.make(), attack.step, attack.repository, &folder.join(attack.name))?;
+    }
+    for attack in ROTATION_ATTACKS {
+        Rotation::of(&attack).write(attack.step, &folder.join(attack.name))?;
     }
     for delivered in DELIVERED {
         write_delivered(&delivered.make(), delivered.corrupt, &folder.join(delivered.name))?;
@@ -179,6 +182,41 @@ pub fn read_device(folder: &Path) -> io::Result<(Refusal, Bedside)> {
     };
     let (server, manufacturer) = (handed("server.json")?, handed("manufacturer.json")?);
     Ok((read_json(&folder.join("expected.json"))?, Bedside { state, provisioned, seen, server, manufacturer }))
+}
+
+/// A device that follows rotated keys, and what it is handed.
+#[derive(Debug, PartialEq)]
+pub struct Rotation {
+    pub provisioned: Provisioned,
+    pub seen: Seen,
+    /// The trusted root of the image repository.
+    pub root: Vec<u8>,
+    /// Its top-level targets, as they are handed on.
+    pub targets: Vec<u8>,
+}
+
+impl Rotation {
+    /// What the attack makes.
+    pub fn of(attack: &RotationAttack) -> Self {
+        let (hospital, Bedside { provisioned, seen, .. }) = attack.make();
+        Self { provisioned, seen, root: hospital.images.root(), targets: hospital.handed_delegator() }
+    }
+
+    fn write(&self, step: &str, folder: &Path) -> io::Result<()> {
+        anew(folder)?;
+        write_json(&folder.join("expected.json"), &Refusal::at(step, "images of acme"))?;
+        write_json(&folder.join("provisioned.json"), &self.provisioned)?;
+        write_json(&folder.join("seen.json"), &self.seen)?;
+        fs::write(folder.join("root.json"), &self.root)?;
+        fs::write(folder.join("targets.json"), &self.targets)
+    }
+
+    /// Reads an attack on a rotation.
+    pub fn read(folder: &Path) -> io::Result<(Refusal, Self)> {
+        let (provisioned, seen) = (read_json(&folder.join("provisioned.json"))?, read_json(&folder.join("seen.json"))?);
+        let (root, targets) = (fs::read(folder.join("root.json"))?, fs::read(folder.join("targets.json"))?);
+        Ok((read_json(&folder.join("expected.json"))?, Self { provisioned, seen, root, targets }))
+    }
 }
 
 /// The listed image, and what is wrong with the one that arrives.

@@ -3,9 +3,9 @@
 use crate::NOW;
 use crate::hospital::{Hospital, SERVER_KEY, atomic_pair, gateway_package, pump_package};
 use serde_json::{Value, json};
-use wardlink_update::director::Directive;
+use wardlink_update::director::{Directive, MAX_ASSIGNMENTS};
 use wardlink_update::metadata::{Draft, Expires};
-use wardlink_update::package::{Recall, ReleaseCounter, RevisionRange};
+use wardlink_update::package::{Encryption, Recall, ReleaseCounter, RevisionRange};
 
 /// An attack, and where it has to fail.
 #[derive(Clone, Copy, Debug)]
@@ -32,7 +32,7 @@ const fn attack(
 }
 
 /// Every attack on a gateway that is frozen.
-pub const GATEWAY_ATTACKS: [GatewayAttack; 38] = [
+pub const GATEWAY_ATTACKS: [GatewayAttack; 44] = [
     // The director's own metadata.
     attack("gateway-director-root-of-the-wrong-key", "5.4.4.2 step 2", DIRECTOR, |hospital| {
         hospital.director.root_signers = vec![SERVER_KEY];
@@ -122,6 +122,9 @@ pub const GATEWAY_ATTACKS: [GatewayAttack; 38] = [
             signed["targets"]["acme/scale/PM2/1B-2.bin"] = order;
         });
     }),
+    attack("gateway-package-of-another-manufacturer-for-this-model", "5.4.3.4 step 4", DIRECTOR, |hospital| {
+        direct_as_of(hospital, "other");
+    }),
     attack("gateway-package-in-another-models-folder", "5.4.3.4 step 4", DIRECTOR, |hospital| {
         move_order(hospital, "acme/infusion-pump/PM3/1B-2.bin");
     }),
@@ -159,10 +162,23 @@ pub const GATEWAY_ATTACKS: [GatewayAttack; 38] = [
         }
     }),
     attack("gateway-package-encrypted-to-another-gateway", "5.4.3.4 step 6", DIRECTOR, |hospital| {
-        encrypt(hospital, "ward-4", 7);
+        encrypt(hospital, "ward-4", 7, 0);
     }),
     attack("gateway-package-encrypted-to-another-key", "5.4.3.4 step 6", DIRECTOR, |hospital| {
-        encrypt(hospital, "ward-3", 8);
+        encrypt(hospital, "ward-3", 8, 0);
+    }),
+    attack("gateway-package-encrypted-and-endless", "5.4.3.4 step 6", DIRECTOR, |hospital| {
+        encrypt(hospital, "ward-3", 7, 1);
+    }),
+    attack("gateway-directive-with-too-many-devices", "5.4.4.6 step 8", DIRECTOR, |hospital| {
+        hospital.direct_forged_order(|order| {
+            let assignments = order["custom"]["assignments"].as_array_mut().unwrap();
+            for number in 0..MAX_ASSIGNMENTS {
+                let mut more = assignments[0].clone();
+                more["device"]["identifier"] = json!(format!("q{number:03}"));
+                assignments.push(more);
+            }
+        });
     }),
     attack("gateway-release-that-was-recalled", "5.4.3.4 step 1", DIRECTOR, |hospital| {
         let orders = hospital.orders();
@@ -193,13 +209,10 @@ pub const GATEWAY_ATTACKS: [GatewayAttack; 38] = [
         move_order(hospital, "acme/infusion-pump/PM2/evil.bin");
     }),
     attack("gateway-stolen-server-key-unknown-manufacturer", "5.4.4.2 step 10.1", "images of evil", |hospital| {
-        let orders = hospital.orders();
-        let path = orders[0].path.to_string();
-        hospital.direct_forged(&orders, |signed| {
-            let mut order = signed["targets"].as_object_mut().unwrap().remove(&path).unwrap();
-            order["custom"]["package"]["manufacturer"] = json!("evil");
-            signed["targets"]["evil/infusion-pump/PM2/1B-2.bin"] = order;
-        });
+        direct_as_of(hospital, "evil");
+        for state in &mut hospital.bound.present {
+            state.characteristics.manufacturer = "evil".parse().unwrap();
+        }
     }),
     attack("gateway-stolen-server-key-other-image", "5.4.4.2 step 10.2.1", IMAGES, |hospital| {
         hospital.direct_forged_order(|order| order["hashes"]["sha256"] = json!("e".repeat(64)));
@@ -237,6 +250,28 @@ pub const GATEWAY_ATTACKS: [GatewayAttack; 38] = [
         hospital.release(&gateway_package());
         hospital.images.author("acme").signers = vec![SERVER_KEY];
         hospital.images.bump();
+        let orders = hospital.orders();
+        hospital.direct(&orders);
+    }),
+    attack("gateway-delegation-that-is-too-wide", "5.4.4.7", IMAGES, |hospital| {
+        hospital.images.delegate("targets", "evil", SERVER_KEY, "*/*/*/*", false);
+        hospital.images.bump();
+        let orders = hospital.orders_of(|images| {
+            images.authors.remove(&crate::role("evil"));
+            images.author("targets").delegations.pop();
+        });
+        hospital.direct(&orders);
+    }),
+    attack("gateway-images-root-of-the-wrong-key", "5.4.4.2 step 6", IMAGES, |hospital| {
+        let orders = hospital.orders();
+        hospital.direct(&orders);
+        hospital.images.root_signers = vec![SERVER_KEY];
+        hospital.images.bump_root();
+    }),
+    attack("gateway-images-targets-altered", "5.4.4.2 step 9", IMAGES, |hospital| {
+        hospital.images.bump();
+        let version = hospital.images.author("targets").version;
+        alter(&mut hospital.images.files, &format!("{version}.targets.json"));
         let orders = hospital.orders();
         hospital.direct(&orders);
     }),
@@ -280,6 +315,17 @@ fn move_order(hospital: &mut Hospital, to: &str) {
     });
 }
 
+/// The pumps' update as if another manufacturer had made it, for a model that it calls the same.
+fn direct_as_of(hospital: &mut Hospital, manufacturer: &str) {
+    let orders = hospital.orders();
+    let path = orders[0].path.to_string();
+    hospital.direct_forged(&orders, |signed| {
+        let mut order = signed["targets"].as_object_mut().unwrap().remove(&path).unwrap();
+        order["custom"]["package"]["manufacturer"] = json!(manufacturer);
+        signed["targets"][format!("{manufacturer}/infusion-pump/PM2/1B-2.bin")] = order;
+    });
+}
+
 fn change_assignment(hospital: &mut Hospital, change: impl FnOnce(&mut Value)) {
     hospital.direct_forged_order(|order| change(&mut order["custom"]["assignments"][0]));
 }
@@ -291,11 +337,13 @@ fn release_pair(hospital: &mut Hospital) {
     hospital.images.bump();
 }
 
-fn encrypt(hospital: &mut Hospital, gateway: &str, key: u8) {
+/// Encrypted to a gateway and its key, in a file that is longer than it can be by so many bytes.
+fn encrypt(hospital: &mut Hospital, gateway: &str, key: u8, beyond: u64) {
     let recipient: String = format!("{key:02x}").repeat(32);
-    let file = json!({"path": "encrypted/1B-2", "length": 70, "sha256": "0".repeat(64)});
     let gateway = json!({"client": "gateway", "identifier": gateway});
     hospital.direct_forged_order(|order| {
+        let length = Encryption::Aes128Gcm.max_bytes(order["length"].as_u64().unwrap()) + beyond;
+        let file = json!({"path": "acme/infusion-pump/PM2/1B-2.enc", "length": length, "sha256": "0".repeat(64)});
         order["custom"]["encrypted"] =
             json!({"gateway": gateway, "recipient": recipient, "method": "aes128gcm", "file": file, "key": "AAAA"});
     });

@@ -11,7 +11,7 @@ use wardlink_update::metadata::{Draft, Expires, MetadataFile, Snapshot, Timestam
 use wardlink_update::package::{BoundFile, Delta, DeltaFormat, ModelFolder, Package, Release, ReleaseCounter};
 use wardlink_update::package::{Manufacturer, RevisionRange};
 use wardlink_update::report::{Configuration, Image, State};
-use wardlink_update::uptane::{Bound, Full, Next, Provisioned, Refused, Source, Transaction, Trust};
+use wardlink_update::uptane::{Bound, Delegated, Full, Next, Provisioned, Refused, Source, Transaction, Trust};
 
 /// The key of the manufacturer's role.
 pub const MANUFACTURER_KEY: u8 = 6;
@@ -54,6 +54,7 @@ pub fn state(name: &str, model: &str, revision: &str) -> State {
     let characteristics = Characteristics {
         serial_number: format!("S-{}", device.identifier).parse().unwrap(),
         device,
+        manufacturer: manufacturer(),
         model: model.parse().unwrap(),
         revision: revision.parse().unwrap(),
         hardware: "B".parse().unwrap(),
@@ -169,8 +170,14 @@ impl Hospital {
 
     /// What the server would order: what matches.
     pub fn orders(&mut self) -> Vec<Order> {
-        let targets = self.images.author("acme").targets();
-        let releases = Releases::of(&targets).unwrap();
+        self.orders_of(|_| ())
+    }
+
+    /// The same, if the image repository were another one.
+    pub fn orders_of(&mut self, change: impl FnOnce(&mut Repository)) -> Vec<Order> {
+        let mut images = self.images.clone();
+        change(&mut images);
+        let releases = Releases::of([(&manufacturer(), &images.roles())]).unwrap();
         let mut present = self.bound.present.iter().cloned();
         let (counter, gateway) = (1, present.next().unwrap());
         let configuration = Configuration { counter, gateway, devices: present.map(|state| (state, None)).collect() };
@@ -275,12 +282,19 @@ impl Hospital {
             server: source(SERVER_KEY),
             manufacturer: manufacturer(),
             signer: source(MANUFACTURER_KEY),
+            delegated: source(4).map(|by| Delegated { version: 1, by }),
         }
     }
 
     /// The directive, as the gateway hands it on.
     pub fn handed_server(&self) -> Vec<u8> {
         self.director.files[&format!("{}.targets.json", self.version)].clone()
+    }
+
+    /// The image repository's top-level targets, as the gateway hands them on.
+    pub fn handed_delegator(&self) -> Vec<u8> {
+        let version = self.images.authors[&role("targets")].version;
+        self.images.files[&format!("{version}.targets.json")].clone()
     }
 
     /// The metadata of the manufacturer's role, as the gateway hands it on.

@@ -20,6 +20,7 @@ pub mod hospital;
 use p256::ecdsa::SigningKey;
 use serde::Serialize;
 use std::collections::BTreeMap;
+use wardlink_update::catalog::Roles;
 use wardlink_update::client::{Client, Command, Fetched, File, Next, Refusal, Stored, Wanted};
 use wardlink_update::key::{Key, KeyId};
 use wardlink_update::metadata::{
@@ -92,13 +93,18 @@ impl Author {
         self.files.iter().map(target).collect()
     }
 
-    fn bytes(&self) -> Vec<u8> {
+    /// What it says.
+    pub fn says(&self) -> Targets {
         let targets = self.targets();
         let delegations = (!self.delegations.is_empty()).then(|| Delegations {
             keys: known(self.delegations.iter().flat_map(|(_, keys)| keys.clone())),
             roles: self.delegations.iter().map(|(delegation, _)| delegation.clone()).collect(),
         });
-        signed(&Targets::new(self.version, self.expires, targets, delegations), &self.signers)
+        Targets::new(self.version, self.expires, targets, delegations)
+    }
+
+    fn bytes(&self) -> Vec<u8> {
+        signed(&self.says(), &self.signers)
     }
 }
 
@@ -181,6 +187,11 @@ impl Repository {
         self.publish();
     }
 
+    /// What all roles say.
+    pub fn roles(&self) -> Roles {
+        self.authors.iter().map(|(name, author)| (name.clone(), author.says())).collect()
+    }
+
     pub fn author(&mut self, name: &str) -> &mut Author {
         self.authors.get_mut(&role(name)).unwrap()
     }
@@ -197,6 +208,14 @@ impl Repository {
         let delegation = Delegation { name: role(name), keys: keys_of(&[key], 1), terminating, paths };
         self.author(delegator).delegations.push((delegation, vec![key]));
         self.authors.entry(role(name)).or_insert_with(|| Author::new(key));
+    }
+
+    /// The top-level role names these keys for a role that it delegates to already, and the role signs with them.
+    pub fn redelegate(&mut self, name: &str, keys: &[u8], threshold: usize) {
+        let delegations = &mut self.author("targets").delegations;
+        let (delegation, known) = delegations.iter_mut().find(|(delegation, _)| delegation.name == role(name)).unwrap();
+        (delegation.keys, *known) = (keys_of(keys, threshold), keys.to_vec());
+        self.author(name).signers = keys.to_vec();
     }
 
     pub fn publish(&mut self) {

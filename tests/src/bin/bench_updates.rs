@@ -25,7 +25,7 @@ use wardlink_measure::repositories::{GATEWAY, Repositories, present};
 use wardlink_protocol::identity::Device;
 use wardlink_tests::figures::{Figures, argument, percentile};
 use wardlink_tests::wasm;
-use wardlink_update::catalog::{Associations, Releases};
+use wardlink_update::catalog::{Associations, Releases, Roles};
 use wardlink_update::director::{Directive, Ends, Order, When, publish};
 use wardlink_update::key::Key;
 use wardlink_update::metadata::{Draft, Expires, RoleKeys, Root, Signed, Targets, TopLevel};
@@ -216,8 +216,12 @@ fn director(
     present: &[State],
     now: u64,
 ) -> Result<BTreeMap<String, Vec<u8>>> {
-    let named: Signed<Targets> = Signed::parse(images.get("1.acme.json").context("the manufacturer has no role")?)?;
-    let releases = Releases::of(&named.role.targets)?;
+    let mut roles = Roles::new();
+    for role in ["targets", "acme"] {
+        let bytes = images.get(&format!("1.{role}.json")).with_context(|| format!("there is no role {role}"))?;
+        roles.insert(role.to_owned().try_into()?, Signed::<Targets>::parse(bytes)?.role);
+    }
+    let releases = Releases::of([(&"acme".parse()?, &roles)])?;
     let mut associations = Associations::default();
     for state in present.iter().skip(1) {
         associations.associate(state.characteristics.device.clone(), gateway.clone());

@@ -35,11 +35,6 @@ impl Associations {
         self.download.get(device)
     }
 
-    /// The devices that are updated through the gateway.
-    pub fn devices_of<'a>(&'a self, gateway: &'a Device) -> impl Iterator<Item = &'a Device> {
-        self.download.iter().filter(move |(_, of)| *of == gateway).map(|(device, _)| device)
-    }
-
     /// Whether the device's data may come through the gateway.
     pub fn may_upload(&self, device: &Device, gateway: &Device) -> bool {
         self.upload.get(device).is_some_and(|gateways| gateways.contains(gateway))

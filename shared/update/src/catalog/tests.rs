@@ -1,10 +1,11 @@
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
 use super::*;
 use crate::inventory::Characteristics;
-use crate::metadata::Hashes;
+use crate::metadata::{DelegatedPaths, Delegation, Delegations, Expires, Hashes, RoleKeys};
 use crate::package::{BoundFile, DeltaFormat, Downgrade, ReleaseCounter, RevisionRange};
 use crate::report::Image;
 use proptest::prelude::*;
+use std::collections::BTreeSet;
 
 /// A pump's package: from one revision to another, as the release of this number.
 fn package(from: &str, to: &str, post: &str, counter: u32) -> Package {
@@ -45,14 +46,24 @@ fn listed(package: &Package) -> (TargetPath, Target) {
     (path, Target { custom: Some(custom), ..target })
 }
 
+/// The manufacturer's repository, with these targets in its top-level role.
+fn repository(targets: impl IntoIterator<Item = (TargetPath, Target)>) -> Roles {
+    let targets = Targets::new(1, Expires::at(1), targets.into_iter().collect(), None);
+    [(RoleName::targets(), targets)].into()
+}
+
+fn of(targets: impl IntoIterator<Item = (TargetPath, Target)>) -> Result<Releases, InvalidPackage> {
+    Releases::of([(&"acme".parse().unwrap(), &repository(targets))])
+}
+
 fn releases(packages: &[Package]) -> Releases {
-    let targets: Vec<_> = packages.iter().map(listed).collect();
-    Releases::of(targets.iter().map(|(path, target)| (path, target))).unwrap()
+    of(packages.iter().map(listed)).unwrap()
 }
 
 fn state(device: &str, model: &str, revision: &str, counter: u32) -> State {
     let characteristics = Characteristics {
         device: device.parse().unwrap(),
+        manufacturer: "acme".parse().unwrap(),
         model: model.parse().unwrap(),
         serial_number: "45457".parse().unwrap(),
         revision: revision.parse().unwrap(),
@@ -109,13 +120,15 @@ fn a_device_is_given_the_highest_release_for_its_revision() {
 }
 
 #[test]
-fn a_release_for_another_type_model_or_hardware_is_not_given() {
+fn a_release_for_another_manufacturers_type_model_or_hardware_is_not_given() {
     let some = [package("1A", "1A", "1B", 2)];
     let other_model = state("infusion-pump/p1", "PM3", "1A", 1);
     let other_type = state("scale/p1", "PM2", "1A", 1);
     let mut other_hardware = pump("1A", 1);
     other_hardware.characteristics.hardware = "C".parse().unwrap();
-    for wrong in [other_model, other_type, other_hardware] {
+    let mut other_manufacturer = pump("1A", 1);
+    other_manufacturer.characteristics.manufacturer = "other".parse().unwrap();
+    for wrong in [other_model, other_type, other_hardware, other_manufacturer] {
         assert_eq!(pump_gets(&some, wrong), None);
     }
     assert_eq!(pump_gets(&some, pump("1A", 1)), Some(2));
@@ -144,7 +157,7 @@ fn a_device_goes_back_only_by_a_later_release_that_says_so() {
     let unauthorized = Package { downgrade: None, ..back(4) };
     let (path, target) = listed(&back(4));
     let custom = serde_json::to_value(Release::Package(Box::new(unauthorized))).unwrap();
-    assert!(Releases::of([(&path, &Target { custom: Some(custom), ..target })]).is_err());
+    assert!(of([(path, Target { custom: Some(custom), ..target })]).is_err());
 }
 
 #[test]
@@ -170,9 +183,13 @@ fn a_device_has_one_gateway_for_download_and_several_for_upload() {
     assert_eq!(associations.associate(device.clone(), one.clone()), None);
     assert_eq!(associations.associate(device.clone(), other.clone()), Some(one.clone()));
     assert_eq!(associations.gateway_of(&device), Some(&other));
-    assert_eq!(associations.devices_of(&one).count(), 0);
-    assert_eq!(associations.devices_of(&other).collect::<Vec<_>>(), [&device]);
     assert!(associations.may_upload(&device, &one) && associations.may_upload(&device, &other));
+    let third = "gateway/ward-5".parse::<Device>().unwrap();
+    assert!(!associations.may_upload(&device, &third));
+    // Whoever may only upload for a device does not update it.
+    associations.allow_upload(device.clone(), third.clone());
+    assert!(associations.may_upload(&device, &third));
+    assert_eq!(associations.gateway_of(&device), Some(&other));
     associations.remove(&device);
     assert_eq!(associations.gateway_of(&device), None);
     assert!(!associations.may_upload(&device, &other));
@@ -214,7 +231,11 @@ fn an_atomic_set_with_a_missing_member_gives_nothing() {
     assert_eq!(picks.withheld.len(), 1);
     // One of the releases is recalled.
     let recalled = Package { recalled: Some(Recall { reason: "x".parse().unwrap() }), ..gateway_part };
-    missing(&pick(&[pump_part, recalled], vec![pump("1A", 1)]), &["infusion-pump/p1"]);
+    missing(&pick(&[pump_part.clone(), recalled], vec![pump("1A", 1)]), &["infusion-pump/p1"]);
+    // Another manufacturer's gateway of the same model is no member.
+    let mut configuration = configuration(vec![pump("1A", 1)]);
+    configuration.gateway.characteristics.manufacturer = "other".parse().unwrap();
+    missing(&releases(&pair(5)).pick(&configuration, &ours(&configuration)), &["infusion-pump/p1"]);
 }
 
 #[test]
@@ -250,7 +271,7 @@ fn a_delta_is_offered_to_whom_has_its_source() {
         with_delta(b"old", &newest, 80),
         with_delta(b"x", &newest, 9),
     ];
-    let releases = Releases::of(targets.iter().map(|(path, target)| (path, target))).unwrap();
+    let releases = of(targets.clone()).unwrap();
     let deltas = |image: Option<&[u8]>| {
         let mut state = pump("1A", 1);
         state.image = image.map(|bytes| {
@@ -273,18 +294,70 @@ fn what_a_release_binds_to_itself_is_there() {
     let sbom = BoundFile::of(folder.path("1B.cdx.json").unwrap(), b"{}");
     let documented = Package { sbom: Some(sbom.clone()), ..package("1A", "1A", "1B", 2) };
     let (path, target) = listed(&documented);
-    let with = |document: Option<&Target>| {
-        let targets = [(&path, &target)].into_iter().chain(document.map(|document| (&sbom.path, document)));
-        Releases::of(targets).map(drop)
+    let with = |document: Option<Target>| {
+        let document = document.map(|document| (sbom.path.clone(), document));
+        of([(path.clone(), target.clone())].into_iter().chain(document)).map(drop)
     };
-    assert_eq!(with(Some(&sbom.target())), Ok(()));
+    assert_eq!(with(Some(sbom.target())), Ok(()));
     let unbound = Err(InvalidPackage::Unbound(sbom.path.clone()));
     assert_eq!(with(None), unbound);
-    assert_eq!(with(Some(&BoundFile::of(sbom.path.clone(), b"[]").target())), unbound);
+    assert_eq!(with(Some(BoundFile::of(sbom.path.clone(), b"[]").target())), unbound);
     // The full package of a delta is always there.
     let (path, delta) = with_delta(b"old", &package("1A", "1A", "1B", 2), 90);
-    let missing = Releases::of([(&path, &delta)]).map(drop);
+    let missing = of([(path, delta)]).map(drop);
     assert_eq!(missing, Err(InvalidPackage::Unbound(listed(&package("1A", "1A", "1B", 2)).0)));
+}
+
+/// A repository whose role `acme` names these targets, and is delegated to for these patterns.
+fn delegated(patterns: &[&str], targets: impl IntoIterator<Item = (TargetPath, Target)>) -> Roles {
+    let name: RoleName = "acme".to_owned().try_into().unwrap();
+    let patterns = patterns.iter().map(|pattern| (*pattern).to_owned().try_into().unwrap()).collect();
+    let keys = RoleKeys { keyids: Vec::new(), threshold: 1.try_into().unwrap() };
+    let (terminating, paths) = (false, DelegatedPaths::matching(patterns));
+    let roles = vec![Delegation { name: name.clone(), keys, terminating, paths }];
+    let mut top = repository([]);
+    top.get_mut(&RoleName::targets()).unwrap().delegations = Some(Delegations { keys: BTreeMap::new(), roles });
+    let targets = Targets::new(1, Expires::at(1), targets.into_iter().collect(), None);
+    top.into_iter().chain([(name, targets)]).collect()
+}
+
+#[test]
+fn a_role_speaks_only_for_the_models_that_it_is_trusted_for() {
+    let (acme, own) = ("acme".parse().unwrap(), package("1A", "1A", "1B", 2));
+    let read = |roles: &Roles| Releases::of([(&acme, roles)]).map(|releases| releases.packages().len());
+    assert_eq!(read(&delegated(&["acme/infusion-pump/PM2/*"], [listed(&own)])), Ok(1));
+    let untrusted = Err(InvalidPackage::Untrusted(listed(&own).0));
+    assert_eq!(read(&delegated(&["acme/infusion-pump/PM3/*"], [listed(&own)])), untrusted);
+    // Nor does a role that nobody delegates to, or one that names what another role names.
+    let mut nobody = delegated(&["acme/infusion-pump/PM2/*"], [listed(&own)]);
+    nobody.get_mut(&RoleName::targets()).unwrap().delegations = None;
+    assert_eq!(read(&nobody), untrusted);
+    let mut twice = delegated(&["acme/infusion-pump/PM2/*"], [listed(&own)]);
+    twice.get_mut(&RoleName::targets()).unwrap().targets = [listed(&own)].into();
+    assert_eq!(read(&twice), untrusted);
+    for wide in
+        ["*", "acme/*/PM2/*", "acme/infusion-pump/*/*", "other/infusion-pump/PM2/*", "acme/infusion-pump/PM2/*.bin"]
+    {
+        let patterns = ["acme/infusion-pump/PM2/*", wide];
+        let refused = Err(InvalidPackage::Delegation("acme".to_owned().try_into().unwrap()));
+        assert_eq!(read(&delegated(&patterns, [listed(&own)])), refused, "{wide}");
+    }
+}
+
+#[test]
+fn each_repository_has_the_releases_of_its_own_manufacturer_only() {
+    let (acme, other): (Manufacturer, Manufacturer) = ("acme".parse().unwrap(), "other".parse().unwrap());
+    let own = package("1A", "1A", "1B", 2);
+    let foreign = Package { manufacturer: other.clone(), ..package("1A", "1A", "1C", 3) };
+    let both = repository([listed(&own), listed(&foreign)]);
+    let counters = |of: &[(&Manufacturer, &Roles)]| -> Vec<u32> {
+        let releases = Releases::of(of.iter().copied()).unwrap();
+        releases.packages().iter().map(|listed| listed.release.release_counter.number()).collect()
+    };
+    assert_eq!(counters(&[(&acme, &both)]), [2]);
+    assert_eq!(counters(&[(&other, &both)]), [3]);
+    assert_eq!(counters(&[(&acme, &both), (&other, &repository([]))]), [2]);
+    assert_eq!(counters(&[(&acme, &both), (&other, &both)]), [2, 3]);
 }
 
 fn some_packages() -> impl Strategy<Value = Vec<Package>> {
@@ -341,10 +414,7 @@ proptest! {
             prop_assert!(!packages.iter().any(|other| is_better(&other)));
             // Whole sets only, across every device of each member.
             for member in &package.atomic {
-                let of_member = |state: &&State| {
-                    let is = &state.characteristics;
-                    is.device.client == member.device_type && is.model == member.model
-                };
+                let of_member = |state: &&State| state.characteristics.models() == member.models();
                 let members: Vec<_> = all.iter().filter(of_member).collect();
                 prop_assert!(!members.is_empty());
                 for state in members {

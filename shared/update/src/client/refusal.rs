@@ -60,8 +60,8 @@ pub enum Why {
         /// Its version.
         found: Version,
     },
-    /// A file that was listed before is listed no longer.
-    #[error("it lists {0} no longer")]
+    /// A file that was listed before, or that has to be, is not listed.
+    #[error("it does not list {0}")]
     Unlisted(String),
     /// Its hash or length is not the one that is listed (a mix-and-match attack).
     #[error("its hash or length is not the listed one")]

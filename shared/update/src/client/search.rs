@@ -90,9 +90,8 @@ impl Client {
             return;
         }
         // 5.6.7.2: in order of appearance; after a terminating delegation nobody else is asked.
-        let covering = targets.delegations.iter().flat_map(|delegations| &delegations.roles);
         let mut next = Vec::new();
-        for delegation in covering.filter(|delegation| delegation.paths.cover(&search.path)) {
+        for delegation in targets.delegated().filter(|delegation| delegation.paths.cover(&search.path)) {
             next.push(Visit { role: delegation.name.clone(), delegator: Some(role.clone()) });
             if delegation.terminating {
                 search.stack.clear();

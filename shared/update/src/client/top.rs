@@ -98,7 +98,8 @@ impl Client {
         let listed = self.timestamp.as_ref().map(|timestamp| timestamp.role.snapshot());
         let counts = match (&self.snapshot, listed, &self.stored.snapshot) {
             (Some(snapshot), Some(listed), Some(bytes)) => {
-                snapshot.role.version() == listed.version
+                snapshot.role.file(&RoleName::targets()).is_some()
+                    && snapshot.role.version() == listed.version
                     && is_listed(bytes, listed)
                     && !snapshot.role.expires().is_over(self.now)
             }
@@ -129,6 +130,10 @@ impl Client {
                 return Err(Refusal::new(Step("5.5.5"), &file, Why::Unlisted(name.clone())));
             };
             check_rollback(trusted.version, now_listed.version, Step("5.5.5"), &file)?;
+        }
+        // The top-level targets are always there (section 4.4), also where no earlier snapshot says so.
+        if newer.role.file(&RoleName::targets()).is_none() {
+            return Err(Refusal::new(Step("5.5.5"), &file, Why::Unlisted(RoleName::targets().file())));
         }
         // 5.5.6
         check_expiry(&newer, self.now, Step("5.5.6"), &file)?;

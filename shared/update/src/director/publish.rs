@@ -39,19 +39,6 @@ pub fn publish(directive: &Directive, ends: Ends, key: &SigningKey) -> Result<Fi
     Ok(Files { targets, snapshot, timestamp })
 }
 
-/// A later timestamp for the same directive, before the present one ends.
-pub fn renew(
-    files: &Files,
-    directive_version: u64,
-    version: u64,
-    ends: Expires,
-    key: &SigningKey,
-) -> Result<Files, InvalidDirective> {
-    let listed = MetadataFile::of(directive_version, &files.snapshot);
-    let timestamp = signed(&Timestamp::new(version, ends, listed), &key_id(key)?, key)?;
-    Ok(Files { timestamp, ..files.clone() })
-}
-
 fn key_id(key: &SigningKey) -> Result<KeyId, InvalidDirective> {
     let unusable = |_| crate::metadata::InvalidMetadata::Contradiction("the server's key cannot be written");
     Ok(Key::ecdsa_p256(key.verifying_key()).map_err(unusable)?.id())

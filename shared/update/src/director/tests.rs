@@ -237,9 +237,7 @@ fn added_data_is_the_listed_file_and_of_its_kind() {
 fn nothing_unknown_is_read() {
     let mut order = order(&["infusion-pump/p1"]);
     let key = SealedKey::new(vec![1; 40]).unwrap();
-    let file = BoundFile::of(path("for-ward-3"), b"cipher");
-    let (recipient, method) = (KeyFingerprint([3; 32]), Encryption::Aes128Gcm);
-    order.encrypted = Some(Encrypted { gateway: gateway(), recipient, method, file, key });
+    order.encrypted = Some(Encrypted { key, ..encrypted(1_038) });
     let text = String::from_utf8(bytes(&directive(&[order]).unwrap())).unwrap();
     assert!(Directive::parse(text.as_bytes()).is_ok());
     let places = [
@@ -261,11 +259,68 @@ fn nothing_unknown_is_read() {
     }
 }
 
+/// The variant of the package of 1,000 bytes for our gateway, in a file of this length.
+fn encrypted(length: u64) -> Encrypted {
+    let file = BoundFile { length, ..BoundFile::of(path("1B.ward-3"), b"cipher") };
+    let (recipient, key) = (KeyFingerprint([3; 32]), SealedKey::new(vec![1; 40]).unwrap());
+    Encrypted { gateway: gateway(), recipient, method: Encryption::Aes128Gcm, file, key }
+}
+
+#[test]
+fn an_encrypted_variant_is_of_this_package_for_this_gateway_and_no_longer_than_it_has_to_be() {
+    let with =
+        |encrypted: Encrypted| directive(&[Order { encrypted: Some(encrypted), ..order(&["infusion-pump/p1"]) }]);
+    // RFC 8188: 21 bytes before the records, and 17 in each of them.
+    for right in [1_001, 1_038] {
+        assert!(with(encrypted(right)).is_ok(), "{right}");
+    }
+    let moved = |path: TargetPath| {
+        let mut moved = encrypted(1_038);
+        moved.file.path = path;
+        moved
+    };
+    let wrong = [
+        encrypted(1_000),
+        encrypted(1_039),
+        encrypted(u64::MAX),
+        moved(path("1B.bin")),
+        moved("acme/infusion-pump/PM3/1B.ward-3".to_owned().try_into().unwrap()),
+        moved("1B.ward-3".to_owned().try_into().unwrap()),
+        Encrypted { gateway: "gateway/ward-4".parse().unwrap(), ..encrypted(1_038) },
+    ];
+    for wrong in wrong {
+        let refused = with(wrong.clone()).map(drop);
+        assert!(matches!(refused, Err(InvalidDirective::Encrypted { .. })), "{wrong:?}: {refused:?}");
+    }
+}
+
+#[test]
+fn a_directive_has_no_more_devices_than_a_gateway_over_all_its_orders() {
+    let order_of = |numbers: core::ops::Range<usize>, file: &str| {
+        let names: Vec<_> = numbers.map(|number| format!("infusion-pump/p{number:03}")).collect();
+        let names: Vec<&str> = names.iter().map(String::as_str).collect();
+        Order { path: path(file), ..order(&names) }
+    };
+    let directive = |all: &[Order]| {
+        let devices = all.iter().flat_map(|order| &order.assignments).map(|part| part.device.to_string());
+        let devices: Vec<_> = devices.collect();
+        let associations = associations(&devices.iter().map(String::as_str).collect::<Vec<_>>());
+        Directive::new(7, Expires::at(NOW + 10), &gateway(), all, &associations).map(drop)
+    };
+    let most = MAX_ASSIGNMENTS;
+    assert_eq!(directive(&[order_of(0..200, "1B.bin"), order_of(200..most, "1C.bin")]), Ok(()));
+    let found = most + 1;
+    let refused = directive(&[order_of(0..200, "1B.bin"), order_of(200..found, "1C.bin")]);
+    assert_eq!(refused, Err(InvalidDirective::TooMany { found }));
+    assert_eq!(directive(&[order_of(0..found, "1B.bin")]), Err(InvalidDirective::TooMany { found }));
+}
+
 #[test]
 fn picks_become_one_order_for_each_package() {
     let pick = |device: &str, with_delta: bool| {
         let characteristics = Characteristics {
             device: device.parse().unwrap(),
+            manufacturer: "acme".parse().unwrap(),
             model: "PM2".parse().unwrap(),
             serial_number: "45457".parse().unwrap(),
             revision: "1A".parse().unwrap(),
@@ -304,8 +359,5 @@ fn what_is_published_is_a_repository_that_any_client_reads() {
     assert!(timestamp.is_signed_by(&role, &known));
     assert_eq!((targets.role.version(), snapshot.role.version(), timestamp.role.version()), (7, 7, 7));
     assert_eq!(targets.role.targets.len(), 1);
-    let later = renew(&files, 7, 8, Expires::at(NOW + 6), &key()).unwrap();
-    let renewed: Signed<Timestamp> = Signed::parse(&later.timestamp).unwrap();
-    assert!(renewed.is_signed_by(&role, &known));
-    assert_eq!((renewed.role.version(), renewed.role.snapshot()), (8, timestamp.role.snapshot()));
+    assert_eq!(timestamp.role.snapshot(), &crate::metadata::MetadataFile::of(7, &files.snapshot));
 }

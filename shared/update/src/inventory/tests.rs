@@ -16,6 +16,7 @@ fn public(number: u8) -> Key {
 fn record(number: usize) -> Record {
     let characteristics = Characteristics {
         device: format!("infusion-pump/pump-{number:05}").parse().unwrap(),
+        manufacturer: "acme".parse().unwrap(),
         model: "PM2".parse().unwrap(),
         serial_number: format!("S{number}").parse().unwrap(),
         revision: "1A".parse().unwrap(),
@@ -56,7 +57,8 @@ fn an_inventory_is_spelled_as_the_documentation_says() {
     let text = String::from_utf8(signed(&inventory(vec![record(1)]), &[])).unwrap();
     let expected = concat!(
         r#"{"signatures":[],"signed":{"_type":"inventory","devices":[{"characteristics":{"#,
-        r#""device":{"client":"infusion-pump","identifier":"pump-00001"},"hardware":"PM2-B","model":"PM2","#,
+        r#""device":{"client":"infusion-pump","identifier":"pump-00001"},"hardware":"PM2-B","#,
+        r#""manufacturer":"acme","model":"PM2","#,
         r#""revision":"1A","serial_number":"S1"},"key":"0000000000000001"#,
         r#"070707070707070707070707070707070707070707070707"}],"expires":"2027-01-15T08:00:01Z","#,
         r#""manufacturer":"acme","spec_version":"1.0.34","version":3}}"#,
@@ -92,6 +94,10 @@ fn a_device_stands_in_an_inventory_once() {
     ] {
         assert!(matches!(Draft::new(&inventory(wrong)), Err(InvalidMetadata::Contradiction(_))));
     }
+    let mut of_another = record(1);
+    of_another.characteristics.manufacturer = "other".parse().unwrap();
+    let why = InvalidMetadata::Contradiction("an inventory has another manufacturer's device");
+    assert_eq!(Draft::new(&inventory(vec![of_another])), Err(why));
     let without = |number| Record { key: None, ..record(number) };
     assert!(Draft::new(&inventory(vec![without(1), without(2)])).is_ok());
 }

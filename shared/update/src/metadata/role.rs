@@ -1,11 +1,11 @@
 //! Roles: their names and their keys.
 
 use super::InvalidMetadata;
-use crate::key::{Key, KeyId, Verifier};
+use crate::key::{Fingerprint, Key, KeyId, Verifier};
 use core::fmt;
 use core::num::NonZeroUsize;
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// The longest name of a role, in bytes.
 const MAX_ROLE_NAME_BYTES: usize = 200;
@@ -79,11 +79,20 @@ impl RoleKeys {
         newer: &Self,
         newer_keys: &BTreeMap<KeyId, Key>,
     ) -> bool {
-        let kept = newer.fingerprints(newer_keys);
-        self.fingerprints(keys).iter().any(|key| !kept.contains(key))
+        !self.fingerprints(keys).is_subset(&newer.fingerprints(newer_keys))
     }
 
-    fn fingerprints(&self, keys: &BTreeMap<KeyId, Key>) -> Vec<crate::key::Fingerprint> {
+    /// How many keys of this role still count in `newer`.
+    pub(crate) fn kept_keys(
+        &self,
+        keys: &BTreeMap<KeyId, Key>,
+        newer: &Self,
+        newer_keys: &BTreeMap<KeyId, Key>,
+    ) -> usize {
+        self.fingerprints(keys).intersection(&newer.fingerprints(newer_keys)).count()
+    }
+
+    fn fingerprints(&self, keys: &BTreeMap<KeyId, Key>) -> BTreeSet<Fingerprint> {
         let of = |id| keys.get(id).and_then(Key::verifier).as_ref().map(Verifier::fingerprint);
         self.keyids.iter().filter_map(of).collect()
     }

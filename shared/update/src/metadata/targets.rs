@@ -134,6 +134,11 @@ impl Targets {
     ) -> Self {
         Self { version, expires, targets, delegations }
     }
+
+    /// The roles that it delegates to, in order of priority.
+    pub fn delegated(&self) -> impl Iterator<Item = &Delegation> {
+        self.delegations.iter().flat_map(|delegations| &delegations.roles)
+    }
 }
 
 impl Role for Targets {

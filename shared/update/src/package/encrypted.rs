@@ -1,19 +1,40 @@
 //! A package encrypted to one gateway's key (paragraphs 0030 and 0032): what the director says of it, and what a gateway checks.
 
-use super::{BoundFile, InvalidPackage};
+use super::{BoundFile, InvalidPackage, ModelFolder};
+use crate::metadata::{Target, TargetPath};
 use data_encoding::BASE64URL_NOPAD;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use wardlink_protocol::identity::{Device, KeyFingerprint};
 
 /// The longest sealed content key, in bytes.
 pub const MAX_SEALED_KEY_BYTES: usize = 1024;
+/// The length of an encrypted file's records, in bytes: what a gateway has to keep in memory (RFC 8188 section 2, `rs`).
+pub const ENCRYPTED_RECORD_BYTES: u64 = 65_536;
+/// What stands before the records (RFC 8188 section 2.1): the salt, the length of a record, and the length of a key id, which is
+/// empty: the key is in the directive.
+pub const ENCRYPTED_HEADER_BYTES: u64 = 16 + 4 + 1;
+/// What a record has beyond its content: AES-GCM's tag, and the delimiter (RFC 8188 section 2).
+pub const ENCRYPTED_RECORD_OVERHEAD_BYTES: u64 = 16 + 1;
 
 /// How the image is encrypted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Encryption {
-    /// Records of AES-128-GCM (RFC 8188), so that no more than a record has to be kept in memory.
+    /// Records of AES-128-GCM (RFC 8188), each of [`ENCRYPTED_RECORD_BYTES`], so that no more than one has to be kept in memory.
     Aes128Gcm,
+}
+
+impl Encryption {
+    /// How long an encrypted file is at most, whose content has this length: its records are full, but for the last one, which may
+    /// be empty.
+    pub const fn max_bytes(self, content: u64) -> u64 {
+        let Self::Aes128Gcm = self;
+        let full = ENCRYPTED_RECORD_BYTES.saturating_sub(ENCRYPTED_RECORD_OVERHEAD_BYTES);
+        let records = (content / full).saturating_add(1);
+        content
+            .saturating_add(ENCRYPTED_HEADER_BYTES)
+            .saturating_add(records.saturating_mul(ENCRYPTED_RECORD_OVERHEAD_BYTES))
+    }
 }
 
 /// The content key, sealed to the recipient: a COSE_Encrypt message (RFC 9052 section 5.1), opened by whoever has the key.
@@ -87,6 +108,27 @@ pub enum NotForUs {
 }
 
 impl Encrypted {
+    /// Whether it may be the variant of this target, which lies in this folder, for the gateway that is directed: otherwise why not.
+    pub(crate) fn check(
+        &self,
+        gateway: &Device,
+        folder: &ModelFolder,
+        path: &TargetPath,
+        target: &Target,
+    ) -> Result<(), &'static str> {
+        if self.gateway != *gateway {
+            return Err("it is for another gateway than the directive");
+        }
+        if !folder.contains(&self.file.path) || self.file.path == *path {
+            return Err("it is the package itself, or lies in another model's folder");
+        }
+        // What is read of it is bounded by what the manufacturer signed.
+        if self.file.length <= target.length || self.file.length > self.method.max_bytes(target.length) {
+            return Err("it is not as long as the package is when it is encrypted");
+        }
+        Ok(())
+    }
+
     /// Whether this gateway, with this key, is the one that can read it. Afterwards [`Encrypted::file`] is checked as it is
     /// downloaded, and the package's own target as it is decrypted.
     pub fn check_for(&self, gateway: &Device, key: &KeyFingerprint) -> Result<(), NotForUs> {

@@ -62,12 +62,15 @@ impl ModelFolder {
     /// The models that a delegation is limited to: every pattern is a model's folder of the manufacturer that gives the role its
     /// name. Anything wider is refused.
     pub fn of_delegation(delegation: &Delegation) -> Result<Vec<Self>, InvalidPackage> {
-        let too_wide = InvalidPackage::Contradiction("a delegation is not limited to a manufacturer's own models");
         let patterns = delegation.paths.patterns();
         let read = |pattern: &PathPattern| Self::parse(pattern.as_str(), |last| last == "*");
-        let folders = patterns.iter().map(read).collect::<Result<Vec<_>, _>>()?;
+        let folders: Vec<_> = patterns.iter().filter_map(|pattern| read(pattern).ok()).collect();
         let is_own = |folder: &Self| folder.manufacturer.as_str() == delegation.name.as_str();
-        if !folders.is_empty() && folders.iter().all(is_own) { Ok(folders) } else { Err(too_wide) }
+        if !folders.is_empty() && folders.len() == patterns.len() && folders.iter().all(is_own) {
+            Ok(folders)
+        } else {
+            Err(InvalidPackage::Delegation(delegation.name.clone()))
+        }
     }
 }
 

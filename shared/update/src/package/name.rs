@@ -65,10 +65,6 @@ name! {
     SerialNumber, check_name
 }
 name! {
-    /// A reference to a patient: an opaque id of the hospital, never a name.
-    PatientReference, check_name
-}
-name! {
     /// One line for people, at most [`MAX_NOTE_BYTES`] long.
     Note, check_note
 }

@@ -148,7 +148,8 @@ fn a_list_has_one_spelling_and_a_limit() {
 
 fn member(number: usize) -> AtomicMember {
     let model = format!("R{number:03}").parse().unwrap();
-    AtomicMember { device_type: "gateway".parse().unwrap(), model, feature_set: "spring 2027".parse().unwrap() }
+    let (manufacturer, device_type) = ("acme".parse().unwrap(), "gateway".parse().unwrap());
+    AtomicMember { manufacturer, device_type, model, feature_set: "spring 2027".parse().unwrap() }
 }
 
 #[test]
@@ -158,6 +159,12 @@ fn an_atomic_set_has_one_package_for_each_model() {
     assert_refused(|package| package.atomic = vec![member(1), member(0)], &members);
     let own = InvalidPackage::Contradiction("an atomic set has two packages for one model");
     assert_refused(|package| package.atomic = vec![package.member()], &own);
+    let twice = ["autumn 2027", "spring 2027"];
+    let twice = twice.map(|name| AtomicMember { feature_set: name.parse().unwrap(), ..member(1) });
+    assert_refused(|package| package.atomic = twice.to_vec(), &own);
+    // Two manufacturers may call a model the same.
+    let other = AtomicMember { manufacturer: "other".parse().unwrap(), ..package().member() };
+    assert!(read(PATH, custom(Package { atomic: vec![other], ..package() })).is_ok());
     let set = Package { atomic: (0..MAX_ATOMIC_MEMBERS).map(member).collect(), ..package() };
     assert!(read(PATH, custom(set)).is_ok());
 }
@@ -293,7 +300,7 @@ fn an_encrypted_variant_is_for_one_gateway_and_one_key() {
     let gateway: Device = "gateway/ward-3".parse().unwrap();
     let recipient = KeyFingerprint([1; 32]);
     let key = SealedKey::new(vec![7; 60]).unwrap();
-    let (method, file) = (Encryption::Aes128Gcm, bound("encrypted/1C"));
+    let (method, file) = (Encryption::Aes128Gcm, bound("acme/infusion-pump/PM2/1C.ward-3"));
     let variant = Encrypted { gateway: gateway.clone(), recipient, method, file, key };
     assert_eq!(variant.check_for(&gateway, &recipient), Ok(()));
     assert_eq!(variant.check_for(&gateway, &KeyFingerprint([2; 32])), Err(NotForUs::Key));

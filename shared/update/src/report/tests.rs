@@ -34,6 +34,7 @@ fn reader() -> Reader {
 fn state(device: &str) -> State {
     let characteristics = Characteristics {
         device: device.parse().unwrap(),
+        manufacturer: "acme".parse().unwrap(),
         model: "PM2".parse().unwrap(),
         serial_number: "45457".parse().unwrap(),
         revision: "1A".parse().unwrap(),

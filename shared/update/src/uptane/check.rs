@@ -1,10 +1,10 @@
 //! What has to hold between an order and the device that it is for.
 
 use super::{Cause, Refused, Repository};
-use crate::client::Step;
-use crate::director::{Assignment, Directed, Order};
+use crate::client::{Client, Step};
+use crate::director::{Assignment, Order};
 use crate::metadata::{Target, TargetPath};
-use crate::package::{AtomicMember, Package, Release};
+use crate::package::{Given, ModelFolder, Package, Release};
 use crate::report::State;
 
 /// A step that failed, before it is said whose metadata it was.
@@ -36,7 +36,10 @@ pub(super) fn check_package(path: &TargetPath, package: &Package, state: &State)
     }
     // 5.4.3.4 step 4: the image's file name is valid for this device. That path and description agree, `Release::of` has checked.
     if !package.is_for(state) {
-        return fail("5.4.3.4 step 4", unsuitable("the package is for another type or model"));
+        return fail(
+            "5.4.3.4 step 4",
+            unsuitable("the package is for another manufacturer's devices, another type or another model"),
+        );
     }
     // What is installed already does no harm; nothing is done then.
     if package.is_installed_on(state) {
@@ -97,14 +100,18 @@ fn are_same_hashes(one: &Target, other: &Target) -> bool {
     spelled(one) == spelled(other)
 }
 
-/// An atomic set is directed whole (paragraph 0029): one order at least for each member, of the same set.
-pub(super) fn check_set(directed: &Directed, order: &Order) -> Checked {
-    let set = order.package.set();
-    let is_directed = |member: &AtomicMember| {
-        directed.orders.iter().any(|order| order.package.member() == *member && order.package.set() == set)
-    };
-    match set.iter().find(|member| !is_directed(member)) {
-        Some(missing) => fail("5.4.4.2 step 10", Cause::Incomplete(missing.clone())),
+/// Every delegation of an image repository is limited to a manufacturer's own models.
+pub(super) fn check_delegations(client: &Client) -> Checked {
+    match client.delegations().try_for_each(|delegation| ModelFolder::of_delegation(delegation).map(drop)) {
+        Ok(()) => Ok(()),
+        Err(too_wide) => fail("5.4.4.7", too_wide),
+    }
+}
+
+/// [0029]: an atomic set is directed whole, or nothing of it is installed. `devices` are those that whoever checks can see.
+pub(super) fn check_set(package: &Package, devices: &[Given<'_>]) -> Checked {
+    match package.missing_member(devices) {
+        Some(missing) => fail("5.4.4.2 step 10", Cause::Incomplete(missing)),
         None => Ok(()),
     }
 }

@@ -1,11 +1,11 @@
 //! Full verification, as a gateway does it (Uptane 5.4.4.2).
 
-use super::check::{by, check_assignment, check_match};
+use super::check::{by, check_assignment, check_delegations, check_match, check_set};
 use super::{Cause, Install, Refused, Repository, Shortcut, Transaction};
 use crate::client::{Client, Command, Fetched, Refusal, Stored, Wanted};
 use crate::director::{Directed, Directive, Order};
 use crate::metadata::{RoleName, Target, TargetPath};
-use crate::package::{AtomicMember, BoundFile, Delta, Manufacturer, NotForUs, Release};
+use crate::package::{AtomicMember, BoundFile, Delta, Given, Manufacturer, NotForUs, Release};
 use crate::report::State;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use wardlink_protocol::identity::{Device, KeyFingerprint};
@@ -30,6 +30,17 @@ pub enum Next {
     Verified(Vec<Transaction>),
     /// The run was refused, and is over.
     Refused,
+}
+
+/// What a gateway hands on to a device.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct HandedOn<'a> {
+    /// The directive.
+    pub server: &'a [u8],
+    /// The metadata of the manufacturer's role that names the package.
+    pub manufacturer: &'a [u8],
+    /// The top-level targets of the manufacturer's image repository, for a device that follows rotated keys.
+    pub delegator: &'a [u8],
 }
 
 /// A target that the manufacturer has to name as well.
@@ -157,6 +168,10 @@ impl Full {
                 let cause = Cause::NoRepository(manufacturer.clone());
                 return Err(Refused::new("5.4.4.2 step 10.1", repository, cause));
             };
+            // 5.4.4.7: whoever is asked is a manufacturer, and is asked for its own models only. A wider delegation is followed nowhere.
+            if matches!(client.next(), Of::Ready | Of::Found(_)) {
+                check_delegations(client).map_err(by(repository.clone()))?;
+            }
             match client.next() {
                 // 5.4.4.2 steps 6 to 9: root, timestamp, snapshot and targets of the image repository.
                 Of::Fetch(_) => return Ok(()),
@@ -205,22 +220,14 @@ impl Full {
             let absent = || refused("5.4.4.6 step 8", Cause::Absent(assignment.device.clone()));
             check_assignment(order, assignment, state.ok_or_else(absent)?).map_err(by(Repository::Director))?;
         }
-        // [0029]: an atomic set is whole, on every device of each member, or nothing of it is installed.
-        let set = order.package.set();
-        let is_whole = |member: &&AtomicMember| {
-            let of_member = |state: &&State| {
-                let is = &state.characteristics;
-                is.device.client == member.device_type && is.model == member.model
+        // [0029]: on every device of each member that is here.
+        if !order.package.atomic.is_empty() {
+            let given = |state: &State| {
+                let package = directed.order_for(&state.characteristics.device).map(|(order, _)| &order.package);
+                (state.characteristics.models(), package)
             };
-            let mut devices = self.bound.present.iter().filter(of_member).peekable();
-            let is_directed = |state: &State| {
-                let order = directed.order_for(&state.characteristics.device).map(|(order, _)| &order.package);
-                order.is_some_and(|package| package.member() == **member && package.set() == set)
-            };
-            devices.peek().is_some() && devices.all(is_directed)
-        };
-        if let Some(missing) = set.iter().filter(|_| set.len() > 1).find(|member| !is_whole(member)) {
-            return Err(refused("5.4.4.2 step 10", Cause::Incomplete(missing.clone())));
+            let given = self.bound.present.iter().map(given).map(|(models, package)| Given { models, package });
+            check_set(&order.package, &given.collect::<Vec<_>>()).map_err(by(Repository::Director))?;
         }
         // 5.2.3.1.1: an encrypted image is for a key that this gateway has.
         if let Some(encrypted) = &order.encrypted {
@@ -285,12 +292,13 @@ impl Full {
         }
     }
 
-    /// What to hand on to a device with what it may install (Uptane 5.4.2.6): the directive, and the metadata of the manufacturer's
-    /// role that names the package, both as they were received.
-    pub fn handed_on(&self, install: &Install) -> Option<(&[u8], &[u8])> {
+    /// What to hand on to a device with what it may install (Uptane 5.4.2.6), as it was received.
+    pub fn handed_on(&self, install: &Install) -> Option<HandedOn<'_>> {
         let images = self.images.get(&install.package.manufacturer)?;
-        let named = images.received(self.named_in.get(&install.path)?)?;
-        Some((self.director.received(&RoleName::targets())?, named))
+        let manufacturer = images.received(self.named_in.get(&install.path)?)?;
+        let (server, delegator) =
+            (self.director.received(&RoleName::targets())?, images.received(&RoleName::targets())?);
+        Some(HandedOn { server, manufacturer, delegator })
     }
 
     fn state(&self, device: &Device) -> Option<&State> {
@@ -365,7 +373,9 @@ pub(super) const fn directive_step(invalid: &crate::director::InvalidDirective) 
         Of::Metadata(_) => "5.4.4.6 step 3",
         Of::Delegations => "5.4.4.6 step 6",
         Of::Twice(_) => "5.4.4.6 step 7",
+        Of::TooMany { .. } => "5.4.4.6 step 8",
         Of::Empty => "5.2.3.1",
+        Of::Encrypted { .. } => "5.4.3.4 step 6",
         Of::Order { .. } | Of::Assignment(..) | Of::Association(_) => "5.4.3.4 step 4",
     }
 }

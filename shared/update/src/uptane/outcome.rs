@@ -13,8 +13,6 @@ use wardlink_protocol::identity::Device;
 pub const MAX_RETRIES: u32 = 5;
 /// How long until the first retry; each further one waits twice as long.
 pub const FIRST_RETRY: Duration = Duration::from_mins(1);
-/// The longest wait between retries.
-pub const LONGEST_RETRY: Duration = Duration::from_hours(1);
 
 /// Why an update waits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -131,8 +129,7 @@ impl Outcome {
         match self {
             Self::Installed { .. } => Then::Done,
             Self::Corrupt if retries < MAX_RETRIES => {
-                let after = FIRST_RETRY.saturating_mul(2_u32.saturating_pow(retries)).min(LONGEST_RETRY);
-                Then::Retry { after }
+                Then::Retry { after: FIRST_RETRY.saturating_mul(2_u32.saturating_pow(retries)) }
             }
             Self::Postponed(_) => Then::Wait,
             Self::Corrupt | Self::Refused { .. } | Self::Failed { .. } => Then::Stop,

@@ -3,12 +3,11 @@
 use super::check::{Checked, by, check_assignment, check_match, check_package, check_set, fail};
 use super::full::directive_step;
 use super::{Cause, Install, Refused, Repository};
-use crate::client::{Client, Command, Fetched, Next, Refusal, Stored};
 use crate::director::{Directed, Directive, Order, When};
 use crate::key::{Key, KeyId};
 use crate::limits::MAX_TARGETS_BYTES;
 use crate::metadata::{Role, RoleKeys, Root, Signed, Target, TargetPath, Targets, Version};
-use crate::package::{Manufacturer, Release};
+use crate::package::{Given, Manufacturer, Release};
 use crate::report::State;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -39,13 +38,17 @@ pub struct Source {
 impl Source {
     /// The top-level targets role of a trusted root.
     pub fn of(root: &Root) -> Self {
-        let role = root.roles.targets.clone();
-        let keys = root.keys.iter().filter(|(id, _)| role.keyids.contains(id));
-        Self { keys: keys.map(|(id, key)| (id.clone(), key.clone())).collect(), role }
+        Self::with(&root.roles.targets, &root.keys)
+    }
+
+    /// The role's own among these keys.
+    pub(super) fn with(role: &RoleKeys, keys: &BTreeMap<KeyId, Key>) -> Self {
+        let keys = keys.iter().filter(|(id, _)| role.keyids.contains(id));
+        Self { keys: keys.map(|(id, key)| (id.clone(), key.clone())).collect(), role: role.clone() }
     }
 }
 
-/// What a device was given beforehand (Uptane 5.4.1).
+/// What a device was given beforehand (Uptane 5.4.1), with the keys as they were rotated since ([`super::Rotated`]).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Provisioned {
@@ -60,6 +63,19 @@ pub struct Provisioned {
     /// The manufacturer's role for this model; needed where the manufacturer is trusted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub signer: Option<Source>,
+    /// Where the signer's keys are taken from. Left out, the device does not follow the delegation at all.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub delegated: Option<Delegated>,
+}
+
+/// The top-level targets metadata of an image repository that delegates to a manufacturer's role.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Delegated {
+    /// Its version: no older one is followed.
+    pub version: Version,
+    /// By whose keys.
+    pub by: Source,
 }
 
 /// The newest versions that a device has seen. It stores them before it installs.
@@ -125,7 +141,9 @@ fn by_directive(
         return Err(Refused::new("5.4.3.4 step 4", Repository::Director, cause));
     }
     check_assignment(order, assignment, state).map_err(by(Repository::Director))?;
-    check_set(&directed, order).map_err(by(Repository::Director))?;
+    // A device sees the orders, and of the devices no more than that each of them has some.
+    let given: Vec<_> = directed.orders.iter().map(|order| Given::of(&order.package)).collect();
+    check_set(&order.package, &given).map_err(by(Repository::Director))?;
     if provisioned.trust != Trust::Server {
         let named = named(provisioned, seen, handed.manufacturer, &order.path, now)?;
         check_match(order, &named).map_err(by(Repository::Image(manufacturer.clone())))?;
@@ -212,7 +230,7 @@ fn named(
     Ok(named)
 }
 
-fn check_length(bytes: &[u8]) -> Result<(), Cause> {
+pub(super) fn check_length(bytes: &[u8]) -> Result<(), Cause> {
     if u64::try_from(bytes.len()).is_ok_and(|length| length <= MAX_TARGETS_BYTES) {
         Ok(())
     } else {
@@ -220,7 +238,7 @@ fn check_length(bytes: &[u8]) -> Result<(), Cause> {
     }
 }
 
-fn check_role<T: Role>(signed: &Signed<T>, source: Option<&Source>, least: Version, now: u64) -> Checked {
+pub(super) fn check_role<T: Role>(signed: &Signed<T>, source: Option<&Source>, least: Version, now: u64) -> Checked {
     // 5.4.4.6 step 3: a threshold of unique keys. Who was not provisioned with any trusts nobody.
     if !source.is_some_and(|source| signed.is_signed_by(&source.role, &source.keys)) {
         return fail("5.4.4.6 step 3", Cause::Signatures);
@@ -235,18 +253,4 @@ fn check_role<T: Role>(signed: &Signed<T>, source: Option<&Source>, least: Versi
         return fail("5.4.4.6 step 5", Cause::Expired);
     }
     Ok(())
-}
-
-/// Follows newer roots, in order (5.4.4.3): a device learns rotated keys this way. Gives what to store and whose signatures count now.
-pub fn follow_roots(root: Vec<u8>, newer: Vec<Vec<u8>>, now: u64) -> Result<(Vec<Command>, Source), Refusal> {
-    let mut client = Client::start(Stored { root, ..Stored::default() }, now)?;
-    let mut commands = Vec::new();
-    let answers = newer.into_iter().map(Fetched::Bytes).chain([Fetched::Missing]);
-    for answer in answers {
-        if !matches!(client.next(), Next::Fetch(wanted) if wanted.file == crate::client::File::Root) {
-            break;
-        }
-        commands.extend(client.receive(answer)?);
-    }
-    Ok((commands, Source::of(client.root())))
 }

@@ -1,7 +1,7 @@
 //! What a server picks and directs, a gateway accepts: all of it, and nothing else.
 
 use proptest::prelude::*;
-use wardlink_test_repository::hospital::{Hospital, gateway_package, pump_package, state};
+use wardlink_test_repository::hospital::{Hospital, gateway_package, manufacturer, pump_package, state};
 use wardlink_update::catalog::Releases;
 use wardlink_update::package::{Downgrade, Package, Recall, ReleaseCounter, Revision, RevisionRange};
 use wardlink_update::report::Configuration;
@@ -63,11 +63,11 @@ proptest! {
         let mut installed: Vec<_> = transactions.unwrap().into_iter().flat_map(|transaction| transaction.installs).collect();
         installed.sort_by(|one, other| one.device.cmp(&other.device));
 
-        let targets = hospital.images.author("acme").targets();
+        let roles = hospital.images.roles();
         let mut present = hospital.bound.present.iter().cloned();
         let gateway = present.next().unwrap();
         let configuration = Configuration { counter: 1, gateway, devices: present.map(|state| (state, None)).collect() };
-        let picks = Releases::of(&targets).unwrap().pick(&configuration, &hospital.associations).picks;
+        let picks = Releases::of([(&manufacturer(), &roles)]).unwrap().pick(&configuration, &hospital.associations).picks;
         let mut expected: Vec<_> = picks.iter().filter(|pick| !pick.package.release.is_installed_on(&pick.state)).collect();
         expected.sort_by(|one, other| one.state.characteristics.device.cmp(&other.state.characteristics.device));
         prop_assert_eq!(installed.len(), expected.len());

@@ -2,14 +2,12 @@
 
 use wardlink_test_repository::device_attacks::{Bedside, DELIVERED, DEVICE_ATTACKS, Delivered};
 use wardlink_test_repository::hospital::{Hospital, SERVER_KEY, atomic_pair, image, pump_package};
-use wardlink_test_repository::{NOW, Repository, keys_of};
-use wardlink_update::client::Command;
+use wardlink_test_repository::{NOW, role};
 use wardlink_update::limits::MAX_TARGETS_BYTES;
 use wardlink_update::metadata::{Hashes, Target, TargetPath};
 use wardlink_update::package::ReleaseCounter;
 use wardlink_update::uptane::{
-    Accepted, Attack, Cause, Corrupt, Delivery, Handed, Provisioned, Refused, Seen, Source, Trust, follow_roots,
-    partial,
+    Accepted, Attack, Cause, Corrupt, Delivery, Handed, HandedOn, Provisioned, Refused, Seen, Trust, partial,
 };
 
 fn verify_offer(bedside: &Bedside, path: Option<&TargetPath>) -> Result<Accepted, Refused> {
@@ -54,7 +52,8 @@ fn what_a_gateway_hands_on_is_what_its_devices_accept() {
     let (mut hospital, bedside) = offered(Trust::Both);
     let (full, transactions) = hospital.verify().unwrap();
     for install in transactions.iter().flat_map(|transaction| &transaction.installs) {
-        let (server, manufacturer) = full.handed_on(install).unwrap();
+        let HandedOn { server, manufacturer, delegator } = full.handed_on(install).unwrap();
+        assert_eq!(delegator, hospital.known_images.0.targets[&role("targets")]);
         let handed = Handed { server: Some(server), manufacturer: Some(manufacturer), path: None };
         let state = hospital.bound.present.iter().find(|state| state.characteristics.device == install.device).unwrap();
         let accepted = partial(&bedside.provisioned, bedside.seen, state, &handed, NOW).unwrap().install.unwrap();
@@ -205,34 +204,6 @@ fn what_is_no_metadata_is_refused() {
         let manufacturer = Bedside { manufacturer: Some(garbage.to_vec()), ..bedside.clone() };
         assert_eq!(verify(&manufacturer).unwrap_err().step.0, "5.4.4.6 step 3");
     }
-}
-
-#[test]
-fn a_device_follows_rotated_keys_of_the_server() {
-    let mut director = Repository::with_keys([11, 12, 12, 12]);
-    let first = director.root();
-    director.keys.push(13);
-    director.roles.targets = keys_of(&[13], 1);
-    director.root_signers = vec![11];
-    director.bump_root();
-    let second = director.files["2.root.json"].clone();
-    let (commands, source) = follow_roots(first.clone(), vec![second.clone()], NOW).unwrap();
-    assert!(matches!(commands.as_slice(), [Command::Store(_, stored)] if *stored == second));
-    assert_eq!(source.role, keys_of(&[13], 1));
-    assert_eq!(source.keys.len(), 1);
-    let (commands, source) = follow_roots(first.clone(), Vec::new(), NOW).unwrap();
-    assert_eq!((commands, source.role), (vec![], keys_of(&[SERVER_KEY], 1)));
-    director.root_signers = vec![12];
-    director.bump_root();
-    let forged = director.files["3.root.json"].clone();
-    assert_eq!(follow_roots(first, vec![second, forged], NOW).map(drop).unwrap_err().step.0, "5.3.4");
-}
-
-#[test]
-fn the_keys_of_a_root_are_a_source() {
-    let hospital = Hospital::new();
-    let root = wardlink_update::metadata::Signed::parse(&hospital.director.root()).unwrap().role;
-    assert_eq!(Some(Source::of(&root)), hospital.provisioned(Trust::Both).server);
 }
 
 fn deliver(target: &Target, bytes: &[u8]) -> Result<(), Corrupt> {

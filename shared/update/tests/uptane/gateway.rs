@@ -3,15 +3,16 @@
 use serde_json::json;
 use wardlink_test_repository::gateway_attacks::GATEWAY_ATTACKS;
 use wardlink_test_repository::hospital::{
-    Hospital, OLD_IMAGE, SERVER_KEY, atomic_pair, gateway_package, image, pump_package, state,
+    Hospital, MANUFACTURER_KEY, OLD_IMAGE, SERVER_KEY, atomic_pair, gateway_package, image, pump_package, state,
 };
 use wardlink_test_repository::{NOW, Repository as Repo};
 use wardlink_update::catalog::{Listed, Pick};
 use wardlink_update::client::{Fetched, Stored};
 use wardlink_update::director::{Order, When};
 use wardlink_update::metadata::Expires;
-use wardlink_update::package::{Package, Release, ReleaseCounter};
-use wardlink_update::uptane::{Attack, Cause, Delivery, Full, Next, Repository};
+use wardlink_update::package::{Encryption, InvalidPackage, Package, Release, ReleaseCounter};
+use wardlink_update::report::State;
+use wardlink_update::uptane::{Attack, Cause, Delivery, Full, Next, Refused, Repository};
 
 /// The devices of each transaction.
 fn devices(hospital: &mut Hospital) -> Vec<Vec<String>> {
@@ -145,15 +146,16 @@ fn a_delta_that_the_manufacturer_did_not_sign_is_refused() {
 fn a_package_that_is_encrypted_to_this_gateway_is_accepted() {
     let mut hospital = Hospital::new();
     let gateway = json!({"client": "gateway", "identifier": "ward-3"});
-    let file = json!({"path": "encrypted/1B-2", "length": 70, "sha256": "0".repeat(64)});
     hospital.direct_forged_order(|order| {
+        let length = Encryption::Aes128Gcm.max_bytes(order["length"].as_u64().unwrap());
+        let file = json!({"path": "acme/infusion-pump/PM2/1B-2.ward-3", "length": length, "sha256": "0".repeat(64)});
         order["custom"]["encrypted"] = json!({
             "gateway": gateway, "recipient": "07".repeat(32), "method": "aes128gcm", "file": file, "key": "AAAA",
         });
     });
     let transactions = hospital.run().unwrap();
     let install = &transactions[0].installs[0];
-    assert_eq!(install.encrypted.as_ref().unwrap().file.path.as_str(), "encrypted/1B-2");
+    assert_eq!(install.encrypted.as_ref().unwrap().file.path.as_str(), "acme/infusion-pump/PM2/1B-2.ward-3");
     // The image itself is still the manufacturer's.
     let mut delivery = Delivery::new(&install.target);
     delivery.take(&image(&pump_package())).unwrap();
@@ -173,11 +175,44 @@ fn images_of_another_manufacturers_folder_are_not_its_to_name() {
     for state in hospital.bound.present.iter_mut().skip(1) {
         state.characteristics.model = "PM9".parse().unwrap();
     }
-    let orders = hospital.orders();
+    // The server would never order it: only if the manufacturer were trusted for the folder.
+    let orders = hospital.orders_of(|images| {
+        images.delegate("targets", "acme", MANUFACTURER_KEY, "acme/infusion-pump/PM9/*", true);
+    });
+    assert_eq!(orders.len(), 1);
     hospital.direct(&orders);
     let refused = hospital.run().unwrap_err();
     assert_eq!(refused.step.0, "5.4.4.2 step 10.1");
     assert!(matches!(*refused.cause, Cause::Unnamed(_)));
+}
+
+#[test]
+fn a_delegation_that_is_wider_than_a_manufacturers_models_is_followed_nowhere() {
+    for (name, pattern) in [("evil", "*/*/*/*"), ("evil", "evil/*/PM2/*"), ("acme", "acme/infusion-pump/PM*/*")] {
+        let mut hospital = Hospital::new();
+        let orders = hospital.orders();
+        let top = hospital.images.author("targets");
+        let key = if name == "evil" { SERVER_KEY } else { MANUFACTURER_KEY };
+        top.delegations.retain(|(delegation, _)| delegation.name.as_str() != name);
+        hospital.images.delegate("targets", name, key, pattern, false);
+        hospital.images.bump();
+        hospital.direct(&orders);
+        let refused = hospital.run().unwrap_err();
+        assert_eq!(
+            (refused.step.0, refused.repository.to_string()),
+            ("5.4.4.7", "images of acme".to_owned()),
+            "{pattern}"
+        );
+        assert!(matches!(*refused.cause, Cause::Package(InvalidPackage::Delegation(_))), "{pattern}");
+    }
+    // Nor is one of a manufacturer's role to somebody else.
+    let mut hospital = Hospital::new();
+    let orders = hospital.orders();
+    hospital.images.delegate("acme", "friend", SERVER_KEY, "acme/infusion-pump/PM2/*", false);
+    hospital.images.author("acme").version += 1;
+    hospital.images.bump();
+    hospital.direct(&orders);
+    assert_eq!(hospital.run().unwrap_err().step.0, "5.4.4.7");
 }
 
 #[test]
@@ -342,12 +377,12 @@ fn the_first_metadata_of_a_gateway_with_ten_devices_is_small() {
     assert!(bytes <= FIRST_METADATA_BYTES, "{bytes}");
 }
 
-/// A second manufacturer, of scales, with a repository of its own.
-fn scales() -> (Package, Repo) {
+/// Another manufacturer's package for a model, with a repository of its own.
+fn of_another(device_type: &str, model: &str) -> (Package, Repo) {
     let package = Package {
         manufacturer: "other".parse().unwrap(),
-        device_type: "scale".parse().unwrap(),
-        model: "W1".parse().unwrap(),
+        device_type: device_type.parse().unwrap(),
+        model: model.parse().unwrap(),
         ..pump_package()
     };
     let mut repository = Repo::with_keys([31, 32, 33, 34]);
@@ -360,18 +395,15 @@ fn scales() -> (Package, Repo) {
     (package, repository)
 }
 
-/// A gateway with pumps of one manufacturer and a scale of another, both given an update; and whose repositories it trusts.
-fn verify_two(trusted: &[&str]) -> Result<Vec<String>, wardlink_update::uptane::Refused> {
-    let mut hospital = Hospital::new();
-    let (package, mut others) = scales();
-    let scale = state("scale/s1", "W1", "1A");
-    hospital.associations.associate(scale.characteristics.device.clone(), hospital.bound.gateway.clone());
-    hospital.bound.present.push(scale.clone());
-    let mut orders = hospital.orders();
+/// What the server orders of the other manufacturer's package for a device.
+fn order_of(package: &Package, others: &mut Repo, device: State) -> Vec<Order> {
     let target = others.author("targets").targets().into_values().next().unwrap();
-    let listed = Listed { path: package.folder().path("1B-2.bin").unwrap(), target, release: package };
-    orders.extend(Order::of(&[Pick { state: scale, package: listed, delta: None }], |_| (When::AtOnce, Vec::new())));
-    hospital.direct(&orders);
+    let listed = Listed { path: package.folder().path("1B-2.bin").unwrap(), target, release: package.clone() };
+    Order::of(&[Pick { state: device, package: listed, delta: None }], |_| (When::AtOnce, Vec::new()))
+}
+
+/// A gateway that trusts these manufacturers' repositories verifies: the devices that may install something.
+fn verify_two(hospital: &mut Hospital, others: &mut Repo, trusted: &[&str]) -> Result<Vec<String>, Refused> {
     let all = [("acme", hospital.images.root()), ("other", others.root())];
     let stored = all.into_iter().filter(|(name, _)| trusted.contains(name));
     let images = stored.map(|(name, root)| (name.parse().unwrap(), Stored { root, ..Stored::default() })).collect();
@@ -398,11 +430,37 @@ fn verify_two(trusted: &[&str]) -> Result<Vec<String>, wardlink_update::uptane::
 
 #[test]
 fn each_manufacturer_speaks_for_its_own_packages() {
-    let devices = verify_two(&["acme", "other"]).unwrap();
+    let verify = |trusted: &[&str]| {
+        let mut hospital = Hospital::new();
+        let (package, mut others) = of_another("scale", "W1");
+        let mut scale = state("scale/s1", "W1", "1A");
+        scale.characteristics.manufacturer = "other".parse().unwrap();
+        hospital.associations.associate(scale.characteristics.device.clone(), hospital.bound.gateway.clone());
+        hospital.bound.present.push(scale.clone());
+        let mut orders = hospital.orders();
+        orders.extend(order_of(&package, &mut others, scale));
+        hospital.direct(&orders);
+        verify_two(&mut hospital, &mut others, trusted)
+    };
+    let devices = verify(&["acme", "other"]).unwrap();
     assert_eq!(devices, ["infusion-pump/p1", "infusion-pump/p2", "scale/s1"]);
     for (trusted, missing) in [("acme", "images of other"), ("other", "images of acme")] {
-        let refused = verify_two(&[trusted]).unwrap_err();
+        let refused = verify(&[trusted]).unwrap_err();
         assert_eq!((refused.step.0, refused.repository.to_string()), ("5.4.4.2 step 10.1", missing.to_owned()));
         assert!(matches!(*refused.cause, Cause::NoRepository(_)));
     }
+}
+
+#[test]
+fn a_trusted_manufacturer_does_not_supply_another_ones_model_of_the_same_name() {
+    let mut hospital = Hospital::new();
+    let (package, mut others) = of_another("infusion-pump", "PM2");
+    let pump = hospital.pump().clone();
+    let orders = order_of(&package, &mut others, pump);
+    hospital.direct(&orders);
+    let refused = verify_two(&mut hospital, &mut others, &["acme", "other"]).unwrap_err();
+    assert_eq!((refused.step.0, refused.attack()), ("5.4.3.4 step 4", Some(Attack::Misdirection)));
+    // The same order is right for that manufacturer's own pump.
+    hospital.bound.present[1].characteristics.manufacturer = "other".parse().unwrap();
+    assert_eq!(verify_two(&mut hospital, &mut others, &["acme", "other"]).unwrap(), ["infusion-pump/p1"]);
 }
