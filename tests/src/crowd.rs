@@ -33,9 +33,9 @@ pub fn pair_side_by_side(
     let live = Live::connect(&ward.nurse)?;
     let (acts, to_do) = mpsc::channel();
     let to_do = Arc::new(Mutex::new(to_do));
-    let hands: Vec<_> = (0..HANDS).map(|_| hand(&ward.nurse, &to_do)).collect();
+    let (sender, heard) = mpsc::channel();
+    let hands: Vec<_> = (0..HANDS).map(|_| hand(&ward.nurse, &to_do, &sender)).collect();
     let elapsed: Result<Duration> = thread::scope(|threads| {
-        let (sender, heard) = mpsc::channel();
         let told = sender.clone();
         threads.spawn(move || listen(live, &told));
         let mut pumps = Pump::start_with(
@@ -52,7 +52,7 @@ pub fn pair_side_by_side(
         elapsed
     });
     for hand in hands {
-        hand.join().map_err(|_| anyhow::anyhow!("a thread panicked"))??;
+        hand.join().map_err(|_| anyhow::anyhow!("a thread panicked"))?;
     }
     elapsed
 }
@@ -64,6 +64,8 @@ pub enum Heard {
     Live(LiveEvent),
     /// From a pump.
     Pump(Event),
+    /// That something she did was not taken.
+    Failed(anyhow::Error),
 }
 
 /// What the nurse does.
@@ -107,6 +109,7 @@ fn direct(heard: &Receiver<Heard>, acts: &Sender<Act>, count: usize) -> Result<D
                 continue;
             }
             Heard::Live(_) => continue,
+            Heard::Failed(error) => return Err(error),
         };
         if let (Some(code), Some(session)) = known {
             acts.send(Act::Verify(*session, std::mem::take(code)))?;
@@ -116,15 +119,21 @@ fn direct(heard: &Receiver<Heard>, acts: &Sender<Act>, count: usize) -> Result<D
     Ok(begun.context("a request")?.elapsed())
 }
 
-fn hand(nurse: &Api, to_do: &Arc<Mutex<Receiver<Act>>>) -> thread::JoinHandle<Result<()>> {
-    let (nurse, to_do) = (nurse.clone(), Arc::clone(to_do));
+fn hand(nurse: &Api, to_do: &Arc<Mutex<Receiver<Act>>>, told: &Sender<Heard>) -> thread::JoinHandle<()> {
+    let (nurse, to_do, told) = (nurse.clone(), Arc::clone(to_do), told.clone());
     thread::spawn(move || {
         loop {
             let act = to_do.lock().unwrap_or_else(PoisonError::into_inner).recv();
-            match act {
-                Ok(Act::Accept(session)) => drop(nurse.accept(session, Mode::PairingCode)?),
-                Ok(Act::Verify(session, code)) => drop(nurse.verify(session, VerificationProof::Code(code))?),
-                Err(_) => return Ok(()),
+            let outcome = match act {
+                Ok(Act::Accept(session)) => nurse.accept(session, Mode::PairingCode).map(drop),
+                Ok(Act::Verify(session, code)) => nurse.verify(session, VerificationProof::Code(code)).map(drop),
+                Err(_) => return,
+            };
+            // Nobody hears it any more where everything is over.
+            if let Err(error) = outcome
+                && told.send(Heard::Failed(error)).is_err()
+            {
+                return;
             }
         }
     })

@@ -98,7 +98,9 @@ pub(crate) fn require_node_modules(workspace: &Workspace) -> Result<()> {
         bail!("npm is missing: install it (it comes with Node.js, or as a package of its own)");
     }
     let step = Step::start("Install the npm packages (wrangler, esbuild, wasm-opt)");
-    shell::run(Command::new("npm").args(["ci", "--loglevel=error"]).current_dir(workspace.root()))
+    // What it says is for people: the output may be figures.
+    let npm = &mut Command::new("npm");
+    shell::run(npm.args(["ci", "--loglevel=error"]).stdout(std::io::stderr()).current_dir(workspace.root()))
         .context("npm could not install the packages of package-lock.json")?;
     fs::write(&installed, &lock).context("cannot mark node_modules as complete")?;
     step.done();
