@@ -4,6 +4,7 @@
 
 mod aborts;
 mod decommission;
+mod enrolment;
 mod flow;
 mod forgeries;
 mod model;
