@@ -12,6 +12,7 @@
 //! transcript in every key, and by what a person carries from the display to the control unit; attempts are counted before they
 //! are compared. The messages and derivations are described in `docs/protocol.md`.
 
+pub mod announcement;
 pub mod check;
 pub mod control_unit;
 pub mod decommission;

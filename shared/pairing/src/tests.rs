@@ -11,7 +11,7 @@ mod model;
 mod refusals;
 mod renewal;
 mod serial;
-mod site;
+pub(crate) mod site;
 mod vectors;
 mod verification;
 mod without_cert_ca;
