@@ -195,6 +195,12 @@ impl From<&Topic> for TopicFilter {
     }
 }
 
+impl From<Topic> for TopicFilter {
+    fn from(topic: Topic) -> Self {
+        Self::from(&topic)
+    }
+}
+
 impl fmt::Display for TopicFilter {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
