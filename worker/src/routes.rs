@@ -115,7 +115,7 @@ impl Route {
             ["services"] => Self::Services,
             ["services", "enrol"] => Self::EnrolService,
             ["services", "keys"] => Self::ServiceKeys,
-            ["services", name, "revoke"] => Self::RevokeService(name.parse().ok()?),
+            ["services", identifier, "revoke"] => Self::RevokeService(identifier.parse().ok()?),
             ["live"] => Self::Live,
             _ => return None,
         })
@@ -200,10 +200,10 @@ async fn dispatch(mut request: Request, env: Env) -> Result<Response, Failure> {
     let body = take_body(&mut request).await?;
     let route = Route::of(&request.path()).ok_or(ProblemKind::NotFound)?;
     let origin = Origin::of(&request, &env)?;
-    // Services are no browsers, and what they send proves itself.
-    let proves_itself = matches!(route, Route::Mqtt | Route::EnrolService | Route::ServiceKeys);
-    if !proves_itself && !matches!(route, Route::VerificationPage) {
-        check_page(&request, &origin)?;
+    if !matches!(route, Route::Mqtt | Route::VerificationPage) {
+        // Services are no browsers, and what they send proves itself.
+        let proves_itself = matches!(route, Route::EnrolService | Route::ServiceKeys);
+        check_page(&request, &origin, proves_itself)?;
     }
     let method = request.method();
     let call = Call { request, env, origin, body };
