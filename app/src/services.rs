@@ -136,9 +136,9 @@ fn Row(service: ServiceView, known: Known, ask: RwSignal<Option<Ask>>) -> impl I
     let writes = (!access.writes.is_empty()).then(|| t.service_writes(&words(&access.writes, &classes, t)));
     let made = t.made_at_by(&at(service.made_at), &service.made_by);
     let end = match (service.state, service.certificate_ends) {
-        (ServiceState::Revoked, _) => service.revoked_at.map(|time| {
-            t.service_revoked_at(&at(time), service.revoked_by.as_deref().unwrap_or_default())
-        }),
+        (ServiceState::Revoked, _) => service
+            .revoked_at
+            .map(|time| t.service_revoked_at(&at(time), service.revoked_by.as_deref().unwrap_or_default())),
         (ServiceState::Waiting, _) => Some(t.service_waits_until(&at(service.enrolment_ends))),
         (ServiceState::Lapsed, _) => Some(t.service_lapsed_hint().to_owned()),
         (_, Some(time)) => Some(t.service_ends(&at(time))),
@@ -213,7 +213,11 @@ fn Several(
         let (on, change) = (value.clone(), value);
         let change = Callback::new(move |is_on: bool| {
             chosen.update(|chosen| {
-                if is_on { chosen.insert(change.clone()) } else { chosen.remove(&change) };
+                if is_on {
+                    chosen.insert(change.clone())
+                } else {
+                    chosen.remove(&change)
+                };
             });
         });
         let on = Signal::derive(move || chosen.with(|chosen| chosen.contains(&on)));
@@ -224,12 +228,13 @@ fn Several(
 
 /// Every chosen channel of every chosen class.
 fn product(channels: &BTreeSet<String>, classes: &BTreeSet<String>) -> BTreeSet<ChannelOfClass> {
-    let of = |client: &str| {
-        let client: ClientClass = client.parse().ok()?;
-        Some(channels.iter().filter_map(move |channel| {
-            Some(ChannelOfClass { channel: channel.parse().ok()?, client: client.clone() })
-        }))
-    };
+    let of =
+        |client: &str| {
+            let client: ClientClass = client.parse().ok()?;
+            Some(channels.iter().filter_map(move |channel| {
+                Some(ChannelOfClass { channel: channel.parse().ok()?, client: client.clone() })
+            }))
+        };
     classes.iter().filter_map(|client| of(client)).flatten().collect()
 }
 
@@ -263,9 +268,8 @@ fn MakeForm(known: Known, made: RwSignal<Option<MadeService>>, close: CloseDialo
     // What most of them are.
     let usual = enabled.iter().find(|(client, _)| client == "infusion-pump").or(enabled.first());
     classes.set(usual.map(|(client, _)| client.clone()).into_iter().collect());
-    let channels: Vec<(String, String)> = known
-        .channels
-        .with_untracked(|names| names.iter().map(|name| (name.to_string(), name.to_string())).collect());
+    let channels: Vec<(String, String)> =
+        known.channels.with_untracked(|names| names.iter().map(|name| (name.to_string(), name.to_string())).collect());
     view! {
         <form class="stack" data-testid="service-form" on:submit=submit novalidate>
             <p class="quiet">{t.add_service_text()}</p>

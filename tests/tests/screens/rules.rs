@@ -35,7 +35,9 @@ pub(crate) const TABLE: &[Row<Busy>] = &[
         stage.browser.click(&id("add-class"))?;
         stage.browser.see(&id("class-form")).map(drop)
     }),
-    row("services, a new one", &["services::Ask::Make"], |stage, _| ask_of_services(stage, "add-service", "service-form")),
+    row("services, a new one", &["services::Ask::Make"], |stage, _| {
+        ask_of_services(stage, "add-service", "service-form")
+    }),
     row("services, a new one that may do nothing", &[], |stage, _| {
         ask_of_services(stage, "add-service", "service-form")?;
         stage.submit("service-form")?;
@@ -44,7 +46,9 @@ pub(crate) const TABLE: &[Row<Busy>] = &[
     row("services, the text that enrols", &[], |stage, _| {
         ask_of_services(stage, "add-service", "service-form")?;
         stage.browser.fill(&Target::field("service-name"), "ward-monitor")?;
-        stage.browser.click(&Target::xpath("the first channel", "(//dialog//label[.//input[@name=\"service-reads\"]])[1]"))?;
+        stage
+            .browser
+            .click(&Target::xpath("the first channel", "(//dialog//label[.//input[@name=\"service-reads\"]])[1]"))?;
         stage.submit("service-form")?;
         stage.browser.see(&id("enrolment")).map(drop)
     }),

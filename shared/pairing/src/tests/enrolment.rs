@@ -1,5 +1,7 @@
 //! The enrolment of a service, between the two sides.
 
+mod vectors;
+
 use super::site::{START, Site};
 use crate::control_unit::Signer;
 use crate::enrolment::{AwaitedService, EnrolledService, Enrolling, EnrolmentError, enrol, enrolment_of};
