@@ -151,7 +151,7 @@ fn Row(service: ServiceView, known: Known, ask: RwSignal<Option<Ask>>) -> impl I
     view! {
         <li class="row" class:inactive=is_out data-testid="service" data-service=name.clone() data-state=word>
             <div class="row-main">
-                <h2 class="mono-name">{name}</h2>
+                <h2 class="mono-name">{name.clone()}</h2>
                 <p class="tiny">{reads} {writes}</p>
                 <p class="tiny facts">{end.map(|end| view! { <span>{end}</span> })} {seen.map(|seen| view! { <span>{seen}</span> })} <span>{made}</span></p>
             </div>
