@@ -246,7 +246,7 @@ impl StateDirectory {
     /// Reads a record that holds one CBOR value.
     pub fn read_value<T: serde::de::DeserializeOwned>(&self, record: Record) -> Result<Option<T>, StateError> {
         let Some(content) = self.read(record)? else { return Ok(None) };
-        let value = cbor::decode_lenient(&content, MAX_RECORD_BYTES).map_err(|_| StateError::Damaged {
+        let value = cbor::unpack(&content, MAX_RECORD_BYTES).map_err(|_| StateError::Damaged {
             path: self.file(record),
             reason: "its fields are not the expected ones",
         })?;
@@ -255,7 +255,7 @@ impl StateDirectory {
 
     /// Writes a record that holds one CBOR value.
     pub fn write_value<T: Serialize>(&self, record: Record, value: &T) -> Result<(), StateError> {
-        self.write(record, &Zeroizing::new(cbor::encode(value)?))
+        self.write(record, &Zeroizing::new(cbor::pack(value)?))
     }
 
     /// The number of this start, which no later start has again: stored before it is returned.

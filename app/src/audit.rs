@@ -246,11 +246,11 @@ fn Export(app: App) -> impl IntoView {
 /// All parts of an export, one after the other.
 async fn collect(app: App, count: RwSignal<usize>) -> Result<String, Failure> {
     let mut text = String::new();
-    let mut after = 0;
+    let (mut after, mut entries) = (0, 0);
     loop {
         let part = app.send(gloo_net::http::Method::GET, &format!("/audit/export?after={after}"), None).await?.body;
         text.push_str(&part);
-        let entries = text.lines().filter(|line| !is_head(line)).count();
+        entries += part.lines().filter(|line| !is_head(line)).count();
         let _ = count.try_set(entries);
         match part.lines().last() {
             Some(line) if !is_head(line) => after = sequence_of(line).ok_or(Failure::Unreadable(200))?,

@@ -1,11 +1,12 @@
 //! The people of a site and their browser sessions.
 
+mod notes;
 mod password;
 mod people;
 mod sessions;
 mod throttle;
 
-use crate::messages::{AccountsRequest, SignedIn, SiteRequest};
+use crate::messages::{AccountsRequest, Session, SignedIn, SiteRequest};
 use crate::objects::{self, answer};
 use crate::platform::{log, now, rng};
 use crate::problem::Failure;
@@ -14,10 +15,13 @@ use password::Hashing;
 use serde::Serialize;
 use throttle::Subject;
 use wardlink_protocol::api::{BootstrapState, Credentials, NewPerson, Person, PersonChange, ProblemKind, Role};
+use wardlink_trust::audit::Act;
 use worker::{DurableObject, Env, Request, Response, Result, ScheduledTime, State, durable_object, wasm_bindgen};
 
 /// The schema, version by version.
-const SCHEMA: [&str; 1] = ["
+const SCHEMA: [&str; 2] = [FIRST, SECOND];
+
+const FIRST: &str = "
     CREATE TABLE people (
         id INTEGER PRIMARY KEY AUTOINCREMENT,
         name TEXT NOT NULL,
@@ -41,7 +45,12 @@ const SCHEMA: [&str; 1] = ["
         failures INTEGER NOT NULL,
         last_at INTEGER NOT NULL
     ) WITHOUT ROWID;
-"];
+";
+
+const SECOND: &str = "
+    -- Acts that the site has not written into its audit log.
+    CREATE TABLE notes (number INTEGER PRIMARY KEY AUTOINCREMENT, record BLOB NOT NULL);
+";
 
 /// The Durable Object for people and sessions.
 #[durable_object]
@@ -86,13 +95,19 @@ impl AccountsObject {
             AccountsRequest::SignIn { credentials, address } => self.sign_in(&credentials, address).await,
             AccountsRequest::Session(token) => answer(&sessions::find(database, &token, now())?),
             AccountsRequest::SignOut(token) => {
-                sessions::end(database, sessions::id(&token))?;
+                if let Some(Session { id, person, .. }) = sessions::find(database, &token, now())? {
+                    sessions::end(database, id)?;
+                    self.note(Some(&person), Act::SignedOut, &person.name, "")?;
+                }
                 self.settled(&()).await
             }
             AccountsRequest::People => answer(&people::all(database)?),
-            AccountsRequest::AddPerson(new) => answer(&self.add(&new)?),
-            AccountsRequest::ChangePerson(id, change) => {
-                let person = self.change(id, &change)?;
+            AccountsRequest::AddPerson { by, new } => {
+                let person = self.add(&by, &new)?;
+                self.settled(&person).await
+            }
+            AccountsRequest::ChangePerson { by, id, change } => {
+                let person = self.change(&by, id, &change)?;
                 self.settled(&person).await
             }
         }
@@ -108,7 +123,9 @@ impl AccountsObject {
         let password = self.hashing.hash(&credentials.password)?;
         let person = people::add(database, &name, Role::Administrator, &password)?;
         log!("accounts: person {} is the first administrator", person.id);
-        self.begin_session(person).await
+        self.note(Some(&person), Act::PersonAdded, &person.name, "first administrator")?;
+        let begun = self.begin_session(person)?;
+        self.settled(&begun).await
     }
 
     /// Signs in. An attempt counts, durably, before the password is compared.
@@ -129,37 +146,49 @@ impl AccountsObject {
             Some((person, _)) if matches && person.active => {
                 throttle::forgive(database, &subjects)?;
                 log!("accounts: person {} signed in", person.id);
-                self.begin_session(person).await
+                self.note(Some(&person), Act::SignedIn, &person.name, "")?;
+                let begun = self.begin_session(person)?;
+                self.settled(&begun).await
             }
             known => {
                 match known {
                     Some((person, _)) => log!("accounts: person {} failed to sign in", person.id),
                     None => log!("accounts: an unknown name failed to sign in"),
                 }
+                self.note(None, Act::SignInRefused, &credentials.name, "")?;
+                self.settled(&()).await?;
                 Err(ProblemKind::WrongPassword.into())
             }
         }
     }
 
-    async fn begin_session(&self, person: Person) -> Result<Response, Failure> {
+    fn begin_session(&self, person: Person) -> Result<SignedIn, Failure> {
         let database = self.database.open()?;
         let person = people::note_signed_in(database, person, now())?;
         let (token, ends_at) = sessions::begin(database, person.id, now(), &mut rng())?;
-        self.settled(&SignedIn { person, token, ends_at }).await
+        Ok(SignedIn { person, token, ends_at })
     }
 
-    fn add(&self, new: &NewPerson) -> Result<Person, Failure> {
+    /// Something for the audit log, in the turn of the act.
+    fn note(&self, person: Option<&Person>, act: Act, subject: &str, detail: impl Into<String>) -> Result<(), Failure> {
+        notes::add(self.database.open()?, person, act, subject, detail.into(), &mut rng())
+    }
+
+    fn add(&self, by: &Person, new: &NewPerson) -> Result<Person, Failure> {
         let database = self.database.open()?;
         let name = people::Name::new(&new.credentials.name)?;
         if people::find_by_name(database, &name)?.is_some() {
             return Err(ProblemKind::NameTaken.into());
         }
         let password = self.hashing.hash(&new.credentials.password)?;
-        people::add(database, &name, new.role, &password)
+        let person = people::add(database, &name, new.role, &password)?;
+        log!("accounts: person {} made the account {}, {:?}", by.id, person.id, person.role);
+        self.note(Some(by), Act::PersonAdded, &person.name, format!("{:?}", person.role))?;
+        Ok(person)
     }
 
     /// Changes an account; whatever weakens or moves its rights ends its sessions at once.
-    fn change(&self, id: u64, change: &PersonChange) -> Result<Person, Failure> {
+    fn change(&self, by: &Person, id: u64, change: &PersonChange) -> Result<Person, Failure> {
         let database = self.database.open()?;
         let before = people::find(database, id)?.ok_or(ProblemKind::NotFound)?;
         let password = change.password.as_deref().map(|password| self.hashing.hash(password)).transpose()?;
@@ -176,16 +205,38 @@ impl AccountsObject {
         if after.role != before.role || !after.active || password.is_some() {
             sessions::end_all(database, id)?;
         }
+        let active = if after.active { "active" } else { "inactive" };
+        let with = if password.is_some() { ", with a new password" } else { "" };
+        log!("accounts: person {} changed {id}: {:?}, {active}{with}", by.id, after.role);
+        self.note(Some(by), Act::PersonChanged, &after.name, format!("{:?}, {active}{with}", after.role))?;
         Ok(after)
     }
 
-    /// Answers once the site has closed what the step ended. What the site does not take now, the alarm repeats.
+    /// Answers once the site has closed what the step ended. What the site does not take now, the alarm repeats; notes for the
+    /// audit log are stored, and hold up nobody.
     async fn settled<A: Serialize>(&self, value: &A) -> Result<Response, Failure> {
-        if let Err(failure) = self.settle().await {
+        let (ended, told) = (self.settle().await, self.tell().await);
+        if ended.is_err() || told.is_err() {
             self.state.storage().set_alarm(ScheduledTime::from(RETRY)).await?;
-            return Err(failure);
         }
+        if let Err(failure) = told {
+            log!("accounts: the audit log is told again: {failure:?}");
+        }
+        ended?;
         answer(value)
+    }
+
+    /// Tells the site what its audit log has to know.
+    async fn tell(&self) -> Result<(), Failure> {
+        let database = self.database.open()?;
+        loop {
+            let (notes, last) = notes::waiting(database)?;
+            if notes.is_empty() {
+                return Ok(());
+            }
+            let () = objects::call(&self.env, &SiteRequest::Notes(notes)).await?;
+            notes::forget(database, last)?;
+        }
     }
 
     /// Ends expired sessions, has the site close the connections of all ended ones, and sets the alarm for the next.

@@ -1,4 +1,4 @@
-//! What the Durable Objects ask of one another: one enum per object, deterministic CBOR over an internal fetch.
+//! What the Durable Objects ask of one another: one enum per object, CBOR over an internal fetch.
 //!
 //! Requests are made at least once and are idempotent. An answer with a status other than 200 is a problem; the caller of an
 //! act passes it on, an object tries again later.
@@ -132,13 +132,15 @@ pub(crate) enum SiteRequest {
     Act(Box<Act>),
     /// Sessions of people ended: their live connections are closed. Answer: nothing.
     SessionsEnded(Vec<Sha256>),
-    /// Something for the audit log that was done elsewhere. Answer: nothing, when it is written.
-    Note(Box<Note>),
+    /// What was done at the accounts, for the audit log, oldest first. Answer: nothing, when it is written.
+    Notes(Vec<Note>),
 }
 
 /// An act that belongs into the audit log.
 #[derive(Serialize, Deserialize)]
 pub(crate) struct Note {
+    /// Tells notes apart: the same one may be told again.
+    pub(crate) id: u64,
     /// Who acted, if somebody was signed in.
     pub(crate) person: Option<Person>,
     /// What was done.
@@ -283,9 +285,21 @@ pub(crate) enum AccountsRequest {
     /// Lists people. Answer: a list of `Person`.
     People,
     /// Makes an account. Answer: `Person`.
-    AddPerson(NewPerson),
+    AddPerson {
+        /// Who makes it.
+        by: Person,
+        /// The account.
+        new: NewPerson,
+    },
     /// Changes an account. Answer: `Person`.
-    ChangePerson(u64, PersonChange),
+    ChangePerson {
+        /// Who changes it.
+        by: Person,
+        /// Which account.
+        id: u64,
+        /// What changes.
+        change: PersonChange,
+    },
 }
 
 /// The secret of a browser session, as the cookie carries it.

@@ -42,12 +42,12 @@ pub(crate) async fn call<R: ObjectRequest, A: DeserializeOwned>(env: &Env, reque
         let problem: Problem = serde_json::from_slice(&body)?;
         return Err(Failure::Problem(Box::new(problem)));
     }
-    Ok(cbor::decode_lenient(&body, MAX_OBJECT_MESSAGE_BYTES)?)
+    Ok(cbor::unpack(&body, MAX_OBJECT_MESSAGE_BYTES)?)
 }
 
 /// Asks an object, and leaves its answer as it is.
 pub(crate) async fn send<R: ObjectRequest>(env: &Env, request: &R) -> Result<Response, Failure> {
-    let body = cbor::encode(request)?;
+    let body = cbor::pack(request)?;
     let mut init = RequestInit::new();
     init.with_method(Method::Post).with_body(Some(Uint8Array::from(body.as_slice()).into()));
     let request = Request::new_with_init(INTERNAL_URL, &init)?;
@@ -56,12 +56,12 @@ pub(crate) async fn send<R: ObjectRequest>(env: &Env, request: &R) -> Result<Res
 
 /// Reads what an object is asked.
 pub(crate) async fn receive<R: ObjectRequest>(request: &mut Request) -> Result<R, Failure> {
-    Ok(cbor::decode_lenient(&request.bytes().await?, MAX_OBJECT_MESSAGE_BYTES)?)
+    Ok(cbor::unpack(&request.bytes().await?, MAX_OBJECT_MESSAGE_BYTES)?)
 }
 
 /// Answers with a value.
 pub(crate) fn answer<A: Serialize>(value: &A) -> Result<Response, Failure> {
-    Ok(Response::from_bytes(cbor::encode(value)?)?)
+    Ok(Response::from_bytes(cbor::pack(value)?)?)
 }
 
 /// The object could not be reached, or was reset while it worked.

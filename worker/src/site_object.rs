@@ -247,10 +247,7 @@ impl SiteObject {
             SiteRequest::Notices(notices) => {
                 notices.into_iter().try_for_each(|notice| take_notice(site, notice, outcome))
             }
-            SiteRequest::Note(note) => {
-                outcome.notes.take(*note);
-                Ok(())
-            }
+            SiteRequest::Notes(notes) => outcome.notes.take(site.database, notes),
             SiteRequest::SessionsEnded(sessions) => {
                 self.live.end_sessions(&self.state, &sessions);
                 Ok(())
@@ -319,6 +316,7 @@ impl SiteObject {
                     Timer::Certificate(device) => expire_certificate(site, device, outcome)?,
                     Timer::Rotation(channel) => rekeying::rotate(site, channel, Why::Schedule, outcome)?,
                     Timer::Rekeying => rekeying::go_on(site, outcome)?,
+                    Timer::Erasure => keys::erase_ended(site)?,
                     // Every event ends with a delivery.
                     Timer::Outbox => {}
                 }

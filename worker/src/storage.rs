@@ -96,12 +96,12 @@ impl Row {
 
 /// A record from the bytes of its column.
 pub(crate) fn read_record<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Failure> {
-    Ok(cbor::decode_lenient(bytes, MAX_RECORD_BYTES)?)
+    Ok(cbor::unpack(bytes, MAX_RECORD_BYTES)?)
 }
 
 /// A record as a column holds it.
 pub(crate) fn record<T: Serialize>(value: &T) -> Result<SqlStorageValue, Failure> {
-    Ok(SqlStorageValue::Blob(cbor::encode(value)?))
+    Ok(SqlStorageValue::Blob(cbor::pack(value)?))
 }
 
 /// A type that a column can hold.

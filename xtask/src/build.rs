@@ -45,6 +45,14 @@ impl Variant {
             Self::Release => "release",
         }
     }
+
+    /// The cargo profile of what runs on the platform.
+    fn edge_profile(self) -> &'static str {
+        match self {
+            Self::Fast => "fast",
+            Self::Release => "edge",
+        }
+    }
 }
 
 /// What is built for the browser and the platform.
@@ -107,7 +115,8 @@ pub(crate) fn measured(workspace: &Workspace) -> Result<PathBuf> {
     tools::require_wasm_target()?;
     tools::require_node_modules(workspace)?;
     let variant = Variant::Release;
-    let wasm = compile(workspace, "wardlink-measure", variant, variant.name())?.join(NAME).with_extension("wasm");
+    let wasm =
+        compile(workspace, "wardlink-measure", variant, variant.edge_profile())?.join(NAME).with_extension("wasm");
     let folder = workspace.wasm_target().join("stage").join("measure");
     once(&folder, &wasm, "node", || {
         bindgen::for_node(&wasm, &folder, NAME, variant)?;

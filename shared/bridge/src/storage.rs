@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use std::collections::{BTreeMap, BTreeSet};
+use wardlink_protocol::cbor;
 
 /// What a record holds. The numbers are written to storage: never reuse one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -112,14 +113,10 @@ impl Journal {
 
 /// Encodes our own state as CBOR. These types have nothing that CBOR cannot carry; an empty value is ignored on rebuilding.
 pub(crate) fn encode<T: Serialize>(value: &T) -> Vec<u8> {
-    let mut bytes = Vec::new();
-    if ciborium::into_writer(value, &mut bytes).is_err() {
-        bytes.clear();
-    }
-    bytes
+    cbor::pack(value).unwrap_or_default()
 }
 
 /// Decodes our own state; none where a record was damaged.
 pub(crate) fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Option<T> {
-    ciborium::from_reader(bytes).ok()
+    cbor::unpack(bytes, bytes.len()).ok()
 }

@@ -5,7 +5,6 @@
 
 use aes_gcm::aead::{Aead, Payload};
 use aes_gcm::{Aes128Gcm, Aes256Gcm, KeyInit};
-use ciborium::value::Value;
 use coset::iana::{Algorithm, EnumI64, HeaderParameter};
 use coset::{
     CoseEncrypt0, CoseEncrypt0Builder, CoseSign1, CoseSign1Builder, Label, ProtectedHeader, RegisteredLabelWithPrivate,
@@ -129,7 +128,7 @@ pub struct Encrypted {
 impl Encrypted {
     /// Reads at most `limit` bytes.
     pub fn parse(bytes: &[u8], limit: usize) -> Result<Self, EnvelopeError> {
-        let _: Value = cbor::decode(bytes, limit)?;
+        cbor::check(bytes, limit)?;
         let envelope = CoseEncrypt0::from_tagged_slice(bytes).map_err(|_| EnvelopeError::Structure)?;
         if !envelope.unprotected.is_empty() {
             return Err(HeaderError::Unprotected.into());
@@ -185,7 +184,7 @@ pub struct Signed {
 impl Signed {
     /// Reads at most `limit` bytes.
     pub fn parse(bytes: &[u8], limit: usize) -> Result<Self, EnvelopeError> {
-        let _: Value = cbor::decode(bytes, limit)?;
+        cbor::check(bytes, limit)?;
         let envelope = CoseSign1::from_tagged_slice(bytes).map_err(|_| EnvelopeError::Structure)?;
         if !envelope.unprotected.is_empty() {
             return Err(HeaderError::Unprotected.into());
@@ -222,7 +221,7 @@ fn algorithm_of(protected: &ProtectedHeader) -> Result<Algorithm, EnvelopeError>
     let header = &protected.header;
     // The header is a CBOR text inside a byte string: it needs its own check for the deterministic encoding.
     let bytes = protected.original_data.as_deref().ok_or(EnvelopeError::Structure)?;
-    let _: Value = cbor::decode(bytes, bytes.len())?;
+    cbor::check(bytes, bytes.len())?;
     if !header.crit.is_empty() {
         return Err(HeaderError::Critical.into());
     }

@@ -238,7 +238,7 @@ impl Session {
 
     /// The state from a stored snapshot.
     pub fn restore(snapshot: &[u8]) -> Result<Self, Refusal> {
-        cbor::decode_lenient(snapshot, MAX_SNAPSHOT_BYTES).map_err(Refusal::Snapshot)
+        cbor::unpack(snapshot, MAX_SNAPSHOT_BYTES).map_err(Refusal::Snapshot)
     }
 
     /// The session's id.

@@ -296,7 +296,7 @@ impl DevicePairing {
 
     /// The state from a stored snapshot.
     pub fn restore(snapshot: &[u8]) -> Result<Self, Refusal> {
-        let mut restored: Self = cbor::decode_lenient(snapshot, MAX_SNAPSHOT_BYTES).map_err(Refusal::Snapshot)?;
+        let mut restored: Self = cbor::unpack(snapshot, MAX_SNAPSHOT_BYTES).map_err(Refusal::Snapshot)?;
         restored.refuse_after_last_answer();
         Ok(restored)
     }

@@ -342,7 +342,7 @@ fn pairing_keys(pump: &DevicePairing, key: &PrivateKey, command: &[u8], request:
         ephemeral: ByteBuf,
     }
     let snapshot = pump.snapshot().expect("a snapshot");
-    let snapshot: Snapshot = cbor::decode_lenient(&snapshot, snapshot.len()).expect("a snapshot");
+    let snapshot: Snapshot = cbor::unpack(&snapshot, snapshot.len()).expect("a snapshot");
     let ephemeral = PrivateKey::from_pkcs8(&snapshot.state["Requesting"].ephemeral).expect("Ed");
     let command: PairingCommand = cbor::decode(command, MAX_PAIRING_MESSAGE_BYTES).expect("a command");
     let peer = PublicKey::from_point(&command.ephemeral).expect("E");

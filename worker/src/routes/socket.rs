@@ -21,7 +21,7 @@ pub(super) async fn live(call: &Call) -> Result<Response, Failure> {
     check_upgrade(&call.request)?;
     let session = with_right(&call.request, &call.env, Right::SeeDevices).await?;
     let headers = Headers::new();
-    headers.set(SESSION_HEADER, &BASE64URL_NOPAD.encode(&cbor::encode(&session)?))?;
+    headers.set(SESSION_HEADER, &BASE64URL_NOPAD.encode(&cbor::pack(&session)?))?;
     open::<SiteRequest>(call, headers).await
 }
 

@@ -59,9 +59,7 @@ pub(super) fn perform(
         }
         Command::Audit(query) => return json(&audit::page(database, query)?),
         Command::ExportAudit(after) => {
-            if after == 0 {
-                outcome.notes.by(person, Act::LogExported, "audit log", "");
-            }
+            outcome.notes.by(person, Act::LogExported, "audit log", format!("after entry {after}"));
             return audit::export(site, after);
         }
         Command::Channels => return json(&channels::view(site)?),

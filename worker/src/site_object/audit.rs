@@ -59,10 +59,16 @@ impl Notes {
         self.0.push(Draft { actor, act, subject: subject.to_string(), detail: detail.into(), outcome });
     }
 
-    /// Something that another object tells.
-    pub(super) fn take(&mut self, note: Note) {
-        let outcome = if note.refused { Went::Refused } else { Went::Done };
-        self.put(actor(note.person.as_ref()), note.act, &note.subject, note.detail, outcome);
+    /// What the accounts tell, at least once: what they told last is known, and counts no second time.
+    pub(super) fn take(&mut self, database: &Database, notes: Vec<Note>) -> Result<(), Failure> {
+        let last = database.row("SELECT ids FROM notes_taken", [])?;
+        let known: Vec<u64> = last.map(|mut row| row.take_record()).transpose()?.unwrap_or_default();
+        let ids: Vec<u64> = notes.iter().map(|note| note.id).collect();
+        for note in notes.into_iter().filter(|note| !known.contains(&note.id)) {
+            let outcome = if note.refused { Went::Refused } else { Went::Done };
+            self.put(actor(note.person.as_ref()), note.act, &note.subject, note.detail, outcome);
+        }
+        database.run("INSERT OR REPLACE INTO notes_taken (one, ids) VALUES (1, ?)", [record(&ids)?])
     }
 
     /// Writes them, at the end of the log.

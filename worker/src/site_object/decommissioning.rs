@@ -36,9 +36,10 @@ pub(super) fn order(site: &Site<'_>, person: &Person, device: &Device, outcome: 
     let is_open = |known: &Record| known.receipt.is_none();
     // The same order once more, for a device that may have missed it.
     let open = find(site.database, device)?.filter(is_open).filter(|open| open.order.key == known.key);
+    let detail = if open.is_some() { "sent again" } else { "" };
     let record = open.map_or_else(|| give(site, person, device, known.key), Ok)?;
     log!("site: person {} orders {device} to erase itself", person.id);
-    outcome.notes.by(Some(person), Act::DecommissionOrdered, device, "");
+    outcome.notes.by(Some(person), Act::DecommissionOrdered, device, detail);
     put(site.database, &record)?;
     outcome.bridge.publish(Topic::Device(device.clone()), record.order.payload.to_vec());
     outcome.tell_of_device(site, device)

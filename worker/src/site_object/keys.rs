@@ -1,6 +1,7 @@
 //! The network keys of the second channels: their lines of epochs, and who was given what (`wardlink_trust::epochs`).
 
 use super::devices::{self, DeviceRecord};
+use super::timers::{self, Timer};
 use super::vault::Vault;
 use super::{Outcome, Site, channels, rekeying};
 use crate::platform::{log, rng};
@@ -14,7 +15,7 @@ use wardlink_protocol::identity::{KeyFingerprint, KeyId, TrustLevel};
 use wardlink_protocol::keys::{HeldKey, WrappedFor};
 use wardlink_protocol::stamp::{Publisher, StampedMessage};
 use wardlink_protocol::topic::Topic;
-use wardlink_protocol::{ClientClass, Device, cbor};
+use wardlink_protocol::{ClientClass, Device, UnixMillis, cbor};
 use wardlink_trust::epochs::{Acknowledged, Action, Knowledge, Line, LineId, Why};
 use wardlink_trust::wrap::{self, WrapKey};
 use zeroize::Zeroizing;
@@ -263,12 +264,12 @@ fn remember(site: &Site<'_>, line: &Line) {
 }
 
 fn open(vault: &Vault, id: &LineId, sealed: &[u8]) -> Result<Line, Failure> {
-    Ok(cbor::decode_lenient(&vault.unseal(&place(id), sealed)?, MAX_LINE_BYTES)?)
+    Ok(cbor::unpack(&vault.unseal(&place(id), sealed)?, MAX_LINE_BYTES)?)
 }
 
 fn put(site: &Site<'_>, line: &Line) -> Result<(), Failure> {
     let [channel, client, identifier] = columns(line.id());
-    let state = Zeroizing::new(cbor::encode(line)?);
+    let state = Zeroizing::new(cbor::pack(line)?);
     let sealed = site.vault.seal(&place(line.id()), &state)?;
     site.database.run(
         "INSERT OR REPLACE INTO key_lines (channel, client, identifier, highest, erases_at, state)
@@ -276,10 +277,10 @@ fn put(site: &Site<'_>, line: &Line) -> Result<(), Failure> {
         [channel, client, identifier, line.highest().into_value(), line.erases_at().into_value(), sealed.into_value()],
     )?;
     remember(site, line);
-    Ok(())
+    line.erases_at().map_or(Ok(()), |due| timers::set_by(site.database, &Timer::Erasure, due))
 }
 
-/// Erases keys under which nobody reads any more.
+/// Erases keys under which nobody reads any more, as soon as they are due.
 pub(super) fn erase_ended(site: &Site<'_>) -> Result<(), Failure> {
     let query = "SELECT channel, client, identifier FROM key_lines WHERE erases_at <= ?";
     for row in site.database.rows(query, [site.now.into_value()])? {
@@ -289,7 +290,8 @@ pub(super) fn erase_ended(site: &Site<'_>) -> Result<(), Failure> {
             put(site, &line)?;
         }
     }
-    Ok(())
+    let next = site.database.one::<Option<UnixMillis>, 0>("SELECT min(erases_at) FROM key_lines", [])?.flatten();
+    next.map_or(Ok(()), |due| timers::set(site.database, &Timer::Erasure, due))
 }
 
 fn take_id(mut row: Row) -> Result<LineId, Failure> {

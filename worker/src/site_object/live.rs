@@ -34,7 +34,7 @@ impl Live {
     ) -> Result<Response, Failure> {
         let header = request.headers().get(SESSION_HEADER)?.ok_or(ProblemKind::SignedOut)?;
         let bytes = BASE64URL_NOPAD.decode(header.as_bytes()).map_err(Failure::internal)?;
-        let session: Session = cbor::decode(&bytes, MAX_SESSION_BYTES)?;
+        let session: Session = cbor::unpack(&bytes, MAX_SESSION_BYTES)?;
         if session.ends_at <= now() || self.ended.borrow().contains(&session.id) {
             return Err(ProblemKind::SignedOut.into());
         }

@@ -48,6 +48,9 @@ pub(super) fn begin_all(
 ) -> Result<(), Failure> {
     for job in jobs {
         keys::perform(site, job.first_actions(classes), outcome)?;
+        for (number, _) in all(site.database)?.iter().filter(|(_, earlier)| job.supersedes(earlier)) {
+            site.database.run("DELETE FROM rekeyings WHERE number = ?", [number.into_value()])?;
+        }
         site.database.run("INSERT INTO rekeyings (record) VALUES (?)", [record(job)?])?;
     }
     if !jobs.is_empty() {
@@ -58,7 +61,6 @@ pub(super) fn begin_all(
 
 /// A channel's key has been used for as long as its row allows, or a person wants a new one.
 pub(super) fn rotate(site: &Site<'_>, channel: &ChannelName, why: Why, outcome: &mut Outcome) -> Result<(), Failure> {
-    keys::erase_ended(site)?;
     let policy = channels::policy(site.database)?;
     let Some(row) = policy.row(channel) else { return Ok(()) };
     let classes = devices::counts(site.database)?;
@@ -142,11 +144,10 @@ pub(super) fn go_above(
     begin_all(site, &[job], &[], outcome)
 }
 
-/// Goes on with the oldest job, by one slice.
+/// Goes on by one slice: with the oldest job that follows a revocation, or with the oldest.
 pub(super) fn go_on(site: &Site<'_>, outcome: &mut Outcome) -> Result<(), Failure> {
-    let oldest = site.database.row("SELECT number, record FROM rekeyings ORDER BY number LIMIT 1", [])?;
-    let Some(mut row) = oldest else { return Ok(()) };
-    let (number, mut job): (u64, Rekeying) = (row.take()?, row.take_record()?);
+    let oldest = all(site.database)?.into_iter().min_by_key(|(number, job)| (!job.is_urgent(), *number));
+    let Some((number, mut job)) = oldest else { return Ok(()) };
     let recipients = next(site, &job)?;
     for (known, _) in &recipients {
         regrant(site, known, outcome)?;
@@ -207,11 +208,10 @@ fn regrant(site: &Site<'_>, known: &DeviceRecord, outcome: &mut Outcome) -> Resu
 pub(super) fn set_rotation(site: &Site<'_>, row: &Channel) -> Result<(), Failure> {
     let timer = Timer::Rotation(row.name.clone());
     let due = site.now.after(rotation(row));
-    let known = timers::due_at(site.database, &timer)?;
-    if known.is_none() {
+    if timers::due_at(site.database, &timer)?.is_none() {
         note_rotation(site, &row.name)?;
     }
-    timers::set(site.database, &timer, known.map_or(due, |known| known.min(due)))
+    timers::set_by(site.database, &timer, due)
 }
 
 fn note_rotation(site: &Site<'_>, channel: &ChannelName) -> Result<(), Failure> {
@@ -235,13 +235,17 @@ pub(super) fn state(site: &Site<'_>, row: &Channel) -> Result<ChannelKeyState, F
     })
 }
 
-/// The jobs that are not done.
+/// The jobs that are not done, with their numbers, oldest first. They are few: a newer one supersedes those that it covers.
+fn all(database: &Database) -> Result<Vec<(u64, Rekeying)>, Failure> {
+    let rows = database.rows("SELECT number, record FROM rekeyings ORDER BY number", [])?;
+    rows.into_iter().map(|mut row| Ok((row.take()?, row.take_record()?))).collect()
+}
+
+/// What people see of them.
 pub(super) fn views(database: &Database) -> Result<Vec<KeyJob>, Failure> {
-    let rows = database.rows("SELECT record FROM rekeyings ORDER BY number", [])?;
-    let view = |mut row: crate::storage::Row| {
-        let job: Rekeying = row.take_record()?;
+    let view = |(_, job): (u64, Rekeying)| {
         let progress = job.progress();
-        Ok(KeyJob {
+        KeyJob {
             reason: match job.why() {
                 Why::Schedule => KeyJobReason::Schedule,
                 Why::ByHand => KeyJobReason::ByHand,
@@ -252,9 +256,9 @@ pub(super) fn views(database: &Database) -> Result<Vec<KeyJob>, Failure> {
             began_at: job.began_at(),
             devices: progress.devices,
             reached: progress.reached,
-        })
+        }
     };
-    rows.into_iter().map(view).collect()
+    Ok(all(database)?.into_iter().map(view).collect())
 }
 
 /// People see how far new keys are.

@@ -2,12 +2,13 @@
 
 use super::Site;
 use crate::problem::Failure;
-use crate::storage::{Column, Row};
+use crate::storage::{Column, Row, record};
 use core::time::Duration;
 use std::collections::BTreeMap;
 use wardlink_crypto::x509::{Revocation, RevocationReason};
 use wardlink_protocol::api::RevocationReason as Why;
 use wardlink_protocol::identity::CertificateSerial;
+use wardlink_protocol::limits::MAX_CRL_ENTRIES;
 use worker::Response;
 
 /// A newer list follows within this time, also where nothing was revoked.
@@ -36,7 +37,12 @@ pub(super) fn is_outdated(site: &Site<'_>) -> Result<(), Failure> {
 fn issue(site: &Site<'_>) -> Result<Vec<u8>, Failure> {
     // A certificate that has ended by itself needs no list.
     site.database.run("DELETE FROM revoked_certificates WHERE ends_at < ?", [site.now.into_value()])?;
-    let rows = site.database.rows("SELECT serial, reason, revoked_at FROM revoked_certificates", [])?;
+    // Where there are more than a list holds, those stay whose devices are trusted no longer, and of them the newest: certificates
+    // that were replaced are refused here in any case.
+    let query = "SELECT serial, reason, revoked_at FROM revoked_certificates
+                 ORDER BY reason = ?, revoked_at DESC, serial LIMIT ?";
+    let most = u64::try_from(MAX_CRL_ENTRIES).map_err(Failure::internal)?;
+    let rows = site.database.rows(query, [record(&None::<Why>)?, most.into_value()])?;
     let revoked: BTreeMap<_, _> = rows.into_iter().map(entry).collect::<Result<_, Failure>>()?;
     let number = site.database.one("SELECT number FROM revocation_list", [])?.unwrap_or(0_u64).saturating_add(1);
     let list = site.authority.issuing().issue_crl(number, &revoked, site.now, site.now.after(LIFETIME));

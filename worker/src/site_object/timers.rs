@@ -21,11 +21,19 @@ pub(super) enum Timer {
     Rotation(ChannelName),
     /// New keys are on their way: the next slice of devices.
     Rekeying,
+    /// Keys have ended for so long that nobody reads under them.
+    Erasure,
 }
 
 /// Sets a timer, or moves it.
 pub(super) fn set(database: &Database, timer: &Timer, due: UnixMillis) -> Result<(), Failure> {
     database.run("INSERT OR REPLACE INTO timers (what, due) VALUES (?, ?)", [record(timer)?, due.into_value()])
+}
+
+/// Sets a timer that is not to be later than it already is.
+pub(super) fn set_by(database: &Database, timer: &Timer, due: UnixMillis) -> Result<(), Failure> {
+    let known = due_at(database, timer)?;
+    set(database, timer, known.map_or(due, |known| known.min(due)))
 }
 
 /// Takes a timer away.

@@ -16,7 +16,7 @@ const MODULE: &str = "index_bg.wasm";
 
 /// Compiles the worker and bundles its script.
 pub(super) fn build(workspace: &Workspace, variant: Variant, stage: &Path, build: &Path) -> Result<()> {
-    let modules = compile(workspace, "wardlink-worker", variant, variant.name())?;
+    let modules = compile(workspace, "wardlink-worker", variant, variant.edge_profile())?;
     let folder = stage.join("worker");
     let wasm = modules.join("wardlink_worker.wasm");
     let recipe = format!("{}\n{SHIM}", variant.name());

@@ -1,6 +1,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
 
 use super::*;
+use ciborium::value::Value;
 use coset::{CborSerializable, RegisteredLabel};
 use proptest::prelude::*;
 use rand::SeedableRng;

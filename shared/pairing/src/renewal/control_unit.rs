@@ -146,7 +146,7 @@ impl Renewal {
 
     /// The state from a stored snapshot.
     pub fn restore(snapshot: &[u8]) -> Result<Self, RenewalRefusal> {
-        cbor::decode_lenient(snapshot, MAX_SNAPSHOT_BYTES).map_err(RenewalRefusal::Snapshot)
+        cbor::unpack(snapshot, MAX_SNAPSHOT_BYTES).map_err(RenewalRefusal::Snapshot)
     }
 
     /// What stands on the device's T2, until the device has confirmed.

@@ -112,7 +112,7 @@ impl DeviceRenewal {
 
     /// The state from a stored snapshot.
     pub fn restore(snapshot: &[u8]) -> Result<Self, RenewalRefusal> {
-        cbor::decode_lenient(snapshot, MAX_SNAPSHOT_BYTES).map_err(RenewalRefusal::Snapshot)
+        cbor::unpack(snapshot, MAX_SNAPSHOT_BYTES).map_err(RenewalRefusal::Snapshot)
     }
 
     /// What to publish on the topic for renewals, at QoS 1: the request with the old certificate, then the confirmation with the new

@@ -35,7 +35,7 @@ impl Pair {
         struct Answered {
             keys: PairingKeys,
         }
-        let snapshot: Snapshot = cbor::decode_lenient(&self.pump.snapshot().unwrap(), LIMIT).unwrap();
+        let snapshot: Snapshot = cbor::unpack(&self.pump.snapshot().unwrap(), LIMIT).unwrap();
         snapshot.state["Answered"].keys.clone()
     }
 

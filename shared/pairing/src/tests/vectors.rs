@@ -40,7 +40,7 @@ fn on_t2(pair: &Pair) -> Value {
 
 /// Nd and Ed, which the device keeps to itself.
 fn device_secrets(pair: &Pair) -> (Vec<u8>, Vec<u8>) {
-    use wardlink_protocol::cbor::decode_lenient;
+    use wardlink_protocol::cbor::unpack;
     #[derive(serde::Deserialize)]
     struct Snapshot {
         state: BTreeMap<String, Requesting>,
@@ -50,7 +50,7 @@ fn device_secrets(pair: &Pair) -> (Vec<u8>, Vec<u8>) {
         nonce: Sha256,
         ephemeral: serde_bytes::ByteBuf,
     }
-    let snapshot: Snapshot = decode_lenient(&pair.pump.snapshot().unwrap(), LIMIT).unwrap();
+    let snapshot: Snapshot = unpack(&pair.pump.snapshot().unwrap(), LIMIT).unwrap();
     let state = &snapshot.state["Requesting"];
     (state.nonce.0.to_vec(), state.ephemeral.to_vec())
 }

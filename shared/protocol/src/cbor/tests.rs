@@ -108,7 +108,25 @@ fn value() -> impl Strategy<Value = Value> {
     })
 }
 
+#[test]
+fn what_we_packed_is_one_whole_value_of_its_type() {
+    let packed = pack(&("pump", 7_u8)).unwrap();
+    assert_eq!(unpack::<(String, u8)>(&packed, packed.len()), Ok(("pump".to_owned(), 7)));
+    assert_eq!(unpack::<(String, u8)>(&packed, packed.len() - 1), Err(CborError::TooLong));
+    assert_eq!(unpack::<(String, u8)>(&packed[..packed.len() - 1], 9), Err(CborError::Malformed));
+    assert_eq!(unpack::<(String, u8)>(&[packed.as_slice(), &[0]].concat(), 9), Err(CborError::NotDeterministic));
+    assert_eq!(unpack::<(u8, u8)>(&packed, 9), Err(CborError::Shape));
+}
+
 proptest! {
+    #[test]
+    fn what_was_packed_or_encoded_is_unpacked(value in value()) {
+        for bytes in [pack(&value).unwrap(), encode(&value).unwrap()] {
+            let unpacked: Value = unpack(&bytes, bytes.len()).unwrap();
+            prop_assert_eq!(encode(&unpacked).unwrap(), encode(&value).unwrap());
+        }
+    }
+
     #[test]
     fn what_was_encoded_is_accepted_and_encodes_the_same(value in value()) {
         let bytes = encode(&value).unwrap();

@@ -119,6 +119,21 @@ impl Rekeying {
         self.after.as_ref()
     }
 
+    /// Whether everything that is left of an earlier job is done by this one, so that the earlier one can end: this one comes by all
+    /// of its devices as soon, with keys that are as new.
+    pub fn supersedes(&self, earlier: &Self) -> bool {
+        let all_devices = self.client.is_none() || self.client == earlier.client;
+        // A change of policy also withdraws and ends what this job knows nothing of.
+        let only_brings = earlier.why != Why::Policy && (self.makes_keys || !earlier.makes_keys);
+        let in_time = self.is_urgent() || !earlier.is_urgent();
+        all_devices && only_brings && in_time && earlier.targets.iter().all(|target| self.targets.contains(target))
+    }
+
+    /// Whether it follows a revocation: nobody should wait for it behind others.
+    pub const fn is_urgent(&self) -> bool {
+        matches!(self.why, Why::Cut(_))
+    }
+
     /// What is to be done before the first slice: keys that whole classes share are made once. `classes` are all of the site.
     pub fn first_actions(&self, classes: &[ClientClass]) -> Vec<Action> {
         let concerned = |class: &&ClientClass| self.client.as_ref().is_none_or(|client| client == *class);

@@ -312,6 +312,27 @@ fn a_slice_that_is_offered_again_does_nothing_twice() {
 }
 
 #[test]
+fn a_job_ends_when_a_newer_one_does_all_that_is_left_of_it() {
+    let class = pump(0).client;
+    let targets = |names: &[&str]| names.iter().map(|name| Target::standing(row(name))).collect::<Vec<_>>();
+    let rotation = |names| Rekeying::begin(Why::ByHand, None, targets(names), 10, NOW);
+    let cut = |client: &str, name| Rekeying::deliver(client.parse().unwrap(), vec![row(name)], Why::Cut(NOW), 10, NOW);
+    assert!(rotation(&["alarm"]).supersedes(&rotation(&["alarm"])));
+    assert!(rotation(&["alarm", "log"]).supersedes(&rotation(&["alarm"])));
+    assert!(cut(class.as_str(), "alarm").supersedes(&cut(class.as_str(), "alarm")));
+    // After a revocation nobody waits behind others.
+    assert!(!rotation(&["alarm"]).supersedes(&cut(class.as_str(), "alarm")));
+    // Keys of single devices would not be made, or another class would be left out, or another channel.
+    assert!(!cut(class.as_str(), "alarm").supersedes(&rotation(&["alarm"])));
+    assert!(!cut("scale", "alarm").supersedes(&cut(class.as_str(), "alarm")));
+    assert!(!rotation(&["alarm"]).supersedes(&rotation(&["alarm", "log"])));
+    // What a change of policy withdraws, only that job knows.
+    let policy = Rekeying::begin(Why::Policy, None, targets(&["alarm"]), 10, NOW);
+    assert!(policy.supersedes(&rotation(&["alarm"])) && !rotation(&["alarm"]).supersedes(&policy));
+    assert!(cut("scale", "alarm").is_urgent() && !policy.is_urgent());
+}
+
+#[test]
 fn devices_of_other_classes_and_of_less_trust_are_left_out() {
     let (mine, foreign) = (Knowledge::new(pump(1)), Knowledge::new("scale/s1".parse().unwrap()));
     let mut job = Rekeying::deliver(pump(0).client, vec![row("command")], Why::ByHand, 2, NOW);

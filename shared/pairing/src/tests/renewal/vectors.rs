@@ -35,7 +35,7 @@ fn ephemeral(renewal: &DeviceRenewal) -> Vec<u8> {
     struct Requested {
         ephemeral: serde_bytes::ByteBuf,
     }
-    let snapshot: Snapshot = cbor::decode_lenient(&renewal.snapshot().unwrap(), LIMIT).unwrap();
+    let snapshot: Snapshot = cbor::unpack(&renewal.snapshot().unwrap(), LIMIT).unwrap();
     snapshot.state["Requested"].ephemeral.to_vec()
 }
 
