@@ -28,18 +28,22 @@ use tokio::time::sleep;
 use wardlink_crypto::key::{KeyError, PrivateKey};
 use wardlink_crypto::x509::{Certificate, X509Error};
 use wardlink_pairing::enrolment::{Enrolled, Enrolling, EnrolmentError};
-use wardlink_protocol::Device;
 use wardlink_protocol::channel::ChannelName;
 use wardlink_protocol::identity::KeyFingerprint;
 use wardlink_protocol::network::NetworkOrigin;
 use wardlink_protocol::stamp::StampedMessage;
 use wardlink_protocol::topic::Topic;
+use wardlink_protocol::{Device, UnixMillis};
 use wardlink_trust::epochs::KeyRefusal;
 use wardlink_trust::inbox::{self, Refused};
 use wardlink_trust::wrap::WrapError;
 use wardlink_trust::{OpenError, Opened, Receiver};
 use zeroize::Zeroizing;
 
+/// How many messages are taken before what has counted is stored, where so many wait already.
+const MAX_AT_ONCE: usize = 64;
+/// Of how many topics it is remembered what has counted; then those that were silent for longest are forgotten.
+const MAX_REMEMBERED: usize = 8_000;
 /// The pause before the control unit is asked again, when it cannot be reached.
 const RETRY: Duration = Duration::from_secs(1);
 /// MQTT's client id; a service has one session.
@@ -90,6 +94,8 @@ struct Received {
     /// The sender's key: whoever has paired again counts anew.
     key: KeyFingerprint,
     receiver: Receiver,
+    /// When it was heard last, by the bridge's time.
+    heard_at: UnixMillis,
 }
 
 /// Why a message is not printed.
@@ -118,6 +124,8 @@ struct Listener {
     enrolled: Enrolled,
     keys: Keys,
     received: BTreeMap<Topic, Received>,
+    /// Whether something has counted since it was stored.
+    has_counted: bool,
     printer: Printer,
 }
 
@@ -154,7 +162,7 @@ impl Listener {
         let received: Vec<Received> = state.read_value(Record::Received)?.unwrap_or_default();
         let received = received.into_iter().map(|received| (received.topic.clone(), received)).collect();
         let keys = Keys::new(&enrolled)?;
-        Ok(Self { state, site, settings, key, enrolled, keys, received, printer })
+        Ok(Self { state, site, settings, key, enrolled, keys, received, has_counted: false, printer })
     }
 
     /// Listens until it is stopped.
@@ -182,7 +190,19 @@ impl Listener {
     }
 
     async fn listen(&mut self, link: &Link, events: &mut mpsc::Receiver<LinkEvent>) -> Result<(), ListenError> {
-        while let Some(event) = events.recv().await {
+        let mut taken = Vec::new();
+        loop {
+            // What is here already is stored together, and only then acknowledged.
+            let event = match events.try_recv() {
+                Ok(event) if taken.len() < MAX_AT_ONCE => event,
+                event => {
+                    self.keep()?;
+                    taken.drain(..).for_each(|receipt| link.acknowledge(receipt));
+                    let next = event.ok();
+                    let waited = if next.is_some() { next } else { events.recv().await };
+                    waited.ok_or(ListenError::Broken)?
+                }
+            };
             match event {
                 LinkEvent::Connected => {
                     // What was told on T4 meanwhile may have been lost.
@@ -195,7 +215,7 @@ impl Listener {
                 }
                 LinkEvent::Message { topic, payload, stamp, receipt } => {
                     self.take(&topic, payload, stamp).await?;
-                    link.acknowledge(receipt);
+                    taken.push(receipt);
                 }
                 LinkEvent::Disconnected { error, again_in } => {
                     if matches!(error, LinkError::Refused(ConnectReasonCode::Banned | ConnectReasonCode::NotAuthorized))
@@ -208,10 +228,23 @@ impl Listener {
                 LinkEvent::Delivered { .. } | LinkEvent::Refused { .. } => {}
             }
         }
-        Err(ListenError::Broken)
     }
 
-    /// Prints a message that counts, and says why another does not. What has counted is stored before the bridge is told.
+    /// Stores what has counted, where that has changed.
+    fn keep(&mut self) -> Result<(), ListenError> {
+        if !core::mem::take(&mut self.has_counted) {
+            return Ok(());
+        }
+        while self.received.len() > MAX_REMEMBERED {
+            let silent = self.received.values().min_by_key(|received| received.heard_at);
+            let Some(topic) = silent.map(|received| received.topic.clone()) else { break };
+            self.received.remove(&topic);
+        }
+        let received: Vec<&Received> = self.received.values().collect();
+        Ok(self.state.write_value(Record::Received, &received)?)
+    }
+
+    /// Prints a message that counts, and says why another does not.
     async fn take(&mut self, topic: &str, payload: Vec<u8>, stamp: Option<Stamp>) -> Result<(), ListenError> {
         let parsed = topic.parse::<Topic>();
         if let Ok(Topic::Meta(client)) = &parsed {
@@ -228,8 +261,7 @@ impl Listener {
         match heard {
             Ok(event) => {
                 self.printer.print(&event);
-                let received: Vec<&Received> = self.received.values().collect();
-                Ok(self.state.write_value(Record::Received, &received)?)
+                Ok(())
             }
             Err(Unheard::Failed(error)) => Err(error),
             Err(error) => {
@@ -294,12 +326,16 @@ impl Listener {
         let sender = known.sender(device).ok_or(Unheard::Stranger)?;
         let key = sender.key.fingerprint().map_err(OpenError::Key).map_err(Refused::Open)?;
         let topic = Topic::Data(channel.clone(), device.clone());
-        let fresh = || Received { topic: topic.clone(), key, receiver: Receiver::default() };
+        let heard_at = message.accepted_at;
+        let fresh = || Received { topic: topic.clone(), key, receiver: Receiver::default(), heard_at };
         let received = self.received.entry(topic.clone()).or_insert_with(fresh);
         if received.key != key {
             *received = fresh();
         }
-        Ok(inbox::open(&mut received.receiver, known.lines(), sender, message, clock::now())?)
+        let opened = inbox::open(&mut received.receiver, known.lines(), sender, message, clock::now())?;
+        received.heard_at = heard_at;
+        self.has_counted = true;
+        Ok(opened)
     }
 }
 

@@ -165,11 +165,11 @@ impl Printer {
 
     pub(super) fn print(&mut self, event: &Event) {
         let line = match self.format {
-            Format::Text => event.to_string(),
+            Format::Text => printable(&event.to_string()),
             Format::Json => serde_json::to_string(event).unwrap_or_default(),
         };
         let mut out = io::stdout().lock();
-        self.open = self.open && writeln!(out, "{}", printable(&line)).and_then(|()| out.flush()).is_ok();
+        self.open = self.open && writeln!(out, "{line}").and_then(|()| out.flush()).is_ok();
     }
 }
 
@@ -217,5 +217,6 @@ mod tests {
     #[test]
     fn what_a_device_says_stays_on_its_line() {
         assert!(!message("a\nREFUSED").to_string().contains('\n'));
+        assert!(!serde_json::to_string(&message("a\nREFUSED")).unwrap().contains('\n'));
     }
 }
