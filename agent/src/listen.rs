@@ -13,7 +13,7 @@ pub use settings::{ListenArgs, Settings};
 pub use site::SiteError;
 
 use crate::clock;
-use crate::link::{EndpointError, Identity, Link, LinkError, LinkEvent, LinkOptions, Stamp};
+use crate::link::{EndpointError, Identity, Link, LinkError, LinkEvent, LinkOptions, Receipt, Stamp};
 use crate::state::{Record, StateDirectory, StateError};
 use keys::Keys;
 use mqtt_protocol_core::mqtt::result_code::ConnectReasonCode;
@@ -126,6 +126,8 @@ struct Listener {
     received: BTreeMap<Topic, Received>,
     /// Whether something has counted since it was stored.
     has_counted: bool,
+    /// What was taken since then, to be acknowledged.
+    taken: Vec<Receipt>,
     printer: Printer,
 }
 
@@ -162,7 +164,18 @@ impl Listener {
         let received: Vec<Received> = state.read_value(Record::Received)?.unwrap_or_default();
         let received = received.into_iter().map(|received| (received.topic.clone(), received)).collect();
         let keys = Keys::new(&enrolled)?;
-        Ok(Self { state, site, settings, key, enrolled, keys, received, has_counted: false, printer })
+        Ok(Self {
+            state,
+            site,
+            settings,
+            key,
+            enrolled,
+            keys,
+            received,
+            has_counted: false,
+            taken: Vec::new(),
+            printer,
+        })
     }
 
     /// Listens until it is stopped.
@@ -185,19 +198,18 @@ impl Listener {
             result = self.listen(&link, &mut events) => result,
             _ = stopped.wait_for(|stopped| *stopped) => Ok(()),
         };
+        let kept = self.keep(&link);
         link.close().await;
-        result
+        result.and(kept)
     }
 
     async fn listen(&mut self, link: &Link, events: &mut mpsc::Receiver<LinkEvent>) -> Result<(), ListenError> {
-        let mut taken = Vec::new();
         loop {
             // What is here already is stored together, and only then acknowledged.
             let event = match events.try_recv() {
-                Ok(event) if taken.len() < MAX_AT_ONCE => event,
+                Ok(event) if self.taken.len() < MAX_AT_ONCE => event,
                 event => {
-                    self.keep()?;
-                    taken.drain(..).for_each(|receipt| link.acknowledge(receipt));
+                    self.keep(link)?;
                     let next = event.ok();
                     let waited = if next.is_some() { next } else { events.recv().await };
                     waited.ok_or(ListenError::Broken)?
@@ -215,7 +227,7 @@ impl Listener {
                 }
                 LinkEvent::Message { topic, payload, stamp, receipt } => {
                     self.take(&topic, payload, stamp).await?;
-                    taken.push(receipt);
+                    self.taken.push(receipt);
                 }
                 LinkEvent::Disconnected { error, again_in } => {
                     if matches!(error, LinkError::Refused(ConnectReasonCode::Banned | ConnectReasonCode::NotAuthorized))
@@ -230,18 +242,19 @@ impl Listener {
         }
     }
 
-    /// Stores what has counted, where that has changed.
-    fn keep(&mut self) -> Result<(), ListenError> {
-        if !core::mem::take(&mut self.has_counted) {
-            return Ok(());
-        }
+    /// Stores what has counted, and acknowledges what was taken.
+    fn keep(&mut self, link: &Link) -> Result<(), ListenError> {
         while self.received.len() > MAX_REMEMBERED {
             let silent = self.received.values().min_by_key(|received| received.heard_at);
             let Some(topic) = silent.map(|received| received.topic.clone()) else { break };
             self.received.remove(&topic);
         }
-        let received: Vec<&Received> = self.received.values().collect();
-        Ok(self.state.write_value(Record::Received, &received)?)
+        if core::mem::take(&mut self.has_counted) {
+            let received: Vec<&Received> = self.received.values().collect();
+            self.state.write_value(Record::Received, &received)?;
+        }
+        self.taken.drain(..).for_each(|receipt| link.acknowledge(receipt));
+        Ok(())
     }
 
     /// Prints a message that counts, and says why another does not.

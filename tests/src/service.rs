@@ -9,10 +9,10 @@ use serde_json::Value;
 use ureq::Agent;
 use wardlink_agent::state::{Record, StateDirectory};
 use wardlink_crypto::key::PrivateKey;
-use wardlink_pairing::enrolment::Enrolled;
+use wardlink_pairing::enrolment::{Enrolled, Enrolling};
 use wardlink_protocol::Device;
 use wardlink_protocol::api::{MadeService, NewService, ServiceView};
-use wardlink_protocol::service::{ChannelOfClass, ServiceAccess};
+use wardlink_protocol::service::{ChannelOfClass, EnrolmentTicket, ServiceAccess};
 use wardlink_trust::services::{self, ServiceKeys};
 use wardlink_trust::wrap::WrapKey;
 
@@ -65,6 +65,12 @@ impl StolenService {
             Err(status) => Err(status),
         })
     }
+}
+
+/// What a new machine with this enrolment text would send.
+pub fn request(ticket: &EnrolmentTicket) -> Result<Vec<u8>> {
+    let key = PrivateKey::make(&mut rng());
+    Ok(Enrolling::begin(ticket, &key, &mut rng())?.request().to_vec())
 }
 
 /// Posts a COSE message as a service does.

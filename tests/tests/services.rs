@@ -216,6 +216,16 @@ fn an_enrolment_text_counts_once_and_only_as_it_is() -> Result<()> {
         astray.wait_for_end()?;
         ensure!(astray.log()?.contains("the service cannot be enrolled"), "{}", astray.log()?);
 
+        // The same request again gets the same answer, for a service that lost it; another one finds the text used.
+        let ticket: EnrolmentTicket = service::make(&ward.administrator, "archive", &["alarm"])?.enrolment.parse()?;
+        let ask = || service::request(&ticket);
+        let (asked, other) = (ask()?, ask()?);
+        let answered = post(&site, "enrol", &asked)?;
+        ensure!(answered.is_ok() && answered == post(&site, "enrol", &asked)?, "another answer");
+        assert_eq!(post(&site, "enrol", &other)?.err(), Some(403));
+        assert_eq!(post(&site, "enrol", asked.get(1..).context("bytes")?)?.err(), Some(403));
+        assert_eq!(state(&ward, "archive")?, ServiceState::Active);
+
         let long = vec![0; 20_000];
         for junk in [&b""[..], b"junk", &[0xd0; 300], &long] {
             let status = post(&site, "enrol", junk)?.err();
