@@ -67,10 +67,14 @@ impl StolenService {
     }
 }
 
-/// What a new machine with this enrolment text would send.
-pub fn request(ticket: &EnrolmentTicket) -> Result<Vec<u8>> {
-    let key = PrivateKey::make(&mut rng());
-    Ok(Enrolling::begin(ticket, &key, &mut rng())?.request().to_vec())
+/// What a machine with this enrolment text and this key would send.
+pub fn request(ticket: &EnrolmentTicket, key: &PrivateKey) -> Result<Vec<u8>> {
+    Ok(Enrolling::begin(ticket, key, &mut rng())?.request().to_vec())
+}
+
+/// A new static key.
+pub fn new_key() -> PrivateKey {
+    PrivateKey::make(&mut rng())
 }
 
 /// Posts a COSE message as a service does.

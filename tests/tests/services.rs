@@ -217,14 +217,18 @@ fn an_enrolment_text_counts_once_and_only_as_it_is() -> Result<()> {
         ensure!(astray.log()?.contains("the service cannot be enrolled"), "{}", astray.log()?);
 
         // The same request again gets the same answer, for a service that lost it; another one finds the text used.
-        let ticket: EnrolmentTicket = service::make(&ward.administrator, "archive", &["alarm"])?.enrolment.parse()?;
-        let ask = || service::request(&ticket);
-        let (asked, other) = (ask()?, ask()?);
+        let ticket: EnrolmentTicket = service::make(&ward.administrator, "journal", &["alarm"])?.enrolment.parse()?;
+        let key = service::new_key();
+        let (asked, other) = (service::request(&ticket, &key)?, service::request(&ticket, &key)?);
         let answered = post(&site, "enrol", &asked)?;
         ensure!(answered.is_ok() && answered == post(&site, "enrol", &asked)?, "another answer");
         assert_eq!(post(&site, "enrol", &other)?.err(), Some(403));
         assert_eq!(post(&site, "enrol", asked.get(1..).context("bytes")?)?.err(), Some(403));
-        assert_eq!(state(&ward, "archive")?, ServiceState::Active);
+        assert_eq!(state(&ward, "journal")?, ServiceState::Active);
+        // Nobody becomes another service with the same key.
+        let third: EnrolmentTicket = service::make(&ward.administrator, "third", &["alarm"])?.enrolment.parse()?;
+        assert_eq!(post(&site, "enrol", &service::request(&third, &key)?)?.err(), Some(403));
+        assert_eq!(state(&ward, "third")?, ServiceState::Waiting);
 
         let long = vec![0; 20_000];
         for junk in [&b""[..], b"junk", &[0xd0; 300], &long] {

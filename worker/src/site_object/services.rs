@@ -205,6 +205,11 @@ pub(super) fn enrol(site: &Site<'_>, request: &[u8], outcome: &mut Outcome) -> R
         certificate_lifetime: CERTIFICATE_LIFETIME,
     };
     match enrolment::enrol(service, request, control_unit, site.now, &mut rng()) {
+        // A key has one grant: nobody becomes a service with what is a device's, or was revoked.
+        Ok(enrolled) if grants::find(site.database, enrolled.key)?.is_some() => {
+            log!("site: a request to enrol the service {name} does not count: its key is known here");
+            Err(refused())
+        }
         Ok(enrolled) => {
             admit(site, &name, known, request, &enrolled, outcome)?;
             Ok(enrolled.answer.clone())

@@ -163,6 +163,7 @@ fn a_known_walk_through_every_step() {
         Step::Publish(1, 1),
         Step::RevokeService(1),
         Step::Read(0),
+        Step::Read(1),
         Step::Publish(0, 0),
     ];
     for step in &steps {
