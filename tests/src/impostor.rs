@@ -163,10 +163,10 @@ impl Stolen {
 }
 
 /// Copies the state of a pump, which may go on meanwhile: each of its files is replaced whole.
-pub fn copy_of(pump: &Pump<'_>) -> Result<TempDir> {
+pub fn copy_of(state: &Path) -> Result<TempDir> {
     let own = fs::Permissions::from_mode(0o700);
     let copy = tempfile::Builder::new().permissions(own).tempdir().context("cannot make a folder")?;
-    for entry in fs::read_dir(pump.state()).context("cannot read the pump's state")? {
+    for entry in fs::read_dir(state).context("cannot read the pump's state")? {
         let entry = entry.context("cannot read the pump's state")?;
         // What is being written at this moment has another ending.
         if entry.path().extension().is_some_and(|ending| ending == "cbor") {

@@ -340,7 +340,7 @@ impl Run<'_, '_> {
                 self.person.see(&event);
             }
             if self.provisional.is_none() && self.person.is_accepted {
-                let stolen = Stolen::from(copy_of(&self.pump)?.path(), &self.device)?;
+                let stolen = Stolen::from(copy_of(&self.pump.state())?.path(), &self.device)?;
                 // Without verification it may be confirmed by now.
                 self.provisional = Some(stolen).filter(|stolen| stolen.pairing.is_none());
             }

@@ -201,7 +201,7 @@ fn a_command_of_somebody_without_the_control_units_key_is_refused() -> Result<()
         (ward.provisioning.broker, ward.provisioning.web_origin) = (wire.broker(), wire.origin());
         let mut pump = ward.pump("ip-1")?;
         pump.wait_for("requested")?;
-        let key = Stolen::from(copy_of(&pump)?.path(), &device("ip-1")?)?.fingerprint;
+        let key = Stolen::from(copy_of(&pump.state())?.path(), &device("ip-1")?)?.fingerprint;
         let (secret, origin) = (ward.provisioning.secret.clone(), wire.origin());
         let usurper = Usurper { secret, device: device("ip-1")?, key, origin, now: now()? };
         // The request has passed: it comes again on the next connection, and is the same.

@@ -67,7 +67,7 @@ fn pair_by_code(api: &Api, pump: &mut Pump<'_>, identifier: &str) -> Result<()> 
 
 /// The certificate that a pump would show now, with its key.
 fn certificate_of(pump: &Pump<'_>, device: &Device) -> Result<(Vec<u8>, PrivateKey)> {
-    let copy = copy_of(pump)?;
+    let copy = copy_of(&pump.state())?;
     let state = StateDirectory::open(copy.path(), device)?;
     let key = PrivateKey::from_pkcs8(&state.read(Record::StaticKey)?.context("the pump has a key")?)?;
     let pairing = DevicePairing::restore(&state.read(Record::Pairing)?.context("the pump pairs")?)?;

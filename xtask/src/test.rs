@@ -29,6 +29,9 @@ pub(crate) struct Options {
     /// Run only the random interruptions (SIGKILL of pump, worker or both in a pairing), so many of them.
     #[arg(long, value_name = "COUNT", conflicts_with_all = ["unit", "filter"])]
     interruptions: Option<u64>,
+    /// Run only the revocations of pumps to which much is on its way, so many of them.
+    #[arg(long, value_name = "COUNT", conflicts_with_all = ["unit", "filter", "interruptions"])]
+    revocations: Option<u64>,
     /// Run the tests whose name contains this.
     filter: Option<String>,
 }
@@ -36,7 +39,7 @@ pub(crate) struct Options {
 impl Options {
     /// Whether only the end-to-end tests run.
     const fn is_end_to_end(&self) -> bool {
-        self.e2e || self.interruptions.is_some()
+        self.e2e || self.interruptions.is_some() || self.revocations.is_some()
     }
 }
 
@@ -56,7 +59,12 @@ pub(crate) fn run(workspace: &Workspace, options: &Options) -> Result<()> {
     }
     tests.args(&options.filter);
     if let Some(count) = options.interruptions {
-        interrupt(&mut tests, count, nextest);
+        let name = "random_deaths_are_survived";
+        run_long(tests.env("WARDLINK_INTERRUPTIONS", count.to_string()), "interruptions", name, nextest);
+    }
+    if let Some(count) = options.revocations {
+        let name = "a_revoked_pump_gets_nothing_after_the_answer";
+        run_long(tests.env("WARDLINK_REVOCATIONS", count.to_string()), "revocation_trials", name, nextest);
     }
     if nextest && !options.is_end_to_end() {
         examples(workspace, options.filter.as_deref())?;
@@ -67,15 +75,11 @@ pub(crate) fn run(workspace: &Workspace, options: &Options) -> Result<()> {
     Ok(())
 }
 
-/// So many interruptions take longer than a test may otherwise, and say which they are while they run.
-fn interrupt(tests: &mut Command, count: u64, nextest: bool) {
-    tests.env("WARDLINK_INTERRUPTIONS", count.to_string()).args([
-        "--test",
-        "interruptions",
-        "random_deaths_are_survived",
-    ]);
+/// One test in its long form takes longer than a test may otherwise, and says how far it is while it runs.
+fn run_long(tests: &mut Command, binary: &str, name: &str, nextest: bool) {
+    tests.args(["--test", binary, name]);
     if nextest {
-        tests.args(["--profile", "interruptions", "--no-capture"]);
+        tests.args(["--profile", "long", "--no-capture"]);
     } else {
         tests.args(["--", "--nocapture"]);
     }

@@ -13,7 +13,7 @@ use serde_bytes::ByteBuf;
 use std::time::Duration;
 use tokio::time::Instant;
 use wardlink_protocol::cbor;
-use wardlink_protocol::channel::{ChannelKey, ChannelName, DataType, Priority, Qos};
+use wardlink_protocol::channel::{self, Channel, ChannelKey, ChannelName, DataType, Qos};
 use wardlink_protocol::limits::MAX_CLOCK_SKEW;
 use wardlink_protocol::report::{Content, Report};
 use wardlink_protocol::topic::Topic;
@@ -38,10 +38,7 @@ pub(super) struct Reporter {
 
 /// A channel, opened for this connection.
 struct Outlet {
-    name: ChannelName,
-    priority: Priority,
-    data_types: Vec<DataType>,
-    qos: Qos,
+    channel: Channel,
     sender: Sender,
 }
 
@@ -69,18 +66,19 @@ impl Outlet {
         }
         let topic = Topic::Data(channel.name.clone(), device.clone());
         let sender = Sender::begin(key, topic, boot, &mut clock::rng())?;
-        let (name, data_types) = (channel.name.clone(), channel.data_types.clone());
-        Ok(Some(Self { name, priority: channel.priority, data_types, qos: channel.qos, sender }))
+        Ok(Some(Self { channel: channel.clone(), sender }))
     }
 }
 
 fn is_open(outlets: &[Outlet], channel: &ChannelName) -> bool {
-    outlets.iter().any(|outlet| outlet.name == *channel)
+    outlets.iter().any(|outlet| outlet.channel.name == *channel)
 }
 
-/// The first channel that carries a kind of data.
-fn outlet_for(outlets: &mut [Outlet], data: DataType) -> Option<&mut Outlet> {
-    outlets.iter_mut().find(|outlet| outlet.data_types.contains(&data))
+/// The channel of what is to be said, by its kind and how urgent it is.
+fn outlet_for<'o>(outlets: &'o mut [Outlet], content: &Content) -> Option<&'o mut Outlet> {
+    let channels = outlets.iter().map(|outlet| &outlet.channel);
+    let name = channel::select(channels, content.data_type(), content.priority())?.name.clone();
+    outlets.iter_mut().find(|outlet| outlet.channel.name == name)
 }
 
 impl Pump {
@@ -108,17 +106,15 @@ impl Pump {
     pub(super) fn reopen(&mut self, key: &ChannelKey) -> Result<(), PumpError> {
         let Some(reporter) = &mut self.reporter else { return Ok(()) };
         let boot = self.state.next_boot()?;
-        reporter.outlets.retain(|outlet| outlet.name != key.channel.name);
+        reporter.outlets.retain(|outlet| outlet.channel.name != key.channel.name);
         reporter.outlets.extend(Outlet::open(key, &self.settings.device, boot)?);
-        // The most urgent channel that carries a kind of data comes first.
-        reporter.outlets.sort_by(|a, b| (a.priority, &a.name).cmp(&(b.priority, &b.name)));
         self.protect_anew()
     }
 
     /// Ends a channel that the pump has no longer; what waits on it takes another one that carries its kind of data.
     pub(super) fn end_channel(&mut self, name: &ChannelName) -> Result<(), PumpError> {
         let Some(reporter) = &mut self.reporter else { return Ok(()) };
-        reporter.outlets.retain(|outlet| outlet.name != *name);
+        reporter.outlets.retain(|outlet| outlet.channel.name != *name);
         self.protect_anew()
     }
 
@@ -137,11 +133,11 @@ impl Pump {
             };
             let Some(report) = kept.report.as_ref().filter(|_| is_lost) else { continue };
             let data = report.content.data_type();
-            let Some(outlet) = outlet_for(outlets, data) else { continue };
+            let Some(outlet) = outlet_for(outlets, &report.content) else { continue };
             kept.message = ByteBuf::from(outlet.sender.seal(&cbor::encode(report)?, &self.key)?);
             kept.topic = outlet.sender.topic().clone();
             (kept.delivered_at, kept.ticket) = (None, None);
-            sent.push(Event::Sent { channel: outlet.name.clone(), data });
+            sent.push(Event::Sent { channel: outlet.channel.name.clone(), data });
         }
         if !sent.is_empty() {
             self.store_kept()?;
@@ -173,13 +169,14 @@ impl Pump {
         Ok(())
     }
 
-    /// Protects a report and sends it on the first channel that carries its kind of data. Measurements without a connection are
+    /// Protects a report and sends it on its channel. Measurements without a connection are
     /// past when it returns; everything else waits for it.
     fn send(&mut self, report: &Report) -> Result<(), PumpError> {
         let (Some(reporter), Some((link, _))) = (&mut self.reporter, &mut self.link) else { return Ok(()) };
         let data = report.content.data_type();
-        let Some(outlet) = outlet_for(&mut reporter.outlets, data) else { return Ok(()) };
-        let at_least_once = outlet.qos == Qos::AtLeastOnce;
+        let Some(outlet) = outlet_for(&mut reporter.outlets, &report.content) else { return Ok(()) };
+        let qos = outlet.channel.qos;
+        let at_least_once = qos == Qos::AtLeastOnce;
         if !self.online && !at_least_once {
             return Ok(());
         }
@@ -190,8 +187,8 @@ impl Pump {
             return Ok(());
         }
         let message = outlet.sender.seal(&cbor::encode(report)?, &self.key)?;
-        let (topic, name) = (outlet.sender.topic().clone(), outlet.name.clone());
-        let ticket = link.publish(topic.clone(), message.clone(), outlet.qos);
+        let (topic, name) = (outlet.sender.topic().clone(), outlet.channel.name.clone());
+        let ticket = link.publish(topic.clone(), message.clone(), qos);
         if at_least_once {
             reporter.kept.push(Kept {
                 topic,
@@ -250,3 +247,6 @@ impl Pump {
         Ok(self.state.write_value(Record::Outbox, &reporter.kept)?)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -134,6 +134,22 @@ pub struct ChannelKey {
     pub key: [u8; 32],
 }
 
+/// The channel of a message, by its kind of data and how urgent it is (Coupling, claim 1): of the channels that carry this kind, the one
+/// whose priority is nearest from above, and where none is as urgent, the most urgent; by name where several are.
+pub fn select<'a>(
+    channels: impl Iterator<Item = &'a Channel> + Clone,
+    data_type: DataType,
+    priority: Priority,
+) -> Option<&'a Channel> {
+    let carrying = channels.filter(|channel| channel.data_types.contains(&data_type));
+    // `High` orders first: what is urgent enough comes last among those up to `priority`.
+    let enough = carrying
+        .clone()
+        .filter(|channel| channel.priority <= priority)
+        .max_by(|a, b| a.priority.cmp(&b.priority).then_with(|| b.name.cmp(&a.name)));
+    enough.or_else(|| carrying.min_by(|a, b| (a.priority, &a.name).cmp(&(b.priority, &b.name))))
+}
+
 const DAY: u64 = 24 * 60 * 60;
 const WEEK: u64 = 7 * DAY;
 

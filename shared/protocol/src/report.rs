@@ -1,7 +1,7 @@
 //! What a device reports on its second channels, before it is encrypted. CBOR; quantities are whole numbers in the unit
 //! that the field's name says.
 
-use crate::channel::DataType;
+use crate::channel::{DataType, Priority};
 use crate::time::UnixMillis;
 use serde::{Deserialize, Serialize};
 
@@ -34,6 +34,19 @@ impl Content {
             Self::Telemetry(_) => DataType::Telemetry,
             Self::Therapy(_) => DataType::Therapy,
             Self::Alarm(_) => DataType::Alarm,
+        }
+    }
+
+    /// How urgent it is: an alarm as urgent as it says.
+    pub const fn priority(&self) -> Priority {
+        match self {
+            Self::Telemetry(_) => Priority::Low,
+            Self::Therapy(_) => Priority::Medium,
+            Self::Alarm(alarm) => match alarm.priority {
+                AlarmPriority::Low => Priority::Low,
+                AlarmPriority::Medium => Priority::Medium,
+                AlarmPriority::High => Priority::High,
+            },
         }
     }
 }

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
 use wardlink_protocol::ClientClass;
 use wardlink_protocol::channel::{
-    Channel, ChannelName, ContentAlgorithm, DataType, KeyScope, Priority, Qos, default_channels,
+    self, Channel, ChannelName, ContentAlgorithm, DataType, KeyScope, Priority, Qos, default_channels,
 };
 use wardlink_protocol::identity::TrustLevel;
 use wardlink_protocol::limits::{MAX_CHANNELS_PER_DEVICE, MAX_ROTATION_SECS, MIN_ROTATION_SECS};
@@ -162,19 +162,13 @@ impl ChannelPolicy {
     }
 
     /// The rows that a device of this trust has, by falling priority, then by name.
-    pub fn rows_for(&self, trust: TrustLevel) -> impl Iterator<Item = &Channel> {
+    pub fn rows_for(&self, trust: TrustLevel) -> impl Iterator<Item = &Channel> + Clone {
         self.0.iter().filter(move |row| row.trust <= trust)
     }
 
-    /// The channel of a message, by its kind of data and how urgent it is (claim 1): of the device's channels that carry this kind,
-    /// the one whose priority is nearest from above, and where none is as urgent, the most urgent.
+    /// The channel of a message of a device of this trust ([`channel::select`]).
     pub fn select(&self, trust: TrustLevel, data_type: DataType, priority: Priority) -> Option<&Channel> {
-        let carrying = || self.rows_for(trust).filter(|row| row.data_types.contains(&data_type));
-        // `High` orders first: what is urgent enough comes last among those up to `priority`.
-        let enough = carrying()
-            .filter(|row| row.priority <= priority)
-            .max_by(|a, b| a.priority.cmp(&b.priority).then_with(|| b.name.cmp(&a.name)));
-        enough.or_else(|| carrying().next())
+        channel::select(self.rows_for(trust), data_type, priority)
     }
 
     fn check_coverage(&self) -> Result<(), PolicyError> {
