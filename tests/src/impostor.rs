@@ -12,7 +12,7 @@ use serde_bytes::ByteBuf;
 use tempfile::TempDir;
 use wardlink_agent::pump::kept_channels;
 use wardlink_agent::state::{Record, StateDirectory};
-use wardlink_crypto::key::PrivateKey;
+use wardlink_crypto::key::{PrivateKey, PublicKey};
 use wardlink_pairing::device::{Credential, DevicePairing, Pairing, Provisioned};
 use wardlink_protocol::channel::ChannelName;
 use wardlink_protocol::identity::{KeyFingerprint, SessionId};
@@ -21,7 +21,7 @@ use wardlink_protocol::provisioning::Provisioning;
 use wardlink_protocol::report::{Content, Report};
 use wardlink_protocol::topic::Topic;
 use wardlink_protocol::{Device, UnixMillis, cbor};
-use wardlink_trust::Sender;
+use wardlink_trust::{Receiver, Sender};
 
 use crate::mqtt::{Credentials, rng};
 use crate::pump::Pump;
@@ -204,6 +204,13 @@ pub fn report(pump: &Pump<'_>, device: &Device, channel: &str, content: Content)
     let mut sender = Sender::begin(channel, topic.clone(), state.next_boot()?, &mut rng())?;
     let report = Report { measured_at: UnixMillis(0), content };
     Ok((topic.to_string(), sender.seal(&cbor::encode(&report)?, &key)?))
+}
+
+/// Opens a message that was sent down to a paired pump that no longer runs, with the keys that it has stored.
+pub fn open(pump: &Pump<'_>, device: &Device, topic: &str, sender: &PublicKey, message: &[u8]) -> Result<Vec<u8>> {
+    let kept = kept_channels(&StateDirectory::open(&pump.state(), device)?)?;
+    let opened = Receiver::default().open(&kept, &topic.parse().context("a topic")?, sender, message)?;
+    Ok(opened.plaintext.to_vec())
 }
 
 /// The certificate of the site's issuing CA and the device's own, DER, as a paired pump that no longer runs has stored them.

@@ -4,15 +4,18 @@ use std::process::Command;
 use std::sync::mpsc::Receiver;
 use std::time::Instant;
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result, anyhow, bail};
 use serde_json::Value;
 use ureq::Agent;
 use wardlink_agent::state::{Record, StateDirectory};
-use wardlink_crypto::key::PrivateKey;
+use wardlink_crypto::key::{PrivateKey, PublicKey};
 use wardlink_pairing::enrolment::{Enrolled, Enrolling};
 use wardlink_protocol::Device;
 use wardlink_protocol::api::{MadeService, NewService, ServiceView};
 use wardlink_protocol::service::{ChannelOfClass, EnrolmentTicket, ServiceAccess};
+use wardlink_protocol::topic::Topic;
+use wardlink_trust::Sender;
+use wardlink_trust::epochs::Line;
 use wardlink_trust::services::{self, ServiceKeys};
 use wardlink_trust::wrap::WrapKey;
 
@@ -52,6 +55,20 @@ impl StolenService {
     /// What it shows to the bridge.
     pub fn credentials(&self) -> Credentials {
         Credentials::certificate(self.key.clone(), &self.enrolled.certificate)
+    }
+
+    /// Its static key.
+    pub fn key(&self) -> PublicKey {
+        self.key.public()
+    }
+
+    /// Says something to a pump on a channel, signed and encrypted with the keys that it is given; returns the topic, too.
+    pub fn say(&self, channel: &str, pump: &str, what: &[u8]) -> Result<(String, Vec<u8>)> {
+        let keys = self.ask(channel, pump)?.map_err(|status| anyhow!("no keys: {status}"))?;
+        let key = keys.lines.iter().find_map(Line::current).context("a key")?;
+        let topic = Topic::Control(channel.parse().context("a channel")?, device(pump)?);
+        let mut sender = Sender::begin(key, topic.clone(), 1, &mut rng())?;
+        Ok((topic.to_string(), sender.seal(what, &self.key)?))
     }
 
     /// Asks for the keys of a channel of a pump; an HTTP status where they are refused.

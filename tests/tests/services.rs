@@ -5,7 +5,7 @@ use wardlink_protocol::api::{MadeService, NewService, ProblemKind, Role, Service
 use wardlink_protocol::report::{Alarm, AlarmKind, AlarmPriority, Content};
 use wardlink_protocol::service::{EnrolmentTicket, ServiceAccess};
 use wardlink_tests::api::refusal;
-use wardlink_tests::impostor::{report, steal};
+use wardlink_tests::impostor::{open, report, steal};
 use wardlink_tests::mqtt::Mqtt;
 use wardlink_tests::pump::is;
 use wardlink_tests::service::{self, Service, of_pumps, post};
@@ -175,6 +175,45 @@ fn a_service_that_was_away_gets_what_it_missed_under_new_keys_and_from_new_devic
         ward.worker.wait_for_line("ip-2 has epoch 3 of therapy")?;
         service.wait_for_message("telemetry", "ip-2")?;
         drop(second);
+        Ok(())
+    })
+}
+
+#[test]
+fn a_service_writes_to_the_devices_of_its_grant_under_their_own_keys() -> Result<()> {
+    scene(|scene| {
+        let ward = Ward::open(scene)?;
+        let mut pump = ward.paired_pump("ip-1")?;
+        let _other = ward.paired_pump("ip-2")?;
+        let access = ServiceAccess { writes: [of_pumps("command")?].into(), ..ServiceAccess::default() };
+        let new = NewService { name: "desk".parse()?, access };
+        let made: MadeService = ward.administrator.post("services", &new)?;
+        let mut service = Service::start(scene, &ward.worker.origin(), "desk", &made.enrolment)?;
+        service.wait_for("connected")?;
+        service.stop()?;
+        let (stolen, mut writing) = (service.steal()?, connect(&ward, &service)?);
+
+        pump.kill();
+        let pump_device = device("ip-1")?;
+        let (certificate, _) = steal(&pump, &pump_device)?;
+        let mut listening =
+            Mqtt::connect(&ward.worker.broker(), &certificate, "own")?.map_err(|no| anyhow!("{no:?}"))?;
+        ensure!(!listening.subscribe("ais/ctl/command/infusion-pump/ip-1")?.is_refusal(), "the pump listens");
+        // What is meant for the other pump is under the other pump's key, and goes to it alone.
+        let (elsewhere, foreign) = stolen.say("command", "ip-2", b"for another")?;
+        ensure!(!writing.publish(&elsewhere, &foreign)?.is_refusal(), "it may write to every pump");
+        let (topic, payload) = stolen.say("command", "ip-1", b"for this one")?;
+        ensure!(!writing.publish(&topic, &payload)?.is_refusal(), "it may write");
+        let (arrived_on, arrived) = listening.next_message()?.context("the message arrives")?;
+        assert_eq!((&arrived_on, &arrived), (&topic, &payload));
+        assert_eq!(open(&pump, &pump_device, &topic, &stolen.key(), &arrived)?, b"for this one");
+        ensure!(open(&pump, &pump_device, &elsewhere, &stolen.key(), &foreign).is_err(), "the other pump's key");
+        for foreign in
+            ["ais/ctl/alarm/infusion-pump/ip-1", "ais/data/command/infusion-pump/ip-1", "ais/infusion-pump/ip-1"]
+        {
+            ensure!(writing.publish(foreign, b"x")?.is_refusal(), "{foreign}");
+        }
+        ensure!(writing.subscribe("ais/data/command/infusion-pump/+")?.is_refusal(), "it reads without the right");
         Ok(())
     })
 }

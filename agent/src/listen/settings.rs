@@ -10,7 +10,7 @@ use wardlink_protocol::service::EnrolmentTicket;
 /// The flags of `wardlink listen`.
 #[derive(Clone, clap::Args)]
 pub struct ListenArgs {
-    /// The control unit's web origin, such as <https://wardlink.example>.
+    /// The control unit's web origin: https, a host, and its port where that is not the usual one; http on this machine.
     #[arg(long, env = "WARDLINK_SITE", value_name = "URL")]
     site: String,
     /// The enrolment text of the web app, the first time. It holds a secret that counts once, and a flag can be seen by others on this
