@@ -13,6 +13,7 @@ use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 use wardlink_agent::display::texts::Language;
 use wardlink_agent::display::{terminal, web};
+use wardlink_agent::listen::{self, ListenArgs, ListenError, Printer};
 use wardlink_agent::printable::printable;
 use wardlink_agent::pump::journal::Entry;
 use wardlink_agent::pump::settings::PumpArgs;
@@ -40,6 +41,10 @@ enum Command {
     ///
     /// Exit codes: 0 stopped; 1 it could not go on; 2 wrong usage; 3 refused, with --once.
     Pump(Box<PumpArgs>),
+    /// Listens as a server application: decrypts the channels that it is granted, and prints every message.
+    ///
+    /// Exit codes: 0 stopped; 1 it could not go on; 2 wrong usage; 3 the control unit does not let it in any more.
+    Listen(Box<ListenArgs>),
     /// Follows a TUF repository: keeps its metadata up to date, and downloads what it vouches for.
     ///
     /// Exit codes: 0 done; 1 refused, with the step of the specification that failed; 2 wrong usage.
@@ -58,9 +63,8 @@ pub(crate) fn run() -> ExitCode {
     let result = match &cli.command {
         Command::Tuf(args) => tuf::run(args).map(|()| ExitCode::SUCCESS).map_err(Into::into),
         Command::Release(args) => release::run(args).map(|()| ExitCode::SUCCESS).map_err(Into::into),
-        Command::Pump(args) => {
-            tokio::runtime::Runtime::new().context("cannot start").and_then(|runtime| runtime.block_on(pumps(args)))
-        }
+        Command::Pump(args) => block_on(pumps(args)),
+        Command::Listen(args) => block_on(listens(args)),
     };
     match result {
         Ok(code) => code,
@@ -68,6 +72,29 @@ pub(crate) fn run() -> ExitCode {
             eprintln!("wardlink: {}", printable(&format!("{error:#}")));
             ExitCode::FAILURE
         }
+    }
+}
+
+fn block_on(work: impl Future<Output = Result<ExitCode>>) -> Result<ExitCode> {
+    tokio::runtime::Runtime::new().context("cannot start").and_then(|runtime| runtime.block_on(work))
+}
+
+/// Listens until the person ends it, or the control unit does.
+async fn listens(args: &ListenArgs) -> Result<ExitCode> {
+    let (stop, stopped) = watch::channel(false);
+    tokio::spawn(async move {
+        if interrupted().await.is_ok() {
+            stop.send_replace(true);
+        }
+    });
+    let ended = listen::run(args.settings()?, Printer::new(args.format), stopped).await;
+    match ended {
+        Ok(()) => Ok(ExitCode::SUCCESS),
+        Err(error @ ListenError::Ended) => {
+            eprintln!("wardlink: {error}");
+            Ok(ExitCode::from(REFUSED))
+        }
+        Err(error) => Err(error.into()),
     }
 }
 

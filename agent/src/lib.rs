@@ -1,5 +1,6 @@
 //! The native `wardlink` command, as a library that tests and benchmarks can drive, too.
 //!
+//! `wardlink listen` is a small server application: it reads the channels that it is granted ([`listen`]).
 //! `wardlink pump` is a reference device: it couples with a control unit by `wardlink_pairing` and then sends what an infusion
 //! would. The logic stands in the shared crates; this one moves bytes ([`link`]), keeps them ([`state`]) and shows them
 //! ([`display`]).
@@ -7,6 +8,7 @@
 pub mod clock;
 pub mod display;
 pub mod link;
+pub mod listen;
 pub mod printable;
 pub mod pump;
 pub mod release;

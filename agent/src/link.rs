@@ -21,8 +21,10 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
+use wardlink_protocol::UnixMillis;
 use wardlink_protocol::channel::Qos;
-use wardlink_protocol::topic::Topic;
+use wardlink_protocol::stamp::Publisher;
+use wardlink_protocol::topic::{Topic, TopicFilter};
 
 /// How many events wait for the device before the link stops reading.
 const EVENTS: usize = 64;
@@ -34,13 +36,13 @@ pub enum LinkEvent {
     Connected,
     /// A subscription holds.
     Subscribed {
-        /// The topic.
-        topic: Topic,
+        /// The filter.
+        filter: TopicFilter,
     },
     /// The bridge does not allow a subscription now. The link asks again by itself.
     SubscriptionRefused {
-        /// The topic.
-        topic: Topic,
+        /// The filter.
+        filter: TopicFilter,
     },
     /// A message arrived. It is sent again until [`Link::acknowledge`] was called with its receipt.
     Message {
@@ -48,6 +50,8 @@ pub enum LinkEvent {
         topic: String,
         /// The payload.
         payload: Vec<u8>,
+        /// What the bridge says of it; none where it says nothing that can be read.
+        stamp: Option<Stamp>,
         /// What acknowledges it.
         receipt: Receipt,
     },
@@ -72,6 +76,17 @@ pub enum LinkEvent {
     },
 }
 
+/// What the bridge puts on a message.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Stamp {
+    /// Who published it.
+    pub publisher: Publisher,
+    /// When the bridge accepted it.
+    pub accepted_at: UnixMillis,
+    /// Its number within the topic.
+    pub sequence: u64,
+}
+
 /// What acknowledges a received message; worth nothing after its connection has ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Receipt {
@@ -92,7 +107,7 @@ pub struct LinkOptions {
 
 enum Command {
     Publish { ticket: Ticket, topic: Topic, payload: Vec<u8>, qos: Qos },
-    Subscribe(Topic),
+    Subscribe(TopicFilter),
     Acknowledge(Receipt),
     Identify(Arc<Identity>),
     Reconnect(Arc<Endpoint>, Arc<Identity>),
@@ -124,9 +139,9 @@ impl Link {
     }
 
     /// Subscribes, now and on each new connection; while the bridge refuses, again and again with growing pauses. Calling it for
-    /// a topic that is subscribed asks once more and begins with short pauses again.
-    pub fn subscribe(&self, topic: Topic) {
-        self.order(Command::Subscribe(topic));
+    /// a filter that is subscribed asks once more and begins with short pauses again.
+    pub fn subscribe(&self, filter: impl Into<TopicFilter>) {
+        self.order(Command::Subscribe(filter.into()));
     }
 
     /// Tells the bridge that a message is dealt with.

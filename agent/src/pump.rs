@@ -272,7 +272,7 @@ impl Pump {
                 self.let_in();
                 Ok(())
             }
-            LinkEvent::Message { topic, payload, receipt } => {
+            LinkEvent::Message { topic, payload, receipt, .. } => {
                 self.receive(&topic, &payload)?;
                 if let Some((link, _)) = &self.link {
                     link.acknowledge(receipt);

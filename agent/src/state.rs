@@ -37,6 +37,12 @@ pub enum Record {
     Trust,
     /// The order to wipe, while its receipt is on its way.
     Decommission,
+    /// A service that asks to be enrolled, until it is.
+    Enrolment,
+    /// What a service was enrolled with.
+    Service,
+    /// Which messages have counted at a service.
+    Received,
 }
 
 impl Record {
@@ -49,6 +55,9 @@ impl Record {
             Self::Outbox => "outbox",
             Self::Trust => "trust",
             Self::Decommission => "decommission",
+            Self::Enrolment => "enrolment",
+            Self::Service => "service",
+            Self::Received => "received",
         }
     }
 }
@@ -57,7 +66,7 @@ impl Record {
 #[derive(Debug, thiserror::Error)]
 pub enum StateError {
     /// The caller's fault: another process holds the directory.
-    #[error("{0} is in use by another pump; stop it, or choose another state directory", path.display())]
+    #[error("{0} is in use by another process; stop it, or choose another state directory", path.display())]
     InUse {
         /// The directory.
         path: PathBuf,
@@ -137,6 +146,19 @@ pub struct StateDirectory {
 impl StateDirectory {
     /// Opens the directory of `device`, or makes it.
     pub fn open(path: &Path, device: &Device) -> Result<Self, StateError> {
+        let state = Self::lock(path)?;
+        match state.owner()? {
+            None => state.write_value(Record::Device, device)?,
+            Some(stored) if stored == *device => {}
+            Some(stored) => {
+                return Err(StateError::ForeignDevice { path: path.to_owned(), stored, asked: device.clone() });
+            }
+        }
+        Ok(state)
+    }
+
+    /// Opens the directory of whomever it belongs to, or makes one that belongs to nobody yet.
+    pub fn lock(path: &Path) -> Result<Self, StateError> {
         if !path.exists() {
             fs::DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(io_error("make", path))?;
         }
@@ -148,15 +170,12 @@ impl StateDirectory {
             Err(TryLockError::WouldBlock) => return Err(StateError::InUse { path: path.to_owned() }),
             Err(TryLockError::Error(source)) => return Err(io_error("lock", &lock_path)(source)),
         }
-        let state = Self { path: path.to_owned(), _lock: lock };
-        match state.read_value::<Device>(Record::Device)? {
-            None => state.write_value(Record::Device, device)?,
-            Some(stored) if stored == *device => {}
-            Some(stored) => {
-                return Err(StateError::ForeignDevice { path: path.to_owned(), stored, asked: device.clone() });
-            }
-        }
-        Ok(state)
+        Ok(Self { path: path.to_owned(), _lock: lock })
+    }
+
+    /// Whom the directory belongs to.
+    pub fn owner(&self) -> Result<Option<Device>, StateError> {
+        self.read_value(Record::Device)
     }
 
     /// Where the record's file lies.

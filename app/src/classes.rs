@@ -42,13 +42,14 @@ pub(crate) fn options(classes: &[DeviceClass], t: Language) -> Vec<(String, Stri
 pub(crate) fn Tabs() -> impl IntoView {
     let t = use_text();
     let route: RwSignal<Route> = expect_context();
-    let tabs =
+    let everybody =
         [(Route::Policy, t.policy_title()), (Route::Classes, t.classes_title()), (Route::Channels, t.channels_title())];
-    let tabs = tabs.map(|(to, label)| {
+    let services = use_app().may(Right::ManageServices).then(|| (Route::Services, t.services_title()));
+    let tabs = everybody.into_iter().chain(services).map(|(to, label)| {
         let address = to.to_string();
         view! { <a href=address aria-current=move || route.with(|route| *route == to).then_some("page")>{label}</a> }
     });
-    view! { <nav class="tabs" aria-label=t.policy_nav()>{tabs.into_iter().collect_view()}</nav> }
+    view! { <nav class="tabs" aria-label=t.policy_nav()>{tabs.collect_view()}</nav> }
 }
 
 /// What is asked in a dialog.

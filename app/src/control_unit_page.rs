@@ -17,6 +17,7 @@ use crate::policy::{Policy, Rules};
 use crate::provisioning::Provisioning;
 use crate::requests::Requests;
 use crate::route::Route;
+use crate::services::ServicesScreen;
 use crate::session::{SignedIn, Welcome};
 use crate::text::Language;
 use crate::ui::notice::NoticeArea;
@@ -138,7 +139,8 @@ fn Frame() -> impl IntoView {
                     Route::Classes if app.may(Right::SeePolicy) => view! { <ClassesScreen/> }.into_any(),
                     Route::Audit if app.may(Right::SeeAudit) => view! { <AuditScreen/> }.into_any(),
                     Route::Channels if app.may(Right::SeePolicy) => view! { <ChannelsScreen/> }.into_any(),
-                    Route::Welcome(_) | Route::Unknown | Route::Provisioning | Route::People | Route::Policy | Route::Classes | Route::Channels | Route::Audit => {
+                    Route::Services if app.may(Right::ManageServices) => view! { <ServicesScreen/> }.into_any(),
+                    Route::Welcome(_) | Route::Unknown | Route::Provisioning | Route::People | Route::Policy | Route::Classes | Route::Channels | Route::Services | Route::Audit => {
                         view! { <Nowhere/> }.into_any()
                     }
                 }}
@@ -201,7 +203,7 @@ fn Navigation(live: Live, screen: Memo<Route>) -> impl IntoView {
                         count=Signal::stored(0) icon=icon::key().into_any()/>
                 })}
                 {app.may(Right::SeePolicy).then(|| view! {
-                    <NavLink to=Route::Policy label=t.policy_nav() current=Signal::derive(move || is(|r| matches!(r, Route::Policy | Route::Classes | Route::Channels)))
+                    <NavLink to=Route::Policy label=t.policy_nav() current=Signal::derive(move || is(|r| matches!(r, Route::Policy | Route::Classes | Route::Channels | Route::Services)))
                         count=Signal::stored(0) icon=icon::rules().into_any()/>
                 })}
                 {app.may(Right::SeeAudit).then(|| view! {

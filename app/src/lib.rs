@@ -33,6 +33,7 @@ mod qr;
 mod requests;
 mod route;
 mod scanner;
+mod services;
 mod session;
 mod text;
 mod ui;

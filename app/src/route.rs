@@ -23,6 +23,8 @@ pub(crate) enum Route {
     Classes,
     /// The channels and their keys.
     Channels,
+    /// The server applications.
+    Services,
     /// The audit log.
     Audit,
     /// The first administrator's one-time link.
@@ -52,6 +54,7 @@ impl Route {
             (Some("policy"), None, _) => Some(Self::Policy),
             (Some("classes"), None, _) => Some(Self::Classes),
             (Some("channels"), None, _) => Some(Self::Channels),
+            (Some("services"), None, _) => Some(Self::Services),
             (Some("audit"), None, _) => Some(Self::Audit),
             (Some("welcome"), None, _) => query
                 .split('&')
@@ -75,6 +78,7 @@ impl fmt::Display for Route {
             Self::Policy => f.write_str("#/policy"),
             Self::Classes => f.write_str("#/classes"),
             Self::Channels => f.write_str("#/channels"),
+            Self::Services => f.write_str("#/services"),
             Self::Audit => f.write_str("#/audit"),
             Self::Welcome(_) => f.write_str("#/welcome"),
         }
@@ -99,6 +103,7 @@ mod tests {
             Route::Policy,
             Route::Classes,
             Route::Channels,
+            Route::Services,
             Route::Audit,
         ];
         for screen in screens {

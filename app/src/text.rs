@@ -10,6 +10,7 @@ mod policy;
 mod problems;
 mod requests;
 mod revocation;
+mod services;
 mod site;
 mod verification;
 
@@ -106,6 +107,7 @@ mod tests {
             problems::ENTRIES,
             requests::ENTRIES,
             revocation::ENTRIES,
+            services::ENTRIES,
             site::ENTRIES,
             verification::ENTRIES,
         ];

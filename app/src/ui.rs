@@ -8,6 +8,7 @@ use wasm_bindgen::JsCast as _;
 use crate::api::Failure;
 use crate::app::use_text;
 
+pub(crate) mod clipboard;
 pub(crate) mod code_field;
 pub(crate) mod dialog;
 pub(crate) mod field;

@@ -12,13 +12,16 @@ use serde_bytes::ByteBuf;
 use tempfile::TempDir;
 use wardlink_agent::pump::kept_channels;
 use wardlink_agent::state::{Record, StateDirectory};
-use wardlink_crypto::key::PrivateKey;
+use wardlink_crypto::key::{PrivateKey, PublicKey};
 use wardlink_pairing::device::{Credential, DevicePairing, Pairing, Provisioned};
 use wardlink_protocol::channel::ChannelName;
 use wardlink_protocol::identity::{KeyFingerprint, SessionId};
 use wardlink_protocol::pairing::{DeviceInformation, DisplayAbilities};
 use wardlink_protocol::provisioning::Provisioning;
+use wardlink_protocol::report::{Content, Report};
+use wardlink_protocol::topic::Topic;
 use wardlink_protocol::{Device, UnixMillis, cbor};
+use wardlink_trust::{Receiver, Sender};
 
 use crate::mqtt::{Credentials, rng};
 use crate::pump::Pump;
@@ -154,7 +157,7 @@ impl Stolen {
             bare_key: Credentials::bare_key(key, device)?,
             certificate,
             pairing: pairing.as_ref().and_then(DevicePairing::pairing).cloned(),
-            channels: kept_channels(&state)?,
+            channels: kept_channels(&state)?.iter().map(|key| key.channel.name.clone()).collect(),
         })
     }
 }
@@ -188,6 +191,26 @@ pub fn steal(pump: &Pump<'_>, device: &Device) -> Result<(Credentials, Credentia
     let certificate = &pairing.pairing().context("the pump is paired")?.certificate;
     let key = || PrivateKey::from_pkcs8(&key);
     Ok((Credentials::certificate(key()?, certificate), Credentials::bare_key(key()?, device)?))
+}
+
+/// A report on a channel as only the pump itself can make it: signed and encrypted with what a paired pump that no longer runs has
+/// stored. Returns its topic, too.
+pub fn report(pump: &Pump<'_>, device: &Device, channel: &str, content: Content) -> Result<(String, Vec<u8>)> {
+    let state = StateDirectory::open(&pump.state(), device)?;
+    let key = PrivateKey::from_pkcs8(&state.read(Record::StaticKey)?.context("the pump has a key")?)?;
+    let kept = kept_channels(&state)?;
+    let channel = kept.iter().find(|kept| kept.channel.name.as_str() == channel).context("the pump has the channel")?;
+    let topic = Topic::Data(channel.channel.name.clone(), device.clone());
+    let mut sender = Sender::begin(channel, topic.clone(), state.next_boot()?, &mut rng())?;
+    let report = Report { measured_at: UnixMillis(0), content };
+    Ok((topic.to_string(), sender.seal(&cbor::encode(&report)?, &key)?))
+}
+
+/// Opens a message that was sent down to a paired pump that no longer runs, with the keys that it has stored.
+pub fn open(pump: &Pump<'_>, device: &Device, topic: &str, sender: &PublicKey, message: &[u8]) -> Result<Vec<u8>> {
+    let kept = kept_channels(&StateDirectory::open(&pump.state(), device)?)?;
+    let opened = Receiver::default().open(&kept, &topic.parse().context("a topic")?, sender, message)?;
+    Ok(opened.plaintext.to_vec())
 }
 
 /// The certificate of the site's issuing CA and the device's own, DER, as a paired pump that no longer runs has stored them.

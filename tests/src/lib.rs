@@ -26,6 +26,7 @@ pub mod pump;
 pub mod raw;
 pub mod revocations;
 mod scene;
+pub mod service;
 pub mod wait;
 pub mod ward;
 pub mod wasm;

@@ -92,14 +92,14 @@ impl Page {
     }
 }
 
-/// Refuses a request that comes from a foreign page.
-pub(crate) fn check_page(request: &Request, own: &Origin) -> Result<(), Failure> {
+/// Refuses a request that comes from a foreign page. One that `proves_itself` needs no page at all.
+pub(crate) fn check_page(request: &Request, own: &Origin, proves_itself: bool) -> Result<(), Failure> {
     let headers = request.headers();
     let page = Page { origin: headers.get("Origin")?, fetch_site: headers.get("Sec-Fetch-Site")? };
     let is_reading = matches!(request.method(), Method::Get | Method::Head);
     // A WebSocket is opened by GET, and always says its page; scripts without a browser prove themselves by a bearer token.
     let is_socket = headers.has("Upgrade")?;
-    let allowed = if is_reading && !is_socket || headers.has("Authorization")? {
+    let allowed = if is_reading && !is_socket || proves_itself || headers.has("Authorization")? {
         page.may_read(own)
     } else {
         page.may_change(own)

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use serde_bytes::ByteBuf;
 use wardlink_bridge::Notice;
 use wardlink_protocol::api::{
-    Accept, ChannelsChange, Credentials, DeviceClass, NewPerson, NewProvisioning, NewRevocation, NewSecret,
+    Accept, ChannelsChange, Credentials, DeviceClass, NewPerson, NewProvisioning, NewRevocation, NewSecret, NewService,
     PairingPolicy, Person, PersonChange, Reject, Trust, Verify,
 };
 use wardlink_protocol::channel::{ChannelName, Qos};
@@ -16,7 +16,7 @@ use wardlink_protocol::identity::{KeyFingerprint, SecretId, SessionId, Sha256};
 use wardlink_protocol::network::NetworkOrigin;
 use wardlink_protocol::stamp::StampedMessage;
 use wardlink_protocol::topic::Topic;
-use wardlink_protocol::{ClientClass, Device, UnixMillis};
+use wardlink_protocol::{ClientClass, Device, DeviceIdentifier, UnixMillis};
 use wardlink_trust::audit::Act as AuditAct;
 use zeroize::{Zeroize, ZeroizeOnDrop};
 
@@ -124,6 +124,10 @@ pub(crate) enum SiteRequest {
     Notices(Vec<Notice>),
     /// The list of revoked certificates. Answer: DER.
     RevocationList,
+    /// A service asks to be enrolled. Answer: COSE, as the web API gives it.
+    EnrolService(ByteBuf),
+    /// A service asks for keys. Answer: COSE, as the web API gives it.
+    ServiceKeys(ByteBuf),
     /// A person acts. Answer: JSON as the web API gives it.
     Act(Box<Act>),
     /// Sessions of people ended: their live connections are closed. Answer: nothing.
@@ -242,6 +246,12 @@ pub(crate) enum Command {
     EndSecret(SecretId),
     /// Makes a provisioning file.
     Provision(NewProvisioning),
+    /// Lists services.
+    Services,
+    /// Makes a service.
+    MakeService(NewService),
+    /// Revokes a service.
+    RevokeService(DeviceIdentifier),
 }
 
 /// From where a person looks at the policy.

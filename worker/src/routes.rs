@@ -2,6 +2,7 @@
 
 mod accounts;
 mod page;
+mod services;
 mod site;
 mod socket;
 
@@ -9,10 +10,11 @@ use crate::guard::{Origin, check_page};
 use crate::problem::Failure;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use wardlink_protocol::Device;
+use serde_bytes::ByteBuf;
 use wardlink_protocol::api::ProblemKind;
 use wardlink_protocol::channel::ChannelName;
 use wardlink_protocol::identity::{SecretId, SessionId};
+use wardlink_protocol::{Device, DeviceIdentifier};
 use worker::{Env, Headers, Method, Request, Response};
 use zeroize::Zeroizing;
 
@@ -50,6 +52,10 @@ enum Route {
     Channels,
     PreviewChannels,
     RotateKeys(ChannelName),
+    Services,
+    RevokeService(DeviceIdentifier),
+    EnrolService,
+    ServiceKeys,
     Live,
     Mqtt,
     VerificationPage,
@@ -106,6 +112,10 @@ impl Route {
             ["channels"] => Self::Channels,
             ["channels", "preview"] => Self::PreviewChannels,
             ["channels", channel, "rotate"] => Self::RotateKeys(channel.parse().ok()?),
+            ["services"] => Self::Services,
+            ["services", "enrol"] => Self::EnrolService,
+            ["services", "keys"] => Self::ServiceKeys,
+            ["services", identifier, "revoke"] => Self::RevokeService(identifier.parse().ok()?),
             ["live"] => Self::Live,
             _ => return None,
         })
@@ -139,6 +149,16 @@ struct Call {
 }
 
 impl Call {
+    /// The body, a COSE message (RFC 9052 section 10.1) of a bounded length.
+    fn cose(self) -> Result<ByteBuf, Failure> {
+        let is_cose = self.request.headers().get("Content-Type")?.is_some_and(|kind| kind == "application/cose");
+        let Some(mut bytes) = self.body.filter(|_| is_cose) else {
+            let detail = format!("Send COSE of at most {MAX_BODY_BYTES} bytes, with its type and length.");
+            return Err(Failure::with_detail(ProblemKind::BadRequest, detail));
+        };
+        Ok(ByteBuf::from(core::mem::take(&mut *bytes)))
+    }
+
     /// The body, JSON of a bounded length.
     fn body<T: DeserializeOwned>(&self) -> Result<T, Failure> {
         let is_json = self.request.headers().get("Content-Type")?.is_some_and(|kind| is_json(&kind));
@@ -181,7 +201,9 @@ async fn dispatch(mut request: Request, env: Env) -> Result<Response, Failure> {
     let route = Route::of(&request.path()).ok_or(ProblemKind::NotFound)?;
     let origin = Origin::of(&request, &env)?;
     if !matches!(route, Route::Mqtt | Route::VerificationPage) {
-        check_page(&request, &origin)?;
+        // Services are no browsers, and what they send proves itself.
+        let proves_itself = matches!(route, Route::EnrolService | Route::ServiceKeys);
+        check_page(&request, &origin, proves_itself)?;
     }
     let method = request.method();
     let call = Call { request, env, origin, body };
@@ -222,6 +244,11 @@ async fn dispatch(mut request: Request, env: Env) -> Result<Response, Failure> {
         (Route::Channels, Method::Put) => site::set_channels(call).await,
         (Route::PreviewChannels, Method::Post) => site::preview_channels(call).await,
         (Route::RotateKeys(channel), Method::Post) => site::rotate_keys(&call, channel).await,
+        (Route::Services, Method::Get) => services::all(&call).await,
+        (Route::Services, Method::Post) => services::make(call).await,
+        (Route::RevokeService(name), Method::Post) => services::revoke(&call, name).await,
+        (Route::EnrolService, Method::Post) => services::enrol(call).await,
+        (Route::ServiceKeys, Method::Post) => services::keys(call).await,
         (Route::Live, Method::Get) => socket::live(&call).await,
         (Route::Mqtt, Method::Get) => socket::mqtt(&call).await,
         (Route::VerificationPage, Method::Get | Method::Head) => page::verification(&call).await,

@@ -25,6 +25,7 @@ mod revocation_list;
 mod revocations;
 mod schema;
 mod secrets;
+mod services;
 mod timers;
 mod vault;
 
@@ -204,6 +205,12 @@ impl SiteObject {
             }
             SiteRequest::RevocationList => revocation_list::answer(&self.site()?),
             SiteRequest::Act(act) => self.act(*act).await,
+            SiteRequest::EnrolService(request) => {
+                cose(self.turn(|site, outcome| services::enrol(site, &request, outcome)).await?)
+            }
+            SiteRequest::ServiceKeys(question) => {
+                cose(self.turn(|site, _| services::give_keys(site, &question)).await?)
+            }
             SiteRequest::Messages(messages) => {
                 let take = |site: &Site<'_>, outcome: &mut Outcome| {
                     messages.iter().try_for_each(|message| take_once(site, message, outcome))?;
@@ -245,9 +252,12 @@ impl SiteObject {
                 self.live.end_sessions(&self.state, &sessions);
                 Ok(())
             }
-            SiteRequest::FetchTable | SiteRequest::RevocationList | SiteRequest::Messages(_) | SiteRequest::Act(_) => {
-                Err(Failure::internal("this is answered elsewhere"))
-            }
+            SiteRequest::FetchTable
+            | SiteRequest::RevocationList
+            | SiteRequest::Messages(_)
+            | SiteRequest::EnrolService(_)
+            | SiteRequest::ServiceKeys(_)
+            | SiteRequest::Act(_) => Err(Failure::internal("this is answered elsewhere")),
         }
     }
 
@@ -338,7 +348,7 @@ impl SiteObject {
             self.state.storage().set_alarm(ScheduledTime::from(due.since(now()))).await?;
         }
         if outcome.must_arrive && !has_arrived {
-            let detail = "It is stored, and the bridge is told again until it has cut off the devices. Watch the list of revoked devices.";
+            let detail = "It is stored, and the bridge is told again until it has cut them off.";
             return Err(Failure::with_detail(ProblemKind::Unavailable, detail));
         }
         Ok(())
@@ -410,6 +420,13 @@ impl Outcome {
     }
 }
 
+/// Answers with a COSE message (RFC 9052 section 10.1).
+fn cose(message: Vec<u8>) -> Result<Response, Failure> {
+    let response = Response::from_bytes(message)?;
+    response.headers().set("Content-Type", "application/cose")?;
+    Ok(response)
+}
+
 /// Takes what happened to a device at the bridge.
 fn take_notice(site: &Site<'_>, notice: Notice, outcome: &mut Outcome) -> Result<(), Failure> {
     match notice {
@@ -423,6 +440,10 @@ fn take_notice(site: &Site<'_>, notice: Notice, outcome: &mut Outcome) -> Result
             log!("site: {device} is {}", if online { "connected" } else { "gone" });
             devices::note_seen(site.database, &device, site.now)?;
             outcome.tell_of_device(site, &device)
+        }
+        Notice::Barred { device, count, .. } if device.is_service() => {
+            services::note_attempts(&device, count, outcome);
+            Ok(())
         }
         Notice::Barred { device, count, last, .. } => revocations::note_attempts(site, &device, count, last, outcome),
     }

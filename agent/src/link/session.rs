@@ -23,7 +23,7 @@ use wardlink_crypto::key::PrivateKey;
 use wardlink_protocol::Device;
 use wardlink_protocol::authentication::{Identity as Claim, METHOD};
 use wardlink_protocol::identity::Sha256;
-use wardlink_protocol::topic::Topic;
+use wardlink_protocol::topic::{Topic, TopicFilter};
 
 /// MQTT's keep-alive, in seconds. The bridge may ask for a longer one.
 const KEEP_ALIVE_SECS: u16 = 60;
@@ -290,9 +290,9 @@ impl Session {
     }
 
     /// Queues a subscription at QoS 1; returns its packet id.
-    pub(super) fn subscribe(&mut self, topic: &Topic) -> Result<u16, LinkError> {
+    pub(super) fn subscribe(&mut self, filter: &TopicFilter) -> Result<u16, LinkError> {
         let packet = self.packet_id(None)?;
-        let entry = SubEntry::new(topic.to_string(), SubOpts::new().set_qos(Qos::AtLeastOnce))?;
+        let entry = SubEntry::new(filter.as_str(), SubOpts::new().set_qos(Qos::AtLeastOnce))?;
         self.send(v5_0::Subscribe::builder().packet_id(packet).entries(vec![entry]).build()?);
         Ok(packet)
     }

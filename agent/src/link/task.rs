@@ -3,14 +3,16 @@
 use super::backoff::Backoff;
 use super::outbox::Outbox;
 use super::session::{LinkError, Session};
-use super::{Command, LinkEvent, LinkOptions, Receipt};
-use mqtt_protocol_core::mqtt::packet::{Packet, Qos as MqttQos, v5_0};
+use super::{Command, LinkEvent, LinkOptions, Receipt, Stamp};
+use mqtt_protocol_core::mqtt::packet::{Packet, Property, Qos as MqttQos, v5_0};
 use mqtt_protocol_core::mqtt::result_code::{DisconnectReasonCode, PubackReasonCode, SubackReasonCode};
 use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
+use wardlink_protocol::UnixMillis;
 use wardlink_protocol::channel::Qos;
-use wardlink_protocol::topic::Topic;
+use wardlink_protocol::stamp::{PUBLISHER_PROPERTY, SEQUENCE_PROPERTY, TIME_PROPERTY};
+use wardlink_protocol::topic::TopicFilter;
 
 /// How long connecting and authenticating may take.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(20);
@@ -40,7 +42,7 @@ impl From<LinkError> for End {
 }
 
 struct Subscription {
-    topic: Topic,
+    filter: TopicFilter,
     state: Asking,
     backoff: Backoff,
 }
@@ -184,7 +186,7 @@ impl Task {
         for subscription in &mut self.subscriptions {
             match subscription.state {
                 Asking::Due(at) if at <= now => {
-                    subscription.state = Asking::Asked(session.subscribe(&subscription.topic)?);
+                    subscription.state = Asking::Asked(session.subscribe(&subscription.filter)?);
                 }
                 Asking::Due(at) => next = next.min(at),
                 Asking::Asked(_) | Asking::Held => {}
@@ -204,10 +206,10 @@ impl Task {
                     session.publish(&topic, &payload, None, false)?;
                 }
             }
-            Some(Command::Subscribe(topic)) => {
-                self.subscriptions.retain(|subscription| subscription.topic != topic);
+            Some(Command::Subscribe(filter)) => {
+                self.subscriptions.retain(|subscription| subscription.filter != filter);
                 let backoff = Backoff::new(SUBSCRIBE.0, SUBSCRIBE.1);
-                self.subscriptions.push(Subscription { topic, state: Asking::Due(Instant::now()), backoff });
+                self.subscriptions.push(Subscription { filter, state: Asking::Due(Instant::now()), backoff });
             }
             Some(Command::Acknowledge(Receipt { session: of, packet: Some(packet) })) => {
                 if let Some(session) = session
@@ -239,7 +241,8 @@ impl Task {
                 let packet = if publish.qos() == MqttQos::AtMostOnce { None } else { publish.packet_id() };
                 let receipt = Receipt { session: self.sessions, packet };
                 let payload = publish.payload().as_slice().to_vec();
-                self.tell(LinkEvent::Message { topic: publish.topic_name().to_owned(), payload, receipt }).await
+                let (topic, stamp) = (publish.topic_name().to_owned(), stamp(publish.props()));
+                self.tell(LinkEvent::Message { topic, payload, stamp, receipt }).await
             }
             Packet::V5_0Puback(puback) => {
                 let reason = puback.reason_code().unwrap_or(PubackReasonCode::Success);
@@ -274,16 +277,31 @@ impl Task {
         });
         if !granted {
             subscription.state = Asking::Due(Instant::now() + subscription.backoff.pause());
-            let topic = subscription.topic.clone();
-            return self.tell(LinkEvent::SubscriptionRefused { topic }).await;
+            let filter = subscription.filter.clone();
+            return self.tell(LinkEvent::SubscriptionRefused { filter }).await;
         }
         subscription.state = Asking::Held;
-        let topic = subscription.topic.clone();
-        self.tell(LinkEvent::Subscribed { topic }).await
+        let filter = subscription.filter.clone();
+        self.tell(LinkEvent::Subscribed { filter }).await
     }
 
     /// A device that no longer listens wants no link.
     async fn tell(&self, event: LinkEvent) -> Result<(), End> {
         self.events.send(event).await.map_err(|_| End::Close)
     }
+}
+
+/// What the bridge says of a message, in its user properties. It drops those of a publisher that look the same.
+fn stamp(properties: &[Property]) -> Option<Stamp> {
+    let text = |name: &str| {
+        properties.iter().find_map(|property| match property {
+            Property::UserProperty(pair) if pair.key() == name => Some(pair.val().to_owned()),
+            _ => None,
+        })
+    };
+    Some(Stamp {
+        publisher: text(PUBLISHER_PROPERTY)?.parse().ok()?,
+        accepted_at: UnixMillis(text(TIME_PROPERTY)?.parse().ok()?),
+        sequence: text(SEQUENCE_PROPERTY)?.parse().ok()?,
+    })
 }

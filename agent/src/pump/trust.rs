@@ -68,11 +68,10 @@ pub(super) struct Leaving {
     ticket: Option<Ticket>,
 }
 
-/// The names of the channels whose keys a pump that does not run has stored, in their order.
-pub fn kept_channels(state: &StateDirectory) -> Result<Vec<ChannelName>, StateError> {
+/// The channels with their keys that a pump that does not run has stored, in their order.
+pub fn kept_channels(state: &StateDirectory) -> Result<Vec<ChannelKey>, StateError> {
     let trust: Option<Trust> = state.read_value(Record::Trust)?;
-    let name = |channel: &ChannelKey| channel.channel.name.clone();
-    Ok(trust.map(|trust| trust.keychain.channels().into_iter().map(name).collect()).unwrap_or_default())
+    Ok(trust.map(|trust| trust.keychain.channels().into_iter().cloned().collect()).unwrap_or_default())
 }
 
 impl Leaving {

@@ -48,6 +48,9 @@ texts! {
     act_secret_made => "Made an access secret" | "Zugangsgeheimnis gemacht";
     act_secret_shown => "Gave out an access secret" | "Zugangsgeheimnis ausgegeben";
     act_secret_ended => "Ended an access secret" | "Zugangsgeheimnis beendet";
+    act_service_made => "Made a service" | "Dienst angelegt";
+    act_service_enrolled => "A service was enrolled" | "Dienst angemeldet";
+    act_service_revoked => "Revoked a service" | "Dienst widerrufen";
     act_signed_in => "Signed in" | "Angemeldet";
     act_signed_out => "Signed out" | "Abgemeldet";
     act_sign_in_refused => "A sign-in was refused" | "Anmeldung abgelehnt";

@@ -24,7 +24,7 @@ texts! {
     job_schedule => "As scheduled" | "Nach Plan";
     job_by_hand => "By hand" | "Von Hand";
     job_policy => "A channel has changed" | "Ein Kanal wurde geändert";
-    job_revocation => "A device was revoked" | "Ein Gerät wurde widerrufen";
+    job_revocation => "After a revocation" | "Nach einem Widerruf";
     job_restored => "The site was restored" | "Der Standort wurde wiederhergestellt";
 
     channel_name => "Channel name" | "Kanalname";

@@ -9,7 +9,6 @@ use wardlink_crypto::key::PrivateKey;
 use wardlink_crypto::token::{self, TokenError, Verified};
 use wardlink_crypto::x509::Certificate;
 use wardlink_protocol::UnixMillis;
-use wardlink_protocol::identity::Purpose;
 
 /// Why what a client shows as its identity does not count.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -103,9 +102,9 @@ impl ControlUnit {
                 authenticated
                     .verify_certificate(&self.issuers, now.min(not_after))
                     .map_err(AuthenticationError::from)?;
-                let purpose = certificate.purpose().filter(|purpose| is_client(*purpose));
-                let purpose = purpose.ok_or(CredentialError::NotAClient)?;
-                let device = certificate.device().ok_or(CredentialError::NotAClient)?.clone();
+                let holder = certificate.holder().ok_or(CredentialError::NotAClient)?;
+                let device = holder.client().ok_or(CredentialError::NotAClient)?;
+                let purpose = holder.purpose();
                 let credential = Credential::Certificate { serial: certificate.serial(), purpose, not_after };
                 Ok(Principal { key, device, credential })
             }
@@ -116,9 +115,4 @@ impl ControlUnit {
     pub(crate) fn accept(&self, exchange: &ServerAuthentication) -> Result<Vec<u8>, AuthenticationError> {
         exchange.accept(&self.chain, &self.key)
     }
-}
-
-/// Whether certificates of this purpose come over MQTT: the control unit itself never does.
-const fn is_client(purpose: Purpose) -> bool {
-    matches!(purpose, Purpose::Pairing | Purpose::Device | Purpose::Gateway | Purpose::Service)
 }

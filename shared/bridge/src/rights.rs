@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 use wardlink_protocol::channel::ChannelName;
 use wardlink_protocol::grant::{DeviceState, Grant};
 use wardlink_protocol::identity::{CertificateSerial, KeyFingerprint, Purpose};
+use wardlink_protocol::service::ServiceAccess;
 use wardlink_protocol::stamp::Publisher;
 use wardlink_protocol::topic::{Topic, TopicFilter};
 use wardlink_protocol::{ClientClass, Device, UnixMillis};
@@ -29,7 +30,7 @@ pub enum Credential {
 pub struct Principal {
     /// Its key.
     pub key: KeyFingerprint,
-    /// The device that it claims to be (bare key) or is (certificate).
+    /// The device or service that it claims to be (bare key) or is (certificate).
     pub device: Device,
     /// How it proved it.
     pub credential: Credential,
@@ -61,6 +62,8 @@ enum Row {
     Work,
     /// Publish renewal, read T2.
     Renew,
+    /// A service: publish and read what it is granted.
+    Serve,
 }
 
 /// The rights of one principal at one moment.
@@ -69,6 +72,7 @@ pub struct Rights<'a> {
     row: Row,
     device: &'a Device,
     channels: &'a [ChannelName],
+    access: Option<&'a ServiceAccess>,
 }
 
 impl<'a> Rights<'a> {
@@ -78,6 +82,8 @@ impl<'a> Rights<'a> {
             // What a key claims counts only as long as nothing else is known of it.
             Some(grant) if grant.key != principal.key || grant.device != principal.device => Row::Nothing,
             grant => match principal.credential {
+                // A service has no bare key, and nobody asks to become one here.
+                Credential::BareKey if principal.device.is_service() => Row::Nothing,
                 Credential::BareKey => bare_key(grant.map_or(DeviceState::Unknown, |grant| grant.state)),
                 Credential::Certificate { serial, purpose, not_after } => {
                     grant.map_or(Row::Nothing, |grant| certificate(grant, serial, purpose, not_after, now))
@@ -85,16 +91,20 @@ impl<'a> Rights<'a> {
             },
         };
         let channels = grant.map_or(&[][..], |grant| grant.channels.as_slice());
-        Self { row, device: &principal.device, channels }
+        let access = grant.filter(|_| row == Row::Serve).map(|grant| &grant.access);
+        Self { row, device: &principal.device, channels, access }
     }
 
     /// No rights.
     pub fn none(principal: &'a Principal) -> Self {
-        Self { row: Row::Nothing, device: &principal.device, channels: &[] }
+        Self { row: Row::Nothing, device: &principal.device, channels: &[], access: None }
     }
 
     /// Whether it may publish on `topic`; `is_configured` knows the classes whose devices may ask.
     pub fn may_publish(&self, topic: &Topic, is_configured: impl Fn(&ClientClass) -> bool) -> bool {
+        if let Some(access) = self.access {
+            return access.may_publish(topic);
+        }
         match topic {
             Topic::Register(client) => {
                 matches!(self.row, Row::Ask | Row::AskAndListen)
@@ -112,6 +122,9 @@ impl<'a> Rights<'a> {
 
     /// Whether it may read `topic`.
     pub fn may_read(&self, topic: &Topic) -> bool {
+        if let Some(access) = self.access {
+            return access.may_read(topic);
+        }
         match topic {
             Topic::Device(device) => {
                 matches!(self.row, Row::AskAndListen | Row::Pair | Row::Work | Row::Renew) && device == self.device
@@ -125,8 +138,11 @@ impl<'a> Rights<'a> {
     }
 
     /// Whether it may read every topic that `filter` could match. A wildcard matches topics of devices that do not exist yet, so
-    /// that no device's rights ever cover one.
+    /// that no device's rights ever cover one; a service's do, where it is granted a whole class.
     pub fn may_subscribe(&self, filter: &TopicFilter) -> bool {
+        if let Some(access) = self.access {
+            return access.may_subscribe(filter);
+        }
         !filter.has_wildcard() && filter.as_str().parse().is_ok_and(|topic: Topic| self.may_read(&topic))
     }
 
@@ -135,7 +151,7 @@ impl<'a> Rights<'a> {
         match self.row {
             Row::Nothing => false,
             Row::Ask => is_configured(&self.device.client),
-            Row::AskAndListen | Row::Pair | Row::Work | Row::Renew => true,
+            Row::AskAndListen | Row::Pair | Row::Work | Row::Renew | Row::Serve => true,
         }
     }
 
@@ -174,6 +190,7 @@ fn certificate(
         (DeviceState::Confirmed, Purpose::Pairing | Purpose::Device) => Row::Pair,
         (DeviceState::Paired, Purpose::Device) if !expired => Row::Work,
         (DeviceState::Paired | DeviceState::Expired, Purpose::Device) => Row::Renew,
+        (DeviceState::Paired, Purpose::Service) if grant.device.is_service() && !expired => Row::Serve,
         _ => Row::Nothing,
     }
 }

@@ -20,8 +20,10 @@ use crate::cose::{ContentKey, SUITE};
 use crate::key::SharedSecret;
 
 mod content;
+mod enrolment;
 mod wrap;
 pub use content::{ContentContext, derive_content_key};
+pub use enrolment::{KID_ENROLMENT, derive_enrolment_key};
 pub use wrap::{RenewalParties, WrapKeys};
 
 /// The kid of messages under the access key, up: step 1.

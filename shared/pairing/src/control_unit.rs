@@ -18,6 +18,7 @@ use wardlink_protocol::grant::{DeviceState, Grant, GrantedCertificate};
 use wardlink_protocol::identity::{CertificateSerial, KeyFingerprint, SecretId, SessionId, Sha256, TrustLevel};
 use wardlink_protocol::limits::{CLOSING_TIME, MAX_NOTE_BYTES, MAX_WRONG_ATTEMPTS};
 use wardlink_protocol::pairing::{DeviceInformation, Mode, PairingRefused, RefusalReason, Status};
+use wardlink_protocol::service::ServiceAccess;
 use wardlink_protocol::stamp::StampedMessage;
 use wardlink_protocol::topic::Topic;
 use wardlink_protocol::{Device, UnixMillis};
@@ -96,7 +97,7 @@ impl KeyGrant {
     /// The grant at this version of the site's table.
     pub fn at_version(self, version: u64) -> Grant {
         let Self { key, device, state, certificates, channels } = self;
-        Grant { key, device, state, certificates, channels, version }
+        Grant { key, device, state, certificates, channels, access: ServiceAccess::default(), version }
     }
 }
 

@@ -1,5 +1,6 @@
 //! Sealing and opening the messages of a pairing; both machines use the same functions.
 
+use core::fmt;
 use rand_core::CryptoRng;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -56,7 +57,7 @@ pub(crate) fn parse(payload: &[u8]) -> Result<Encrypted, MessageError> {
 pub(crate) fn seal<T: Serialize, R: CryptoRng>(
     header: &Header,
     key: &ContentKey,
-    topic: &Topic,
+    topic: &impl fmt::Display,
     message: &T,
     rng: &mut R,
 ) -> Result<Vec<u8>, MessageError> {
@@ -69,7 +70,7 @@ pub(crate) fn open<T: Serialize + DeserializeOwned>(
     envelope: &Encrypted,
     header: &Header,
     key: &ContentKey,
-    topic: &Topic,
+    topic: &impl fmt::Display,
 ) -> Result<T, MessageError> {
     if envelope.header() != header {
         return Err(MessageError::Header);
@@ -91,7 +92,7 @@ pub struct Signer<'a> {
 pub(crate) fn sign<T: Serialize>(
     signer: Signer<'_>,
     session: Option<SessionId>,
-    topic: &Topic,
+    topic: &impl fmt::Display,
     message: &T,
 ) -> Result<Vec<u8>, MessageError> {
     let kid = signer.key.public().fingerprint()?.as_bytes().to_vec();
@@ -129,7 +130,7 @@ impl Verified {
 pub(crate) fn verify(
     bytes: &[u8],
     session: Option<SessionId>,
-    topic: &Topic,
+    topic: &impl fmt::Display,
     root: Option<&Sha256>,
     now: UnixMillis,
 ) -> Result<Verified, MessageError> {

@@ -4,13 +4,14 @@
 
 mod aborts;
 mod decommission;
+mod enrolment;
 mod flow;
 mod forgeries;
 mod model;
 mod refusals;
 mod renewal;
 mod serial;
-mod site;
+pub(crate) mod site;
 mod vectors;
 mod verification;
 mod without_cert_ca;

@@ -3,11 +3,13 @@
 mod audit;
 mod channels;
 mod revocation;
+mod services;
 mod site;
 
 pub use audit::{AuditEntry, AuditOutcome, AuditPage};
 pub use channels::{ChannelKeyState, ChannelsChange, ChannelsView, KeyJob, KeyJobReason};
 pub use revocation::{Decommissioning, NewRevocation, Revocation, RevocationReason};
+pub use services::{MadeService, NewService, ServiceState, ServiceView};
 pub use site::{
     AcceptanceRule, Activity, DeviceClass, Lock, NewSecret, PairingPolicy, Placement, PolicyView, SecretState,
     SecretView, SerialQuestion, Trust,
@@ -69,6 +71,8 @@ pub enum Right {
     ChangeChannels,
     /// End the trust in a device, and let a revoked one ask to pair again.
     Revoke,
+    /// List, make and revoke services.
+    ManageServices,
 }
 
 impl Role {
@@ -85,7 +89,7 @@ impl Role {
             Right::Provision | Right::ChangeClasses | Right::ChangeChannels => {
                 matches!(self, Self::BiomedicalEngineer | Self::Administrator)
             }
-            Right::ManagePeople | Right::Unlock | Right::ChangePolicy | Right::Revoke => {
+            Right::ManagePeople | Right::Unlock | Right::ChangePolicy | Right::Revoke | Right::ManageServices => {
                 matches!(self, Self::Administrator)
             }
         }

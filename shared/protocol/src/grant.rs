@@ -2,6 +2,7 @@
 
 use crate::channel::ChannelName;
 use crate::identity::{CertificateSerial, Device, KeyFingerprint, Purpose};
+use crate::service::ServiceAccess;
 use crate::time::UnixMillis;
 use serde::{Deserialize, Serialize};
 
@@ -42,6 +43,9 @@ pub struct Grant {
     pub certificates: Vec<GrantedCertificate>,
     /// The second channels that the device has.
     pub channels: Vec<ChannelName>,
+    /// What the service may read and write; nothing for a device.
+    #[serde(default)]
+    pub access: ServiceAccess,
     /// Rises with every change of the site's table.
     pub version: u64,
 }

@@ -93,6 +93,17 @@ name! {
     /// A device class: the patent's "client", such as `infusion-pump`. It matches `[a-z0-9][a-z0-9-]{0,31}`.
     ClientClass, check_name
 }
+
+/// The class that services stand under, so that one form of name serves in stamps, sessions, grants and logs. No device has it.
+const SERVICE_CLASS: &str = "service";
+
+impl ClientClass {
+    /// Whether it is that of services.
+    pub fn is_of_services(&self) -> bool {
+        self.as_str() == SERVICE_CLASS
+    }
+}
+
 name! {
     /// One device within its class: the patent's "client identifier". It matches `[a-z0-9][a-z0-9-]{0,31}`.
     DeviceIdentifier, check_name
@@ -102,13 +113,25 @@ name! {
     SecretId, check_name
 }
 
-/// One device: its class and its identifier.
+/// One device: its class and its identifier; or a service, under the class of services.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Device {
     /// The class.
     pub client: ClientClass,
     /// The identifier within the class.
     pub identifier: DeviceIdentifier,
+}
+
+impl Device {
+    /// A service, by its name.
+    pub fn service(name: DeviceIdentifier) -> Self {
+        Self { client: ClientClass(SERVICE_CLASS.into()), identifier: name }
+    }
+
+    /// Whether it is a service.
+    pub fn is_service(&self) -> bool {
+        self.client.is_of_services()
+    }
 }
 
 impl fmt::Display for Device {
@@ -170,6 +193,11 @@ pub enum Purpose {
     Gateway,
     /// A server application.
     Service,
+}
+
+impl Purpose {
+    /// Every purpose.
+    pub const ALL: [Self; 5] = [Self::Pairing, Self::Device, Self::ControlUnit, Self::Gateway, Self::Service];
 }
 
 impl fmt::Display for Purpose {

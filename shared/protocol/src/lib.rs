@@ -21,6 +21,7 @@ pub mod pairing;
 pub mod provisioning;
 pub mod renewal;
 pub mod report;
+pub mod service;
 pub mod stamp;
 pub mod time;
 pub mod topic;

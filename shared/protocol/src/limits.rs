@@ -50,6 +50,23 @@ pub const MAX_CRL_BYTES: usize = 1024 * 1024;
 /// The most certificates on a revocation list.
 pub const MAX_CRL_ENTRIES: usize = 20_000;
 
+/// The most channels of classes that one service reads and writes together: its subscriptions stay below those of one session.
+pub const MAX_SERVICE_CHANNELS: usize = 32;
+/// The most services of a site, those that are revoked not counted.
+pub const MAX_SERVICES: usize = 100;
+/// The longest content of an enrolment text, in bytes.
+pub const MAX_TICKET_BYTES: usize = 256;
+/// How long an enrolment text counts.
+pub const ENROLMENT_LIFETIME: Duration = Duration::from_mins(15);
+/// Messages under another key that end an enrolment.
+pub const MAX_WRONG_ENROLMENTS: u32 = 5;
+/// The longest message of an enrolment, in bytes.
+pub const MAX_ENROLMENT_MESSAGE_BYTES: usize = 16 * 1024;
+/// The longest question of a service for keys, in bytes.
+pub const MAX_KEYS_ASKED_BYTES: usize = 1024;
+/// The longest answer to it, in bytes: two lines with every epoch that can be read.
+pub const MAX_SERVICE_KEYS_BYTES: usize = 128 * 1024;
+
 /// Wrong verification attempts that end a pairing.
 pub const MAX_WRONG_ATTEMPTS: u32 = 3;
 /// Failed sessions of one identifier within [`LOCK_WINDOW`] that lock it.

@@ -60,6 +60,16 @@ pub enum Status {
     Decommission,
     /// The receipt of a device that wiped itself, on T3.
     Decommissioned,
+    /// A service asks for its certificate.
+    ServiceEnrolment,
+    /// The service's certificate.
+    ServiceEnrolled,
+    /// A service asks for keys.
+    KeysAsked,
+    /// The keys that a service asked for.
+    ServiceKeys,
+    /// A device that is trusted no longer, on T4.
+    DeviceRevoked,
 }
 
 impl From<Mode> for Status {

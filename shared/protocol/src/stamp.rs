@@ -4,6 +4,7 @@ use crate::identity::{CertificateSerial, Device, KeyFingerprint, Purpose};
 use crate::network::NetworkOrigin;
 use crate::time::UnixMillis;
 use core::fmt;
+use core::str::FromStr;
 use serde::{Deserialize, Serialize};
 use serde_bytes::ByteBuf;
 
@@ -44,6 +45,30 @@ impl fmt::Display for Publisher {
     }
 }
 
+/// A text that names no publisher.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("this names no publisher")]
+pub struct InvalidPublisher;
+
+impl FromStr for Publisher {
+    type Err = InvalidPublisher;
+    fn from_str(text: &str) -> Result<Self, InvalidPublisher> {
+        fn read<T: FromStr>(word: &str) -> Result<T, InvalidPublisher> {
+            word.parse().map_err(|_| InvalidPublisher)
+        }
+        match text.split(' ').collect::<Vec<_>>().as_slice() {
+            ["control-unit"] => Ok(Self::ControlUnit),
+            [device, key] => Ok(Self::Key { device: read(device)?, key: read(key)?, certificate: None }),
+            [device, key, serial, purpose] => {
+                let purpose = Purpose::ALL.into_iter().find(|known| known.to_string() == *purpose);
+                let certificate = Some((read(serial)?, purpose.ok_or(InvalidPublisher)?));
+                Ok(Self::Key { device: read(device)?, key: read(key)?, certificate })
+            }
+            _ => Err(InvalidPublisher),
+        }
+    }
+}
+
 /// A message as the bridge accepted it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StampedMessage {
@@ -59,4 +84,25 @@ pub struct StampedMessage {
     pub sequence: u64,
     /// Where the publisher connected from.
     pub network: NetworkOrigin,
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+
+    use super::*;
+
+    #[test]
+    fn a_publisher_is_read_as_it_is_printed() {
+        let (key, device) = (KeyFingerprint([1; 32]), "infusion-pump/p-1".parse::<Device>().unwrap());
+        let certificates = Purpose::ALL.into_iter().map(|purpose| Some((CertificateSerial([2; 16]), purpose)));
+        let keys =
+            certificates.chain([None]).map(|certificate| Publisher::Key { key, device: device.clone(), certificate });
+        for publisher in keys.chain([Publisher::ControlUnit]) {
+            assert_eq!(publisher.to_string().parse(), Ok(publisher));
+        }
+        for other in ["", "control-unit ", "infusion-pump/p-1", "infusion-pump/p-1 00", "a b c d", "a/b c d device e"] {
+            assert_eq!(other.parse::<Publisher>(), Err(InvalidPublisher), "{other}");
+        }
+    }
 }

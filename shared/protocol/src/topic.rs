@@ -112,6 +112,23 @@ impl TopicFilter {
         self.0.split('/').any(|level| level == "+" || level == "#")
     }
 
+    /// What every device of a class sends on a channel.
+    pub fn of_class(channel: &ChannelName, client: &ClientClass) -> Self {
+        Self(format!("ais/data/{channel}/{client}/+").into())
+    }
+
+    /// Whether every topic that `other` matches is matched by this filter, too.
+    pub fn covers(&self, other: &Self) -> bool {
+        // A first level that is a wildcard does not stand for one that begins with `$`.
+        if other.0.starts_with('$') && !self.0.starts_with('$') {
+            return false;
+        }
+        // A topic has one level at least.
+        let asked = if &*other.0 == "#" { "+/#" } else { &other.0 };
+        let (granted, asked): (Vec<&str>, Vec<&str>) = (self.0.split('/').collect(), asked.split('/').collect());
+        covers_levels(&granted, &asked)
+    }
+
     /// Whether `topic` matches: `+` stands for one level, `#` for the rest, and neither for a first level that
     /// begins with `$`.
     pub fn matches(&self, topic: &str) -> bool {
@@ -128,6 +145,16 @@ impl TopicFilter {
             }
         }
         levels.next().is_none()
+    }
+}
+
+fn covers_levels(granted: &[&str], asked: &[&str]) -> bool {
+    match (granted, asked) {
+        (["#"], _) | ([], []) => true,
+        (_, ["#", ..]) => false,
+        (["+", granted @ ..], [_, asked @ ..]) => covers_levels(granted, asked),
+        ([level, granted @ ..], [same, asked @ ..]) if level == same => covers_levels(granted, asked),
+        _ => false,
     }
 }
 
@@ -165,6 +192,12 @@ impl From<TopicFilter> for String {
 impl From<&Topic> for TopicFilter {
     fn from(topic: &Topic) -> Self {
         Self(topic.to_string().into())
+    }
+}
+
+impl From<Topic> for TopicFilter {
+    fn from(topic: Topic) -> Self {
+        Self::from(&topic)
     }
 }
 

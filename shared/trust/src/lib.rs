@@ -2,7 +2,8 @@
 //!
 //! [`policy`] says which channels there are and what a change of them does. [`epochs`] is the site's keyring: which keys there are,
 //! who knows them, until when each counts, and what has to change when a device is trusted no longer. [`wrap`] brings a new key to
-//! one device, and is the device's half of it. [`inbox`] judges a message as the bridge stamped it. [`audit`] is the log.
+//! one device, and is the device's half of it; [`services`] brings keys to server applications. [`inbox`] judges a message as the
+//! bridge stamped it. [`audit`] is the log.
 //!
 //! [`protect`] encrypts a message under a key that belongs to one network key, channel, direction, sender and instance of the
 //! sender, and signs it inside where the channel asks for that; [`replay`] is the receiver's memory. The wire format and every
@@ -19,6 +20,7 @@ pub mod inbox;
 pub mod policy;
 pub mod protect;
 pub mod replay;
+pub mod services;
 pub mod wrap;
 
 #[cfg(test)]

@@ -19,6 +19,7 @@ use wardlink_protocol::authentication::{Identity, METHOD};
 use wardlink_protocol::channel::Qos as ChannelQos;
 use wardlink_protocol::grant::{DeviceState, Grant, GrantedCertificate};
 use wardlink_protocol::network::NetworkOrigin;
+use wardlink_protocol::service::ServiceAccess;
 use wardlink_protocol::stamp::Publisher;
 
 use crate::site::{NOW, Site, rng, site};
@@ -117,6 +118,7 @@ fn grant(site: &Site) -> Grant {
         state: DeviceState::Paired,
         certificates: vec![GrantedCertificate { serial, purpose, not_after }],
         channels: vec!["alarm".parse().expect("a channel")],
+        access: ServiceAccess::default(),
         version: 1,
     }
 }

@@ -2,6 +2,7 @@
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use serde_bytes::ByteBuf;
 use wardlink_protocol::authentication::{Acceptance, Challenge, Hello, Proof};
 use wardlink_protocol::cbor;
 use wardlink_protocol::keys::{ChannelWithdrawn, HeldKey, KeyUpdate, KeysUpdated};
@@ -14,7 +15,12 @@ use wardlink_protocol::renewal::{
     CertificateRenewal, CertificateRenewed, Decommission, Decommissioned, RenewalFinished,
 };
 use wardlink_protocol::report::{Alarm, AlarmKind, AlarmPriority, Content, Report, Telemetry, Therapy, TherapyEvent};
+use wardlink_protocol::service::{
+    ChannelOfClass, DeviceRevoked, KeysAsked, KnownDevice, ServiceAccess, ServiceEnrolled, ServiceEnrolment,
+};
 use wardlink_protocol::{UnixMillis, cbor::CborError};
+use wardlink_trust::epochs::{Line, LineId};
+use wardlink_trust::services::ServiceKeys;
 
 use crate::vectors::Vectors;
 use crate::{select, selected};
@@ -28,7 +34,7 @@ fn read<T: Serialize + DeserializeOwned>(bytes: &[u8]) {
     }
 }
 
-const READERS: [fn(&[u8]); 21] = [
+const READERS: [fn(&[u8]); 26] = [
     read::<PairingRequest>,
     read::<PairingCommand>,
     read::<PairingVerified>,
@@ -50,6 +56,11 @@ const READERS: [fn(&[u8]); 21] = [
     read::<RenewalFinished>,
     read::<Decommission>,
     read::<Decommissioned>,
+    read::<ServiceEnrolment>,
+    read::<ServiceEnrolled>,
+    read::<KeysAsked>,
+    read::<ServiceKeys>,
+    read::<DeviceRevoked>,
 ];
 
 pub(crate) fn run(input: &[u8]) {
@@ -84,7 +95,37 @@ pub(crate) fn seeds() -> Vec<Vec<u8>> {
     );
     seeds.push(select(12, &pairing.bytes("/messages/pairing_verified/message")));
     seeds.extend(later_messages());
+    seeds.extend(messages_of_services());
     seeds
+}
+
+/// What services say and are told.
+fn messages_of_services() -> Vec<Vec<u8>> {
+    let site = crate::site::site();
+    let (channel, device) = (site.channels[0].channel.name.clone(), site.device.clone());
+    let alarms = ChannelOfClass { channel: channel.clone(), client: device.client.clone() };
+    let access = ServiceAccess { reads: [alarms.clone()].into(), writes: [alarms].into() };
+    let (bytes, now) = (ByteBuf::from(vec![4; 65]), UnixMillis(5));
+    let line = LineId::of(&site.channels[0].channel, &device);
+    let line = Line::adopt(line, site.channels[0].clone(), now).expect("a line");
+    let known = KnownDevice { certificate: bytes.clone(), trusted: true };
+    let enrolled = ServiceEnrolled {
+        status: Status::ServiceEnrolled,
+        request_hash: wardlink_protocol::identity::Sha256([5; 32]),
+        certificate: bytes.clone(),
+        chain: vec![bytes.clone()],
+        ephemeral: bytes.clone(),
+        access,
+    };
+    let enrolment = ServiceEnrolment { status: Status::ServiceEnrolment, csr: bytes.clone(), ephemeral: bytes };
+    let asked = KeysAsked { status: Status::KeysAsked, channel, device: device.clone() };
+    vec![
+        select(21, &encoded(&enrolment)),
+        select(22, &encoded(&enrolled)),
+        select(23, &encoded(&asked)),
+        select(24, &encoded(&ServiceKeys { status: Status::ServiceKeys, lines: vec![line], device: Some(known) })),
+        select(25, &encoded(&DeviceRevoked { status: Status::DeviceRevoked, device, revoked_at: now })),
+    ]
 }
 
 /// What follows a pairing.

@@ -5,6 +5,7 @@ use wardlink_protocol::Device;
 use wardlink_protocol::identity::ClientClass;
 use wardlink_protocol::limits::{MAX_LABEL_BYTES, MAX_NAME_BYTES, MAX_TOPIC_BYTES};
 use wardlink_protocol::provisioning::Provisioning;
+use wardlink_protocol::service::EnrolmentTicket;
 use wardlink_protocol::topic::{Topic, TopicFilter};
 use wardlink_protocol::verification::{VerificationCode, VerificationLink};
 
@@ -28,6 +29,9 @@ pub(crate) fn topics(input: &[u8]) {
             && matches(&levels, &topic.split('/').collect::<Vec<_>>());
         assert_eq!(parsed.matches(topic), reference, "{filter:?} and {topic:?}");
         assert!(parsed.has_wildcard() || reference == (filter == topic));
+        if let Ok(one) = topic.parse::<Topic>() {
+            assert_eq!(parsed.covers(&TopicFilter::from(&one)), reference, "{filter:?} and {topic:?}");
+        }
     }
     if let Ok(device) = text.parse::<Device>() {
         assert_eq!(device.to_string(), text);
@@ -68,7 +72,7 @@ pub(crate) fn topic_seeds() -> Vec<Vec<u8>> {
 pub(crate) fn verification(input: &[u8]) {
     let Some((selector, rest)) = selected(input) else { return };
     let Ok(text) = std::str::from_utf8(rest) else { return };
-    match selector % 3 {
+    match selector % 4 {
         0 => {
             let Ok(code) = text.parse::<VerificationCode>() else { return };
             let digits = code.to_ascii();
@@ -76,6 +80,10 @@ pub(crate) fn verification(input: &[u8]) {
             assert!(code.to_string().parse() == Ok(code));
             let number = std::str::from_utf8(&digits[..7]).expect("digits").parse().expect("a number");
             assert!(VerificationCode::from_number(number) == code, "a code has one check digit");
+        }
+        3 => {
+            let Ok(ticket) = text.parse::<EnrolmentTicket>() else { return };
+            assert_eq!(ticket.to_text().expect("a text").as_str(), text.trim(), "a ticket has one text");
         }
         1 => {
             let Ok(link) = text.parse::<VerificationLink>() else { return };
@@ -99,6 +107,7 @@ pub(crate) fn verification_seeds() -> Vec<Vec<u8>> {
         select(1, link.as_bytes()),
         select(1, format!("http://localhost:8787/V/{token}").as_bytes()),
         select(2, token.as_bytes()),
+        select(3, Vectors::enrolment().text("/ticket").as_bytes()),
     ]
 }
 

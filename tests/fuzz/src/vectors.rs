@@ -12,6 +12,7 @@ static AUTHENTICATION: LazyLock<Vectors> =
     LazyLock::new(|| Vectors::read(include_str!("../../vectors/authentication.json")));
 static CHANNEL: LazyLock<Vectors> = LazyLock::new(|| Vectors::read(include_str!("../../vectors/channel.json")));
 static TRUST: LazyLock<Vectors> = LazyLock::new(|| Vectors::read(include_str!("../../vectors/trust.json")));
+static ENROLMENT: LazyLock<Vectors> = LazyLock::new(|| Vectors::read(include_str!("../../vectors/enrolment.json")));
 static RENEWAL: LazyLock<Vectors> = LazyLock::new(|| Vectors::read(include_str!("../../vectors/renewal.json")));
 
 impl Vectors {
@@ -29,6 +30,10 @@ impl Vectors {
 
     pub(crate) fn trust() -> &'static Self {
         &TRUST
+    }
+
+    pub(crate) fn enrolment() -> &'static Self {
+        &ENROLMENT
     }
 
     pub(crate) fn renewal() -> &'static Self {

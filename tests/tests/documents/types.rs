@@ -154,6 +154,9 @@ fn fits(schema: &Value, field: &syn::Type) -> bool {
             _ => false,
         },
         ("Vec", Some(inner)) => schema["type"] == "array" && fits(&schema["items"], inner),
+        ("BTreeSet", Some(inner)) => {
+            schema["type"] == "array" && schema["uniqueItems"] == true && fits(&schema["items"], inner)
+        }
         ("Box", Some(inner)) => fits(schema, inner),
         ("String" | "IpAddr", None) => schema["type"] == "string",
         ("bool", None) => schema["type"] == "boolean",

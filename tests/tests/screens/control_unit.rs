@@ -15,6 +15,7 @@ use crate::stage::{Row, Stage, World, failing, id, row};
 pub(crate) const EMPTY: &[Row<()>] = &[
     row("no requests", &[], |stage, ()| stage.visit("/#/requests", &id("no-requests"))),
     row("no devices", &[], |stage, ()| stage.visit("/#/devices", &id("no-devices"))),
+    row("no services", &["route::Route::Services"], |stage, ()| stage.visit("/#/services", &id("no-services"))),
     row("no secrets of classes", &["route::Route::Provisioning"], |stage, ()| {
         stage.visit("/#/provisioning", &id("secrets"))
     }),

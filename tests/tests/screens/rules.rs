@@ -35,6 +35,27 @@ pub(crate) const TABLE: &[Row<Busy>] = &[
         stage.browser.click(&id("add-class"))?;
         stage.browser.see(&id("class-form")).map(drop)
     }),
+    row("services, a new one", &["services::Ask::Make"], |stage, _| {
+        ask_of_services(stage, "add-service", "service-form")
+    }),
+    row("services, a new one that may do nothing", &[], |stage, _| {
+        ask_of_services(stage, "add-service", "service-form")?;
+        stage.submit("service-form")?;
+        stage.browser.see(&Target::xpath("the complaint", "//dialog//input[@aria-invalid]")).map(drop)
+    }),
+    row("services, the text that enrols", &[], |stage, _| {
+        ask_of_services(stage, "add-service", "service-form")?;
+        stage.browser.fill(&Target::field("service-name"), "ward-monitor")?;
+        stage
+            .browser
+            .click(&Target::xpath("the first channel", "(//dialog//label[.//input[@name=\"service-reads\"]])[1]"))?;
+        stage.submit("service-form")?;
+        stage.browser.see(&id("enrolment")).map(drop)
+    }),
+    row("services", &[], |stage, _| stage.visit("/#/services", &id("services"))),
+    row("services, revoking", &["services::Ask::Revoke"], |stage, _| {
+        ask_of_services(stage, "revoke-service", "revoke-service-form")
+    }),
     row("channels", &["route::Route::Channels"], |stage, _| stage.visit("/#/channels", &id("channels"))),
     row("channels, a changed one", &["channels::Ask::Edit"], |stage, _| {
         stage.visit("/#/channels", &id("channels"))?;
@@ -111,4 +132,12 @@ fn first_channel(button: &str) -> Target {
         "the button of the first channel",
         &format!("//*[@data-testid=\"channel\"][1]//*[@data-testid=\"{button}\"]"),
     )
+}
+
+/// Opens a question about services.
+fn ask_of_services(stage: &Stage, button: &str, form: &str) -> Result<()> {
+    stage.visit("/#/services", &id("add-service"))?;
+    stage.browser.see(&Target::xpath("the list", "//*[@data-testid=\"services\" or @data-testid=\"no-services\"]"))?;
+    stage.browser.click(&id(button))?;
+    stage.browser.see(&id(form)).map(drop)
 }

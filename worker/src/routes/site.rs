@@ -204,12 +204,12 @@ pub(super) async fn rotate_keys(call: &Call, channel: ChannelName) -> Result<Res
     act(call, Right::ChangeChannels, Command::RotateKeys(channel)).await
 }
 
-async fn act(call: &Call, right: Right, command: Command) -> Result<Response, Failure> {
+pub(super) async fn act(call: &Call, right: Right, command: Command) -> Result<Response, Failure> {
     let person = with_right(&call.request, &call.env, right).await?.person;
     send(call, Some(person), command).await
 }
 
-async fn send(call: &Call, person: Option<Person>, command: Command) -> Result<Response, Failure> {
+pub(super) async fn send(call: &Call, person: Option<Person>, command: Command) -> Result<Response, Failure> {
     let act = messages::Act { person, origin: call.origin.to_string(), command };
     objects::send(&call.env, &SiteRequest::Act(Box::new(act))).await
 }

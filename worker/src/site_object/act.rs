@@ -3,6 +3,7 @@
 use super::pairings::{self, Step};
 use super::{
     Outcome, Site, audit, channels, classes, decommissioning, devices, locks, policy, rekeying, revocations, secrets,
+    services,
 };
 use crate::guard::Origin;
 use crate::messages::Command;
@@ -96,6 +97,12 @@ pub(super) fn perform(
             outcome.notes.by(person, Act::SecretShown, &file.secret_id, "provisioning file");
             return json(&file);
         }
+        Command::Services => return json(&services::all(site)?),
+        Command::MakeService(new) => {
+            let made = services::make(site, someone(person)?, new, outcome)?;
+            return Ok(json(&made)?.with_status(201));
+        }
+        Command::RevokeService(name) => return json(&services::revoke(site, someone(person)?, &name, outcome)?),
         Command::Accept(session, accept) => (session, Step::Accept(accept)),
         Command::Reject(session, reject) => (session, Step::Reject(reject)),
         Command::Dismiss(session) => (session, Step::Dismiss),

@@ -52,6 +52,9 @@ pub(super) fn set(
         let detail = format!("Each name has 1 to {MAX_TEXT_BYTES} bytes, without control characters.");
         return Err(Failure::with_detail(ProblemKind::BadRequest, detail));
     }
+    if class.client.is_of_services() {
+        return Err(Failure::with_detail(ProblemKind::BadRequest, "Services stand under this name."));
+    }
     let known = all(site.database)?;
     let is_new = known.iter().all(|other| other.client != class.client);
     if is_new && known.len() >= MAX_CLASSES {

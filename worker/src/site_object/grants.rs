@@ -6,6 +6,7 @@ use wardlink_protocol::Device;
 use wardlink_protocol::channel::ChannelName;
 use wardlink_protocol::grant::{DeviceState, Grant, GrantedCertificate};
 use wardlink_protocol::identity::KeyFingerprint;
+use wardlink_protocol::service::ServiceAccess;
 
 /// Stores what a key may do from now on, under the next version. A key that is unknown again needs no row: the bridge is told,
 /// and a bridge that begins anew does not know it.
@@ -17,15 +18,32 @@ pub(super) fn put(
     certificates: Vec<GrantedCertificate>,
     channels: Vec<ChannelName>,
 ) -> Result<Grant, Failure> {
+    let access = ServiceAccess::default();
+    store(database, Grant { key, device: device.clone(), state, certificates, channels, access, version: 0 })
+}
+
+/// Stores what a service may do from now on, under the next version.
+pub(super) fn put_service(
+    database: &Database,
+    key: KeyFingerprint,
+    service: &Device,
+    certificates: Vec<GrantedCertificate>,
+    access: ServiceAccess,
+) -> Result<Grant, Failure> {
+    let (state, channels) = (DeviceState::Paired, Vec::new());
+    store(database, Grant { key, device: service.clone(), state, certificates, channels, access, version: 0 })
+}
+
+fn store(database: &Database, grant: Grant) -> Result<Grant, Failure> {
     let version = database.one("UPDATE versions SET newest = newest + 1 RETURNING newest", [])?;
     let version: u64 = version.ok_or_else(|| Failure::internal("the version of the grants is missing"))?;
-    let grant = Grant { key, device: device.clone(), state, certificates, channels, version };
-    if state == DeviceState::Unknown {
-        database.run("DELETE FROM grants WHERE key = ?", [column(key)])?;
+    let grant = Grant { version, ..grant };
+    if grant.state == DeviceState::Unknown {
+        database.run("DELETE FROM grants WHERE key = ?", [column(grant.key)])?;
     } else {
         database.run(
             "INSERT OR REPLACE INTO grants (key, version, record) VALUES (?, ?, ?)",
-            [column(key), version.into_value(), record(&grant)?],
+            [column(grant.key), version.into_value(), record(&grant)?],
         )?;
     }
     Ok(grant)

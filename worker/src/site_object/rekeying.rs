@@ -12,6 +12,7 @@ use wardlink_protocol::api::{ChannelKeyState, KeyJob, KeyJobReason, LiveEvent};
 use wardlink_protocol::channel::{Channel, ChannelName, KeyScope};
 use wardlink_protocol::grant::DeviceState;
 use wardlink_protocol::identity::TrustLevel;
+use wardlink_protocol::service::ServiceAccess;
 use wardlink_protocol::{ClientClass, Device};
 use wardlink_trust::audit::{Act, Actor};
 use wardlink_trust::epochs::{Action, Knowledge, LineId, Recipient, Rekeying, Target, Why};
@@ -104,6 +105,22 @@ pub(super) fn cut(site: &Site<'_>, revoked: &[Device], outcome: &mut Outcome) ->
     });
     let jobs: Vec<Rekeying> = jobs.collect();
     begin_all(site, &jobs, &[], outcome)
+}
+
+/// The trust in a service has ended: every key that it could have asked for is replaced, for everybody else.
+pub(super) fn cut_service(site: &Site<'_>, access: &ServiceAccess, outcome: &mut Outcome) -> Result<(), Failure> {
+    let policy = channels::policy(site.database)?;
+    let counts = devices::counts(site.database)?;
+    let cut = access.keys();
+    let classes: Vec<ClientClass> = access.classes().into_iter().cloned().collect();
+    let jobs = classes.iter().map(|client| {
+        let concerned = |row: &&Channel| cut.iter().any(|each| each.client == *client && each.channel == row.name);
+        let targets = policy.rows().iter().filter(concerned).cloned().map(Target::standing).collect();
+        let devices = counts.get(client).copied().unwrap_or_default();
+        Rekeying::begin(Why::Cut(site.now), Some(client.clone()), targets, devices, site.now)
+    });
+    let jobs: Vec<Rekeying> = jobs.collect();
+    begin_all(site, &jobs, &classes, outcome)
 }
 
 /// This site was restored from an earlier state, and a device is ahead of it: the channel goes above what the device holds.

@@ -9,6 +9,8 @@ use crate::storage::{Column, Database, Row, record};
 use core::time::Duration;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
+use wardlink_pairing::announcement;
+use wardlink_pairing::control_unit::Signer;
 use wardlink_protocol::api::{NewRevocation, Person, ProblemKind, Revocation, RevocationReason};
 use wardlink_protocol::grant::DeviceState;
 use wardlink_protocol::identity::CertificateSerial;
@@ -162,6 +164,10 @@ fn cut(
         )?;
     }
     outcome.bridge.remove(Topic::Device(device.clone()));
+    let chain = site.authority.chain();
+    let signer = Signer { key: site.authority.key(), chain: &chain };
+    let (topic, payload) = announcement::revoked(signer, device, how.revoked_at).map_err(Failure::internal)?;
+    outcome.bridge.publish(topic, payload);
     // Its wrapping key is forgotten with its rights.
     devices::put(database, site.vault, &DeviceRecord { state: DeviceState::Revoked, ..shown.clone() }, &[])?;
     timers::clear(database, &Timer::Certificate(device.clone()))?;

@@ -1,7 +1,7 @@
 //! The site's tables.
 
 /// The schema, version by version.
-pub(super) const VERSIONS: [&str; 4] = [FIRST, SECOND, THIRD, FOURTH];
+pub(super) const VERSIONS: [&str; 5] = [FIRST, SECOND, THIRD, FOURTH, FIFTH];
 
 const FIRST: &str = "
     -- The CA and the control unit. Keys are sealed.
@@ -258,4 +258,22 @@ const THIRD: &str = "
 const FOURTH: &str = "
     -- The notes that the accounts told last.
     CREATE TABLE notes_taken (one INTEGER PRIMARY KEY CHECK (one = 1), ids BLOB NOT NULL);
+";
+
+/// Services.
+const FIFTH: &str = "
+    -- enrolment: the id of the enrolment; its key, sealed, until it is used; how many messages were under another key; the request
+    -- that used it, and the answer, to be given again. wrap_id names the wrapping key, which is sealed.
+    CREATE TABLE services (
+        name TEXT PRIMARY KEY,
+        record BLOB NOT NULL,
+        enrolment BLOB NOT NULL UNIQUE,
+        enrolment_key BLOB,
+        wrong INTEGER NOT NULL DEFAULT 0,
+        request_hash BLOB,
+        answer BLOB,
+        wrap_id BLOB UNIQUE,
+        wrapping_key BLOB,
+        last_seen INTEGER
+    ) WITHOUT ROWID;
 ";

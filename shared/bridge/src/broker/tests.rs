@@ -7,6 +7,7 @@ mod hostile;
 mod model;
 mod older;
 mod rights;
+mod services;
 mod world;
 
 use world::{Received, World, channel, device, grant, key};

@@ -68,6 +68,7 @@ fn grant(state: DeviceState, certificates: Vec<GrantedCertificate>) -> Grant {
         state,
         certificates,
         channels: vec!["alarm".parse().unwrap()],
+        access: ServiceAccess::default(),
         version: 1,
     }
 }

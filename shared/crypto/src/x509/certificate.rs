@@ -55,6 +55,15 @@ impl Holder {
         }
     }
 
+    /// Under which name it comes to the bridge: a device's own, or a service's. None for a control unit.
+    pub fn client(&self) -> Option<Device> {
+        match self {
+            Self::Pairing(device) | Self::Device(device) | Self::Gateway(device) => Some(device.clone()),
+            Self::Service(name) => name.parse().ok().map(Device::service),
+            Self::ControlUnit(_) => None,
+        }
+    }
+
     fn read(purpose: Purpose, subject: &Name) -> Option<Self> {
         Some(match purpose {
             Purpose::Pairing => Self::Pairing(device_of(subject)?),

@@ -20,7 +20,7 @@ use crate::control_unit::{Acceptance, Action, Arrived, ControlUnit, KeyGrant, Pa
 use crate::device::{Credential, DevicePairing, Display, NetworkAccess, Provisioned};
 use crate::policy::{Network, Policy};
 
-pub(super) const START: UnixMillis = UnixMillis::from_secs(1_800_000_000);
+pub(crate) const START: UnixMillis = UnixMillis::from_secs(1_800_000_000);
 pub(super) const BOTH: DisplayAbilities = DisplayAbilities { code: true, qr: true, digit_entry: false };
 
 pub(super) fn information(display: DisplayAbilities) -> DeviceInformation {
@@ -36,19 +36,19 @@ pub(super) fn information(display: DisplayAbilities) -> DeviceInformation {
 }
 
 /// The control unit of a site.
-pub(super) struct Site {
-    pub(super) ca: IssuingCa,
-    pub(super) key: PrivateKey,
-    pub(super) chain: Vec<ByteBuf>,
-    pub(super) policy: Policy,
-    pub(super) network: NetworkAccess,
-    pub(super) channels: Vec<ChannelKey>,
-    pub(super) secret_id: SecretId,
-    pub(super) secret: AccessSecret,
+pub(crate) struct Site {
+    pub(crate) ca: IssuingCa,
+    pub(crate) key: PrivateKey,
+    pub(crate) chain: Vec<ByteBuf>,
+    pub(crate) policy: Policy,
+    pub(crate) network: NetworkAccess,
+    pub(crate) channels: Vec<ChannelKey>,
+    pub(crate) secret_id: SecretId,
+    pub(crate) secret: AccessSecret,
 }
 
 impl Site {
-    pub(super) fn new(rng: &mut StdRng) -> Self {
+    pub(crate) fn new(rng: &mut StdRng) -> Self {
         let validity = Validity { not_before: UnixMillis(0), not_after: START.after(Duration::from_hours(24 * 3650)) };
         let root = RootCa::make("Test root", validity, rng).unwrap();
         let ca = root.make_issuing_ca("Test issuing CA", validity, rng).unwrap();
@@ -83,7 +83,7 @@ impl Site {
         }
     }
 
-    pub(super) fn cert_ca(&self) -> Sha256 {
+    pub(crate) fn cert_ca(&self) -> Sha256 {
         self.ca.root().sha256()
     }
 

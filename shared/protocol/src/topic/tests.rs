@@ -133,6 +133,25 @@ proptest! {
     }
 
     #[test]
+    fn a_filter_covers_another_exactly_where_it_matches_all_that_the_other_matches(
+        granted in prop::collection::vec(prop_oneof![Just("a"), Just(""), Just("$s"), Just("+"), Just("#")], 1..4),
+        asked in prop::collection::vec(prop_oneof![Just("a"), Just(""), Just("$s"), Just("+"), Just("#")], 1..4),
+    ) {
+        let (Ok(granted), Ok(asked)) = (granted.join("/").parse::<TopicFilter>(), asked.join("/").parse::<TopicFilter>())
+        else { return Ok(()) };
+        // Every topic of up to five levels; no filter says "b", so that it stands for every other word.
+        let words = ["a", "", "$s", "b"];
+        let mut topics: Vec<String> = words.iter().map(|word| (*word).to_owned()).collect();
+        let mut longest = topics.clone();
+        for _ in 0..4 {
+            longest = longest.iter().flat_map(|topic| words.map(|word| format!("{topic}/{word}"))).collect();
+            topics.extend(longest.iter().cloned());
+        }
+        let covers = topics.iter().all(|topic| !asked.matches(topic) || granted.matches(topic));
+        prop_assert_eq!(granted.covers(&asked), covers, "{} and {}", granted, asked);
+    }
+
+    #[test]
     fn any_text_is_read_without_harm(text in "\\PC{0,80}") {
         if let Ok(topic) = text.parse::<Topic>() {
             prop_assert_eq!(topic.to_string(), text.clone());

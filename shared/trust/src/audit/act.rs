@@ -88,6 +88,8 @@ acts! {
     SecretEnded = "secret-ended",
     /// A service certificate was made.
     ServiceMade = "service-made",
+    /// A service has its certificate.
+    ServiceEnrolled = "service-enrolled",
     /// A service certificate was revoked.
     ServiceRevoked = "service-revoked",
     /// A revocation list was published.

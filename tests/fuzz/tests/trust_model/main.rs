@@ -1,10 +1,12 @@
 //! The model test of channels, keys and revocation: devices pair, publish, are revoked, rotate, expire, renew, pair again, restart and
-//! come back from old snapshots, in any order. After each step exactly the devices that should read a channel can, which is tried
-//! by decrypting with everything that each of them ever knew; and no nonce is ever used twice under one key.
+//! come back from old snapshots, services ask for keys and are revoked, in any order. After each step exactly the devices and services
+//! that should read a channel can, which is tried by decrypting with everything that each of them ever knew; and no nonce is ever used
+//! twice under one key.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
 
 mod pump;
+mod service;
 mod world;
 
 use proptest::prelude::*;
@@ -12,6 +14,8 @@ use world::World;
 
 /// How many devices there are.
 const DEVICES: usize = 4;
+/// How many services there are at most.
+const SERVICES: usize = 2;
 
 #[derive(Clone, Debug)]
 enum Step {
@@ -38,6 +42,11 @@ enum Step {
     Restore(usize),
     /// The control unit goes on from what it stored last.
     RestartSite,
+    /// A service is made anew that reads a channel.
+    MakeService(usize, usize),
+    /// It asks for the keys of a channel of a device.
+    Ask(usize, usize, usize),
+    RevokeService(usize),
 }
 
 fn steps() -> impl Strategy<Value = Vec<Step>> {
@@ -56,6 +65,9 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         1 => device().prop_map(Step::Save),
         2 => device().prop_map(Step::Restore),
         1 => Just(Step::RestartSite),
+        2 => (0..SERVICES, 0..6_usize).prop_map(|(service, channel)| Step::MakeService(service, channel)),
+        4 => (0..SERVICES, device(), 0..6_usize).prop_map(|(service, of, channel)| Step::Ask(service, of, channel)),
+        2 => (0..SERVICES).prop_map(Step::RevokeService),
     ];
     prop::collection::vec(step, 1..40)
 }
@@ -75,6 +87,9 @@ fn run(world: &mut World, step: &Step) {
         Step::Save(device) => world.with_pump(device, pump::Pump::save),
         Step::Restore(device) => world.with_pump(device, pump::Pump::restore),
         Step::RestartSite => world.restart_site(),
+        Step::MakeService(service, channel) => world.make_service(service, channel),
+        Step::Ask(service, device, channel) => world.ask(service, device, channel),
+        Step::RevokeService(service) => world.revoke_service(service),
     }
 }
 
@@ -137,6 +152,19 @@ fn a_known_walk_through_every_step() {
         Step::Read(0),
         Step::Publish(0, 0),
         Step::Read(1),
+        Step::MakeService(0, 1),
+        Step::MakeService(1, 0),
+        Step::Ask(0, 1, 1),
+        Step::Ask(1, 0, 0),
+        Step::Ask(1, 0, 1),
+        Step::RevokeService(0),
+        Step::Ask(0, 1, 1),
+        Step::Read(1),
+        Step::Publish(1, 1),
+        Step::RevokeService(1),
+        Step::Read(0),
+        Step::Read(1),
+        Step::Publish(0, 0),
     ];
     for step in &steps {
         run(&mut world, step);

@@ -2,6 +2,7 @@
 
 use crate::DEVICES;
 use crate::pump::Pump;
+use crate::service::Service;
 use core::time::Duration;
 use rand::SeedableRng;
 use rand::rngs::StdRng;
@@ -27,7 +28,9 @@ use wardlink_protocol::provisioning::AccessSecret;
 use wardlink_protocol::stamp::{Publisher, StampedMessage};
 use wardlink_protocol::topic::Topic;
 use wardlink_protocol::{Device, UnixMillis, cbor};
-use wardlink_trust::epochs::{Acknowledged, Action, KeyRefusal, Knowledge, Line, LineId, Recipient, Rekeying, Why};
+use wardlink_trust::epochs::{
+    Acknowledged, Action, KeyRefusal, Knowledge, Line, LineId, Recipient, Rekeying, Target, Why,
+};
 use wardlink_trust::inbox::{self, KnownSender, Refused};
 use wardlink_trust::wrap::{self, Keychain, WrapKey};
 use wardlink_trust::{OpenError, Receiver, Sender};
@@ -59,6 +62,7 @@ pub(crate) struct World {
     lines: BTreeMap<LineId, Line>,
     members: BTreeMap<usize, Member>,
     pumps: BTreeMap<usize, Pump>,
+    services: BTreeMap<usize, Service>,
     /// What waits on each T2.
     queues: BTreeMap<usize, Vec<Vec<u8>>>,
     receivers: BTreeMap<String, Receiver>,
@@ -109,6 +113,7 @@ impl World {
             lines: BTreeMap::new(),
             members: BTreeMap::new(),
             pumps: BTreeMap::new(),
+            services: BTreeMap::new(),
             queues: BTreeMap::new(),
             receivers: BTreeMap::new(),
             ends: BTreeMap::new(),
@@ -362,8 +367,16 @@ impl World {
     /// The new epochs on their way to whoever is left, in slices.
     fn deliver_to_others(&mut self) {
         let shared = rows().into_iter().filter(|row| row.scope == KeyScope::Class).collect();
-        let mut job =
-            Rekeying::deliver(name(0).client, shared, Why::Cut(self.now), self.members.len() as u64, self.now);
+        self.carry_out(Rekeying::deliver(
+            name(0).client,
+            shared,
+            Why::Cut(self.now),
+            self.members.len() as u64,
+            self.now,
+        ));
+    }
+
+    fn carry_out(&mut self, mut job: Rekeying) {
         while !job.is_finished() {
             let members: Vec<_> = self
                 .members
@@ -375,6 +388,43 @@ impl World {
             let actions = job.slice(members, 2);
             self.perform(actions);
         }
+    }
+
+    /// A service is enrolled under a name that is free: that of one that is revoked, or of none.
+    pub(crate) fn make_service(&mut self, number: usize, channel: usize) {
+        if self.services.get(&number).is_some_and(|service| !service.revoked) {
+            return;
+        }
+        let channel = rows()[channel].name.clone();
+        let mut service = Service::enrolled(number, &channel, "infusion-pump", &mut self.rng);
+        // Whoever has the machine has what the service before it left there.
+        service.ever.extend(self.services.remove(&number).into_iter().flat_map(|before| before.ever));
+        self.services.insert(number, service);
+    }
+
+    pub(crate) fn ask(&mut self, service: usize, device: usize, channel: usize) {
+        let (channel, device) = (rows()[channel].name.clone(), name(device));
+        let belongs = |line: &&Line| line.id().channel == channel && line.id().covers(&device);
+        let lines: Vec<Line> = self.lines.values().filter(belongs).cloned().collect();
+        let current: Vec<ChannelKey> = lines.iter().filter_map(|line| line.current().cloned()).collect();
+        let (now, rng) = (self.now, &mut self.rng);
+        let Some(service) = self.services.get_mut(&service) else { return };
+        service.ask(&channel, &device, lines, now, rng);
+        let may = !service.revoked && service.access.has_keys(&channel, &device);
+        assert!(!may || current.iter().all(|key| service.ever.contains(key)), "a service does not get its keys");
+    }
+
+    /// Every key that the service could have asked for is replaced, as the site does it.
+    pub(crate) fn revoke_service(&mut self, number: usize) {
+        let Some(service) = self.services.get_mut(&number).filter(|service| !service.revoked) else { return };
+        service.revoked = true;
+        let knows = |row: &Channel| service.access.reads.iter().any(|each| each.channel == row.name);
+        let targets = rows().into_iter().filter(knows).map(Target::standing).collect();
+        let client = name(0).client;
+        let devices = self.members.len() as u64;
+        let job = Rekeying::begin(Why::Cut(self.now), Some(client.clone()), targets, devices, self.now);
+        self.perform(job.first_actions(&[client]));
+        self.carry_out(job);
     }
 
     fn wrap_for(&mut self, device: &Device, id: &LineId) {
@@ -598,6 +648,16 @@ impl World {
                     "device {number} reads {} and should not",
                     line.id()
                 );
+            }
+            for (number, service) in &self.services {
+                let opened = Receiver::default().open(&service.ever, &topic, &talker.public(), &message);
+                let may = !service.revoked
+                    && service
+                        .access
+                        .reads
+                        .iter()
+                        .any(|each| each.channel == line.id().channel && each.client == line.id().client);
+                assert!(opened.is_err() || may, "service {number} reads {} and should not", line.id());
             }
         }
     }

@@ -30,6 +30,7 @@ use wardlink_protocol::channel::{ChannelName, Qos};
 use wardlink_protocol::grant::{DeviceState, Grant, GrantedCertificate};
 use wardlink_protocol::identity::{KeyFingerprint, Purpose};
 use wardlink_protocol::network::NetworkOrigin;
+use wardlink_protocol::service::ServiceAccess;
 use wardlink_protocol::stamp::{Publisher, StampedMessage};
 use wardlink_protocol::{Device, UnixMillis};
 
@@ -92,6 +93,7 @@ pub(super) fn grant(
         state,
         certificates: certificates.iter().map(listed).collect(),
         channels: vec![channel("alarm"), channel("telemetry")],
+        access: ServiceAccess::default(),
         version,
     }
 }

@@ -1,0 +1,90 @@
+//! What the service knows of the devices that it hears: asked for when it is needed, and forgotten when it may have changed.
+
+use crate::clock;
+use std::collections::BTreeMap;
+use std::time::Duration;
+use tokio::time::Instant;
+use wardlink_crypto::key::PublicKey;
+use wardlink_crypto::schedule::WrapKeys;
+use wardlink_crypto::x509::Certificate;
+use wardlink_pairing::enrolment::Enrolled;
+use wardlink_protocol::channel::ChannelName;
+use wardlink_protocol::identity::Purpose;
+use wardlink_protocol::{ClientClass, Device};
+use wardlink_trust::epochs::Line;
+use wardlink_trust::inbox::KnownSender;
+use wardlink_trust::services::{self, ServiceKeys};
+use wardlink_trust::wrap::{WrapError, WrapKey};
+
+/// How long an answer is believed, where nothing on T4 says that it has changed.
+const BELIEVED: Duration = Duration::from_mins(10);
+
+/// One answer of the site.
+pub(super) struct Known {
+    lines: Vec<Line>,
+    sender: Option<(PublicKey, bool)>,
+    since: Instant,
+}
+
+impl Known {
+    pub(super) fn lines(&self) -> &[Line] {
+        &self.lines
+    }
+
+    pub(super) fn sender<'a>(&'a self, device: &'a Device) -> Option<KnownSender<'a>> {
+        self.sender.as_ref().map(|(key, trusted)| KnownSender { device, key, trusted: *trusted })
+    }
+}
+
+/// The service's wrapping keys, and what they brought.
+pub(super) struct Keys {
+    service: Device,
+    wrapping: WrapKeys,
+    known: BTreeMap<(Device, ChannelName), Known>,
+}
+
+impl Keys {
+    pub(super) fn new(enrolled: &Enrolled) -> Result<Self, WrapError> {
+        let service = Device::service(enrolled.name.clone());
+        let wrapping = WrapKey::new(enrolled.wrap_key).keys(&service)?;
+        Ok(Self { service, wrapping, known: BTreeMap::new() })
+    }
+
+    pub(super) fn knows(&self, channel: &ChannelName, device: &Device) -> bool {
+        self.of(channel, device).is_some_and(|known| known.since.elapsed() < BELIEVED)
+    }
+
+    pub(super) fn of(&self, channel: &ChannelName, device: &Device) -> Option<&Known> {
+        self.known.get(&(device.clone(), channel.clone()))
+    }
+
+    pub(super) fn ask(&self, channel: &ChannelName, device: &Device) -> Result<Vec<u8>, WrapError> {
+        services::ask(channel.clone(), device.clone(), &self.service, &self.wrapping, &mut clock::rng())
+    }
+
+    pub(super) fn learn(
+        &mut self,
+        channel: &ChannelName,
+        device: &Device,
+        question: &[u8],
+        answer: &[u8],
+    ) -> Result<(), WrapError> {
+        let ServiceKeys { lines, device: sender, .. } =
+            services::open_answer(answer, question, &self.service, &self.wrapping)?;
+        let sender = sender.and_then(|sender| {
+            let certificate = Certificate::parse(&sender.certificate).ok()?;
+            let own = certificate.purpose() == Some(Purpose::Device) && certificate.device() == Some(device);
+            own.then(|| (*certificate.key(), sender.trusted))
+        });
+        self.known.insert((device.clone(), channel.clone()), Known { lines, sender, since: Instant::now() });
+        Ok(())
+    }
+
+    pub(super) fn forget(&mut self, client: &ClientClass) {
+        self.known.retain(|(device, _), _| device.client != *client);
+    }
+
+    pub(super) fn forget_all(&mut self) {
+        self.known.clear();
+    }
+}

@@ -1,0 +1,393 @@
+//! Server applications ("services"): made by a person, enrolled by a text that counts once, given keys when they ask, and revoked.
+
+use super::{Outcome, Site, audit, channels, classes, grants, keys, rekeying, revocation_list};
+use crate::platform::{log, rng};
+use crate::problem::Failure;
+use crate::storage::{Column, Row, record};
+use core::time::Duration;
+use rand_core::Rng;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeSet;
+use wardlink_crypto::schedule::{derive_enrolment_key, message_hash};
+use wardlink_pairing::control_unit::Signer;
+use wardlink_pairing::enrolment::{self, AwaitedService, EnrolledService};
+use wardlink_pairing::renewal::RenewingControlUnit;
+use wardlink_protocol::api::{
+    MadeService, NewService, Person, ProblemKind, RevocationReason, ServiceState, ServiceView,
+};
+use wardlink_protocol::grant::{DeviceState, GrantedCertificate};
+use wardlink_protocol::identity::{CertificateSerial, DeviceIdentifier, KeyFingerprint, Purpose, SessionId};
+use wardlink_protocol::limits::{ENROLMENT_LIFETIME, MAX_SERVICE_CHANNELS, MAX_SERVICES, MAX_WRONG_ENROLMENTS};
+use wardlink_protocol::service::{ChannelOfClass, EnrolmentTicket, KnownDevice, ServiceAccess};
+use wardlink_protocol::{Device, UnixMillis};
+use wardlink_trust::audit::{Act, Actor, Outcome as Went};
+use wardlink_trust::services as trust;
+use wardlink_trust::wrap::WrapKey;
+
+/// How long a service's certificate holds. It is not renewed: a person makes the service anew before.
+const CERTIFICATE_LIFETIME: Duration = Duration::from_hours(365 * 24);
+/// How exactly it is noted when a service asked for keys last.
+const SEEN_RESOLUTION: Duration = Duration::from_mins(1);
+
+/// What of a service is no secret.
+#[derive(Clone, Serialize, Deserialize)]
+struct ServiceRecord {
+    access: ServiceAccess,
+    made_at: UnixMillis,
+    made_by: String,
+    enrolment_ends: UnixMillis,
+    enrolled: Option<Enrolled>,
+    revoked: Option<(UnixMillis, String)>,
+}
+
+#[derive(Clone, Serialize, Deserialize)]
+struct Enrolled {
+    key: KeyFingerprint,
+    certificate: CertificateSerial,
+    ends: UnixMillis,
+}
+
+impl ServiceRecord {
+    fn state(&self, wrong: u64, now: UnixMillis) -> ServiceState {
+        match (&self.revoked, &self.enrolled) {
+            (Some(_), _) => ServiceState::Revoked,
+            (None, Some(enrolled)) if enrolled.ends <= now => ServiceState::Expired,
+            (None, Some(_)) => ServiceState::Active,
+            (None, None) if self.enrolment_ends <= now || wrong >= u64::from(MAX_WRONG_ENROLMENTS) => {
+                ServiceState::Lapsed
+            }
+            (None, None) => ServiceState::Waiting,
+        }
+    }
+}
+
+const COLUMNS: &str = "name, record, wrong, last_seen";
+
+/// All services, by name.
+pub(super) fn all(site: &Site<'_>) -> Result<Vec<ServiceView>, Failure> {
+    let rows = site.database.rows(&format!("SELECT {COLUMNS} FROM services ORDER BY name"), [])?;
+    rows.into_iter().map(|row| view(row, site.now)).collect()
+}
+
+fn view_of(site: &Site<'_>, name: &DeviceIdentifier) -> Result<Option<ServiceView>, Failure> {
+    let row = site.database.row(&format!("SELECT {COLUMNS} FROM services WHERE name = ?"), [column(name)])?;
+    row.map(|row| view(row, site.now)).transpose()
+}
+
+fn view(mut row: Row, now: UnixMillis) -> Result<ServiceView, Failure> {
+    let name = take_name(&mut row)?;
+    let record: ServiceRecord = row.take_record()?;
+    let state = record.state(row.take()?, now);
+    let (revoked_at, revoked_by) = record.revoked.unzip();
+    Ok(ServiceView {
+        name,
+        access: record.access,
+        state,
+        made_at: record.made_at,
+        made_by: record.made_by,
+        enrolment_ends: record.enrolment_ends,
+        key: record.enrolled.as_ref().map(|enrolled| enrolled.key),
+        certificate: record.enrolled.as_ref().map(|enrolled| enrolled.certificate),
+        certificate_ends: record.enrolled.as_ref().map(|enrolled| enrolled.ends),
+        last_seen: row.take()?,
+        revoked_at,
+        revoked_by,
+    })
+}
+
+/// A person makes a service. Its enrolment text is in the answer and nowhere else.
+pub(super) fn make(
+    site: &Site<'_>,
+    person: &Person,
+    new: NewService,
+    outcome: &mut Outcome,
+) -> Result<MadeService, Failure> {
+    let NewService { name, access } = new;
+    check_access(site, &access)?;
+    let known = all(site)?;
+    let counts = |view: &&ServiceView| matches!(view.state, ServiceState::Active | ServiceState::Waiting);
+    let trusted = |view: &&ServiceView| matches!(view.state, ServiceState::Active | ServiceState::Expired);
+    if known.iter().filter(trusted).any(|view| view.name == name) {
+        return Err(Failure::with_detail(
+            ProblemKind::NameTaken,
+            format!("Revoke {name} first, or choose another name."),
+        ));
+    }
+    if known.iter().filter(counts).count() >= MAX_SERVICES {
+        let detail = format!("A site has at most {MAX_SERVICES} services. Revoke one that is not needed.");
+        return Err(Failure::with_detail(ProblemKind::BadRequest, detail));
+    }
+    let mut ticket = EnrolmentTicket { name, id: SessionId([0; 16]), secret: [0; 32], root: site.authority.root() };
+    rng().fill_bytes(&mut ticket.id.0);
+    rng().fill_bytes(&mut ticket.secret);
+    let key = derive_enrolment_key(&ticket.secret, &ticket.id, &ticket.name).map_err(Failure::internal)?;
+    let new = ServiceRecord {
+        access,
+        made_at: site.now,
+        made_by: person.name.clone(),
+        enrolment_ends: site.now.after(ENROLMENT_LIFETIME),
+        enrolled: None,
+        revoked: None,
+    };
+    site.database.run(
+        "INSERT OR REPLACE INTO services (name, record, enrolment, enrolment_key) VALUES (?, ?, ?, ?)",
+        [
+            column(&ticket.name),
+            record(&new)?,
+            ticket.id.as_bytes().to_vec().into_value(),
+            site.vault.seal(&enrolment_place(&ticket.name), key.as_slice())?.into_value(),
+        ],
+    )?;
+    log!("site: person {} makes the service {}", person.id, ticket.name);
+    outcome.notes.by(Some(person), Act::ServiceMade, &ticket.name, describe(&new.access));
+    let enrolment = ticket.to_text().map_err(Failure::internal)?.to_string();
+    let service = view_of(site, &ticket.name)?.ok_or_else(|| Failure::internal("a new service is missing"))?;
+    Ok(MadeService { service, enrolment })
+}
+
+/// Channels and classes have to be there.
+fn check_access(site: &Site<'_>, access: &ServiceAccess) -> Result<(), Failure> {
+    let refuse = |detail: String| Err(Failure::with_detail(ProblemKind::BadRequest, detail));
+    if !access.is_reasonable() {
+        return refuse(format!("A service reads and writes 1 to {MAX_SERVICE_CHANNELS} channels of classes."));
+    }
+    let (policy, known) = (channels::policy(site.database)?, classes::all(site.database)?);
+    for each in access.keys() {
+        if policy.row(&each.channel).is_none() || known.iter().all(|class| class.client != each.client) {
+            return refuse(format!("There is no channel {} of {}.", each.channel, each.client));
+        }
+    }
+    Ok(())
+}
+
+/// What the log says of a service.
+fn describe(access: &ServiceAccess) -> String {
+    let list = |of: &BTreeSet<ChannelOfClass>| {
+        of.iter().map(|each| format!("{}/{}", each.channel, each.client)).collect::<Vec<_>>().join(" ")
+    };
+    format!("reads: {}; writes: {}", list(&access.reads), list(&access.writes))
+}
+
+/// A service asks to be enrolled. The answer is the same whatever is wrong; the same request again gets the same answer.
+pub(super) fn enrol(site: &Site<'_>, request: &[u8], outcome: &mut Outcome) -> Result<Vec<u8>, Failure> {
+    let refused = || {
+        let detail = "The enrolment text is wrong, was used, or its time is over. Make the service anew.";
+        Failure::with_detail(ProblemKind::WrongToken, detail)
+    };
+    let id = enrolment::enrolment_of(request).ok_or_else(refused)?;
+    let query = "SELECT name, record, wrong, enrolment_key, request_hash, answer FROM services WHERE enrolment = ?";
+    let row = site.database.row(query, [id.as_bytes().to_vec().into_value()])?;
+    let Some(mut row) = row else {
+        log!("site: somebody asks to be enrolled as a service, under no enrolment of this site");
+        return Err(refused());
+    };
+    let name = take_name(&mut row)?;
+    let known: ServiceRecord = row.take_record()?;
+    let (wrong, sealed): (u64, Option<Vec<u8>>) = (row.take()?, row.take()?);
+    let (hash, answer): (Option<Vec<u8>>, Option<Vec<u8>>) = (row.take()?, row.take()?);
+    if site.now < known.enrolment_ends
+        && known.revoked.is_none()
+        && let Some(answer) = answer.filter(|_| hash.as_deref() == Some(message_hash(request).as_bytes().as_slice()))
+    {
+        return Ok(answer);
+    }
+    let Some(sealed) = sealed.filter(|_| known.state(wrong, site.now) == ServiceState::Waiting) else {
+        log!("site: the enrolment of the service {name} does not count any more");
+        return Err(refused());
+    };
+    let key = site.vault.unseal(&enrolment_place(&name), &sealed)?;
+    let key: &[u8; 32] = key.as_slice().try_into().map_err(Failure::internal)?;
+    let service = AwaitedService { name: &name, id, key, access: &known.access };
+    let chain = site.authority.chain();
+    let control_unit = RenewingControlUnit {
+        signer: Signer { key: site.authority.key(), chain: &chain },
+        ca: site.authority.issuing(),
+        certificate_lifetime: CERTIFICATE_LIFETIME,
+    };
+    match enrolment::enrol(service, request, control_unit, site.now, &mut rng()) {
+        // A key has one grant: nobody becomes a service with what is a device's, or was revoked.
+        Ok(enrolled) if grants::find(site.database, enrolled.key)?.is_some() => {
+            log!("site: a request to enrol the service {name} does not count: its key is known here");
+            Err(refused())
+        }
+        Ok(enrolled) => {
+            admit(site, &name, known, request, &enrolled, outcome)?;
+            Ok(enrolled.answer.clone())
+        }
+        Err(error) => {
+            log!("site: a request to enrol the service {name} does not count: {error}");
+            site.database.run("UPDATE services SET wrong = wrong + 1 WHERE name = ?", [column(&name)])?;
+            outcome.notes.put(Actor::System, Act::ServiceEnrolled, &name, "wrong enrolment text", Went::Refused);
+            Err(refused())
+        }
+    }
+}
+
+/// The service has its certificate: its enrolment is used up, and it may read and write from now on.
+fn admit(
+    site: &Site<'_>,
+    name: &DeviceIdentifier,
+    known: ServiceRecord,
+    request: &[u8],
+    enrolled: &EnrolledService,
+    outcome: &mut Outcome,
+) -> Result<(), Failure> {
+    let service = Device::service(name.clone());
+    let wrap_id = WrapKey::new(enrolled.wrap_key).keys(&service).map_err(Failure::internal)?.id();
+    let (serial, ends) = (enrolled.serial, enrolled.certificate_ends);
+    let certificates = vec![GrantedCertificate { serial, purpose: Purpose::Service, not_after: ends }];
+    let grant = grants::put_service(site.database, enrolled.key, &service, certificates, known.access.clone())?;
+    outcome.bridge.grant(grant);
+    let now_known =
+        ServiceRecord { enrolled: Some(Enrolled { key: enrolled.key, certificate: serial, ends }), ..known };
+    site.database.run(
+        "UPDATE services SET record = ?, enrolment_key = NULL, request_hash = ?, answer = ?, wrap_id = ?, wrapping_key = ?
+         WHERE name = ?",
+        [
+            record(&now_known)?,
+            message_hash(request).as_bytes().to_vec().into_value(),
+            enrolled.answer.clone().into_value(),
+            wrap_id.as_bytes().to_vec().into_value(),
+            site.vault.seal(&wrapping_place(name), &enrolled.wrap_key)?.into_value(),
+            column(name),
+        ],
+    )?;
+    log!("site: the service {name} is enrolled: certificate {serial}");
+    let detail = format!("certificate {serial}");
+    outcome.notes.add(audit::device(&service, enrolled.key), Act::ServiceEnrolled, name, detail);
+    // It connects as soon as it has the answer.
+    outcome.must_arrive = true;
+    Ok(())
+}
+
+/// A service asks for keys: it gets those of its channels, and no others.
+pub(super) fn give_keys(site: &Site<'_>, question: &[u8]) -> Result<Vec<u8>, Failure> {
+    let refused = |detail: &str| Failure::with_detail(ProblemKind::Forbidden, detail);
+    let stranger = || refused("This service is not enrolled here, its certificate has ended, or it is revoked.");
+    let wrap_id = trust::asked_under(question).ok_or_else(stranger)?;
+    let query = "SELECT name, record, wrapping_key FROM services WHERE wrap_id = ?";
+    let row = site.database.row(query, [wrap_id.as_bytes().to_vec().into_value()])?;
+    let mut row = row.ok_or_else(stranger)?;
+    let name = take_name(&mut row)?;
+    let known: ServiceRecord = row.take_record()?;
+    if known.state(0, site.now) != ServiceState::Active {
+        return Err(stranger());
+    }
+    let key = site.vault.unseal(&wrapping_place(&name), &row.take::<Vec<u8>>()?)?;
+    let service = Device::service(name.clone());
+    let key = WrapKey::new(key.as_slice().try_into().map_err(Failure::internal)?);
+    let wrap_keys = key.keys(&service).map_err(Failure::internal)?;
+    let asked = trust::open_question(question, &service, &wrap_keys).map_err(|error| {
+        log!("site: a question for keys of the service {name} does not count: {error}");
+        stranger()
+    })?;
+    if !known.access.has_keys(&asked.channel, &asked.device) {
+        log!("site: the service {name} asks for keys that it is not granted: {} of {}", asked.channel, asked.device);
+        return Err(refused("This service is not granted these keys."));
+    }
+    note_seen(site, &name)?;
+    let lines = keys::lines(site, &asked.channel, &asked.device)?;
+    let device = super::devices::find(site.database, &asked.device)?
+        .map(|device| KnownDevice { certificate: device.certificate, trusted: device.state == DeviceState::Paired });
+    trust::answer(question, &asked, lines, device, &service, &wrap_keys, &mut rng()).map_err(Failure::internal)
+}
+
+fn note_seen(site: &Site<'_>, name: &DeviceIdentifier) -> Result<(), Failure> {
+    let earlier = super::authority::before(site.now, SEEN_RESOLUTION);
+    site.database.run(
+        "UPDATE services SET last_seen = ? WHERE name = ? AND coalesce(last_seen, 0) <= ?",
+        [site.now.into_value(), column(name), earlier.into_value()],
+    )
+}
+
+/// A person revokes a service: its rights, its certificate, its wrapping key, and every key that it could have asked for.
+pub(super) fn revoke(
+    site: &Site<'_>,
+    person: &Person,
+    name: &DeviceIdentifier,
+    outcome: &mut Outcome,
+) -> Result<ServiceView, Failure> {
+    let row = site.database.row("SELECT record FROM services WHERE name = ?", [column(name)])?;
+    let known: ServiceRecord = row.ok_or(ProblemKind::NotFound)?.take_record()?;
+    if known.revoked.is_some() {
+        return Err(Failure::with_detail(ProblemKind::WrongState, format!("{name} is revoked already.")));
+    }
+    log!("site: person {} revokes the service {name}", person.id);
+    outcome.notes.by(Some(person), Act::ServiceRevoked, name, describe(&known.access));
+    if let Some(enrolled) = &known.enrolled {
+        let service = Device::service(name.clone());
+        let (database, nothing) = (site.database, Vec::new());
+        let revoked = grants::put(database, enrolled.key, &service, DeviceState::Revoked, nothing, Vec::new())?;
+        outcome.bridge.grant(revoked);
+        site.database.run(
+            "INSERT OR REPLACE INTO revoked_certificates (serial, reason, revoked_at, ends_at) VALUES (?, ?, ?, ?)",
+            [
+                enrolled.certificate.as_bytes().to_vec().into_value(),
+                record(&Some(RevocationReason::Other))?,
+                site.now.into_value(),
+                enrolled.ends.into_value(),
+            ],
+        )?;
+        revocation_list::is_outdated(site)?;
+        rekeying::cut_service(site, &known.access, outcome)?;
+        outcome.must_arrive = true;
+    }
+    let revoked = ServiceRecord { revoked: Some((site.now, person.name.clone())), ..known };
+    site.database.run(
+        "UPDATE services SET record = ?, enrolment_key = NULL, answer = NULL, wrap_id = NULL, wrapping_key = NULL WHERE name = ?",
+        [record(&revoked)?, column(name)],
+    )?;
+    view_of(site, name)?.ok_or_else(|| ProblemKind::NotFound.into())
+}
+
+/// A revoked service tried to come back.
+pub(super) fn note_attempts(service: &Device, count: u32, outcome: &mut Outcome) {
+    log!("site: ALERT: {service} is revoked and tries to come back");
+    outcome.notes.put(Actor::System, Act::RevokedDeviceTried, service, format!("{count} times"), Went::Refused);
+}
+
+fn take_name(row: &mut Row) -> Result<DeviceIdentifier, Failure> {
+    row.take::<String>()?.parse().map_err(Failure::internal)
+}
+
+fn column(name: &DeviceIdentifier) -> worker::SqlStorageValue {
+    name.to_string().into_value()
+}
+
+fn enrolment_place(name: &DeviceIdentifier) -> String {
+    format!("enrolment of the service {name}")
+}
+
+fn wrapping_place(name: &DeviceIdentifier) -> String {
+    format!("wrapping key of the service {name}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Enrolled, ServiceRecord, ServiceState, UnixMillis};
+    use wardlink_protocol::identity::{CertificateSerial, KeyFingerprint};
+    use wardlink_protocol::service::ServiceAccess;
+
+    #[test]
+    fn an_enrolment_counts_until_its_time_or_too_many_wrong_ones_and_a_service_until_its_certificate_or_a_person_ends_it()
+     {
+        let at = UnixMillis::from_secs;
+        let waiting = ServiceRecord {
+            access: ServiceAccess::default(),
+            made_at: at(0),
+            made_by: String::new(),
+            enrolment_ends: at(10),
+            enrolled: None,
+            revoked: None,
+        };
+        assert_eq!(waiting.state(4, at(9)), ServiceState::Waiting);
+        assert_eq!(waiting.state(5, at(9)), ServiceState::Lapsed);
+        assert_eq!(waiting.state(0, at(10)), ServiceState::Lapsed);
+        let (key, certificate) = (KeyFingerprint([1; 32]), CertificateSerial([2; 16]));
+        let enrolled = ServiceRecord { enrolled: Some(Enrolled { key, certificate, ends: at(20) }), ..waiting };
+        assert_eq!(enrolled.state(5, at(19)), ServiceState::Active);
+        assert_eq!(enrolled.state(0, at(20)), ServiceState::Expired);
+        let revoked = ServiceRecord { revoked: Some((at(15), String::new())), ..enrolled };
+        assert_eq!(revoked.state(0, at(16)), ServiceState::Revoked);
+    }
+}
