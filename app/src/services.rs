@@ -28,7 +28,7 @@ enum Ask {
     /// What a new service may read and write.
     Make,
     /// Whether this one is out.
-    Revoke(ServiceView),
+    Revoke(Box<ServiceView>),
 }
 
 /// What the screen knows.
@@ -159,7 +159,7 @@ fn Row(service: ServiceView, known: Known, ask: RwSignal<Option<Ask>>) -> impl I
                 <span class=style>{word}</span>
                 {(!is_out).then(|| view! {
                     <button type="button" class="button small quiet" data-testid="revoke-service" aria-label=label
-                        on:click=move |_| ask.set(Some(Ask::Revoke(service.clone())))>{t.revoke_service()}</button>
+                        on:click=move |_| ask.set(Some(Ask::Revoke(Box::new(service.clone()))))>{t.revoke_service()}</button>
                 })}
             </div>
         </li>
@@ -178,7 +178,7 @@ fn Asking(ask: RwSignal<Option<Ask>>, known: Known) -> impl IntoView {
             };
             let content = Callback::new(move |close| match question.clone() {
                 Ask::Make => view! { <Make known=known close=close/> }.into_any(),
-                Ask::Revoke(service) => view! { <RevokeForm service=service known=known close=close/> }.into_any(),
+                Ask::Revoke(service) => view! { <RevokeForm service=*service known=known close=close/> }.into_any(),
             });
             view! { <Dialog title=title closed=closed content=content/> }
         })
