@@ -313,7 +313,7 @@ fn Made(made: MadeService, close: CloseDialog) -> impl IntoView {
         <section class="stack" data-testid="service-made">
             <h3 node_ref=title tabindex="-1">{t.service_made()}</h3>
             <p class="quiet">{t.service_made_text(&ends)}</p>
-            <p class="command mono whole" data-testid="enrolment">{text.with_value(|made| made.enrolment.clone())}</p>
+            <p class="command mono token" data-testid="enrolment">{text.with_value(|made| made.enrolment.clone())}</p>
             <p class="quiet">{t.service_command()}</p>
             <p class="command mono">{command}</p>
             <div class="answers">

@@ -61,9 +61,9 @@ impl World {
     }
 }
 
-fn refusal<T>(result: Result<T, EnrolmentError>) -> MessageError {
+fn refusal<T>(result: &Result<T, EnrolmentError>) -> MessageError {
     match result {
-        Err(EnrolmentError::Message(error)) => error,
+        Err(EnrolmentError::Message(error)) => *error,
         Err(EnrolmentError::Certificate(error)) => panic!("{error}"),
         Ok(_) => panic!("it was taken"),
     }
@@ -92,7 +92,7 @@ fn a_request_under_another_secret_is_refused() {
     let mut world = World::new();
     world.ticket.secret[31] ^= 1;
     let asking = world.ask();
-    assert_eq!(refusal(world.answer(asking.request())), MessageError::Envelope(EnvelopeError::Authentication));
+    assert_eq!(refusal(&world.answer(asking.request())), MessageError::Envelope(EnvelopeError::Authentication));
 }
 
 #[test]
@@ -101,9 +101,9 @@ fn a_request_for_another_enrolment_or_under_another_name_is_refused() {
     let asking = world.ask();
     let request = asking.request().to_vec();
     // The enrolment's key belongs to the name, so that only a request that says another name inside comes so far.
-    assert_eq!(refusal(world.answer_for(&"other".parse().unwrap(), &request)), MessageError::Contradiction);
+    assert_eq!(refusal(&world.answer_for(&"other".parse().unwrap(), &request)), MessageError::Contradiction);
     world.ticket.id = SessionId([9; 16]);
-    assert_eq!(refusal(world.answer(&request)), MessageError::Header);
+    assert_eq!(refusal(&world.answer(&request)), MessageError::Header);
 }
 
 #[test]
@@ -125,7 +125,7 @@ fn an_answer_of_another_site_is_refused() {
     // Another control unit, to which somebody gave the enrolment's key.
     let mut other = World { site: Site::new(&mut StdRng::seed_from_u64(77)), ..World::new() };
     let answered = other.answer(asking.request()).unwrap();
-    let error = refusal(asking.finish(&world.key, &answered.answer, START));
+    let error = refusal(&asking.finish(&world.key, &answered.answer, START));
     assert_eq!(error, MessageError::Chain(ChainError::Root));
     world.ticket.root = Sha256([0; 32]);
     let asking = world.ask();
@@ -138,7 +138,7 @@ fn an_answer_to_another_request_is_refused() {
     let mut world = World::new();
     let (first, second) = (world.ask(), world.ask());
     let answered = world.answer(first.request()).unwrap();
-    assert_eq!(refusal(second.finish(&world.key, &answered.answer, START)), MessageError::Contradiction);
+    assert_eq!(refusal(&second.finish(&world.key, &answered.answer, START)), MessageError::Contradiction);
     let stranger = PrivateKey::make(&mut world.rng);
-    assert_eq!(refusal(first.finish(&stranger, &answered.answer, START)), MessageError::Contradiction);
+    assert_eq!(refusal(&first.finish(&stranger, &answered.answer, START)), MessageError::Contradiction);
 }
