@@ -108,7 +108,7 @@ pub(super) fn check_delegations(client: &Client) -> Checked {
     }
 }
 
-/// [0029]: an atomic set is directed whole, or nothing of it is installed. `devices` are those that whoever checks can see.
+/// Paragraph 0029: an atomic set is directed whole, or nothing of it is installed. `devices` are those that whoever checks can see.
 pub(super) fn check_set(package: &Package, devices: &[Given<'_>]) -> Checked {
     match package.missing_member(devices) {
         Some(missing) => fail("5.4.4.2 step 10", Cause::Incomplete(missing)),
