@@ -79,6 +79,12 @@ pub enum ListenError {
     /// The caller's fault: another service is enrolled there.
     #[error("{0} is enrolled in this directory; choose another one for a new service")]
     EnrolledAlready(Device),
+    /// The caller's fault: a device lives there.
+    #[error("this is the directory of {0}, which is no service; choose another one")]
+    Foreign(Device),
+    /// The caller's fault: nobody reads what is printed.
+    #[error("nobody reads what is printed any more; the last message comes again at the next start")]
+    Unread,
     /// The site has revoked the service, or its certificate has ended.
     #[error("the control unit does not let this service in any more: it is revoked, or its certificate has ended")]
     Ended,
@@ -144,8 +150,22 @@ impl Listener {
     /// Opens the service's state, and enrols it where that was not done before.
     async fn open(settings: Settings, mut printer: Printer) -> Result<Self, ListenError> {
         let state = StateDirectory::lock(&settings.data)?;
+        if let Some(owner) = state.owner()?.filter(|owner| !owner.is_service()) {
+            return Err(ListenError::Foreign(owner));
+        }
         let site = Site::new(&settings);
         let stored: Option<Enrolled> = state.read_value(Record::Service)?;
+        // The same name with another text: a person has made the service anew, and the earlier one is worth nothing.
+        let is_anew = |enrolled: &Enrolled| {
+            settings.ticket.as_ref().is_some_and(|ticket| ticket.name == enrolled.name && ticket.id != enrolled.id)
+        };
+        let stored = match stored {
+            Some(enrolled) if is_anew(&enrolled) => {
+                state.remove(Record::Service)?;
+                None
+            }
+            stored => stored,
+        };
         let (key, enrolled) = match stored {
             Some(enrolled) => {
                 let other = settings.ticket.as_ref().filter(|ticket| ticket.name != enrolled.name);
@@ -274,7 +294,7 @@ impl Listener {
         match heard {
             Ok(event) => {
                 self.printer.print(&event);
-                Ok(())
+                if self.printer.is_open() { Ok(()) } else { Err(ListenError::Unread) }
             }
             Err(Unheard::Failed(error)) => Err(error),
             Err(error) => {

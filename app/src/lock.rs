@@ -148,6 +148,11 @@ impl Lock {
         self.is_on.get()
     }
 
+    /// The same for whoever does not wait for a change.
+    pub(crate) fn is_on_now(self) -> bool {
+        self.is_on.get_untracked()
+    }
+
     /// Locks now.
     pub(crate) fn lock(self) {
         remember(LOCKS_AT_KEY, "0");

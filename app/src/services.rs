@@ -259,7 +259,9 @@ fn MakeForm(known: Known, made: RwSignal<Option<MadeService>>, close: CloseDialo
         sender.send(known.app, "/services".to_owned(), body, move |answer| match answer.read::<MadeService>() {
             Ok(service) => {
                 known.load();
-                let _ = made.try_set(Some(service));
+                if !known.app.lock.is_on_now() {
+                    let _ = made.try_set(Some(service));
+                }
             }
             Err(failure) => drop(sender.failure.try_set(Some(failure))),
         });

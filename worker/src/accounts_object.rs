@@ -156,7 +156,9 @@ impl AccountsObject {
                     None => log!("accounts: an unknown name failed to sign in"),
                 }
                 self.note(None, Act::SignInRefused, &credentials.name, "")?;
-                self.settled(&()).await?;
+                if let Err(failure) = self.settled(&()).await {
+                    log!("accounts: what has ended is told again: {failure:?}");
+                }
                 Err(ProblemKind::WrongPassword.into())
             }
         }
@@ -213,7 +215,7 @@ impl AccountsObject {
     }
 
     /// Answers once the site has closed what the step ended. What the site does not take now, the alarm repeats; notes for the
-    /// audit log are stored, and hold up nobody.
+    /// audit log are stored, and nobody fails for them.
     async fn settled<A: Serialize>(&self, value: &A) -> Result<Response, Failure> {
         let (ended, told) = (self.settle().await, self.tell().await);
         if ended.is_err() || told.is_err() {

@@ -441,9 +441,8 @@ fn take_notice(site: &Site<'_>, notice: Notice, outcome: &mut Outcome) -> Result
             devices::note_seen(site.database, &device, site.now)?;
             outcome.tell_of_device(site, &device)
         }
-        Notice::Barred { device, count, .. } if device.is_service() => {
-            services::note_attempts(&device, count, outcome);
-            Ok(())
+        Notice::Barred { device, count, last, .. } if device.is_service() => {
+            services::note_attempts(site, &device, count, last, outcome)
         }
         Notice::Barred { device, count, last, .. } => revocations::note_attempts(site, &device, count, last, outcome),
     }
@@ -463,6 +462,9 @@ fn take_once(site: &Site<'_>, message: &StampedMessage, outcome: &mut Outcome) -
 
 /// A paired device's certificate has ended: it may renew, and nothing else.
 fn expire_certificate(site: &Site<'_>, device: &Device, outcome: &mut Outcome) -> Result<(), Failure> {
+    if device.is_service() {
+        return services::expire(site, device, outcome);
+    }
     let Some(known) = devices::find(site.database, device)? else { return Ok(()) };
     if known.state != DeviceState::Paired || known.certificate_ends > site.now {
         return Ok(());

@@ -151,7 +151,7 @@ fn time(at: UnixMillis) -> String {
         .map_or_else(|_| at.0.to_string(), |at| at.to_string())
 }
 
-/// Prints events; a closed pipe ends the printing, and nothing else.
+/// Prints events, until the pipe is closed.
 pub struct Printer {
     format: Format,
     open: bool,
@@ -161,6 +161,11 @@ impl Printer {
     /// Prints in this format.
     pub const fn new(format: Format) -> Self {
         Self { format, open: true }
+    }
+
+    /// Whether somebody still reads.
+    pub(super) const fn is_open(&self) -> bool {
+        self.open
     }
 
     pub(super) fn print(&mut self, event: &Event) {

@@ -96,8 +96,19 @@ impl Running {
 
     /// Cuts the power.
     pub(crate) async fn cut(self) {
+        assert!(self.cut_or_ended().await.is_none(), "it had ended by itself");
+    }
+
+    /// Cuts the power; how it ended where it had ended by itself before.
+    pub(crate) async fn cut_or_ended(self) -> Option<Outcome> {
         self.task.abort();
-        assert!(self.task.await.is_err_and(|error| error.is_cancelled()));
+        match self.task.await {
+            Ok(outcome) => Some(outcome.unwrap()),
+            Err(error) => {
+                assert!(error.is_cancelled(), "{error}");
+                None
+            }
+        }
     }
 
     /// Whether it has ended by itself.

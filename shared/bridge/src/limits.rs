@@ -53,6 +53,9 @@ pub const MAX_UNHEARD_BYTES: usize = 4 * 1024 * 1024;
 pub const MAX_CONTROL_UNIT_QUEUE: usize = 20_000;
 /// Bytes of messages that are kept at all, beyond which publishers are told to try again.
 pub const MAX_KEPT_BYTES: usize = 32 * 1024 * 1024;
+/// Bytes of messages that are kept at all, beyond which what a client sends is queued for no other client: the control unit comes
+/// first.
+pub const MAX_READERS_BYTES: usize = 16 * 1024 * 1024;
 /// Bytes of messages that are kept at all, beyond which nothing more is queued for sessions: an object has 128 MB of memory.
 pub const MAX_QUEUED_BYTES: usize = 40 * 1024 * 1024;
 /// Bytes of begun packets on all connections together, beyond which a connection that begins another one is closed.

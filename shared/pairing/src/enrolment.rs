@@ -64,6 +64,9 @@ pub struct Enrolled {
     /// Its name.
     #[zeroize(skip)]
     pub name: DeviceIdentifier,
+    /// Which enrolment.
+    #[zeroize(skip)]
+    pub id: SessionId,
     /// SHA-256 of the site's root certificate.
     #[zeroize(skip)]
     pub root: Sha256,
@@ -136,6 +139,7 @@ impl Enrolling {
         let keys = PairingKeys::derive_enrolment(&first, &second, &self.request, answer).map_err(MessageError::from)?;
         Ok(Enrolled {
             name: self.name.clone(),
+            id: self.id(),
             root: self.root,
             certificate: message.certificate,
             access: message.access,

@@ -17,12 +17,18 @@ use worker::Response;
 const PAGE: usize = 100;
 /// The entries of one part of an export.
 const EXPORT: u64 = 5_000;
+/// The notes of the accounts that are remembered: more than are ever under way.
+const REMEMBERED_NOTES: usize = 500;
 /// The longest text that is looked for, in bytes.
 const MAX_FIND_BYTES: usize = 128;
 
 /// What a turn has to write.
 #[derive(Default)]
-pub(super) struct Notes(Vec<Draft>);
+pub(super) struct Notes {
+    drafts: Vec<Draft>,
+    /// The notes of the accounts among them.
+    told: Vec<u64>,
+}
 
 impl Notes {
     /// Somebody did something.
@@ -56,34 +62,46 @@ impl Notes {
         detail: impl Into<String>,
         outcome: Went,
     ) {
-        self.0.push(Draft { actor, act, subject: subject.to_string(), detail: detail.into(), outcome });
+        self.drafts.push(Draft { actor, act, subject: subject.to_string(), detail: detail.into(), outcome });
     }
 
-    /// What the accounts tell, at least once: what they told last is known, and counts no second time.
+    /// What the accounts tell, at least once: what is written already counts no second time.
     pub(super) fn take(&mut self, database: &Database, notes: Vec<Note>) -> Result<(), Failure> {
-        let last = database.row("SELECT ids FROM notes_taken", [])?;
-        let known: Vec<u64> = last.map(|mut row| row.take_record()).transpose()?.unwrap_or_default();
-        let ids: Vec<u64> = notes.iter().map(|note| note.id).collect();
+        let known = taken(database)?;
         for note in notes.into_iter().filter(|note| !known.contains(&note.id)) {
+            self.told.push(note.id);
             let outcome = if note.refused { Went::Refused } else { Went::Done };
             self.put(actor(note.person.as_ref()), note.act, &note.subject, note.detail, outcome);
         }
-        database.run("INSERT OR REPLACE INTO notes_taken (one, ids) VALUES (1, ?)", [record(&ids)?])
+        Ok(())
     }
 
     /// Writes them, at the end of the log.
     pub(super) fn write(self, site: &Site<'_>) -> Result<(), Failure> {
-        if self.0.is_empty() {
+        if self.drafts.is_empty() {
             return Ok(());
         }
         let mut head = head(site.database, site.authority)?;
-        for draft in self.0 {
+        for draft in self.drafts {
             let (entry, next) = head.append(draft, site.now).map_err(Failure::internal)?;
             store(site.database, &entry)?;
             head = next;
         }
-        Ok(())
+        if self.told.is_empty() {
+            return Ok(());
+        }
+        let mut known = taken(site.database)?;
+        known.extend(self.told);
+        let old = known.len().saturating_sub(REMEMBERED_NOTES);
+        known.drain(..old);
+        site.database.run("INSERT OR REPLACE INTO notes_taken (one, ids) VALUES (1, ?)", [record(&known)?])
     }
+}
+
+/// The newest notes of the accounts that are written.
+fn taken(database: &Database) -> Result<Vec<u64>, Failure> {
+    let stored = database.row("SELECT ids FROM notes_taken", [])?;
+    Ok(stored.map(|mut row| row.take_record()).transpose()?.unwrap_or_default())
 }
 
 /// A person, as the log names her.

@@ -12,7 +12,7 @@ use wardlink_protocol::api::{ChannelKeyState, KeyJob, KeyJobReason, LiveEvent};
 use wardlink_protocol::channel::{Channel, ChannelName, KeyScope};
 use wardlink_protocol::grant::DeviceState;
 use wardlink_protocol::identity::TrustLevel;
-use wardlink_protocol::service::ServiceAccess;
+use wardlink_protocol::service::{ChannelOfClass, ServiceAccess};
 use wardlink_protocol::{ClientClass, Device};
 use wardlink_trust::audit::{Act, Actor};
 use wardlink_trust::epochs::{Action, Knowledge, LineId, Recipient, Rekeying, Target, Why};
@@ -112,6 +112,13 @@ pub(super) fn cut_service(site: &Site<'_>, access: &ServiceAccess, outcome: &mut
     let policy = channels::policy(site.database)?;
     let counts = devices::counts(site.database)?;
     let cut = access.keys();
+    // Keys that classes share no longer may still count for a while.
+    let shared = |each: &&&ChannelOfClass| policy.row(&each.channel).is_some_and(|row| row.scope == KeyScope::Class);
+    let ending = cut
+        .iter()
+        .filter(|each| !shared(each))
+        .map(|each| Action::CloseLine { line: LineId::of_class(&each.channel, &each.client), cut: site.now });
+    keys::perform(site, ending.collect(), outcome)?;
     let classes: Vec<ClientClass> = access.classes().into_iter().cloned().collect();
     let jobs = classes.iter().map(|client| {
         let concerned = |row: &&Channel| cut.iter().any(|each| each.client == *client && each.channel == row.name);

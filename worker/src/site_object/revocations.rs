@@ -31,7 +31,7 @@ struct Record {
 }
 
 /// Attempts that follow one another faster than this are told together.
-const NOTING: Duration = Duration::from_secs(10);
+pub(super) const NOTING: Duration = Duration::from_secs(10);
 
 const COLUMNS: &str = "client, identifier, record, cut_at, attempts, last_attempt";
 

@@ -274,6 +274,8 @@ const FIFTH: &str = "
         answer BLOB,
         wrap_id BLOB UNIQUE,
         wrapping_key BLOB,
-        last_seen INTEGER
+        last_seen INTEGER,
+        attempts INTEGER NOT NULL DEFAULT 0,
+        last_attempt INTEGER
     ) WITHOUT ROWID;
 ";

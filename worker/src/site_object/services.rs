@@ -1,5 +1,7 @@
 //! Server applications ("services"): made by a person, enrolled by a text that counts once, given keys when they ask, and revoked.
 
+use super::revocations::NOTING;
+use super::timers::{self, Timer};
 use super::{Outcome, Site, audit, channels, classes, grants, keys, rekeying, revocation_list};
 use crate::platform::{log, rng};
 use crate::problem::Failure;
@@ -189,6 +191,8 @@ pub(super) fn enrol(site: &Site<'_>, request: &[u8], outcome: &mut Outcome) -> R
         && known.revoked.is_none()
         && let Some(answer) = answer.filter(|_| hash.as_deref() == Some(message_hash(request).as_bytes().as_slice()))
     {
+        // It connects as soon as it has the answer.
+        outcome.must_arrive = true;
         return Ok(answer);
     }
     let Some(sealed) = sealed.filter(|_| known.state(wrong, site.now) == ServiceState::Waiting) else {
@@ -252,6 +256,7 @@ fn admit(
             column(name),
         ],
     )?;
+    timers::set(site.database, &Timer::Certificate(service.clone()), ends)?;
     log!("site: the service {name} is enrolled: certificate {serial}");
     let detail = format!("certificate {serial}");
     outcome.notes.add(audit::device(&service, enrolled.key), Act::ServiceEnrolled, name, detail);
@@ -286,8 +291,13 @@ pub(super) fn give_keys(site: &Site<'_>, question: &[u8]) -> Result<Vec<u8>, Fai
         return Err(refused("This service is not granted these keys."));
     }
     note_seen(site, &name)?;
-    let lines = keys::lines(site, &asked.channel, &asked.device)?;
-    let device = super::devices::find(site.database, &asked.device)?
+    let mut lines = keys::lines(site, &asked.channel, &asked.device)?;
+    let device = super::devices::find(site.database, &asked.device)?;
+    // A cut comes by the devices that work: nobody else's own keys are given.
+    let works =
+        device.as_ref().is_some_and(|device| matches!(device.state, DeviceState::Paired | DeviceState::Expired));
+    lines.retain(|line| works || !line.id().is_for_one_device());
+    let device = device
         .map(|device| KnownDevice { certificate: device.certificate, trusted: device.state == DeviceState::Paired });
     trust::answer(question, &asked, lines, device, &service, &wrap_keys, &mut rng()).map_err(Failure::internal)
 }
@@ -310,10 +320,17 @@ pub(super) fn revoke(
     let row = site.database.row("SELECT record FROM services WHERE name = ?", [column(name)])?;
     let known: ServiceRecord = row.ok_or(ProblemKind::NotFound)?.take_record()?;
     if known.revoked.is_some() {
+        // Whoever asks again is told so once the cut has arrived.
+        outcome.must_arrive = true;
         return Err(Failure::with_detail(ProblemKind::WrongState, format!("{name} is revoked already.")));
     }
     log!("site: person {} revokes the service {name}", person.id);
     outcome.notes.by(Some(person), Act::ServiceRevoked, name, describe(&known.access));
+    // From here on it is answered nothing more.
+    site.database.run(
+        "UPDATE services SET enrolment_key = NULL, answer = NULL, wrap_id = NULL, wrapping_key = NULL WHERE name = ?",
+        [column(name)],
+    )?;
     if let Some(enrolled) = &known.enrolled {
         let service = Device::service(name.clone());
         let (database, nothing) = (site.database, Vec::new());
@@ -333,17 +350,53 @@ pub(super) fn revoke(
         outcome.must_arrive = true;
     }
     let revoked = ServiceRecord { revoked: Some((site.now, person.name.clone())), ..known };
-    site.database.run(
-        "UPDATE services SET record = ?, enrolment_key = NULL, answer = NULL, wrap_id = NULL, wrapping_key = NULL WHERE name = ?",
-        [record(&revoked)?, column(name)],
-    )?;
+    site.database.run("UPDATE services SET record = ? WHERE name = ?", [record(&revoked)?, column(name)])?;
     view_of(site, name)?.ok_or_else(|| ProblemKind::NotFound.into())
 }
 
+/// A service's certificate has ended: nothing is left of its rights, and a connection that it has is closed.
+pub(super) fn expire(site: &Site<'_>, service: &Device, outcome: &mut Outcome) -> Result<(), Failure> {
+    let row = site.database.row("SELECT record FROM services WHERE name = ?", [column(&service.identifier)])?;
+    let Some(mut row) = row else { return Ok(()) };
+    let known: ServiceRecord = row.take_record()?;
+    let Some(enrolled) = known.enrolled.as_ref().filter(|_| known.state(0, site.now) == ServiceState::Expired) else {
+        return Ok(());
+    };
+    log!("site: the certificate of {service} has ended");
+    outcome.notes.add(Actor::System, Act::CertificateExpired, service, "");
+    let nothing = Vec::new();
+    let expired = grants::put(site.database, enrolled.key, service, DeviceState::Expired, nothing, Vec::new())?;
+    outcome.bridge.grant(expired);
+    Ok(())
+}
+
 /// A revoked service tried to come back.
-pub(super) fn note_attempts(service: &Device, count: u32, outcome: &mut Outcome) {
-    log!("site: ALERT: {service} is revoked and tries to come back");
-    outcome.notes.put(Actor::System, Act::RevokedDeviceTried, service, format!("{count} times"), Went::Refused);
+pub(super) fn note_attempts(
+    site: &Site<'_>,
+    service: &Device,
+    count: u32,
+    last: UnixMillis,
+    outcome: &mut Outcome,
+) -> Result<(), Failure> {
+    let name = || column(&service.identifier);
+    let row = site.database.row("SELECT attempts, last_attempt FROM services WHERE name = ?", [name()])?;
+    let Some(mut row) = row else { return Ok(()) };
+    let (attempts, told): (u64, Option<UnixMillis>) = (row.take()?, row.take()?);
+    if told.is_some_and(|told| last <= told) {
+        return Ok(());
+    }
+    let attempts = attempts.saturating_add(u64::from(count));
+    site.database.run(
+        "UPDATE services SET attempts = ?, last_attempt = ? WHERE name = ?",
+        [attempts.into_value(), last.into_value(), name()],
+    )?;
+    // Who tries without pause is counted, and fills no log.
+    if told.is_none_or(|told| last.since(told) >= NOTING) {
+        log!("site: ALERT: {service} is revoked and tries to come back ({attempts} times by now)");
+        let detail = format!("{attempts} times by now");
+        outcome.notes.put(Actor::System, Act::RevokedDeviceTried, service, detail, Went::Refused);
+    }
+    Ok(())
 }
 
 fn take_name(row: &mut Row) -> Result<DeviceIdentifier, Failure> {

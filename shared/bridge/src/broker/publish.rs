@@ -4,8 +4,8 @@ use super::Broker;
 use super::grants::is_readable;
 use crate::connection::ConnectionId;
 use crate::limits::{
-    MAX_CONTROL_UNIT_QUEUE, MAX_KEPT_BYTES, MAX_QUEUED_BYTES, MAX_UNHEARD_BYTES, MAX_VOLATILE_QUEUE, RECEIVE_MAXIMUM,
-    TOPIC_ALIAS_MAXIMUM,
+    MAX_CONTROL_UNIT_QUEUE, MAX_KEPT_BYTES, MAX_QUEUED_BYTES, MAX_READERS_BYTES, MAX_UNHEARD_BYTES, MAX_VOLATILE_QUEUE,
+    RECEIVE_MAXIMUM, TOPIC_ALIAS_MAXIMUM,
 };
 use crate::log::{Admission, Message, Stream};
 use crate::packet::{self, Delivery, Version};
@@ -142,6 +142,10 @@ impl Broker {
         if !self.has_room_for_site(stream, qos) {
             return PubackReasonCode::QuotaExceeded;
         }
+        // A service may write to whatever device it names: a topic begins only where somebody listens.
+        if matches!(topic, Topic::Control(..)) && self.subscriptions.matching(&TopicFilter::from(&topic)).is_empty() {
+            return PubackReasonCode::NoMatchingSubscribers;
+        }
         let text = topic.to_string();
         let stamped = StampedMessage {
             sequence: self.log.sequence(&text, &mut self.journal),
@@ -204,6 +208,8 @@ impl Broker {
     /// Gives a message to every session that wants and may read its topic, and to the control unit's stream.
     pub(super) fn distribute(&mut self, message: Message, from: Option<u64>, now: UnixMillis) {
         let Ok(topic) = message.stamped.topic.parse::<Topic>() else { return };
+        // What clients send each other leaves room for what they have to tell the control unit.
+        let most = if from.is_some() { MAX_READERS_BYTES } else { MAX_QUEUED_BYTES };
         let mut queues = Vec::new();
         for number in self.subscriptions.matching(&TopicFilter::from(&topic)) {
             let Some(session) = self.sessions.get(&number) else { continue };
@@ -215,7 +221,7 @@ impl Broker {
             };
             match qos.min(message.qos) {
                 Qos::AtMostOnce => self.deliver_now(number, &message, identifier, now),
-                Qos::AtLeastOnce if session.has_room() && self.log.bytes() < MAX_QUEUED_BYTES => {
+                Qos::AtLeastOnce if session.has_room() && self.log.bytes() < most => {
                     queues.push((number, identifier));
                 }
                 // The queue is bounded: the newest message is lost to this reader.

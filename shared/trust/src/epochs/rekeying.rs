@@ -119,14 +119,18 @@ impl Rekeying {
         self.after.as_ref()
     }
 
-    /// Whether everything that is left of an earlier job is done by this one, so that the earlier one can end: this one comes by all
-    /// of its devices as soon, with keys that are as new.
+    /// Whether an earlier job that has not begun is done by this one, so that it can go: this one comes by all of its devices as
+    /// soon, with keys that are as new. What is under way goes on, so that the last devices are reached however often somebody asks.
     pub fn supersedes(&self, earlier: &Self) -> bool {
         let all_devices = self.client.is_none() || self.client == earlier.client;
         // A change of policy also withdraws and ends what this job knows nothing of.
         let only_brings = earlier.why != Why::Policy && (self.makes_keys || !earlier.makes_keys);
         let in_time = self.is_urgent() || !earlier.is_urgent();
-        all_devices && only_brings && in_time && earlier.targets.iter().all(|target| self.targets.contains(target))
+        all_devices
+            && only_brings
+            && in_time
+            && earlier.after.is_none()
+            && earlier.targets.iter().all(|target| self.targets.contains(target))
     }
 
     /// Whether it follows a revocation: nobody should wait for it behind others.

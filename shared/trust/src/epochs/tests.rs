@@ -329,6 +329,10 @@ fn a_job_ends_when_a_newer_one_does_all_that_is_left_of_it() {
     // What a change of policy withdraws, only that job knows.
     let policy = Rekeying::begin(Why::Policy, None, targets(&["alarm"]), 10, NOW);
     assert!(policy.supersedes(&rotation(&["alarm"])) && !rotation(&["alarm"]).supersedes(&policy));
+    let mut under_way = rotation(&["alarm"]);
+    let knowledge = Knowledge::new(pump(1));
+    under_way.slice([Recipient { trust: TrustLevel::Full, knowledge: &knowledge }], 1);
+    assert!(!rotation(&["alarm"]).supersedes(&under_way), "the last devices would wait for ever");
     assert!(cut("scale", "alarm").is_urgent() && !policy.is_urgent());
 }
 

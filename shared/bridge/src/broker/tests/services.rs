@@ -2,7 +2,8 @@
 
 use super::world::Shown;
 use super::{Received, World, device, grant, key};
-use crate::Notice;
+use crate::limits::MAX_READERS_BYTES;
+use crate::{Notice, Stream};
 use core::time::Duration;
 use mqtt_protocol_core::mqtt::result_code::{ConnectReasonCode, PubackReasonCode, SubackReasonCode};
 use wardlink_crypto::x509::Certificate;
@@ -185,4 +186,43 @@ fn a_service_whose_certificate_has_ended_gets_nothing_more() {
     world.now = world.now.after(DAY * 2);
     world.publish(pump, ALARM, b"too late");
     assert_eq!(world.deliveries(service), [] as [&[u8]; 0]);
+}
+
+#[test]
+fn a_service_begins_no_topic_where_nobody_listens() {
+    let (mut world, shown, _) = world(true);
+    let service = world.client(&shown);
+    for number in 0..3 {
+        let topic = format!("ais/ctl/alarm/infusion-pump/nobody-{number}");
+        assert_eq!(world.publish(service, &topic, b"x"), PubackReasonCode::NoMatchingSubscribers, "{topic}");
+    }
+    let (_, pump) = world.paired(1, PUMP);
+    assert_eq!(world.subscribe(pump, CONTROL), SubackReasonCode::GrantedQos1);
+    assert_eq!(world.publish(service, CONTROL, b"x"), PubackReasonCode::Success);
+}
+
+#[test]
+fn a_reader_that_is_away_leaves_room_for_the_control_unit() {
+    let (mut world, shown, _) = world(false);
+    let (_, pump) = world.paired(1, PUMP);
+    let service = world.client(&shown);
+    world.subscribe(service, ALARMS);
+    world.lose(service);
+    let large = vec![0; 60_000];
+    for _ in 0..2 * MAX_READERS_BYTES / large.len() {
+        assert_eq!(world.publish(pump, ALARM, &large), PubackReasonCode::Success);
+        while let Some((last, _)) = world.broker.for_site(Stream::Data) {
+            world.broker.site_has(Stream::Data, last);
+        }
+    }
+    assert_eq!(world.publish(pump, ALARM, b"still heard"), PubackReasonCode::Success);
+}
+
+#[test]
+fn a_service_that_has_expired_is_let_go() {
+    let (mut world, shown, certificate) = world(false);
+    let service = world.client(&shown);
+    world.subscribe(service, ALARMS);
+    world.apply(&[granted(&certificate, DeviceState::Expired, 200, false)], &[], &[]);
+    assert!(world.closed.contains(&service));
 }
