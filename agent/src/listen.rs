@@ -154,24 +154,19 @@ impl Listener {
             return Err(ListenError::Foreign(owner));
         }
         let site = Site::new(&settings);
-        let stored: Option<Enrolled> = state.read_value(Record::Service)?;
-        // The same name with another text: a person has made the service anew, and the earlier one is worth nothing.
-        let is_anew = |enrolled: &Enrolled| {
-            settings.ticket.as_ref().is_some_and(|ticket| ticket.name == enrolled.name && ticket.id != enrolled.id)
-        };
-        let stored = match stored {
-            Some(enrolled) if is_anew(&enrolled) => {
-                state.remove(Record::Service)?;
-                None
+        let mut stored: Option<Enrolled> = state.read_value(Record::Service)?;
+        if let (Some(enrolled), Some(ticket)) = (&stored, &settings.ticket) {
+            if ticket.name != enrolled.name {
+                return Err(ListenError::EnrolledAlready(Device::service(enrolled.name.clone())));
             }
-            stored => stored,
-        };
+            // Another text for the same name: a person has made the service anew, and what it had is worth nothing.
+            if ticket.id != enrolled.id {
+                state.remove(Record::Service)?;
+                stored = None;
+            }
+        }
         let (key, enrolled) = match stored {
             Some(enrolled) => {
-                let other = settings.ticket.as_ref().filter(|ticket| ticket.name != enrolled.name);
-                if other.is_some() {
-                    return Err(ListenError::EnrolledAlready(Device::service(enrolled.name.clone())));
-                }
                 let missing = || StateError::Damaged {
                     path: state.file(Record::StaticKey),
                     reason: "it is missing, while the service is enrolled with it",
@@ -218,7 +213,8 @@ impl Listener {
             result = self.listen(&link, &mut events) => result,
             _ = stopped.wait_for(|stopped| *stopped) => Ok(()),
         };
-        let kept = self.keep(&link);
+        // What nobody read comes again: it is neither counted nor acknowledged.
+        let kept = if matches!(result, Err(ListenError::Unread)) { Ok(()) } else { self.keep(&link) };
         link.close().await;
         result.and(kept)
     }
@@ -322,8 +318,8 @@ impl Listener {
         let was_fresh = self.know(&channel, &device).await?;
         let opened = match self.judge(&channel, &device, &stamped) {
             // A later epoch, or a device that was paired again: what the site says now counts.
-            Err(error) if !was_fresh && may_be_news(&error) => {
-                self.keys.forget(&device.client);
+            Err(error) if !was_fresh && may_be_news(&error) && self.keys.may_ask_again(&device) => {
+                self.keys.forget_one(&channel, &device);
                 self.know(&channel, &device).await?;
                 self.judge(&channel, &device, &stamped)?
             }
@@ -365,7 +361,12 @@ impl Listener {
         if received.key != key {
             *received = fresh();
         }
-        let opened = inbox::open(&mut received.receiver, known.lines(), sender, message, clock::now())?;
+        let is_first = received.receiver == Receiver::default();
+        let mut opened = inbox::open(&mut received.receiver, known.lines(), sender, message, clock::now())?;
+        if is_first {
+            // What was sent before it ever listened is not missing.
+            opened.missing = 0;
+        }
         received.heard_at = heard_at;
         self.has_counted = true;
         Ok(opened)

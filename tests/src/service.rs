@@ -1,6 +1,6 @@
 //! A real `wardlink listen` and what it says.
 
-use std::process::Command;
+use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::Receiver;
 use std::time::Instant;
 
@@ -127,15 +127,29 @@ impl<'s> Service<'s> {
         self.run(None)
     }
 
-    fn run(&mut self, enrolment: Option<&str>) -> Result<()> {
+    fn command(&self) -> Result<Command> {
         let mut command = Command::new(artifacts::agent()?);
         command.args(["listen", "--format", "json", "--site", &self.site, "--data-dir"]);
         command.arg(self.scene.path(&format!("{}-state", self.name))).env_remove("WARDLINK_ENROL");
+        Ok(command)
+    }
+
+    fn run(&mut self, enrolment: Option<&str>) -> Result<()> {
+        let mut command = self.command()?;
         if let Some(text) = enrolment {
             command.env("WARDLINK_ENROL", text);
         }
         self.running = Some(Process::spawn_reading(self.scene, &self.name, &mut command)?);
         Ok(())
+    }
+
+    /// Starts it on its state, with an output that nobody reads.
+    pub fn start_unread(&self) -> Result<Child> {
+        let mut command = self.command()?;
+        let mut child =
+            command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().context("cannot start a service")?;
+        drop(child.stdout.take());
+        Ok(child)
     }
 
     /// Ends it in the middle of whatever it does (SIGKILL).

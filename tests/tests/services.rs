@@ -180,6 +180,33 @@ fn a_service_that_was_away_gets_what_it_missed_under_new_keys_and_from_new_devic
 }
 
 #[test]
+fn what_nobody_read_comes_again() -> Result<()> {
+    scene(|scene| {
+        let ward = Ward::open(scene)?;
+        let mut service = started(scene, &ward, "ward-monitor", &["alarm"])?;
+        let mut pump = ward.paired_pump("ip-1")?;
+        pump.kill();
+        service.stop()?;
+        let pump_device = device("ip-1")?;
+        let (topic, payload) = report(&pump, &pump_device, "alarm", Content::Alarm(ALARM))?;
+        let (certificate, _) = steal(&pump, &pump_device)?;
+        let mut mqtt = Mqtt::connect(&ward.worker.broker(), &certificate, "own")?.map_err(|no| anyhow!("{no:?}"))?;
+        ensure!(!mqtt.publish(&topic, &payload)?.is_refusal(), "the alarm is refused");
+
+        let mut unread = service.start_unread()?;
+        let status = wait::until("the service notices", || Ok(unread.try_wait()?))?;
+        assert_eq!(status.code(), Some(1));
+        service.restart()?;
+        let alarm = service.wait_for_message("alarm", "ip-1")?;
+        assert_eq!(
+            (&alarm["report"]["content"]["alarm"]["kind"], &alarm["missing"]),
+            (&"air_in_line".into(), &0.into())
+        );
+        Ok(())
+    })
+}
+
+#[test]
 fn a_service_writes_to_the_devices_of_its_grant_under_their_own_keys() -> Result<()> {
     scene(|scene| {
         let ward = Ward::open(scene)?;

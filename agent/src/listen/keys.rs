@@ -18,6 +18,10 @@ use wardlink_trust::wrap::{WrapError, WrapKey};
 
 /// How long an answer is believed, where nothing on T4 says that it has changed.
 const BELIEVED: Duration = Duration::from_mins(10);
+/// How often one device may make the service ask again within [`AGAIN_PERIOD`].
+const MAX_AGAIN: u32 = 10;
+/// See [`MAX_AGAIN`].
+const AGAIN_PERIOD: Duration = Duration::from_secs(10);
 
 /// One answer of the site.
 pub(super) struct Known {
@@ -41,13 +45,15 @@ pub(super) struct Keys {
     service: Device,
     wrapping: WrapKeys,
     known: BTreeMap<(Device, ChannelName), Known>,
+    /// How often a device's messages made the service ask again, since when.
+    again: BTreeMap<Device, (Instant, u32)>,
 }
 
 impl Keys {
     pub(super) fn new(enrolled: &Enrolled) -> Result<Self, WrapError> {
         let service = Device::service(enrolled.name.clone());
         let wrapping = WrapKey::new(enrolled.wrap_key).keys(&service)?;
-        Ok(Self { service, wrapping, known: BTreeMap::new() })
+        Ok(Self { service, wrapping, known: BTreeMap::new(), again: BTreeMap::new() })
     }
 
     pub(super) fn knows(&self, channel: &ChannelName, device: &Device) -> bool {
@@ -82,6 +88,21 @@ impl Keys {
 
     pub(super) fn forget(&mut self, client: &ClientClass) {
         self.known.retain(|(device, _), _| device.client != *client);
+    }
+
+    pub(super) fn forget_one(&mut self, channel: &ChannelName, device: &Device) {
+        self.known.remove(&(device.clone(), channel.clone()));
+    }
+
+    /// Whether what a device sends may make the service ask again: one that sends junk makes nobody wait for long.
+    pub(super) fn may_ask_again(&mut self, device: &Device) -> bool {
+        let now = Instant::now();
+        let (since, count) = self.again.entry(device.clone()).or_insert((now, 0));
+        if since.elapsed() >= AGAIN_PERIOD {
+            (*since, *count) = (now, 0);
+        }
+        *count = count.saturating_add(1);
+        *count <= MAX_AGAIN
     }
 
     pub(super) fn forget_all(&mut self) {
