@@ -50,11 +50,11 @@ pub const MAX_CRL_BYTES: usize = 1024 * 1024;
 /// The most certificates on a revocation list.
 pub const MAX_CRL_ENTRIES: usize = 20_000;
 
-/// The most channels of classes that one service reads and writes together: its subscriptions stay below those of one session.
+/// The most channels of classes that one service reads and writes together: its subscriptions fit into one session.
 pub const MAX_SERVICE_CHANNELS: usize = 32;
 /// The most services of a site, those that are revoked not counted.
 pub const MAX_SERVICES: usize = 100;
-/// The longest content of an enrolment text, in bytes.
+/// The longest enrolment text without its beginning, in characters.
 pub const MAX_TICKET_BYTES: usize = 256;
 /// How long an enrolment text counts.
 pub const ENROLMENT_LIFETIME: Duration = Duration::from_mins(15);

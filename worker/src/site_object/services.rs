@@ -107,7 +107,7 @@ pub(super) fn make(
     let NewService { name, access } = new;
     check_access(site, &access)?;
     let known = all(site)?;
-    let counts = |view: &&ServiceView| matches!(view.state, ServiceState::Active | ServiceState::Waiting);
+    let counts = |view: &&ServiceView| view.state != ServiceState::Revoked && view.name != name;
     let trusted = |view: &&ServiceView| matches!(view.state, ServiceState::Active | ServiceState::Expired);
     if known.iter().filter(trusted).any(|view| view.name == name) {
         return Err(Failure::with_detail(
