@@ -163,10 +163,11 @@ fn a_service_that_was_away_gets_what_it_missed_under_new_keys_and_from_new_devic
         service.restart()?;
         let missed = service.wait_for_message("therapy", "ip-2")?;
         assert_eq!(missed["report"]["content"]["therapy"]["event"], "started", "kept by the bridge meanwhile");
-        // The worker goes down and comes back: so does the service, by itself.
+        // The worker goes down and comes back: so does the service, by itself. It may be asking for keys just then, and says what
+        // happened once it has them.
         ward.worker.kill();
-        service.wait_for("disconnected")?;
         ward.worker.restart()?;
+        service.wait_for("disconnected")?;
         service.wait_for("connected")?;
         service.wait_for_message("telemetry", "ip-2")?;
         // A revoked pump is not heard any more, and the others are, under new keys.
