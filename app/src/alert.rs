@@ -9,7 +9,7 @@ use crate::app::{use_app, use_text};
 use crate::clock;
 use crate::live::Live;
 use crate::pairing::shown_name;
-use crate::ui::dialog::{CloseDialog, Dialog};
+use crate::ui::dialog::{CloseDialog, asking};
 use crate::ui::form::{Answers, Sender};
 use crate::ui::icon;
 
@@ -54,14 +54,9 @@ fn Alert(lock: Lock, ask: RwSignal<Option<Lock>>) -> impl IntoView {
 #[component]
 fn Asking(ask: RwSignal<Option<Lock>>) -> impl IntoView {
     let t = use_text();
-    let closed = Callback::new(move |()| ask.set(None));
-    move || {
-        ask.get().map(|lock| {
-            let title = t.lift_title(&shown_name(&lock.device));
-            let content = Callback::new(move |close| view! { <LiftForm lock=lock.clone() close=close/> }.into_any());
-            view! { <Dialog title=title closed=closed content=content/> }
-        })
-    }
+    let title = move |lock: &Lock| t.lift_title(&shown_name(&lock.device));
+    let content = move |lock: Lock, close: CloseDialog| view! { <LiftForm lock=lock close=close/> }.into_any();
+    asking(ask, title, content)
 }
 
 #[component]

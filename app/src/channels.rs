@@ -11,7 +11,7 @@ use crate::app::{App, use_app, use_text};
 use crate::clock;
 use crate::live::Live;
 use crate::text::Language;
-use crate::ui::dialog::{CloseDialog, Dialog};
+use crate::ui::dialog::{CloseDialog, asking};
 use crate::ui::form::{Answers, Sender};
 use crate::ui::{Loading, ScreenTitle, Trouble, icon};
 
@@ -222,21 +222,16 @@ pub(crate) fn KeyJobs() -> impl IntoView {
 #[component]
 fn Asking(ask: RwSignal<Option<Ask>>, channels: Channels) -> impl IntoView {
     let t = use_text();
-    let closed = Callback::new(move |()| ask.set(None));
-    move || {
-        ask.get().map(|question| {
-            let title = match &question {
-                Ask::Edit(None) => t.add_channel().to_owned(),
-                Ask::Edit(Some(row)) => t.change_channel_of(row.name.as_str()),
-                Ask::NewKeys(row) => t.new_keys_title(row.name.as_str()),
-            };
-            let content = Callback::new(move |close| match question.clone() {
-                Ask::Edit(row) => view! { <edit::EditForm row=row channels=channels close=close/> }.into_any(),
-                Ask::NewKeys(row) => view! { <NewKeysForm row=row channels=channels close=close/> }.into_any(),
-            });
-            view! { <Dialog title=title closed=closed content=content/> }
-        })
-    }
+    let title = move |question: &Ask| match question {
+        Ask::Edit(None) => t.add_channel().to_owned(),
+        Ask::Edit(Some(row)) => t.change_channel_of(row.name.as_str()),
+        Ask::NewKeys(row) => t.new_keys_title(row.name.as_str()),
+    };
+    let content = move |question: Ask, close: CloseDialog| match question {
+        Ask::Edit(row) => view! { <edit::EditForm row=row channels=channels close=close/> }.into_any(),
+        Ask::NewKeys(row) => view! { <NewKeysForm row=row channels=channels close=close/> }.into_any(),
+    };
+    asking(ask, title, content)
 }
 
 #[component]

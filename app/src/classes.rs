@@ -11,7 +11,7 @@ use crate::api::{self, Failure};
 use crate::app::{App, use_app, use_text};
 use crate::route::Route;
 use crate::text::Language;
-use crate::ui::dialog::{CloseDialog, Dialog};
+use crate::ui::dialog::{CloseDialog, asking};
 use crate::ui::field::{Choice, Field};
 use crate::ui::{Loading, ScreenTitle, Trouble, icon, unique_id};
 
@@ -197,21 +197,18 @@ fn Row(class: DeviceClass, classes: Classes, ask: RwSignal<Option<Ask>>, may_cha
 #[component]
 fn Asking(ask: RwSignal<Option<Ask>>, classes: Classes) -> impl IntoView {
     let t = use_text();
-    let closed = Callback::new(move |()| ask.set(None));
-    move || {
-        ask.get().map(|question| {
-            let class = match question {
-                Ask::New => None,
-                Ask::Change(class) => Some(class),
-            };
-            let title =
-                class.as_ref().map_or_else(|| t.add_class().to_owned(), |class| t.class_change_title(name(class, t)));
-            let content = Callback::new(move |close| {
-                view! { <ClassForm class=class.clone() classes=classes close=close/> }.into_any()
-            });
-            view! { <Dialog title=title closed=closed content=content/> }
-        })
-    }
+    let title = move |question: &Ask| match question {
+        Ask::New => t.add_class().to_owned(),
+        Ask::Change(class) => t.class_change_title(name(class, t)),
+    };
+    let content = move |question: Ask, close: CloseDialog| {
+        let class = match question {
+            Ask::New => None,
+            Ask::Change(class) => Some(class),
+        };
+        view! { <ClassForm class=class classes=classes close=close/> }.into_any()
+    };
+    asking(ask, title, content)
 }
 
 fn complaint(name: &str, t: Language) -> Option<String> {

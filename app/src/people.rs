@@ -11,7 +11,7 @@ use crate::app::{App, use_app, use_text};
 use crate::clock;
 use crate::control_unit_page::role_name;
 use crate::session::password_error;
-use crate::ui::dialog::{CloseDialog, Dialog};
+use crate::ui::dialog::{CloseDialog, asking};
 use crate::ui::field::{Choice, Field};
 use crate::ui::{Loading, ScreenTitle, Trouble, icon, unique_id};
 
@@ -136,20 +136,15 @@ fn Row(person: Person, accounts: Accounts, ask: RwSignal<Option<Ask>>) -> impl I
 #[component]
 fn Asking(ask: RwSignal<Option<Ask>>, accounts: Accounts) -> impl IntoView {
     let t = use_text();
-    let closed = Callback::new(move |()| ask.set(None));
-    move || {
-        ask.get().map(|question| {
-            let title = match &question {
-                Ask::Add => t.add_person().to_owned(),
-                Ask::Role(person) => t.change_role_of(&person.name),
-                Ask::Password(person) => t.new_password_of(&person.name),
-            };
-            let content = Callback::new(move |close| {
-                view! { <AccountForm ask=question.clone() accounts=accounts close=close/> }.into_any()
-            });
-            view! { <Dialog title=title closed=closed content=content/> }
-        })
-    }
+    let title = move |question: &Ask| match question {
+        Ask::Add => t.add_person().to_owned(),
+        Ask::Role(person) => t.change_role_of(&person.name),
+        Ask::Password(person) => t.new_password_of(&person.name),
+    };
+    let content = move |question: Ask, close: CloseDialog| {
+        view! { <AccountForm ask=question accounts=accounts close=close/> }.into_any()
+    };
+    asking(ask, title, content)
 }
 
 /// The form of a dialog: a new account, another role, or a new password.

@@ -16,7 +16,7 @@ use crate::classes::{Tabs, name_of, options};
 use crate::clock;
 use crate::text::Language;
 use crate::ui::clipboard;
-use crate::ui::dialog::{CloseDialog, Dialog};
+use crate::ui::dialog::{CloseDialog, asking};
 use crate::ui::field::Field;
 use crate::ui::form::{Answers, Sender};
 use crate::ui::select::Switch;
@@ -169,20 +169,15 @@ fn Row(service: ServiceView, known: Known, ask: RwSignal<Option<Ask>>) -> impl I
 #[component]
 fn Asking(ask: RwSignal<Option<Ask>>, known: Known) -> impl IntoView {
     let t = use_text();
-    let closed = Callback::new(move |()| ask.set(None));
-    move || {
-        ask.get().map(|question| {
-            let title = match &question {
-                Ask::Make => t.add_service().to_owned(),
-                Ask::Revoke(service) => t.revoke_service_title(service.name.as_str()),
-            };
-            let content = Callback::new(move |close| match question.clone() {
-                Ask::Make => view! { <Make known=known close=close/> }.into_any(),
-                Ask::Revoke(service) => view! { <RevokeForm service=*service known=known close=close/> }.into_any(),
-            });
-            view! { <Dialog title=title closed=closed content=content/> }
-        })
-    }
+    let title = move |question: &Ask| match question {
+        Ask::Make => t.add_service().to_owned(),
+        Ask::Revoke(service) => t.revoke_service_title(service.name.as_str()),
+    };
+    let content = move |question: Ask, close: CloseDialog| match question {
+        Ask::Make => view! { <Make known=known close=close/> }.into_any(),
+        Ask::Revoke(service) => view! { <RevokeForm service=*service known=known close=close/> }.into_any(),
+    };
+    asking(ask, title, content)
 }
 
 /// The form, and what it made. The enrolment text is in the page only until the dialog is closed.

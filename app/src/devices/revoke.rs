@@ -11,7 +11,7 @@ use crate::app::{App, use_app, use_text};
 use crate::channels::KeyJobs;
 use crate::pairing::shown_name;
 use crate::text::Language;
-use crate::ui::dialog::{CloseDialog, Dialog};
+use crate::ui::dialog::{CloseDialog, asking};
 use crate::ui::field::{Choice, Field};
 use crate::ui::form::{Answers, Sender};
 use crate::ui::{icon, unique_id};
@@ -35,35 +35,30 @@ pub(super) enum Ask {
 #[component]
 pub(super) fn Asking(ask: RwSignal<Option<Ask>>, #[prop(optional, into)] done: Option<Callback<()>>) -> impl IntoView {
     let t = use_text();
-    let closed = Callback::new(move |()| ask.set(None));
-    move || {
-        ask.get().map(|question| {
-            let title = match &question {
-                Ask::Revoke(devices) => match devices.as_slice() {
-                    [device] => t.revoke_title(&shown_name(device)),
-                    devices => t.revoke_several_title(devices.len()),
-                },
-                Ask::Reinstate(device) => t.reinstate_title(&shown_name(device)),
-                Ask::Decommission(device) => t.decommission_title(&shown_name(device)),
-            };
-            let content = Callback::new(move |close| match question.clone() {
-                Ask::Revoke(devices) => view! { <RevokeForm devices=devices close=close done=done/> }.into_any(),
-                Ask::Reinstate(device) => {
-                    let told = t.reinstated(&shown_name(&device));
-                    let (text, go, keep) = (t.reinstate_text(), t.reinstate(), t.keep_revoked());
-                    view! { <OrderForm device=device act="reinstate" text=text go=go keep=keep told=told close=close/> }
-                        .into_any()
-                }
-                Ask::Decommission(device) => {
-                    let told = t.decommission_told(&shown_name(&device));
-                    let (text, go, keep) = (t.decommission_text(), t.decommission_go(), t.cancel());
-                    view! { <OrderForm device=device act="decommission" text=text go=go keep=keep told=told close=close/> }
-                        .into_any()
-                }
-            });
-            view! { <Dialog title=title closed=closed content=content/> }
-        })
-    }
+    let title = move |question: &Ask| match question {
+        Ask::Revoke(devices) => match devices.as_slice() {
+            [device] => t.revoke_title(&shown_name(device)),
+            devices => t.revoke_several_title(devices.len()),
+        },
+        Ask::Reinstate(device) => t.reinstate_title(&shown_name(device)),
+        Ask::Decommission(device) => t.decommission_title(&shown_name(device)),
+    };
+    let content = move |question: Ask, close: CloseDialog| match question {
+        Ask::Revoke(devices) => view! { <RevokeForm devices=devices close=close done=done/> }.into_any(),
+        Ask::Reinstate(device) => {
+            let told = t.reinstated(&shown_name(&device));
+            let (text, go, keep) = (t.reinstate_text(), t.reinstate(), t.keep_revoked());
+            view! { <OrderForm device=device act="reinstate" text=text go=go keep=keep told=told close=close/> }
+                .into_any()
+        }
+        Ask::Decommission(device) => {
+            let told = t.decommission_told(&shown_name(&device));
+            let (text, go, keep) = (t.decommission_text(), t.decommission_go(), t.cancel());
+            view! { <OrderForm device=device act="decommission" text=text go=go keep=keep told=told close=close/> }
+                .into_any()
+        }
+    };
+    asking(ask, title, content)
 }
 
 fn reason_words(reason: RevocationReason, t: Language) -> (&'static str, &'static str) {

@@ -10,7 +10,7 @@ use super::networks::NetworkForm;
 use super::{Ask, Rules};
 use crate::app::use_text;
 use crate::clock;
-use crate::ui::dialog::{CloseDialog, Dialog};
+use crate::ui::dialog::{CloseDialog, asking};
 use crate::ui::{Trouble, icon};
 
 /// Says that something is unsaved, and saves it. Stronger rules are saved at once, weaker ones after a question.
@@ -81,26 +81,23 @@ pub(super) fn Met(rules: Rules) -> impl IntoView {
 #[component]
 pub(super) fn Asking(rules: Rules, ask: RwSignal<Option<Ask>>) -> impl IntoView {
     let t = use_text();
-    let closed = Callback::new(move |()| ask.set(None));
-    move || {
-        ask.get().map(|question| {
-            let title = match &question {
-                Ask::Network(None, _) => t.policy_add_network(),
-                Ask::Network(Some(_), _) => t.policy_change_network(),
-                Ask::Acceptance(None) => t.policy_add_rule(),
-                Ask::Acceptance(Some(_)) => t.policy_change_rule(),
-                Ask::Weaker => t.policy_weaker_title(),
-            };
-            let content = Callback::new(move |close| match question.clone() {
-                Ask::Network(index, begin) => {
-                    view! { <NetworkForm index=index begin=begin rules=rules close=close/> }.into_any()
-                }
-                Ask::Acceptance(index) => view! { <RuleForm index=index rules=rules close=close/> }.into_any(),
-                Ask::Weaker => view! { <Weaker rules=rules close=close/> }.into_any(),
-            });
-            view! { <Dialog title=title closed=closed content=content/> }
+    let title = move |question: &Ask| {
+        String::from(match question {
+            Ask::Network(None, _) => t.policy_add_network(),
+            Ask::Network(Some(_), _) => t.policy_change_network(),
+            Ask::Acceptance(None) => t.policy_add_rule(),
+            Ask::Acceptance(Some(_)) => t.policy_change_rule(),
+            Ask::Weaker => t.policy_weaker_title(),
         })
-    }
+    };
+    let content = move |question: Ask, close: CloseDialog| match question {
+        Ask::Network(index, begin) => {
+            view! { <NetworkForm index=index begin=begin rules=rules close=close/> }.into_any()
+        }
+        Ask::Acceptance(index) => view! { <RuleForm index=index rules=rules close=close/> }.into_any(),
+        Ask::Weaker => view! { <Weaker rules=rules close=close/> }.into_any(),
+    };
+    asking(ask, title, content)
 }
 
 /// What gets weaker, and what will be true afterwards.

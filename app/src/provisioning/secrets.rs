@@ -8,7 +8,7 @@ use wardlink_protocol::limits::{MAX_SECRET_DAYS, MAX_TEXT_BYTES};
 use super::Known;
 use crate::app::{use_app, use_text};
 use crate::clock;
-use crate::ui::dialog::{CloseDialog, Dialog};
+use crate::ui::dialog::{CloseDialog, asking};
 use crate::ui::field::Field;
 use crate::ui::form::{Answers, Sender};
 use crate::ui::{Loading, Trouble, icon};
@@ -129,20 +129,15 @@ fn Secret(secret: SecretView, ask: RwSignal<Option<Ask>>) -> impl IntoView {
 #[component]
 fn Asking(ask: RwSignal<Option<Ask>>, known: Known) -> impl IntoView {
     let t = use_text();
-    let closed = Callback::new(move |()| ask.set(None));
-    move || {
-        ask.get().map(|question| {
-            let title = match &question {
-                Ask::Make => t.add_secret().to_owned(),
-                Ask::End(secret) => t.end_secret_title(secret.id.as_str()),
-            };
-            let content = Callback::new(move |close| match question.clone() {
-                Ask::Make => view! { <MakeForm known=known close=close/> }.into_any(),
-                Ask::End(secret) => view! { <EndForm secret=secret known=known close=close/> }.into_any(),
-            });
-            view! { <Dialog title=title closed=closed content=content/> }
-        })
-    }
+    let title = move |question: &Ask| match question {
+        Ask::Make => t.add_secret().to_owned(),
+        Ask::End(secret) => t.end_secret_title(secret.id.as_str()),
+    };
+    let content = move |question: Ask, close: CloseDialog| match question {
+        Ask::Make => view! { <MakeForm known=known close=close/> }.into_any(),
+        Ask::End(secret) => view! { <EndForm secret=secret known=known close=close/> }.into_any(),
+    };
+    asking(ask, title, content)
 }
 
 /// Sends a form, and closes its dialog when it is done.

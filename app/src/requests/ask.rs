@@ -10,7 +10,7 @@ use crate::app::{use_app, use_text};
 use crate::pairing::{kind_of, mode_name, shown_name};
 use crate::route::Route;
 use crate::text::Language;
-use crate::ui::dialog::{CloseDialog, Dialog};
+use crate::ui::dialog::{CloseDialog, asking};
 use crate::ui::field::{Choice, Field};
 use crate::ui::form::{Answers, Sender};
 use crate::ui::unique_id;
@@ -30,26 +30,17 @@ pub(super) enum Ask {
 #[component]
 pub(super) fn Asking(ask: RwSignal<Option<Ask>>) -> impl IntoView {
     let t = use_text();
-    let closed = Callback::new(move |()| ask.set(None));
-    move || {
-        ask.get().map(|question| {
-            let (title, content): (String, Callback<CloseDialog, AnyView>) = match question {
-                Ask::Accept(pairing) => (
-                    t.accept_title(&shown_name(&pairing.device)),
-                    Callback::new(move |close| view! { <AcceptForm pairing=pairing.clone() close=close/> }.into_any()),
-                ),
-                Ask::Reject(pairing) => (
-                    t.reject_title(&shown_name(&pairing.device)),
-                    Callback::new(move |close| view! { <RejectForm pairing=pairing.clone() close=close/> }.into_any()),
-                ),
-                Ask::Cancel(pairing) => (
-                    t.cancel_title(&shown_name(&pairing.device)),
-                    Callback::new(move |close| view! { <CancelForm pairing=pairing.clone() close=close/> }.into_any()),
-                ),
-            };
-            view! { <Dialog title=title closed=closed content=content/> }
-        })
-    }
+    let title = move |question: &Ask| match question {
+        Ask::Accept(pairing) => t.accept_title(&shown_name(&pairing.device)),
+        Ask::Reject(pairing) => t.reject_title(&shown_name(&pairing.device)),
+        Ask::Cancel(pairing) => t.cancel_title(&shown_name(&pairing.device)),
+    };
+    let content = move |question: Ask, close: CloseDialog| match question {
+        Ask::Accept(pairing) => view! { <AcceptForm pairing=pairing close=close/> }.into_any(),
+        Ask::Reject(pairing) => view! { <RejectForm pairing=pairing close=close/> }.into_any(),
+        Ask::Cancel(pairing) => view! { <CancelForm pairing=pairing close=close/> }.into_any(),
+    };
+    asking(ask, title, content)
 }
 
 /// What is wrong with a text that is stored with a pairing.

@@ -19,9 +19,25 @@ impl CloseDialog {
     }
 }
 
+/// Asks what is to be asked now, until its dialog is closed.
+pub(crate) fn asking<A: Clone + Send + Sync + 'static>(
+    ask: RwSignal<Option<A>>,
+    title: impl Fn(&A) -> String + Send + 'static,
+    content: impl Fn(A, CloseDialog) -> AnyView + Copy + Send + Sync + 'static,
+) -> impl IntoView {
+    let closed = Callback::new(move |()| ask.set(None));
+    move || {
+        ask.get().map(|question| {
+            let title = title(&question);
+            let content = Callback::new(move |close| content(question.clone(), close));
+            view! { <Dialog title=title closed=closed content=content/> }
+        })
+    }
+}
+
 /// Opens as soon as it is drawn.
 #[component]
-pub(crate) fn Dialog(
+fn Dialog(
     /// Its heading.
     #[prop(into)]
     title: String,
