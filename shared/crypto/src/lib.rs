@@ -12,5 +12,6 @@ pub mod cose;
 pub mod key;
 pub mod provider;
 pub mod schedule;
+pub mod session;
 pub mod token;
 pub mod x509;

@@ -21,9 +21,11 @@ use crate::key::SharedSecret;
 
 mod content;
 mod enrolment;
+mod session;
 mod wrap;
 pub use content::{ContentContext, derive_content_key};
 pub use enrolment::{KID_ENROLMENT, derive_enrolment_key};
+pub(crate) use session::derive_session;
 pub use wrap::{RenewalParties, WrapKeys};
 
 /// The kid of messages under the access key, up: step 1.

@@ -12,6 +12,7 @@ pub mod authentication;
 mod bytes;
 pub mod cbor;
 pub mod channel;
+pub mod distribution;
 pub mod grant;
 pub mod identity;
 pub mod keys;

@@ -67,6 +67,15 @@ pub const MAX_KEYS_ASKED_BYTES: usize = 1024;
 /// The longest answer to it, in bytes: two lines with every epoch that can be read.
 pub const MAX_SERVICE_KEYS_BYTES: usize = 128 * 1024;
 
+/// The longest message of a gateway's session before it is encrypted, in bytes: the longest configuration report, and what stands around it.
+pub const MAX_SESSION_MESSAGE_BYTES: usize = 1_010_000;
+/// The longest frame of a session, in bytes: such a message, encrypted. The platform takes 1 MiB.
+pub const MAX_SESSION_FRAME_BYTES: usize = MAX_SESSION_MESSAGE_BYTES + 1024;
+/// The longest message of a session's handshake, in bytes.
+pub const MAX_HANDSHAKE_BYTES: usize = 20 * 1024;
+/// The length of a poll's ticket, in bytes.
+pub const POLL_TICKET_BYTES: usize = 32;
+
 /// Wrong verification attempts that end a pairing.
 pub const MAX_WRONG_ATTEMPTS: u32 = 3;
 /// Failed sessions of one identifier within [`LOCK_WINDOW`] that lock it.
