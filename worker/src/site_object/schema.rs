@@ -1,7 +1,7 @@
 //! The site's tables.
 
 /// The schema, version by version.
-pub(super) const VERSIONS: [&str; 5] = [FIRST, SECOND, THIRD, FOURTH, FIFTH];
+pub(super) const VERSIONS: [&str; 6] = [FIRST, SECOND, THIRD, FOURTH, FIFTH, SIXTH];
 
 const FIRST: &str = "
     -- The CA and the control unit. Keys are sealed.
@@ -278,4 +278,12 @@ const FIFTH: &str = "
         attempts INTEGER NOT NULL DEFAULT 0,
         last_attempt INTEGER
     ) WITHOUT ROWID;
+";
+
+/// Gateways pair like devices (Distribution, figure 1, 13).
+const SIXTH: &str = "
+    INSERT INTO device_classes (client, name, name_de, active, implanted, enabled) VALUES
+        ('gateway', 'Gateway', 'Gateway', 1, 0, 1)
+        ON CONFLICT (client) DO UPDATE SET enabled = 1;
+    UPDATE versions SET classes = classes + 1;
 ";
