@@ -10,6 +10,7 @@
 
 mod accounts_object;
 mod bridge_object;
+mod est;
 mod guard;
 mod messages;
 mod objects;

@@ -122,8 +122,8 @@ pub(crate) enum SiteRequest {
     Data(Vec<StampedMessage>),
     /// What happened to devices at the bridge, in this order. Answer: nothing.
     Notices(Vec<Notice>),
-    /// The list of revoked certificates. Answer: DER.
-    RevocationList,
+    /// The list of revoked certificates of the issuing CA with this key identifier; none is the one that issues now. Answer: DER.
+    RevocationList(Option<ByteBuf>),
     /// A service asks to be enrolled. Answer: COSE, as the web API gives it.
     EnrolService(ByteBuf),
     /// A service asks for keys. Answer: COSE, as the web API gives it.
@@ -222,6 +222,10 @@ pub(crate) enum Command {
     Policy(Vantage),
     /// Changes the pairing policy.
     SetPolicy(Box<PairingPolicy>, Vantage),
+    /// Shows the CA.
+    Authority,
+    /// Asks the CA outside now.
+    AskAuthority,
     /// Shows the channel policy.
     Channels,
     /// Says what a change of the channel policy would do.

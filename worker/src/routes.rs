@@ -8,6 +8,7 @@ mod socket;
 
 use crate::guard::{Origin, check_page};
 use crate::problem::Failure;
+use data_encoding::HEXLOWER;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_bytes::ByteBuf;
@@ -46,7 +47,10 @@ enum Route {
     Decommission(Device),
     Receipt(Device),
     Revocations,
-    RevocationList,
+    /// Of the issuing CA that this is the key identifier of, in hexadecimal digits; none is the one that issues now.
+    RevocationList(Option<Vec<u8>>),
+    Authority,
+    AskAuthority,
     Audit,
     ExportAudit,
     Channels,
@@ -106,7 +110,10 @@ impl Route {
             ["devices", client, identifier, "decommission"] => Self::Decommission(device(client, identifier)?),
             ["devices", client, identifier, "receipt"] => Self::Receipt(device(client, identifier)?),
             ["revocations"] => Self::Revocations,
-            ["crl"] => Self::RevocationList,
+            ["crl"] => Self::RevocationList(None),
+            ["crl", issuer] => Self::RevocationList(Some(HEXLOWER.decode(issuer.as_bytes()).ok()?)),
+            ["authority"] => Self::Authority,
+            ["authority", "ask"] => Self::AskAuthority,
             ["audit"] => Self::Audit,
             ["audit", "export"] => Self::ExportAudit,
             ["channels"] => Self::Channels,
@@ -237,7 +244,9 @@ async fn dispatch(mut request: Request, env: Env) -> Result<Response, Failure> {
         (Route::Receipt(device), Method::Get) => site::receipt(&call, device).await,
         (Route::Revocations, Method::Get) => site::revocations(&call).await,
         (Route::Revocations, Method::Post) => site::revoke(call).await,
-        (Route::RevocationList, Method::Get) => site::revocation_list(&call).await,
+        (Route::RevocationList(issuer), Method::Get) => site::revocation_list(&call, issuer).await,
+        (Route::Authority, Method::Get) => site::authority(&call).await,
+        (Route::AskAuthority, Method::Post) => site::ask_authority(&call).await,
         (Route::Audit, Method::Get) => site::audit(&call).await,
         (Route::ExportAudit, Method::Get) => site::export_audit(&call).await,
         (Route::Channels, Method::Get) => site::channels(&call).await,

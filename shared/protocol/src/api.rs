@@ -1,12 +1,14 @@
 //! The web API under `/api/v1`, as worker and web app share it. JSON; times in milliseconds since 1970.
 
 mod audit;
+mod authority;
 mod channels;
 mod revocation;
 mod services;
 mod site;
 
 pub use audit::{AuditEntry, AuditOutcome, AuditPage};
+pub use authority::{AuthorityKind, AuthorityState, AuthorityTrouble, AuthorityView};
 pub use channels::{ChannelKeyState, ChannelsChange, ChannelsView, KeyJob, KeyJobReason};
 pub use revocation::{Decommissioning, NewRevocation, Revocation, RevocationReason};
 pub use services::{MadeService, NewService, ServiceState, ServiceView};

@@ -18,6 +18,12 @@ pub const MAX_AUTHENTICATION_BYTES: usize = 8 * 1024;
 pub const MAX_CERTIFICATE_BYTES: usize = 4 * 1024;
 /// The most certificates in one chain.
 pub const MAX_CHAIN_LENGTH: usize = 4;
+/// The longest chain above a holder's certificate, in bytes: twice in a pairing command, and once in a proof, it leaves room for the rest.
+pub const MAX_ISSUERS_BYTES: usize = 4 * 1024;
+/// The longest answer of a CA outside with certificates, base64, in bytes.
+pub const MAX_CERTIFICATES_BYTES: usize = 64 * 1024;
+/// The most certificates in such an answer.
+pub const MAX_CERTIFICATES: usize = 32;
 /// The deepest nesting that the CBOR decoder follows.
 pub const MAX_CBOR_DEPTH: usize = 16;
 /// The longest MQTT topic or topic filter, in bytes.

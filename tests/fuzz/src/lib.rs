@@ -24,6 +24,7 @@ mod control_unit;
 mod crl;
 mod delta;
 mod device;
+mod enrolment;
 mod envelopes;
 mod json;
 mod keys;
@@ -51,10 +52,11 @@ pub struct Target {
 }
 
 /// Every target.
-pub const TARGETS: [Target; 26] = [
+pub const TARGETS: [Target; 27] = [
     Target { name: "messages", run: messages::run, seeds: messages::seeds, cases: 4_000 },
     Target { name: "envelopes", run: envelopes::run, seeds: envelopes::seeds, cases: 2_000 },
     Target { name: "certificates", run: certificates::run, seeds: certificates::seeds, cases: 1_000 },
+    Target { name: "enrolment", run: enrolment::run, seeds: enrolment::seeds, cases: 1_000 },
     Target { name: "authentication", run: authentication::run, seeds: authentication::seeds, cases: 1_000 },
     Target { name: "topics", run: text::topics, seeds: text::topic_seeds, cases: 4_000 },
     Target { name: "verification", run: text::verification, seeds: text::verification_seeds, cases: 4_000 },
