@@ -3,6 +3,7 @@
 use anyhow::{Context, Result};
 use clap::{Parser, Subcommand};
 use std::io::{self, IsTerminal, Write};
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 use tokio::net::TcpListener;
@@ -13,6 +14,8 @@ use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 use wardlink_agent::display::texts::Language;
 use wardlink_agent::display::{terminal, web};
+use wardlink_agent::gateway::settings::GatewayArgs;
+use wardlink_agent::gateway::{Gateway, status};
 use wardlink_agent::listen::{self, ListenArgs, ListenError, Printer};
 use wardlink_agent::printable::printable;
 use wardlink_agent::pump::journal::Entry;
@@ -41,6 +44,9 @@ enum Command {
     ///
     /// Exit codes: 0 stopped; 1 it could not go on; 2 wrong usage; 3 refused, with --once.
     Pump(Box<PumpArgs>),
+    /// Runs a gateway: fetches, verifies and installs the software of a ward's devices.
+    #[command(subcommand)]
+    Gateway(GatewayCommand),
     /// Listens as a server application: decrypts the channels that it is granted, and prints every message.
     ///
     /// Exit codes: 0 stopped; 1 it could not go on; 2 wrong usage; 3 the control unit does not let it in any more.
@@ -55,6 +61,25 @@ enum Command {
     Release(Box<ReleaseArgs>),
 }
 
+#[derive(Subcommand)]
+enum GatewayCommand {
+    /// Couples by itself, then keeps its session with the server and updates its devices.
+    ///
+    /// Exit codes: 0 stopped; 1 it could not go on; 2 wrong usage.
+    Run(Box<GatewayArgs>),
+    /// Shows how the gateway stands that keeps its state there.
+    ///
+    /// Exit codes: 0 all is well; 1 something does not work, or there is no gateway.
+    Status {
+        /// The gateway's state directory.
+        #[arg(long, env = "WARDLINK_STATE", value_name = "DIR", default_value = "wardlink-gateway")]
+        state: PathBuf,
+        /// As JSON.
+        #[arg(long)]
+        json: bool,
+    },
+}
+
 /// Runs the command.
 pub(crate) fn run() -> ExitCode {
     let cli = Cli::parse();
@@ -65,6 +90,8 @@ pub(crate) fn run() -> ExitCode {
         Command::Release(args) => release::run(args).map(|()| ExitCode::SUCCESS).map_err(Into::into),
         Command::Pump(args) => block_on(pumps(args)),
         Command::Listen(args) => block_on(listens(args)),
+        Command::Gateway(GatewayCommand::Run(args)) => block_on(gateway(args)),
+        Command::Gateway(GatewayCommand::Status { state, json }) => gateway_status(state, *json),
     };
     match result {
         Ok(code) => code,
@@ -128,6 +155,67 @@ async fn pumps(args: &PumpArgs) -> Result<ExitCode> {
     showing.shutdown().await;
     printing.await.context("the journal broke")?;
     Ok(code)
+}
+
+/// Runs a gateway until the person ends it.
+async fn gateway(args: &GatewayArgs) -> Result<ExitCode> {
+    let (coupling, settings) = args.settings()?;
+    let (journal, entries) = mpsc::unbounded_channel();
+    let (pump, handle) = Pump::open(coupling, journal)?;
+    let printing = tokio::spawn(print(entries, args.json));
+    let mut showing = JoinSet::new();
+    if !args.json {
+        let style = if io::stdout().is_terminal() { terminal::Style::Block } else { terminal::Style::Lines };
+        let (screen, orders) = (handle.screen.clone(), Some(handle.orders.clone()));
+        showing.spawn(terminal::run(screen, Language::default(), style, orders));
+    }
+    let (gateway, _watched) = Gateway::open(settings)?;
+    let (stop, stopped) = watch::channel(false);
+    tokio::spawn(async move {
+        if interrupted().await.is_ok() {
+            stop.send_replace(true);
+        }
+    });
+    let (ends, ended) = watch::channel(false);
+    let mut stopping = stopped.clone();
+    let mut serving = tokio::spawn(gateway.run(handle.membership, ended));
+    let mut coupling = tokio::spawn(pump.run(stopped));
+    let code = tokio::select! {
+        coupled = &mut coupling => match coupled.context("the coupling broke")?? {
+            Outcome::Refused(_) => ExitCode::from(REFUSED),
+            Outcome::Stopped | Outcome::Decommissioned => ExitCode::SUCCESS,
+        },
+        served = &mut serving => {
+            served.context("the gateway broke")??;
+            ExitCode::SUCCESS
+        }
+        _ = stopping.changed() => ExitCode::SUCCESS,
+    };
+    ends.send_replace(true);
+    if !serving.is_finished() {
+        serving.await.context("the gateway broke")??;
+    }
+    if !coupling.is_finished() {
+        coupling.await.context("the coupling broke")??;
+    }
+    showing.shutdown().await;
+    printing.await.context("the journal broke")?;
+    Ok(code)
+}
+
+/// Shows how a gateway stands.
+fn gateway_status(state: &Path, json: bool) -> Result<ExitCode> {
+    let status = status::read(state)
+        .with_context(|| format!("no gateway has kept its status in {}; is it the right --state?", state.display()))?;
+    let mut out = io::stdout().lock();
+    if json {
+        writeln!(out, "{}", serde_json::to_string(&status)?)?;
+    } else {
+        for line in status::lines(&status) {
+            writeln!(out, "{}", printable(&line))?;
+        }
+    }
+    Ok(if status.troubles.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 /// Waits for all pumps; the worst end decides.

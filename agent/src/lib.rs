@@ -7,9 +7,11 @@
 
 pub mod clock;
 pub mod display;
+pub mod gateway;
 pub mod link;
 pub mod listen;
 pub mod printable;
+pub mod provisioned;
 pub mod pump;
 pub mod release;
 pub mod simulation;

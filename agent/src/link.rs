@@ -9,11 +9,15 @@ mod client_certificate;
 mod dangerous;
 mod endpoint;
 mod outbox;
+mod proxy;
 mod session;
 mod task;
 
+pub(crate) use backoff::Backoff;
+pub(crate) use endpoint::{DialError, Socket};
 pub use endpoint::{Endpoint, EndpointError, TlsTrust};
 pub use outbox::Ticket;
+pub use proxy::{InvalidProxy, Proxy};
 pub use session::{Identity, LinkError};
 
 use mqtt_protocol_core::mqtt::result_code::PubackReasonCode;

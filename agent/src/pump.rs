@@ -1,10 +1,12 @@
-//! `wardlink pump`: a device that couples by itself and then sends what an infusion would.
+//! `wardlink pump`: a device that couples by itself and then sends what an infusion would. A gateway couples as it does
+//! ([`crate::gateway`]), and has other things to do afterwards.
 //!
 //! The pairing's logic stands in `wardlink_pairing`; here its plan is followed: every state is stored before it is acted on, so
 //! that the pump goes on after power or network loss at whatever step it was.
 
 mod coupling;
 pub mod journal;
+mod membership;
 mod reporting;
 pub mod settings;
 mod trust;
@@ -15,6 +17,7 @@ use crate::link::{EndpointError, Link, LinkEvent, Ticket};
 use crate::state::{Record, StateDirectory, StateError};
 use coupling::{Access, Published, phase_of};
 use journal::{Entry, Event};
+pub use membership::Membership;
 use reporting::Reporter;
 use settings::{Settings, Start};
 use std::time::Duration;
@@ -97,6 +100,8 @@ pub struct Handle {
     pub screen: watch::Receiver<Screen>,
     /// Its buttons.
     pub orders: mpsc::Sender<Order>,
+    /// Who it is at its site; none while it is not paired.
+    pub membership: watch::Receiver<Option<Membership>>,
 }
 
 /// A pump.
@@ -116,6 +121,7 @@ pub struct Pump {
     /// Whether it had left already when the power went.
     is_gone: bool,
     screen: watch::Sender<Screen>,
+    membership: watch::Sender<Option<Membership>>,
     /// The phase that the journal knows.
     told: Option<Phase>,
     journal: mpsc::UnboundedSender<Entry>,
@@ -177,6 +183,7 @@ impl Pump {
             infusion: None,
         };
         let (screen, watched) = watch::channel(screen);
+        let (membership, of_site) = watch::channel(None);
         let (buttons, orders) = mpsc::channel(4);
         let mut telemetry = interval(settings.telemetry_every);
         telemetry.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -198,6 +205,7 @@ impl Pump {
             leaving,
             is_gone,
             screen,
+            membership,
             told: None,
             journal,
             orders,
@@ -205,7 +213,7 @@ impl Pump {
             outcome: None,
             times,
         };
-        Ok((pump, Handle { screen: watched, orders: buttons }))
+        Ok((pump, Handle { screen: watched, orders: buttons, membership: of_site }))
     }
 
     /// Couples and reports until `stop` changes, or the pump has reached its outcome.

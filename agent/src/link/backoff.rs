@@ -8,7 +8,7 @@ use std::time::Duration;
 const GROWTH: f64 = 1.5;
 
 /// Pauses that grow up to a limit.
-pub(super) struct Backoff {
+pub(crate) struct Backoff {
     first: Duration,
     limit: Duration,
     next: Duration,
@@ -16,19 +16,19 @@ pub(super) struct Backoff {
 }
 
 impl Backoff {
-    pub(super) fn new(first: Duration, limit: Duration) -> Self {
+    pub(crate) fn new(first: Duration, limit: Duration) -> Self {
         Self { first, limit, next: first, rng: StdRng::from_rng(&mut crate::clock::rng()) }
     }
 
     /// The next pause: between half of it and all of it.
-    pub(super) fn pause(&mut self) -> Duration {
+    pub(crate) fn pause(&mut self) -> Duration {
         let pause = self.next.mul_f64(self.rng.random_range(0.5..=1.0));
         self.next = self.next.mul_f64(GROWTH).min(self.limit);
         pause
     }
 
     /// Begins with the short pause again.
-    pub(super) fn reset(&mut self) {
+    pub(crate) fn reset(&mut self) {
         self.next = self.first;
     }
 }

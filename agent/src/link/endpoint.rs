@@ -2,6 +2,7 @@
 
 use super::client_certificate;
 use super::dangerous::DangerousAnyServer;
+use super::proxy::Proxy;
 use super::session::Identity;
 use rustls::client::Resumption;
 use rustls::pki_types::pem::PemObject;
@@ -46,6 +47,8 @@ pub struct TlsTrust {
     pub anchors: Vec<Vec<u8>>,
     /// Whether the public web PKI counts, too; it also counts where there is no anchor.
     pub web_pki: bool,
+    /// Root certificates that count beside them, whatever the pairing names; DER.
+    pub roots: Vec<Vec<u8>>,
     /// Any server counts. Only for a device that was given nothing to check one by, while it pairs.
     pub dangerous_any_server: bool,
 }
@@ -63,7 +66,7 @@ impl TlsTrust {
                 return Err(EndpointError::Anchor);
             }
         }
-        Ok(Self { anchors, web_pki, dangerous_any_server: false })
+        Ok(Self { anchors, web_pki, roots: Vec::new(), dangerous_any_server: false })
     }
 
     fn client_config(&self) -> Result<ClientConfig, EndpointError> {
@@ -76,7 +79,7 @@ impl TlsTrust {
                 .with_no_client_auth());
         }
         let mut roots = RootCertStore::empty();
-        for anchor in &self.anchors {
+        for anchor in self.anchors.iter().chain(&self.roots) {
             roots.add(CertificateDer::from(anchor.as_slice())).map_err(|_| EndpointError::Anchor)?;
         }
         if self.web_pki || self.anchors.is_empty() {
@@ -96,11 +99,17 @@ pub struct Endpoint {
     port: u16,
     tls: Option<(ClientConfig, ServerName<'static>)>,
     any_server: bool,
+    /// Root certificates that count everywhere, DER.
+    roots: Vec<Vec<u8>>,
+    proxy: Option<Proxy>,
+    no_proxy: Vec<String>,
 }
 
-pub(super) trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
+/// What bytes go through.
+pub(crate) trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
 impl<S: AsyncRead + AsyncWrite + Send + Unpin> Stream for S {}
-pub(super) type Socket = WebSocketStream<Box<dyn Stream>>;
+/// A WebSocket.
+pub(crate) type Socket = WebSocketStream<Box<dyn Stream>>;
 
 impl Endpoint {
     /// Reads `wss://host[:port]/path`, or `ws://` on loopback.
@@ -133,14 +142,44 @@ impl Endpoint {
         } else {
             None
         };
-        Ok(Self { uri, name, port, tls, any_server: trust.dangerous_any_server })
+        let (any_server, roots) = (trust.dangerous_any_server, trust.roots.clone());
+        Ok(Self { uri, name, port, tls, any_server, roots, proxy: None, no_proxy: Vec::new() })
+    }
+
+    /// The same, through a proxy; hosts of `no_proxy` and connections without TLS go without it.
+    #[must_use]
+    pub fn through(self, proxy: Option<Proxy>, no_proxy: &[String]) -> Self {
+        let no_proxy = no_proxy.iter().map(|host| host.trim().trim_start_matches('.').to_ascii_lowercase()).collect();
+        Self { proxy, no_proxy, ..self }
+    }
+
+    /// The proxy on the way, if there is one.
+    pub fn proxy(&self) -> Option<&Proxy> {
+        let name = self.name.to_ascii_lowercase();
+        let is_listed = |listed: &String| {
+            *listed == "*"
+                || name.strip_suffix(listed.as_str()).is_some_and(|rest| rest.is_empty() || rest.ends_with('.'))
+        };
+        let listed = self.no_proxy.iter().filter(|listed| !listed.is_empty()).any(is_listed);
+        self.proxy.as_ref().filter(|_| self.tls.is_some() && !listed)
     }
 
     /// The same way to another host, such as the one that the pairing command names.
     pub fn at_host(&self, host: &str, trust: &TlsTrust) -> Result<Self, EndpointError> {
         let scheme = if self.tls.is_some() { "wss" } else { "ws" };
         let path = self.uri.path_and_query().map_or("/", |path| path.as_str());
-        Self::new(&format!("{scheme}://{host}{path}"), trust)
+        self.elsewhere(&format!("{scheme}://{host}{path}"), trust)
+    }
+
+    /// Another address, by the same proxy and with the same additional roots.
+    pub fn elsewhere(&self, address: &str, trust: &TlsTrust) -> Result<Self, EndpointError> {
+        let trust = TlsTrust { roots: self.roots.clone(), ..trust.clone() };
+        Ok(Self::new(address, &trust)?.through(self.proxy.clone(), &self.no_proxy))
+    }
+
+    /// The path of the address.
+    pub fn path(&self) -> &str {
+        self.uri.path()
     }
 
     /// Whether it takes whatever certificate the server shows.
@@ -158,21 +197,46 @@ impl Endpoint {
         self.uri.to_string()
     }
 
-    /// Connects: TCP, TLS with the identity's certificate if the server asks for one, WebSocket with the subprotocol `mqtt`
-    /// (MQTT 5.0 section 6).
+    /// Connects to the bridge: WebSocket with the subprotocol `mqtt` (MQTT 5.0 section 6).
     pub(super) async fn dial(&self, identity: &Identity) -> Result<Socket, DialError> {
-        let tcp = TcpStream::connect((self.name.as_str(), self.port)).await?;
+        self.dial_at(None, "mqtt", MAX_FRAME_BYTES, identity).await
+    }
+
+    /// Connects a WebSocket at a path of the same host, with this subprotocol, which the server has to take; no message is longer.
+    pub(crate) async fn dial_at(
+        &self,
+        path: Option<&str>,
+        protocol: &str,
+        max_bytes: usize,
+        identity: &Identity,
+    ) -> Result<Socket, DialError> {
+        let stream = self.open(identity).await?;
+        let uri = match path {
+            None => self.uri.clone(),
+            Some(path) => {
+                let scheme = if self.tls.is_some() { "wss" } else { "ws" };
+                let uri = format!("{scheme}://{}{path}", self.host()).parse();
+                uri.map_err(|_| io::Error::new(io::ErrorKind::InvalidInput, "no path of a URL"))?
+            }
+        };
+        let request = ClientRequestBuilder::new(uri).with_sub_protocol(protocol);
+        let config = WebSocketConfig::default().max_message_size(Some(max_bytes)).max_frame_size(Some(max_bytes));
+        let (socket, _) = tokio_tungstenite::client_async_with_config(request, stream, Some(config)).await?;
+        Ok(socket)
+    }
+
+    /// Connects: TCP, TLS with the identity's certificate if the server asks for one.
+    pub(crate) async fn open(&self, identity: &Identity) -> Result<Box<dyn Stream>, DialError> {
+        let tcp = match self.proxy() {
+            Some(proxy) => proxy.connect(&format!("{}:{}", self.uri.host().unwrap_or(&self.name), self.port)).await?,
+            None => TcpStream::connect((self.name.as_str(), self.port)).await?,
+        };
         tcp.set_nodelay(true)?;
-        let stream: Box<dyn Stream> = match &self.tls {
+        Ok(match &self.tls {
             Some((config, server)) => Box::new(connector(config, identity)?.connect(server.clone(), tcp).await?),
             None if tcp.peer_addr()?.ip().is_loopback() => Box::new(tcp),
             None => return Err(DialError::NotLoopback),
-        };
-        let request = ClientRequestBuilder::new(self.uri.clone()).with_sub_protocol("mqtt");
-        let config =
-            WebSocketConfig::default().max_message_size(Some(MAX_FRAME_BYTES)).max_frame_size(Some(MAX_FRAME_BYTES));
-        let (socket, _) = tokio_tungstenite::client_async_with_config(request, stream, Some(config)).await?;
-        Ok(socket)
+        })
     }
 }
 
@@ -192,8 +256,8 @@ pub enum DialError {
     /// The network, or TLS.
     #[error("{0}")]
     Io(#[from] io::Error),
-    /// The server does not speak MQTT over WebSocket there.
-    #[error("no MQTT over WebSocket there: {0}")]
+    /// The server does not speak this over WebSocket there.
+    #[error("no such WebSocket there: {0}")]
     WebSocket(#[from] Box<tungstenite::Error>),
     /// Our fault: the device's certificate and key don't fit TLS.
     #[error("the device's certificate cannot be offered: {0}")]

@@ -9,7 +9,6 @@ use wardlink_crypto::schedule::WrapKeys;
 use wardlink_crypto::x509::Certificate;
 use wardlink_pairing::enrolment::Enrolled;
 use wardlink_protocol::channel::ChannelName;
-use wardlink_protocol::identity::Purpose;
 use wardlink_protocol::{ClientClass, Device};
 use wardlink_trust::epochs::Line;
 use wardlink_trust::inbox::KnownSender;
@@ -79,7 +78,7 @@ impl Keys {
             services::open_answer(answer, question, &self.service, &self.wrapping)?;
         let sender = sender.and_then(|sender| {
             let certificate = Certificate::parse(&sender.certificate).ok()?;
-            let own = certificate.purpose() == Some(Purpose::Device) && certificate.device() == Some(device);
+            let own = certificate.purpose() == Some(device.purpose()) && certificate.device() == Some(device);
             own.then(|| (*certificate.key(), sender.trusted))
         });
         self.known.insert((device.clone(), channel.clone()), Known { lines, sender, since: Instant::now() });

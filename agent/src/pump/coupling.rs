@@ -143,7 +143,9 @@ impl Pump {
         };
         self.show(display, session);
         self.follow()?;
-        if self.pairing.as_ref().is_some_and(DevicePairing::is_paired) && self.reporter.is_none() {
+        self.tell_membership();
+        let reports = self.settings.reports && self.pairing.as_ref().is_some_and(DevicePairing::is_paired);
+        if reports && self.reporter.is_none() {
             self.prepare_reporting()?;
             if self.online {
                 self.begin_reporting()?;
@@ -266,9 +268,9 @@ impl Pump {
         Ok(())
     }
 
-    fn endpoint_of(&self, network: &NetworkAccess) -> Result<Endpoint, PumpError> {
+    pub(super) fn endpoint_of(&self, network: &NetworkAccess) -> Result<Endpoint, PumpError> {
         let anchors = network.tls_anchors.iter().map(|anchor| anchor.to_vec()).collect();
-        let trust = TlsTrust { anchors, web_pki: network.web_pki, dangerous_any_server: false };
+        let trust = TlsTrust { anchors, web_pki: network.web_pki, ..TlsTrust::default() };
         Ok(self.settings.endpoint.at_host(&network.broker_host, &trust)?)
     }
 

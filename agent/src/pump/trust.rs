@@ -357,6 +357,7 @@ impl Pump {
         self.store_trust()?;
         self.times.renew = None;
         self.follow()?;
+        self.tell_membership();
         self.publish_renewal();
         Ok(())
     }
@@ -424,6 +425,7 @@ impl Pump {
         let Some(mut leaving) = self.leaving.take() else { return Ok(()) };
         (self.pairing, self.trust, self.renewing, self.reporter) = (None, None, None, None);
         self.published = None;
+        self.tell_membership();
         self.stored.clear();
         for record in [Record::Trust, Record::Outbox, Record::Pairing] {
             self.state.remove(record)?;

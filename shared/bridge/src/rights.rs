@@ -187,10 +187,14 @@ fn certificate(
     match (grant.state, purpose) {
         (DeviceState::Certified, Purpose::Pairing) if !expired => Row::Pair,
         // After the confirmation nothing expires: a device that was cut off can still fetch it.
-        (DeviceState::Confirmed, Purpose::Pairing | Purpose::Device) => Row::Pair,
-        (DeviceState::Paired, Purpose::Device) if !expired => Row::Work,
-        (DeviceState::Paired | DeviceState::Expired, Purpose::Device) => Row::Renew,
-        (DeviceState::Paired, Purpose::Service) if grant.device.is_service() && !expired => Row::Serve,
+        (DeviceState::Confirmed, Purpose::Pairing) => Row::Pair,
+        // A certificate of another purpose than its holder's is good for nothing, whoever lists it.
+        (_, purpose) if purpose != grant.device.purpose() => Row::Nothing,
+        (DeviceState::Paired, Purpose::Service) if !expired => Row::Serve,
+        (_, Purpose::Service) => Row::Nothing,
+        (DeviceState::Confirmed, _) => Row::Pair,
+        (DeviceState::Paired, _) if !expired => Row::Work,
+        (DeviceState::Paired | DeviceState::Expired, _) => Row::Renew,
         _ => Row::Nothing,
     }
 }

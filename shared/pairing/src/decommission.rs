@@ -11,7 +11,7 @@ use wardlink_crypto::key::PrivateKey;
 use wardlink_crypto::schedule;
 use wardlink_crypto::x509::Certificate;
 use wardlink_protocol::cbor;
-use wardlink_protocol::identity::{KeyFingerprint, Purpose, SessionId, Sha256};
+use wardlink_protocol::identity::{KeyFingerprint, SessionId, Sha256};
 use wardlink_protocol::limits::MAX_RENEWAL_MESSAGE_BYTES;
 use wardlink_protocol::pairing::Status;
 use wardlink_protocol::renewal::{Decommission, Decommissioned, Wiped};
@@ -88,7 +88,7 @@ impl Order {
         let expected = Publisher::Key {
             key: self.key,
             device: self.device.clone(),
-            certificate: Some((certificate.serial(), Purpose::Device)),
+            certificate: Some((certificate.serial(), self.device.purpose())),
         };
         let topic = Topic::Command(self.device.client.clone()).to_string();
         let fingerprint = certificate.fingerprint().map_err(MessageError::from)?;

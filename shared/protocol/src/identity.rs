@@ -96,11 +96,18 @@ name! {
 
 /// The class that services stand under, so that one form of name serves in stamps, sessions, grants and logs. No device has it.
 const SERVICE_CLASS: &str = "service";
+/// The class of gateways (Distribution, figure 1, 13): they pair like devices, and their certificates are of a purpose of their own.
+const GATEWAY_CLASS: &str = "gateway";
 
 impl ClientClass {
     /// Whether it is that of services.
     pub fn is_of_services(&self) -> bool {
         self.as_str() == SERVICE_CLASS
+    }
+
+    /// Whether it is that of gateways.
+    pub fn is_of_gateways(&self) -> bool {
+        self.as_str() == GATEWAY_CLASS
     }
 }
 
@@ -131,6 +138,22 @@ impl Device {
     /// Whether it is a service.
     pub fn is_service(&self) -> bool {
         self.client.is_of_services()
+    }
+
+    /// Whether it is a gateway.
+    pub fn is_gateway(&self) -> bool {
+        self.client.is_of_gateways()
+    }
+
+    /// What its certificate is for, once it is paired or enrolled.
+    pub fn purpose(&self) -> Purpose {
+        if self.is_service() {
+            Purpose::Service
+        } else if self.is_gateway() {
+            Purpose::Gateway
+        } else {
+            Purpose::Device
+        }
     }
 }
 

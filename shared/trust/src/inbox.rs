@@ -6,7 +6,6 @@
 
 use wardlink_crypto::cose::{Encrypted, EnvelopeError};
 use wardlink_crypto::key::PublicKey;
-use wardlink_protocol::identity::Purpose;
 use wardlink_protocol::limits::MAX_CHANNEL_MESSAGE_BYTES;
 use wardlink_protocol::stamp::{Publisher, StampedMessage};
 use wardlink_protocol::topic::Topic;
@@ -66,8 +65,8 @@ pub fn open(
     let fingerprint = sender.key.fingerprint().map_err(OpenError::Key)?;
     let by_sender = matches!(
         &stamped.publisher,
-        Publisher::Key { key, device: named, certificate: Some((_, Purpose::Device)) }
-            if *key == fingerprint && named == device
+        Publisher::Key { key, device: named, certificate: Some((_, purpose)) }
+            if *key == fingerprint && named == device && *purpose == device.purpose()
     );
     if !by_sender {
         return Err(Refused::Publisher);

@@ -10,7 +10,7 @@ use wardlink_crypto::cose::{self, Encrypted, EnvelopeError, Header};
 use wardlink_crypto::schedule::{DerivationError, WrapKeys};
 use wardlink_protocol::cbor::{self, CborError};
 use wardlink_protocol::channel::ChannelKey;
-use wardlink_protocol::identity::{KeyFingerprint, Purpose};
+use wardlink_protocol::identity::KeyFingerprint;
 use wardlink_protocol::keys::{ChannelWithdrawn, HeldKey, KeyUpdate, KeysUpdated, WrappedFor};
 use wardlink_protocol::limits::{MAX_CHANNELS_PER_DEVICE, MAX_KEY_MESSAGE_BYTES};
 use wardlink_protocol::pairing::Status;
@@ -167,8 +167,8 @@ pub fn open_answer(
 ) -> Result<Vec<HeldKey>, WrapError> {
     let by_device = matches!(
         &stamped.publisher,
-        Publisher::Key { key: publisher, device: named, certificate: Some((_, Purpose::Device)) }
-            if *publisher == key && named == device
+        Publisher::Key { key: publisher, device: named, certificate: Some((_, purpose)) }
+            if *publisher == key && named == device && *purpose == device.purpose()
     );
     if !by_device || stamped.topic != Topic::Command(device.client.clone()).to_string() {
         return Err(WrapError::Publisher);

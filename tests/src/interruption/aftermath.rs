@@ -4,7 +4,6 @@ use anyhow::{Context as _, Result, ensure};
 use wardlink_crypto::x509::Certificate;
 use wardlink_protocol::api::{DeviceView, PairingPhase, PairingView};
 use wardlink_protocol::grant::DeviceState;
-use wardlink_protocol::identity::Purpose;
 
 use super::{Run, Scenario};
 use crate::impostor::Stolen;
@@ -97,7 +96,7 @@ fn check_agreement(view: &DeviceView, kept: &Stolen) -> Result<()> {
     let certificate = Certificate::parse(&pairing.certificate)?;
     ensure!(kept.fingerprint == view.key, "pump and site have different keys");
     ensure!(certificate.serial() == view.certificate, "pump and site have different certificates");
-    ensure!(certificate.purpose() == Some(Purpose::Device), "the pump keeps a provisional certificate");
+    ensure!(certificate.purpose() == Some(view.device.purpose()), "the pump keeps a provisional certificate");
     ensure!(kept.channels == view.channels, "pump and site have different channels");
     ensure!(pairing.trust == view.trust, "pump and site have different trust");
     Ok(())

@@ -1,7 +1,7 @@
 //! The site's tables.
 
 /// The schema, version by version.
-pub(super) const VERSIONS: [&str; 6] = [FIRST, SECOND, THIRD, FOURTH, FIFTH, OUTSIDE_CA];
+pub(super) const VERSIONS: [&str; 7] = [FIRST, SECOND, THIRD, FOURTH, FIFTH, OUTSIDE_CA, GATEWAYS];
 
 const FIRST: &str = "
     -- The CA and the control unit. Keys are sealed.
@@ -307,4 +307,12 @@ const OUTSIDE_CA: &str = "
     ) WITHOUT ROWID;
     INSERT INTO revocation_lists (issuer, number, renew_at, der) SELECT x'', number, 0, x'' FROM revocation_list;
     DROP TABLE revocation_list;
+";
+
+/// Gateways pair like devices (Distribution, figure 1, 13).
+const GATEWAYS: &str = "
+    INSERT INTO device_classes (client, name, name_de, active, implanted, enabled) VALUES
+        ('gateway', 'Gateway', 'Gateway', 1, 0, 1)
+        ON CONFLICT (client) DO UPDATE SET enabled = 1;
+    UPDATE versions SET classes = classes + 1;
 ";

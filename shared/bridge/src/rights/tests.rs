@@ -229,3 +229,25 @@ fn only_revoked_and_locked_keys_are_barred() {
     }
     assert!(!is_barred(None));
 }
+
+#[test]
+fn a_gateways_certificate_works_for_a_gateway_and_a_devices_does_not() {
+    let gateway: Device = "gateway/ward-3".parse().unwrap();
+    let topic: Topic = "ais/data/alarm/gateway/ward-3".parse().unwrap();
+    let works = |device: &Device, purpose, shown| {
+        let credential = Credential::Certificate { serial: serial(7), purpose: shown, not_after: LATER };
+        let principal = Principal { device: device.clone(), ..principal(credential) };
+        let grant = Grant { device: device.clone(), ..grant(DeviceState::Paired, listed(purpose)) };
+        Rights::of(&principal, Some(&grant), NOW).may_publish(&topic, |_| true)
+    };
+    assert!(works(&gateway, Purpose::Gateway, Purpose::Gateway));
+    assert!(!works(&gateway, Purpose::Device, Purpose::Device), "even where it is listed");
+    assert!(!works(&gateway, Purpose::Gateway, Purpose::Device));
+    assert!(!works(&gateway, Purpose::Service, Purpose::Service));
+    let pump = principal(Credential::BareKey).device;
+    let as_gateway = certified(Purpose::Gateway, LATER);
+    assert!(
+        Rights::of(&as_gateway, Some(&grant(DeviceState::Paired, listed(Purpose::Gateway))), NOW).is_nothing(),
+        "{pump}"
+    );
+}

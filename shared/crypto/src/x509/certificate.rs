@@ -36,6 +36,11 @@ pub enum Holder {
 }
 
 impl Holder {
+    /// Who is paired under this name: a gateway, or another device.
+    pub fn paired(device: Device) -> Self {
+        if device.is_gateway() { Self::Gateway(device) } else { Self::Device(device) }
+    }
+
     /// What the certificate is for.
     pub const fn purpose(&self) -> Purpose {
         match self {

@@ -8,7 +8,7 @@ use wardlink_crypto::x509::{Certificate, Holder};
 use wardlink_protocol::UnixMillis;
 use wardlink_protocol::channel::ChannelKey;
 use wardlink_protocol::grant::{DeviceState, GrantedCertificate};
-use wardlink_protocol::identity::{Purpose, Sha256, TrustLevel};
+use wardlink_protocol::identity::{Sha256, TrustLevel};
 use wardlink_protocol::limits::MAX_CHANNELS_PER_DEVICE;
 use wardlink_protocol::pairing::{
     DevicePaired, Mode, PairingConfirmed, PairingFinished, PairingVerified, RefusalReason, Status,
@@ -130,7 +130,7 @@ impl Session {
         let Commanded { choice, keys, provisional, .. } = commanded;
         let channels = channels_for(control_unit.channels, choice.trust())?;
         let not_after = now.after(control_unit.policy.certificate_lifetime);
-        let certificate = self.issue(&Holder::Device(self.device.clone()), control_unit, now, not_after, rng)?;
+        let certificate = self.issue(&Holder::paired(self.device.clone()), control_unit, now, not_after, rng)?;
         let confirmation = PairingConfirmed {
             status: Status::PairingConfirmed,
             certificate: certificate.to_bytes(),
@@ -141,7 +141,7 @@ impl Session {
         let key = keys.control().map_err(MessageError::from)?;
         let confirmation = message::seal(&header, &key, &self.t2(), &confirmation, rng)?;
         let answer = self.needs_answer.then(|| keys.answer(nonce)).transpose().map_err(MessageError::from)?;
-        let final_certificate = granted(&certificate, Purpose::Device);
+        let final_certificate = granted(&certificate, self.device.purpose());
         let certificates = vec![provisional.clone(), final_certificate.clone()];
         let actions = vec![
             Action::Grant(self.grant(DeviceState::Confirmed, certificates, Vec::new())),
@@ -184,7 +184,7 @@ impl Session {
             status: Status::DevicePaired,
             device: self.device.clone(),
             certificate: state.certificate.clone(),
-            purpose: Purpose::Device,
+            purpose: self.device.purpose(),
             trust,
         };
         let topic = Topic::Meta(self.device.client.clone());

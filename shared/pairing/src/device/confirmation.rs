@@ -8,7 +8,6 @@ use wardlink_crypto::schedule::{self, KID_CONTROL};
 use wardlink_crypto::x509::Chain;
 use wardlink_protocol::UnixMillis;
 use wardlink_protocol::channel::ChannelKey;
-use wardlink_protocol::identity::Purpose;
 use wardlink_protocol::limits::MAX_CHANNELS_PER_DEVICE;
 use wardlink_protocol::pairing::{PairingConfirmed, PairingFinished, Status};
 use wardlink_protocol::topic::Topic;
@@ -60,7 +59,7 @@ impl DevicePairing {
         let chain = Chain::parse(&chain)?;
         // A hash that was provisioned meanwhile counts before the pinned one.
         let root = self.known_root(provisioned).unwrap_or(state.root);
-        let certificate = chain.verify(&root, Purpose::Device, now)?;
+        let certificate = chain.verify(&root, self.device.purpose(), now)?;
         let own = certificate.device() == Some(&self.device) && *certificate.key() == provisioned.key.public();
         let said = confirmation.status == Status::PairingConfirmed && confirmation.trust == state.choice.trust();
         if own && said && are_in_order(&confirmation.channels) { Ok(()) } else { Err(MessageError::Contradiction) }

@@ -11,7 +11,7 @@ use wardlink_crypto::x509::{Certificate, CertificationRequest, Holder, IssuingCa
 use wardlink_protocol::cbor;
 use wardlink_protocol::channel::ChannelName;
 use wardlink_protocol::grant::{DeviceState, GrantedCertificate};
-use wardlink_protocol::identity::{CertificateSerial, KeyFingerprint, Purpose, SessionId, Sha256, TrustLevel};
+use wardlink_protocol::identity::{CertificateSerial, KeyFingerprint, SessionId, Sha256, TrustLevel};
 use wardlink_protocol::limits::MAX_RENEWAL_MESSAGE_BYTES;
 use wardlink_protocol::pairing::{DevicePaired, Status};
 use wardlink_protocol::renewal::{CertificateRenewal, CertificateRenewed, RenewalFinished};
@@ -183,7 +183,7 @@ impl Renewal {
             not_before: UnixMillis(now.0.saturating_sub(skew)),
             not_after: now.after(control_unit.certificate_lifetime),
         };
-        let holder = Holder::Device(known.device.clone());
+        let holder = Holder::paired(known.device.clone());
         let certificate = control_unit.ca.issue(&holder, old.key(), validity, rng)?;
         let ephemeral = PrivateKey::make(rng);
         let request_hash = schedule::message_hash(&stamped.payload);
@@ -248,7 +248,7 @@ impl Renewal {
             status: Status::DevicePaired,
             device: self.device.clone(),
             certificate: self.certificate.clone(),
-            purpose: Purpose::Device,
+            purpose: self.device.purpose(),
             trust: known.trust,
         };
         let topic = Topic::Meta(self.device.client.clone());
@@ -277,8 +277,11 @@ fn check_publisher(
     known: KnownDevice<'_>,
     serial: CertificateSerial,
 ) -> Result<(), RenewalRefusal> {
-    let expected =
-        Publisher::Key { key: known.key, device: known.device.clone(), certificate: Some((serial, Purpose::Device)) };
+    let expected = Publisher::Key {
+        key: known.key,
+        device: known.device.clone(),
+        certificate: Some((serial, known.device.purpose())),
+    };
     if stamped.publisher == expected { Ok(()) } else { Err(RenewalRefusal::Publisher) }
 }
 
@@ -304,7 +307,7 @@ fn open_request(
 fn grant(known: KnownDevice<'_>, certificates: &[&Certificate]) -> KeyGrant {
     let granted = |certificate: &&Certificate| GrantedCertificate {
         serial: certificate.serial(),
-        purpose: Purpose::Device,
+        purpose: known.device.purpose(),
         not_after: certificate.validity().not_after,
     };
     KeyGrant {

@@ -9,7 +9,7 @@ use wardlink_crypto::key::{PrivateKey, PublicKey};
 use wardlink_crypto::schedule::{self, KID_DEVICE, PairingKeys, RenewalParties};
 use wardlink_crypto::x509::{Certificate, CertificationRequest, Chain};
 use wardlink_protocol::cbor;
-use wardlink_protocol::identity::{Purpose, SessionId, Sha256};
+use wardlink_protocol::identity::{SessionId, Sha256};
 use wardlink_protocol::limits::MAX_RENEWAL_MESSAGE_BYTES;
 use wardlink_protocol::pairing::Status;
 use wardlink_protocol::renewal::{CertificateRenewal, CertificateRenewed, RenewalFinished};
@@ -223,7 +223,7 @@ fn check_certificate(
     let above: Vec<ByteBuf> = answer.chain.iter().cloned().chain([root]).collect();
     let chain: Vec<ByteBuf> = [answer.certificate.clone()].into_iter().chain(above.iter().cloned()).collect();
     let chain = Chain::parse(&chain).map_err(MessageError::from)?;
-    let certificate = chain.verify(device.cert_ca, Purpose::Device, now).map_err(MessageError::from)?;
+    let certificate = chain.verify(device.cert_ca, device.device.purpose(), now).map_err(MessageError::from)?;
     let old = Certificate::parse(device.certificate)?;
     let own = certificate.device() == Some(device.device) && *certificate.key() == device.key.public();
     let later = certificate.validity().not_after > old.validity().not_after && certificate.serial() != old.serial();

@@ -113,6 +113,28 @@ fn simple_pairs_on_a_secured_network_with_reduced_trust_and_fewer_channels() {
 }
 
 #[test]
+fn a_gateway_pairs_and_gets_a_gateways_certificate() {
+    let mut pair = Pair::requested_as("gateway/ward-3");
+    pair.accept(None);
+    pair.deliver_t2();
+    pair.deliver_t3();
+    pair.finish();
+    pair.assert_paired(Mode::PairingSimple, TrustLevel::Reduced);
+    let certificate = Certificate::parse(&pair.pump.pairing().unwrap().certificate).unwrap();
+    assert_eq!(certificate.holder(), Some(&wardlink_crypto::x509::Holder::Gateway(pair.name.clone())));
+    let purposes: Vec<Vec<Purpose>> = pair
+        .actions
+        .iter()
+        .filter_map(|action| match action {
+            Action::Grant(grant) => Some(grant.certificates.iter().map(|granted| granted.purpose).collect()),
+            _ => None,
+        })
+        .collect();
+    let expected = [vec![Purpose::Pairing], vec![Purpose::Pairing, Purpose::Gateway], vec![Purpose::Gateway]];
+    assert!(purposes.ends_with(&expected), "{purposes:?}");
+}
+
+#[test]
 fn pairing_again_never_lowers_trust() {
     let pair = Pair::requested_over(Network::Secured, BOTH, 1);
     let stamped = pair.published();

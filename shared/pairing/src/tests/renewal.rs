@@ -36,7 +36,11 @@ pub(super) struct Fleet {
 
 impl Fleet {
     pub(super) fn new() -> Self {
-        let mut pair = Pair::requested_over(Network::Secured, BOTH, 1);
+        Self::of("infusion-pump/pump-1")
+    }
+
+    pub(super) fn of(name: &str) -> Self {
+        let mut pair = Pair::requested_as(name);
         pair.accept(Some(Mode::PairingSimple));
         for _ in 0..2 {
             pair.deliver_t2();
@@ -83,7 +87,7 @@ impl Fleet {
             publisher: Publisher::Key {
                 key: fingerprint(&self.pair.key),
                 device: self.pair.name.clone(),
-                certificate: Some((serial, Purpose::Device)),
+                certificate: Some((serial, self.pair.name.purpose())),
             },
             accepted_at: self.pair.now,
             sequence: 1,
@@ -173,6 +177,32 @@ fn keys_that_are_stored_elsewhere_are_erased_from_a_finished_pairing() {
         assert!(holds(&before, secret) && !holds(&after, secret));
     }
     assert!(fleet.pair.pump.is_paired());
+}
+
+#[test]
+fn a_gateway_renews_as_a_gateway() {
+    let mut fleet = Fleet::of("gateway/ward-3");
+    assert_eq!(fleet.certificate().purpose(), Some(Purpose::Gateway));
+    fleet.pair.now = renews_at(&fleet.certificate());
+    let (device, site) = fleet.exchanged();
+    let new = Certificate::parse(&device.renewed().unwrap().certificate).unwrap();
+    assert_eq!(new.purpose(), Some(Purpose::Gateway));
+    let finish = fleet.finish_of(&device);
+    let as_device = StampedMessage {
+        publisher: Publisher::Key {
+            key: fleet.paired.key,
+            device: fleet.pair.name.clone(),
+            certificate: Some((new.serial(), Purpose::Device)),
+        },
+        ..finish.clone()
+    };
+    assert_eq!(refusal(fleet.take(Some(site.clone()), &as_device)), RenewalRefusal::Publisher);
+    let (_, actions) = fleet.take(Some(site), &finish).unwrap();
+    let grants = actions.iter().filter_map(|action| match action {
+        RenewalAction::Grant(grant) => Some(grant.certificates.iter().map(|granted| granted.purpose)),
+        _ => None,
+    });
+    assert_eq!(grants.flatten().collect::<Vec<_>>(), [Purpose::Gateway]);
 }
 
 #[test]

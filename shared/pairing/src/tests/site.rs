@@ -123,18 +123,23 @@ impl Pair {
     }
 
     pub(super) fn requested_over(network: Network, display: DisplayAbilities, seed: u64) -> Self {
-        Self::requested_with(network, display, seed, true)
+        Self::requested_with("infusion-pump/pump-1", network, display, seed, true)
     }
 
     /// A device that was given no CertCA.
     pub(super) fn requested_without_cert_ca(network: Network, display: DisplayAbilities) -> Self {
-        Self::requested_with(network, display, 1, false)
+        Self::requested_with("infusion-pump/pump-1", network, display, 1, false)
     }
 
-    fn requested_with(network: Network, display: DisplayAbilities, seed: u64, knows_cert_ca: bool) -> Self {
+    /// A device of another name, in a secured network.
+    pub(super) fn requested_as(name: &str) -> Self {
+        Self::requested_with(name, Network::Secured, BOTH, 1, true)
+    }
+
+    fn requested_with(name: &str, network: Network, display: DisplayAbilities, seed: u64, knows_cert_ca: bool) -> Self {
         let mut rng = StdRng::seed_from_u64(seed);
         let site = Site::new(&mut rng);
-        let name: Device = "infusion-pump/pump-1".parse().unwrap();
+        let name: Device = name.parse().unwrap();
         let key = PrivateKey::make(&mut rng);
         let cert_ca = knows_cert_ca.then(|| site.cert_ca());
         let provisioned = site.provisioned(&name, &key, cert_ca);

@@ -84,3 +84,17 @@ proptest! {
         prop_assert_eq!(serde_json::from_str::<SessionId>(&json).unwrap(), session);
     }
 }
+
+#[test]
+fn a_certificate_is_for_what_its_holder_is() {
+    for (device, purpose) in [
+        ("infusion-pump/pump-1", Purpose::Device),
+        ("gateway/ward-3", Purpose::Gateway),
+        ("service/monitor", Purpose::Service),
+        ("infusion-pump/gateway", Purpose::Device),
+    ] {
+        let device: Device = device.parse().unwrap();
+        assert_eq!(device.purpose(), purpose, "{device}");
+        assert_eq!(device.is_gateway(), purpose == Purpose::Gateway);
+    }
+}

@@ -7,7 +7,7 @@ use crate::replay::ReplayError;
 use crate::testing::{Counting, NOW, later, pump, row};
 use serde_bytes::ByteBuf;
 use wardlink_crypto::key::PrivateKey;
-use wardlink_protocol::identity::CertificateSerial;
+use wardlink_protocol::identity::{CertificateSerial, Purpose};
 use wardlink_protocol::limits::KEY_OVERLAP;
 use wardlink_protocol::network::NetworkOrigin;
 
@@ -91,6 +91,7 @@ fn a_forged_or_foreign_stamp_is_refused() {
         publisher(key, &pump(2), Some((serial, Purpose::Device))),
         publisher(key, &world.device, Some((serial, Purpose::Pairing))),
         publisher(key, &world.device, Some((serial, Purpose::Service))),
+        publisher(key, &world.device, Some((serial, Purpose::Gateway))),
         publisher(key, &world.device, None),
     ];
     for publisher in wrong {

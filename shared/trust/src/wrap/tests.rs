@@ -8,7 +8,7 @@ use proptest::prelude::*;
 use serde_bytes::ByteBuf;
 use wardlink_crypto::cose::HeaderError;
 use wardlink_protocol::channel::{Channel, ChannelName, ContentAlgorithm, KeyScope};
-use wardlink_protocol::identity::{CertificateSerial, KeyId};
+use wardlink_protocol::identity::{CertificateSerial, KeyId, Purpose};
 use wardlink_protocol::limits::KEY_OVERLAP;
 use wardlink_protocol::network::NetworkOrigin;
 
@@ -322,6 +322,7 @@ fn an_answer_reaches_the_control_unit_and_counts_only_from_the_device() {
         publisher(FINGERPRINT, &pump(2), Some((serial, Purpose::Device))),
         publisher(KeyFingerprint([8; 32]), &world.device, Some((serial, Purpose::Device))),
         publisher(FINGERPRINT, &world.device, Some((serial, Purpose::Pairing))),
+        publisher(FINGERPRINT, &world.device, Some((serial, Purpose::Gateway))),
         publisher(FINGERPRINT, &world.device, None),
     ];
     for publisher in wrong {

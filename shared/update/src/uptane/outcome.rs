@@ -124,6 +124,11 @@ impl Outcome {
         Self::Refused { step: note(refused.step.0), reason: note(&refused.to_string()) }
     }
 
+    /// What to tell where an update could not be installed; what is too long is cut.
+    pub fn failed(reason: &str) -> Self {
+        Self::Failed { reason: note(reason) }
+    }
+
     /// How it goes on after so many retries.
     pub fn then(&self, retries: u32) -> Then {
         match self {

@@ -10,7 +10,7 @@ use wardlink_pairing::control_unit::Session;
 use wardlink_protocol::Device;
 use wardlink_protocol::api::PairingPhase;
 use wardlink_protocol::grant::DeviceState;
-use wardlink_protocol::identity::{Purpose, TrustLevel};
+use wardlink_protocol::identity::TrustLevel;
 use wardlink_protocol::pairing::Mode;
 
 /// Whoever was given the site's keys under this name and has not finished: as if it were paired.
@@ -22,7 +22,7 @@ pub(in super::super) fn confirmed(site: &Site<'_>, device: &Device) -> Result<Ve
             continue;
         }
         let Some(grant) = grants::find(site.database, session.key())? else { continue };
-        let Some(certificate) = grant.certificates.iter().find(|listed| listed.purpose == Purpose::Device) else {
+        let Some(certificate) = grant.certificates.iter().find(|listed| listed.purpose == device.purpose()) else {
             continue;
         };
         confirmed.push(DeviceRecord {

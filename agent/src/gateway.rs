@@ -1,0 +1,225 @@
+//! `wardlink gateway`: between the distribution server and the devices of a ward (Distribution, figures 11 to 13).
+//!
+//! It couples like a pump ([`crate::pump`]), keeps a session with the server ([`session`]), verifies what is directed in full
+//! ([`round`]), and installs it on the devices that cannot verify for themselves ([`devices`]). What it has to know after a power loss
+//! is in its [`store`]. Every failure is waited out: the server away, a full disk, a device that does not answer.
+
+mod change_over;
+mod delivery;
+pub mod devices;
+mod http;
+mod packages;
+mod report;
+mod round;
+mod serving;
+mod session;
+pub mod settings;
+pub mod status;
+pub mod store;
+
+use crate::clock;
+use crate::link::Backoff;
+use crate::pump::{Membership, PumpError};
+use devices::{DeviceError, Passive};
+use packages::Packages;
+use serving::Serving;
+use settings::Settings;
+use status::{Status, Trouble};
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Mutex;
+use std::time::Duration;
+use store::{Store, StoreError};
+use tokio::sync::{mpsc, watch};
+use wardlink_protocol::Device;
+use wardlink_update::client::{Client, Stored};
+use wardlink_update::uptane::Repository;
+
+/// Pauses after the store, or a device, has failed.
+const GO_ON: (Duration, Duration) = (Duration::from_secs(1), Duration::from_mins(1));
+const STORE_FILE: &str = "gateway.redb";
+const PACKAGES_FOLDER: &str = "packages";
+
+/// Why a gateway cannot go on, or has to wait.
+#[derive(Debug, thiserror::Error)]
+pub enum GatewayError {
+    /// Its store or its cache.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The coupling.
+    #[error(transparent)]
+    Coupling(#[from] PumpError),
+    /// A device can neither go on nor back.
+    #[error("{device}: {error}")]
+    Device {
+        /// Which.
+        device: Device,
+        /// Why.
+        error: DeviceError,
+    },
+    /// The server does not answer as it should.
+    #[error("the server: {0}")]
+    Server(String),
+    /// Our fault: no report can be made.
+    #[error("a report cannot be made: {0}")]
+    Report(String),
+    /// The caller's fault: a root that is none.
+    #[error("{manufacturer}: it is no root to trust: {why}")]
+    Root {
+        /// Whose.
+        manufacturer: String,
+        /// Why not.
+        why: String,
+    },
+}
+
+/// What a person can tell a gateway.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Order {
+    /// Look for updates now.
+    Ask,
+    /// What is offered to this device may be installed.
+    Confirm(Device),
+}
+
+/// How the outside sees a gateway, and talks to it.
+#[derive(Clone)]
+pub struct Handle {
+    /// What there is to see.
+    pub status: watch::Receiver<Status>,
+    /// What a person says.
+    pub orders: mpsc::Sender<Order>,
+}
+
+/// What all parts of a running gateway share.
+pub(crate) struct Shared {
+    settings: Settings,
+    store: Store,
+    packages: Packages,
+    devices: Vec<Passive>,
+    troubles: Mutex<BTreeMap<String, Trouble>>,
+}
+
+/// A gateway.
+pub struct Gateway {
+    settings: Settings,
+    /// The store that was opened first; a later one is opened where this one failed.
+    store: Option<Store>,
+    status: watch::Sender<Status>,
+    orders: mpsc::Receiver<Order>,
+}
+
+impl Gateway {
+    /// Opens the gateway's store; nothing is sent before [`Gateway::run`].
+    pub fn open(settings: Settings) -> Result<(Self, Handle), GatewayError> {
+        let store = Store::open(&settings.directory.join(STORE_FILE))?;
+        let (status, watched) = watch::channel(Status::new(&settings));
+        let (sender, orders) = mpsc::channel(8);
+        Ok((Self { settings, store: Some(store), status, orders }, Handle { status: watched, orders: sender }))
+    }
+
+    /// The same on another store than a file.
+    pub fn on(settings: Settings, store: Store) -> (Self, Handle) {
+        let (status, watched) = watch::channel(Status::new(&settings));
+        let (sender, orders) = mpsc::channel(8);
+        (Self { settings, store: Some(store), status, orders }, Handle { status: watched, orders: sender })
+    }
+
+    /// Works until `stop` changes.
+    pub async fn run(
+        mut self,
+        mut membership: watch::Receiver<Option<Membership>>,
+        mut stop: watch::Receiver<bool>,
+    ) -> Result<(), GatewayError> {
+        let mut backoff = Backoff::new(GO_ON.0, GO_ON.1);
+        loop {
+            let error = match self.work(&mut membership, &mut stop).await {
+                Ok(()) => return Ok(()),
+                Err(error @ GatewayError::Root { .. }) => return Err(error),
+                Err(error) => error,
+            };
+            tracing::error!(%error, "the gateway waits");
+            let trouble = Trouble { what: "gateway".to_owned(), why: error.to_string(), since: clock::now() };
+            self.status.send_modify(|status| status.fault(trouble));
+            status::write(&self.settings.directory, &self.status.borrow());
+            tokio::select! {
+                _ = stop.changed() => return Ok(()),
+                () = tokio::time::sleep(backoff.pause()) => {}
+            }
+        }
+    }
+
+    /// Opens what is stored and serves until something fails for good.
+    async fn work(
+        &mut self,
+        membership: &mut watch::Receiver<Option<Membership>>,
+        stop: &mut watch::Receiver<bool>,
+    ) -> Result<(), GatewayError> {
+        let store = match self.store.take() {
+            Some(store) => store,
+            None => Store::open(&self.settings.directory.join(STORE_FILE))?,
+        };
+        let shared = Shared {
+            packages: Packages::open(self.settings.directory.join(PACKAGES_FOLDER))?,
+            devices: self.settings.passive(),
+            settings: self.settings.clone(),
+            store,
+            troubles: Mutex::default(),
+        };
+        shared.begin()?;
+        Serving::new(&shared, &self.status).run(membership, &mut self.orders, stop).await
+    }
+}
+
+impl Shared {
+    /// Trusts the roots that were given beforehand, and ends what a power loss has interrupted.
+    fn begin(&self) -> Result<(), GatewayError> {
+        for (manufacturer, root) in &self.settings.roots {
+            self.trust(&Repository::Image(manufacturer.clone()), root)?;
+        }
+        if !self.change_over()? {
+            self.keep_what_runs();
+        }
+        Ok(())
+    }
+
+    /// Begins to trust a repository by its first root, unless one is trusted already: then only what follows from that one counts.
+    fn trust(&self, repository: &Repository, root: &[u8]) -> Result<bool, GatewayError> {
+        let stored = Stored { root: root.to_vec(), ..Stored::default() };
+        if let Err(refused) = Client::start(stored, clock::now().as_secs()) {
+            let (manufacturer, why) = (repository.to_string(), refused.to_string());
+            return Err(GatewayError::Root { manufacturer, why });
+        }
+        Ok(self.store.trust(repository, root)?)
+    }
+
+    /// The device of that name for which this gateway installs.
+    fn device(&self, device: &Device) -> Option<&Passive> {
+        self.devices.iter().find(|passive| passive.device() == device)
+    }
+
+    /// Something does not work: it is shown until it does.
+    fn trouble(&self, what: String, why: String) {
+        tracing::warn!(what, why, "trouble");
+        if let Ok(mut troubles) = self.troubles.lock() {
+            let since = troubles.get(&what).map_or_else(clock::now, |earlier| earlier.since);
+            troubles.insert(what.clone(), Trouble { what, why, since });
+        }
+    }
+
+    /// It works again.
+    fn works(&self, fits: impl Fn(&str) -> bool) {
+        if let Ok(mut troubles) = self.troubles.lock() {
+            troubles.retain(|what, _| !fits(what));
+        }
+    }
+
+    fn troubles(&self) -> Vec<Trouble> {
+        self.troubles.lock().map(|troubles| troubles.values().cloned().collect()).unwrap_or_default()
+    }
+}
+
+/// Where a gateway keeps its store.
+pub fn store_file(directory: &std::path::Path) -> PathBuf {
+    directory.join(STORE_FILE)
+}

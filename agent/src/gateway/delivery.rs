@@ -1,0 +1,250 @@
+//! Bringing an image into the cache: from a folder, a mirror or the site, whole or by a delta, and never taken for what it is not
+//! (Distribution, figure 12, 258 and 259; Uptane 5.4.3.4 step 7).
+
+use super::http::{Answer, Asked, Http, HttpError};
+use super::packages::Partial;
+use super::round::Round;
+use super::store::StoreError;
+use crate::tuf::quoted_path;
+use hyper::StatusCode;
+use std::fs;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use wardlink_protocol::identity::Sha256;
+use wardlink_update::director::Added;
+use wardlink_update::metadata::{Target, TargetPath};
+use wardlink_update::package::Manufacturer;
+use wardlink_update::uptane::{Corrupt, Delivery, Install, Shortcut};
+
+/// Why an image is not there.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Undelivered {
+    /// It came, and is another than the listed one.
+    #[error("{0}")]
+    Corrupt(#[from] Corrupt),
+    /// It did not come.
+    #[error("{0}")]
+    Unreachable(String),
+    /// It can never be installed so.
+    #[error("{0}")]
+    Unusable(String),
+    /// Our own disk.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+impl From<HttpError> for Undelivered {
+    fn from(error: HttpError) -> Self {
+        Self::Unreachable(error.to_string())
+    }
+}
+
+/// Whose file it is.
+#[derive(Clone, Copy)]
+pub(super) enum Origin<'a> {
+    Manufacturer(&'a Manufacturer),
+    Director,
+}
+
+/// The SHA-256 of a target.
+pub(super) fn sha256_of(target: &Target) -> Option<Sha256> {
+    target.hashes.0.get("sha256")?.to_ascii_lowercase().parse().ok()
+}
+
+impl Round<'_> {
+    /// The image of an install, whole, in the cache.
+    pub(super) async fn deliver(&self, install: &Install) -> Result<PathBuf, Undelivered> {
+        let unusable = || Undelivered::Unusable(format!("{} is listed without its SHA-256", install.path));
+        let sha256 = sha256_of(&install.target).ok_or_else(unusable)?;
+        if let Some(path) = self.shared.packages.find(&self.shared.store, &sha256)? {
+            return Ok(path);
+        }
+        let origin = Origin::Manufacturer(&install.package.manufacturer);
+        if let Some(shortcut) = &install.shortcut {
+            match self.by_delta(install, shortcut, &sha256).await {
+                Ok(path) => return Ok(path),
+                Err(Undelivered::Store(error)) => return Err(error.into()),
+                // The full package is always there.
+                Err(error) => tracing::info!(%error, path = %install.path, "a delta is of no use"),
+            }
+        }
+        self.fetch(origin, &install.path, &install.target, &sha256).await
+    }
+
+    async fn by_delta(&self, install: &Install, by: &Shortcut, sha256: &Sha256) -> Result<PathBuf, Undelivered> {
+        let source = match self.shared.packages.find(&self.shared.store, &by.source.sha256)? {
+            Some(path) => path,
+            None => self
+                .shared
+                .device(&install.device)
+                .and_then(|device| device.image().ok())
+                .filter(|path| path.exists())
+                .ok_or_else(|| Undelivered::Unusable("its source is not here".to_owned()))?,
+        };
+        let origin = Origin::Manufacturer(&install.package.manufacturer);
+        let delta = self.fetch(origin, &by.file.path, &by.file.target(), &by.file.sha256).await?;
+        let mut partial = self.shared.packages.partial(sha256)?;
+        partial.restart()?;
+        let (source_target, length) = (by.source.target(), install.target.length);
+        let applied = tokio::task::spawn_blocking(move || {
+            apply(&source, &source_target, &delta, length, &mut partial).map(|()| partial)
+        });
+        let partial = applied.await.map_err(|error| Undelivered::Unusable(error.to_string()))??;
+        let whole = self.shared.packages.finish(&self.shared.store, partial, sha256, &install.target)?;
+        self.shared.packages.forget(&self.shared.store, &by.file.sha256)?;
+        Ok(whole?)
+    }
+
+    /// A file of a repository, in the cache: from wherever it is the listed one.
+    async fn fetch(
+        &self,
+        origin: Origin<'_>,
+        path: &TargetPath,
+        target: &Target,
+        sha256: &Sha256,
+    ) -> Result<PathBuf, Undelivered> {
+        let store = &self.shared.store;
+        if let Some(path) = self.shared.packages.find(store, sha256)? {
+            return Ok(path);
+        }
+        let names = [target.file_name(path), path.to_string()];
+        if let Origin::Manufacturer(manufacturer) = origin {
+            for (folder, name) in
+                self.shared.settings.media.iter().flat_map(|folder| names.iter().map(move |name| (folder, name)))
+            {
+                let file = folder.join(manufacturer.to_string()).join("targets").join(quoted_path(name));
+                let mut partial = self.shared.packages.partial(sha256)?;
+                if file.is_file() && copy(&file, target, &mut partial)? {
+                    match self.shared.packages.finish(store, partial, sha256, target)? {
+                        Ok(path) => return Ok(path),
+                        Err(error) => tracing::warn!(file = %file.display(), %error, "a file is not the listed one"),
+                    }
+                }
+            }
+        }
+        let mut last = Undelivered::Unreachable(format!("nobody has {path}"));
+        for (http, base, bearer) in self.bases(origin) {
+            for name in &names {
+                let url = format!("{base}/targets/{}", quoted_path(name));
+                match self.download(http, &url, bearer, target, sha256).await {
+                    Ok(Some(path)) => return Ok(path),
+                    Ok(None) => {}
+                    Err(Undelivered::Store(error)) => return Err(error.into()),
+                    Err(error) => {
+                        last = error;
+                        break;
+                    }
+                }
+            }
+        }
+        Err(last)
+    }
+
+    /// Where the files of a repository are, the nearest first.
+    fn bases<'b>(&'b self, origin: Origin<'_>) -> Vec<(&'b Http, String, Option<&'b str>)> {
+        match origin {
+            Origin::Director => vec![(&self.http, self.director(), self.bearer())],
+            Origin::Manufacturer(manufacturer) => {
+                let mirror = self.mirror.as_ref().map(|(http, base)| (http, format!("{base}/{manufacturer}"), None));
+                let site = (&self.http, format!("/api/repositories/{manufacturer}"), None);
+                mirror.into_iter().chain([site]).collect()
+            }
+        }
+    }
+
+    /// Downloads a file, and goes on where an earlier try was cut off; none where the server has none.
+    async fn download(
+        &self,
+        http: &Http,
+        url: &str,
+        bearer: Option<&str>,
+        target: &Target,
+        sha256: &Sha256,
+    ) -> Result<Option<PathBuf>, Undelivered> {
+        let mut partial = self.shared.packages.partial(sha256)?;
+        if partial.length >= target.length {
+            partial.restart()?;
+        }
+        let answer = http.get(Asked { path: url, bearer, etag: None, from: partial.length }).await?;
+        match answer.status {
+            StatusCode::OK => partial.restart()?,
+            StatusCode::PARTIAL_CONTENT if answer.from == partial.length => {}
+            StatusCode::NOT_FOUND | StatusCode::FORBIDDEN | StatusCode::GONE => return Ok(None),
+            StatusCode::RANGE_NOT_SATISFIABLE => {
+                partial.restart()?;
+                return Err(Undelivered::Unreachable("what was there of it did not fit".to_owned()));
+            }
+            status => return Err(HttpError::Status(status).into()),
+        }
+        take(answer, target.length.saturating_sub(partial.length), &mut partial).await?;
+        if partial.length < target.length {
+            // Cut off, and without an error: what is there is kept.
+            return Err(Undelivered::Unreachable("it was cut off".to_owned()));
+        }
+        Ok(Some(self.shared.packages.finish(&self.shared.store, partial, sha256, target)??))
+    }
+
+    /// What the server adds, checked (figure 5B).
+    pub(super) async fn added(&self, added: &[Added]) -> Result<Vec<(String, Vec<u8>)>, Undelivered> {
+        let mut files = Vec::new();
+        for one in added {
+            let file = self.fetch(Origin::Director, &one.file.path, &one.file.target(), &one.file.sha256).await?;
+            let bytes = fs::read(&file).map_err(StoreError::of_file)?;
+            one.check(&bytes).map_err(|error| Undelivered::Unusable(error.to_string()))?;
+            let name = match one.kind {
+                wardlink_update::package::AddedKind::DrugLibrary => "drug-library.json",
+                wardlink_update::package::AddedKind::SiteSettings => "site-settings.json",
+            };
+            files.push((name.to_owned(), bytes));
+        }
+        Ok(files)
+    }
+}
+
+async fn take(answer: Answer, left: u64, partial: &mut Partial) -> Result<(), Undelivered> {
+    answer.read(left, |piece| Ok::<_, Undelivered>(partial.write(piece)?)).await
+}
+
+/// Copies a file, no more of it than is listed; whether it could be read.
+fn copy(file: &Path, target: &Target, partial: &mut Partial) -> Result<bool, Undelivered> {
+    partial.restart()?;
+    let mut written = Ok(());
+    let read = super::packages::read_through(file, |chunk| {
+        written = partial.write(chunk);
+        written.is_ok() && partial.length <= target.length
+    });
+    written?;
+    Ok(read.is_ok())
+}
+
+fn apply(
+    source: &Path,
+    source_target: &Target,
+    delta: &Path,
+    length: u64,
+    partial: &mut Partial,
+) -> Result<(), Undelivered> {
+    let old = fs::read(source).map_err(StoreError::of_file)?;
+    let mut check = Delivery::new(source_target);
+    check.take(&old)?;
+    check.finish()?;
+    let delta = fs::read(delta).map_err(StoreError::of_file)?;
+    let applied = wardlink_delta::apply(&old, &delta, length, Into { partial });
+    applied.map_err(|error| Undelivered::Unusable(error.to_string()))
+}
+
+/// An image on its way, as something that is written to.
+struct Into<'a> {
+    partial: &'a mut Partial,
+}
+
+impl Write for Into<'_> {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.partial.write(bytes).map_err(std::io::Error::other)?;
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}

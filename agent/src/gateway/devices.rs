@@ -1,0 +1,278 @@
+//! The devices that a gateway speaks and installs for: passive ones, such as scales, which cannot verify for themselves
+//! (design, section 5).
+//!
+//! Their list is a file of the hospital's. The reference device is a folder with two slots: what runs is named by its record, which
+//! is replaced in one step, so that it runs the one image or the other, whatever happens meanwhile.
+
+use anyhow::{Context, Result, ensure};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeSet;
+use std::fs::{self, File};
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use wardlink_protocol::Device;
+use wardlink_update::inventory::Characteristics;
+use wardlink_update::package::{HardwareId, Manufacturer, Model, ReleaseCounter, Revision, SerialNumber};
+use wardlink_update::report::{MAX_REPORTED_DEVICES, State};
+use wardlink_update::uptane::Delivery;
+
+const RECORD: &str = "record.json";
+const IMAGE: &str = "image.bin";
+/// A file of this name in a device's folder says that this is no safe moment.
+const BUSY: &str = "busy";
+
+/// A line of the file: what the device is when it comes, and where it is reached.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Configured {
+    /// Class and identifier.
+    pub device: Device,
+    /// Who made it.
+    pub manufacturer: Manufacturer,
+    /// Its model.
+    pub model: Model,
+    /// Its serial number.
+    pub serial_number: SerialNumber,
+    /// The revision with which it comes.
+    pub revision: Revision,
+    /// Its hardware.
+    pub hardware: HardwareId,
+    /// Its release counter, where it comes with one.
+    #[serde(default)]
+    pub release_counter: Option<ReleaseCounter>,
+    /// Its folder.
+    pub directory: PathBuf,
+}
+
+/// At which step a reference device fails, for tests of what happens then.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FailAt {
+    /// It cannot write the image.
+    Prepare,
+    /// It does not start with it.
+    Start,
+}
+
+impl core::str::FromStr for FailAt {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "prepare" => Ok(Self::Prepare),
+            "start" => Ok(Self::Start),
+            _ => Err("a device fails at prepare or at start".to_owned()),
+        }
+    }
+}
+
+/// The record: what runs, and in which slot.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Record {
+    state: State,
+    slot: Slot,
+    /// What ran before, until the change-over counts.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    before: Option<Box<Self>>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum Slot {
+    A,
+    B,
+}
+
+impl Slot {
+    const fn other(self) -> Self {
+        match self {
+            Self::A => Self::B,
+            Self::B => Self::A,
+        }
+    }
+
+    const fn folder(self) -> &'static str {
+        match self {
+            Self::A => "slot-a",
+            Self::B => "slot-b",
+        }
+    }
+}
+
+/// Why a device does not do it.
+#[derive(Debug, thiserror::Error)]
+pub enum DeviceError {
+    /// Its folder.
+    #[error("the device's folder: {0}")]
+    Io(#[from] io::Error),
+    /// What it has written is not what it was given.
+    #[error("the image is damaged in the device")]
+    Damaged,
+    /// Its record is none.
+    #[error("the device's record cannot be read: {0}")]
+    Record(#[from] serde_json::Error),
+    /// It did not start.
+    #[error("the device did not start with the new image")]
+    Start,
+}
+
+/// A passive device.
+#[derive(Clone, Debug)]
+pub struct Passive {
+    configured: Configured,
+    fail: Option<FailAt>,
+}
+
+/// Reads the file of devices.
+pub fn read(path: &Path) -> Result<Vec<Configured>> {
+    let text = fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
+    let devices: Vec<Configured> =
+        serde_json::from_slice(&text).with_context(|| format!("{} is no list of devices", path.display()))?;
+    ensure!(devices.len() <= MAX_REPORTED_DEVICES, "a gateway has at most {MAX_REPORTED_DEVICES} devices");
+    let names: BTreeSet<_> = devices.iter().map(|configured| &configured.device).collect();
+    let folders: BTreeSet<_> = devices.iter().map(|configured| &configured.directory).collect();
+    ensure!(
+        names.len() == devices.len() && folders.len() == devices.len(),
+        "{}: a device, or a directory, stands there twice",
+        path.display()
+    );
+    for configured in &devices {
+        ensure!(
+            !configured.device.is_gateway() && !configured.device.is_service(),
+            "{} is no passive device",
+            configured.device
+        );
+    }
+    Ok(devices)
+}
+
+impl Passive {
+    /// A device; it fails at that step, if one is given.
+    pub const fn new(configured: Configured, fail: Option<FailAt>) -> Self {
+        Self { configured, fail }
+    }
+
+    /// Class and identifier.
+    pub const fn device(&self) -> &Device {
+        &self.configured.device
+    }
+
+    /// What it runs.
+    pub fn state(&self) -> Result<State, DeviceError> {
+        Ok(self.record()?.state)
+    }
+
+    /// Whether it says that this is a safe moment.
+    pub fn is_safe(&self) -> bool {
+        !self.configured.directory.join(BUSY).exists()
+    }
+
+    /// The image that it runs, where it has it as a file.
+    pub fn image(&self) -> Result<PathBuf, DeviceError> {
+        Ok(self.slot(self.record()?.slot).join(IMAGE))
+    }
+
+    /// Writes the image and what comes with it into the slot that does not run, and reads it again.
+    pub fn prepare(
+        &self,
+        image: &Path,
+        target: &wardlink_update::metadata::Target,
+        added: &[(String, Vec<u8>)],
+    ) -> Result<(), DeviceError> {
+        if self.fail == Some(FailAt::Prepare) {
+            return Err(io::Error::other("it is told to fail").into());
+        }
+        let slot = self.slot(self.record()?.slot.other());
+        remove(&slot)?;
+        fs::create_dir_all(&slot)?;
+        let mut source = File::open(image)?;
+        let mut written = File::create(slot.join(IMAGE))?;
+        io::copy(&mut source, &mut written)?;
+        written.sync_all()?;
+        for (name, bytes) in added {
+            let mut file = File::create(slot.join(name))?;
+            file.write_all(bytes)?;
+            file.sync_all()?;
+        }
+        synchronize(&slot)?;
+        synchronize(&self.configured.directory)?;
+        let mut delivery = Delivery::new(target);
+        super::packages::read_through(&slot.join(IMAGE), |chunk| delivery.take(chunk).is_ok())?;
+        delivery.finish().map_err(|_| DeviceError::Damaged)
+    }
+
+    /// Changes over to the slot that was prepared, and starts with it. Done again, it changes nothing.
+    pub fn change_over(&self, after: &State) -> Result<(), DeviceError> {
+        let present = self.record()?;
+        if present.state != *after {
+            let slot = present.slot.other();
+            self.write(&Record { state: after.clone(), slot, before: Some(Box::new(present)) })?;
+        }
+        if self.fail == Some(FailAt::Start) { Err(DeviceError::Start) } else { Ok(()) }
+    }
+
+    /// Goes back to what ran before, if it has changed over.
+    pub fn go_back(&self) -> Result<(), DeviceError> {
+        match self.record()?.before {
+            Some(before) => self.write(&before),
+            None => Ok(()),
+        }
+    }
+
+    /// The change-over counts: what ran before is deleted.
+    pub fn keep(&self) -> Result<(), DeviceError> {
+        let record = self.record()?;
+        if record.before.is_some() {
+            self.write(&Record { before: None, ..record.clone() })?;
+        }
+        Ok(remove(&self.slot(record.slot.other()))?)
+    }
+
+    fn slot(&self, slot: Slot) -> PathBuf {
+        self.configured.directory.join(slot.folder())
+    }
+
+    fn record(&self) -> Result<Record, DeviceError> {
+        match fs::read(self.configured.directory.join(RECORD)) {
+            Ok(bytes) => Ok(serde_json::from_slice(&bytes)?),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                let is = self.configured.clone();
+                let characteristics = Characteristics {
+                    device: is.device,
+                    manufacturer: is.manufacturer,
+                    model: is.model,
+                    serial_number: is.serial_number,
+                    revision: is.revision,
+                    hardware: is.hardware,
+                };
+                let state = State { characteristics, image: None, release_counter: is.release_counter, attack: None };
+                Ok(Record { state, slot: Slot::A, before: None })
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    fn write(&self, record: &Record) -> Result<(), DeviceError> {
+        let folder = &self.configured.directory;
+        fs::create_dir_all(folder)?;
+        let mut temporary = tempfile::NamedTempFile::new_in(folder)?;
+        temporary.write_all(&serde_json::to_vec(record)?)?;
+        temporary.as_file().sync_all()?;
+        temporary.persist(folder.join(RECORD)).map_err(|error| error.error)?;
+        Ok(synchronize(folder)?)
+    }
+}
+
+fn remove(folder: &Path) -> io::Result<()> {
+    match fs::remove_dir_all(folder) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
+}
+
+fn synchronize(folder: &Path) -> io::Result<()> {
+    File::open(folder)?.sync_all()
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,159 @@
+//! Files over HTTP/1.1, by the gateway's own way to the site: the same TLS, the same proxy.
+
+use crate::link::{DialError, Endpoint, Identity};
+use http_body_util::{BodyExt, Empty};
+use hyper::body::{Bytes, Incoming};
+use hyper::client::conn::http1::{self, SendRequest};
+use hyper::header::{AUTHORIZATION, CONTENT_RANGE, ETAG, HOST, IF_NONE_MATCH, IF_RANGE, RANGE, USER_AGENT};
+use hyper::{Request, StatusCode};
+use hyper_util::rt::TokioIo;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::Mutex;
+use tokio::time::timeout;
+
+/// How long a server may take to connect, to answer, and between two pieces of a file.
+const TIMEOUT: Duration = Duration::from_secs(30);
+/// How fast a file has to come, at least, in bytes per second (a slow retrieval attack).
+const LEAST_BYTES_PER_SECOND: u64 = 1_000;
+
+/// Why a file does not come.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum HttpError {
+    /// There is no way to the server.
+    #[error("{0}")]
+    Dial(#[from] DialError),
+    /// The connection, or what came over it.
+    #[error("{0}")]
+    Http(#[from] hyper::Error),
+    /// Our fault: no request.
+    #[error("it cannot be asked for: {0}")]
+    Request(#[from] hyper::http::Error),
+    /// The server is too slow.
+    #[error("the server does not answer, or too slowly")]
+    Slow,
+    /// The server has answered with something else.
+    #[error("the server answered {0}")]
+    Status(StatusCode),
+}
+
+/// What is asked for.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Asked<'a> {
+    /// Path and query.
+    pub(super) path: &'a str,
+    /// What shows who asks.
+    pub(super) bearer: Option<&'a str>,
+    /// What is there already.
+    pub(super) etag: Option<&'a str>,
+    /// From which byte on.
+    pub(super) from: u64,
+}
+
+/// What came.
+pub(super) struct Answer {
+    pub(super) status: StatusCode,
+    pub(super) etag: Option<String>,
+    /// From which byte on the file comes.
+    pub(super) from: u64,
+    body: Incoming,
+}
+
+/// One server.
+pub(super) struct Http {
+    endpoint: Arc<Endpoint>,
+    identity: Arc<Identity>,
+    kept: Mutex<Option<SendRequest<Empty<Bytes>>>>,
+}
+
+impl Http {
+    pub(super) fn new(endpoint: Arc<Endpoint>, identity: Arc<Identity>) -> Self {
+        Self { endpoint, identity, kept: Mutex::new(None) }
+    }
+
+    /// Asks for a file. A connection that was kept is used again, unless the server has let go of it meanwhile.
+    pub(super) async fn get(&self, asked: Asked<'_>) -> Result<Answer, HttpError> {
+        let mut kept = self.kept.lock().await;
+        if let Some(mut sender) = kept.take()
+            && timeout(TIMEOUT, sender.ready()).await.is_ok_and(|ready| ready.is_ok())
+            && let Ok(Ok(answer)) = timeout(TIMEOUT, sender.send_request(self.request(asked)?)).await
+        {
+            *kept = Some(sender);
+            return Ok(Self::answer(answer));
+        }
+        let stream = timeout(TIMEOUT, self.endpoint.open(&self.identity)).await.map_err(|_| HttpError::Slow)??;
+        let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
+        tokio::spawn(async move {
+            if let Err(error) = connection.await {
+                tracing::debug!(%error, "a connection ended");
+            }
+        });
+        let answer =
+            timeout(TIMEOUT, sender.send_request(self.request(asked)?)).await.map_err(|_| HttpError::Slow)??;
+        *kept = Some(sender);
+        Ok(Self::answer(answer))
+    }
+
+    fn request(&self, asked: Asked<'_>) -> Result<Request<Empty<Bytes>>, hyper::http::Error> {
+        let mut request = Request::get(asked.path)
+            .header(HOST, self.endpoint.host())
+            .header(USER_AGENT, concat!("wardlink/", env!("CARGO_PKG_VERSION")));
+        if let Some(bearer) = asked.bearer {
+            request = request.header(AUTHORIZATION, format!("Bearer {bearer}"));
+        }
+        match (asked.from, asked.etag) {
+            (0, Some(etag)) => request = request.header(IF_NONE_MATCH, etag),
+            (0, None) => {}
+            (from, etag) => {
+                request = request.header(RANGE, format!("bytes={from}-"));
+                if let Some(etag) = etag {
+                    request = request.header(IF_RANGE, etag);
+                }
+            }
+        }
+        request.body(Empty::new())
+    }
+
+    fn answer(answer: hyper::Response<Incoming>) -> Answer {
+        let text = |name| answer.headers().get(name).and_then(|value| value.to_str().ok()).map(str::to_owned);
+        let range = text(CONTENT_RANGE);
+        let from = range.as_deref().and_then(|range| range.strip_prefix("bytes ")?.split('-').next()?.parse().ok());
+        let from = if answer.status() == StatusCode::PARTIAL_CONTENT { from.unwrap_or(0) } else { 0 };
+        Answer { status: answer.status(), etag: text(ETAG), from, body: answer.into_body() }
+    }
+}
+
+impl Answer {
+    /// Reads the file, at most one byte more than it may have, piece by piece.
+    pub(super) async fn read<E: From<HttpError>>(
+        mut self,
+        max_bytes: u64,
+        mut take: impl FnMut(&[u8]) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let patience = TIMEOUT.saturating_add(Duration::from_secs(max_bytes.div_ceil(LEAST_BYTES_PER_SECOND)));
+        let read = async {
+            let mut left = max_bytes.saturating_add(1);
+            while left > 0 {
+                let frame = timeout(TIMEOUT, self.body.frame()).await.map_err(|_| HttpError::Slow)?;
+                let Some(frame) = frame else { break };
+                let Ok(bytes) = frame.map_err(HttpError::Http)?.into_data() else { continue };
+                let most = usize::try_from(left).unwrap_or(usize::MAX).min(bytes.len());
+                take(bytes.get(..most).unwrap_or_default())?;
+                left = left.saturating_sub(u64::try_from(most).unwrap_or(left));
+            }
+            Ok(())
+        };
+        timeout(patience, read).await.map_err(|_| HttpError::Slow)?
+    }
+
+    /// Reads a short file whole; up to one byte more than it may have.
+    pub(super) async fn bytes(self, max_bytes: u64) -> Result<Vec<u8>, HttpError> {
+        let mut bytes = Vec::new();
+        self.read(max_bytes, |piece| {
+            bytes.extend_from_slice(piece);
+            Ok::<_, HttpError>(())
+        })
+        .await?;
+        Ok(bytes)
+    }
+}

@@ -1,0 +1,152 @@
+//! The cache of images: files by their SHA-256, synchronized before the store knows them. What is on its way lies under another name,
+//! and goes on where it was cut off.
+
+use super::store::{Store, StoreError};
+use std::collections::BTreeSet;
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
+use wardlink_protocol::identity::Sha256;
+use wardlink_update::metadata::Target;
+use wardlink_update::uptane::{Corrupt, Delivery};
+
+/// The folder of images.
+#[derive(Clone, Debug)]
+pub(super) struct Packages {
+    folder: PathBuf,
+}
+
+/// An image on its way.
+pub(super) struct Partial {
+    file: File,
+    path: PathBuf,
+    /// How much of it is there, in bytes.
+    pub(super) length: u64,
+}
+
+impl Packages {
+    pub(super) fn open(folder: PathBuf) -> Result<Self, StoreError> {
+        fs::DirBuilder::new().recursive(true).mode(0o700).create(&folder).map_err(StoreError::of_file)?;
+        Ok(Self { folder })
+    }
+
+    /// Where an image lies, or will lie.
+    pub(super) fn path(&self, sha256: &Sha256) -> PathBuf {
+        self.folder.join(sha256.to_string())
+    }
+
+    /// What is there already of an image.
+    pub(super) fn partial(&self, sha256: &Sha256) -> Result<Partial, StoreError> {
+        let path = self.folder.join(format!("{sha256}.part"));
+        let open = || {
+            let mut file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&path)?;
+            let length = file.seek(SeekFrom::End(0))?;
+            Ok((file, length))
+        };
+        let (file, length) = open().map_err(StoreError::of_file)?;
+        Ok(Partial { file, path, length })
+    }
+
+    /// Takes an image that came whole: it counts when it is the listed one, and is in the store then. Another one is deleted.
+    pub(super) fn finish(
+        &self,
+        store: &Store,
+        partial: Partial,
+        sha256: &Sha256,
+        target: &Target,
+    ) -> Result<Result<PathBuf, Corrupt>, StoreError> {
+        let mut delivery = Delivery::new(target);
+        let mut corrupt = None;
+        read_through(&partial.path, |chunk| match delivery.take(chunk) {
+            Ok(()) => true,
+            Err(error) => {
+                corrupt = Some(error);
+                false
+            }
+        })
+        .map_err(StoreError::of_file)?;
+        if let Some(error) = corrupt.or_else(|| delivery.finish().err()) {
+            fs::remove_file(&partial.path).map_err(StoreError::of_file)?;
+            return Ok(Err(error));
+        }
+        let path = self.path(sha256);
+        let put = || {
+            partial.file.sync_all()?;
+            fs::rename(&partial.path, &path)?;
+            File::open(&self.folder)?.sync_all()
+        };
+        put().map_err(StoreError::of_file)?;
+        store.change(|change| change.add_package(sha256, target.length))?;
+        Ok(Ok(path))
+    }
+
+    /// The image, where it lies whole in the cache.
+    pub(super) fn find(&self, store: &Store, sha256: &Sha256) -> Result<Option<PathBuf>, StoreError> {
+        let path = self.path(sha256);
+        Ok((store.has_package(sha256)? && path.exists()).then_some(path))
+    }
+
+    /// Forgets an image, whole or not.
+    pub(super) fn forget(&self, store: &Store, sha256: &Sha256) -> Result<(), StoreError> {
+        store.change(|change| change.remove_package(sha256))?;
+        remove(&self.path(sha256))
+    }
+
+    /// Deletes every image that nobody needs (figure 12, 264), and what an interrupted run has left.
+    pub(super) fn keep_only(&self, store: &Store, needed: &BTreeSet<Sha256>) -> Result<(), StoreError> {
+        for sha256 in store.packages()? {
+            if !needed.contains(&sha256) {
+                self.forget(store, &sha256)?;
+            }
+        }
+        let names: BTreeSet<String> = needed.iter().map(ToString::to_string).collect();
+        for entry in fs::read_dir(&self.folder).map_err(StoreError::of_file)? {
+            let entry = entry.map_err(StoreError::of_file)?;
+            let name = entry.file_name();
+            let is_needed = name.to_str().is_some_and(|name| names.contains(name.trim_end_matches(".part")));
+            if !is_needed {
+                remove(&entry.path())?;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Partial {
+    /// Takes the next bytes.
+    pub(super) fn write(&mut self, bytes: &[u8]) -> Result<(), StoreError> {
+        self.file.write_all(bytes).map_err(StoreError::of_file)?;
+        self.length = self.length.saturating_add(u64::try_from(bytes.len()).unwrap_or(u64::MAX));
+        Ok(())
+    }
+
+    /// Begins anew.
+    pub(super) fn restart(&mut self) -> Result<(), StoreError> {
+        self.length = 0;
+        self.file.set_len(0).and_then(|()| self.file.rewind()).map_err(StoreError::of_file)
+    }
+}
+
+fn remove(path: &Path) -> Result<(), StoreError> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(StoreError::of_file(error)),
+        _ => Ok(()),
+    }
+}
+
+/// Reads a file to its end, or until nobody wants more.
+pub(super) fn read_through(path: &Path, mut take: impl FnMut(&[u8]) -> bool) -> io::Result<()> {
+    let mut file = File::open(path)?;
+    let mut buffer = vec![0; 64 * 1024];
+    loop {
+        match file.read(&mut buffer)? {
+            0 => return Ok(()),
+            length if take(buffer.get(..length).unwrap_or_default()) => {}
+            _ => return Ok(()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

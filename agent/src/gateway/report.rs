@@ -1,0 +1,75 @@
+//! Reports: what the gateway and its devices run (Distribution, figure 6; figure 12, 253).
+
+use super::store::{Attack, Devices, StoreError};
+use super::{GatewayError, Shared};
+use crate::clock;
+use p256::ecdsa::SigningKey;
+use p256::pkcs8::DecodePrivateKey;
+use wardlink_crypto::key::PrivateKey;
+use wardlink_protocol::Device;
+use wardlink_update::key::Key;
+use wardlink_update::metadata::{Draft, Expires, Version};
+use wardlink_update::report::{ConfigurationReport, Reported, State};
+
+/// How long a report counts: the server takes it within a session, whose clocks may differ.
+const REPORT_LIFETIME_SECS: u64 = 24 * 60 * 60;
+
+impl Shared {
+    /// What the gateway runs, with what it has seen and not yet reported.
+    pub(super) fn own_state(&self) -> Result<State, StoreError> {
+        let Attack(attack) = self.store.value()?.unwrap_or_default();
+        Ok(State { attack, ..self.settings.state.clone() })
+    }
+
+    /// What the devices run for which the gateway speaks. One whose record cannot be read is left out, and told of.
+    pub(super) fn device_states(&self) -> Vec<State> {
+        let read = |device: &super::devices::Passive| match device.state() {
+            Ok(state) => Some(state),
+            Err(error) => {
+                self.trouble(device.device().to_string(), error.to_string());
+                None
+            }
+        };
+        self.devices.iter().filter_map(read).collect()
+    }
+
+    /// What the gateway and those devices run that the server updates through it: what a directive may be about.
+    pub(super) fn present(&self) -> Result<Vec<State>, StoreError> {
+        let Devices(listed) = self.store.value()?.unwrap_or_default();
+        let is_updated = |device: &Device| listed.iter().any(|one| one.device == *device && one.updates);
+        let mut present = vec![self.own_state()?];
+        present.extend(self.device_states().into_iter().filter(|state| is_updated(&state.characteristics.device)));
+        Ok(present)
+    }
+
+    /// Makes the next report: its counter is stored before.
+    pub(super) fn make_report(&self, key: &PrivateKey, seen: Version) -> Result<(Version, Vec<u8>), GatewayError> {
+        let Devices(listed) = self.store.value()?.unwrap_or_default();
+        let has_key = |device: &Device| listed.iter().any(|one| one.device == *device && one.has_key);
+        let mut devices = Vec::new();
+        for state in self.device_states() {
+            let device = &state.characteristics.device;
+            if has_key(device) {
+                let what = "it has a key at the control unit, and has to report itself; take it out of --devices";
+                self.trouble(device.to_string(), what.to_owned());
+            } else {
+                devices.push(Reported::Unsigned(state));
+            }
+        }
+        let counter = self.store.next_counter(seen)?;
+        let expires = Expires::at(clock::now().as_secs().saturating_add(REPORT_LIFETIME_SECS));
+        let report = ConfigurationReport::new(counter, expires, self.own_state()?, devices);
+        Ok((counter, signed(&report, key)?))
+    }
+}
+
+/// The report as an envelope that the gateway's key has signed.
+fn signed(report: &ConfigurationReport, key: &PrivateKey) -> Result<Vec<u8>, GatewayError> {
+    let unusable = |what: &str| GatewayError::Report(what.to_owned());
+    let key = key.to_pkcs8().map_err(|error| unusable(&error.to_string()))?;
+    let key = SigningKey::from_pkcs8_der(&key).map_err(|error| unusable(&error.to_string()))?;
+    let id = Key::ecdsa_p256(key.verifying_key()).map_err(|error| unusable(&error.to_string()))?.id();
+    let mut draft = Draft::new(report).map_err(|error| unusable(&error.to_string()))?;
+    draft.sign(id, &key);
+    Ok(draft.to_bytes())
+}

@@ -1,0 +1,441 @@
+//! One round of updates: the directive and the manufacturers' metadata are verified in full, images are brought, and what may be
+//! installed is installed (Distribution, figure 12).
+//!
+//! Where the server is away, the round goes by what is stored, as long as it counts.
+
+use super::delivery::{Undelivered, sha256_of};
+use super::http::{Asked, Http, HttpError};
+use super::store::{Attack, Directives, Journal, Part, Phase, Poll, Work};
+use super::{GatewayError, Shared};
+use crate::clock;
+use crate::pump::Membership;
+use crate::tuf::quoted;
+use hyper::StatusCode;
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
+use std::sync::Arc;
+use wardlink_protocol::Device;
+use wardlink_update::client::{Fetched, File, Stored, Wanted};
+use wardlink_update::director::{Directive, When};
+use wardlink_update::metadata::{RoleName, TargetPath, Version};
+use wardlink_update::report::{Image, State};
+use wardlink_update::uptane::{
+    Bound, Circumstances, Decision, Full, Install, Next, Notification, Outcome, Postponed, Refused, Repository, Then,
+    Transaction,
+};
+use zeroize::Zeroizing;
+
+/// When it is looked again whether a device that waits may begin.
+const LOOK_AGAIN_SECS: u64 = 30;
+/// When a file is asked for again that could not be had.
+const UNREACHABLE_SECS: u64 = 60;
+/// When a directive that was refused is verified again: its repositories may have been put right.
+const REFUSED_SECS: u64 = 60 * 60;
+
+/// How a round has ended.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct RoundEnd {
+    /// When to look again, seconds since 1970; none: nothing waits.
+    pub(super) again_at: Option<u64>,
+    /// Whether the server could not be reached.
+    pub(super) is_offline: bool,
+}
+
+impl RoundEnd {
+    fn again(&mut self, at: u64) {
+        self.again_at = Some(self.again_at.map_or(at, |earlier| earlier.min(at)));
+    }
+}
+
+/// What an idle poll has found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Polled {
+    /// The timestamp is the one that was seen.
+    Nothing,
+    /// There is another one.
+    New,
+    /// The ticket does not count any more.
+    Denied,
+}
+
+/// A round under way.
+pub(super) struct Round<'a> {
+    pub(super) shared: &'a Shared,
+    pub(super) http: Http,
+    pub(super) mirror: Option<(Http, String)>,
+    member: Membership,
+    ticket: Option<Zeroizing<String>>,
+    now: u64,
+}
+
+impl<'a> Round<'a> {
+    pub(super) fn new(shared: &'a Shared, member: &Membership) -> Result<Self, GatewayError> {
+        let http = |endpoint| Http::new(endpoint, Arc::clone(&member.identity));
+        let mirror = shared.settings.mirror.as_ref();
+        let mirror = mirror.map(|mirror| (http(Arc::clone(&mirror.endpoint)), mirror.path.clone()));
+        let now = clock::now();
+        let poll = shared.store.value::<Poll>()?.filter(|poll| now < poll.ends_at);
+        Ok(Self {
+            shared,
+            http: http(Arc::clone(&member.endpoint)),
+            mirror,
+            member: member.clone(),
+            ticket: poll.map(|poll| poll.ticket.to_text()),
+            now: now.as_secs(),
+        })
+    }
+
+    pub(super) fn bearer(&self) -> Option<&str> {
+        self.ticket.as_ref().map(|ticket| ticket.as_str())
+    }
+
+    /// Where this gateway's director repository is.
+    pub(super) fn director(&self) -> String {
+        let device = &self.member.identity.device;
+        format!("/api/gateways/{}/{}/director", device.client, device.identifier)
+    }
+
+    /// An idle poll: whether there is a newer timestamp than the one that was seen last.
+    pub(super) async fn poll(&self) -> Result<Polled, GatewayError> {
+        let Some(mut poll) = self.shared.store.value::<Poll>()? else { return Ok(Polled::Denied) };
+        let url = format!("{}/metadata/timestamp.json", self.director());
+        let asked = Asked { path: &url, bearer: self.bearer(), etag: poll.etag.as_deref(), from: 0 };
+        let answer = self.http.get(asked).await.map_err(|error| GatewayError::Server(error.to_string()))?;
+        match answer.status {
+            StatusCode::NOT_MODIFIED => Ok(Polled::Nothing),
+            StatusCode::OK => {
+                let is_new = answer.etag.is_none() || answer.etag != poll.etag;
+                poll.etag = answer.etag;
+                self.shared.store.set(&poll)?;
+                Ok(if is_new { Polled::New } else { Polled::Nothing })
+            }
+            // A ticket that does not count any more: a session brings another one.
+            StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN | StatusCode::NOT_FOUND => Ok(Polled::Denied),
+            status => Err(GatewayError::Server(HttpError::Status(status).to_string())),
+        }
+    }
+
+    /// The whole round.
+    pub(super) async fn run(&self) -> Result<RoundEnd, GatewayError> {
+        self.shared.change_over()?;
+        let mut end = RoundEnd::default();
+        let directives: Directives = self.shared.store.value()?.unwrap_or_default();
+        let Some(transactions) = self.verify(directives.heard, &mut end).await? else { return Ok(end) };
+        let Some(version) = self.verified_version()? else { return Ok(end) };
+        let mut waits = false;
+        for transaction in &transactions {
+            waits |= self.install(transaction, version, &mut end).await?;
+        }
+        if !waits {
+            let heard = directives.heard.max(version);
+            self.shared.store.set(&Directives { heard, done: version.max(directives.done) })?;
+            self.delete_replaced(&[])?;
+        } else {
+            self.delete_replaced(&transactions)?;
+        }
+        Ok(end)
+    }
+
+    /// Verifies both repositories in full (256 and 257); none where it was refused, or is to be tried later.
+    async fn verify(&self, heard: Version, end: &mut RoundEnd) -> Result<Option<Vec<Transaction>>, GatewayError> {
+        let store = &self.shared.store;
+        let Some(director) = store.stored(&Repository::Director)? else { return Ok(None) };
+        let mut stored = BTreeMap::from([(Repository::Director, director.clone())]);
+        let mut images = BTreeMap::new();
+        for manufacturer in store.manufacturers()? {
+            let repository = Repository::Image(manufacturer.clone());
+            if let Some(of) = store.stored(&repository)? {
+                images.insert(manufacturer, of.clone());
+                stored.insert(repository, of);
+            }
+        }
+        let key = self.member.identity.key.public().fingerprint().ok();
+        let gateway = self.member.identity.device.clone();
+        let bound = Bound { gateway, key, present: self.shared.present()? };
+        let mut full = match Full::start(bound, director, images, self.now) {
+            Ok(full) => full,
+            Err(refused) => return self.refused(&refused, heard, end).map(|()| None),
+        };
+        loop {
+            match full.next() {
+                Next::Fetch(repository, wanted) => {
+                    let from_store = || stored.get(&repository).map_or(Fetched::Missing, |of| kept(of, &wanted.file));
+                    let fetched = if end.is_offline { None } else { Some(self.metadata(&repository, &wanted).await) };
+                    let fetched = match fetched {
+                        Some(Ok(fetched)) => fetched,
+                        Some(Err(error)) => {
+                            self.shared.trouble("server".to_owned(), error.to_string());
+                            end.is_offline = true;
+                            end.again(self.now.saturating_add(UNREACHABLE_SECS));
+                            // What is stored belongs together; to what has come of a repository meanwhile it does not.
+                            if wanted.file != File::Root {
+                                return Ok(None);
+                            }
+                            from_store()
+                        }
+                        None => from_store(),
+                    };
+                    if fetched == Fetched::Missing && end.is_offline && wanted.file != File::Root {
+                        // Not what a repository lacks, but what is not here yet.
+                        return Ok(None);
+                    }
+                    match full.receive(fetched) {
+                        Ok((repository, commands)) => store.carry_out(&repository, &commands)?,
+                        // What is stored of one repository may be older than what is stored of another: that is nobody's fault.
+                        Err(_) if end.is_offline => return Ok(None),
+                        Err(refused) => return self.refused(&refused, heard, end).map(|()| None),
+                    }
+                }
+                Next::Verified(transactions) => return Ok(Some(transactions)),
+                Next::Refused => return Ok(None),
+            }
+        }
+    }
+
+    async fn metadata(&self, repository: &Repository, wanted: &Wanted) -> Result<Fetched, HttpError> {
+        let (base, bearer) = match repository {
+            Repository::Director => (self.director(), self.bearer()),
+            Repository::Image(manufacturer) => (format!("/api/repositories/{manufacturer}"), None),
+        };
+        let version = wanted.version.map(|version| format!("{version}.")).unwrap_or_default();
+        let url = format!("{base}/metadata/{version}{}", quoted(&wanted.file.name()));
+        let answer = self.http.get(Asked { path: &url, bearer, etag: None, from: 0 }).await?;
+        match answer.status {
+            StatusCode::OK => Ok(Fetched::Bytes(answer.bytes(wanted.max_bytes).await?)),
+            StatusCode::NOT_FOUND | StatusCode::GONE => Ok(Fetched::Missing),
+            status => Err(HttpError::Status(status)),
+        }
+    }
+
+    /// A refusal is told once, and noted as what may be an attack.
+    fn refused(&self, refused: &Refused, directive: Version, end: &mut RoundEnd) -> Result<(), GatewayError> {
+        tracing::warn!(%refused, "an update is refused");
+        self.shared.trouble("updates".to_owned(), refused.to_string());
+        end.again(self.now.saturating_add(REFUSED_SECS));
+        let outcome = Outcome::refused(refused);
+        let gateway = &self.member.identity.device;
+        if refused.attack().is_some()
+            && let Outcome::Refused { reason, .. } = &outcome
+        {
+            self.shared.store.set(&Attack(Some(reason.clone())))?;
+        }
+        self.tell(gateway, directive, None, outcome)
+    }
+
+    /// Tells the server what became of something, unless that is what it was told last.
+    fn tell(
+        &self,
+        device: &Device,
+        directive: Version,
+        path: Option<&TargetPath>,
+        outcome: Outcome,
+    ) -> Result<(), GatewayError> {
+        let mut work = self.shared.store.work(device, directive)?;
+        let said = format!("{outcome:?} {path:?} {}", work.retries);
+        if work.told.as_ref() == Some(&said) {
+            return Ok(());
+        }
+        work.told = Some(said);
+        let notification = Notification { device: device.clone(), directive, path: path.cloned(), outcome };
+        self.shared.store.change(|change| {
+            change.set_work(device, &work)?;
+            change.tell(&notification)
+        })?;
+        Ok(())
+    }
+
+    /// The version of the directive that is stored, and so verified.
+    fn verified_version(&self) -> Result<Option<Version>, GatewayError> {
+        let stored = self.shared.store.stored(&Repository::Director)?.unwrap_or_default();
+        let directive = stored.targets.get(&RoleName::targets());
+        Ok(directive.and_then(|bytes| Directive::parse(bytes).ok()).map(|(_, directed)| directed.version))
+    }
+
+    /// Brings and installs one transaction. Returns whether something of it still waits.
+    async fn install(
+        &self,
+        transaction: &Transaction,
+        version: Version,
+        end: &mut RoundEnd,
+    ) -> Result<bool, GatewayError> {
+        let store = &self.shared.store;
+        for install in &transaction.installs {
+            let work = store.work(&install.device, version)?;
+            if work.ended {
+                return Ok(false);
+            }
+            if work.not_before > self.now {
+                end.again(work.not_before);
+                return Ok(true);
+            }
+        }
+        let mut ready = Vec::new();
+        for install in &transaction.installs {
+            let delivered = match self.deliver(install).await {
+                Ok(image) => self.added(&install.added).await.map(|added| (image, added)),
+                Err(error) => Err(error),
+            };
+            match delivered {
+                Ok((image, added)) => ready.push((install, image, added)),
+                Err(error) => return self.undelivered(transaction, install, version, error, end),
+            }
+        }
+        if let Err((device, postponed)) = transaction.may_begin(|device| self.circumstances(device, version)) {
+            return self.postponed(transaction, &device, postponed, version, end);
+        }
+        match self.prepare(transaction, &ready) {
+            Ok(parts) => {
+                let reason = String::new();
+                store.set(&Journal { directive: version, phase: Phase::Commit, reason, parts })?;
+                self.shared.change_over()?;
+            }
+            Err(reason) => self.failed(transaction, version, &reason)?,
+        }
+        Ok(false)
+    }
+
+    /// Every device writes its image beside the present one; one that cannot ends it for all.
+    fn prepare(
+        &self,
+        transaction: &Transaction,
+        ready: &[(&Install, PathBuf, Vec<(String, Vec<u8>)>)],
+    ) -> Result<Vec<Part>, String> {
+        let mut parts = Vec::new();
+        let mut answers: BTreeMap<&Device, Result<(), String>> = BTreeMap::new();
+        for (install, image, added) in ready {
+            let prepared = match self.shared.device(&install.device) {
+                None => Err("this gateway does not install for it".to_owned()),
+                Some(device) => device
+                    .state()
+                    .and_then(|before| {
+                        device.prepare(image, &install.target, added)?;
+                        parts.push(Part { path: install.path.clone(), after: after(install, &before), before });
+                        Ok(())
+                    })
+                    .map_err(|error| error.to_string()),
+            };
+            answers.insert(&install.device, prepared);
+        }
+        match transaction.decide(|device| answers.get(device).map(Result::is_ok)) {
+            Decision::Commit => Ok(parts),
+            Decision::Abort(device) => {
+                let why = answers.remove(&device).and_then(Result::err).unwrap_or_default();
+                Err(format!("{device}: {why}"))
+            }
+            Decision::Wait => Err("a device has not answered".to_owned()),
+        }
+    }
+
+    fn circumstances(&self, device: &Device, version: Version) -> Circumstances {
+        let is_confirmed = self.shared.store.work(device, version).is_ok_and(|work| work.confirmed);
+        let is_safe = self.shared.device(device).is_none_or(super::devices::Passive::is_safe);
+        Circumstances { now: self.now, therapy_runs: false, is_safe, is_confirmed }
+    }
+
+    fn postponed(
+        &self,
+        transaction: &Transaction,
+        device: &Device,
+        why: Postponed,
+        version: Version,
+        end: &mut RoundEnd,
+    ) -> Result<bool, GatewayError> {
+        let install = transaction.installs.iter().find(|install| install.device == *device);
+        let again_at = match install.map(|install| install.when) {
+            Some(When::Window { from, until: _ }) if from > self.now => from,
+            Some(When::Window { until, .. }) if until <= self.now => self.now.saturating_add(REFUSED_SECS),
+            _ => self.now.saturating_add(LOOK_AGAIN_SECS),
+        };
+        end.again(again_at);
+        self.tell(device, version, install.map(|install| &install.path), Outcome::Postponed(why))?;
+        Ok(true)
+    }
+
+    fn undelivered(
+        &self,
+        transaction: &Transaction,
+        install: &Install,
+        version: Version,
+        error: Undelivered,
+        end: &mut RoundEnd,
+    ) -> Result<bool, GatewayError> {
+        let (device, path) = (&install.device, Some(&install.path));
+        match error {
+            Undelivered::Store(error) => Err(error.into()),
+            Undelivered::Unreachable(why) => {
+                self.shared.trouble(install.path.to_string(), why);
+                end.again(self.now.saturating_add(UNREACHABLE_SECS));
+                Ok(true)
+            }
+            Undelivered::Unusable(why) => {
+                self.failed(transaction, version, &format!("{device}: {why}")).map(|()| false)
+            }
+            // 261: thrown away, and asked for again.
+            Undelivered::Corrupt(_) => {
+                let mut work = self.shared.store.work(device, version)?;
+                let then = Outcome::Corrupt.then(work.retries);
+                self.tell(device, version, path, Outcome::Corrupt)?;
+                work = Work { told: self.shared.store.work(device, version)?.told, ..work };
+                match then {
+                    Then::Retry { after } => {
+                        work.retries = work.retries.saturating_add(1);
+                        work.not_before = self.now.saturating_add(after.as_secs());
+                        end.again(work.not_before);
+                    }
+                    Then::Done | Then::Wait | Then::Stop => work.ended = true,
+                }
+                self.shared.store.change(|change| change.set_work(device, &work))?;
+                if work.ended && transaction.installs.len() > 1 {
+                    let why = format!("{device}: the image is corrupt");
+                    self.failed(transaction, version, &why)?;
+                }
+                Ok(!work.ended)
+            }
+        }
+    }
+
+    /// It could not be installed: told for every device of the transaction, and over until somebody directs anew.
+    fn failed(&self, transaction: &Transaction, version: Version, reason: &str) -> Result<(), GatewayError> {
+        self.shared.store.change(|change| {
+            for install in &transaction.installs {
+                change.set_work(&install.device, &Work { ended: true, ..Work::new(version) })?;
+                let (device, path) = (install.device.clone(), Some(install.path.clone()));
+                change.tell(&Notification { device, directive: version, path, outcome: Outcome::failed(reason) })?;
+            }
+            Ok(())
+        })?;
+        Ok(())
+    }
+
+    /// Deletes images that no device runs and no transaction needs (264).
+    fn delete_replaced(&self, waiting: &[Transaction]) -> Result<(), GatewayError> {
+        let mut needed: BTreeSet<_> =
+            self.shared.device_states().into_iter().filter_map(|state| state.image).map(|image| image.sha256).collect();
+        for install in waiting.iter().flat_map(|transaction| &transaction.installs) {
+            needed.extend(sha256_of(&install.target));
+            needed.extend(install.shortcut.iter().map(|shortcut| shortcut.file.sha256));
+            needed.extend(install.added.iter().map(|added| added.file.sha256));
+        }
+        Ok(self.shared.packages.keep_only(&self.shared.store, &needed)?)
+    }
+}
+
+/// What a device runs after an install.
+fn after(install: &Install, before: &State) -> State {
+    let mut after = before.clone();
+    install.installed().apply(&mut after);
+    after.image = sha256_of(&install.target).map(|sha256| Image { length: install.target.length, sha256 });
+    after
+}
+
+/// What was stored of a file, in the place of what a repository would answer.
+fn kept(stored: &Stored, file: &File) -> Fetched {
+    let bytes = match file {
+        // There is no newer one here.
+        File::Root => None,
+        File::Timestamp => stored.timestamp.clone(),
+        File::Snapshot => stored.snapshot.clone(),
+        File::Targets(role) => stored.targets.get(role).cloned(),
+    };
+    bytes.map_or(Fetched::Missing, Fetched::Bytes)
+}

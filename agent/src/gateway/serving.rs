@@ -1,0 +1,473 @@
+//! What a gateway does from moment to moment: its session, its rounds of updates, its polls.
+
+use super::round::{Polled, Round, RoundEnd};
+use super::session::{Connection, Ended, PING_EVERY, Sent};
+use super::status::{self, Status};
+use super::store::{Associated, Attack, Contact, Devices, Directives, Poll};
+use super::{GatewayError, Order, Shared};
+use crate::clock;
+use crate::link::Backoff;
+use crate::pump::Membership;
+use rand::RngExt;
+use std::future::pending;
+use std::pin::Pin;
+use std::time::Duration;
+use tokio::sync::{mpsc, watch};
+use tokio::time::{Instant, sleep_until};
+use wardlink_protocol::distribution::{Answer, AssociatedDevice, FromServer, SessionRefusal, Welcome};
+use wardlink_update::metadata::Version;
+use wardlink_update::uptane::Repository;
+
+/// A session that lasted this long was a good one: the next pause is short again.
+const GOOD_SESSION: Duration = Duration::from_secs(30);
+/// How long a session that is not kept stays open with nothing to say.
+const LINGER: Duration = Duration::from_secs(5);
+/// How far the clock may have gone back since the server was heard before that is said.
+const CLOCK_BACK: Duration = Duration::from_hours(1);
+
+type Work<'a, T> = Option<Pin<Box<dyn Future<Output = T> + Send + 'a>>>;
+
+/// A gateway at work.
+pub(super) struct Serving<'a> {
+    shared: &'a Shared,
+    status: &'a watch::Sender<Status>,
+    member: Option<Membership>,
+    connection: Option<Connection>,
+    begun: Option<Instant>,
+    dialling: Work<'a, Result<(Connection, Welcome), Ended>>,
+    round: Work<'a, Result<RoundEnd, GatewayError>>,
+    polling: Work<'a, Result<Polled, GatewayError>>,
+    backoff: Backoff,
+    /// The counter of the newest report that the server has.
+    reported: Version,
+    report_due: bool,
+    ask_due: bool,
+    times: Times,
+}
+
+/// When something is to be done by itself.
+struct Times {
+    session: Option<Instant>,
+    round: Option<Instant>,
+    poll: Instant,
+    ping: Instant,
+    close: Option<Instant>,
+}
+
+/// What has happened.
+enum Event {
+    Stop,
+    Member,
+    Order(Order),
+    Message(Result<FromServer, Ended>),
+    Dialled(Result<(Connection, Welcome), Ended>),
+    Round(Result<RoundEnd, GatewayError>),
+    Polled(Result<Polled, GatewayError>),
+    Time,
+}
+
+impl<'a> Serving<'a> {
+    pub(super) fn new(shared: &'a Shared, status: &'a watch::Sender<Status>) -> Self {
+        let now = Instant::now();
+        let (first, limit) = shared.settings.reconnect;
+        let times = Times { session: Some(now), round: None, poll: now, ping: now, close: None };
+        Self {
+            shared,
+            status,
+            member: None,
+            connection: None,
+            begun: None,
+            dialling: None,
+            round: None,
+            polling: None,
+            backoff: Backoff::new(first, limit),
+            reported: 0,
+            report_due: true,
+            ask_due: false,
+            times,
+        }
+    }
+
+    /// Works until it is told to stop, or the store fails.
+    pub(super) async fn run(
+        mut self,
+        membership: &mut watch::Receiver<Option<Membership>>,
+        orders: &mut mpsc::Receiver<Order>,
+        stop: &mut watch::Receiver<bool>,
+    ) -> Result<(), GatewayError> {
+        self.member = membership.borrow_and_update().clone();
+        self.times.poll = self.next_poll();
+        let directives: Directives = self.shared.store.value()?.unwrap_or_default();
+        if directives.heard > directives.done {
+            self.times.round = Some(Instant::now());
+        }
+        loop {
+            self.begin_what_is_due();
+            self.say_what_is_due().await?;
+            self.publish()?;
+            let wake = self.wake();
+            let event = tokio::select! {
+                _ = stop.changed() => Event::Stop,
+                Ok(()) = membership.changed() => Event::Member,
+                Some(order) = orders.recv() => Event::Order(order),
+                message = received(self.connection.as_mut()) => Event::Message(message),
+                dialled = done(&mut self.dialling) => Event::Dialled(dialled),
+                ended = done(&mut self.round) => Event::Round(ended),
+                polled = done(&mut self.polling) => Event::Polled(polled),
+                () = sleep_until(wake) => Event::Time,
+            };
+            match event {
+                Event::Stop => {
+                    if let Some(connection) = self.connection.take() {
+                        connection.close().await;
+                    }
+                    return Ok(());
+                }
+                Event::Member => {
+                    self.member = membership.borrow_and_update().clone();
+                    // Whoever it is now speaks for itself, in a session of its own.
+                    (self.connection, self.dialling, self.round, self.polling) = (None, None, None, None);
+                    self.times.session = Some(Instant::now());
+                    if self.member.is_some() {
+                        self.times.round = Some(Instant::now());
+                    }
+                }
+                Event::Order(order) => self.obey(order)?,
+                Event::Message(Ok(message)) => self.hear(message).await?,
+                Event::Message(Err(ended)) | Event::Dialled(Err(ended)) => self.lost(&ended),
+                Event::Dialled(Ok((connection, welcome))) => self.welcomed(connection, welcome)?,
+                Event::Round(ended) => self.round_ended(ended?)?,
+                Event::Polled(polled) => self.polled(polled)?,
+                Event::Time => self.on_time().await,
+            }
+        }
+    }
+
+    /// Begins what it is time for.
+    fn begin_what_is_due(&mut self) {
+        let Some(member) = self.member.clone() else { return };
+        let now = Instant::now();
+        let shared = self.shared;
+        if self.round.is_none() && self.times.round.is_some_and(|at| at <= now) {
+            self.times.round = None;
+            shared.works(|what| !matches!(what, "server" | "report" | "clock"));
+            let member = member.clone();
+            self.round = Some(Box::pin(async move { Round::new(shared, &member)?.run().await }));
+        }
+        let is_away = self.connection.is_none() && self.dialling.is_none();
+        if is_away && self.wants_session() && self.times.session.is_some_and(|at| at <= now) {
+            self.times.session = None;
+            let member = member.clone();
+            self.dialling = Some(Box::pin(async move { Connection::begin(&member).await }));
+        }
+        if self.connection.is_none() && self.polling.is_none() && self.times.poll <= now {
+            self.times.poll = self.next_poll();
+            self.polling = Some(Box::pin(async move { Round::new(shared, &member)?.poll().await }));
+        }
+    }
+
+    /// Whether there is something to say, or the session is to be kept.
+    fn wants_session(&self) -> bool {
+        let ticket =
+            || self.shared.store.value::<Poll>().ok().flatten().is_some_and(|poll| clock::now() < poll.ends_at);
+        let outcomes = || self.shared.store.outcomes().is_ok_and(|outcomes| !outcomes.is_empty());
+        self.shared.settings.keep_session || self.report_due || self.ask_due || !ticket() || outcomes()
+    }
+
+    /// Sends what the server has to know: stored before, and sent again in the next session unless it is answered.
+    async fn say_what_is_due(&mut self) -> Result<(), GatewayError> {
+        let Some(connection) = &mut self.connection else { return Ok(()) };
+        let mut sent = Ok(());
+        if self.report_due
+            && !connection.waits_for(|sent| matches!(sent, Sent::Report(_)))
+            && let Some(member) = &self.member
+        {
+            let (counter, report) = self.shared.make_report(&member.identity.key, self.reported)?;
+            self.report_due = false;
+            sent = connection.report(counter, report).await;
+        }
+        if sent.is_ok() && self.ask_due && connection.has_room() {
+            self.ask_due = false;
+            sent = connection.ask().await;
+        }
+        for (number, notification) in self.shared.store.outcomes()? {
+            if sent.is_err() || !connection.has_room() {
+                break;
+            }
+            if !connection.waits_for(|sent| *sent == Sent::Outcome(number)) {
+                sent = connection.outcome(number, notification).await;
+            }
+        }
+        if let Err(ended) = sent {
+            self.lost(&ended);
+        }
+        Ok(())
+    }
+
+    fn welcomed(&mut self, connection: Connection, welcome: Welcome) -> Result<(), GatewayError> {
+        let store = &self.shared.store;
+        let mut roots = vec![(Repository::Director, welcome.director_root.to_vec())];
+        for first in &welcome.manufacturers {
+            match first.manufacturer.parse() {
+                Ok(manufacturer) => roots.push((Repository::Image(manufacturer), first.root.to_vec())),
+                Err(_) => self.shared.trouble("server".to_owned(), "it names a manufacturer that is none".to_owned()),
+            }
+        }
+        self.shared.works(|what| what == "server");
+        for (repository, root) in roots {
+            // A root that is none harms nobody but whose it is.
+            if let Err(error @ GatewayError::Root { .. }) = self.shared.trust(&repository, &root) {
+                self.shared.trouble(repository.to_string(), error.to_string());
+            }
+        }
+        let directives: Directives = store.value()?.unwrap_or_default();
+        let heard = directives.heard.max(welcome.directive);
+        let etag = store.value::<Poll>()?.and_then(|poll| poll.etag);
+        let (ticket, ends_at) = (welcome.ticket.clone(), welcome.ticket_ends_at);
+        let last: Option<Contact> = store.value()?;
+        let now = clock::now();
+        store.change(|change| {
+            change.set(&Directives { heard, ..directives })?;
+            change.set(&listed(&welcome.devices))?;
+            change.set(&Poll { ticket, ends_at, etag })?;
+            change.set(&Contact(now))
+        })?;
+        self.check_clock(last);
+        (self.reported, self.report_due) = (welcome.reported, true);
+        if heard > directives.done {
+            self.times.round = Some(Instant::now());
+        }
+        self.times.ping = Instant::now() + PING_EVERY;
+        (self.connection, self.begun) = (Some(connection), Some(Instant::now()));
+        Ok(())
+    }
+
+    /// A clock that has gone back makes what is over count again, and what counts seem not to have begun.
+    fn check_clock(&self, last: Option<Contact>) {
+        self.shared.works(|what| what == "clock");
+        if last.is_some_and(|Contact(last)| last.since(clock::now()) > CLOCK_BACK) {
+            let why = "it is behind the time of the last contact with the server: set the clock (NTP)";
+            self.shared.trouble("clock".to_owned(), why.to_owned());
+        }
+    }
+
+    /// Takes a message of the server. What has to arrive is answered when it is stored.
+    async fn hear(&mut self, message: FromServer) -> Result<(), GatewayError> {
+        let store = &self.shared.store;
+        store.set(&Contact(clock::now()))?;
+        let answer = match message {
+            FromServer::Devices(devices) => {
+                store.set(&listed(&devices.message))?;
+                self.times.round = Some(Instant::now());
+                taken(devices.number)
+            }
+            FromServer::Directive(directive) => {
+                let directives: Directives = store.value()?.unwrap_or_default();
+                let heard = directives.heard.max(directive.message);
+                store.set(&Directives { heard, ..directives })?;
+                if heard > directives.done {
+                    self.times.round = Some(Instant::now());
+                }
+                taken(directive.number)
+            }
+            FromServer::Report(wanted) => {
+                self.report_due = true;
+                taken(wanted.number)
+            }
+            FromServer::Send(wanted) => {
+                let reason = "this gateway stores no data of its devices".to_owned();
+                let refused = SessionRefusal { step: "figure 9, 193".to_owned(), reason };
+                Answer { number: wanted.number, refused: Some(refused) }
+            }
+            FromServer::Answer(answer) => return self.answered(&answer),
+            FromServer::Welcome(_) | FromServer::Receipt(_) => {
+                tracing::warn!("a message of the server that has no meaning now");
+                return Ok(());
+            }
+        };
+        if let Some(connection) = &mut self.connection
+            && let Err(ended) = connection.answer(answer).await
+        {
+            self.lost(&ended);
+        }
+        Ok(())
+    }
+
+    fn answered(&mut self, answer: &Answer) -> Result<(), GatewayError> {
+        let sent = self.connection.as_mut().and_then(|connection| connection.answered(answer.number));
+        let why = answer.refused.as_ref().map(|refused| format!("{}: {}", refused.step, refused.reason));
+        match sent {
+            Some(Sent::Report(counter)) => {
+                self.shared.works(|what| what == "report");
+                match why {
+                    None => {
+                        self.reported = counter;
+                        self.shared.store.set(&Attack(None))?;
+                    }
+                    Some(why) => self.shared.trouble("report".to_owned(), why),
+                }
+            }
+            Some(Sent::Outcome(number)) => {
+                if let Some(why) = why {
+                    tracing::warn!(why, "the server refused to hear what became of an update");
+                }
+                self.shared.store.told(number)?;
+            }
+            Some(Sent::Ask) => {
+                if let Some(why) = why {
+                    self.shared.trouble("report".to_owned(), why);
+                }
+            }
+            None => tracing::debug!(number = answer.number, "an answer to nothing"),
+        }
+        Ok(())
+    }
+
+    /// The session is over, or has not come about: again after a pause.
+    fn lost(&mut self, ended: &Ended) {
+        self.connection = None;
+        if self.begun.take().is_some_and(|begun| begun.elapsed() >= GOOD_SESSION) {
+            self.backoff.reset();
+        }
+        self.shared.trouble("server".to_owned(), ended.to_string());
+        self.times.session = Some(Instant::now() + self.backoff.pause());
+        // What was not answered is sent again.
+        self.report_due = true;
+    }
+
+    fn round_ended(&mut self, end: RoundEnd) -> Result<(), GatewayError> {
+        if let Some(at) = end.again_at {
+            let wait = Duration::from_secs(at.saturating_sub(clock::now().as_secs()));
+            let at = Instant::now() + wait;
+            self.times.round = Some(self.times.round.map_or(at, |earlier| earlier.min(at)));
+        }
+        if !self.shared.store.outcomes()?.is_empty() {
+            self.report_due = true;
+            self.times.session.get_or_insert_with(Instant::now);
+        }
+        Ok(())
+    }
+
+    fn polled(&mut self, polled: Result<Polled, GatewayError>) -> Result<(), GatewayError> {
+        match polled {
+            Ok(Polled::Nothing) => self.shared.store.set(&Contact(clock::now()))?,
+            Ok(Polled::New) => self.times.round = Some(Instant::now()),
+            Ok(Polled::Denied) => self.report_due = true,
+            Err(error @ GatewayError::Store(_)) => return Err(error),
+            Err(error) => self.shared.trouble("server".to_owned(), error.to_string()),
+        }
+        Ok(())
+    }
+
+    fn obey(&mut self, order: Order) -> Result<(), GatewayError> {
+        match order {
+            Order::Ask => {
+                (self.ask_due, self.report_due) = (true, true);
+                self.times.session = Some(Instant::now());
+            }
+            Order::Confirm(device) => {
+                let directives: Directives = self.shared.store.value()?.unwrap_or_default();
+                let mut work = self.shared.store.work(&device, directives.heard)?;
+                work.confirmed = true;
+                self.shared.store.change(|change| change.set_work(&device, &work))?;
+            }
+        }
+        self.times.round = Some(Instant::now());
+        Ok(())
+    }
+
+    async fn on_time(&mut self) {
+        let now = Instant::now();
+        if let Some(connection) = &mut self.connection
+            && self.times.ping <= now
+        {
+            self.times.ping = now + PING_EVERY;
+            if let Err(ended) = connection.ping().await {
+                self.lost(&ended);
+            }
+        }
+        if self.times.close.is_some_and(|at| at <= now) {
+            self.times.close = None;
+            if let Some(connection) = self.connection.take() {
+                connection.close().await;
+                self.times.session = Some(now);
+                self.times.poll = self.next_poll();
+            }
+        }
+    }
+
+    /// A session that is not kept ends when there is nothing more to say.
+    fn plan_the_end(&mut self) {
+        let is_idle = self.connection.as_ref().is_some_and(Connection::is_idle) && self.round.is_none();
+        self.times.close = match self.times.close {
+            _ if self.shared.settings.keep_session || !is_idle || self.wants_session() => None,
+            Some(at) => Some(at),
+            None => Some(Instant::now() + LINGER.min(self.shared.settings.poll_every)),
+        };
+    }
+
+    /// The next poll: between half the interval and one and a half, so that a thousand gateways don't come at once.
+    fn next_poll(&self) -> Instant {
+        Instant::now() + self.shared.settings.poll_every.mul_f64(rand::rng().random_range(0.5..=1.5))
+    }
+
+    fn wake(&mut self) -> Instant {
+        self.plan_the_end();
+        let far = Instant::now() + Duration::from_hours(1);
+        if self.member.is_none() {
+            return far;
+        }
+        let is_away = self.connection.is_none();
+        let session = self.times.session.filter(|_| is_away && self.dialling.is_none() && self.wants_session());
+        let poll = Some(self.times.poll).filter(|_| is_away && self.polling.is_none());
+        let ping = Some(self.times.ping).filter(|_| !is_away);
+        let round = self.times.round.filter(|_| self.round.is_none());
+        [session, round, poll, ping, self.times.close].into_iter().flatten().fold(far, Instant::min)
+    }
+
+    /// Shows how things stand, where that has changed.
+    fn publish(&self) -> Result<(), GatewayError> {
+        let now = Status::of(self.shared, self.member.is_some(), self.connection.is_some())?;
+        let changed = self.status.send_if_modified(|status| {
+            let differs = *status != now;
+            *status = now;
+            differs
+        });
+        if changed {
+            status::write(&self.shared.settings.directory, &self.status.borrow());
+        }
+        Ok(())
+    }
+}
+
+fn taken(number: u64) -> Answer {
+    Answer { number, refused: None }
+}
+
+fn listed(devices: &[AssociatedDevice]) -> Devices {
+    let one = |device: &AssociatedDevice| Associated {
+        device: device.device.clone(),
+        has_key: device.key.is_some(),
+        updates: device.updates,
+    };
+    Devices(devices.iter().map(one).collect())
+}
+
+async fn received(connection: Option<&mut Connection>) -> Result<FromServer, Ended> {
+    match connection {
+        Some(connection) => connection.receive().await,
+        None => pending().await,
+    }
+}
+
+/// The end of a work; it is over then.
+async fn done<T>(work: &mut Work<'_, T>) -> T {
+    match work {
+        Some(future) => {
+            let ended = future.as_mut().await;
+            *work = None;
+            ended
+        }
+        None => pending().await,
+    }
+}

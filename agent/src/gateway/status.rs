@@ -1,0 +1,165 @@
+//! How a gateway stands: shown on its page, and kept in a file for whoever asks from outside.
+
+use super::settings::Settings;
+use super::store::{Contact, Devices, Directives, StoreError};
+use super::{GatewayError, Shared};
+use crate::clock;
+use serde::{Deserialize, Serialize};
+use std::fs;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use wardlink_protocol::{Device, UnixMillis};
+use wardlink_update::report::State;
+
+const FILE: &str = "status.json";
+
+/// Something that does not work.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Trouble {
+    /// What.
+    pub what: String,
+    /// Why, and what to do.
+    pub why: String,
+    /// Since when.
+    pub since: UnixMillis,
+}
+
+/// A device for which the gateway speaks.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DeviceStatus {
+    /// What it runs.
+    pub state: State,
+    /// Whether the server updates it through this gateway.
+    pub is_updated_here: bool,
+}
+
+/// How a gateway stands.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Status {
+    /// The program's version.
+    pub version: String,
+    /// Which gateway.
+    pub gateway: Device,
+    /// Whether it is paired.
+    pub is_paired: bool,
+    /// Whether its session stands.
+    pub is_connected: bool,
+    /// When the server was heard last.
+    pub last_contact: Option<UnixMillis>,
+    /// The newest directive that it has heard of.
+    pub directive_heard: u64,
+    /// The newest with which there is nothing left to do.
+    pub directive_done: u64,
+    /// Its devices.
+    pub devices: Vec<DeviceStatus>,
+    /// Whose packages it trusts.
+    pub manufacturers: Vec<String>,
+    /// What the server does not know yet.
+    pub outcomes_waiting: usize,
+    /// What does not work.
+    pub troubles: Vec<Trouble>,
+}
+
+impl Status {
+    /// A gateway that has just been switched on.
+    pub(super) fn new(settings: &Settings) -> Self {
+        Self {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            gateway: settings.state.characteristics.device.clone(),
+            is_paired: false,
+            is_connected: false,
+            last_contact: None,
+            directive_heard: 0,
+            directive_done: 0,
+            devices: Vec::new(),
+            manufacturers: Vec::new(),
+            outcomes_waiting: 0,
+            troubles: Vec::new(),
+        }
+    }
+
+    pub(super) fn of(shared: &Shared, is_paired: bool, is_connected: bool) -> Result<Self, GatewayError> {
+        let store = &shared.store;
+        let Directives { heard, done } = store.value()?.unwrap_or_default();
+        let Devices(listed) = store.value()?.unwrap_or_default();
+        let is_updated_here =
+            |state: &State| listed.iter().any(|one| one.device == state.characteristics.device && one.updates);
+        let devices = shared.device_states();
+        Ok(Self {
+            is_paired,
+            is_connected,
+            last_contact: store.value::<Contact>()?.map(|Contact(at)| at),
+            directive_heard: heard,
+            directive_done: done,
+            devices: devices
+                .into_iter()
+                .map(|state| DeviceStatus { is_updated_here: is_updated_here(&state), state })
+                .collect(),
+            manufacturers: store.manufacturers()?.iter().map(ToString::to_string).collect(),
+            outcomes_waiting: store.outcomes()?.len(),
+            troubles: shared.troubles(),
+            ..Self::new(&shared.settings)
+        })
+    }
+
+    /// The gateway itself cannot go on for now.
+    pub(super) fn fault(&mut self, trouble: Trouble) {
+        self.is_connected = false;
+        self.troubles.retain(|other| other.what != trouble.what);
+        self.troubles.push(trouble);
+    }
+}
+
+/// Where the status lies.
+pub fn file(directory: &Path) -> PathBuf {
+    directory.join(FILE)
+}
+
+/// Keeps the status for whoever asks; where that fails, the page still shows it.
+pub(super) fn write(directory: &Path, status: &Status) {
+    let put = || {
+        let mut file = tempfile::NamedTempFile::new_in(directory)?;
+        file.write_all(&serde_json::to_vec_pretty(status)?)?;
+        file.persist(self::file(directory)).map_err(|error| error.error)?;
+        std::io::Result::Ok(())
+    };
+    if let Err(error) = put() {
+        tracing::warn!(error = %StoreError::of_file(error), "the status cannot be kept");
+    }
+}
+
+/// Reads the status of a gateway that keeps its state there.
+pub fn read(directory: &Path) -> std::io::Result<Status> {
+    Ok(serde_json::from_slice(&fs::read(file(directory))?)?)
+}
+
+/// The status for people, in lines.
+pub fn lines(status: &Status) -> Vec<String> {
+    let now = clock::now();
+    let ago = |at: UnixMillis| format!("{} s ago", now.since(at).as_secs());
+    let mut lines = vec![
+        format!("{}  wardlink {}", status.gateway, status.version),
+        format!("paired      {}", if status.is_paired { "yes" } else { "no" }),
+        format!(
+            "server      {}",
+            match (status.is_connected, status.last_contact) {
+                (true, _) => "connected".to_owned(),
+                (false, Some(at)) => format!("not connected, heard {}", ago(at)),
+                (false, None) => "never heard".to_owned(),
+            }
+        ),
+        format!("directive   {} done, {} heard", status.directive_done, status.directive_heard),
+        format!("trusts      {}", status.manufacturers.join(", ")),
+        format!("to tell     {}", status.outcomes_waiting),
+    ];
+    for DeviceStatus { state, is_updated_here } in &status.devices {
+        let is = &state.characteristics;
+        let counter = state.release_counter.map(|counter| format!(", release {counter}")).unwrap_or_default();
+        let elsewhere = if *is_updated_here { "" } else { ", not updated through this gateway" };
+        lines.push(format!("device      {} {} revision {}{counter}{elsewhere}", is.device, is.model, is.revision));
+    }
+    for trouble in &status.troubles {
+        lines.push(format!("trouble     {}: {} (since {})", trouble.what, trouble.why, ago(trouble.since)));
+    }
+    lines
+}

@@ -1,0 +1,444 @@
+//! The gateway's embedded store: one file of `redb`, whose every transaction is whole and durable, or did not happen.
+//!
+//! It holds what a run after a power loss has to know: the trusted metadata of both repositories, the devices, the counter of the
+//! reports, what became of updates until the server knows it, and a change-over that is under way. Images lie beside it as files
+//! ([`super::packages`]).
+
+use redb::{Database, ReadableDatabase, ReadableTable, StorageBackend, TableDefinition};
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use serde_bytes::ByteBuf;
+use std::io;
+use std::path::Path;
+use wardlink_protocol::cbor;
+use wardlink_protocol::distribution::PollTicket;
+use wardlink_protocol::identity::Sha256;
+use wardlink_protocol::{Device, UnixMillis};
+use wardlink_update::client::{Command, File, Stored};
+use wardlink_update::metadata::{RoleName, TargetPath, Version};
+use wardlink_update::report::State;
+use wardlink_update::uptane::{Notification, Repository};
+
+/// Single values, CBOR, by name.
+const VALUES: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("values");
+/// Trusted metadata as it was received, by repository and file.
+const METADATA: TableDefinition<'_, (&str, &str), &[u8]> = TableDefinition::new("metadata");
+/// What the server does not know yet: notifications, JSON, by number.
+const OUTCOMES: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("outcomes");
+/// How far each device has come with what it is directed: CBOR, by device.
+const WORK: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("work");
+/// The images that lie whole in the cache: length, by SHA-256.
+const PACKAGES: TableDefinition<'_, &[u8], u64> = TableDefinition::new("packages");
+
+/// The longest value, in bytes.
+const MAX_VALUE_BYTES: usize = 4 * 1024 * 1024;
+/// The most notifications that wait for the server: older ones give way, as a later report says what runs.
+pub(super) const MAX_OUTCOMES: usize = 10_000;
+
+/// Why the store cannot be used. What was stored before is not lost.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// The disk has no room.
+    #[error("the disk is full: make room where the gateway keeps its state; it goes on by itself then")]
+    Full,
+    /// Another process has it.
+    #[error("the store is in use by another process; stop it, or choose another state directory")]
+    InUse,
+    /// The file system, or the file.
+    #[error("the store cannot be used: {0}")]
+    Database(Box<redb::Error>),
+    /// Our fault: a value that is not what was written.
+    #[error("{0} in the store cannot be read")]
+    Damaged(&'static str),
+    /// A file beside the store.
+    #[error("{0}")]
+    File(io::Error),
+}
+
+impl<E: Into<redb::Error>> From<E> for StoreError {
+    fn from(error: E) -> Self {
+        match error.into() {
+            redb::Error::Io(error) => Self::of_file(error),
+            redb::Error::DatabaseAlreadyOpen => Self::InUse,
+            error => Self::Database(Box::new(error)),
+        }
+    }
+}
+
+impl StoreError {
+    /// An error of the file system.
+    pub fn of_file(error: io::Error) -> Self {
+        match error.kind() {
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Self::Full,
+            _ => Self::File(error),
+        }
+    }
+}
+
+/// Single values.
+pub(super) trait Value: Serialize + DeserializeOwned {
+    /// Its name in the store.
+    const NAME: &'static str;
+}
+
+/// A device that the server associates with this gateway.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Associated {
+    pub(super) device: Device,
+    /// Whether it has a key, so that it speaks for itself.
+    pub(super) has_key: bool,
+    pub(super) updates: bool,
+}
+
+/// The gateway's devices, as the server says.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Devices(pub(super) Vec<Associated>);
+
+/// What an idle poll shows and knows.
+#[derive(Serialize, Deserialize)]
+pub(super) struct Poll {
+    pub(super) ticket: PollTicket,
+    pub(super) ends_at: UnixMillis,
+    /// The validator of the timestamp that was seen last (RFC 9110 section 8.8.3).
+    pub(super) etag: Option<String>,
+}
+
+/// The newest directive that was heard of, and the newest with which there is nothing left to do.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Directives {
+    pub(super) heard: Version,
+    pub(super) done: Version,
+}
+
+/// The counter of the newest report that was made.
+#[derive(Clone, Copy, Default, Serialize, Deserialize)]
+struct Counter(Version);
+
+/// When the server was heard last.
+#[derive(Clone, Copy, Serialize, Deserialize)]
+pub(super) struct Contact(pub(super) UnixMillis);
+
+/// An attack that was seen and not yet reported, for people.
+#[derive(Clone, Default, Serialize, Deserialize)]
+pub(super) struct Attack(pub(super) Option<wardlink_update::package::Note>);
+
+macro_rules! values {
+    ($($value:ty => $name:literal),+ $(,)?) => {
+        $(impl Value for $value {
+            const NAME: &'static str = $name;
+        })+
+    };
+}
+values! {
+    Devices => "devices",
+    Poll => "poll",
+    Directives => "directives",
+    Counter => "report counter",
+    Contact => "contact",
+    Attack => "attack",
+    Journal => "change-over",
+}
+
+/// How far a change-over has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum Phase {
+    /// Every device has its image beside the present one: all of them change over.
+    Commit,
+    /// One of them could not: all of them go back.
+    Undo,
+}
+
+/// A change-over of one or several devices: begun when it is stored, ended when it is removed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Journal {
+    pub(super) directive: Version,
+    pub(super) phase: Phase,
+    /// Why all of them go back, for people.
+    pub(super) reason: String,
+    pub(super) parts: Vec<Part>,
+}
+
+/// One device's part of it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Part {
+    pub(super) path: TargetPath,
+    /// What the device runs before and afterwards.
+    pub(super) before: State,
+    pub(super) after: State,
+}
+
+/// How far a device has come with what it is directed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Work {
+    pub(super) directive: Version,
+    /// How often its image was asked for again.
+    pub(super) retries: u32,
+    /// Not before this time, seconds since 1970.
+    pub(super) not_before: u64,
+    /// Whether nothing more happens by itself under this directive.
+    pub(super) ended: bool,
+    /// Whether a person has confirmed it.
+    pub(super) confirmed: bool,
+    /// What was told last, so that it is told once.
+    pub(super) told: Option<String>,
+}
+
+impl Work {
+    pub(super) const fn new(directive: Version) -> Self {
+        Self { directive, retries: 0, not_before: 0, ended: false, confirmed: false, told: None }
+    }
+}
+
+/// The store.
+pub struct Store {
+    database: Database,
+}
+
+fn name_of(repository: &Repository) -> String {
+    match repository {
+        Repository::Director => "director".to_owned(),
+        Repository::Image(manufacturer) => format!("images/{manufacturer}"),
+    }
+}
+
+impl Store {
+    /// Opens the store in a file, or makes it.
+    pub fn open(path: &Path) -> Result<Self, StoreError> {
+        Self::prepared(Database::builder().create(path)?)
+    }
+
+    /// Opens the store on another medium than a file.
+    pub fn on(backend: impl StorageBackend) -> Result<Self, StoreError> {
+        Self::prepared(Database::builder().create_with_backend(backend)?)
+    }
+
+    fn prepared(database: Database) -> Result<Self, StoreError> {
+        let write = database.begin_write()?;
+        write.open_table(VALUES)?;
+        write.open_table(METADATA)?;
+        write.open_table(OUTCOMES)?;
+        write.open_table(WORK)?;
+        write.open_table(PACKAGES)?;
+        write.commit()?;
+        Ok(Self { database })
+    }
+
+    pub(super) fn value<T: Value>(&self) -> Result<Option<T>, StoreError> {
+        let read = self.database.begin_read()?;
+        let table = read.open_table(VALUES)?;
+        let Some(bytes) = table.get(T::NAME)? else { return Ok(None) };
+        unpack(bytes.value(), T::NAME).map(Some)
+    }
+
+    pub(super) fn set<T: Value>(&self, value: &T) -> Result<(), StoreError> {
+        self.change(|change| change.set(value))
+    }
+
+    /// Changes several things at once: all of them, or none.
+    pub(super) fn change<T>(
+        &self,
+        changes: impl FnOnce(&Change<'_>) -> Result<T, StoreError>,
+    ) -> Result<T, StoreError> {
+        let write = self.database.begin_write()?;
+        let done = changes(&Change { write: &write })?;
+        write.commit()?;
+        Ok(done)
+    }
+
+    /// The counter of the next report: stored before it is used, and above what the server has seen.
+    pub(super) fn next_counter(&self, seen: Version) -> Result<Version, StoreError> {
+        let Counter(last) = self.value()?.unwrap_or_default();
+        let next = last.max(seen).saturating_add(1);
+        self.set(&Counter(next))?;
+        Ok(next)
+    }
+
+    /// Begins to trust a repository by its first root, unless one is trusted already. Returns whether it began.
+    pub(super) fn trust(&self, repository: &Repository, root: &[u8]) -> Result<bool, StoreError> {
+        let name = name_of(repository);
+        self.change(|change| {
+            let mut table = change.write.open_table(METADATA)?;
+            let key = (name.as_str(), "root.json");
+            if table.get(key)?.is_some() {
+                return Ok(false);
+            }
+            table.insert(key, root)?;
+            Ok(true)
+        })
+    }
+
+    /// What was stored of a repository; none where it is not trusted.
+    pub(super) fn stored(&self, repository: &Repository) -> Result<Option<Stored>, StoreError> {
+        let name = name_of(repository);
+        let read = self.database.begin_read()?;
+        let table = read.open_table(METADATA)?;
+        let mut stored = Stored::default();
+        let mut is_trusted = false;
+        for entry in table.range((name.as_str(), "")..)? {
+            let (key, bytes) = entry?;
+            let (of, file) = key.value();
+            if of != name {
+                break;
+            }
+            let bytes = bytes.value().to_vec();
+            match file {
+                "root.json" => {
+                    stored.root = bytes;
+                    is_trusted = true;
+                }
+                "timestamp.json" => stored.timestamp = Some(bytes),
+                "snapshot.json" => stored.snapshot = Some(bytes),
+                file => {
+                    let role = file.strip_suffix(".json").unwrap_or(file).to_owned();
+                    let role = RoleName::try_from(role).map_err(|_| StoreError::Damaged("a role's name"))?;
+                    stored.targets.insert(role, bytes);
+                }
+            }
+        }
+        Ok(is_trusted.then_some(stored))
+    }
+
+    /// The manufacturers whose repositories are trusted.
+    pub(super) fn manufacturers(&self) -> Result<Vec<wardlink_update::package::Manufacturer>, StoreError> {
+        let read = self.database.begin_read()?;
+        let table = read.open_table(METADATA)?;
+        let mut manufacturers = Vec::new();
+        for entry in table.iter()? {
+            let (key, _) = entry?;
+            let (of, file) = key.value();
+            if let (Some(name), "root.json") = (of.strip_prefix("images/"), file) {
+                manufacturers.push(name.parse().map_err(|_| StoreError::Damaged("a manufacturer's name"))?);
+            }
+        }
+        Ok(manufacturers)
+    }
+
+    /// Stores and deletes what a run of verification says, in one step.
+    pub(super) fn carry_out(&self, repository: &Repository, commands: &[Command]) -> Result<(), StoreError> {
+        if commands.is_empty() {
+            return Ok(());
+        }
+        let name = name_of(repository);
+        self.change(|change| {
+            let mut table = change.write.open_table(METADATA)?;
+            for command in commands {
+                let key = |file: &File| file.name();
+                match command {
+                    Command::Store(file, bytes) => {
+                        table.insert((name.as_str(), key(file).as_str()), bytes.as_slice())?;
+                    }
+                    Command::Delete(file) => {
+                        table.remove((name.as_str(), key(file).as_str()))?;
+                    }
+                }
+            }
+            Ok(())
+        })
+    }
+
+    /// What the server does not know yet, in order.
+    pub(super) fn outcomes(&self) -> Result<Vec<(u64, ByteBuf)>, StoreError> {
+        let read = self.database.begin_read()?;
+        let table = read.open_table(OUTCOMES)?;
+        let mut outcomes = Vec::new();
+        for entry in table.iter()? {
+            let (number, bytes) = entry?;
+            outcomes.push((number.value(), ByteBuf::from(bytes.value().to_vec())));
+        }
+        Ok(outcomes)
+    }
+
+    /// The server knows it.
+    pub(super) fn told(&self, number: u64) -> Result<(), StoreError> {
+        self.change(|change| {
+            change.write.open_table(OUTCOMES)?.remove(number)?;
+            Ok(())
+        })
+    }
+
+    /// How far a device has come with this directive.
+    pub(super) fn work(&self, device: &Device, directive: Version) -> Result<Work, StoreError> {
+        let read = self.database.begin_read()?;
+        let table = read.open_table(WORK)?;
+        let work = match table.get(device.to_string().as_str())? {
+            Some(bytes) => Some(unpack::<Work>(bytes.value(), "a device's work")?),
+            None => None,
+        };
+        Ok(work.filter(|work| work.directive == directive).unwrap_or_else(|| Work::new(directive)))
+    }
+
+    pub(super) fn has_package(&self, sha256: &Sha256) -> Result<bool, StoreError> {
+        let read = self.database.begin_read()?;
+        Ok(read.open_table(PACKAGES)?.get(sha256.0.as_slice())?.is_some())
+    }
+
+    /// The images that lie in the cache.
+    pub(super) fn packages(&self) -> Result<Vec<Sha256>, StoreError> {
+        let read = self.database.begin_read()?;
+        let table = read.open_table(PACKAGES)?;
+        let mut packages = Vec::new();
+        for entry in table.iter()? {
+            let (hash, _) = entry?;
+            packages.push(Sha256(hash.value().try_into().map_err(|_| StoreError::Damaged("a package's hash"))?));
+        }
+        Ok(packages)
+    }
+}
+
+/// Changes that happen together.
+pub(super) struct Change<'a> {
+    write: &'a redb::WriteTransaction,
+}
+
+impl Change<'_> {
+    pub(super) fn set<T: Value>(&self, value: &T) -> Result<(), StoreError> {
+        self.write.open_table(VALUES)?.insert(T::NAME, pack(value, T::NAME)?.as_slice())?;
+        Ok(())
+    }
+
+    pub(super) fn remove<T: Value>(&self) -> Result<(), StoreError> {
+        self.write.open_table(VALUES)?.remove(T::NAME)?;
+        Ok(())
+    }
+
+    /// Something that the server has to know.
+    pub(super) fn tell(&self, notification: &Notification) -> Result<(), StoreError> {
+        let bytes = serde_json::to_vec(notification).map_err(|_| StoreError::Damaged("a notification"))?;
+        let mut table = self.write.open_table(OUTCOMES)?;
+        let last = table.last()?.map(|(number, _)| number.value());
+        table.insert(last.map_or(1, |last| last.saturating_add(1)), bytes.as_slice())?;
+        let over = usize::try_from(redb::ReadableTableMetadata::len(&table)?).unwrap_or(usize::MAX);
+        if over > MAX_OUTCOMES {
+            table.pop_first()?;
+        }
+        Ok(())
+    }
+
+    pub(super) fn set_work(&self, device: &Device, work: &Work) -> Result<(), StoreError> {
+        let bytes = pack(work, "a device's work")?;
+        self.write.open_table(WORK)?.insert(device.to_string().as_str(), bytes.as_slice())?;
+        Ok(())
+    }
+
+    pub(super) fn add_package(&self, sha256: &Sha256, length: u64) -> Result<(), StoreError> {
+        self.write.open_table(PACKAGES)?.insert(sha256.0.as_slice(), length)?;
+        Ok(())
+    }
+
+    pub(super) fn remove_package(&self, sha256: &Sha256) -> Result<(), StoreError> {
+        self.write.open_table(PACKAGES)?.remove(sha256.0.as_slice())?;
+        Ok(())
+    }
+}
+
+fn pack<T: Serialize>(value: &T, what: &'static str) -> Result<Vec<u8>, StoreError> {
+    cbor::pack(value).map_err(|_| StoreError::Damaged(what))
+}
+
+fn unpack<T: DeserializeOwned>(bytes: &[u8], what: &'static str) -> Result<T, StoreError> {
+    cbor::unpack(bytes, MAX_VALUE_BYTES).map_err(|_| StoreError::Damaged(what))
+}
+
+#[cfg(test)]
+mod tests;
