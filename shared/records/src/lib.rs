@@ -25,8 +25,11 @@ pub mod outbox;
 pub mod queue;
 pub mod receipt;
 pub mod record;
+pub mod rules;
 pub mod sending;
 pub mod unit;
 
 #[cfg(test)]
 mod testing;
+#[cfg(test)]
+mod vectors;

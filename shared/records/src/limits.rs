@@ -52,9 +52,9 @@ pub const MAX_RULE_TIME: Duration = Duration::from_hours(90 * 24);
 /// How late a record may come and still count in its place, by the records' own times.
 pub const LATENESS: Duration = Duration::from_hours(24);
 /// The most records of one rule and patient that wait for later ones.
-pub const MAX_UNSETTLED: usize = 1024;
+pub const MAX_UNSETTLED: usize = 512;
 /// The most records that a trend looks back on.
-pub const MAX_LOOKBACK: usize = 1024;
+pub const MAX_LOOKBACK: usize = 512;
 /// The most pairs of rule and patient that one device's state has; the one that was used least recently makes room.
 pub const MAX_RULE_STATES: usize = 1024;
 /// The most records that a flag names from its beginning; the last one is named, too.
