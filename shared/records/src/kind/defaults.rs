@@ -47,7 +47,7 @@ const KINDS: [Row; 48] = [
     ("posture-angle", "deg", -180, 180, "Posture", "Körperlage"),
     ("step-count", "{step}", 0, 200_000, "Steps", "Schritte"),
     ("body-acceleration", "m/s2", -200, 200, "Acceleration", "Beschleunigung"),
-    ("active-time", "min", 0, 1440, "Active time", "Aktive Zeit"),
+    ("active-time", "min", 0, 1440, "Active time", "Bewegungszeit"),
     // Blood chemistry.
     ("glucose", "mmol/L", 0, 150, "Glucose", "Glukose"),
     ("glucose-mass", "mg/dL", 0, 2700, "Glucose (mass)", "Glukose (Masse)"),
@@ -63,8 +63,8 @@ const KINDS: [Row; 48] = [
     ("body-weight", "kg", 0, 700, "Body weight", "Körpergewicht"),
     ("body-temperature", "Cel", 10, 50, "Body temperature", "Körpertemperatur"),
     ("body-mass-index", "kg/m2", 3, 250, "Body mass index", "Body-Mass-Index"),
-    ("doses-taken", "{dose}", 0, 1000, "Doses taken", "Eingenommene Dosen"),
-    ("doses-missed", "{dose}", 0, 1000, "Doses missed", "Ausgelassene Dosen"),
+    ("doses-taken", "{dose}", 0, 1000, "Doses taken", "Eingenommene Gaben"),
+    ("doses-missed", "{dose}", 0, 1000, "Doses missed", "Ausgelassene Gaben"),
 ];
 
 const INSTRUMENT: &str = "daily-wellbeing";
