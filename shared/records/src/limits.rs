@@ -62,7 +62,7 @@ pub const MAX_FLAG_RECORDS: usize = 16;
 
 /// The most buckets of a plot.
 pub const MAX_BUCKETS: usize = 2000;
-/// The most series of one plot.
-pub const MAX_SERIES: usize = 32;
+/// The most rows that an outside database is sent at once.
+pub const MAX_OUTLET_ROWS: u64 = 500;
 
 const _: () = assert!(MAX_BATCH_BYTES + 4 * 1024 < MAX_CHANNEL_MESSAGE_BYTES);

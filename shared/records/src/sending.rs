@@ -5,7 +5,8 @@ use core::time::Duration;
 use serde::{Deserialize, Serialize};
 use wardlink_protocol::UnixMillis;
 
-use crate::limits::{FIRST_WAIT, LONGEST_WAIT, MIN_INTERVAL};
+use crate::backoff::Backoff;
+use crate::limits::MIN_INTERVAL;
 
 /// When a device or a gateway sends by itself.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -39,15 +40,13 @@ pub struct Sending {
     /// The last transmission, or the beginning of the schedule.
     last: UnixMillis,
     asked: Option<Trigger>,
-    failures: u32,
-    /// After a failure: not before.
-    wait_until: Option<UnixMillis>,
+    backoff: Backoff,
 }
 
 impl Sending {
     /// Begins a schedule now.
-    pub const fn new(plan: Plan, now: UnixMillis) -> Self {
-        Self { plan, last: now, asked: None, failures: 0, wait_until: None }
+    pub fn new(plan: Plan, now: UnixMillis) -> Self {
+        Self { plan, last: now, asked: None, backoff: Backoff::default() }
     }
 
     /// Changes the plan.
@@ -58,7 +57,7 @@ impl Sending {
     /// Somebody asks, or something urgent was recorded: it is sent as soon as possible. Who asks is there: what failed before does not count.
     pub fn ask(&mut self, trigger: Trigger) {
         if matches!(trigger, Trigger::Poll | Trigger::Request) {
-            (self.failures, self.wait_until) = (0, None);
+            self.backoff.reached();
         }
         self.asked = self.asked.max(Some(trigger));
     }
@@ -69,9 +68,7 @@ impl Sending {
 
     /// Why to send now; none where it is not time, or nothing waits.
     pub fn due(&self, now: UnixMillis, waiting: usize) -> Option<Trigger> {
-        // Where a clock was set back, an end far away is none.
-        let waits = self.wait_until.is_some_and(|end| end > now && end.since(now) <= LONGEST_WAIT);
-        if waiting == 0 || waits {
+        if waiting == 0 || self.backoff.waits_until(now).is_some() {
             return None;
         }
         if self.asked.is_some() {
@@ -95,22 +92,18 @@ impl Sending {
         let at_once = self.asked.is_some() || self.plan.at_batches.is_some_and(|enough| waiting >= enough);
         let scheduled = self.every().map(|every| self.last.after(every));
         let next = if at_once { Some(now) } else { scheduled };
-        next.map(|next| next.max(self.wait_until.unwrap_or_default()).max(now))
+        next.map(|next| next.max(self.backoff.waits_until(now).unwrap_or(now)).max(now))
     }
 
     /// Everything that waited was sent and answered.
     pub const fn done(&mut self, now: UnixMillis) {
-        (self.last, self.asked, self.failures, self.wait_until) = (now, None, 0, None);
+        (self.last, self.asked) = (now, None);
+        self.backoff.reached();
     }
 
-    /// The other side could not be reached, or did not answer. It is tried again after a time that doubles, and of which `random` (any number) takes
-    /// away up to a half, so that not all come back at once.
+    /// The other side could not be reached, or did not answer: see [`Backoff::failed`].
     pub fn failed(&mut self, now: UnixMillis, random: u64) {
-        let longest = FIRST_WAIT.saturating_mul(2_u32.saturating_pow(self.failures)).min(LONGEST_WAIT);
-        self.failures = self.failures.saturating_add(1);
-        let millis = u64::try_from(longest.as_millis()).unwrap_or(u64::MAX);
-        let less = random % (millis / 2).max(1);
-        self.wait_until = Some(now.after(Duration::from_millis(millis - less)));
+        self.backoff.failed(now, random);
     }
 }
 

@@ -1,6 +1,7 @@
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 use super::*;
+use crate::limits::FIRST_WAIT;
 use crate::testing::{NOW, later};
 
 fn sending(every_secs: Option<u64>, at_batches: Option<usize>) -> Sending {
