@@ -27,7 +27,6 @@ mod schema;
 mod secrets;
 mod services;
 mod timers;
-mod vault;
 
 use crate::messages::{Act, Command, SiteRequest, Taken};
 use crate::objects::{self, answer};
@@ -45,7 +44,7 @@ use pairings::Counted;
 use policy::Rules;
 use std::rc::Rc;
 use timers::Timer;
-use vault::Vault;
+use crate::vault::Vault;
 use wardlink_bridge::Notice;
 use wardlink_protocol::api::{LiveEvent, NewRevocation, Person, ProblemKind, Verify};
 use wardlink_protocol::grant::DeviceState;

@@ -1,6 +1,6 @@
 //! The built-in CA and the control unit's own certificate, made at first start.
 
-use super::vault::Vault;
+use crate::vault::Vault;
 use crate::messages::{BridgeTable, Clients};
 use crate::platform::{log, rng};
 use crate::problem::Failure;

@@ -1,6 +1,6 @@
 //! The devices of the site, and what they last said.
 
-use super::vault::Vault;
+use crate::vault::Vault;
 use super::{decommissioning, revocations};
 use crate::problem::Failure;
 use crate::storage::{Column, Database, Row, record};

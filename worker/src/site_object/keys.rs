@@ -2,7 +2,7 @@
 
 use super::devices::{self, DeviceRecord};
 use super::timers::{self, Timer};
-use super::vault::Vault;
+use crate::vault::Vault;
 use super::{Outcome, Site, channels, rekeying};
 use crate::platform::{log, rng};
 use crate::problem::Failure;

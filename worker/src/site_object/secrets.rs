@@ -5,7 +5,7 @@ mod provisioning;
 pub(super) use provisioning::provision;
 
 use super::Site;
-use super::vault::Vault;
+use crate::vault::Vault;
 use crate::platform::{log, rng};
 use crate::problem::Failure;
 use crate::storage::{Column, Database, Row};

@@ -403,7 +403,7 @@ pub struct NewPublication {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct PublishedMetadata {
-    /// Its name in the repository, percent-encoded.
+    /// Its name in the repository, not percent-encoded.
     pub name: String,
     /// The file.
     pub file: PublishedFile,
