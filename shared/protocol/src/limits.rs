@@ -82,6 +82,13 @@ pub const MAX_HANDSHAKE_BYTES: usize = 20 * 1024;
 /// The length of a poll's ticket, in bytes.
 pub const POLL_TICKET_BYTES: usize = 32;
 
+/// How long each part of a published file is but the last, in bytes: the shortest that the platform puts together.
+pub const PUBLISHED_PART_BYTES: u64 = 5 * 1024 * 1024;
+/// The longest file that is published, in bytes: as long as the longest image that deltas lead to.
+pub const MAX_PUBLISHED_BYTES: u64 = 256 * 1024 * 1024;
+/// The most files of one publication, metadata included.
+pub const MAX_PUBLISHED_FILES: usize = 10_000;
+
 /// Wrong verification attempts that end a pairing.
 pub const MAX_WRONG_ATTEMPTS: u32 = 3;
 /// Failed sessions of one identifier within [`LOCK_WINDOW`] that lock it.

@@ -2,13 +2,13 @@
 //! own certificate.
 
 use super::outside_ca::{self, Certified};
-use super::vault::Vault;
 use super::{audit, timers};
 use crate::est::{EstServer, Misconfigured};
 use crate::messages::{BridgeTable, Clients};
 use crate::platform::{log, rng};
 use crate::problem::Failure;
 use crate::storage::{Column, Database};
+use crate::vault::Vault;
 use core::time::Duration;
 use serde_bytes::ByteBuf;
 use wardlink_crypto::key::PrivateKey;

@@ -5,7 +5,6 @@
 
 use super::authority::{Authority, Trouble};
 use super::timers::{self, Timer};
-use super::vault::Vault;
 use super::{Site, SiteObject, classes, grants};
 use crate::est::{Enrolled, EstError, EstServer, Misconfigured};
 use crate::messages::BridgeRequest;
@@ -13,6 +12,7 @@ use crate::objects;
 use crate::platform::{log, now, rng};
 use crate::problem::Failure;
 use crate::storage::{Column, Database, Row, record};
+use crate::vault::Vault;
 use core::time::Duration;
 use serde::{Deserialize, Serialize};
 use serde_bytes::ByteBuf;
