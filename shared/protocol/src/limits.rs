@@ -79,6 +79,8 @@ pub const MAX_SESSION_MESSAGE_BYTES: usize = 1_010_000;
 pub const MAX_SESSION_FRAME_BYTES: usize = MAX_SESSION_MESSAGE_BYTES + 1024;
 /// The longest message of a session's handshake, in bytes.
 pub const MAX_HANDSHAKE_BYTES: usize = 20 * 1024;
+/// The longest director's root that a device is given, with its envelope, in bytes: the longest root metadata, and what stands around it.
+pub const MAX_DIRECTOR_ROOT_BYTES: usize = 512_000 + 20 * 1024;
 /// The length of a poll's ticket, in bytes.
 pub const POLL_TICKET_BYTES: usize = 32;
 
