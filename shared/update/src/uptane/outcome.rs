@@ -129,11 +129,6 @@ impl Outcome {
         Self::Failed { reason: Note::cut(reason) }
     }
 
-    /// What to tell where an update could not be installed; what is too long is cut.
-    pub fn failed(reason: &str) -> Self {
-        Self::Failed { reason: note(reason) }
-    }
-
     /// How it goes on after so many retries.
     pub fn then(&self, retries: u32) -> Then {
         match self {
