@@ -14,8 +14,10 @@ use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 use wardlink_agent::display::texts::Language;
 use wardlink_agent::display::{terminal, web};
+use wardlink_agent::gateway::doctor::{self, DoctorArgs, Verdict};
 use wardlink_agent::gateway::settings::GatewayArgs;
-use wardlink_agent::gateway::{Gateway, status};
+use wardlink_agent::gateway::unit::{self, UnitArgs};
+use wardlink_agent::gateway::{self, Gateway, page, status};
 use wardlink_agent::listen::{self, ListenArgs, ListenError, Printer};
 use wardlink_agent::printable::printable;
 use wardlink_agent::pump::journal::Entry;
@@ -78,6 +80,12 @@ enum GatewayCommand {
         #[arg(long)]
         json: bool,
     },
+    /// Looks at everything that a gateway needs, and says what to do about what is missing.
+    ///
+    /// Exit codes: 0 nothing is bad; 1 something is; 2 wrong usage.
+    Doctor(Box<DoctorArgs>),
+    /// Prints a hardened unit for systemd.
+    Unit(UnitArgs),
 }
 
 /// Runs the command.
@@ -90,7 +98,9 @@ pub(crate) fn run() -> ExitCode {
         Command::Release(args) => release::run(args).map(|()| ExitCode::SUCCESS).map_err(Into::into),
         Command::Pump(args) => block_on(pumps(args)),
         Command::Listen(args) => block_on(listens(args)),
-        Command::Gateway(GatewayCommand::Run(args)) => block_on(gateway(args)),
+        Command::Gateway(GatewayCommand::Run(args)) => block_on(run_gateway(args)),
+        Command::Gateway(GatewayCommand::Doctor(args)) => block_on(gateway_doctor(args)),
+        Command::Gateway(GatewayCommand::Unit(args)) => gateway_unit(args),
         Command::Gateway(GatewayCommand::Status { state, json }) => gateway_status(state, *json),
     };
     match result {
@@ -158,7 +168,7 @@ async fn pumps(args: &PumpArgs) -> Result<ExitCode> {
 }
 
 /// Runs a gateway until the person ends it.
-async fn gateway(args: &GatewayArgs) -> Result<ExitCode> {
+async fn run_gateway(args: &GatewayArgs) -> Result<ExitCode> {
     let (coupling, settings) = args.settings()?;
     let (journal, entries) = mpsc::unbounded_channel();
     let (pump, handle) = Pump::open(coupling, journal)?;
@@ -169,7 +179,19 @@ async fn gateway(args: &GatewayArgs) -> Result<ExitCode> {
         let (screen, orders) = (handle.screen.clone(), Some(handle.orders.clone()));
         showing.spawn(terminal::run(screen, Language::default(), style, orders));
     }
-    let (gateway, _watched) = Gateway::open(settings)?;
+    let directory = settings.directory.clone();
+    let (gateway, watched) = Gateway::open(settings)?;
+    let membership = handle.membership.clone();
+    if let Some(address) = args.page {
+        let listener = TcpListener::bind(address)
+            .await
+            .with_context(|| format!("cannot show the status at {address}; choose another --status address"))?;
+        showing.spawn(async move {
+            if let Err(error) = page::serve(listener, watched, &handle).await {
+                tracing::error!(%error, "the status page ended");
+            }
+        });
+    }
     let (stop, stopped) = watch::channel(false);
     tokio::spawn(async move {
         if interrupted().await.is_ok() {
@@ -178,29 +200,57 @@ async fn gateway(args: &GatewayArgs) -> Result<ExitCode> {
     });
     let (ends, ended) = watch::channel(false);
     let mut stopping = stopped.clone();
-    let mut serving = tokio::spawn(gateway.run(handle.membership, ended));
+    let mut serving = tokio::spawn(gateway.run(membership, ended));
     let mut coupling = tokio::spawn(pump.run(stopped));
-    let code = tokio::select! {
-        coupled = &mut coupling => match coupled.context("the coupling broke")?? {
-            Outcome::Refused(_) => ExitCode::from(REFUSED),
-            Outcome::Stopped | Outcome::Decommissioned => ExitCode::SUCCESS,
-        },
-        served = &mut serving => {
-            served.context("the gateway broke")??;
+    let (mut coupled, mut served) = (None, None);
+    tokio::select! {
+        ended = &mut coupling => coupled = Some(ended),
+        ended = &mut serving => served = Some(ended),
+        _ = stopping.changed() => {}
+    }
+    ends.send_replace(true);
+    let served = match served {
+        Some(ended) => ended,
+        None => serving.await,
+    };
+    served.context("the gateway broke")??;
+    let coupled = match coupled {
+        Some(ended) => ended,
+        None => coupling.await,
+    };
+    let code = match coupled.context("the coupling broke")?? {
+        Outcome::Refused(_) => ExitCode::from(REFUSED),
+        Outcome::Stopped => ExitCode::SUCCESS,
+        Outcome::Decommissioned => {
+            // Nothing is left that another site could take for its own.
+            gateway::wipe(&directory)?;
             ExitCode::SUCCESS
         }
-        _ = stopping.changed() => ExitCode::SUCCESS,
     };
-    ends.send_replace(true);
-    if !serving.is_finished() {
-        serving.await.context("the gateway broke")??;
-    }
-    if !coupling.is_finished() {
-        coupling.await.context("the coupling broke")??;
-    }
     showing.shutdown().await;
     printing.await.context("the journal broke")?;
     Ok(code)
+}
+
+/// Looks at what a gateway needs.
+async fn gateway_doctor(args: &DoctorArgs) -> Result<ExitCode> {
+    let checks = doctor::examine(args).await;
+    let mut out = io::stdout().lock();
+    if args.json {
+        writeln!(out, "{}", serde_json::to_string(&checks)?)?;
+    } else {
+        for line in doctor::lines(&checks).iter().flat_map(|line| line.lines()) {
+            writeln!(out, "{}", printable(line))?;
+        }
+    }
+    let is_bad = checks.iter().any(|check| check.verdict == Verdict::Bad);
+    Ok(if is_bad { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+}
+
+fn gateway_unit(args: &UnitArgs) -> Result<ExitCode> {
+    let program = std::env::current_exe().context("cannot tell where this program is")?;
+    write!(io::stdout().lock(), "{}", unit::text(args, &program))?;
+    Ok(ExitCode::SUCCESS)
 }
 
 /// Shows how a gateway stands.

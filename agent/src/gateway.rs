@@ -7,8 +7,10 @@
 mod change_over;
 mod delivery;
 pub mod devices;
+pub mod doctor;
 mod http;
 mod packages;
+pub mod page;
 mod report;
 mod round;
 mod serving;
@@ -16,6 +18,7 @@ mod session;
 pub mod settings;
 pub mod status;
 pub mod store;
+pub mod unit;
 
 use crate::clock;
 use crate::link::Backoff;
@@ -26,7 +29,7 @@ use serving::Serving;
 use settings::Settings;
 use status::{Status, Trouble};
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::Path;
 use std::sync::Mutex;
 use std::time::Duration;
 use store::{Store, StoreError};
@@ -100,11 +103,15 @@ pub(crate) struct Shared {
     troubles: Mutex<BTreeMap<String, Trouble>>,
 }
 
+/// How a store is opened, at first and whenever the one before has failed.
+type Opener = Box<dyn FnMut() -> Result<Store, StoreError> + Send>;
+
 /// A gateway.
 pub struct Gateway {
     settings: Settings,
     /// The store that was opened first; a later one is opened where this one failed.
     store: Option<Store>,
+    opener: Opener,
     status: watch::Sender<Status>,
     orders: mpsc::Receiver<Order>,
 }
@@ -112,17 +119,20 @@ pub struct Gateway {
 impl Gateway {
     /// Opens the gateway's store; nothing is sent before [`Gateway::run`].
     pub fn open(settings: Settings) -> Result<(Self, Handle), GatewayError> {
-        let store = Store::open(&settings.directory.join(STORE_FILE))?;
-        let (status, watched) = watch::channel(Status::new(&settings));
-        let (sender, orders) = mpsc::channel(8);
-        Ok((Self { settings, store: Some(store), status, orders }, Handle { status: watched, orders: sender }))
+        let file = settings.directory.join(STORE_FILE);
+        Self::on(settings, move || Store::open(&file))
     }
 
-    /// The same on another store than a file.
-    pub fn on(settings: Settings, store: Store) -> (Self, Handle) {
+    /// The same with another store than the file in the gateway's directory.
+    pub fn on(
+        settings: Settings,
+        opener: impl FnMut() -> Result<Store, StoreError> + Send + 'static,
+    ) -> Result<(Self, Handle), GatewayError> {
+        let mut opener: Opener = Box::new(opener);
+        let store = Some(opener()?);
         let (status, watched) = watch::channel(Status::new(&settings));
         let (sender, orders) = mpsc::channel(8);
-        (Self { settings, store: Some(store), status, orders }, Handle { status: watched, orders: sender })
+        Ok((Self { settings, store, opener, status, orders }, Handle { status: watched, orders: sender }))
     }
 
     /// Works until `stop` changes.
@@ -157,7 +167,7 @@ impl Gateway {
     ) -> Result<(), GatewayError> {
         let store = match self.store.take() {
             Some(store) => store,
-            None => Store::open(&self.settings.directory.join(STORE_FILE))?,
+            None => (self.opener)()?,
         };
         let shared = Shared {
             packages: Packages::open(self.settings.directory.join(PACKAGES_FOLDER))?,
@@ -219,7 +229,16 @@ impl Shared {
     }
 }
 
-/// Where a gateway keeps its store.
-pub fn store_file(directory: &std::path::Path) -> PathBuf {
-    directory.join(STORE_FILE)
+/// Erases everything that a gateway has stored beside its pairing: it has left its site.
+pub fn wipe(directory: &Path) -> Result<(), StoreError> {
+    let packages = directory.join(PACKAGES_FOLDER);
+    let files = [directory.join(STORE_FILE), status::file(directory)];
+    let removed = files.iter().map(std::fs::remove_file).chain([std::fs::remove_dir_all(packages)]);
+    for removed in removed {
+        match removed {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(StoreError::of_file(error)),
+            _ => {}
+        }
+    }
+    Ok(())
 }

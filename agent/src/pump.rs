@@ -17,7 +17,7 @@ use crate::link::{EndpointError, Link, LinkEvent, Ticket};
 use crate::state::{Record, StateDirectory, StateError};
 use coupling::{Access, Published, phase_of};
 use journal::{Entry, Event};
-pub use membership::Membership;
+pub use membership::{Membership, kept_membership};
 use reporting::Reporter;
 use settings::{Settings, Start};
 use std::time::Duration;

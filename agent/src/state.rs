@@ -140,7 +140,7 @@ struct Envelope {
 #[derive(Debug)]
 pub struct StateDirectory {
     path: PathBuf,
-    _lock: File,
+    _lock: Option<File>,
 }
 
 impl StateDirectory {
@@ -170,7 +170,12 @@ impl StateDirectory {
             Err(TryLockError::WouldBlock) => return Err(StateError::InUse { path: path.to_owned() }),
             Err(TryLockError::Error(source)) => return Err(io_error("lock", &lock_path)(source)),
         }
-        Ok(Self { path: path.to_owned(), _lock: lock })
+        Ok(Self { path: path.to_owned(), _lock: Some(lock) })
+    }
+
+    /// The directory as it is, without holding it: to look at what another process may change meanwhile, and to write nothing.
+    pub fn to_look_at(path: &Path) -> Self {
+        Self { path: path.to_owned(), _lock: None }
     }
 
     /// Whom the directory belongs to.

@@ -62,7 +62,20 @@ pub fn router(address: SocketAddr, pumps: Arc<[Handle]>) -> Router {
         }
         router = router.merge(Router::new().route("/", get(index)).with_state(pumps));
     }
+    guarded(router, address)
+}
+
+/// A page's routes with what keeps foreign pages away from them.
+pub(crate) fn guarded(router: Router, address: SocketAddr) -> Router {
     router.layer(middleware::from_fn(security_headers)).layer(middleware::from_fn_with_state(address, own_names_only))
+}
+
+/// The screen of a device that couples, at a path of another page.
+pub(crate) fn coupling(base: &str, device: &Handle) -> Router {
+    Router::new()
+        .route("/display.css", get(async || ([(header::CONTENT_TYPE, "text/css; charset=utf-8")], STYLE)))
+        .route("/display.js", get(async || ([(header::CONTENT_TYPE, "text/javascript; charset=utf-8")], SCRIPT)))
+        .merge(pump_routes(base, device))
 }
 
 fn pump_routes(base: &str, pump: &Handle) -> Router {
@@ -78,14 +91,15 @@ fn pump_routes(base: &str, pump: &Handle) -> Router {
         .with_state(Pump { base: base.into(), screen: pump.screen.clone(), orders: pump.orders.clone() })
 }
 
+/// What a page is asked for.
 #[derive(Deserialize)]
-struct Asked {
+pub(crate) struct Asked {
     lang: Option<String>,
 }
 
 impl Asked {
     /// `?lang=` before Accept-Language before English.
-    fn language(&self, headers: &HeaderMap) -> Language {
+    pub(crate) fn language(&self, headers: &HeaderMap) -> Language {
         let accepted = headers.get(header::ACCEPT_LANGUAGE).and_then(|value| value.to_str().ok());
         let asked = self.lang.as_deref().and_then(Language::preferred);
         asked.or_else(|| accepted.and_then(Language::preferred)).unwrap_or_default()
@@ -156,8 +170,13 @@ async fn answer(State(pump): State<Pump>, headers: HeaderMap, typed: String) -> 
     }
 }
 
+/// Whether the page itself asks.
+pub(crate) fn is_own_page(headers: &HeaderMap) -> bool {
+    headers.get("sec-fetch-site").is_some_and(|site| site == "same-origin")
+}
+
 fn order(pump: &Pump, headers: &HeaderMap, order: Order) -> StatusCode {
-    if headers.get("sec-fetch-site").is_none_or(|site| site != "same-origin") {
+    if !is_own_page(headers) {
         return StatusCode::FORBIDDEN;
     }
     match pump.orders.try_send(order) {
@@ -244,7 +263,8 @@ fn fill(page: &str, values: &[(&'static str, String)]) -> String {
     filled + rest
 }
 
-fn escaped(text: &str) -> String {
+/// Text as it stands in HTML.
+pub(crate) fn escaped(text: &str) -> String {
     text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
 }
 

@@ -10,10 +10,11 @@ use hyper::StatusCode;
 use std::fs;
 use std::io::Write;
 use std::path::{Path, PathBuf};
+use wardlink_crypto::package::{ContentCode, Decoder, EncodingError, Sealed, open_key};
 use wardlink_protocol::identity::Sha256;
 use wardlink_update::director::Added;
 use wardlink_update::metadata::{Target, TargetPath};
-use wardlink_update::package::Manufacturer;
+use wardlink_update::package::{Encrypted, Manufacturer};
 use wardlink_update::uptane::{Corrupt, Delivery, Install, Shortcut};
 
 /// Why an image is not there.
@@ -68,7 +69,42 @@ impl Round<'_> {
                 Err(error) => tracing::info!(%error, path = %install.path, "a delta is of no use"),
             }
         }
-        self.fetch(origin, &install.path, &install.target, &sha256).await
+        let mut first = None;
+        if let Some(encrypted) = &install.encrypted {
+            match self.decrypted(install, encrypted, &sha256).await {
+                Ok(path) => return Ok(path),
+                Err(Undelivered::Store(error)) => return Err(error.into()),
+                Err(error) => first = Some(error),
+            }
+        }
+        match (self.fetch(origin, &install.path, &install.target, &sha256).await, first) {
+            // Where the manufacturer's own is not to be had, what counts is what was wrong with the encrypted one.
+            (Err(Undelivered::Unreachable(_)), Some(error)) => Err(error),
+            (fetched, _) => fetched,
+        }
+    }
+
+    /// The variant that only this gateway can read ([0030]): it is checked as it comes, and the package as it is decrypted.
+    async fn decrypted(
+        &self,
+        install: &Install,
+        encrypted: &Encrypted,
+        sha256: &Sha256,
+    ) -> Result<PathBuf, Undelivered> {
+        let file = &encrypted.file;
+        let path = self.fetch(Origin::Director, &file.path, &file.target(), &file.sha256).await?;
+        let identity = &self.member.identity;
+        let of = Sealed { gateway: &identity.device, path: install.path.as_str(), sha256: *sha256 };
+        let opened = open_key(encrypted.key.as_bytes(), &identity.key, of);
+        let code = opened.map_err(|error| Undelivered::Unusable(format!("its content key: {error}")))?;
+        let mut partial = self.shared.packages.partial(sha256)?;
+        partial.restart()?;
+        let work = move || decrypt(&path, code, &mut partial).map(|()| partial);
+        let decrypted = tokio::task::spawn_blocking(work).await;
+        let partial = decrypted.map_err(|error| Undelivered::Unusable(error.to_string()))??;
+        let whole = self.shared.packages.finish(&self.shared.store, partial, sha256, &install.target)?;
+        self.shared.packages.forget(&self.shared.store, &file.sha256)?;
+        Ok(whole?)
     }
 
     async fn by_delta(&self, install: &Install, by: &Shortcut, sha256: &Sha256) -> Result<PathBuf, Undelivered> {
@@ -215,6 +251,19 @@ fn copy(file: &Path, target: &Target, partial: &mut Partial) -> Result<bool, Und
     });
     written?;
     Ok(read.is_ok())
+}
+
+fn decrypt(path: &Path, code: ContentCode, partial: &mut Partial) -> Result<(), Undelivered> {
+    let unusable = |error: EncodingError| Undelivered::Unusable(format!("the encrypted package: {error}"));
+    let mut decoder = Decoder::new(code);
+    let mut done = Ok(());
+    super::packages::read_through(path, |chunk| {
+        done = decoder.push(chunk).map_err(unusable).and_then(|opened| Ok(partial.write(&opened)?));
+        done.is_ok()
+    })
+    .map_err(StoreError::of_file)?;
+    done?;
+    Ok(partial.write(&decoder.finish().map_err(unusable)?)?)
 }
 
 fn apply(

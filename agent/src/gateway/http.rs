@@ -4,7 +4,7 @@ use crate::link::{DialError, Endpoint, Identity};
 use http_body_util::{BodyExt, Empty};
 use hyper::body::{Bytes, Incoming};
 use hyper::client::conn::http1::{self, SendRequest};
-use hyper::header::{AUTHORIZATION, CONTENT_RANGE, ETAG, HOST, IF_NONE_MATCH, IF_RANGE, RANGE, USER_AGENT};
+use hyper::header::{AUTHORIZATION, CONTENT_RANGE, DATE, ETAG, HOST, IF_NONE_MATCH, IF_RANGE, RANGE, USER_AGENT};
 use hyper::{Request, StatusCode};
 use hyper_util::rt::TokioIo;
 use std::sync::Arc;
@@ -54,6 +54,8 @@ pub(super) struct Asked<'a> {
 pub(super) struct Answer {
     pub(super) status: StatusCode,
     pub(super) etag: Option<String>,
+    /// The server's time.
+    pub(super) date: Option<String>,
     /// From which byte on the file comes.
     pub(super) from: u64,
     body: Incoming,
@@ -119,7 +121,7 @@ impl Http {
         let range = text(CONTENT_RANGE);
         let from = range.as_deref().and_then(|range| range.strip_prefix("bytes ")?.split('-').next()?.parse().ok());
         let from = if answer.status() == StatusCode::PARTIAL_CONTENT { from.unwrap_or(0) } else { 0 };
-        Answer { status: answer.status(), etag: text(ETAG), from, body: answer.into_body() }
+        Answer { status: answer.status(), etag: text(ETAG), date: text(DATE), from, body: answer.into_body() }
     }
 }
 

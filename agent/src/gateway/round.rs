@@ -63,7 +63,7 @@ pub(super) struct Round<'a> {
     pub(super) shared: &'a Shared,
     pub(super) http: Http,
     pub(super) mirror: Option<(Http, String)>,
-    member: Membership,
+    pub(super) member: Membership,
     ticket: Option<Zeroizing<String>>,
     now: u64,
 }
@@ -236,6 +236,10 @@ impl<'a> Round<'a> {
             return Ok(());
         }
         work.told = Some(said);
+        work.postponed = match &outcome {
+            Outcome::Postponed(why) => Some(*why),
+            _ => None,
+        };
         let notification = Notification { device: device.clone(), directive, path: path.cloned(), outcome };
         self.shared.store.change(|change| {
             change.set_work(device, &work)?;
@@ -414,6 +418,7 @@ impl<'a> Round<'a> {
         for install in waiting.iter().flat_map(|transaction| &transaction.installs) {
             needed.extend(sha256_of(&install.target));
             needed.extend(install.shortcut.iter().map(|shortcut| shortcut.file.sha256));
+            needed.extend(install.encrypted.iter().map(|encrypted| encrypted.file.sha256));
             needed.extend(install.added.iter().map(|added| added.file.sha256));
         }
         Ok(self.shared.packages.keep_only(&self.shared.store, &needed)?)

@@ -45,7 +45,7 @@ pub struct GatewayArgs {
     #[arg(long, env = "WARDLINK_POLL_ONLY")]
     poll_only: bool,
     /// Shows the gateway's status as a web page at this address, such as 127.0.0.1:8791.
-    #[arg(long, env = "WARDLINK_STATUS", value_name = "ADDRESS")]
+    #[arg(long = "status", env = "WARDLINK_STATUS", value_name = "ADDRESS")]
     pub page: Option<SocketAddr>,
     /// Prints one event of the coupling per line as JSON.
     #[arg(long, env = "WARDLINK_JSON")]

@@ -10,6 +10,7 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use wardlink_protocol::{Device, UnixMillis};
 use wardlink_update::report::State;
+use wardlink_update::uptane::Postponed;
 
 const FILE: &str = "status.json";
 
@@ -31,6 +32,9 @@ pub struct DeviceStatus {
     pub state: State,
     /// Whether the server updates it through this gateway.
     pub is_updated_here: bool,
+    /// Why an update of it waits.
+    #[serde(default)]
+    pub postponed: Option<Postponed>,
 }
 
 /// How a gateway stands.
@@ -84,17 +88,18 @@ impl Status {
         let Devices(listed) = store.value()?.unwrap_or_default();
         let is_updated_here =
             |state: &State| listed.iter().any(|one| one.device == state.characteristics.device && one.updates);
-        let devices = shared.device_states();
+        let mut devices = Vec::new();
+        for state in shared.device_states() {
+            let postponed = store.work(&state.characteristics.device, heard)?.postponed;
+            devices.push(DeviceStatus { is_updated_here: is_updated_here(&state), state, postponed });
+        }
         Ok(Self {
             is_paired,
             is_connected,
             last_contact: store.value::<Contact>()?.map(|Contact(at)| at),
             directive_heard: heard,
             directive_done: done,
-            devices: devices
-                .into_iter()
-                .map(|state| DeviceStatus { is_updated_here: is_updated_here(&state), state })
-                .collect(),
+            devices,
             manufacturers: store.manufacturers()?.iter().map(ToString::to_string).collect(),
             outcomes_waiting: store.outcomes()?.len(),
             troubles: shared.troubles(),
@@ -152,7 +157,7 @@ pub fn lines(status: &Status) -> Vec<String> {
         format!("trusts      {}", status.manufacturers.join(", ")),
         format!("to tell     {}", status.outcomes_waiting),
     ];
-    for DeviceStatus { state, is_updated_here } in &status.devices {
+    for DeviceStatus { state, is_updated_here, .. } in &status.devices {
         let is = &state.characteristics;
         let counter = state.release_counter.map(|counter| format!(", release {counter}")).unwrap_or_default();
         let elsewhere = if *is_updated_here { "" } else { ", not updated through this gateway" };

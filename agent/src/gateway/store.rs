@@ -17,7 +17,7 @@ use wardlink_protocol::{Device, UnixMillis};
 use wardlink_update::client::{Command, File, Stored};
 use wardlink_update::metadata::{RoleName, TargetPath, Version};
 use wardlink_update::report::State;
-use wardlink_update::uptane::{Notification, Repository};
+use wardlink_update::uptane::{Notification, Postponed, Repository};
 
 /// Single values, CBOR, by name.
 const VALUES: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("values");
@@ -180,13 +180,15 @@ pub(super) struct Work {
     pub(super) ended: bool,
     /// Whether a person has confirmed it.
     pub(super) confirmed: bool,
+    /// Why it waits, where it does.
+    pub(super) postponed: Option<Postponed>,
     /// What was told last, so that it is told once.
     pub(super) told: Option<String>,
 }
 
 impl Work {
     pub(super) const fn new(directive: Version) -> Self {
-        Self { directive, retries: 0, not_before: 0, ended: false, confirmed: false, told: None }
+        Self { directive, retries: 0, not_before: 0, ended: false, confirmed: false, postponed: None, told: None }
     }
 }
 

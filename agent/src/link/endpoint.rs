@@ -177,6 +177,11 @@ impl Endpoint {
         Ok(Self::new(address, &trust)?.through(self.proxy.clone(), &self.no_proxy))
     }
 
+    /// The host's name, and the port.
+    pub fn name_and_port(&self) -> (String, u16) {
+        (self.name.clone(), self.port)
+    }
+
     /// The path of the address.
     pub fn path(&self) -> &str {
         self.uri.path()

@@ -1,8 +1,11 @@
 //! Who a paired device is at its site, for what it does there beside the bridge.
 
-use super::Pump;
-use crate::link::{Endpoint, Identity};
+use super::trust::kept_certificate;
+use super::{Pump, PumpError};
+use crate::link::{Endpoint, Identity, TlsTrust};
+use crate::state::{Record, StateDirectory};
 use std::sync::Arc;
+use wardlink_crypto::key::PrivateKey;
 use wardlink_pairing::device::DevicePairing;
 
 /// A paired device's place at its site.
@@ -12,6 +15,29 @@ pub struct Membership {
     pub identity: Arc<Identity>,
     /// The site's host, and how to reach it.
     pub endpoint: Arc<Endpoint>,
+}
+
+/// Who a device that may or may not run is at its site, by what it has stored; none while it is not paired.
+pub fn kept_membership(state: &StateDirectory) -> Result<Option<Membership>, PumpError> {
+    let Some(snapshot) = state.read(Record::Pairing)? else { return Ok(None) };
+    let pairing = DevicePairing::restore(&snapshot)?;
+    let (Some(device), Some(key), Some(kept)) =
+        (state.owner()?, state.read(Record::StaticKey)?, pairing.pairing().filter(|_| pairing.is_paired()))
+    else {
+        return Ok(None);
+    };
+    let network = &kept.network;
+    let anchors = network.tls_anchors.iter().map(|anchor| anchor.to_vec()).collect();
+    let trust = TlsTrust { anchors, web_pki: network.web_pki, ..TlsTrust::default() };
+    let scheme = if network.web_origin.starts_with("http://") { "ws" } else { "wss" };
+    let endpoint = Endpoint::new(&format!("{scheme}://{}/mqtt", network.broker_host), &trust)?;
+    let identity = Identity {
+        key: PrivateKey::from_pkcs8(&key)?,
+        device,
+        certificate: Some(kept_certificate(state)?.unwrap_or_else(|| kept.certificate.to_vec())),
+        root: Some(kept.cert_ca),
+    };
+    Ok(Some(Membership { identity: Arc::new(identity), endpoint: Arc::new(endpoint) }))
 }
 
 impl Pump {

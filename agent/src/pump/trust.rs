@@ -74,6 +74,12 @@ pub fn kept_channels(state: &StateDirectory) -> Result<Vec<ChannelKey>, StateErr
     Ok(trust.map(|trust| trust.keychain.channels().into_iter().cloned().collect()).unwrap_or_default())
 }
 
+/// The certificate in force that a device has stored, where it is another one than its pairing brought; DER.
+pub(super) fn kept_certificate(state: &StateDirectory) -> Result<Option<Vec<u8>>, StateError> {
+    let trust: Option<Trust> = state.read_value(Record::Trust)?;
+    Ok(trust.map(|trust| trust.certificate.to_vec()))
+}
+
 impl Leaving {
     /// Whether the receipt was delivered, so that the static key is gone.
     pub(super) fn is_over(&self, state: &StateDirectory) -> Result<bool, StateError> {

@@ -70,7 +70,7 @@ impl ContentKey {
         }
     }
 
-    fn encrypt(&self, iv: &[u8; IV_BYTES], payload: Payload<'_, '_>) -> Result<Vec<u8>, EnvelopeError> {
+    pub(crate) fn encrypt(&self, iv: &[u8; IV_BYTES], payload: Payload<'_, '_>) -> Result<Vec<u8>, EnvelopeError> {
         match self {
             Self::A128(key) => Aes128Gcm::new(&(**key).into()).encrypt(&(*iv).into(), payload),
             Self::A256(key) => Aes256Gcm::new(&(**key).into()).encrypt(&(*iv).into(), payload),
@@ -78,7 +78,7 @@ impl ContentKey {
         .map_err(|_| EnvelopeError::Encode)
     }
 
-    fn decrypt(&self, iv: &[u8; IV_BYTES], payload: Payload<'_, '_>) -> Result<Vec<u8>, EnvelopeError> {
+    pub(crate) fn decrypt(&self, iv: &[u8; IV_BYTES], payload: Payload<'_, '_>) -> Result<Vec<u8>, EnvelopeError> {
         match self {
             Self::A128(key) => Aes128Gcm::new(&(**key).into()).decrypt(&(*iv).into(), payload),
             Self::A256(key) => Aes256Gcm::new(&(**key).into()).decrypt(&(*iv).into(), payload),

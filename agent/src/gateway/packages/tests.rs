@@ -1,1 +1,58 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
+
+use super::*;
+use wardlink_update::package::BoundFile;
+
+fn bound(bytes: &[u8]) -> (Sha256, Target) {
+    let file = BoundFile::of("acme/a/b/c".to_owned().try_into().unwrap(), bytes);
+    (file.sha256, file.target())
+}
+
+#[test]
+fn an_image_counts_when_it_is_whole_and_the_listed_one() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = Store::open(&folder.path().join("store")).unwrap();
+    let packages = Packages::open(folder.path().join("packages")).unwrap();
+    let (sha256, target) = bound(b"an image");
+    packages.partial(&sha256).unwrap().write(b"an im").unwrap();
+    assert_eq!(packages.find(&store, &sha256).unwrap(), None);
+    // After a power loss it goes on where it was.
+    let mut partial = packages.partial(&sha256).unwrap();
+    assert_eq!(partial.length, 5);
+    partial.write(b"age").unwrap();
+    let path = packages.finish(&store, partial, &sha256, &target).unwrap().unwrap();
+    assert_eq!(fs::read(&path).unwrap(), b"an image");
+    assert_eq!(packages.find(&store, &sha256).unwrap(), Some(path));
+
+    for wrong in [&b"an imago"[..], b"an image and more", b"an"] {
+        let (sha256, target) = bound(b"another one");
+        let mut partial = packages.partial(&sha256).unwrap();
+        partial.restart().unwrap();
+        partial.write(wrong).unwrap();
+        packages.finish(&store, partial, &sha256, &target).unwrap().unwrap_err();
+        assert_eq!(packages.find(&store, &sha256).unwrap(), None);
+        assert_eq!(packages.partial(&sha256).unwrap().length, 0, "it is thrown away");
+    }
+}
+
+#[test]
+fn what_nobody_needs_is_deleted() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = Store::open(&folder.path().join("store")).unwrap();
+    let packages = Packages::open(folder.path().join("packages")).unwrap();
+    let put = |bytes: &[u8]| {
+        let (sha256, target) = bound(bytes);
+        let mut partial = packages.partial(&sha256).unwrap();
+        partial.write(bytes).unwrap();
+        packages.finish(&store, partial, &sha256, &target).unwrap().unwrap();
+        sha256
+    };
+    let (old, new) = (put(b"old"), put(b"new"));
+    let (waiting, _) = bound(b"on its way");
+    packages.partial(&waiting).unwrap().write(b"on").unwrap();
+    fs::write(folder.path().join("packages/stray"), b"x").unwrap();
+    packages.keep_only(&store, &BTreeSet::from([new, waiting])).unwrap();
+    assert_eq!((packages.find(&store, &old).unwrap(), packages.find(&store, &new).unwrap().is_some()), (None, true));
+    assert_eq!(fs::read_dir(folder.path().join("packages")).unwrap().count(), 2);
+    assert_eq!(packages.partial(&waiting).unwrap().length, 2);
+}

@@ -1,0 +1,427 @@
+//! A distribution server in one process: real sessions, real HTTP, real signatures; only the hospital behind it is in memory.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
+#![allow(dead_code, reason = "each test file uses its part")]
+
+pub(crate) mod fault;
+mod http;
+mod session;
+
+use serde_bytes::ByteBuf;
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinHandle;
+use wardlink_agent::clock;
+use wardlink_agent::gateway::settings::{GatewayArgs, Settings};
+use wardlink_agent::gateway::store::{Store, StoreError};
+use wardlink_agent::gateway::{Gateway, GatewayError, Handle};
+use wardlink_agent::link::{Endpoint, Identity, TlsTrust};
+use wardlink_agent::pump::Membership;
+use wardlink_crypto::key::PrivateKey;
+use wardlink_crypto::x509::{Holder, IssuingCa, RootCa, Validity};
+use wardlink_protocol::distribution::{FromServer, Numbered};
+use wardlink_protocol::{Device, UnixMillis};
+use wardlink_test_repository::hospital::{Hospital, gateway, image};
+use wardlink_update::package::Package;
+use wardlink_update::report::Configuration;
+use wardlink_update::uptane::{Notification, Outcome};
+
+pub(crate) const TICKET: [u8; 32] = [9; 32];
+
+/// The server, while it runs.
+pub(crate) struct Depot {
+    pub(crate) inner: Arc<Mutex<Inner>>,
+    pub(crate) address: String,
+    task: JoinHandle<()>,
+    folder: tempfile::TempDir,
+    key: PrivateKey,
+}
+
+impl Drop for Depot {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+/// What it has and what it has seen.
+pub(crate) struct Inner {
+    pub(crate) hospital: Hospital,
+    pub(crate) ca: IssuingCa,
+    pub(crate) chain: Vec<ByteBuf>,
+    pub(crate) server_key: PrivateKey,
+    pub(crate) gateway_key: PrivateKey,
+    host: String,
+    pub(crate) reports: Vec<Configuration>,
+    pub(crate) outcomes: Vec<Notification>,
+    pub(crate) asked: usize,
+    pub(crate) sessions: usize,
+    pub(crate) requests: Vec<Requested>,
+    pub(crate) answers: Vec<u64>,
+    live: Vec<mpsc::UnboundedSender<FromServer>>,
+    next_number: u64,
+    /// Nobody is let in, and whoever is in is thrown out.
+    pub(crate) is_down: bool,
+    /// Outcomes are taken, and their answers get lost.
+    pub(crate) loses_answers: bool,
+    /// Images of these names come with a flipped bit.
+    pub(crate) corrupt: bool,
+    /// An image's download is cut off after so many bytes, once.
+    pub(crate) cut_after: Option<usize>,
+    /// Images are not here at all.
+    pub(crate) has_no_images: bool,
+    /// Devices that are not associated with the gateway any more.
+    pub(crate) hides: Vec<Device>,
+    /// What the server adds, by path.
+    pub(crate) added: BTreeMap<String, Vec<u8>>,
+    /// How long a ticket counts.
+    pub(crate) ticket_lasts: Duration,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Requested {
+    pub(crate) path: String,
+    pub(crate) bearer: bool,
+    pub(crate) conditional: bool,
+    pub(crate) from: Option<usize>,
+    pub(crate) status: u16,
+}
+
+pub(crate) fn validity() -> Validity {
+    let now = clock::now();
+    Validity { not_before: UnixMillis(now.0 - 60_000), not_after: UnixMillis(now.0 + 3_600_000) }
+}
+
+impl Depot {
+    pub(crate) async fn open() -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let host = listener.local_addr().unwrap().to_string();
+        let mut rng = clock::rng();
+        let root = RootCa::make("Test root", validity(), &mut rng).unwrap();
+        let ca = root.make_issuing_ca("Test CA", validity(), &mut rng).unwrap();
+        let server_key = PrivateKey::make(&mut rng);
+        let holder = Holder::ControlUnit("Test hospital".into());
+        let certificate = ca.issue(&holder, &server_key.public(), validity(), &mut rng).unwrap();
+        let chain = [vec![certificate.to_bytes()], ca.chain()].concat();
+        let key = PrivateKey::make(&mut rng);
+        let mut hospital = Hospital::new();
+        // The gateway's own characteristics, as it is started here.
+        hospital.bound.present.remove(0);
+        let inner = Arc::new(Mutex::new(Inner {
+            hospital,
+            ca,
+            chain,
+            server_key,
+            gateway_key: key.clone(),
+            host: host.clone(),
+            reports: Vec::new(),
+            outcomes: Vec::new(),
+            asked: 0,
+            sessions: 0,
+            requests: Vec::new(),
+            answers: Vec::new(),
+            live: Vec::new(),
+            next_number: 1,
+            is_down: false,
+            loses_answers: false,
+            corrupt: false,
+            cut_after: None,
+            has_no_images: false,
+            hides: Vec::new(),
+            added: BTreeMap::new(),
+            ticket_lasts: Duration::from_hours(1),
+        }));
+        let task = tokio::spawn(accept(listener, Arc::clone(&inner)));
+        let depot = Self { inner, address: host, task, folder: tempfile::tempdir().unwrap(), key };
+        depot.configure(&["infusion-pump/p1", "infusion-pump/p2"]);
+        depot
+    }
+
+    pub(crate) fn with<T>(&self, act: impl FnOnce(&mut Inner) -> T) -> T {
+        act(&mut self.inner.lock().unwrap())
+    }
+
+    /// The file of devices: those of the hospital, each with a folder of its own.
+    pub(crate) fn configure(&self, devices: &[&str]) {
+        let states = self.with(|inner| inner.hospital.bound.present.clone());
+        let line = |name: &&str| {
+            let state = states.iter().find(|state| state.characteristics.device.to_string() == **name).unwrap();
+            let mut line = serde_json::to_value(&state.characteristics).unwrap();
+            line["release_counter"] = serde_json::to_value(state.release_counter).unwrap();
+            line["directory"] = self.device_folder(name).to_str().unwrap().into();
+            line
+        };
+        let lines: Vec<_> = devices.iter().map(line).collect();
+        std::fs::write(self.path("devices.json"), serde_json::to_vec(&lines).unwrap()).unwrap();
+    }
+
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    pub(crate) fn device_folder(&self, name: &str) -> PathBuf {
+        self.path(&name.replace('/', "-"))
+    }
+
+    /// Who the gateway is at this site.
+    pub(crate) fn member(&self) -> Membership {
+        let device = gateway();
+        self.with(|inner| {
+            let holder = Holder::Gateway(device.clone());
+            let certificate = inner.ca.issue(&holder, &self.key.public(), validity(), &mut clock::rng()).unwrap();
+            let (certificate, root) = (Some(certificate.der().to_vec()), Some(inner.ca.root().sha256()));
+            let identity = Identity { key: self.key.clone(), device, certificate, root };
+            let address = format!("ws://{}/mqtt", self.address);
+            let endpoint = Endpoint::new(&address, &TlsTrust::default()).unwrap();
+            Membership { identity: identity.into(), endpoint: endpoint.into() }
+        })
+    }
+
+    pub(crate) fn settings(&self, more: &[&str]) -> Settings {
+        #[derive(clap::Parser)]
+        struct Line {
+            #[command(flatten)]
+            gateway: GatewayArgs,
+        }
+        let (state, devices) = (self.path("state"), self.path("devices.json"));
+        std::fs::create_dir_all(&state).unwrap();
+        let broker = format!("ws://{}/mqtt", self.address);
+        let line = [
+            "gateway",
+            "--identifier",
+            "ward-3",
+            "--broker",
+            &broker,
+            "--secret-id",
+            "hospital",
+            "--secret",
+            "AAECAwQFBgcICQoLDA0ODw",
+            "--state",
+            state.to_str().unwrap(),
+            "--devices",
+            devices.to_str().unwrap(),
+        ];
+        let line: Line = clap::Parser::try_parse_from([&line[..], more].concat()).unwrap();
+        let (_, mut settings) = line.gateway.settings().unwrap();
+        settings.reconnect = (Duration::from_millis(20), Duration::from_millis(200));
+        settings
+    }
+
+    /// Switches the gateway on.
+    pub(crate) fn power(&self, more: &[&str]) -> Running {
+        let settings = self.settings(more);
+        let (gateway, handle) = Gateway::open(settings).unwrap();
+        self.run(gateway, handle)
+    }
+
+    /// The same on another store; none where that cannot even be opened.
+    pub(crate) fn power_on(
+        &self,
+        opener: impl FnMut() -> Result<Store, StoreError> + Send + 'static,
+    ) -> Option<Running> {
+        let (gateway, handle) = Gateway::on(self.settings(&[]), opener).ok()?;
+        Some(self.run(gateway, handle))
+    }
+
+    fn run(&self, gateway: Gateway, handle: Handle) -> Running {
+        let (stop, stopped) = watch::channel(false);
+        let (member, membership) = watch::channel(Some(self.member()));
+        let task = tokio::spawn(gateway.run(membership, stopped));
+        Running { handle, stop, member, task }
+    }
+
+    /// Releases an update of the pumps, and directs it to both.
+    pub(crate) fn direct(&self, package: &Package) {
+        self.with(|inner| inner.direct(package));
+    }
+
+    pub(crate) fn push(&self, message: impl FnOnce(u64) -> FromServer) {
+        self.with(|inner| inner.push(message));
+    }
+
+    /// Waits until it is so.
+    pub(crate) async fn until<T>(&self, what: &str, look: impl Fn(&mut Inner) -> Option<T>) -> T {
+        for _ in 0..2_000 {
+            if let Some(found) = self.with(&look) {
+                return found;
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        self.with(|inner| panic!("waited in vain for {what}: {:?} {:?}", inner.outcomes, inner.requests));
+        unreachable!()
+    }
+
+    /// Waits until this device is told to be installed, and reported so.
+    pub(crate) async fn installed(&self, device: &str, revision: &str) {
+        self.until(&format!("{device} at {revision}"), |inner| {
+            let told = inner.outcomes.iter().any(|told| {
+                told.device.to_string() == device
+                    && matches!(&told.outcome, Outcome::Installed { revision: is, .. } if is.to_string() == revision)
+            });
+            let reported = inner.reports.last()?.devices.iter().any(|(state, _)| {
+                let is = &state.characteristics;
+                is.device.to_string() == device && is.revision.to_string() == revision
+            });
+            (told && reported).then_some(())
+        })
+        .await;
+    }
+
+    /// The image that a device runs; none where it never got one.
+    pub(crate) fn runs(&self, device: &str) -> Option<Vec<u8>> {
+        let folder = self.device_folder(device);
+        let record: serde_json::Value =
+            serde_json::from_slice(&std::fs::read(folder.join("record.json")).ok()?).unwrap();
+        let slot = format!("slot-{}", record["slot"].as_str().unwrap());
+        std::fs::read(folder.join(slot).join("image.bin")).ok()
+    }
+
+    /// The files of the gateway's cache.
+    pub(crate) fn cached(&self) -> BTreeSet<String> {
+        let names = std::fs::read_dir(self.path("state").join("packages")).unwrap();
+        names.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect()
+    }
+
+    /// A folder of the manufacturer's packages, as on a stick.
+    pub(crate) fn stick(&self) -> PathBuf {
+        let folder = self.path("stick");
+        for (name, bytes) in self.with(|inner| inner.images()) {
+            let file = folder.join("acme/targets").join(name);
+            std::fs::create_dir_all(file.parent().unwrap()).unwrap();
+            std::fs::write(file, bytes).unwrap();
+        }
+        folder
+    }
+}
+
+impl Inner {
+    pub(crate) fn direct(&mut self, package: &Package) {
+        self.hospital.release(package);
+        self.hospital.images.bump();
+        self.direct_all();
+    }
+
+    /// The same with another image.
+    pub(crate) fn direct_image(&mut self, package: &Package, image: &[u8]) {
+        self.hospital.release(package);
+        let path = self.hospital.path_of(package);
+        self.hospital.images.author("acme").files.insert(path, image.to_vec());
+        self.hospital.images.bump();
+        self.direct_all();
+    }
+
+    /// Directs what matches.
+    pub(crate) fn direct_all(&mut self) {
+        let orders = self.orders();
+        self.hospital.direct(&orders);
+    }
+
+    pub(crate) fn orders(&mut self) -> Vec<wardlink_update::director::Order> {
+        // The maker of orders takes the first state for the gateway's.
+        let state = wardlink_test_repository::hospital::state("gateway/ward-3", "gateway", "1A");
+        self.hospital.bound.present.insert(0, state);
+        let orders = self.hospital.orders();
+        self.hospital.bound.present.remove(0);
+        orders
+    }
+
+    pub(crate) fn push(&mut self, message: impl FnOnce(u64) -> FromServer) {
+        let message = message(self.next_number);
+        self.next_number += 1;
+        self.live.retain(|live| live.send(message.clone()).is_ok());
+    }
+
+    /// Tells whoever is connected that there is a directive.
+    pub(crate) fn push_directive(&mut self) {
+        let message = self.hospital.version;
+        self.push(|number| FromServer::Directive(Numbered { number, message }));
+    }
+
+    pub(crate) fn go_down(&mut self) {
+        self.is_down = true;
+        self.live.clear();
+    }
+
+    /// The images, by the names under which they are served.
+    pub(crate) fn images(&self) -> BTreeMap<String, Vec<u8>> {
+        let mut images = BTreeMap::new();
+        for author in self.hospital.images.authors.values() {
+            for (path, target) in author.targets() {
+                images.insert(target.file_name(&path), author.files[&path].clone());
+            }
+        }
+        images
+    }
+
+    pub(crate) fn outcomes_of(&self, device: &str) -> Vec<Outcome> {
+        let of = |told: &&Notification| told.device.to_string() == device;
+        self.outcomes.iter().filter(of).map(|told| told.outcome.clone()).collect()
+    }
+}
+
+async fn accept(listener: TcpListener, inner: Arc<Mutex<Inner>>) {
+    while let Ok((stream, _)) = listener.accept().await {
+        if !inner.lock().unwrap().is_down {
+            tokio::spawn(connection(stream, Arc::clone(&inner)));
+        }
+    }
+}
+
+async fn connection(stream: TcpStream, inner: Arc<Mutex<Inner>>) {
+    let mut head = [0; 256];
+    let Ok(length) = stream.peek(&mut head).await else { return };
+    let line = String::from_utf8_lossy(&head[..length]).into_owned();
+    let path = line.split(' ').nth(1).unwrap_or_default().to_owned();
+    if path.ends_with("/session") {
+        session::serve(stream, inner, &path).await;
+    } else {
+        http::serve(stream, inner).await;
+    }
+}
+
+/// A gateway that is switched on.
+pub(crate) struct Running {
+    pub(crate) handle: Handle,
+    pub(crate) stop: watch::Sender<bool>,
+    pub(crate) member: watch::Sender<Option<Membership>>,
+    pub(crate) task: JoinHandle<Result<(), GatewayError>>,
+}
+
+impl Running {
+    pub(crate) async fn stop(self) {
+        self.stop.send_replace(true);
+        self.task.await.unwrap().unwrap();
+    }
+
+    /// Cuts the power.
+    pub(crate) async fn cut(self) {
+        self.task.abort();
+        drop(self.task.await);
+    }
+
+    /// Waits until something is shown.
+    pub(crate) async fn until(&mut self, what: &str, fits: impl Fn(&wardlink_agent::gateway::status::Status) -> bool) {
+        let waited = self.handle.status.wait_for(|status| fits(status));
+        let shown = tokio::time::timeout(Duration::from_secs(20), waited).await.is_ok();
+        assert!(shown, "waited in vain for {what}: {:?}", self.handle.status.borrow());
+    }
+
+    pub(crate) async fn trouble(&mut self, text: &str) {
+        self.until(text, |status| status.troubles.iter().any(|trouble| trouble.why.contains(text))).await;
+    }
+}
+
+pub(crate) fn image_of(package: &Package) -> Vec<u8> {
+    image(package)
+}
+
+pub(crate) fn read(path: &Path) -> Vec<u8> {
+    std::fs::read(path).unwrap()
+}
+
+pub(crate) fn pumps() -> [Device; 2] {
+    ["infusion-pump/p1".parse().unwrap(), "infusion-pump/p2".parse().unwrap()]
+}

@@ -1,0 +1,174 @@
+//! The server's end of a session.
+
+use super::{Inner, TICKET};
+use futures_util::{SinkExt, StreamExt};
+use serde_bytes::ByteBuf;
+use std::sync::{Arc, Mutex};
+use tokio::net::TcpStream;
+use tokio::sync::mpsc;
+use tokio_tungstenite::WebSocketStream;
+use tokio_tungstenite::tungstenite::Message;
+use tokio_tungstenite::tungstenite::handshake::server::{Request, Response};
+use wardlink_agent::clock;
+use wardlink_crypto::session::{ServerHandshake, Session};
+use wardlink_protocol::cbor;
+use wardlink_protocol::distribution::{
+    Answer, AssociatedDevice, FromGateway, FromServer, ManufacturerRoot, PollTicket, SESSION_PROTOCOL, SessionRefusal,
+    Welcome,
+};
+use wardlink_protocol::identity::{Device, Purpose};
+use wardlink_protocol::limits::MAX_SESSION_MESSAGE_BYTES;
+use wardlink_test_repository::hospital::gateway;
+use wardlink_update::key::Key;
+use wardlink_update::metadata::Version;
+use wardlink_update::report::{ConfigurationReport, Known};
+
+pub(super) async fn serve(stream: TcpStream, inner: Arc<Mutex<Inner>>, path: &str) {
+    assert_eq!(path, "/api/gateways/gateway/ward-3/session");
+    #[expect(clippy::result_large_err, reason = "the library's callback")]
+    let subprotocol = |_: &Request, mut response: Response| {
+        response.headers_mut().insert("sec-websocket-protocol", SESSION_PROTOCOL.parse().unwrap());
+        Ok(response)
+    };
+    let Ok(mut socket) = tokio_tungstenite::accept_hdr_async(stream, subprotocol).await else { return };
+    let Some(session) = handshake(&mut socket, &inner).await else { return };
+    let (sender, orders) = mpsc::unbounded_channel();
+    let welcome = {
+        let mut inner = inner.lock().unwrap();
+        inner.sessions += 1;
+        inner.live.push(sender);
+        welcome(&inner)
+    };
+    talk(socket, session, orders, welcome, &inner).await;
+}
+
+async fn handshake(socket: &mut WebSocketStream<TcpStream>, inner: &Mutex<Inner>) -> Option<Session> {
+    let hello = frame(socket).await?;
+    let (server, answer) = {
+        let inner = inner.lock().unwrap();
+        ServerHandshake::start(&hello, &inner.host, &inner.chain, &inner.server_key, &mut clock::rng()).ok()?
+    };
+    socket.send(Message::binary(answer)).await.ok()?;
+    let proof = frame(socket).await?;
+    let issuers = [inner.lock().unwrap().ca.certificate().clone()];
+    let (session, certificate) = server.finish(&proof, &issuers, Purpose::Gateway, clock::now()).ok()?;
+    (certificate.device() == Some(&gateway())).then_some(session)
+}
+
+fn welcome(inner: &Inner) -> FromServer {
+    let device = |device: Device| AssociatedDevice { device, key: None, updates: true };
+    let states = inner.hospital.bound.present.iter();
+    let states = states.filter(|state| !inner.hides.contains(&state.characteristics.device));
+    FromServer::Welcome(Box::new(Welcome {
+        directive: inner.hospital.version,
+        reported: inner.reports.last().map_or(0, |report| report.counter),
+        director_root: ByteBuf::from(inner.hospital.director.root()),
+        manufacturers: vec![ManufacturerRoot {
+            manufacturer: "acme".to_owned(),
+            root: ByteBuf::from(inner.hospital.images.root()),
+        }],
+        devices: states.map(|state| device(state.characteristics.device.clone())).collect(),
+        ticket: PollTicket::new(TICKET),
+        ticket_ends_at: clock::now().after(inner.ticket_lasts),
+    }))
+}
+
+async fn talk(
+    mut socket: WebSocketStream<TcpStream>,
+    mut session: Session,
+    mut orders: mpsc::UnboundedReceiver<FromServer>,
+    welcome: FromServer,
+    inner: &Mutex<Inner>,
+) {
+    let mut next = Some(welcome);
+    loop {
+        if let Some(message) = next.take() {
+            let frame = session.seal(&cbor::encode(&message).unwrap()).unwrap();
+            if socket.send(Message::binary(frame)).await.is_err() {
+                return;
+            }
+        }
+        tokio::select! {
+            order = orders.recv() => match order {
+                Some(order) => next = Some(order),
+                None => return,
+            },
+            message = socket.next() => match message {
+                Some(Ok(Message::Binary(bytes))) => {
+                    let opened = session.open(&bytes).unwrap();
+                    let message = cbor::decode(&opened, MAX_SESSION_MESSAGE_BYTES).unwrap();
+                    next = hear(message, &mut inner.lock().unwrap()).map(FromServer::Answer);
+                }
+                Some(Ok(Message::Ping(_) | Message::Pong(_))) => {}
+                _ => return,
+            },
+        }
+    }
+}
+
+async fn frame(socket: &mut WebSocketStream<TcpStream>) -> Option<Vec<u8>> {
+    match socket.next().await? {
+        Ok(Message::Binary(bytes)) => Some(bytes.to_vec()),
+        _ => None,
+    }
+}
+
+/// The gateway's key, and the counter of its newest report.
+struct Registered<'a>(&'a Inner);
+
+impl Known for Registered<'_> {
+    fn key(&self, device: &Device) -> Option<Key> {
+        use p256::pkcs8::DecodePrivateKey;
+        let der = self.0.gateway_key.to_pkcs8().unwrap();
+        let key = p256::ecdsa::SigningKey::from_pkcs8_der(&der).unwrap();
+        (*device == gateway()).then(|| Key::ecdsa_p256(key.verifying_key()).unwrap())
+    }
+
+    fn counter(&self, _: &Device) -> Version {
+        self.0.reports.last().map_or(0, |report| report.counter)
+    }
+}
+
+fn hear(message: FromGateway, inner: &mut Inner) -> Option<Answer> {
+    let refusal = |reason: String| Some(SessionRefusal { step: "figure 10, 213".to_owned(), reason });
+    match message {
+        FromGateway::Report(report) => {
+            let now = clock::now().as_secs();
+            let verified = ConfigurationReport::verify(&report.message, &gateway(), &Registered(inner), now);
+            let refused = match verified {
+                Ok(configuration) => {
+                    // Figure 6: the catalog follows.
+                    for (state, _) in &configuration.devices {
+                        let present = &mut inner.hospital.bound.present;
+                        let device = &state.characteristics.device;
+                        if let Some(known) = present.iter_mut().find(|known| known.characteristics.device == *device) {
+                            *known = state.clone();
+                        }
+                    }
+                    inner.reports.push(configuration);
+                    None
+                }
+                Err(error) => refusal(error.to_string()),
+            };
+            assert_eq!(refused, None);
+            Some(Answer { number: report.number, refused })
+        }
+        FromGateway::Outcome(outcome) => {
+            let notification = serde_json::from_slice(&outcome.message).unwrap();
+            if !inner.outcomes.contains(&notification) {
+                inner.outcomes.push(notification);
+            }
+            (!inner.loses_answers).then_some(Answer { number: outcome.number, refused: None })
+        }
+        FromGateway::Ask(ask) => {
+            inner.asked += 1;
+            Some(Answer { number: ask.number, refused: None })
+        }
+        FromGateway::Answer(answer) => {
+            assert!(answer.refused.is_none() || answer.number > 0);
+            inner.answers.push(answer.number);
+            None
+        }
+        FromGateway::Records(_) => panic!("this gateway stores nothing"),
+    }
+}
