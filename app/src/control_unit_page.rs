@@ -7,6 +7,7 @@ use wasm_bindgen::JsValue;
 use crate::alert::Alerts;
 use crate::app::{App, Session, mount, use_app, use_text};
 use crate::audit::AuditScreen;
+use crate::authority::{AuthorityScreen, NoCertificate};
 use crate::channels::ChannelsScreen;
 use crate::classes::ClassesScreen;
 use crate::devices::{DeviceScreen, Devices};
@@ -127,6 +128,7 @@ fn Frame() -> impl IntoView {
                     <Show when=move || live.link.get() == Link::Lost>
                         <p class="banner" data-testid="connection-lost">{icon::notice()} <span>{t.link_lost()}</span></p>
                     </Show>
+                    <NoCertificate/>
                 </div>
                 <Alerts/>
                 {move || match screen.get() {
@@ -140,7 +142,8 @@ fn Frame() -> impl IntoView {
                     Route::Audit if app.may(Right::SeeAudit) => view! { <AuditScreen/> }.into_any(),
                     Route::Channels if app.may(Right::SeePolicy) => view! { <ChannelsScreen/> }.into_any(),
                     Route::Services if app.may(Right::ManageServices) => view! { <ServicesScreen/> }.into_any(),
-                    Route::Welcome(_) | Route::Unknown | Route::Provisioning | Route::People | Route::Policy | Route::Classes | Route::Channels | Route::Services | Route::Audit => {
+                    Route::Authority if app.may(Right::SeePolicy) => view! { <AuthorityScreen/> }.into_any(),
+                    Route::Welcome(_) | Route::Unknown | Route::Provisioning | Route::People | Route::Policy | Route::Classes | Route::Channels | Route::Services | Route::Authority | Route::Audit => {
                         view! { <Nowhere/> }.into_any()
                     }
                 }}
@@ -203,7 +206,7 @@ fn Navigation(live: Live, screen: Memo<Route>) -> impl IntoView {
                         count=Signal::stored(0) icon=icon::key().into_any()/>
                 })}
                 {app.may(Right::SeePolicy).then(|| view! {
-                    <NavLink to=Route::Policy label=t.policy_nav() current=Signal::derive(move || is(|r| matches!(r, Route::Policy | Route::Classes | Route::Channels | Route::Services)))
+                    <NavLink to=Route::Policy label=t.policy_nav() current=Signal::derive(move || is(|r| matches!(r, Route::Policy | Route::Classes | Route::Channels | Route::Services | Route::Authority)))
                         count=Signal::stored(0) icon=icon::rules().into_any()/>
                 })}
                 {app.may(Right::SeeAudit).then(|| view! {

@@ -25,6 +25,8 @@ pub(crate) enum Route {
     Channels,
     /// The server applications.
     Services,
+    /// The CA.
+    Authority,
     /// The audit log.
     Audit,
     /// The first administrator's one-time link.
@@ -55,6 +57,7 @@ impl Route {
             (Some("classes"), None, _) => Some(Self::Classes),
             (Some("channels"), None, _) => Some(Self::Channels),
             (Some("services"), None, _) => Some(Self::Services),
+            (Some("authority"), None, _) => Some(Self::Authority),
             (Some("audit"), None, _) => Some(Self::Audit),
             (Some("welcome"), None, _) => query
                 .split('&')
@@ -79,6 +82,7 @@ impl fmt::Display for Route {
             Self::Classes => f.write_str("#/classes"),
             Self::Channels => f.write_str("#/channels"),
             Self::Services => f.write_str("#/services"),
+            Self::Authority => f.write_str("#/authority"),
             Self::Audit => f.write_str("#/audit"),
             Self::Welcome(_) => f.write_str("#/welcome"),
         }
@@ -104,6 +108,7 @@ mod tests {
             Route::Classes,
             Route::Channels,
             Route::Services,
+            Route::Authority,
             Route::Audit,
         ];
         for screen in screens {
