@@ -6,6 +6,7 @@
 //! ([`display`]).
 
 pub mod clock;
+pub mod device;
 pub mod display;
 pub mod gateway;
 pub mod link;

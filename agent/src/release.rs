@@ -1,4 +1,5 @@
-//! `wardlink release`: the manufacturer's tool. It makes keys and a repository (TUF 1.0.34), signs, and publishes; all offline.
+//! `wardlink release`: the manufacturer's tool. It makes keys and a repository (TUF 1.0.34), signs, and publishes. Only
+//! `publish` uses a network.
 //!
 //! Threats considered: keys may lie on several machines, none of which can publish alone where thresholds say so; what comes from
 //! another machine is checked before it counts; a signer sees what a signature says, and may sign only what its role allows. Every
@@ -11,6 +12,7 @@ mod export;
 mod files;
 mod inventory;
 mod keys;
+mod publish;
 mod repository;
 mod request;
 mod roles;
@@ -76,6 +78,8 @@ enum ReleaseCommand {
         #[arg(long)]
         json: bool,
     },
+    /// Gives what is published to a hospital's distribution server; an upload that was interrupted goes on.
+    Publish(Box<publish::PublishArgs>),
     /// Writes a folder for a mirror or a USB stick, verified and in one step.
     Export {
         /// The folder; an earlier export is replaced.
@@ -107,6 +111,7 @@ pub fn run(args: &ReleaseArgs) -> Result<(), ReleaseError> {
             tell(&verified);
             Ok(())
         }
+        ReleaseCommand::Publish(args) => publish::run(folder, args),
         ReleaseCommand::Export { folder: destination } => {
             tell(&export::run(folder, destination)?);
             println!("exported to {}", destination.display());

@@ -85,6 +85,10 @@ impl Failure {
                     None => t.too_many_attempts_soon().to_owned(),
                 },
             },
+            ProblemKind::RefusedStep => Explained {
+                what: t.refused_step(),
+                advice: problem.detail.clone().unwrap_or_else(|| t.refused_step_advice().to_owned()),
+            },
             ProblemKind::Internal => explained(t.internal(), t.internal_advice()),
             ProblemKind::Unavailable => explained(t.unavailable(), t.unavailable_advice()),
         }

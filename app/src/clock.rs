@@ -35,6 +35,11 @@ impl Clock {
         self.now.get()
     }
 
+    /// The present second, once.
+    pub(crate) fn now_untracked(self) -> UnixMillis {
+        self.now.get_untracked()
+    }
+
     /// How long ago a point in time is, ticking.
     pub(crate) fn since(self, then: UnixMillis) -> Duration {
         self.now().since(then)

@@ -23,6 +23,9 @@ use crate::text::Language;
 use crate::ui::notice::NoticeArea;
 use crate::ui::preferences::{FoldedPreferences, Preferences};
 use crate::ui::{ScreenTitle, icon};
+use crate::updates::{
+    CatalogDeviceScreen, CatalogScreen, GatewaysScreen, ManufacturersScreen, OutcomesScreen, ReleasesScreen,
+};
 
 /// Draws the control unit's page into `#app`.
 pub fn start() {
@@ -140,6 +143,13 @@ fn Frame() -> impl IntoView {
                     Route::Audit if app.may(Right::SeeAudit) => view! { <AuditScreen/> }.into_any(),
                     Route::Channels if app.may(Right::SeePolicy) => view! { <ChannelsScreen/> }.into_any(),
                     Route::Services if app.may(Right::ManageServices) => view! { <ServicesScreen/> }.into_any(),
+                    Route::Releases if app.may(Right::SeeUpdates) => view! { <ReleasesScreen/> }.into_any(),
+                    Route::Catalog if app.may(Right::SeeUpdates) => view! { <CatalogScreen/> }.into_any(),
+                    Route::CatalogDevice(device) if app.may(Right::SeeUpdates) => view! { <CatalogDeviceScreen device=device/> }.into_any(),
+                    Route::Gateways if app.may(Right::SeeUpdates) => view! { <GatewaysScreen/> }.into_any(),
+                    Route::Outcomes if app.may(Right::SeeUpdates) => view! { <OutcomesScreen/> }.into_any(),
+                    Route::Manufacturers if app.may(Right::SeeUpdates) => view! { <ManufacturersScreen/> }.into_any(),
+                    Route::Releases | Route::Catalog | Route::CatalogDevice(_) | Route::Gateways | Route::Outcomes | Route::Manufacturers |
                     Route::Welcome(_) | Route::Unknown | Route::Provisioning | Route::People | Route::Policy | Route::Classes | Route::Channels | Route::Services | Route::Audit => {
                         view! { <Nowhere/> }.into_any()
                     }
@@ -158,6 +168,19 @@ fn focus_main() {
         // An element of the page can always take the focus.
         let _ = main.focus();
     }
+}
+
+/// Whether a screen is one of updates.
+const fn is_about_updates(route: &Route) -> bool {
+    matches!(
+        route,
+        Route::Releases
+            | Route::Catalog
+            | Route::CatalogDevice(_)
+            | Route::Gateways
+            | Route::Outcomes
+            | Route::Manufacturers
+    )
 }
 
 #[component]
@@ -205,6 +228,10 @@ fn Navigation(live: Live, screen: Memo<Route>) -> impl IntoView {
                 {app.may(Right::SeePolicy).then(|| view! {
                     <NavLink to=Route::Policy label=t.policy_nav() current=Signal::derive(move || is(|r| matches!(r, Route::Policy | Route::Classes | Route::Channels | Route::Services)))
                         count=Signal::stored(0) icon=icon::rules().into_any()/>
+                })}
+                {app.may(Right::SeeUpdates).then(|| view! {
+                    <NavLink to=Route::Releases label=t.updates_nav() current=Signal::derive(move || is(is_about_updates))
+                        count=Signal::stored(0) icon=icon::package().into_any()/>
                 })}
                 {app.may(Right::SeeAudit).then(|| view! {
                     <NavLink to=Route::Audit label=t.audit_nav() current=Signal::derive(move || is(|r| *r == Route::Audit))

@@ -26,6 +26,18 @@ pub(crate) fn millilitres(microlitres: u32, language: Language) -> String {
     format!("{}{}{}", tenths / 10, language.decimal_mark(), tenths % 10)
 }
 
+/// A file's length, with one decimal: `1.3 MB`.
+pub(crate) fn bytes(length: u64, language: Language) -> String {
+    let (unit, word) = match length {
+        0..1_000 => return format!("{length} B"),
+        1_000..1_000_000 => (1_000, "kB"),
+        1_000_000..1_000_000_000 => (1_000_000, "MB"),
+        _ => (1_000_000_000, "GB"),
+    };
+    let tenths = (length.saturating_add(unit / 20)) / (unit / 10);
+    format!("{}{}{} {word}", tenths / 10, language.decimal_mark(), tenths % 10)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -40,6 +52,14 @@ mod tests {
         assert_eq!(english(7_200), "2 h");
         assert_eq!(english(200_000), "2 d");
         assert_eq!(age(Duration::from_secs(200_000), Language::German), "2 Tagen");
+    }
+
+    #[test]
+    fn a_length_has_one_decimal_in_its_largest_unit() {
+        assert_eq!(bytes(999, Language::English), "999 B");
+        assert_eq!(bytes(1_250, Language::English), "1.3 kB");
+        assert_eq!(bytes(12_345_678, Language::German), "12,3 MB");
+        assert_eq!(bytes(u64::MAX, Language::English), "18446744073.7 GB");
     }
 
     #[test]

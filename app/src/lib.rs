@@ -22,6 +22,7 @@ mod clock;
 mod code;
 mod control_unit_page;
 mod devices;
+mod fetched;
 mod format;
 mod live;
 mod lock;
@@ -37,6 +38,7 @@ mod services;
 mod session;
 mod text;
 mod ui;
+mod updates;
 mod verification;
 mod verify_page;
 

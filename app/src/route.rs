@@ -25,6 +25,18 @@ pub(crate) enum Route {
     Channels,
     /// The server applications.
     Services,
+    /// What the manufacturers have released, and what of it is offered.
+    Releases,
+    /// What every device runs.
+    Catalog,
+    /// One device of the catalog.
+    CatalogDevice(Device),
+    /// The gateways.
+    Gateways,
+    /// What became of every update.
+    Outcomes,
+    /// The manufacturers.
+    Manufacturers,
     /// The audit log.
     Audit,
     /// The first administrator's one-time link.
@@ -45,16 +57,19 @@ impl Route {
                 session.parse().ok().map(|session| Self::Requests(Some(session)))
             }
             (Some("devices"), None, _) => Some(Self::Devices),
-            (Some("devices"), Some(client), Some(identifier)) => match (client.parse(), identifier.parse()) {
-                (Ok(client), Ok(identifier)) => Some(Self::Device(Device { client, identifier })),
-                _ => None,
-            },
+            (Some("devices"), Some(client), Some(identifier)) => device(client, identifier).map(Self::Device),
             (Some("provisioning"), None, _) => Some(Self::Provisioning),
             (Some("people"), None, _) => Some(Self::People),
             (Some("policy"), None, _) => Some(Self::Policy),
             (Some("classes"), None, _) => Some(Self::Classes),
             (Some("channels"), None, _) => Some(Self::Channels),
             (Some("services"), None, _) => Some(Self::Services),
+            (Some("updates"), None, _) => Some(Self::Releases),
+            (Some("updates"), Some("gateways"), None) => Some(Self::Gateways),
+            (Some("updates"), Some("outcomes"), None) => Some(Self::Outcomes),
+            (Some("updates"), Some("manufacturers"), None) => Some(Self::Manufacturers),
+            (Some("catalog"), None, _) => Some(Self::Catalog),
+            (Some("catalog"), Some(client), Some(identifier)) => device(client, identifier).map(Self::CatalogDevice),
             (Some("audit"), None, _) => Some(Self::Audit),
             (Some("welcome"), None, _) => query
                 .split('&')
@@ -79,10 +94,20 @@ impl fmt::Display for Route {
             Self::Classes => f.write_str("#/classes"),
             Self::Channels => f.write_str("#/channels"),
             Self::Services => f.write_str("#/services"),
+            Self::Releases => f.write_str("#/updates"),
+            Self::Catalog => f.write_str("#/catalog"),
+            Self::CatalogDevice(device) => write!(f, "#/catalog/{device}"),
+            Self::Gateways => f.write_str("#/updates/gateways"),
+            Self::Outcomes => f.write_str("#/updates/outcomes"),
+            Self::Manufacturers => f.write_str("#/updates/manufacturers"),
             Self::Audit => f.write_str("#/audit"),
             Self::Welcome(_) => f.write_str("#/welcome"),
         }
     }
+}
+
+fn device(client: &str, identifier: &str) -> Option<Device> {
+    Some(Device { client: client.parse().ok()?, identifier: identifier.parse().ok()? })
 }
 
 #[cfg(test)]
@@ -92,12 +117,18 @@ mod tests {
 
     #[test]
     fn every_screen_is_found_again_by_its_address() {
-        let device = "infusion-pump/ip-204817".parse().unwrap();
+        let device: Device = "infusion-pump/ip-204817".parse().unwrap();
         let screens = [
             Route::Requests(None),
             Route::Requests(Some(SessionId([7; 16]))),
             Route::Devices,
-            Route::Device(device),
+            Route::Device(device.clone()),
+            Route::CatalogDevice(device),
+            Route::Releases,
+            Route::Catalog,
+            Route::Gateways,
+            Route::Outcomes,
+            Route::Manufacturers,
             Route::Provisioning,
             Route::People,
             Route::Policy,

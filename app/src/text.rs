@@ -12,6 +12,7 @@ mod requests;
 mod revocation;
 mod services;
 mod site;
+mod updates;
 mod verification;
 
 /// A language of the app.
@@ -109,6 +110,7 @@ mod tests {
             revocation::ENTRIES,
             services::ENTRIES,
             site::ENTRIES,
+            updates::ENTRIES,
             verification::ENTRIES,
         ];
         sections.into_iter().flatten()
@@ -117,8 +119,20 @@ mod tests {
     #[test]
     fn every_text_is_translated() {
         // Words that are the same in both languages.
-        const SAME: [&str; 6] =
-            ["firmware", "secret_name", "network_from", "network_name", "rule_name", "theme_system"];
+        const SAME: [&str; 13] = [
+            "firmware",
+            "secret_name",
+            "network_from",
+            "network_name",
+            "rule_name",
+            "theme_system",
+            "updates_nav",
+            "catalog_change",
+            "catalog_revision",
+            "catalog_hardware",
+            "gateways_title",
+            "token_line",
+        ];
         for (name, english, german) in entries() {
             assert!(!english.trim().is_empty() && !german.trim().is_empty(), "{name} is empty");
             assert!(english != german || SAME.contains(name), "{name} is not translated");

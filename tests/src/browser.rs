@@ -142,6 +142,12 @@ impl Browser {
         })
     }
 
+    /// Waits for a field for files, and chooses one.
+    pub fn choose(&self, target: &Target, file: &std::path::Path) -> Result<()> {
+        let path = file.to_str().context("a path of text")?.to_owned();
+        self.act(target, "to be chosen for", async |element| element.send_keys(&path).await)
+    }
+
     /// Waits for an attribute or property of something.
     pub fn property(&self, target: &Target, name: &str) -> Result<Option<String>> {
         self.act(target, "to be read", async |element| element.prop(name).await)

@@ -1,5 +1,6 @@
 //! A revoked pump gets nothing after the answer, however much is on its way to it at that moment.
 //!
+//! The worker runs without the proxy of development: what waits in there for a busy machine would look as if it had been sent late.
 //! `cargo xtask test --revocations 1000` is the long form.
 
 use std::env;
@@ -20,6 +21,7 @@ use wardlink_tests::impostor::{Stolen, copy_of};
 use wardlink_tests::mqtt::{Answer, Mqtt};
 use wardlink_tests::scene;
 use wardlink_tests::ward::Ward;
+use wardlink_tests::worker::{Host, Worker};
 
 /// How many pumps are revoked at one site, one after the other: few, so that new keys come by each of them often.
 const PUMPS: usize = 25;
@@ -45,7 +47,7 @@ fn a_revoked_pump_gets_nothing_after_the_answer() -> Result<()> {
 fn try_at_one_site(pumps: usize) -> Result<usize> {
     let mut in_time = 0;
     scene(|scene| {
-        let ward = Ward::open(scene)?;
+        let ward = Ward::around(scene, Worker::start_under(scene, Host::Workerd)?)?;
         pair_side_by_side(scene, &ward, pumps, |_| {
             let done = AtomicBool::new(false);
             thread::scope(|threads| {

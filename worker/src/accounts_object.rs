@@ -1,12 +1,12 @@
 //! The people of a site and their browser sessions.
 
-mod notes;
 mod password;
 mod people;
 mod sessions;
 mod throttle;
 
 use crate::messages::{AccountsRequest, Session, SignedIn, SiteRequest};
+use crate::notes;
 use crate::objects::{self, answer};
 use crate::platform::{log, now, rng};
 use crate::problem::Failure;

@@ -10,8 +10,12 @@
 
 mod accounts_object;
 mod bridge_object;
+mod distribution_object;
+mod est;
+mod files;
 mod guard;
 mod messages;
+mod notes;
 mod objects;
 mod platform;
 mod problem;
@@ -20,6 +24,7 @@ mod session;
 mod site_object;
 mod storage;
 mod tls;
+mod vault;
 
 use worker::{Context, Env, Request, Response, Result, event};
 

@@ -7,8 +7,8 @@ use serde::{Deserialize, Serialize};
 use serde_bytes::ByteBuf;
 use wardlink_bridge::Notice;
 use wardlink_protocol::api::{
-    Accept, ChannelsChange, Credentials, DeviceClass, NewPerson, NewProvisioning, NewRevocation, NewSecret, NewService,
-    PairingPolicy, Person, PersonChange, Reject, Trust, Verify,
+    Accept, ChannelsChange, Credentials, DeviceClass, NewManufacturer, NewPerson, NewProvisioning, NewRevocation,
+    NewSecret, NewService, PairingPolicy, Person, PersonChange, Reject, Trust, Verify,
 };
 use wardlink_protocol::channel::{ChannelName, Qos};
 use wardlink_protocol::grant::Grant;
@@ -122,8 +122,8 @@ pub(crate) enum SiteRequest {
     Data(Vec<StampedMessage>),
     /// What happened to devices at the bridge, in this order. Answer: nothing.
     Notices(Vec<Notice>),
-    /// The list of revoked certificates. Answer: DER.
-    RevocationList,
+    /// The list of revoked certificates of the issuing CA with this key identifier; none is the one that issues now. Answer: DER.
+    RevocationList(Option<ByteBuf>),
     /// A service asks to be enrolled. Answer: COSE, as the web API gives it.
     EnrolService(ByteBuf),
     /// A service asks for keys. Answer: COSE, as the web API gives it.
@@ -222,6 +222,10 @@ pub(crate) enum Command {
     Policy(Vantage),
     /// Changes the pairing policy.
     SetPolicy(Box<PairingPolicy>, Vantage),
+    /// Shows the CA.
+    Authority,
+    /// Asks the CA outside now.
+    AskAuthority,
     /// Shows the channel policy.
     Channels,
     /// Says what a change of the channel policy would do.
@@ -327,4 +331,52 @@ pub(crate) struct Session {
     pub(crate) person: Person,
     /// When it ends at the latest.
     pub(crate) ends_at: UnixMillis,
+}
+
+/// What is asked of the distribution server.
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum DistributionRequest {
+    /// A person acts. Answer: JSON as the web API gives it.
+    Act(Person, DistributionCommand),
+    /// Which file lies under a public name. Answer: an optional [`PublicFile`].
+    Find(PublicName),
+}
+
+/// What a person asks of the distribution server.
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum DistributionCommand {
+    /// Lists manufacturers.
+    Manufacturers,
+    /// Makes a manufacturer known.
+    AddManufacturer(NewManufacturer),
+    /// Ends a manufacturer.
+    EndManufacturer(String),
+    /// Makes a publishing token for a manufacturer.
+    MakeToken(String),
+    /// Revokes a publishing token of a manufacturer.
+    RevokeToken(String, u64),
+    /// Lists the packages of a manufacturer, or of all.
+    Releases(Option<String>),
+}
+
+/// Under which name a file is asked for.
+#[derive(Serialize, Deserialize)]
+pub(crate) struct PublicName {
+    /// Whose repository.
+    pub(crate) manufacturer: String,
+    /// Metadata or a target.
+    pub(crate) is_metadata: bool,
+    /// The name in the repository, not percent-encoded.
+    pub(crate) name: String,
+}
+
+/// A file that is public.
+#[derive(Clone, Copy, Serialize, Deserialize)]
+pub(crate) struct PublicFile {
+    /// Its SHA-256.
+    pub(crate) sha256: Sha256,
+    /// Its length, in bytes.
+    pub(crate) length: u64,
 }

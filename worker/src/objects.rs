@@ -1,6 +1,6 @@
 //! How the Durable Objects are reached, and how they are spoken to.
 
-use crate::messages::{AccountsRequest, BridgeRequest, MAX_OBJECT_MESSAGE_BYTES, SiteRequest};
+use crate::messages::{AccountsRequest, BridgeRequest, DistributionRequest, MAX_OBJECT_MESSAGE_BYTES, SiteRequest};
 use crate::problem::Failure;
 use serde::{Serialize, de::DeserializeOwned};
 use wardlink_protocol::api::{Problem, ProblemKind};
@@ -27,6 +27,9 @@ impl ObjectRequest for BridgeRequest {
 }
 impl ObjectRequest for AccountsRequest {
     const BINDING: &'static str = "ACCOUNTS";
+}
+impl ObjectRequest for DistributionRequest {
+    const BINDING: &'static str = "DISTRIBUTION";
 }
 
 /// The object that takes requests of the type `R`.

@@ -112,6 +112,7 @@ const fn describe(kind: ProblemKind) -> (&'static str, &'static str) {
         ProblemKind::InvalidPolicy => ("invalid-policy", "These rules do not fit together"),
         ProblemKind::SerialNeeded => ("serial-needed", "The last characters of the serial number are needed, too"),
         ProblemKind::WeakPassword => ("weak-password", "The password is too short or too long"),
+        ProblemKind::RefusedStep => ("refused-step", "It is refused"),
         ProblemKind::TooManyAttempts => ("too-many-attempts", "Too many attempts"),
         ProblemKind::Internal => ("internal", "Something went wrong at the control unit"),
         ProblemKind::Unavailable => ("unavailable", "A part of the control unit does not answer"),

@@ -1,16 +1,21 @@
 //! The routes of the web API, of MQTT and of the verification page.
 
 mod accounts;
+mod distribution;
 mod page;
+mod repository;
 mod services;
 mod site;
 mod socket;
 
 use crate::guard::{Origin, check_page};
+use crate::messages::PublicName;
 use crate::problem::Failure;
+use data_encoding::HEXLOWER;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_bytes::ByteBuf;
+use std::borrow::Cow;
 use wardlink_protocol::api::ProblemKind;
 use wardlink_protocol::channel::ChannelName;
 use wardlink_protocol::identity::{SecretId, SessionId};
@@ -20,6 +25,8 @@ use zeroize::Zeroizing;
 
 /// The longest body of a request, in bytes.
 const MAX_BODY_BYTES: usize = 16 * 1024;
+/// The longest body that makes a manufacturer known: a root, as text in JSON.
+const MAX_MANUFACTURER_BYTES: usize = 1_100_000;
 
 /// What stands under a path.
 enum Route {
@@ -46,7 +53,10 @@ enum Route {
     Decommission(Device),
     Receipt(Device),
     Revocations,
-    RevocationList,
+    /// Of the issuing CA that this is the key identifier of, in hexadecimal digits; none is the one that issues now.
+    RevocationList(Option<Vec<u8>>),
+    Authority,
+    AskAuthority,
     Audit,
     ExportAudit,
     Channels,
@@ -57,6 +67,15 @@ enum Route {
     EnrolService,
     ServiceKeys,
     Live,
+    Manufacturers,
+    EndManufacturer(String),
+    MakeToken(String),
+    RevokeToken(String, u64),
+    Releases,
+    /// A public file of a manufacturer's repository.
+    Repository(PublicName),
+    /// What a publisher asks; the object reads the rest of the path.
+    Publish,
     Mqtt,
     VerificationPage,
 }
@@ -78,6 +97,10 @@ impl Route {
             ["mqtt"] => Self::Mqtt,
             ["V", _] => Self::VerificationPage,
             ["api", "v1", rest @ ..] => Self::of_api(rest)?,
+            ["api", "publish", _, ..] => Self::Publish,
+            ["api", "repositories", manufacturer, part @ ("metadata" | "targets"), name @ ..] => {
+                Self::Repository(repository::name(manufacturer, part, name)?)
+            }
             _ => return None,
         })
     }
@@ -106,7 +129,10 @@ impl Route {
             ["devices", client, identifier, "decommission"] => Self::Decommission(device(client, identifier)?),
             ["devices", client, identifier, "receipt"] => Self::Receipt(device(client, identifier)?),
             ["revocations"] => Self::Revocations,
-            ["crl"] => Self::RevocationList,
+            ["crl"] => Self::RevocationList(None),
+            ["crl", issuer] => Self::RevocationList(Some(HEXLOWER.decode(issuer.as_bytes()).ok()?)),
+            ["authority"] => Self::Authority,
+            ["authority", "ask"] => Self::AskAuthority,
             ["audit"] => Self::Audit,
             ["audit", "export"] => Self::ExportAudit,
             ["channels"] => Self::Channels,
@@ -117,6 +143,11 @@ impl Route {
             ["services", "keys"] => Self::ServiceKeys,
             ["services", identifier, "revoke"] => Self::RevokeService(identifier.parse().ok()?),
             ["live"] => Self::Live,
+            ["manufacturers"] => Self::Manufacturers,
+            ["manufacturers", name, "end"] => Self::EndManufacturer(decoded(name)?),
+            ["manufacturers", name, "tokens"] => Self::MakeToken(decoded(name)?),
+            ["manufacturers", name, "tokens", id, "revoke"] => Self::RevokeToken(decoded(name)?, id.parse().ok()?),
+            ["releases"] => Self::Releases,
             _ => return None,
         })
     }
@@ -124,6 +155,11 @@ impl Route {
 
 fn device(client: &str, identifier: &str) -> Option<Device> {
     Some(Device { client: client.parse().ok()?, identifier: identifier.parse().ok()? })
+}
+
+/// A part of a path, as it was before it was percent-encoded.
+fn decoded(part: &str) -> Option<String> {
+    percent_encoding::percent_decode_str(part).decode_utf8().ok().map(Cow::into_owned)
 }
 
 impl Step {
@@ -146,6 +182,8 @@ struct Call {
     origin: Origin,
     /// The body; none where there is none, or one that is too long.
     body: Option<Zeroizing<Vec<u8>>>,
+    /// How long it may be.
+    max_body_bytes: usize,
 }
 
 impl Call {
@@ -163,7 +201,7 @@ impl Call {
     fn body<T: DeserializeOwned>(&self) -> Result<T, Failure> {
         let is_json = self.request.headers().get("Content-Type")?.is_some_and(|kind| is_json(&kind));
         let Some(bytes) = self.body.as_ref().filter(|_| is_json) else {
-            let detail = format!("Send JSON of at most {MAX_BODY_BYTES} bytes, with its type and length.");
+            let detail = format!("Send JSON of at most {} bytes, with its type and length.", self.max_body_bytes);
             return Err(Failure::with_detail(ProblemKind::BadRequest, detail));
         };
         serde_json::from_slice(bytes)
@@ -173,9 +211,9 @@ impl Call {
 
 /// Takes a body of a bounded length off the connection, whatever becomes of the request: a proxy that uses the connection again must
 /// not find the rest of it there.
-async fn take_body(request: &mut Request) -> Result<Option<Zeroizing<Vec<u8>>>, Failure> {
+async fn take_body(request: &mut Request, max_bytes: usize) -> Result<Option<Zeroizing<Vec<u8>>>, Failure> {
     let length = request.headers().get("Content-Length")?.and_then(|length| length.parse::<usize>().ok());
-    if length.is_none_or(|length| length == 0 || length > MAX_BODY_BYTES) {
+    if length.is_none_or(|length| length == 0 || length > max_bytes) {
         return Ok(None);
     }
     Ok(Some(Zeroizing::new(request.bytes().await?)))
@@ -197,8 +235,16 @@ pub(crate) async fn handle(request: Request, env: Env) -> worker::Result<Respons
 }
 
 async fn dispatch(mut request: Request, env: Env) -> Result<Response, Failure> {
-    let body = take_body(&mut request).await?;
-    let route = Route::of(&request.path()).ok_or(ProblemKind::NotFound)?;
+    let route = Route::of(&request.path());
+    if matches!(route, Some(Route::Publish)) {
+        // The object reads the body, which is long.
+        check_page(&request, &Origin::of(&request, &env)?, false)?;
+        return distribution::publish(request, &env).await;
+    }
+    let max_body_bytes =
+        if matches!(route, Some(Route::Manufacturers)) { MAX_MANUFACTURER_BYTES } else { MAX_BODY_BYTES };
+    let body = take_body(&mut request, max_body_bytes).await?;
+    let route = route.ok_or(ProblemKind::NotFound)?;
     let origin = Origin::of(&request, &env)?;
     if !matches!(route, Route::Mqtt | Route::VerificationPage) {
         // Services are no browsers, and what they send proves itself.
@@ -206,7 +252,7 @@ async fn dispatch(mut request: Request, env: Env) -> Result<Response, Failure> {
         check_page(&request, &origin, proves_itself)?;
     }
     let method = request.method();
-    let call = Call { request, env, origin, body };
+    let call = Call { request, env, origin, body, max_body_bytes };
     match (route, method) {
         (Route::Health, Method::Get) => json(&serde_json::json!({ "status": "ok" })),
         (Route::Bootstrap, Method::Get) => accounts::bootstrap_state(&call).await,
@@ -237,7 +283,9 @@ async fn dispatch(mut request: Request, env: Env) -> Result<Response, Failure> {
         (Route::Receipt(device), Method::Get) => site::receipt(&call, device).await,
         (Route::Revocations, Method::Get) => site::revocations(&call).await,
         (Route::Revocations, Method::Post) => site::revoke(call).await,
-        (Route::RevocationList, Method::Get) => site::revocation_list(&call).await,
+        (Route::RevocationList(issuer), Method::Get) => site::revocation_list(&call, issuer).await,
+        (Route::Authority, Method::Get) => site::authority(&call).await,
+        (Route::AskAuthority, Method::Post) => site::ask_authority(&call).await,
         (Route::Audit, Method::Get) => site::audit(&call).await,
         (Route::ExportAudit, Method::Get) => site::export_audit(&call).await,
         (Route::Channels, Method::Get) => site::channels(&call).await,
@@ -250,6 +298,13 @@ async fn dispatch(mut request: Request, env: Env) -> Result<Response, Failure> {
         (Route::EnrolService, Method::Post) => services::enrol(call).await,
         (Route::ServiceKeys, Method::Post) => services::keys(call).await,
         (Route::Live, Method::Get) => socket::live(&call).await,
+        (Route::Manufacturers, Method::Get) => distribution::manufacturers(&call).await,
+        (Route::Manufacturers, Method::Post) => distribution::add_manufacturer(call).await,
+        (Route::EndManufacturer(name), Method::Post) => distribution::end_manufacturer(&call, name).await,
+        (Route::MakeToken(name), Method::Post) => distribution::make_token(&call, name).await,
+        (Route::RevokeToken(name, id), Method::Post) => distribution::revoke_token(&call, name, id).await,
+        (Route::Releases, Method::Get) => distribution::releases(&call).await,
+        (Route::Repository(name), Method::Get | Method::Head) => repository::get(&call, name).await,
         (Route::Mqtt, Method::Get) => socket::mqtt(&call).await,
         (Route::VerificationPage, Method::Get | Method::Head) => page::verification(&call).await,
         _ => Err(ProblemKind::MethodNotAllowed.into()),

@@ -17,6 +17,7 @@ mod keys;
 mod live;
 mod locks;
 mod outbox;
+mod outside_ca;
 mod pairings;
 mod policy;
 mod rekeying;
@@ -27,14 +28,15 @@ mod schema;
 mod secrets;
 mod services;
 mod timers;
-mod vault;
 
+use crate::est::EstServer;
 use crate::messages::{Act, Command, SiteRequest, Taken};
 use crate::objects::{self, answer};
 use crate::platform::{log, now};
 use crate::problem::Failure;
 use crate::storage::{Column, Database};
 use crate::tls::TlsAnchors;
+use crate::vault::Vault;
 use authority::Authority;
 use core::cell::{Cell, OnceCell, RefCell};
 use delivery::Delivery;
@@ -45,7 +47,6 @@ use pairings::Counted;
 use policy::Rules;
 use std::rc::Rc;
 use timers::Timer;
-use vault::Vault;
 use wardlink_bridge::Notice;
 use wardlink_protocol::api::{LiveEvent, NewRevocation, Person, ProblemKind, Verify};
 use wardlink_protocol::grant::DeviceState;
@@ -69,6 +70,8 @@ pub struct SiteObject {
     env: Env,
     database: Database,
     keys: OnceCell<Keys>,
+    /// Who signs, once it was read; another one where a CA outside has certified it anew.
+    authority: RefCell<Option<Rc<Authority>>>,
     /// The rules in force, once they were read.
     rules: RefCell<Option<Rc<Rules>>>,
     live: Live,
@@ -78,12 +81,13 @@ pub struct SiteObject {
     alarm_at: Cell<Option<UnixMillis>>,
     /// Whether the bridge may have yet to cut off a device that was revoked.
     is_cutting: Cell<bool>,
+    /// Whether the CA outside is to be asked.
+    is_ca_due: Cell<bool>,
 }
 
 /// What is decrypted and read once for each start of the object.
 struct Keys {
     vault: Vault,
-    authority: Authority,
     anchors: TlsAnchors,
     shared: SharedLines,
 }
@@ -92,7 +96,7 @@ struct Keys {
 struct Site<'a> {
     database: &'a Database,
     vault: &'a Vault,
-    authority: &'a Authority,
+    authority: Rc<Authority>,
     anchors: &'a TlsAnchors,
     shared: &'a SharedLines,
     rules: Rc<Rules>,
@@ -126,12 +130,14 @@ impl DurableObject for SiteObject {
             env,
             database,
             keys,
+            authority: RefCell::new(None),
             rules,
             live,
             delivery,
             gathering: Gathering::default(),
             alarm_at: Cell::new(None),
             is_cutting: Cell::new(true),
+            is_ca_due: Cell::new(false),
         }
     }
 
@@ -144,7 +150,11 @@ impl DurableObject for SiteObject {
 
     async fn alarm(&self) -> Result<Response> {
         self.alarm_at.set(None);
-        match self.handle_timers().await {
+        let mut worked = self.handle_timers().await;
+        if worked.is_ok() && self.is_ca_due.take() {
+            worked = self.go_on_with_ca().await;
+        }
+        match worked {
             Ok(()) => Response::empty(),
             // The platform tries again.
             Err(failure) => Err(Error::RustError(format!("{failure:?}"))),
@@ -172,15 +182,24 @@ impl SiteObject {
         let (database, now) = (self.database.open()?, now());
         if self.keys.get().is_none() {
             let vault = Vault::open(&self.env)?;
-            let authority = Authority::open(database, &vault, now)?;
             let anchors = TlsAnchors::open(&self.env)?;
             // Nothing else runs in between, so that nobody else has set it.
-            drop(self.keys.set(Keys { vault, authority, anchors, shared: SharedLines::default() }));
+            drop(self.keys.set(Keys { vault, anchors, shared: SharedLines::default() }));
         }
         let keys = self.keys.get().ok_or_else(|| Failure::internal("the site's keys are missing"))?;
         let rules = self.rules(database)?;
-        let Keys { vault, authority, anchors, shared } = keys;
+        let Keys { vault, anchors, shared } = keys;
+        let authority = self.authority(database, vault, now)?;
         Ok(Site { database, vault, authority, anchors, shared, rules, now })
+    }
+
+    fn authority(&self, database: &Database, vault: &Vault, now: UnixMillis) -> Result<Rc<Authority>, Failure> {
+        if let Some(authority) = self.authority.borrow().as_ref() {
+            return Ok(Rc::clone(authority));
+        }
+        let authority = Rc::new(Authority::open(database, vault, EstServer::open(&self.env), now)?);
+        self.authority.replace(Some(Rc::clone(&authority)));
+        Ok(authority)
     }
 
     fn rules(&self, database: &Database) -> Result<Rc<Rules>, Failure> {
@@ -200,10 +219,14 @@ impl SiteObject {
             SiteRequest::FetchTable => {
                 // The bridge waits with everything else until it has the table.
                 let site = self.site()?;
+                // Where the site waits for its certificate, nothing else may have happened here yet.
+                self.set_alarm(&site).await?;
                 let (version, grants) = grants::table(site.database)?;
                 answer(&site.authority.table(version, grants, classes::clients(site.database)?)?)
             }
-            SiteRequest::RevocationList => revocation_list::answer(&self.site()?),
+            SiteRequest::RevocationList(issuer) => {
+                revocation_list::answer(&self.site()?, issuer.as_ref().map(|key| key.as_slice()))
+            }
             SiteRequest::Act(act) => self.act(*act).await,
             SiteRequest::EnrolService(request) => {
                 cose(self.turn(|site, outcome| services::enrol(site, &request, outcome)).await?)
@@ -253,7 +276,7 @@ impl SiteObject {
                 Ok(())
             }
             SiteRequest::FetchTable
-            | SiteRequest::RevocationList
+            | SiteRequest::RevocationList(_)
             | SiteRequest::Messages(_)
             | SiteRequest::EnrolService(_)
             | SiteRequest::ServiceKeys(_)
@@ -267,10 +290,19 @@ impl SiteObject {
         match (person, command) {
             (Some(person), Command::Verify(session, verify)) => self.verify(&person, session, &verify).await,
             (Some(person), Command::Revoke(new)) => self.revoke(&person, new).await,
+            (_, Command::Authority) => self.show_ca(),
             (person, command) => {
                 let origin = origin.parse()?;
                 self.turn(|site, outcome| act::perform(site, person.as_ref(), &origin, command, outcome)).await
             }
+        }
+    }
+
+    /// Also where the deployment lets no CA be chosen, so that nothing else can be done.
+    fn show_ca(&self) -> Result<Response, Failure> {
+        match (self.site(), EstServer::open(&self.env)) {
+            (Err(_), Err(wrong)) => act::json(&outside_ca::misconfigured(wrong)),
+            (site, _) => act::json(&outside_ca::view(&site?)?),
         }
     }
 
@@ -317,6 +349,8 @@ impl SiteObject {
                     Timer::Rotation(channel) => rekeying::rotate(site, channel, Why::Schedule, outcome)?,
                     Timer::Rekeying => rekeying::go_on(site, outcome)?,
                     Timer::Erasure => keys::erase_ended(site)?,
+                    // It takes more than this turn.
+                    Timer::Authority => self.is_ca_due.set(true),
                     // Every event ends with a delivery.
                     Timer::Outbox => {}
                 }
@@ -342,14 +376,19 @@ impl SiteObject {
             live::broadcast(&self.state, event)?;
         }
         let has_arrived = self.deliver(&site, stored).await?;
+        self.set_alarm(&site).await?;
+        if outcome.must_arrive && !has_arrived {
+            let detail = "It is stored, and the bridge is told again until it has cut them off.";
+            return Err(Failure::with_detail(ProblemKind::Unavailable, detail));
+        }
+        Ok(())
+    }
+
+    async fn set_alarm(&self, site: &Site<'_>) -> Result<(), Failure> {
         let next = timers::next(site.database)?;
         if let Some(due) = next.filter(|due| self.alarm_at.get().is_none_or(|set| *due < set)) {
             self.alarm_at.set(Some(due));
             self.state.storage().set_alarm(ScheduledTime::from(due.since(now()))).await?;
-        }
-        if outcome.must_arrive && !has_arrived {
-            let detail = "It is stored, and the bridge is told again until it has cut them off.";
-            return Err(Failure::with_detail(ProblemKind::Unavailable, detail));
         }
         Ok(())
     }

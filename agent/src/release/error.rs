@@ -84,6 +84,9 @@ pub enum ReleaseError {
     /// No delta is made.
     #[error("no delta was added: {0}")]
     Delta(#[from] MakeError),
+    /// The distribution server refuses, and says at which step.
+    #[error("the server refuses: {0}")]
+    Server(String),
     /// A file cannot be read or written.
     #[error("{path}: {why}")]
     File {

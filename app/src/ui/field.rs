@@ -85,10 +85,11 @@ pub(crate) fn Choice(
     /// The name of the group.
     name: String,
     /// The words of the answer.
-    label: &'static str,
+    #[prop(into)]
+    label: String,
     /// More about it.
-    #[prop(optional)]
-    hint: &'static str,
+    #[prop(optional, into)]
+    hint: String,
     /// The answer, for tests.
     value: String,
     /// Whether it is the chosen one.

@@ -81,6 +81,11 @@ pub(crate) fn back() -> impl IntoView {
     icon("M14.5 5L8 12l6.5 7")
 }
 
+/// Updates: a package.
+pub(crate) fn package() -> impl IntoView {
+    icon("M12 3l8 4.2v9.6L12 21l-8-4.2V7.2zM4 7.2l8 4.3l8-4.3M12 11.5V21M8 5.1l8 4.3")
+}
+
 /// Finds something.
 pub(crate) fn search() -> impl IntoView {
     icon("M10.5 4a6.5 6.5 0 1 0 0 13a6.5 6.5 0 1 0 0-13M15.5 15.5L20 20")

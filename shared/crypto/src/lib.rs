@@ -9,6 +9,7 @@
 
 pub mod authentication;
 pub mod cose;
+pub mod director;
 pub mod key;
 pub mod package;
 pub mod provider;

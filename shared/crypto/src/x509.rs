@@ -2,12 +2,14 @@
 //!
 //! Root (CertCA, path length 1) -> issuing CA (path length 0) -> certificates, each with one critical extended key usage that says its
 //! [`Purpose`](wardlink_protocol::identity::Purpose). A certificate is accepted only in this profile, and in the encoding that the
-//! builder writes.
+//! builder writes. Where a CA outside certifies the issuing CA (EST, RFC 7030), the root is the outside one's, and one more CA may stand
+//! between.
 
 mod authority;
 mod certificate;
 mod chain;
 mod crl;
+mod enrolment;
 mod names;
 mod profile;
 mod request;
@@ -16,6 +18,10 @@ pub use authority::{IssuingCa, RootCa};
 pub use certificate::{Certificate, Holder, Kind};
 pub use chain::{Chain, ChainError};
 pub use crl::{CrlError, Revocation, RevocationList, RevocationReason};
+pub use enrolment::{
+    CertificatesError, EnrolmentError, certify, check_root, make_authority_request, make_renewal_request,
+    read_certificates,
+};
 pub use request::CertificationRequest;
 
 use wardlink_protocol::UnixMillis;

@@ -1,13 +1,22 @@
 //! The web API under `/api/v1`, as worker and web app share it. JSON; times in milliseconds since 1970.
 
 mod audit;
+mod authority;
 mod channels;
+mod distribution;
 mod revocation;
 mod services;
 mod site;
 
 pub use audit::{AuditEntry, AuditOutcome, AuditPage};
+pub use authority::{AuthorityKind, AuthorityState, AuthorityTrouble, AuthorityView};
 pub use channels::{ChannelKeyState, ChannelsChange, ChannelsView, KeyJob, KeyJobReason};
+pub use distribution::{
+    AllowUpload, Associate, Broadcast, CatalogChange, CatalogDevice, CatalogEntry, CatalogPage, GatewayView,
+    InventoryPreview, MadePublishingToken, ManufacturerView, MissingFile, NewManufacturer, NewOffer, NewPublication,
+    OfferScope, OfferView, OfferWhen, OfferedData, OutcomeView, PublicationView, Published, PublishedFile,
+    PublishedMetadata, PublishedView, PublishingToken, Pushed, ReleaseView, UpdateState,
+};
 pub use revocation::{Decommissioning, NewRevocation, Revocation, RevocationReason};
 pub use services::{MadeService, NewService, ServiceState, ServiceView};
 pub use site::{
@@ -73,6 +82,12 @@ pub enum Right {
     Revoke,
     /// List, make and revoke services.
     ManageServices,
+    /// See the catalog, releases, gateways, offers and outcomes.
+    SeeUpdates,
+    /// Offer releases, push them, decide about devices and gateways, import inventories.
+    ManageUpdates,
+    /// Make manufacturers known, give them publishing tokens, end them.
+    ManageManufacturers,
 }
 
 impl Role {
@@ -85,13 +100,16 @@ impl Role {
             Right::SeeRequests | Right::SeeDevices => true,
             Right::Pair => !matches!(self, Self::Auditor),
             Right::SeeAudit => matches!(self, Self::Administrator | Self::Auditor),
-            Right::SeePolicy => !matches!(self, Self::Nurse),
-            Right::Provision | Right::ChangeClasses | Right::ChangeChannels => {
+            Right::SeePolicy | Right::SeeUpdates => !matches!(self, Self::Nurse),
+            Right::Provision | Right::ChangeClasses | Right::ChangeChannels | Right::ManageUpdates => {
                 matches!(self, Self::BiomedicalEngineer | Self::Administrator)
             }
-            Right::ManagePeople | Right::Unlock | Right::ChangePolicy | Right::Revoke | Right::ManageServices => {
-                matches!(self, Self::Administrator)
-            }
+            Right::ManagePeople
+            | Right::Unlock
+            | Right::ChangePolicy
+            | Right::Revoke
+            | Right::ManageServices
+            | Right::ManageManufacturers => matches!(self, Self::Administrator),
         }
     }
 }
@@ -459,6 +477,8 @@ pub enum ProblemKind {
     SerialNeeded,
     /// 422: the password is too short or too long.
     WeakPassword,
+    /// 422: what was published, imported or offered is refused; the detail names the step that failed.
+    RefusedStep,
     /// 429: too many attempts; `retry_after_secs` says when to try again.
     TooManyAttempts,
     /// 500: our fault.
@@ -477,7 +497,11 @@ impl ProblemKind {
             Self::NotFound => 404,
             Self::MethodNotAllowed => 405,
             Self::WrongState | Self::NameTaken | Self::LastAdministrator | Self::Conflict | Self::Outdated => 409,
-            Self::ModeNotAllowed | Self::WeakPassword | Self::InvalidPolicy | Self::SerialNeeded => 422,
+            Self::ModeNotAllowed
+            | Self::WeakPassword
+            | Self::InvalidPolicy
+            | Self::SerialNeeded
+            | Self::RefusedStep => 422,
             Self::TooManyAttempts => 429,
             Self::Internal => 500,
             Self::Unavailable => 503,

@@ -136,6 +136,21 @@ pub struct AssociatedDevice {
     pub updates: bool,
 }
 
+/// The first root of the director's repository, as the site gives it to a device: the payload of a COSE_Sign1 of the control unit.
+///
+/// A device knows its manufacturer's keys from the factory, and those of the hospital that it comes to from here: CertCA, which it
+/// has from its pairing, vouches for the control unit, and the control unit for whoever directs.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DirectorRoot {
+    /// The device that it is for.
+    pub device: Device,
+    /// When it was signed. A device takes none that is older than the one that it has.
+    pub issued_at: UnixMillis,
+    /// The root, JSON. The device follows later ones from it by itself.
+    pub root: ByteBuf,
+}
+
 /// What shows that a poll comes from a gateway, given in a session. The server keeps its SHA-256 only.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize, Zeroize, ZeroizeOnDrop)]
 #[serde(transparent)]

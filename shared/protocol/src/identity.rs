@@ -193,6 +193,15 @@ fixed_bytes! {
     CertificateSerial, 16
 }
 
+fixed_bytes! {
+    /// A patient, as devices and the catalog know one: 16 random bytes, which nobody can read a name from.
+    PatientReference, 16
+}
+fixed_bytes! {
+    /// One chain of a device's stored data: 16 random bytes, drawn by the device when the chain begins.
+    RecordChain, 16
+}
+
 impl KeyFingerprint {
     /// The first eight bytes in groups, as people compare them: `7F3A 91C0 22DE 5A07`.
     pub fn short(&self) -> String {

@@ -18,6 +18,12 @@ pub const MAX_AUTHENTICATION_BYTES: usize = 8 * 1024;
 pub const MAX_CERTIFICATE_BYTES: usize = 4 * 1024;
 /// The most certificates in one chain.
 pub const MAX_CHAIN_LENGTH: usize = 4;
+/// The longest chain above a holder's certificate, in bytes: twice in a pairing command, and once in a proof, it leaves room for the rest.
+pub const MAX_ISSUERS_BYTES: usize = 4 * 1024;
+/// The longest answer of a CA outside with certificates, base64, in bytes.
+pub const MAX_CERTIFICATES_BYTES: usize = 64 * 1024;
+/// The most certificates in such an answer.
+pub const MAX_CERTIFICATES: usize = 32;
 /// The deepest nesting that the CBOR decoder follows.
 pub const MAX_CBOR_DEPTH: usize = 16;
 /// The longest MQTT topic or topic filter, in bytes.
@@ -73,8 +79,17 @@ pub const MAX_SESSION_MESSAGE_BYTES: usize = 1_010_000;
 pub const MAX_SESSION_FRAME_BYTES: usize = MAX_SESSION_MESSAGE_BYTES + 1024;
 /// The longest message of a session's handshake, in bytes.
 pub const MAX_HANDSHAKE_BYTES: usize = 20 * 1024;
+/// The longest director's root that a device is given, with its envelope, in bytes: the longest root metadata, and what stands around it.
+pub const MAX_DIRECTOR_ROOT_BYTES: usize = 512_000 + 20 * 1024;
 /// The length of a poll's ticket, in bytes.
 pub const POLL_TICKET_BYTES: usize = 32;
+
+/// How long each part of a published file is but the last, in bytes: the shortest that the platform puts together.
+pub const PUBLISHED_PART_BYTES: u64 = 5 * 1024 * 1024;
+/// The longest file that is published, in bytes: as long as the longest image that deltas lead to.
+pub const MAX_PUBLISHED_BYTES: u64 = 256 * 1024 * 1024;
+/// The most files of one publication, metadata included.
+pub const MAX_PUBLISHED_FILES: usize = 10_000;
 
 /// Wrong verification attempts that end a pairing.
 pub const MAX_WRONG_ATTEMPTS: u32 = 3;

@@ -222,13 +222,6 @@ impl Line {
         Ok(line)
     }
 
-    /// Takes over a key that was made before there were lines.
-    pub fn adopt(id: LineId, key: ChannelKey, made_at: UnixMillis) -> Result<Self, LineError> {
-        let line = Self { id, highest: key.epoch, epochs: Vec::new(), retired: Vec::new() };
-        line.check_row(&key.channel)?;
-        Ok(Self { epochs: vec![Epoch { key, made_at, accepted_until: None }], ..line })
-    }
-
     /// Whose keys they are.
     pub const fn id(&self) -> &LineId {
         &self.id

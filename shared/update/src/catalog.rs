@@ -149,6 +149,16 @@ impl Releases {
 
     /// Finds what the gateway and its devices are given. A set is given whole or not at all, across all devices that it needs.
     pub fn pick(&self, configuration: &Configuration, associations: &Associations) -> Picks {
+        self.pick_offered(configuration, associations, |_, _| true)
+    }
+
+    /// The same, where not every device is offered every package.
+    pub fn pick_offered(
+        &self,
+        configuration: &Configuration,
+        associations: &Associations,
+        is_offered: impl Fn(&Device, &TargetPath) -> bool,
+    ) -> Picks {
         let gateway = &configuration.gateway.characteristics.device;
         let mut picks = Picks::default();
         let reported =
@@ -160,12 +170,12 @@ impl Releases {
         };
         let best: Best<'_> = reported()
             .filter(|state| is_ours(state))
-            .map(|state| (&state.characteristics.device, (state, self.best(state))))
+            .map(|state| (&state.characteristics.device, (state, self.best(state, &is_offered))))
             .collect();
         for state in reported() {
             let device = &state.characteristics.device;
             let Some((_, chosen)) = best.get(device) else {
-                if self.best(state).is_some() {
+                if self.best(state, &is_offered).is_some() {
                     picks.withheld.push((device.clone(), Withheld::Association));
                 }
                 continue;
@@ -182,8 +192,10 @@ impl Releases {
     }
 
     /// The release with the highest counter that the device may take; among equals the later revision, then the later path.
-    fn best(&self, state: &State) -> Option<&Listed<Package>> {
+    fn best(&self, state: &State, is_offered: &impl Fn(&Device, &TargetPath) -> bool) -> Option<&Listed<Package>> {
+        let device = &state.characteristics.device;
         let may = self.packages.iter().filter(|listed| listed.release.may_be_taken_by(state));
+        let may = may.filter(|listed| is_offered(device, &listed.path));
         may.max_by(|one, other| order(one).cmp(&order(other)))
     }
 

@@ -71,6 +71,11 @@ impl Key {
         Ok(Self { keytype: "ecdsa".to_owned(), scheme, keyval: KeyValue { public } })
     }
 
+    /// The P-256 key of a SubjectPublicKeyInfo in DER, such as a device's certificate has it; none where it is no such key.
+    pub fn of_spki(der: &[u8]) -> Option<Self> {
+        Self::ecdsa_p256(&p256::ecdsa::VerifyingKey::from_public_key_der(der).ok()?).ok()
+    }
+
     /// The id that TUF's tools give the key: SHA-256 of its canonical form, hexadecimal.
     pub fn id(&self) -> KeyId {
         let text = |text: &str| Json::Text(text.to_owned());

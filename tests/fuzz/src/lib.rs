@@ -24,10 +24,12 @@ mod control_unit;
 mod crl;
 mod delta;
 mod device;
+mod enrolment;
 mod envelopes;
 mod json;
 mod keys;
 mod messages;
+mod records;
 mod renewal;
 mod site;
 mod snapshots;
@@ -51,10 +53,11 @@ pub struct Target {
 }
 
 /// Every target.
-pub const TARGETS: [Target; 26] = [
+pub const TARGETS: [Target; 30] = [
     Target { name: "messages", run: messages::run, seeds: messages::seeds, cases: 4_000 },
     Target { name: "envelopes", run: envelopes::run, seeds: envelopes::seeds, cases: 2_000 },
     Target { name: "certificates", run: certificates::run, seeds: certificates::seeds, cases: 1_000 },
+    Target { name: "enrolment", run: enrolment::run, seeds: enrolment::seeds, cases: 1_000 },
     Target { name: "authentication", run: authentication::run, seeds: authentication::seeds, cases: 1_000 },
     Target { name: "topics", run: text::topics, seeds: text::topic_seeds, cases: 4_000 },
     Target { name: "verification", run: text::verification, seeds: text::verification_seeds, cases: 4_000 },
@@ -78,6 +81,9 @@ pub const TARGETS: [Target; 26] = [
     Target { name: "update-directives", run: uptane::directives, seeds: uptane::directive_seeds, cases: 4_000 },
     Target { name: "update-reports", run: uptane::reports, seeds: uptane::report_seeds, cases: 1_000 },
     Target { name: "update-stolen-key", run: uptane::stolen_key, seeds: uptane::stolen_key_seeds, cases: 200 },
+    Target { name: "records", run: records::envelopes, seeds: records::envelope_seeds, cases: 1_000 },
+    Target { name: "record-rules", run: records::rules, seeds: records::rule_seeds, cases: 1_000 },
+    Target { name: "record-queues", run: records::queues, seeds: records::queue_seeds, cases: 100 },
 ];
 
 /// The target of that name.

@@ -1,5 +1,7 @@
 //! CBOR messages: what is accepted has one encoding.
 
+use rand::SeedableRng;
+use rand::rngs::StdRng;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_bytes::ByteBuf;
@@ -107,7 +109,8 @@ fn messages_of_services() -> Vec<Vec<u8>> {
     let access = ServiceAccess { reads: [alarms.clone()].into(), writes: [alarms].into() };
     let (bytes, now) = (ByteBuf::from(vec![4; 65]), UnixMillis(5));
     let line = LineId::of(&site.channels[0].channel, &device);
-    let line = Line::adopt(line, site.channels[0].clone(), now).expect("a line");
+    let mut rng = StdRng::seed_from_u64(1);
+    let line = Line::begin(line, site.channels[0].channel.clone(), 0, now, &mut rng).expect("a line");
     let known = KnownDevice { certificate: bytes.clone(), trusted: true };
     let enrolled = ServiceEnrolled {
         status: Status::ServiceEnrolled,

@@ -14,6 +14,7 @@ static CHANNEL: LazyLock<Vectors> = LazyLock::new(|| Vectors::read(include_str!(
 static TRUST: LazyLock<Vectors> = LazyLock::new(|| Vectors::read(include_str!("../../vectors/trust.json")));
 static ENROLMENT: LazyLock<Vectors> = LazyLock::new(|| Vectors::read(include_str!("../../vectors/enrolment.json")));
 static RENEWAL: LazyLock<Vectors> = LazyLock::new(|| Vectors::read(include_str!("../../vectors/renewal.json")));
+static RECORDS: LazyLock<Vectors> = LazyLock::new(|| Vectors::read(include_str!("../../vectors/records.json")));
 
 impl Vectors {
     pub(crate) fn pairing() -> &'static Self {
@@ -38,6 +39,10 @@ impl Vectors {
 
     pub(crate) fn renewal() -> &'static Self {
         &RENEWAL
+    }
+
+    pub(crate) fn records() -> &'static Self {
+        &RECORDS
     }
 
     fn read(text: &str) -> Self {

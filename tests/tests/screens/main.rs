@@ -11,6 +11,7 @@ use std::collections::BTreeSet;
 use anyhow::{Result, ensure};
 use wardlink_tests::api::ADMINISTRATOR;
 use wardlink_tests::browser::{Aim, Browser, Screen};
+use wardlink_tests::manufacturer::Manufacturer;
 use wardlink_tests::scene;
 use wardlink_tests::ward::{NURSE, Ward};
 use wardlink_tests::worker::Worker;
@@ -28,6 +29,7 @@ mod phone;
 mod rules;
 mod scenery;
 mod stage;
+mod updates;
 mod walk;
 
 #[test]
@@ -61,6 +63,19 @@ fn every_screen_of_the_rules_is_in_order() -> Result<()> {
         let stage = Stage::open(scene, ward.worker.origin(), Aim::Pointer)?;
         stage.sign_in("/", ADMINISTRATOR)?;
         stage.show(rules::TABLE, &Scenery::build(scene, ward)?)?;
+        stage.verdict()
+    })
+}
+
+#[test]
+fn every_screen_of_updates_is_in_order() -> Result<()> {
+    scene(|scene| {
+        let ward = Ward::open(scene)?;
+        let stage = Stage::open(scene, ward.worker.origin(), Aim::Pointer)?;
+        stage.sign_in("/", ADMINISTRATOR)?;
+        let acme = Manufacturer::found(scene, "acme")?;
+        stage.show(updates::EMPTY, &acme)?;
+        stage.show(updates::FULL, &updates::published(&ward, acme)?)?;
         stage.verdict()
     })
 }
@@ -101,6 +116,8 @@ fn every_screen_that_the_app_lists_has_a_row() -> Result<()> {
         .chain(shown(control_unit::FULL))
         .chain(shown(control_unit::LOST))
         .chain(shown(rules::TABLE))
+        .chain(shown(updates::EMPTY))
+        .chain(shown(updates::FULL))
         .chain(shown(phone::EMPTY))
         .chain(shown(phone::FULL))
         .chain(shown(display::TABLE))
@@ -114,8 +131,13 @@ fn every_screen_that_the_app_lists_has_a_row() -> Result<()> {
     ensure!(unknown.is_empty(), "the tables name screens that the app does not list: {unknown:?}");
     let forms = coverage::forms()?;
     ensure!(forms.contains("sign-in") && forms.contains("accept-form"), "the forms are no longer found: {forms:?}");
-    let tables =
-        [include_str!("doors.rs"), include_str!("control_unit.rs"), include_str!("rules.rs"), include_str!("phone.rs")];
+    let tables = [
+        include_str!("doors.rs"),
+        include_str!("control_unit.rs"),
+        include_str!("rules.rs"),
+        include_str!("updates.rs"),
+        include_str!("phone.rs"),
+    ];
     let unseen: Vec<&String> =
         forms.iter().filter(|form| !tables.iter().any(|table| table.contains(&format!("\"{form}\"")))).collect();
     ensure!(unseen.is_empty(), "no table opens these forms of the app: {unseen:?}");

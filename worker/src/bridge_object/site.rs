@@ -103,6 +103,10 @@ impl BridgeObject {
             return Ok(());
         }
         let table: BridgeTable = call(&self.env, &SiteRequest::FetchTable).await?;
+        // What the site told by itself meanwhile is newer.
+        if self.with_broker(|broker| broker.has_table())? {
+            return Ok(());
+        }
         self.take_table(&table)
     }
 

@@ -7,6 +7,7 @@ use crate::objects;
 use crate::platform::is_bootstrap_token;
 use crate::problem::Failure;
 use crate::session::with_right;
+use serde_bytes::ByteBuf;
 use wardlink_protocol::Device;
 use wardlink_protocol::api::{BootstrapState, DeviceClass, NewProvisioning, Person, ProblemKind, Right};
 use wardlink_protocol::channel::ChannelName;
@@ -151,9 +152,19 @@ pub(super) async fn receipt(call: &Call, device: Device) -> Result<Response, Fai
     act(call, Right::SeeDevices, Command::Receipt(device)).await
 }
 
-/// `GET /api/v1/crl`: for everybody.
-pub(super) async fn revocation_list(call: &Call) -> Result<Response, Failure> {
-    objects::send(&call.env, &SiteRequest::RevocationList).await
+/// `GET /api/v1/crl` and `GET /api/v1/crl/{issuer}`: for everybody.
+pub(super) async fn revocation_list(call: &Call, issuer: Option<Vec<u8>>) -> Result<Response, Failure> {
+    objects::send(&call.env, &SiteRequest::RevocationList(issuer.map(ByteBuf::from))).await
+}
+
+/// `GET /api/v1/authority`.
+pub(super) async fn authority(call: &Call) -> Result<Response, Failure> {
+    act(call, Right::SeeRequests, Command::Authority).await
+}
+
+/// `POST /api/v1/authority/ask`.
+pub(super) async fn ask_authority(call: &Call) -> Result<Response, Failure> {
+    act(call, Right::ChangePolicy, Command::AskAuthority).await
 }
 
 /// `GET /api/v1/audit`.

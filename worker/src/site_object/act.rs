@@ -2,8 +2,8 @@
 
 use super::pairings::{self, Step};
 use super::{
-    Outcome, Site, audit, channels, classes, decommissioning, devices, locks, policy, rekeying, revocations, secrets,
-    services,
+    Outcome, Site, audit, channels, classes, decommissioning, devices, locks, outside_ca, policy, rekeying,
+    revocations, secrets, services,
 };
 use crate::guard::Origin;
 use crate::messages::Command;
@@ -53,9 +53,15 @@ pub(super) fn perform(
             let rules = Rc::new(policy::set(site, someone(person)?, origin, *policy)?);
             outcome.notes.by(person, Act::PolicyChanged, "pairing rules", format!("version {}", rules.version()));
             outcome.rules = Some(Rc::clone(&rules));
-            let site = Site { rules, ..*site };
+            let site = Site { rules, authority: Rc::clone(&site.authority), ..*site };
             pairings::weigh_anew(&site, outcome)?;
             return json(&site.rules.view(vantage));
+        }
+        Command::Authority => return json(&outside_ca::view(site)?),
+        Command::AskAuthority => {
+            let view = outside_ca::ask(site, someone(person)?)?;
+            outcome.notes.by(person, Act::AuthorityChanged, &site.authority.root(), "asked for a certificate");
+            return json(&view);
         }
         Command::Audit(query) => return json(&audit::page(database, query)?),
         Command::ExportAudit(after) => {

@@ -9,7 +9,7 @@ use core::fmt::Write as _;
 use data_encoding::BASE64;
 use wardlink_protocol::Device;
 use wardlink_protocol::api::{AuditEntry, AuditOutcome, AuditPage, Person};
-use wardlink_protocol::identity::KeyFingerprint;
+use wardlink_protocol::identity::{KeyFingerprint, Sha256};
 use wardlink_trust::audit::{Act, Actor, Draft, Head, Outcome as Went, Record, SignedHead};
 use worker::Response;
 
@@ -81,7 +81,7 @@ impl Notes {
         if self.drafts.is_empty() {
             return Ok(());
         }
-        let mut head = head(site.database, site.authority)?;
+        let mut head = head(site.database, &site.authority)?;
         for draft in self.drafts {
             let (entry, next) = head.append(draft, site.now).map_err(Failure::internal)?;
             store(site.database, &entry)?;
@@ -114,14 +114,26 @@ pub(super) fn device(device: &Device, key: KeyFingerprint) -> Actor {
     Actor::Device { device: device.clone(), key }
 }
 
-/// The name that keeps the logs of two sites apart: the SHA-256 of the root.
-fn site_name(authority: &Authority) -> String {
-    authority.root().to_string()
+/// The name that keeps the logs of two sites apart: the SHA-256 of the root under which the log began.
+fn site_name(database: &Database, authority: &Authority) -> Result<String, Failure> {
+    let kept: Option<String> = database.one("SELECT name FROM log_name", [])?;
+    Ok(kept.unwrap_or_else(|| authority.root().to_string()))
+}
+
+/// The site chooses another root: a log that has begun keeps its name.
+pub(super) fn keep_name(database: &Database, root: Option<Sha256>) -> Result<(), Failure> {
+    let Some(root) = root else { return Ok(()) };
+    let query = "INSERT OR IGNORE INTO log_name (one, name) SELECT 1, ? WHERE EXISTS (SELECT 1 FROM audit)";
+    database.run(query, [root.to_string().into_value()])
+}
+
+fn beginning(database: &Database, authority: &Authority) -> Result<Head, Failure> {
+    Head::beginning(&site_name(database, authority)?).map_err(Failure::internal)
 }
 
 fn head(database: &Database, authority: &Authority) -> Result<Head, Failure> {
     let last = database.row("SELECT record FROM audit ORDER BY sequence DESC LIMIT 1", [])?;
-    let Some(mut row) = last else { return Head::beginning(&site_name(authority)).map_err(Failure::internal) };
+    let Some(mut row) = last else { return beginning(database, authority) };
     let last: Record = row.take_record()?;
     Ok(Head { sequence: last.entry.sequence, hash: last.hash })
 }
@@ -200,9 +212,9 @@ pub(super) fn export(site: &Site<'_>, after: u64) -> Result<Response, Failure> {
         text.push('\n');
     }
     if count < EXPORT {
-        let head = head(site.database, site.authority)?;
-        let name = site_name(site.authority);
-        let signed = SignedHead::sign(head, &name, site.authority.key(), &site.authority.chain(), site.now);
+        let head = head(site.database, &site.authority)?;
+        let name = site_name(site.database, &site.authority)?;
+        let signed = SignedHead::sign(head, &name, site.authority.key()?, &site.authority.chain()?, site.now);
         let signed = BASE64.encode(&signed.map_err(Failure::internal)?);
         writeln!(text, "{}", serde_json::json!({ "site": name, "signed_head": signed })).map_err(Failure::internal)?;
     }

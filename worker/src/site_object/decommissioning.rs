@@ -46,8 +46,8 @@ pub(super) fn order(site: &Site<'_>, person: &Person, device: &Device, outcome: 
 }
 
 fn give(site: &Site<'_>, person: &Person, device: &Device, key: KeyFingerprint) -> Result<Record, Failure> {
-    let chain = site.authority.chain();
-    let signer = Signer { key: site.authority.key(), chain: &chain };
+    let chain = site.authority.chain()?;
+    let signer = Signer { key: site.authority.key()?, chain: &chain };
     let order = Order::give(device.clone(), key, signer, site.now, &mut rng()).map_err(Failure::internal)?;
     Ok(Record { order, ordered_by: person.name.clone(), receipt: None, received_at: None })
 }

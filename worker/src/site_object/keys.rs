@@ -2,16 +2,16 @@
 
 use super::devices::{self, DeviceRecord};
 use super::timers::{self, Timer};
-use super::vault::Vault;
 use super::{Outcome, Site, channels, rekeying};
 use crate::platform::{log, rng};
 use crate::problem::Failure;
 use crate::storage::{Column, Database, Row, record};
+use crate::vault::Vault;
 use core::cell::RefCell;
 use std::collections::BTreeMap;
 use wardlink_protocol::channel::{Channel, ChannelKey, ChannelName};
 use wardlink_protocol::grant::DeviceState;
-use wardlink_protocol::identity::{KeyFingerprint, KeyId, TrustLevel};
+use wardlink_protocol::identity::{KeyFingerprint, TrustLevel};
 use wardlink_protocol::keys::{HeldKey, WrappedFor};
 use wardlink_protocol::stamp::{Publisher, StampedMessage};
 use wardlink_protocol::topic::Topic;
@@ -251,7 +251,7 @@ pub(super) fn find(site: &Site<'_>, id: &LineId) -> Result<Option<Line>, Failure
         return Ok(Some(line.clone()));
     }
     let query = "SELECT state FROM key_lines WHERE channel = ? AND client = ? AND identifier = ?";
-    let Some(mut row) = site.database.row(query, columns(id))? else { return adopt(site, id) };
+    let Some(mut row) = site.database.row(query, columns(id))? else { return Ok(None) };
     let line = open(site.vault, id, &row.take::<Vec<u8>>()?)?;
     remember(site, &line);
     Ok(Some(line))
@@ -300,26 +300,6 @@ fn take_id(mut row: Row) -> Result<LineId, Failure> {
     let identifier = row.take::<String>()?;
     let identifier = (!identifier.is_empty()).then(|| identifier.parse()).transpose().map_err(Failure::internal)?;
     Ok(LineId { channel, client, identifier })
-}
-
-/// Takes over the key that an earlier version of the schema has for a line.
-fn adopt(site: &Site<'_>, id: &LineId) -> Result<Option<Line>, Failure> {
-    let query = "SELECT kid, epoch, key, made_at FROM network_keys
-                 WHERE channel = ? AND client = ? AND identifier = ? ORDER BY epoch DESC LIMIT 1";
-    let Some(mut row) = site.database.row(query, columns(id))? else { return Ok(None) };
-    let policy = channels::policy(site.database)?;
-    let Some(channel) = policy.row(&id.channel).cloned() else { return Ok(None) };
-    let kid = KeyId::try_from(row.take::<Vec<u8>>()?.as_slice()).map_err(Failure::internal)?;
-    let epoch = row.take()?;
-    let key = site.vault.unseal(&format!("network key {kid}"), &row.take::<Vec<u8>>()?)?;
-    let key = ChannelKey { channel, kid, epoch, key: key.as_slice().try_into().map_err(Failure::internal)? };
-    let Ok(line) = Line::adopt(id.clone(), key, row.take()?) else { return Ok(None) };
-    put(site, &line)?;
-    site.database.run("DELETE FROM network_keys WHERE channel = ? AND client = ? AND identifier = ?", columns(id))?;
-    if let Some(row) = policy.row(&id.channel) {
-        rekeying::set_rotation(site, row)?;
-    }
-    Ok(Some(line))
 }
 
 /// A line's columns; one of a class has an empty identifier.

@@ -39,7 +39,7 @@ struct Needs {
 
 impl Needs {
     /// For calls that neither accept nor confirm.
-    fn plain(site: &Site<'_>) -> Self {
+    fn plain(site: &Site<'_>) -> Result<Self, Failure> {
         let network = NetworkAccess {
             broker_host: String::new(),
             tls_anchors: Vec::new(),
@@ -47,11 +47,11 @@ impl Needs {
             web_origin: String::new(),
             chain: Vec::new(),
         };
-        Self { chain: site.authority.chain(), network, channels: Vec::new() }
+        Ok(Self { chain: site.authority.chain()?, network, channels: Vec::new() })
     }
 
     /// For acceptance, under the origin where the person met the control unit.
-    fn accepting(site: &Site<'_>, origin: &Origin) -> Self {
+    fn accepting(site: &Site<'_>, origin: &Origin) -> Result<Self, Failure> {
         let network = NetworkAccess {
             broker_host: origin.host().to_owned(),
             tls_anchors: site.anchors.der(),
@@ -59,23 +59,23 @@ impl Needs {
             web_origin: origin.to_string(),
             chain: Vec::new(),
         };
-        Self { network, ..Self::plain(site) }
+        Ok(Self { network, ..Self::plain(site)? })
     }
 
     /// For calls that may confirm: with the keys of every channel that the device can get.
     fn confirming(site: &Site<'_>, device: &Device) -> Result<Self, Failure> {
         let channels = keys::given(site, device, TrustLevel::Full)?;
-        Ok(Self { channels, ..Self::plain(site) })
+        Ok(Self { channels, ..Self::plain(site)? })
     }
 
-    fn control_unit<'a>(&'a self, site: &'a Site<'_>) -> ControlUnit<'a> {
-        ControlUnit {
-            signer: Signer { key: site.authority.key(), chain: &self.chain },
-            ca: site.authority.issuing(),
+    fn control_unit<'a>(&'a self, site: &'a Site<'_>) -> Result<ControlUnit<'a>, Failure> {
+        Ok(ControlUnit {
+            signer: Signer { key: site.authority.key()?, chain: &self.chain },
+            ca: site.authority.issuing(site.now)?,
             policy: site.rules.modes(),
             network: &self.network,
             channels: &self.channels,
-        }
+        })
     }
 }
 
@@ -118,10 +118,10 @@ fn follow(site: &Site<'_>, message: &StampedMessage, outcome: &mut Outcome) -> R
             let needs = match topic {
                 // Simple mode confirms without a person.
                 Topic::Command(_) if is_simple(site, &session) => Needs::confirming(site, session.device())?,
-                _ => Needs::plain(site),
+                _ => Needs::plain(site)?,
             };
             let had_failed = session.has_failed();
-            match session.receive(message, needs.control_unit(site), site.now, &mut rng()) {
+            match session.receive(message, needs.control_unit(site)?, site.now, &mut rng()) {
                 Ok(actions) => step(site, &session, had_failed, actions, outcome).map(Ok),
                 Err(refusal) if is_ours(refusal) => Err(Failure::internal(refusal)),
                 Err(refusal) => Ok(Err(refusal)),
@@ -175,8 +175,8 @@ fn arrive(site: &Site<'_>, message: &StampedMessage, outcome: &mut Outcome) -> R
         }
     }
     if locks::is_locked(site.database, &device)? {
-        let needs = Needs::plain(site);
-        let refused = session.refuse_locked(needs.control_unit(site), site.now, &mut rng());
+        let needs = Needs::plain(site)?;
+        let refused = session.refuse_locked(needs.control_unit(site)?, site.now, &mut rng());
         return step(site, &session, false, refused.map_err(Failure::internal)?, outcome).map(Ok);
     }
     let applicant = Applicant { client: &device.client, network, own_secret: found.is_own };
@@ -203,8 +203,8 @@ pub(super) fn subscribed(
 /// A pairing's time has come.
 pub(super) fn handle_time(site: &Site<'_>, id: SessionId, outcome: &mut Outcome) -> Result<(), Failure> {
     let Some(mut session) = store::find(site, id)? else { return Ok(()) };
-    let (needs, had_failed) = (Needs::plain(site), session.has_failed());
-    let actions = session.tick(needs.control_unit(site), site.now, &mut rng()).map_err(Failure::internal)?;
+    let (needs, had_failed) = (Needs::plain(site)?, session.has_failed());
+    let actions = session.tick(needs.control_unit(site)?, site.now, &mut rng()).map_err(Failure::internal)?;
     step(site, &session, had_failed, actions, outcome)
 }
 

@@ -21,10 +21,10 @@ pub(super) fn take(site: &Site<'_>, message: &StampedMessage, outcome: &mut Outc
         log!("site: {device} asks to renew, and is not paired with this key");
         return Ok(());
     };
-    let chain = site.authority.chain();
+    let chain = site.authority.chain()?;
     let control_unit = RenewingControlUnit {
-        signer: Signer { key: site.authority.key(), chain: &chain },
-        ca: site.authority.issuing(),
+        signer: Signer { key: site.authority.key()?, chain: &chain },
+        ca: site.authority.issuing(site.now)?,
         certificate_lifetime: site.rules.modes().certificate_lifetime,
     };
     let asking = KnownDevice {

@@ -5,8 +5,8 @@ use crate::problem::Failure;
 use crate::storage::{Column, Row, record};
 use core::time::Duration;
 use std::collections::BTreeMap;
-use wardlink_crypto::x509::{Revocation, RevocationReason};
-use wardlink_protocol::api::RevocationReason as Why;
+use wardlink_crypto::x509::{IssuingCa, Revocation, RevocationReason};
+use wardlink_protocol::api::{ProblemKind, RevocationReason as Why};
 use wardlink_protocol::identity::CertificateSerial;
 use wardlink_protocol::limits::MAX_CRL_ENTRIES;
 use worker::Response;
@@ -16,25 +16,35 @@ const LIFETIME: Duration = Duration::from_hours(24);
 /// A list is made anew so long before it ends.
 const RENEWAL_TIME: Duration = Duration::from_hours(12);
 
-/// The newest list, DER: made anew where something was revoked since, or where it ends soon.
-pub(super) fn answer(site: &Site<'_>) -> Result<Response, Failure> {
-    let stored = site.database.row("SELECT der, renew_at FROM revocation_list", [])?;
+/// The newest list, DER, of the issuing CA whose key identifier this is; none is the one that issues now. Made anew where something was
+/// revoked since, or where it ends soon.
+pub(super) fn answer(site: &Site<'_>, issuer: Option<&[u8]>) -> Result<Response, Failure> {
+    let mut issuers = site.authority.issuers();
+    let issuing = match issuer {
+        None => Some(site.authority.issuing(site.now)?),
+        Some(key) => issuers.find(|issuing| issuing.certificate().key_identifier() == key),
+    };
+    let issuing = issuing.ok_or(ProblemKind::NotFound)?;
+    let query = "SELECT der, renew_at FROM revocation_lists WHERE issuer = ?";
+    let stored = site.database.row(query, [issuing.certificate().key_identifier().to_vec().into_value()])?;
     let stored = stored.map(|mut row| Ok::<_, Failure>((row.take::<Vec<u8>>()?, row.take()?))).transpose()?;
     let der = match stored {
         Some((der, renew_at)) if site.now < renew_at => der,
-        _ => issue(site)?,
+        _ => issue(site, issuing)?,
     };
     let response = Response::from_bytes(der)?;
     response.headers().set("Content-Type", "application/pkix-crl")?;
     Ok(response)
 }
 
-/// Something was revoked: the next list is a new one.
+/// Something was revoked: the next lists are new ones.
 pub(super) fn is_outdated(site: &Site<'_>) -> Result<(), Failure> {
-    site.database.run("UPDATE revocation_list SET renew_at = 0", [])
+    site.database.run("UPDATE revocation_lists SET renew_at = 0", [])
 }
 
-fn issue(site: &Site<'_>) -> Result<Vec<u8>, Failure> {
+/// Every list names every revoked certificate of the site, whichever of its CAs issued it: their numbers are drawn from one space, so that
+/// none is ever another's.
+fn issue(site: &Site<'_>, issuing: &IssuingCa) -> Result<Vec<u8>, Failure> {
     // A certificate that has ended by itself needs no list.
     site.database.run("DELETE FROM revoked_certificates WHERE ends_at < ?", [site.now.into_value()])?;
     // Where there are more than a list holds, those stay whose devices are trusted no longer, and of them the newest: certificates
@@ -44,12 +54,18 @@ fn issue(site: &Site<'_>) -> Result<Vec<u8>, Failure> {
     let most = u64::try_from(MAX_CRL_ENTRIES).map_err(Failure::internal)?;
     let rows = site.database.rows(query, [record(&None::<Why>)?, most.into_value()])?;
     let revoked: BTreeMap<_, _> = rows.into_iter().map(entry).collect::<Result<_, Failure>>()?;
-    let number = site.database.one("SELECT number FROM revocation_list", [])?.unwrap_or(0_u64).saturating_add(1);
-    let list = site.authority.issuing().issue_crl(number, &revoked, site.now, site.now.after(LIFETIME));
+    let number = site.database.one::<Option<u64>, 0>("SELECT max(number) FROM revocation_lists", [])?;
+    let number = number.flatten().unwrap_or_default().saturating_add(1);
+    let list = issuing.issue_crl(number, &revoked, site.now, site.now.after(LIFETIME));
     let der = list.map_err(Failure::internal)?.der().to_vec();
     site.database.run(
-        "INSERT OR REPLACE INTO revocation_list (one, number, renew_at, der) VALUES (1, ?, ?, ?)",
-        [number.into_value(), site.now.after(RENEWAL_TIME).into_value(), der.clone().into_value()],
+        "INSERT OR REPLACE INTO revocation_lists (issuer, number, renew_at, der) VALUES (?, ?, ?, ?)",
+        [
+            issuing.certificate().key_identifier().to_vec().into_value(),
+            number.into_value(),
+            site.now.after(RENEWAL_TIME).into_value(),
+            der.clone().into_value(),
+        ],
     )?;
     Ok(der)
 }

@@ -164,8 +164,8 @@ fn cut(
         )?;
     }
     outcome.bridge.remove(Topic::Device(device.clone()));
-    let chain = site.authority.chain();
-    let signer = Signer { key: site.authority.key(), chain: &chain };
+    let chain = site.authority.chain()?;
+    let signer = Signer { key: site.authority.key()?, chain: &chain };
     let (topic, payload) = announcement::revoked(signer, device, how.revoked_at).map_err(Failure::internal)?;
     outcome.bridge.publish(topic, payload);
     // Its wrapping key is forgotten with its rights.

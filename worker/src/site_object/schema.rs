@@ -1,7 +1,7 @@
 //! The site's tables.
 
 /// The schema, version by version.
-pub(super) const VERSIONS: [&str; 6] = [FIRST, SECOND, THIRD, FOURTH, FIFTH, SIXTH];
+pub(super) const VERSIONS: [&str; 7] = [FIRST, SECOND, THIRD, FOURTH, FIFTH, OUTSIDE_CA, GATEWAYS];
 
 const FIRST: &str = "
     -- The CA and the control unit. Keys are sealed.
@@ -203,8 +203,7 @@ const THIRD: &str = "
         changed_by TEXT NOT NULL
     );
 
-    -- The network keys, epoch after epoch, sealed. A line of a class has no identifier. Keys of the first version are taken over
-    -- from network_keys when they are next needed.
+    -- The network keys, epoch after epoch, sealed. A line of a class has no identifier.
     CREATE TABLE key_lines (
         channel TEXT NOT NULL,
         client TEXT NOT NULL,
@@ -280,8 +279,38 @@ const FIFTH: &str = "
     ) WITHOUT ROWID;
 ";
 
+/// A CA outside.
+const OUTSIDE_CA: &str = "
+    -- Channels keep their keys in key_lines; nothing was ever released that kept them here.
+    DROP TABLE network_keys;
+
+    -- How far the CA outside has been asked. request and key: of the issuing CA that is to be certified next; the key is sealed.
+    CREATE TABLE enrolment (one INTEGER PRIMARY KEY CHECK (one = 1), record BLOB NOT NULL, key BLOB);
+    -- The issuing CAs that the CA outside has certified, until they end. chain: from the CA's own certificate up to and including the
+    -- root. known: whether the bridge takes certificates from it, so that it may issue.
+    CREATE TABLE issuing_cas (
+        number INTEGER PRIMARY KEY AUTOINCREMENT,
+        chain BLOB NOT NULL,
+        key BLOB NOT NULL,
+        ends_at INTEGER NOT NULL,
+        known INTEGER NOT NULL DEFAULT 0
+    );
+    -- Under which name the audit log began, where the CA was chosen later.
+    CREATE TABLE log_name (one INTEGER PRIMARY KEY CHECK (one = 1), name TEXT NOT NULL);
+
+    -- The newest list of revoked certificates of each issuing CA, by its key identifier, which is empty where only the number counts.
+    CREATE TABLE revocation_lists (
+        issuer BLOB PRIMARY KEY,
+        number INTEGER NOT NULL,
+        renew_at INTEGER NOT NULL,
+        der BLOB NOT NULL
+    ) WITHOUT ROWID;
+    INSERT INTO revocation_lists (issuer, number, renew_at, der) SELECT x'', number, 0, x'' FROM revocation_list;
+    DROP TABLE revocation_list;
+";
+
 /// Gateways pair like devices (Distribution, figure 1, 13).
-const SIXTH: &str = "
+const GATEWAYS: &str = "
     INSERT INTO device_classes (client, name, name_de, active, implanted, enabled) VALUES
         ('gateway', 'Gateway', 'Gateway', 1, 0, 1)
         ON CONFLICT (client) DO UPDATE SET enabled = 1;

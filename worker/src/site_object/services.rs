@@ -202,10 +202,10 @@ pub(super) fn enrol(site: &Site<'_>, request: &[u8], outcome: &mut Outcome) -> R
     let key = site.vault.unseal(&enrolment_place(&name), &sealed)?;
     let key: &[u8; 32] = key.as_slice().try_into().map_err(Failure::internal)?;
     let service = AwaitedService { name: &name, id, key, access: &known.access };
-    let chain = site.authority.chain();
+    let chain = site.authority.chain()?;
     let control_unit = RenewingControlUnit {
-        signer: Signer { key: site.authority.key(), chain: &chain },
-        ca: site.authority.issuing(),
+        signer: Signer { key: site.authority.key()?, chain: &chain },
+        ca: site.authority.issuing(site.now)?,
         certificate_lifetime: CERTIFICATE_LIFETIME,
     };
     match enrolment::enrol(service, request, control_unit, site.now, &mut rng()) {

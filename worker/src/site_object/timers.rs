@@ -23,6 +23,8 @@ pub(super) enum Timer {
     Rekeying,
     /// Keys have ended for so long that nobody reads under them.
     Erasure,
+    /// The CA outside is asked.
+    Authority,
 }
 
 /// Sets a timer, or moves it.

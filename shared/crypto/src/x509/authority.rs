@@ -1,4 +1,4 @@
-//! The built-in CA: a root that can stay offline, and the issuing CA of the site.
+//! The built-in CA: a root that can stay offline, and the issuing CA of the site, which a CA outside can certify instead.
 
 use der::{DateTime, Decode, Encode};
 use p256::ecdsa::DerSignature;
@@ -28,7 +28,8 @@ impl RootCa {
     pub fn make<R: CryptoRng>(name: &str, validity: Validity, rng: &mut R) -> Result<Self, X509Error> {
         let key = PrivateKey::make(rng);
         let name = common_name(name)?;
-        let profile = SiteProfile { issuer: name.clone(), subject: name, shape: Shape::Authority { path_length: 1 } };
+        let shape = Shape::Authority { path_length: 1 };
+        let profile = SiteProfile { issuer: name.clone(), issuer_key: None, subject: name, shape };
         let certificate = build(profile, &key.public(), &key, validity, rng)?;
         Ok(Self { key, certificate })
     }
@@ -59,12 +60,13 @@ impl RootCa {
         let key = PrivateKey::make(rng);
         let profile = SiteProfile {
             issuer: self.certificate.subject().clone(),
+            issuer_key: Some(self.certificate.key_identifier().to_vec()),
             subject: common_name(name)?,
             shape: Shape::Authority { path_length: 0 },
         };
         let validity = within(validity, self.certificate.validity());
         let certificate = build(profile, &key.public(), &self.key, validity, rng)?;
-        Ok(IssuingCa { key, certificate, root: self.certificate.clone() })
+        Ok(IssuingCa { key, certificate, between: Vec::new(), root: self.certificate.clone() })
     }
 }
 
@@ -72,14 +74,26 @@ impl RootCa {
 pub struct IssuingCa {
     key: PrivateKey,
     certificate: Certificate,
+    /// The CAs between it and the root, the one that issued it first.
+    between: Vec<Certificate>,
     root: Certificate,
 }
 
 impl IssuingCa {
     /// Takes an issuing CA that was stored, with the root that issued it.
     pub fn restore(key: PrivateKey, certificate: Certificate, root: Certificate) -> Result<Self, X509Error> {
+        Self::restore_below(key, certificate, Vec::new(), root)
+    }
+
+    /// Takes an issuing CA that was stored, with the CAs between it and the root, the one that issued it first.
+    pub fn restore_below(
+        key: PrivateKey,
+        certificate: Certificate,
+        between: Vec<Certificate>,
+        root: Certificate,
+    ) -> Result<Self, X509Error> {
         check_pair(&key, &certificate)?;
-        Ok(Self { key, certificate, root })
+        Ok(Self { key, certificate, between, root })
     }
 
     /// The CA's certificate.
@@ -97,9 +111,10 @@ impl IssuingCa {
         &self.key
     }
 
-    /// The chain above a certificate that it issued: itself and the root.
+    /// The chain above a certificate that it issued: itself, and all up to and including the root.
     pub fn chain(&self) -> Vec<ByteBuf> {
-        vec![self.certificate.to_bytes(), self.root.to_bytes()]
+        let whole = core::iter::once(&self.certificate).chain(&self.between).chain([&self.root]);
+        whole.map(Certificate::to_bytes).collect()
     }
 
     /// Issues a certificate for `key`; it ends with this CA at the latest.
@@ -116,6 +131,7 @@ impl IssuingCa {
         };
         let profile = SiteProfile {
             issuer: self.certificate.subject().clone(),
+            issuer_key: Some(self.certificate.key_identifier().to_vec()),
             subject,
             shape: Shape::Holder { purpose: holder.purpose() },
         };

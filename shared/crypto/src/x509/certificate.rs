@@ -15,7 +15,7 @@ use x509_cert::ext::pkix::{
 };
 use x509_cert::name::Name;
 
-use super::names::{device_of, text_of};
+use super::names::{device_of, readable, text_of};
 use super::profile::{KNOWN_EXTENSIONS, purpose_of};
 use super::{ChainError, Validity, X509Error};
 use crate::key::PublicKey;
@@ -85,8 +85,10 @@ impl Holder {
 pub enum Kind {
     /// A CA, with the most CAs that may stand below it.
     Authority {
-        /// The most CAs that may stand below it.
-        path_length: u8,
+        /// The most CAs that may stand below it. None: as many as a chain holds, which only a CA outside the site has.
+        path_length: Option<u8>,
+        /// Whether it may sign lists of revoked certificates.
+        signs_lists: bool,
     },
     /// Anything else.
     Holder(Holder),
@@ -94,6 +96,9 @@ pub enum Kind {
 
 /// A certificate in the site's profile. Whether it is to be believed, [`super::Chain::verify`] or
 /// [`Certificate::verify_issued_by`] says.
+///
+/// A CA may be one outside the site, which has habits of its own: serial numbers of another length, no path length, a key usage that is
+/// not critical, a root that names no issuer's key. What RFC 5280 asks of a CA holds for it, too; a holder's certificate is always ours.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Certificate {
     der: Vec<u8>,
@@ -128,6 +133,9 @@ impl Certificate {
         }
         let extensions = Extensions::read(tbs.extensions().map_or(&[], Vec::as_slice))?;
         let spki = tbs.subject_public_key_info().to_der().map_err(|_| X509Error::Malformed)?;
+        let kind = extensions.kind(tbs.subject())?;
+        let serial = tbs.serial_number().as_bytes().try_into();
+        let (key_identifier, authority_key_identifier) = extensions.key_identifiers(tbs.issuer() == tbs.subject())?;
         let time = |time: &x509_cert::time::Time| UnixMillis::from_secs(time.to_unix_duration().as_secs());
         Ok(Self {
             der: der.to_vec(),
@@ -136,14 +144,17 @@ impl Certificate {
             issuer: tbs.issuer().clone(),
             subject: tbs.subject().clone(),
             key: PublicKey::from_spki(&spki).map_err(|_| X509Error::Profile)?,
-            serial: tbs.serial_number().as_bytes().try_into().map_err(|_| X509Error::Profile)?,
+            serial: match kind {
+                Kind::Authority { .. } => serial.unwrap_or(CertificateSerial([0; CertificateSerial::LENGTH])),
+                Kind::Holder(_) => serial.map_err(|_| X509Error::Profile)?,
+            },
             validity: Validity {
                 not_before: time(&tbs.validity().not_before),
                 not_after: time(&tbs.validity().not_after),
             },
-            kind: extensions.kind(tbs.subject())?,
-            key_identifier: extensions.key_identifier,
-            authority_key_identifier: extensions.authority_key_identifier,
+            kind,
+            key_identifier,
+            authority_key_identifier,
         })
     }
 
@@ -172,7 +183,7 @@ impl Certificate {
         self.key.fingerprint().map_err(|_| X509Error::Encode)
     }
 
-    /// The serial number.
+    /// The serial number; zeros for a CA whose number has another length than ours, as nothing looks a CA up by its number.
     pub const fn serial(&self) -> CertificateSerial {
         self.serial
     }
@@ -205,6 +216,11 @@ impl Certificate {
         self.holder().and_then(Holder::device)
     }
 
+    /// Its name as a person reads it: organization, unit and common name, as far as it has them.
+    pub fn name(&self) -> String {
+        readable(&self.subject)
+    }
+
     pub(super) const fn subject(&self) -> &Name {
         &self.subject
     }
@@ -213,7 +229,8 @@ impl Certificate {
         &self.issuer
     }
 
-    pub(super) fn key_identifier(&self) -> &[u8] {
+    /// How certificates that it issued, and its revocation lists, name its key.
+    pub fn key_identifier(&self) -> &[u8] {
         &self.key_identifier
     }
 
@@ -234,8 +251,8 @@ impl Certificate {
 
     /// Verifies that `issuer`, which the caller trusts, issued it, and that both hold at this time. Does not look above `issuer`.
     pub fn verify_issued_by(&self, issuer: &Self, now: UnixMillis) -> Result<(), ChainError> {
-        let Kind::Authority { path_length } = issuer.kind else { return Err(ChainError::NotAnAuthority) };
-        if matches!(self.kind, Kind::Authority { .. }) && path_length == 0 {
+        let Kind::Authority { path_length, .. } = issuer.kind else { return Err(ChainError::NotAnAuthority) };
+        if matches!(self.kind, Kind::Authority { .. }) && path_length == Some(0) {
             return Err(ChainError::PathLength);
         }
         if self.issuer != issuer.subject || self.authority_key_identifier != issuer.key_identifier {
@@ -273,6 +290,8 @@ struct Extensions {
     purpose: Option<ExtendedKeyUsage>,
     key_identifier: Vec<u8>,
     authority_key_identifier: Vec<u8>,
+    /// Whether the key usage is not critical, as RFC 5280 allows.
+    is_usage_lax: bool,
 }
 
 impl Extensions {
@@ -282,18 +301,24 @@ impl Extensions {
             let oid = extension.extn_id;
             let twice = extensions.iter().take(index).any(|earlier| earlier.extn_id == oid);
             let unknown = extension.critical && !KNOWN_EXTENSIONS.contains(&oid);
-            // RFC 5280 lets a CA choose; this profile wants these three to be critical.
-            let lax =
-                [BasicConstraints::OID, KeyUsage::OID, ExtendedKeyUsage::OID].contains(&oid) && !extension.critical;
+            // RFC 5280 lets a CA choose; this profile wants these to be critical, and of holders the key usage, too.
+            let lax = [BasicConstraints::OID, ExtendedKeyUsage::OID].contains(&oid) && !extension.critical;
             if twice || unknown || lax {
                 return Err(X509Error::Profile);
             }
+            read.is_usage_lax |= oid == KeyUsage::OID && !extension.critical;
             read.take(extension)?;
         }
-        if read.key_identifier.is_empty() || read.authority_key_identifier.is_empty() {
-            return Err(X509Error::Profile);
-        }
         Ok(read)
+    }
+
+    /// The holder's and the issuer's key. RFC 5280 section 4.2.1.1: only who issued itself may leave the issuer's out.
+    fn key_identifiers(self, issued_itself: bool) -> Result<(Vec<u8>, Vec<u8>), X509Error> {
+        let Self { key_identifier: own, authority_key_identifier: mut issuer, .. } = self;
+        if issuer.is_empty() && issued_itself {
+            issuer.clone_from(&own);
+        }
+        if own.is_empty() || issuer.is_empty() { Err(X509Error::Profile) } else { Ok((own, issuer)) }
     }
 
     fn take(&mut self, extension: &Extension) -> Result<(), X509Error> {
@@ -320,12 +345,13 @@ impl Extensions {
         if authority {
             let path_length = self.constraints.as_ref().and_then(|constraints| constraints.path_len_constraint);
             let fits = usage.0.contains(KeyUsages::KeyCertSign) && self.purpose.is_none();
-            return match path_length {
-                Some(path_length) if fits => Ok(Kind::Authority { path_length }),
-                _ => Err(X509Error::Profile),
-            };
+            let signs_lists = usage.0.contains(KeyUsages::CRLSign);
+            return if fits { Ok(Kind::Authority { path_length, signs_lists }) } else { Err(X509Error::Profile) };
         }
-        if usage.0.contains(KeyUsages::KeyCertSign) || !usage.0.contains(KeyUsages::DigitalSignature) {
+        if self.is_usage_lax
+            || usage.0.contains(KeyUsages::KeyCertSign)
+            || !usage.0.contains(KeyUsages::DigitalSignature)
+        {
             return Err(X509Error::Profile);
         }
         let purpose = self.purpose.as_ref().and_then(purpose_of).ok_or(X509Error::Profile)?;

@@ -237,7 +237,8 @@ impl RevocationList {
     /// Verifies that `issuer`, which the caller trusts, signed the list, and that it is up to date. `known` is the number of the
     /// newest list that was seen.
     pub fn verify(&self, issuer: &Certificate, known: Option<u64>, now: UnixMillis) -> Result<(), CrlError> {
-        if !matches!(issuer.kind(), Kind::Authority { .. }) {
+        // RFC 5280 section 6.3.3 (f).
+        if !matches!(issuer.kind(), Kind::Authority { signs_lists: true, .. }) {
             return Err(ChainError::NotAnAuthority.into());
         }
         if self.issuer != *issuer.subject() || self.authority_key_identifier != issuer.key_identifier() {

@@ -1,6 +1,6 @@
 //! Distinguished names: of a device, OU is the class and CN the identifier; of everything else, CN is the name.
 
-use const_oid::db::rfc4519::{COMMON_NAME, ORGANIZATIONAL_UNIT_NAME};
+use const_oid::db::rfc4519::{COMMON_NAME, ORGANIZATION_NAME, ORGANIZATIONAL_UNIT_NAME};
 use der::asn1::{Any, SetOfVec};
 use der::oid::ObjectIdentifier;
 use der::{Decode, Encode, Tag, Tagged};
@@ -55,6 +55,16 @@ pub(super) fn text_of(subject: &Name) -> Option<String> {
     let mut attributes = subject.iter();
     let (oid, text) = text(attributes.next()?)?;
     (oid == COMMON_NAME && attributes.next().is_none()).then(|| text.to_owned())
+}
+
+/// Organization, unit and common name, in the order in which they stand; of a CA outside they may be of several kinds of text.
+pub(super) fn readable(subject: &Name) -> String {
+    let shown = |attribute: &&AttributeTypeAndValue| {
+        let is_text = matches!(attribute.value.tag(), Tag::Utf8String | Tag::PrintableString | Tag::Ia5String);
+        is_text && [COMMON_NAME, ORGANIZATION_NAME, ORGANIZATIONAL_UNIT_NAME].contains(&attribute.oid)
+    };
+    let parts = subject.iter().filter(shown).filter_map(|attribute| core::str::from_utf8(attribute.value.value()).ok());
+    parts.collect::<Vec<_>>().join(", ")
 }
 
 fn text(attribute: &AttributeTypeAndValue) -> Option<(ObjectIdentifier, &str)> {

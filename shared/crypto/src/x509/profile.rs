@@ -51,6 +51,8 @@ pub(super) enum Shape {
 /// A certificate to be built.
 pub(super) struct SiteProfile {
     pub(super) issuer: Name,
+    /// How the issuer's certificate names its key; none where it is its own. A CA outside names keys in its own way.
+    pub(super) issuer_key: Option<Vec<u8>>,
     pub(super) subject: Name,
     pub(super) shape: Shape,
 }
@@ -73,7 +75,7 @@ impl BuilderProfile for SiteProfile {
     fn build_extensions(
         &self,
         key: SubjectPublicKeyInfoRef<'_>,
-        issuer_key: SubjectPublicKeyInfoRef<'_>,
+        _issuer_key: SubjectPublicKeyInfoRef<'_>,
         tbs: &TbsCertificate,
     ) -> Result<Vec<Extension>> {
         let none = &[];
@@ -86,8 +88,11 @@ impl BuilderProfile for SiteProfile {
             Shape::Authority { .. } => KeyUsages::KeyCertSign | KeyUsages::CRLSign,
             Shape::Holder { .. } => KeyUsages::DigitalSignature | KeyUsages::KeyAgreement,
         };
-        let authority =
-            AuthorityKeyIdentifier { key_identifier: Some(key_identifier(&issuer_key)?), ..Default::default() };
+        let issuer_key = match &self.issuer_key {
+            Some(identifier) => OctetString::new(identifier.as_slice()).map_err(Error::Asn1)?,
+            None => key_identifier(&key)?,
+        };
+        let authority = AuthorityKeyIdentifier { key_identifier: Some(issuer_key), ..Default::default() };
         let mut extensions = vec![
             (true, &constraints).to_extension(subject, none)?,
             (true, &KeyUsage(usage)).to_extension(subject, none)?,

@@ -165,6 +165,7 @@ fn forge_with(
 ) -> Vec<u8> {
     let mut profile = profile::SiteProfile {
         issuer: site.ca.certificate().subject().clone(),
+        issuer_key: Some(site.ca.certificate().key_identifier().to_vec()),
         subject: names::common_name("Rogue").unwrap(),
         shape: profile::Shape::Holder { purpose: Purpose::Service },
     };

@@ -116,6 +116,12 @@ acts! {
     UpdateDecided = "update-decided",
     /// A gateway was associated with a device, or no longer.
     GatewayChanged = "gateway-changed",
+    /// A manufacturer was made known or ended, or its publishing tokens changed.
+    ManufacturerChanged = "manufacturer-changed",
+    /// A manufacturer published releases.
+    ReleasesPublished = "releases-published",
+    /// An inventory was imported.
+    InventoryImported = "inventory-imported",
 }
 
 impl fmt::Display for Act {

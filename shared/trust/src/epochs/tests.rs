@@ -138,16 +138,6 @@ fn the_rotation_is_due_when_the_row_says_so() {
 }
 
 #[test]
-fn a_key_from_before_there_were_lines_goes_on() {
-    let (line, _) = alarm();
-    let key = line.current().unwrap().clone();
-    let adopted = Line::adopt(line.id().clone(), key.clone(), NOW).unwrap();
-    assert!(adopted == line);
-    let other = LineId::of(&row("therapy"), &pump(1));
-    assert_eq!(Line::adopt(other, key, NOW).err(), Some(LineError::ForeignRow));
-}
-
-#[test]
 fn the_number_of_epochs_stays_bounded() {
     let (mut line, mut rng) = alarm();
     let first = kid(&line);

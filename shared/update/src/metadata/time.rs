@@ -14,6 +14,11 @@ impl Expires {
         Self(seconds)
     }
 
+    /// When that is, in seconds since 1970.
+    pub const fn seconds(self) -> u64 {
+        self.0
+    }
+
     /// Whether it counts no longer at this time, in seconds since 1970.
     pub const fn is_over(self, now: u64) -> bool {
         self.0 <= now

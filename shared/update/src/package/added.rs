@@ -24,6 +24,14 @@ pub enum AddedKind {
 impl AddedKind {
     /// Every kind.
     pub const ALL: [Self; 2] = [Self::DrugLibrary, Self::SiteSettings];
+
+    /// Its name, as packages and directives write it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::DrugLibrary => "drug_library",
+            Self::SiteSettings => "site_settings",
+        }
+    }
 }
 
 /// Why bytes are not the added data that they should be. The server's fault.

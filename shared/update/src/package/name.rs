@@ -70,8 +70,15 @@ name! {
 }
 
 impl Note {
-    /// What is said where nothing else can be.
-    pub(crate) fn unknown() -> Self {
-        Self("unknown".into())
+    /// The text as a note: control characters become spaces, and what is too long is cut.
+    pub fn cut(text: &str) -> Self {
+        let mut plain = String::new();
+        for letter in text.chars().map(|letter| if letter.is_control() { ' ' } else { letter }) {
+            if plain.len().saturating_add(letter.len_utf8()) > MAX_NOTE_BYTES {
+                break;
+            }
+            plain.push(letter);
+        }
+        plain.try_into().unwrap_or_else(|_| Self("unknown".into()))
     }
 }

@@ -3,7 +3,7 @@
 use super::{Install, Refused, Transaction};
 use crate::director::When;
 use crate::metadata::{TargetPath, Version};
-use crate::package::{MAX_NOTE_BYTES, Note, ReleaseCounter, Revision};
+use crate::package::{Note, ReleaseCounter, Revision};
 use crate::report::State;
 use core::time::Duration;
 use serde::{Deserialize, Serialize};
@@ -121,12 +121,12 @@ pub enum Then {
 impl Outcome {
     /// What to tell about a refusal.
     pub fn refused(refused: &Refused) -> Self {
-        Self::Refused { step: note(refused.step.0), reason: note(&refused.to_string()) }
+        Self::Refused { step: Note::cut(refused.step.0), reason: Note::cut(&refused.to_string()) }
     }
 
-    /// What to tell where an update could not be installed; what is too long is cut.
+    /// What to tell where it was verified and could not be installed.
     pub fn failed(reason: &str) -> Self {
-        Self::Failed { reason: note(reason) }
+        Self::Failed { reason: Note::cut(reason) }
     }
 
     /// How it goes on after so many retries.
@@ -150,18 +150,6 @@ impl Outcome {
             state.image = None;
         }
     }
-}
-
-/// The text as a note: control characters become spaces, and what is too long is cut.
-fn note(text: &str) -> Note {
-    let mut plain = String::new();
-    for letter in text.chars().map(|letter| if letter.is_control() { ' ' } else { letter }) {
-        if plain.len().saturating_add(letter.len_utf8()) > MAX_NOTE_BYTES {
-            break;
-        }
-        plain.push(letter);
-    }
-    plain.try_into().unwrap_or_else(|_| Note::unknown())
 }
 
 /// How things stand at the device.

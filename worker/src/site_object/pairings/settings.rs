@@ -21,11 +21,11 @@ pub(in super::super) fn weigh_anew(site: &Site<'_>, outcome: &mut Outcome) -> Re
 /// An access secret was ended: the requests under it that nobody has answered are refused. Those that a person accepted may finish:
 /// that person looked at the device.
 pub(in super::super) fn refuse_under(site: &Site<'_>, id: &SecretId, outcome: &mut Outcome) -> Result<(), Failure> {
-    let needs = Needs::plain(site);
+    let needs = Needs::plain(site)?;
     for mut session in store::waiting(site)? {
         if session.secret_id() == Some(id) {
             log!("site: the pairing {} of {} ends with the access secret {id}", session.id(), session.device());
-            let refused = session.reject(needs.control_unit(site), SECRET_ENDED.to_owned(), site.now, &mut rng());
+            let refused = session.reject(needs.control_unit(site)?, SECRET_ENDED.to_owned(), site.now, &mut rng());
             step(site, &session, false, refused.map_err(Failure::internal)?, outcome)?;
         }
     }

@@ -46,7 +46,7 @@ pub(in crate::site_object) fn provision(
         secret_id,
         secret,
         web_origin: origin.to_string(),
-        cert_ca_sha256: Some(site.authority.issuing().root().sha256()),
+        cert_ca_sha256: Some(site.authority.root()),
         tls_anchors: site.anchors.pem(),
         web_pki: site.anchors.web_pki(),
     })

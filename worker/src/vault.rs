@@ -12,22 +12,22 @@ const KID: &[u8] = b"master";
 const MAX_SEALED_BYTES: usize = 512 * 1024;
 
 /// Seals and opens what is stored.
-pub(super) struct Vault(ContentKey);
+pub(crate) struct Vault(ContentKey);
 
 impl Vault {
     /// Takes the master key of the deployment.
-    pub(super) fn open(env: &Env) -> Result<Self, Failure> {
+    pub(crate) fn open(env: &Env) -> Result<Self, Failure> {
         Ok(Self(ContentKey::A256(master_key(env)?)))
     }
 
     /// Encrypts a secret for one place of the storage.
-    pub(super) fn seal(&self, place: &str, secret: &[u8]) -> Result<Vec<u8>, Failure> {
+    pub(crate) fn seal(&self, place: &str, secret: &[u8]) -> Result<Vec<u8>, Failure> {
         let header = Header { kid: KID.to_vec(), ..Header::default() };
         cose::seal(&header, &self.0, place.as_bytes(), secret, &mut rng()).map_err(Failure::internal)
     }
 
     /// Decrypts what was sealed for this place.
-    pub(super) fn unseal(&self, place: &str, sealed: &[u8]) -> Result<Zeroizing<Vec<u8>>, Failure> {
+    pub(crate) fn unseal(&self, place: &str, sealed: &[u8]) -> Result<Zeroizing<Vec<u8>>, Failure> {
         let opened =
             Encrypted::parse(sealed, MAX_SEALED_BYTES).and_then(|sealed| sealed.open(&self.0, place.as_bytes()));
         opened.map_err(|error| {

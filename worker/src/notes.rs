@@ -1,4 +1,5 @@
-//! Acts for the audit log of the site: stored in the turn of the act, and told until the site has written them.
+//! Acts for the audit log of the site, of an object that is not the site: stored in the turn of the act, and told until the site has
+//! written them.
 
 use crate::messages::Note;
 use crate::problem::Failure;
@@ -11,7 +12,7 @@ use wardlink_trust::audit::Act;
 const BATCH: u64 = 100;
 
 /// Somebody did something. No person: nobody was signed in.
-pub(super) fn add(
+pub(crate) fn add(
     database: &Database,
     person: Option<&Person>,
     act: Act,
@@ -25,7 +26,7 @@ pub(super) fn add(
 }
 
 /// The oldest that the site has not written, and the number of the last of them.
-pub(super) fn waiting(database: &Database) -> Result<(Vec<Note>, u64), Failure> {
+pub(crate) fn waiting(database: &Database) -> Result<(Vec<Note>, u64), Failure> {
     let mut last = 0;
     let rows = database.rows("SELECT number, record FROM notes ORDER BY number LIMIT ?", [BATCH.into_value()])?;
     let notes = rows.into_iter().map(|mut row| {
@@ -36,6 +37,6 @@ pub(super) fn waiting(database: &Database) -> Result<(Vec<Note>, u64), Failure> 
 }
 
 /// The site has written them, up to this number.
-pub(super) fn forget(database: &Database, last: u64) -> Result<(), Failure> {
+pub(crate) fn forget(database: &Database, last: u64) -> Result<(), Failure> {
     database.run("DELETE FROM notes WHERE number <= ?", [last.into_value()])
 }

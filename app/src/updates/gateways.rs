@@ -1,0 +1,144 @@
+//! The gateways, and devices that do without one: which are connected, and what they are told.
+
+use leptos::prelude::*;
+use wardlink_protocol::api::{Broadcast, DeviceClass, GatewayView, Pushed, Right};
+
+use super::{Empty, Tabs};
+use crate::api;
+use crate::app::{use_app, use_text};
+use crate::classes::options;
+use crate::fetched::Fetched;
+use crate::format;
+use crate::ui::ScreenTitle;
+use crate::ui::dialog::{CloseDialog, asking};
+use crate::ui::form::{Answers, Sender};
+use crate::ui::select::Select;
+
+/// What is asked in a dialog.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Ask {
+    /// Which class is pushed to.
+    Push,
+}
+
+/// The screen.
+#[component]
+pub(crate) fn GatewaysScreen() -> impl IntoView {
+    let t = use_text();
+    let known = Fetched::<Vec<GatewayView>>::follow("/gateways");
+    let may = use_app().may(Right::ManageUpdates);
+    let ask = RwSignal::new(None);
+    view! {
+        <section class="list-pane wide">
+            <div class="screen-head">
+                <ScreenTitle text=t.gateways_title()/>
+                {may.then(|| view! {
+                    <button type="button" class="button small quiet" data-testid="push-class" on:click=move |_| ask.set(Some(Ask::Push))>{t.push_class()}</button>
+                })}
+            </div>
+            <Tabs/>
+            <p class="quiet">{t.gateways_text()}</p>
+            {known.trouble()}
+            <Show when=move || known.is_empty()><Empty name="no-gateways" what=t.no_gateways() advice=t.no_gateways_text()/></Show>
+            {known.rows("gateways", |_| true, move |gateway| view! { <Row gateway=gateway may=may known=known/> })}
+            {known.waiting()}
+            <Asking ask=ask/>
+        </section>
+    }
+}
+
+#[component]
+fn Row(gateway: GatewayView, may: bool, known: Fetched<Vec<GatewayView>>) -> impl IntoView {
+    let t = use_text();
+    let app = use_app();
+    let sender = Sender::new();
+    let name = gateway.gateway.identifier.to_string();
+    let label = t.push_gateway_of(&name);
+    let path = format!("/gateways/{}/push", gateway.gateway);
+    let (online, contact) = (gateway.online, gateway.last_contact);
+    let words = move || match contact {
+        _ if online => t.gateway_connected().to_owned(),
+        Some(at) => t.gateway_contact(&format::age(app.clock.since(at), t)),
+        None => t.gateway_no_contact().to_owned(),
+    };
+    let directed = if gateway.directed > 0 {
+        t.gateway_directed(gateway.directed, gateway.directive)
+    } else {
+        t.gateway_nothing().to_owned()
+    };
+    let refused = gateway.refused.as_ref().map(|why| view! { <p class="tiny strong">{t.gateway_refused(why)}</p> });
+    let push = move |_| {
+        sender.send(app, path.clone(), None, move |answer| {
+            if let Ok(Pushed { gateways }) = answer.read() {
+                app.notices.say(t.pushed(gateways));
+            }
+            known.load();
+        });
+    };
+    Effect::new(move |_| {
+        if let Some(failure) = sender.failure.get() {
+            app.notices.failure(&failure, t);
+        }
+    });
+    view! {
+        <li class="row" data-testid="gateway" data-gateway=gateway.gateway.to_string()>
+            <div class="row-main">
+                <h2><span class="ident">{name}</span> <small>{gateway.gateway.client.to_string()}</small></h2>
+                <p class="tiny facts">
+                    <span class="presence" class:online=online data-testid="presence">{words}</span>
+                    <span>{t.gateway_devices(gateway.devices)}</span>
+                    <span>{directed}</span>
+                </p>
+                {refused}
+            </div>
+            {may.then(|| view! {
+                <div class="acts">
+                    <button type="button" class="button small quiet" data-testid="push" aria-label=label
+                        aria-disabled=move || sender.busy.get().then_some("true") on:click=push>{t.push_gateway()}</button>
+                </div>
+            })}
+        </li>
+    }
+}
+
+#[component]
+fn Asking(ask: RwSignal<Option<Ask>>) -> impl IntoView {
+    let t = use_text();
+    let title = move |question: &Ask| match question {
+        Ask::Push => t.push_class().to_owned(),
+    };
+    let content = move |question: Ask, close: CloseDialog| match question {
+        Ask::Push => view! { <PushForm close=close/> }.into_any(),
+    };
+    asking(ask, title, content)
+}
+
+#[component]
+fn PushForm(close: CloseDialog) -> impl IntoView {
+    let t = use_text();
+    let app = use_app();
+    let sender = Sender::new();
+    let classes = Fetched::<Vec<DeviceClass>>::start("/classes");
+    let class = RwSignal::new("infusion-pump".to_owned());
+    let submit = move |event: leptos::ev::SubmitEvent| {
+        event.prevent_default();
+        let Ok(client) = class.get_untracked().parse() else { return };
+        sender.send(app, "/gateways/push".to_owned(), api::json(&Broadcast { client }), move |answer| {
+            if let Ok(Pushed { gateways }) = answer.read() {
+                app.notices.say(t.pushed(gateways));
+            }
+            close.run();
+        });
+    };
+    view! {
+        <form class="stack" data-testid="push-form" on:submit=submit>
+            <p>{t.push_class_text()}</p>
+            {classes.trouble()}
+            {classes.waiting()}
+            {move || classes.value.get().map(|list| view! {
+                <Select label=t.push_class_which() value=class name="push-class" options=options(&list, t)/>
+            })}
+            <Answers close=close sender=sender go=t.push_go() keep=t.cancel()/>
+        </form>
+    }
+}

@@ -1,0 +1,449 @@
+//! From the manufacturer's desk into the distribution server: what is published is verified, shown in one step, and followed by clients.
+
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+
+use anyhow::{Context as _, Result, bail, ensure};
+use serde_json::Value;
+use ureq::Agent;
+use ureq::http::{Request, Response};
+use wardlink_protocol::api::{
+    MadePublishingToken, ManufacturerView, NewManufacturer, NewPublication, ProblemKind, ReleaseView, Role,
+};
+use wardlink_protocol::limits::PUBLISHED_PART_BYTES;
+use wardlink_tests::api::{Api, Refused, refusal};
+use wardlink_tests::manufacturer::Manufacturer;
+use wardlink_tests::publisher::{Publisher, file, metadata};
+use wardlink_tests::worker::Worker;
+use wardlink_tests::{Scene, artifacts, scene, wait};
+
+/// A worker with its first administrator, and a manufacturer that it knows.
+struct Stage<'s> {
+    worker: Worker<'s>,
+    administrator: Api,
+    acme: Manufacturer<'s>,
+}
+
+impl<'s> Stage<'s> {
+    fn open(scene: &'s Scene) -> Result<Self> {
+        let worker = Worker::start(scene)?;
+        let administrator = worker.api().bootstrap()?;
+        let acme = Manufacturer::found(scene, "acme")?;
+        acme.onboard(&administrator)?;
+        Ok(Self { worker, administrator, acme })
+    }
+
+    /// Somebody with a token of acme's who says what a test wants.
+    fn publisher(&self) -> Result<Publisher> {
+        let token = fs::read_to_string(self.acme.path("token")).context("the token")?;
+        Ok(Publisher::new(&self.worker.origin(), "acme", &token))
+    }
+
+    fn known(&self) -> Result<ManufacturerView> {
+        let known: Vec<ManufacturerView> = self.administrator.get("manufacturers")?;
+        known.into_iter().find(|known| known.manufacturer == "acme").context("acme is known")
+    }
+
+    fn url(&self, path: &str) -> String {
+        format!("{}/api/repositories/acme/{path}", self.worker.origin())
+    }
+
+    fn fetch(&self, path: &str, fields: &[(&str, &str)]) -> Result<Response<ureq::Body>> {
+        let agent: Agent = Agent::config_builder().http_status_as_error(false).build().into();
+        let mut request = Request::builder().uri(self.url(path));
+        for (name, value) in fields {
+            request = request.header(*name, *value);
+        }
+        agent.run(request.body(()).context("a request")?).context("the worker does not answer")
+    }
+
+    fn status(&self, path: &str) -> Result<u16> {
+        Ok(self.fetch(path, &[])?.status().as_u16())
+    }
+
+    /// Follows the repository with `wardlink tuf` and downloads a program.
+    fn follow(&self, client: &Path, program: &str) -> Result<Vec<u8>> {
+        fs::create_dir_all(client.join("files")).context("a folder")?;
+        let wardlink = || -> Result<Command> {
+            let mut command = Command::new(artifacts::agent()?);
+            command.arg("tuf").arg("--metadata-dir").arg(client.join("trusted"));
+            Ok(command)
+        };
+        if !client.join("trusted").exists() {
+            run(wardlink()?.arg("init").arg(self.acme.first_root()))?;
+        }
+        let mut download = wardlink()?;
+        download.args(["--metadata-url", &self.url("metadata"), "--target-base-url", &self.url("targets")]);
+        download.args(["--target-name", program, "--target-dir"]).arg(client.join("files"));
+        run(download.arg("download"))?;
+        fs::read(client.join("files").join(program.replace('/', "%2F"))).context("the program")
+    }
+}
+
+fn run(command: &mut Command) -> Result<()> {
+    let output = command.output().context("a program")?;
+    ensure!(output.status.success(), "{command:?}: {}", String::from_utf8_lossy(&output.stderr));
+    Ok(())
+}
+
+fn number(value: &Value, name: &str) -> u64 {
+    value.get(name).and_then(Value::as_u64).unwrap_or_default()
+}
+
+/// The step that a refusal names.
+fn refused_step<T>(outcome: Result<T>) -> Result<String> {
+    let Err(error) = outcome else { bail!("the server did not refuse") };
+    let problem = error.downcast::<Refused>()?.0;
+    ensure!(problem.kind == ProblemKind::RefusedStep, "{problem}");
+    let detail = problem.detail.context("it says why")?;
+    let step = detail.strip_prefix("Step ").and_then(|rest| rest.split([',', ':']).next());
+    Ok(step.with_context(|| format!("it names no step: {detail}"))?.to_owned())
+}
+
+#[test]
+fn what_a_manufacturer_publishes_is_followed_from_the_worker() -> Result<()> {
+    scene(|scene| {
+        let stage = Stage::open(scene)?;
+        ensure!(stage.status("metadata/timestamp.json")? == 404, "nothing is published yet");
+        stage.acme.add("1A", "1B", b"the first program", &[])?;
+        let said = stage.acme.publish(&stage.worker.origin())?;
+        assert_eq!(number(&said, "packages"), 1);
+
+        let client = scene.path("client");
+        assert_eq!(stage.follow(&client, &stage.acme.program("1B"))?, b"the first program");
+        let releases: Vec<ReleaseView> = stage.administrator.get("releases")?;
+        let [release] = releases.as_slice() else { bail!("one release") };
+        assert_eq!((release.from.as_str(), release.revision.as_str(), release.release_counter), ("1A", "1B", 1));
+
+        // The next one: only what is new is sent, and the client that has followed goes on.
+        stage.acme.add("1B", "1C", b"the second program", &[])?;
+        stage.acme.publish(&stage.worker.origin())?;
+        assert_eq!(stage.follow(&client, &stage.acme.program("1C"))?, b"the second program");
+        let published = stage.known()?.published.context("it has published")?;
+        assert_eq!(published.packages, 2);
+
+        // The same once more changes nothing, and is no mistake.
+        let again = stage.acme.publish(&stage.worker.origin())?;
+        assert_eq!((number(&again, "timestamp"), number(&again, "sent_bytes")), (published.timestamp, 0));
+
+        // A recall is a publication like any other.
+        stage.acme.release(&["--yes", "recall", &stage.acme.program("1C"), "--reason", "it drips"])?;
+        stage.acme.sign()?;
+        stage.acme.publish(&stage.worker.origin())?;
+        let releases: Vec<ReleaseView> = stage.administrator.get("releases?manufacturer=acme")?;
+        let recalled: Vec<_> = releases.iter().filter_map(|release| release.recalled.as_deref()).collect();
+        assert_eq!(recalled, ["it drips"]);
+        Ok(())
+    })
+}
+
+#[test]
+fn public_files_are_conditional_come_in_ranges_and_may_be_kept() -> Result<()> {
+    scene(|scene| {
+        let stage = Stage::open(scene)?;
+        stage.acme.add("1A", "1B", b"0123456789", &[])?;
+        stage.acme.publish(&stage.worker.origin())?;
+        let header = |answer: &Response<ureq::Body>, name: &str| {
+            let value = answer.headers().get(name).and_then(|value| value.to_str().ok());
+            value.unwrap_or_default().to_owned()
+        };
+
+        let timestamp = stage.fetch("metadata/timestamp.json", &[])?;
+        let etag = header(&timestamp, "etag");
+        assert_eq!(header(&timestamp, "cache-control"), "public, no-cache");
+        let again = stage.fetch("metadata/timestamp.json", &[("If-None-Match", &etag)])?;
+        assert_eq!(again.status().as_u16(), 304);
+        let root = stage.fetch("metadata/1.root.json", &[])?;
+        assert!(header(&root, "cache-control").contains("immutable"));
+
+        let hash = file(b"0123456789").sha256;
+        let path = format!("targets/acme/infusion-pump/PM2/{hash}.1B.bin");
+        let mut part = stage.fetch(&path, &[("Range", "bytes=3-5")])?;
+        assert_eq!((part.status().as_u16(), header(&part, "content-range")), (206, "bytes 3-5/10".to_owned()));
+        assert_eq!(part.body_mut().read_to_vec()?, b"345");
+        assert_eq!(stage.fetch(&path, &[("Range", "bytes=10-")])?.status().as_u16(), 416);
+        let mut other = stage.fetch(&path, &[("Range", "bytes=3-5"), ("If-Range", "\"other\"")])?;
+        assert_eq!(other.body_mut().read_to_vec()?, b"0123456789");
+        for hidden in ["targets/acme/infusion-pump/PM2/1B.bin", "targets/../files", "metadata/2.root.json"] {
+            assert_eq!(stage.status(hidden)?, 404, "{hidden}");
+        }
+        Ok(())
+    })
+}
+
+/// Bytes that don't repeat.
+fn long_program() -> Vec<u8> {
+    let length = usize::try_from(2 * PUBLISHED_PART_BYTES).unwrap_or_default() + 1_000;
+    let mut state = 1_u64;
+    let mut next = || {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        state.to_be_bytes()[0]
+    };
+    (0..length).map(|_| next()).collect()
+}
+
+#[test]
+fn an_upload_that_was_killed_goes_on_with_what_is_missing() -> Result<()> {
+    scene(|scene| {
+        let mut stage = Stage::open(scene)?;
+        let program = long_program();
+        stage.acme.add("1A", "1B", &program, &[])?;
+        let publisher = stage.publisher()?;
+        let watched = publisher.begin(&NewPublication { metadata: Vec::new(), files: vec![file(&program)] })?;
+        let received = |publisher: &Publisher| -> Result<usize> {
+            let missing = publisher.view(watched.publication)?.missing;
+            Ok(missing.first().map_or(3, |missing| missing.received.len()))
+        };
+        let mut publishing = stage.acme.start_publishing(&stage.worker.origin())?;
+        wait::until("the first part has arrived", || Ok((received(&publisher)? > 0).then_some(())))?;
+        publishing.kill();
+        stage.worker.kill();
+        stage.worker.restart()?;
+
+        ensure!(stage.status("metadata/timestamp.json")? == 404, "nothing of it is visible");
+        let said = stage.acme.publish(&stage.worker.origin())?;
+        let sent = usize::try_from(number(&said, "sent_bytes"))?;
+        ensure!(sent < program.len(), "it sends {sent} bytes of {} again", program.len());
+        assert_eq!(stage.follow(&scene.path("client"), &stage.acme.program("1B"))?, program);
+        Ok(())
+    })
+}
+
+#[test]
+fn whoever_has_no_right_publishes_nothing() -> Result<()> {
+    scene(|scene| {
+        let stage = Stage::open(scene)?;
+        let origin = stage.worker.origin();
+        let bolt = Manufacturer::found(scene, "bolt")?;
+        bolt.onboard(&stage.administrator)?;
+        let list = NewPublication { metadata: Vec::new(), files: vec![file(b"x")] };
+
+        let foreign = fs::read_to_string(bolt.path("token"))?;
+        for token in ["", "AAAA", foreign.as_str()] {
+            let refused = Publisher::new(&origin, "acme", token).begin(&list);
+            let kind = refusal(refused)?;
+            ensure!(matches!(kind, ProblemKind::Forbidden | ProblemKind::SignedOut), "{kind:?}");
+        }
+        assert_eq!(refusal(Publisher::new(&origin, "nobody", &foreign).begin(&list))?, ProblemKind::Forbidden);
+
+        // A publication of one is none of the other's.
+        let begun = stage.publisher()?.begin(&list)?;
+        assert_eq!(refusal(Publisher::new(&origin, "bolt", &foreign).view(begun.publication))?, ProblemKind::NotFound);
+
+        // A token that is revoked in the middle of an upload.
+        let id = stage.known()?.tokens.first().context("a token")?.id;
+        let _: ManufacturerView = stage.administrator.post(&format!("manufacturers/acme/tokens/{id}/revoke"), &())?;
+        let refused = stage.publisher()?.put(begun.publication, &file(b"x"), 0, b"x");
+        assert_eq!(refusal(refused)?, ProblemKind::Forbidden);
+        ensure!(stage.acme.publish_refused(&origin)?.contains("publishing token"), "it says why");
+
+        // People need their rights, too.
+        let (_, engineer) = stage.administrator.add_person("erik", Role::BiomedicalEngineer)?;
+        let (_, auditor) = stage.administrator.add_person("otto", Role::Auditor)?;
+        let (_, nurse) = stage.administrator.add_person("nina", Role::Nurse)?;
+        for reader in [&engineer, &auditor] {
+            assert_eq!(reader.get::<Vec<ManufacturerView>>("manufacturers")?.len(), 2);
+            let token = reader.post::<MadePublishingToken>("manufacturers/acme/tokens", &());
+            assert_eq!(refusal(token)?, ProblemKind::Forbidden);
+            assert_eq!(refusal(bolt.make_known(reader))?, ProblemKind::Forbidden);
+        }
+        assert_eq!(refusal(nurse.get::<Vec<ReleaseView>>("releases"))?, ProblemKind::Forbidden);
+        Ok(())
+    })
+}
+
+#[test]
+fn a_manufacturer_is_known_by_a_root_that_counts_and_ended() -> Result<()> {
+    scene(|scene| {
+        let stage = Stage::open(scene)?;
+        let root = fs::read_to_string(stage.acme.first_root())?;
+        let add = |manufacturer: &str, root: &str| {
+            let (manufacturer, root) = (manufacturer.to_owned(), root.to_owned());
+            stage.administrator.post::<ManufacturerView>("manufacturers", &NewManufacturer { manufacturer, root })
+        };
+        assert_eq!(refusal(add("acme", &root))?, ProblemKind::NameTaken);
+        assert_eq!(refused_step(add("../evil", &root))?, "name");
+        assert_eq!(refused_step(add("bolt", "{}"))?, "5.2");
+        assert_eq!(refused_step(add("bolt", &root.replacen("\"version\":1", "\"version\":2", 1)))?, "5.2");
+
+        stage.acme.add("1A", "1B", b"a program", &[])?;
+        stage.acme.publish(&stage.worker.origin())?;
+        let ended: ManufacturerView = stage.administrator.post("manufacturers/acme/end", &())?;
+        ensure!(ended.ended_at.is_some() && ended.tokens.iter().all(|token| token.revoked_at.is_some()), "it is ended");
+        assert_eq!(stage.status("metadata/timestamp.json")?, 404);
+        assert_eq!(stage.administrator.get::<Vec<ReleaseView>>("releases")?.len(), 0);
+        stage.acme.publish_refused(&stage.worker.origin())?;
+
+        // It comes back by the root that gateways know, and by no other one.
+        let other = Manufacturer::found(scene, "other")?;
+        assert_eq!(refusal(add("acme", &fs::read_to_string(other.first_root())?))?, ProblemKind::WrongState);
+        add("acme", &root)?;
+        assert_eq!(stage.status("metadata/timestamp.json")?, 200);
+        let log: wardlink_protocol::api::AuditPage = stage.administrator.get("audit?act=manufacturer-changed")?;
+        ensure!(log.entries.iter().any(|entry| entry.detail == "ended"), "it stands in the log");
+        Ok(())
+    })
+}
+
+#[test]
+fn what_a_client_would_refuse_is_refused_with_its_step_and_nothing_changes() -> Result<()> {
+    scene(|scene| {
+        let stage = Stage::open(scene)?;
+        let origin = stage.worker.origin();
+        stage.acme.add("1A", "1B", b"the first program", &[])?;
+        let older = stage.acme.copy("older")?;
+        stage.acme.add("1B", "1C", b"the second program", &[])?;
+        stage.acme.publish(&origin)?;
+        let visible = stage.fetch("metadata/timestamp.json", &[])?.body_mut().read_to_vec()?;
+
+        // An older state of the repository.
+        let refused = older.publish_refused(&origin)?;
+        ensure!(refused.contains("5.4.3.1"), "{refused}");
+
+        // Another manufacturer's repository under acme's token: its keys are not those of acme's root.
+        let bolt = Manufacturer::found(scene, "bolt")?;
+        bolt.add("1A", "1B", b"foreign", &[])?;
+        bolt.take_token(&fs::read_to_string(stage.acme.path("token"))?)?;
+        let arguments = bolt.publishing(&origin);
+        let mut arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+        arguments.extend(["--manufacturer", "acme"]);
+        let refused = bolt.refused(&arguments)?;
+        ensure!(refused.contains("5.3.4") || refused.contains("5.4.2"), "{refused}");
+
+        // A repository that speaks for another manufacturer than the one under whose name it was made known.
+        let root = fs::read_to_string(bolt.first_root())?;
+        let new = NewManufacturer { manufacturer: "clamp".to_owned(), root };
+        let _: ManufacturerView = stage.administrator.post("manufacturers", &new)?;
+        let made: MadePublishingToken = stage.administrator.post("manufacturers/clamp/tokens", &())?;
+        bolt.take_token(&made.token)?;
+        if let Some(last) = arguments.last_mut() {
+            *last = "clamp";
+        }
+        let refused = bolt.refused(&arguments)?;
+        ensure!(refused.contains("Step manufacturer"), "{refused}");
+
+        let unchanged = stage.fetch("metadata/timestamp.json", &[])?.body_mut().read_to_vec()?;
+        assert_eq!(unchanged, visible);
+        Ok(())
+    })
+}
+
+#[test]
+fn a_publication_that_is_not_whole_is_refused_with_its_step_and_nothing_is_visible() -> Result<()> {
+    scene(|scene| {
+        let stage = Stage::open(scene)?;
+        let publisher = stage.publisher()?;
+        stage.acme.add("1A", "1B", b"a program", &[])?;
+        let mut names: Vec<String> = Vec::new();
+        for entry in fs::read_dir(stage.acme.repository().join("metadata"))? {
+            names.push(entry?.file_name().to_string_lossy().into_owned());
+        }
+        let all: Vec<(String, Vec<u8>)> = names
+            .into_iter()
+            .map(|name| Ok((name.clone(), fs::read(stage.acme.repository().join("metadata").join(name))?)))
+            .collect::<Result<_>>()?;
+        let publish = |change: &dyn Fn(&str, &mut Vec<u8>) -> bool, program: Option<&[u8]>| -> Result<_> {
+            let mut files = all.clone();
+            files.retain_mut(|(name, bytes)| change(name, bytes));
+            let list = NewPublication {
+                metadata: files.iter().map(|(name, bytes)| metadata(name, bytes)).collect(),
+                files: program.map(file).into_iter().collect(),
+            };
+            let begun = publisher.begin(&list)?;
+            for missing in begun.missing {
+                let metadata = files.iter().find(|(_, bytes)| file(bytes) == missing.file);
+                let bytes = metadata.map(|(_, bytes)| bytes.as_slice()).or(program).context("the file")?;
+                publisher.put(begun.publication, &missing.file, 0, bytes)?;
+            }
+            let committed = publisher.commit(begun.publication);
+            if committed.is_err() {
+                publisher.abandon(begun.publication)?;
+            }
+            committed
+        };
+        let keep = |_: &str, _: &mut Vec<u8>| true;
+        let spoil = |part: &'static str| {
+            move |name: &str, bytes: &mut Vec<u8>| {
+                if name.ends_with(part) {
+                    bytes.push(b' ');
+                }
+                true
+            }
+        };
+
+        assert_eq!(refused_step(publish(&|name, _| name != "timestamp.json", None))?, "5.4.1");
+        assert_eq!(refused_step(publish(&|name, _| !name.ends_with("snapshot.json"), None))?, "5.5.1");
+        assert_eq!(refused_step(publish(&spoil("snapshot.json"), None))?, "5.5.1");
+        assert_eq!(refused_step(publish(&|name, _| !name.ends_with(".acme.json"), None))?, "5.6.7.1");
+        assert_eq!(refused_step(publish(&keep, None))?, "targets");
+        assert_eq!(refused_step(publish(&keep, Some(b"b program")))?, "targets");
+        let forged = |name: &str, bytes: &mut Vec<u8>| {
+            if name == "timestamp.json" {
+                let text = String::from_utf8_lossy(bytes).replacen("\"sig\":\"30", "\"sig\":\"31", 1);
+                *bytes = text.into_bytes();
+            }
+            true
+        };
+        assert_eq!(refused_step(publish(&forged, None))?, "5.4.2");
+        ensure!(stage.known()?.published.is_none() && stage.status("metadata/timestamp.json")? == 404, "nothing");
+        ensure!(stage.status("metadata/2.targets.json")? == 404, "nothing of it is visible");
+
+        publish(&keep, Some(b"a program"))?;
+        assert_eq!(stage.status("metadata/timestamp.json")?, 200);
+        Ok(())
+    })
+}
+
+#[test]
+fn a_list_or_a_part_that_contradicts_itself_is_refused_with_its_step() -> Result<()> {
+    scene(|scene| {
+        let stage = Stage::open(scene)?;
+        let publisher = stage.publisher()?;
+        let list = |metadata, files| NewPublication { metadata, files };
+        let mut longer = file(b"x");
+        longer.length = 2;
+        let mut nothing = file(b"");
+        nothing.length = 0;
+        let mut endless = file(b"y");
+        endless.length = u64::MAX;
+        for wrong in [
+            list(Vec::new(), vec![file(b"x"), longer]),
+            list(Vec::new(), vec![nothing]),
+            list(Vec::new(), vec![endless]),
+            list(vec![metadata("1.root.json", b"x"), metadata("1.root.json", b"y")], Vec::new()),
+            list(vec![metadata("../secret", b"x")], Vec::new()),
+        ] {
+            assert_eq!(refused_step(publisher.begin(&wrong))?, "list");
+        }
+
+        let begun = publisher.begin(&list(Vec::new(), vec![file(b"right")]))?;
+        let id = begun.publication;
+        assert_eq!(publisher.begin(&list(Vec::new(), vec![file(b"right")]))?.publication, id, "it goes on");
+        assert_eq!(refused_step(publisher.put(id, &file(b"right"), 0, b"wrong"))?, "hash");
+        assert_eq!(refused_step(publisher.put(id, &file(b"right"), 0, b"righ"))?, "parts");
+        assert_eq!(refusal(publisher.put(id, &file(b"right"), 0, b"right and more"))?, ProblemKind::BadRequest);
+        assert_eq!(refusal(publisher.put(id, &file(b"right"), 1, b"right"))?, ProblemKind::NotFound);
+        assert_eq!(refusal(publisher.put(id, &file(b"other"), 0, b"other"))?, ProblemKind::NotFound);
+        assert_eq!(refused_step(publisher.commit(id))?, "files");
+        publisher.put(id, &file(b"right"), 0, b"right")?;
+        assert_eq!(refused_step(publisher.commit(id))?, "5.4.1");
+
+        // Parts of a long file that make another file.
+        let program = long_program();
+        let long = publisher.begin(&list(Vec::new(), vec![file(&program)]))?;
+        let size = usize::try_from(PUBLISHED_PART_BYTES)?;
+        for (part, bytes) in (0..).zip(program.chunks(size).take(2)) {
+            publisher.put(long.publication, &file(&program), part, bytes)?;
+        }
+        let mut last = program.chunks(size).nth(2).context("a last part")?.to_vec();
+        last.reverse();
+        assert_eq!(refused_step(publisher.put(long.publication, &file(&program), 2, &last))?, "hash");
+        let missing = publisher.view(long.publication)?.missing;
+        assert_eq!(missing.first().map(|missing| missing.received.len()), Some(0), "all of it is sent again");
+
+        publisher.abandon(id)?;
+        assert_eq!(refusal(publisher.view(id))?, ProblemKind::NotFound);
+        Ok(())
+    })
+}

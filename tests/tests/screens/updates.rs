@@ -1,0 +1,123 @@
+//! Software for devices: releases, offers, the catalog, gateways, outcomes, manufacturers.
+
+use anyhow::{Context as _, Result};
+use std::fs;
+use wardlink_protocol::api::{InventoryPreview, NewOffer, OfferScope, OfferView, OfferWhen};
+use wardlink_tests::browser::Target;
+use wardlink_tests::manufacturer::Manufacturer;
+use wardlink_tests::ward::Ward;
+
+use crate::stage::{Row, Stage, World, id, row};
+
+/// A manufacturer at its desk.
+pub(crate) struct Desk;
+
+impl World for Desk {
+    type In<'s> = Manufacturer<'s>;
+}
+
+/// Nothing is known yet.
+pub(crate) const EMPTY: &[Row<Desk>] = &[
+    row("no releases", &["route::Route::Releases"], |stage, _| stage.visit("/#/updates", &id("no-releases"))),
+    row("no catalog", &["route::Route::Catalog"], |stage, _| stage.visit("/#/catalog", &id("no-catalog"))),
+    row("no gateways", &["route::Route::Gateways"], |stage, _| stage.visit("/#/updates/gateways", &id("no-gateways"))),
+    row("no outcomes", &["route::Route::Outcomes"], |stage, _| stage.visit("/#/updates/outcomes", &id("no-outcomes"))),
+    row("no manufacturers", &["route::Route::Manufacturers"], |stage, _| {
+        stage.visit("/#/updates/manufacturers", &id("no-manufacturers"))
+    }),
+    row("manufacturer, a new one", &["updates::manufacturers::Ask::Add"], |stage, desk| {
+        stage.visit("/#/updates/manufacturers", &id("no-manufacturers"))?;
+        stage.browser.click(&id("add-manufacturer"))?;
+        stage.browser.fill(&Target::field("manufacturer"), desk.name())?;
+        stage.browser.choose(&Target::field("root"), &desk.first_root())?;
+        stage.browser.see(&id("root-hash")).map(drop)
+    }),
+    row("manufacturer, not compared", &[], |stage, desk| {
+        stage.visit("/#/updates/manufacturers", &id("no-manufacturers"))?;
+        stage.browser.click(&id("add-manufacturer"))?;
+        stage.browser.choose(&Target::field("root"), &desk.first_root())?;
+        stage.browser.see(&id("root-hash"))?;
+        stage.submit("manufacturer-form")?;
+        stage.browser.see(&Target::xpath("the complaint", "//dialog//input[@aria-invalid]")).map(drop)
+    }),
+];
+
+/// Releases, one of them offered, and devices that could take them.
+pub(crate) const FULL: &[Row<Desk>] = &[
+    row("releases", &[], |stage, _| stage.visit("/#/updates", &id("offered"))),
+    row("release, contents", &["updates::releases::Ask::Contents"], |stage, _| {
+        ask(stage, "/#/updates", "contents", "release-contents")
+    }),
+    row("release, offering", &["updates::releases::Ask::Offer"], |stage, _| {
+        ask(stage, "/#/updates", "offer", "offer-form")
+    }),
+    row("release, offering to chosen devices", &[], |stage, _| {
+        ask(stage, "/#/updates", "offer", "offer-form")?;
+        stage.browser.click(&Target::choice("devices"))?;
+        stage.browser.click(&Target::choice("window"))?;
+        stage.browser.see(&id("offer-devices"))?;
+        stage.submit("offer-form")?;
+        stage.browser.see(&Target::xpath("the complaint", "//dialog//p[@class=\"error\"][normalize-space()]")).map(drop)
+    }),
+    row("offer, withdrawing", &["updates::releases::Ask::Withdraw"], |stage, _| {
+        ask(stage, "/#/updates", "withdraw", "withdraw-form")
+    }),
+    row("catalog", &[], |stage, _| stage.visit("/#/catalog", &id("catalog-device"))),
+    row("catalog, nothing found", &[], |stage, _| {
+        stage.visit("/#/catalog", &id("catalog-device"))?;
+        stage.browser.fill(&id("catalog-find"), "nothing of this name")?;
+        stage.browser.see_vanish(&id("catalog-device"))
+    }),
+    row("catalog, a device", &["route::Route::CatalogDevice"], |stage, _| {
+        stage.visit("/#/catalog/infusion-pump/ip-1", &id("update-state"))
+    }),
+    row("catalog, another gateway", &["updates::device::Ask::Move"], |stage, _| {
+        ask(stage, "/#/catalog/infusion-pump/ip-1", "move", "move-form")
+    }),
+    row("catalog, data through other gateways", &["updates::device::Ask::Uploads"], |stage, _| {
+        ask(stage, "/#/catalog/infusion-pump/ip-1", "uploads", "uploads-form")
+    }),
+    row("pushing to a class", &["updates::gateways::Ask::Push"], |stage, _| {
+        ask(stage, "/#/updates/gateways", "push-class", "push-form")
+    }),
+    row("manufacturers", &[], |stage, _| stage.visit("/#/updates/manufacturers", &id("manufacturer"))),
+    row("manufacturer, tokens", &["updates::manufacturers::Ask::Tokens"], |stage, _| {
+        ask(stage, "/#/updates/manufacturers", "tokens", "tokens-form")?;
+        stage.browser.click(&id("make-token"))?;
+        stage.browser.see(&id("token")).map(drop)
+    }),
+    row("manufacturer, ending", &["updates::manufacturers::Ask::End"], |stage, _| {
+        ask(stage, "/#/updates/manufacturers", "end-manufacturer", "end-manufacturer-form")
+    }),
+    row("inventory", &["updates::manufacturers::Ask::Inventory"], |stage, desk| {
+        ask(stage, "/#/updates/manufacturers", "inventory", "inventory-form")?;
+        stage.browser.choose(&Target::field("inventory"), &desk.path("inventory.json"))?;
+        stage.submit("inventory-form")?;
+        stage.browser.see(&id("inventory-preview")).map(drop)
+    }),
+];
+
+fn ask(stage: &Stage, page: &str, button: &str, form: &str) -> Result<()> {
+    stage.visit(page, &id(button))?;
+    stage.browser.click(&id(button))?;
+    stage.browser.see(&id(form)).map(drop)
+}
+
+/// Publishes two releases, imports an inventory, and offers one release.
+pub(crate) fn published<'s>(ward: &Ward<'_>, desk: Manufacturer<'s>) -> Result<Manufacturer<'s>> {
+    desk.onboard(&ward.administrator)?;
+    desk.add("1A", "1B", b"an earlier program", &[])?;
+    desk.add("1B", "1C", b"a later program", &[])?;
+    desk.publish(&ward.worker.origin())?;
+    let inventory = fs::read_to_string(desk.inventory(&["ip-1", "ip-2"])?).context("cannot read the inventory")?;
+    let inventory: serde_json::Value = serde_json::from_str(&inventory).context("an inventory is JSON")?;
+    let _: InventoryPreview = ward.administrator.post("inventories", &inventory)?;
+    let offer = NewOffer {
+        path: desk.program("1C"),
+        scope: OfferScope::Model,
+        when: OfferWhen::NextSafeMoment,
+        added: Vec::new(),
+    };
+    let _: OfferView = ward.administrator.post("offers", &offer)?;
+    Ok(desk)
+}

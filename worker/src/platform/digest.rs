@@ -1,0 +1,33 @@
+//! SHA-2 of long files as the platform computes it, while they pass.
+
+use crate::problem::Failure;
+use worker::ResponseBody;
+use worker::js_sys::{Promise, Uint8Array};
+use worker::wasm_bindgen;
+use worker::wasm_bindgen::prelude::*;
+use worker::wasm_bindgen_futures::JsFuture;
+
+#[wasm_bindgen(module = "/src/platform/digest.js")]
+extern "C" {
+    #[wasm_bindgen(catch)]
+    fn digest(algorithm: &str, stream: JsValue) -> Result<Promise, JsValue>;
+}
+
+/// Which hash.
+#[derive(Clone, Copy)]
+pub(crate) enum Algorithm {
+    Sha256,
+    Sha512,
+}
+
+/// The hash of a body that is read to its end.
+pub(crate) async fn of(algorithm: Algorithm, body: ResponseBody) -> Result<Vec<u8>, Failure> {
+    let name = match algorithm {
+        Algorithm::Sha256 => "SHA-256",
+        Algorithm::Sha512 => "SHA-512",
+    };
+    let ResponseBody::Stream(stream) = body else { return Err(Failure::internal("a file is no stream")) };
+    let failed = |error: JsValue| Failure::internal(format!("there is no hash: {error:?}"));
+    let hash = JsFuture::from(digest(name, stream.into()).map_err(failed)?).await.map_err(failed)?;
+    Ok(Uint8Array::new(&hash).to_vec())
+}
