@@ -170,7 +170,7 @@ impl GatewayArgs {
             start: pump::Start::Auto,
             once: false,
             reports: false,
-            telemetry_every: Duration::from_secs(60),
+            telemetry_every: Duration::from_mins(1),
             retry_pause: Duration::from_secs(self.retry_secs),
         };
         Ok((coupling, settings))

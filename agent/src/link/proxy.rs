@@ -91,7 +91,7 @@ mod tests {
     #[test]
     fn an_address_is_read_with_or_without_a_password() {
         let proxy: Proxy = "http://proxy.example:3128".parse().unwrap();
-        assert_eq!((proxy.address(), proxy.authorization), (("proxy.example", 3128), None));
+        assert_eq!((proxy.address(), &proxy.authorization), (("proxy.example", 3128), &None));
         let proxy: Proxy = "http://ward:secret@[::1]".parse().unwrap();
         assert_eq!(proxy.address(), ("::1", 80));
         assert_eq!(proxy.authorization.as_deref(), Some("Basic d2FyZDpzZWNyZXQ="));

@@ -24,7 +24,6 @@ pub enum Start {
 
 /// The flags of `wardlink pump`.
 #[derive(Clone, clap::Args)]
-#[expect(clippy::struct_excessive_bools, reason = "each is a flag of the command line")]
 pub struct PumpArgs {
     #[command(flatten)]
     provisioned: ProvisionedArgs,

@@ -22,7 +22,7 @@ async fn site(screens: Vec<Screen>) -> Site {
         let (orders, received) = mpsc::channel(4);
         senders.push(sender);
         receivers.push(received);
-        handles.push(Handle { screen: watched, orders });
+        handles.push(Handle { screen: watched, orders, membership: watch::channel(None).1 });
     }
     tokio::spawn(async move { serve(listener, handles.into()).await });
     Site { address, screens: senders, orders: receivers }

@@ -4,6 +4,8 @@ use super::*;
 use crate::provisioned::read_provisioning;
 use clap::Parser;
 use std::io::Write;
+use std::path::Path;
+use wardlink_protocol::provisioning::{FALLBACK_BROKER, Provisioning};
 
 #[derive(clap::Parser)]
 struct Line {
