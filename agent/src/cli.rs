@@ -137,6 +137,10 @@ async fn listens(args: &ListenArgs) -> Result<ExitCode> {
 
 /// Runs the pumps until they end, or the person ends them.
 async fn pumps(args: &PumpArgs) -> Result<ExitCode> {
+    if let Some(command) = &args.command {
+        println!("{}", printable(&command.run()?));
+        return Ok(ExitCode::SUCCESS);
+    }
     let (journal, entries) = mpsc::unbounded_channel();
     let mut pumps = Vec::new();
     let mut handles = Vec::new();

@@ -8,6 +8,7 @@
 pub mod clock;
 pub mod device;
 pub mod display;
+pub mod firmware;
 pub mod gateway;
 pub mod link;
 pub mod listen;

@@ -9,6 +9,7 @@ pub mod journal;
 mod membership;
 mod reporting;
 pub mod settings;
+mod software;
 mod trust;
 
 use crate::clock;
@@ -20,6 +21,8 @@ use journal::{Entry, Event};
 pub use membership::{Membership, kept_membership};
 use reporting::Reporter;
 use settings::{Settings, Start};
+use software::{LOOKED_AFTER, Software};
+pub use software::{SoftwareError, SoftwareSettings};
 use std::time::Duration;
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, Interval, MissedTickBehavior, interval, sleep_until};
@@ -67,6 +70,9 @@ pub enum PumpError {
     /// A report could not be encoded.
     #[error("a report cannot be encoded: {0}")]
     Encode(#[from] CborError),
+    /// What the pump runs.
+    #[error(transparent)]
+    Software(#[from] SoftwareError),
     /// The caller's fault: the state belongs to another site.
     #[error(
         "this pump is paired with another site than the provisioning names; use another state directory, or remove this one to pair anew"
@@ -92,6 +98,8 @@ pub enum Order {
     Couple,
     /// The keys on the device: the control unit's answer.
     Answer(Answer),
+    /// The button on the device: the update that waits may be installed.
+    Install,
 }
 
 /// What the outside sees of a pump, and how it talks to it.
@@ -117,6 +125,7 @@ pub struct Pump {
     reporter: Option<Reporter>,
     trust: Option<Trust>,
     renewing: Option<Renewing>,
+    software: Option<Software>,
     leaving: Option<Leaving>,
     /// Whether it had left already when the power went.
     is_gone: bool,
@@ -149,11 +158,13 @@ struct Times {
     renew: Option<UnixMillis>,
     /// Measurements.
     telemetry: Interval,
+    /// The software.
+    software: Interval,
 }
 
 impl Pump {
     /// Opens the pump's state and prepares it; nothing is sent before [`Pump::run`].
-    pub fn open(settings: Settings, journal: mpsc::UnboundedSender<Entry>) -> Result<(Self, Handle), PumpError> {
+    pub fn open(mut settings: Settings, journal: mpsc::UnboundedSender<Entry>) -> Result<(Self, Handle), PumpError> {
         let state = StateDirectory::open(&settings.state, &settings.device)?;
         let mut rng = clock::rng();
         let made = PrivateKey::make(&mut rng).to_pkcs8()?;
@@ -168,6 +179,10 @@ impl Pump {
         {
             return Err(PumpError::ForeignSite);
         }
+        let software = settings.software.as_ref().map(|given| Software::open(&settings, given)).transpose()?;
+        if let Some(software) = &software {
+            settings.information.firmware_version = software.firmware().revision.to_string();
+        }
         let phase = match &pairing {
             Some(pairing) => phase_of(pairing.display()?, None),
             None if settings.start == Start::Manual => Phase::Idle,
@@ -181,15 +196,26 @@ impl Pump {
             online: false,
             trouble: None,
             infusion: None,
+            software: software.as_ref().map(Software::screen),
         };
         let (screen, watched) = watch::channel(screen);
         let (membership, of_site) = watch::channel(None);
         let (buttons, orders) = mpsc::channel(4);
         let mut telemetry = interval(settings.telemetry_every);
         telemetry.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let pause = settings.retry_pause;
-        let times =
-            Times { check: None, publish: None, turn: None, ask: None, pause, reports: None, renew: None, telemetry };
+        let mut looked_after = interval(LOOKED_AFTER);
+        looked_after.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let times = Times {
+            check: None,
+            publish: None,
+            turn: None,
+            ask: None,
+            pause: settings.retry_pause,
+            reports: None,
+            renew: None,
+            telemetry,
+            software: looked_after,
+        };
         let pump = Self {
             settings,
             state,
@@ -202,6 +228,7 @@ impl Pump {
             reporter: None,
             trust: None,
             renewing: None,
+            software,
             leaving,
             is_gone,
             screen,
@@ -219,6 +246,7 @@ impl Pump {
     /// Couples and reports until `stop` changes, or the pump has reached its outcome.
     pub async fn run(mut self, mut stop: watch::Receiver<bool>) -> Result<Outcome, PumpError> {
         self.tell(Event::Starting);
+        self.booted();
         let result = self.live(&mut stop).await;
         if let Err(error) = &result {
             self.tell(Event::Error { message: error.to_string() });
@@ -249,8 +277,10 @@ impl Pump {
                 Some(order) = self.orders.recv() => match order {
                     Order::Couple => self.on_button()?,
                     Order::Answer(answer) => self.enter(answer)?,
+                    Order::Install => self.confirm_update()?,
                 },
                 _ = self.times.telemetry.tick(), if self.reporter.is_some() => self.report()?,
+                _ = self.times.software.tick(), if self.software.is_some() => self.look_after_software()?,
                 () = sleep_until(wake) => self.on_time()?,
             }
         }

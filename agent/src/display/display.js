@@ -66,6 +66,11 @@ function show(view) {
   write("connection", view.connection);
   place("code-box").hidden = view.code === null;
   write("code", view.code ?? "");
+  place("update").hidden = view.update === null;
+  write("update", view.update ?? "");
+  place("install").hidden = !view.confirming;
+  place("version-box").hidden = view.version === null;
+  write("version", view.version ?? "");
   place("couple").hidden = !view.button;
   showAnswer(view.answering);
   showQr(view.link);
@@ -87,6 +92,8 @@ events.onmessage = (event) => {
 events.onerror = () => { place("lost").hidden = false; };
 
 place("couple").addEventListener("click", () => fetch(`${base}/couple`, { method: "POST" }));
+
+place("install").addEventListener("click", () => fetch(`${base}/install`, { method: "POST" }));
 
 function tick() {
   write("clock", new Date().toLocaleTimeString(language, { hour: "2-digit", minute: "2-digit", hourCycle: "h23" }));

@@ -57,6 +57,13 @@ struct Kept {
     ticket: Option<Ticket>,
 }
 
+impl Reporter {
+    /// The infusion.
+    pub(super) const fn infusion(&self) -> &Infusion {
+        &self.infusion
+    }
+}
+
 impl Outlet {
     /// Opens a channel, where it carries what a pump has to say.
     fn open(key: &ChannelKey, device: &Device, boot: u64) -> Result<Option<Self>, PumpError> {

@@ -432,6 +432,7 @@ impl Pump {
         (self.pairing, self.trust, self.renewing, self.reporter) = (None, None, None, None);
         self.published = None;
         self.tell_membership();
+        self.leave_directing_site()?;
         self.stored.clear();
         for record in [Record::Trust, Record::Outbox, Record::Pairing] {
             self.state.remove(record)?;
