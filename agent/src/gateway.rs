@@ -23,7 +23,8 @@ pub mod unit;
 use crate::clock;
 use crate::link::Backoff;
 use crate::pump::{Membership, PumpError};
-use devices::{DeviceError, Passive};
+use change_over::Changed;
+use devices::Passive;
 use packages::Packages;
 use serving::Serving;
 use settings::Settings;
@@ -52,14 +53,6 @@ pub enum GatewayError {
     /// The coupling.
     #[error(transparent)]
     Coupling(#[from] PumpError),
-    /// A device can neither go on nor back.
-    #[error("{device}: {error}")]
-    Device {
-        /// Which.
-        device: Device,
-        /// Why.
-        error: DeviceError,
-    },
     /// The server does not answer as it should.
     #[error("the server: {0}")]
     Server(String),
@@ -187,7 +180,7 @@ impl Shared {
         for (manufacturer, root) in &self.settings.roots {
             self.trust(&Repository::Image(manufacturer.clone()), root)?;
         }
-        if !self.change_over()? {
+        if self.change_over()? == Changed::Nothing {
             self.keep_what_runs();
         }
         Ok(())

@@ -8,13 +8,18 @@ mod site;
 use casing::{Casing, Line, Running, reports_on};
 use clap::Parser;
 use site::Site;
+use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use wardlink_agent::display::Phase;
+use wardlink_agent::gateway::settings::GatewayArgs;
 use wardlink_agent::pump::journal::Event;
-use wardlink_agent::pump::{Order, Outcome, Pump, PumpError};
+use wardlink_agent::pump::{Order, Outcome, Pump, PumpError, kept_membership};
+use wardlink_agent::state::StateDirectory;
+use wardlink_crypto::x509::{Certificate, Holder};
 use wardlink_protocol::api::VerifyResult;
 use wardlink_protocol::pairing::RefusalReason;
+use wardlink_protocol::provisioning::Provisioning;
 use wardlink_protocol::report::Content;
 use wardlink_protocol::verification::Answer;
 
@@ -267,4 +272,44 @@ async fn a_pump_without_cert_ca_gives_up_after_three_wrong_answers_and_can_ask_a
     pump.paired().await;
     assert_eq!(site.paired().await, 1);
     pump.stop().await;
+}
+
+#[tokio::test]
+async fn a_gateway_couples_as_a_gateway() {
+    #[derive(Parser)]
+    struct Line {
+        #[command(flatten)]
+        gateway: GatewayArgs,
+    }
+    let site = Site::open().await;
+    let folder = tempfile::tempdir().unwrap();
+    let provisioning = Provisioning { client: "gateway".parse().unwrap(), ..site.provisioning() };
+    let (file, state) = (folder.path().join("site.json"), folder.path().join("state"));
+    std::fs::write(&file, serde_json::to_vec(&provisioning).unwrap()).unwrap();
+    let line = ["gateway", "--provisioning", file.to_str().unwrap(), "--state", state.to_str().unwrap()];
+    let (settings, _) = Line::try_parse_from(line).unwrap().gateway.settings().unwrap();
+    let (journal, mut events) = mpsc::unbounded_channel();
+    let way = Arc::clone(&settings.endpoint);
+    let (pump, mut handle) = Pump::open(settings, journal).unwrap();
+    assert!(handle.membership.borrow().is_none());
+    let (stop, stopped) = watch::channel(false);
+    let running = tokio::spawn(pump.run(stopped));
+    site.accept().await;
+    let code = loop {
+        if let Event::Code { code, .. } = events.recv().await.unwrap().event {
+            break code.unwrap();
+        }
+    };
+    assert_eq!(site.verify(&code).await, VerifyResult::Verified);
+    let paired = tokio::time::timeout(Duration::from_secs(20), handle.membership.wait_for(Option::is_some));
+    let member = paired.await.unwrap().unwrap().clone().unwrap();
+    let certificate = Certificate::parse(member.identity.certificate.as_ref().unwrap()).unwrap();
+    assert_eq!(certificate.holder(), Some(&Holder::Gateway(member.identity.device.clone())));
+    stop.send_replace(true);
+    assert_eq!(running.await.unwrap().unwrap(), Outcome::Stopped);
+    assert!(site.reports().await.is_empty(), "a gateway runs no infusion");
+    // What the doctor sees of it.
+    let kept = kept_membership(&StateDirectory::to_look_at(&state), Some(&way)).unwrap().unwrap();
+    assert_eq!(kept.identity.certificate, member.identity.certificate);
+    assert_eq!(kept.endpoint.address(), member.endpoint.address());
 }

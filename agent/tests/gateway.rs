@@ -4,10 +4,13 @@
 
 mod depot;
 
+use clap::Parser;
 use depot::fault::Medium;
 use depot::{Depot, Inner, image_of, pumps};
 use std::time::Duration;
-use wardlink_agent::gateway::Order;
+use wardlink_agent::gateway::settings::GatewayArgs;
+use wardlink_agent::gateway::{Order, page};
+use wardlink_agent::pump::Pump;
 use wardlink_crypto::package::{ContentCode, Encoder, Sealed, seal_key};
 use wardlink_protocol::distribution::{FromServer, Numbered};
 use wardlink_test_repository::hospital::{device, gateway, pump_package, state};
@@ -18,6 +21,12 @@ use wardlink_update::package::{
     SealedKey,
 };
 use wardlink_update::uptane::{Outcome, Postponed};
+
+#[derive(Parser)]
+struct Line {
+    #[command(flatten)]
+    gateway: GatewayArgs,
+}
 
 /// The release after the first one.
 fn next_package() -> Package {
@@ -53,13 +62,13 @@ async fn the_server_pushes_over_the_open_session() {
     let mut gateway = depot.power(&[]);
     gateway.until("a session", |status| status.is_connected && status.directive_done > 0).await;
     depot.direct(&pump_package());
-    depot.with(|inner| inner.push_directive());
+    depot.with(Inner::push_directive);
     depot.installed("infusion-pump/p1", "1B").await;
     depot.installed("infusion-pump/p2", "1B").await;
     depot.with(|inner| assert_eq!((inner.sessions, inner.answers.len()), (1, 1)));
     // A later release: what it replaces is deleted, in the cache and in the devices.
     depot.direct(&next_package());
-    depot.with(|inner| inner.push_directive());
+    depot.with(Inner::push_directive);
     depot.installed("infusion-pump/p1", "1C").await;
     depot.installed("infusion-pump/p2", "1C").await;
     gateway.until("the end of the round", |status| status.directive_done == status.directive_heard).await;
@@ -181,7 +190,7 @@ async fn the_server_may_be_away() {
     let depot = Depot::open().await;
     let mut gateway = depot.power(&[]);
     gateway.until("a session", |status| status.is_connected && status.directive_done > 0).await;
-    depot.with(|inner| inner.go_down());
+    depot.with(Inner::go_down);
     gateway.until("no session", |status| !status.is_connected && !status.troubles.is_empty()).await;
     depot.direct(&pump_package());
     tokio::time::sleep(Duration::from_millis(300)).await;
@@ -645,5 +654,55 @@ async fn a_package_that_is_encrypted_to_the_gateway_is_decrypted_and_checked_as_
         })
         .await;
     assert_eq!(depot.runs("infusion-pump/p1"), None);
+    gateway.stop().await;
+}
+
+/// Asks the status page.
+async fn ask(address: std::net::SocketAddr, method: &str, path: &str, fields: &str) -> String {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    let mut stream = tokio::net::TcpStream::connect(address).await.unwrap();
+    let request = format!("{method} {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n{fields}\r\n");
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await.unwrap();
+    answer
+}
+
+#[tokio::test]
+async fn the_page_shows_how_things_stand_and_only_its_own_buttons_work() {
+    let depot = Depot::open().await;
+    let mut gateway = depot.power(&[]);
+    gateway.until("a session", |status| status.is_connected).await;
+    let folder = tempfile::tempdir().unwrap();
+    let (coupling, _) = Line::try_parse_from(["gateway", "--secret-id", "a", "--secret", "AAECAwQFBgcICQoLDA0ODw"])
+        .unwrap()
+        .gateway
+        .settings()
+        .unwrap();
+    let coupling = wardlink_agent::pump::settings::Settings { state: folder.path().join("state"), ..coupling };
+    let (_pump, handle) = Pump::open(coupling, tokio::sync::mpsc::unbounded_channel().0).unwrap();
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let shown = gateway.handle.clone();
+    let serving = tokio::spawn(async move { page::serve(listener, shown, &handle).await });
+
+    let page = ask(address, "GET", "/?lang=de", "").await;
+    assert!(page.contains("infusion-pump/p1") && page.contains("verbunden"), "{page}");
+    assert!(page.contains("content-security-policy: default-src 'none'"), "{page}");
+    assert!(ask(address, "GET", "/status.json", "").await.contains("\"is_connected\":true"));
+    assert!(ask(address, "GET", "/coupling", "").await.contains("display.js"));
+    let pressed = |site: &'static str| ask(address, "POST", "/ask", site);
+    assert!(pressed("Sec-Fetch-Site: cross-site\r\nContent-Length: 0\r\n").await.starts_with("HTTP/1.1 403"));
+    assert!(pressed("Content-Length: 0\r\n").await.starts_with("HTTP/1.1 403"));
+    assert!(pressed("Sec-Fetch-Site: same-origin\r\nContent-Length: 0\r\n").await.starts_with("HTTP/1.1 202"));
+    depot.until("the word to look for updates", |inner| (inner.asked == 1).then_some(())).await;
+    assert!(ask(address, "POST", "/confirm/../x", "Content-Length: 0\r\n").await.starts_with("HTTP/1.1 4"));
+    let foreign = "GET / HTTP/1.1\r\nHost: evil.example\r\nConnection: close\r\n\r\n";
+    let mut stream = tokio::net::TcpStream::connect(address).await.unwrap();
+    tokio::io::AsyncWriteExt::write_all(&mut stream, foreign.as_bytes()).await.unwrap();
+    let mut answer = String::new();
+    tokio::io::AsyncReadExt::read_to_string(&mut stream, &mut answer).await.unwrap();
+    assert!(answer.starts_with("HTTP/1.1 421"), "{answer}");
+    serving.abort();
     gateway.stop().await;
 }

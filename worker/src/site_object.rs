@@ -212,6 +212,12 @@ impl SiteObject {
     }
 
     async fn handle(&self, mut request: Request) -> Result<Response, Failure> {
+        // Reading the authority may have set the first timer; where it cannot be read, whoever needs it is told so.
+        if self.authority.borrow().is_none()
+            && let Ok(site) = self.site()
+        {
+            self.set_alarm(&site).await?;
+        }
         if request.headers().has("Upgrade")? {
             return self.open_live(&request);
         }
@@ -219,8 +225,6 @@ impl SiteObject {
             SiteRequest::FetchTable => {
                 // The bridge waits with everything else until it has the table.
                 let site = self.site()?;
-                // Where the site waits for its certificate, nothing else may have happened here yet.
-                self.set_alarm(&site).await?;
                 let (version, grants) = grants::table(site.database)?;
                 answer(&site.authority.table(version, grants, classes::clients(site.database)?)?)
             }

@@ -3,14 +3,28 @@
 //! Its journal is stored before the first device changes over and goes when the last one has, together with what the server has to
 //! know. After a power loss the journal is followed to its end.
 
+use super::Shared;
+use super::devices::{DeviceError, Passive};
 use super::store::{Journal, Part, Phase, StoreError, Work};
-use super::{GatewayError, Shared};
+use wardlink_protocol::Device;
 use wardlink_update::uptane::{Notification, Outcome};
 
+/// What came of going on with a change-over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Changed {
+    /// There was none.
+    Nothing,
+    /// It has ended, for all of its devices alike.
+    Ended,
+    /// It is still under way.
+    Stuck,
+}
+
 impl Shared {
-    /// Goes on with a change-over that has begun, to its end. Returns whether there was one.
-    pub(super) fn change_over(&self) -> Result<bool, GatewayError> {
-        let Some(mut journal) = self.store.value::<Journal>()? else { return Ok(false) };
+    /// Goes on with a change-over that has begun, to its end. Where a device can neither go on nor back, it stays under way: that is
+    /// told, and tried again.
+    pub(super) fn change_over(&self) -> Result<Changed, StoreError> {
+        let Some(mut journal) = self.store.value::<Journal>()? else { return Ok(Changed::Nothing) };
         if journal.phase == Phase::Commit
             && let Err(reason) = self.commit(&journal)
         {
@@ -18,13 +32,15 @@ impl Shared {
             journal.reason = reason;
             self.store.set(&journal)?;
         }
-        if journal.phase == Phase::Undo {
-            // Where a device cannot even go back, the journal stays, and it is tried again.
-            self.undo(&journal)?;
+        if journal.phase == Phase::Undo
+            && let Err((device, error)) = self.undo(&journal)
+        {
+            self.trouble(device.to_string(), format!("it can neither start the new image nor go back: {error}"));
+            return Ok(Changed::Stuck);
         }
         self.end(&journal)?;
         self.keep_what_runs();
-        Ok(true)
+        Ok(Changed::Ended)
     }
 
     fn commit(&self, journal: &Journal) -> Result<(), String> {
@@ -38,15 +54,12 @@ impl Shared {
         })
     }
 
-    fn undo(&self, journal: &Journal) -> Result<(), GatewayError> {
-        for part in &journal.parts {
+    fn undo(&self, journal: &Journal) -> Result<(), (Device, DeviceError)> {
+        journal.parts.iter().try_for_each(|part| {
             let device = &part.before.characteristics.device;
-            if let Some(passive) = self.device(device) {
-                let went_back = passive.go_back();
-                went_back.map_err(|error| GatewayError::Device { device: device.clone(), error })?;
-            }
-        }
-        Ok(())
+            // One that is not here any more is left as it is.
+            self.device(device).map_or(Ok(()), Passive::go_back).map_err(|error| (device.clone(), error))
+        })
     }
 
     /// The journal goes, with the word to the server, in one step.
@@ -77,3 +90,6 @@ impl Shared {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -40,6 +40,9 @@ impl From<HttpError> for Undelivered {
     }
 }
 
+/// What the server adds: files by their names in the device.
+pub(super) type AddedFiles = Vec<(String, Vec<u8>)>;
+
 /// Whose file it is.
 #[derive(Clone, Copy)]
 pub(super) enum Origin<'a> {
@@ -102,7 +105,7 @@ impl Round<'_> {
         let work = move || decrypt(&path, code, &mut partial).map(|()| partial);
         let decrypted = tokio::task::spawn_blocking(work).await;
         let partial = decrypted.map_err(|error| Undelivered::Unusable(error.to_string()))??;
-        let whole = self.shared.packages.finish(&self.shared.store, partial, sha256, &install.target)?;
+        let whole = self.shared.packages.finish(&self.shared.store, &partial, sha256, &install.target)?;
         self.shared.packages.forget(&self.shared.store, &file.sha256)?;
         Ok(whole?)
     }
@@ -126,7 +129,7 @@ impl Round<'_> {
             apply(&source, &source_target, &delta, length, &mut partial).map(|()| partial)
         });
         let partial = applied.await.map_err(|error| Undelivered::Unusable(error.to_string()))??;
-        let whole = self.shared.packages.finish(&self.shared.store, partial, sha256, &install.target)?;
+        let whole = self.shared.packages.finish(&self.shared.store, &partial, sha256, &install.target)?;
         self.shared.packages.forget(&self.shared.store, &by.file.sha256)?;
         Ok(whole?)
     }
@@ -151,7 +154,7 @@ impl Round<'_> {
                 let file = folder.join(manufacturer.to_string()).join("targets").join(quoted_path(name));
                 let mut partial = self.shared.packages.partial(sha256)?;
                 if file.is_file() && copy(&file, target, &mut partial)? {
-                    match self.shared.packages.finish(store, partial, sha256, target)? {
+                    match self.shared.packages.finish(store, &partial, sha256, target)? {
                         Ok(path) => return Ok(path),
                         Err(error) => tracing::warn!(file = %file.display(), %error, "a file is not the listed one"),
                     }
@@ -217,11 +220,11 @@ impl Round<'_> {
             // Cut off, and without an error: what is there is kept.
             return Err(Undelivered::Unreachable("it was cut off".to_owned()));
         }
-        Ok(Some(self.shared.packages.finish(&self.shared.store, partial, sha256, target)??))
+        Ok(Some(self.shared.packages.finish(&self.shared.store, &partial, sha256, target)??))
     }
 
     /// What the server adds, checked (figure 5B).
-    pub(super) async fn added(&self, added: &[Added]) -> Result<Vec<(String, Vec<u8>)>, Undelivered> {
+    pub(super) async fn added(&self, added: &[Added]) -> Result<AddedFiles, Undelivered> {
         let mut files = Vec::new();
         for one in added {
             let file = self.fetch(Origin::Director, &one.file.path, &one.file.target(), &one.file.sha256).await?;

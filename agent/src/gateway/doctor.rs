@@ -6,7 +6,7 @@ use super::http::{Asked, Http};
 use super::status;
 use crate::clock;
 use crate::link::{Endpoint, Identity};
-use crate::provisioned::ProvisionedArgs;
+use crate::provisioned::{Provisioned, ProvisionedArgs};
 use crate::pump::{Membership, kept_membership};
 use crate::state::{Record, StateDirectory};
 use serde::Serialize;
@@ -86,12 +86,13 @@ impl Check {
 /// Looks at everything.
 pub async fn examine(args: &DoctorArgs) -> Vec<Check> {
     let mut checks = vec![rights(&args.state), room(&args.state)];
-    let (paired, member) = pairing(&args.state);
+    let given = args.provisioned.read("the gateway", "gateway", "gateway-1").map_err(|error| format!("{error:#}"));
+    let (paired, member) = pairing(&args.state, given.as_ref().ok().map(|given| &given.endpoint));
     checks.push(paired);
     if let Some(certificate) = member.as_ref().and_then(|member| member.identity.certificate.as_deref()) {
         checks.push(certificate_end(certificate, clock::now()));
     }
-    match member.map_or_else(|| unpaired(&args.provisioned), |member| Ok((member.endpoint, member.identity))) {
+    match member.map_or_else(|| given.map(unpaired), |member| Ok((member.endpoint, member.identity))) {
         Ok((endpoint, identity)) => checks.extend(network(endpoint, identity).await),
         Err(found) => checks.push(Check::bad(
             "address",
@@ -166,11 +167,11 @@ fn room(directory: &Path) -> Check {
 }
 
 /// Whether the gateway is paired, and who it is then.
-fn pairing(directory: &Path) -> (Check, Option<Membership>) {
+fn pairing(directory: &Path, way: Option<&Endpoint>) -> (Check, Option<Membership>) {
     const WHAT: &str = "pairing";
     const ADVICE: &str = "start the gateway, accept its request in the web app, and verify its code";
     let state = StateDirectory::to_look_at(directory);
-    match kept_membership(&state) {
+    match kept_membership(&state, way) {
         Ok(Some(member)) => {
             let found = format!("{} is paired, at {}", member.identity.device, member.endpoint.host());
             (Check::good(WHAT, found), Some(member))
@@ -212,11 +213,10 @@ fn certificate_end(der: &[u8], now: UnixMillis) -> Check {
 }
 
 /// Before the pairing, the provisioning says where the server is.
-fn unpaired(args: &ProvisionedArgs) -> Result<(Arc<Endpoint>, Arc<Identity>), String> {
-    let given = args.read("the gateway", "gateway", "gateway-1").map_err(|error| format!("{error:#}"))?;
+fn unpaired(given: Provisioned) -> (Arc<Endpoint>, Arc<Identity>) {
     let key = PrivateKey::make(&mut clock::rng());
     let identity = Identity { key, device: given.device, certificate: None, root: given.cert_ca };
-    Ok((Arc::new(given.endpoint), Arc::new(identity)))
+    (Arc::new(given.endpoint), Arc::new(identity))
 }
 
 async fn network(endpoint: Arc<Endpoint>, identity: Arc<Identity>) -> Vec<Check> {
@@ -228,18 +228,12 @@ async fn network(endpoint: Arc<Endpoint>, identity: Arc<Identity>) -> Vec<Check>
     let through = if endpoint.proxy().is_some() { " (the proxy)" } else { "" };
     let asked = (host.clone(), port);
     let resolved = tokio::task::spawn_blocking(move || asked.to_socket_addrs().map(|mut found| found.next())).await;
-    match resolved {
-        Ok(Ok(Some(address))) => checks.push(Check::good("address", format!("{host}{through} is {}", address.ip()))),
-        _ => {
-            let found = format!("{host}{through} has no address");
-            checks.push(Check::bad(
-                "address",
-                found,
-                "check the name server (DNS), the network cable, and HTTPS_PROXY",
-            ));
-            return checks;
-        }
-    }
+    let Ok(Ok(Some(address))) = resolved else {
+        let found = format!("{host}{through} has no address");
+        checks.push(Check::bad("address", found, "check the name server (DNS), the network cable, and HTTPS_PROXY"));
+        return checks;
+    };
+    checks.push(Check::good("address", format!("{host}{through} is {}", address.ip())));
     let http = Http::new(Arc::clone(&endpoint), identity);
     let answer = match http.get(Asked { path: "/", ..Asked::default() }).await {
         Ok(answer) => answer,

@@ -52,7 +52,7 @@ impl Packages {
     pub(super) fn finish(
         &self,
         store: &Store,
-        partial: Partial,
+        partial: &Partial,
         sha256: &Sha256,
         target: &Target,
     ) -> Result<Result<PathBuf, Corrupt>, StoreError> {

@@ -3,7 +3,8 @@
 //!
 //! Where the server is away, the round goes by what is stored, as long as it counts.
 
-use super::delivery::{Undelivered, sha256_of};
+use super::change_over::Changed;
+use super::delivery::{AddedFiles, Undelivered, sha256_of};
 use super::http::{Asked, Http, HttpError};
 use super::store::{Attack, Directives, Journal, Part, Phase, Poll, Work};
 use super::{GatewayError, Shared};
@@ -31,6 +32,9 @@ const LOOK_AGAIN_SECS: u64 = 30;
 const UNREACHABLE_SECS: u64 = 60;
 /// When a directive that was refused is verified again: its repositories may have been put right.
 const REFUSED_SECS: u64 = 60 * 60;
+
+/// An install whose image is in the cache, with what the server adds to it.
+type Ready<'a> = (&'a Install, PathBuf, AddedFiles);
 
 /// How a round has ended.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -117,21 +121,25 @@ impl<'a> Round<'a> {
 
     /// The whole round.
     pub(super) async fn run(&self) -> Result<RoundEnd, GatewayError> {
-        self.shared.change_over()?;
         let mut end = RoundEnd::default();
+        if self.shared.change_over()? == Changed::Stuck {
+            end.again(self.now.saturating_add(UNREACHABLE_SECS));
+            return Ok(end);
+        }
         let directives: Directives = self.shared.store.value()?.unwrap_or_default();
         let Some(transactions) = self.verify(directives.heard, &mut end).await? else { return Ok(end) };
         let Some(version) = self.verified_version()? else { return Ok(end) };
+        let heard = directives.heard.max(version);
+        self.shared.store.set(&Directives { heard, ..directives })?;
         let mut waits = false;
         for transaction in &transactions {
             waits |= self.install(transaction, version, &mut end).await?;
         }
-        if !waits {
-            let heard = directives.heard.max(version);
+        if waits {
+            self.delete_replaced(&transactions)?;
+        } else {
             self.shared.store.set(&Directives { heard, done: version.max(directives.done) })?;
             self.delete_replaced(&[])?;
-        } else {
-            self.delete_replaced(&transactions)?;
         }
         Ok(end)
     }
@@ -291,7 +299,10 @@ impl<'a> Round<'a> {
             Ok(parts) => {
                 let reason = String::new();
                 store.set(&Journal { directive: version, phase: Phase::Commit, reason, parts })?;
-                self.shared.change_over()?;
+                if self.shared.change_over()? == Changed::Stuck {
+                    end.again(self.now.saturating_add(UNREACHABLE_SECS));
+                    return Ok(true);
+                }
             }
             Err(reason) => self.failed(transaction, version, &reason)?,
         }
@@ -299,11 +310,7 @@ impl<'a> Round<'a> {
     }
 
     /// Every device writes its image beside the present one; one that cannot ends it for all.
-    fn prepare(
-        &self,
-        transaction: &Transaction,
-        ready: &[(&Install, PathBuf, Vec<(String, Vec<u8>)>)],
-    ) -> Result<Vec<Part>, String> {
+    fn prepare(&self, transaction: &Transaction, ready: &[Ready<'_>]) -> Result<Vec<Part>, String> {
         let mut parts = Vec::new();
         let mut answers: BTreeMap<&Device, Result<(), String>> = BTreeMap::new();
         for (install, image, added) in ready {

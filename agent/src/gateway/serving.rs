@@ -1,7 +1,7 @@
 //! What a gateway does from moment to moment: its session, its rounds of updates, its polls.
 
 use super::round::{Polled, Round, RoundEnd};
-use super::session::{Connection, Ended, PING_EVERY, Sent};
+use super::session::{Connection, Ended, MAX_WAITING, PING_EVERY, Sent};
 use super::status::{self, Status};
 use super::store::{Associated, Attack, Contact, Devices, Directives, Poll};
 use super::{GatewayError, Order, Shared};
@@ -14,6 +14,7 @@ use std::pin::Pin;
 use std::time::Duration;
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep_until};
+use wardlink_protocol::UnixMillis;
 use wardlink_protocol::distribution::{Answer, AssociatedDevice, FromServer, SessionRefusal, Welcome};
 use wardlink_update::metadata::Version;
 use wardlink_update::uptane::Repository;
@@ -25,6 +26,9 @@ const LINGER: Duration = Duration::from_secs(5);
 /// How far the clock may have gone back since the server was heard before that is said.
 const CLOCK_BACK: Duration = Duration::from_hours(1);
 
+/// A session that stands, and what the server says first.
+type Dialled = (Box<Connection>, Box<Welcome>);
+
 type Work<'a, T> = Option<Pin<Box<dyn Future<Output = T> + Send + 'a>>>;
 
 /// A gateway at work.
@@ -34,7 +38,7 @@ pub(super) struct Serving<'a> {
     member: Option<Membership>,
     connection: Option<Connection>,
     begun: Option<Instant>,
-    dialling: Work<'a, Result<(Connection, Welcome), Ended>>,
+    dialling: Work<'a, Result<Dialled, Ended>>,
     round: Work<'a, Result<RoundEnd, GatewayError>>,
     polling: Work<'a, Result<Polled, GatewayError>>,
     backoff: Backoff,
@@ -60,7 +64,7 @@ enum Event {
     Member,
     Order(Order),
     Message(Result<FromServer, Ended>),
-    Dialled(Result<(Connection, Welcome), Ended>),
+    Dialled(Result<Dialled, Ended>),
     Round(Result<RoundEnd, GatewayError>),
     Polled(Result<Polled, GatewayError>),
     Time,
@@ -95,7 +99,7 @@ impl<'a> Serving<'a> {
         orders: &mut mpsc::Receiver<Order>,
         stop: &mut watch::Receiver<bool>,
     ) -> Result<(), GatewayError> {
-        self.member = membership.borrow_and_update().clone();
+        self.member.clone_from(&membership.borrow_and_update());
         self.times.poll = self.next_poll();
         let directives: Directives = self.shared.store.value()?.unwrap_or_default();
         if directives.heard > directives.done {
@@ -124,7 +128,7 @@ impl<'a> Serving<'a> {
                     return Ok(());
                 }
                 Event::Member => {
-                    self.member = membership.borrow_and_update().clone();
+                    self.member.clone_from(&membership.borrow_and_update());
                     // Whoever it is now speaks for itself, in a session of its own.
                     (self.connection, self.dialling, self.round, self.polling) = (None, None, None, None);
                     self.times.session = Some(Instant::now());
@@ -135,7 +139,7 @@ impl<'a> Serving<'a> {
                 Event::Order(order) => self.obey(order)?,
                 Event::Message(Ok(message)) => self.hear(message).await?,
                 Event::Message(Err(ended)) | Event::Dialled(Err(ended)) => self.lost(&ended),
-                Event::Dialled(Ok((connection, welcome))) => self.welcomed(connection, welcome)?,
+                Event::Dialled(Ok((connection, welcome))) => self.welcomed(*connection, &welcome)?,
                 Event::Round(ended) => self.round_ended(ended?)?,
                 Event::Polled(polled) => self.polled(polled)?,
                 Event::Time => self.on_time().await,
@@ -170,7 +174,7 @@ impl<'a> Serving<'a> {
     fn wants_session(&self) -> bool {
         let ticket =
             || self.shared.store.value::<Poll>().ok().flatten().is_some_and(|poll| clock::now() < poll.ends_at);
-        let outcomes = || self.shared.store.outcomes().is_ok_and(|outcomes| !outcomes.is_empty());
+        let outcomes = || self.shared.store.waiting().is_ok_and(|waiting| waiting > 0);
         self.shared.settings.keep_session || self.report_due || self.ask_due || !ticket() || outcomes()
     }
 
@@ -190,7 +194,7 @@ impl<'a> Serving<'a> {
             self.ask_due = false;
             sent = connection.ask().await;
         }
-        for (number, notification) in self.shared.store.outcomes()? {
+        for (number, notification) in self.shared.store.outcomes(MAX_WAITING)? {
             if sent.is_err() || !connection.has_room() {
                 break;
             }
@@ -204,7 +208,7 @@ impl<'a> Serving<'a> {
         Ok(())
     }
 
-    fn welcomed(&mut self, connection: Connection, welcome: Welcome) -> Result<(), GatewayError> {
+    fn welcomed(&mut self, connection: Connection, welcome: &Welcome) -> Result<(), GatewayError> {
         let store = &self.shared.store;
         let mut roots = vec![(Repository::Director, welcome.director_root.to_vec())];
         for first in &welcome.manufacturers {
@@ -245,7 +249,7 @@ impl<'a> Serving<'a> {
     /// A clock that has gone back makes what is over count again, and what counts seem not to have begun.
     fn check_clock(&self, last: Option<Contact>) {
         self.shared.works(|what| what == "clock");
-        if last.is_some_and(|Contact(last)| last.since(clock::now()) > CLOCK_BACK) {
+        if has_gone_back(last, clock::now()) {
             let why = "it is behind the time of the last contact with the server: set the clock (NTP)";
             self.shared.trouble("clock".to_owned(), why.to_owned());
         }
@@ -341,7 +345,7 @@ impl<'a> Serving<'a> {
             let at = Instant::now() + wait;
             self.times.round = Some(self.times.round.map_or(at, |earlier| earlier.min(at)));
         }
-        if !self.shared.store.outcomes()?.is_empty() {
+        if self.shared.store.waiting()? > 0 {
             self.report_due = true;
             self.times.session.get_or_insert_with(Instant::now);
         }
@@ -440,6 +444,10 @@ impl<'a> Serving<'a> {
     }
 }
 
+fn has_gone_back(last: Option<Contact>, now: UnixMillis) -> bool {
+    last.is_some_and(|Contact(last)| last.since(now) > CLOCK_BACK)
+}
+
 fn taken(number: u64) -> Answer {
     Answer { number, refused: None }
 }
@@ -469,5 +477,20 @@ async fn done<T>(work: &mut Work<'_, T>) -> T {
             ended
         }
         None => pending().await,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_clock_that_has_gone_back_is_noticed() {
+        let now = UnixMillis::from_secs(1_800_000_000);
+        let heard = |at: u64| Some(Contact(UnixMillis::from_secs(at)));
+        assert!(!has_gone_back(None, now));
+        assert!(!has_gone_back(heard(1_700_000_000), now));
+        assert!(!has_gone_back(heard(1_800_000_060), now), "a minute is nothing");
+        assert!(has_gone_back(heard(1_800_010_000), now));
     }
 }

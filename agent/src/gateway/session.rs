@@ -23,7 +23,7 @@ const TIMEOUT: Duration = Duration::from_secs(20);
 /// How often a silent connection is tried: whoever has gone without a word is noticed then.
 pub(super) const PING_EVERY: Duration = Duration::from_mins(5);
 /// How many messages wait for their answers at most.
-const MAX_WAITING: usize = 64;
+pub(super) const MAX_WAITING: usize = 64;
 
 /// Why a session does not come about, or ends.
 #[derive(Debug, thiserror::Error)]
@@ -88,7 +88,7 @@ pub(super) fn path_of(gateway: &Device) -> String {
 
 impl Connection {
     /// Begins a session: both sides prove who they are, and the server says what there is.
-    pub(super) async fn begin(member: &Membership) -> Result<(Self, Welcome), Ended> {
+    pub(super) async fn begin(member: &Membership) -> Result<(Box<Self>, Box<Welcome>), Ended> {
         let identity = &member.identity;
         let (Some(certificate), Some(root)) = (&identity.certificate, &identity.root) else {
             return Err(Ended::Unpaired);
@@ -104,7 +104,7 @@ impl Connection {
         in_time(socket.send(Message::binary(proof))).await??;
         let mut connection = Self { socket, session, next_number: 1, waiting: BTreeMap::new(), pinged: false };
         match in_time(connection.receive()).await?? {
-            FromServer::Welcome(welcome) => Ok((connection, *welcome)),
+            FromServer::Welcome(welcome) => Ok((Box::new(connection), welcome)),
             _ => Err(Ended::Message(CborError::Malformed)),
         }
     }

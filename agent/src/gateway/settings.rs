@@ -171,7 +171,7 @@ impl GatewayArgs {
             once: false,
             reports: false,
             software: None,
-            telemetry_every: Duration::from_secs(60),
+            telemetry_every: Duration::from_mins(1),
             retry_pause: Duration::from_secs(self.retry_secs),
         };
         Ok((coupling, settings))

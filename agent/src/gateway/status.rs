@@ -101,7 +101,7 @@ impl Status {
             directive_done: done,
             devices,
             manufacturers: store.manufacturers()?.iter().map(ToString::to_string).collect(),
-            outcomes_waiting: store.outcomes()?.len(),
+            outcomes_waiting: store.waiting()?,
             troubles: shared.troubles(),
             ..Self::new(&shared.settings)
         })

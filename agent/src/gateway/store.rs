@@ -8,7 +8,9 @@ use redb::{Database, ReadableDatabase, ReadableTable, StorageBackend, TableDefin
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_bytes::ByteBuf;
+use std::fs::OpenOptions;
 use std::io;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use wardlink_protocol::cbor;
 use wardlink_protocol::distribution::PollTicket;
@@ -207,6 +209,9 @@ fn name_of(repository: &Repository) -> String {
 impl Store {
     /// Opens the store in a file, or makes it.
     pub fn open(path: &Path) -> Result<Self, StoreError> {
+        let mut options = OpenOptions::new();
+        let file = options.read(true).write(true).create(true).truncate(false).mode(0o600).open(path);
+        drop(file.map_err(StoreError::of_file)?);
         Self::prepared(Database::builder().create(path)?)
     }
 
@@ -339,12 +344,19 @@ impl Store {
         })
     }
 
-    /// What the server does not know yet, in order.
-    pub(super) fn outcomes(&self) -> Result<Vec<(u64, ByteBuf)>, StoreError> {
+    /// How much the server does not know yet.
+    pub(super) fn waiting(&self) -> Result<usize, StoreError> {
+        let read = self.database.begin_read()?;
+        let waiting = redb::ReadableTableMetadata::len(&read.open_table(OUTCOMES)?)?;
+        Ok(usize::try_from(waiting).unwrap_or(usize::MAX))
+    }
+
+    /// What the server does not know yet, in order; so much of it at most.
+    pub(super) fn outcomes(&self, most: usize) -> Result<Vec<(u64, ByteBuf)>, StoreError> {
         let read = self.database.begin_read()?;
         let table = read.open_table(OUTCOMES)?;
         let mut outcomes = Vec::new();
-        for entry in table.iter()? {
+        for entry in table.iter()?.take(most) {
             let (number, bytes) = entry?;
             outcomes.push((number.value(), ByteBuf::from(bytes.value().to_vec())));
         }

@@ -256,6 +256,55 @@ async fn tls_is_trusted_under_the_provisioned_anchor_and_no_other() {
 }
 
 #[tokio::test]
+async fn a_link_goes_through_a_proxy_with_tls_from_end_to_end() {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    let (mut server, root) = Server::start_with_tls(Rules::default()).await;
+    let proxy = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = format!("http://{}", proxy.local_addr().unwrap());
+    let target = server.address.trim_start_matches("wss://").trim_end_matches("/mqtt").to_owned();
+    let expected = format!("CONNECT {target} HTTP/1.1\r\nHost: {target}\r\n\r\n");
+    let between = tokio::spawn(async move {
+        let (mut stream, _) = proxy.accept().await.unwrap();
+        let mut request = vec![0; expected.len()];
+        stream.read_exact(&mut request).await.unwrap();
+        assert_eq!(String::from_utf8(request).unwrap(), expected);
+        stream.write_all(b"HTTP/1.1 200 OK\r\n\r\n").await.unwrap();
+        let port = target.rsplit(':').next().unwrap().parse().unwrap();
+        let mut there = tokio::net::TcpStream::connect(("127.0.0.1", port)).await.unwrap();
+        drop(tokio::io::copy_bidirectional(&mut stream, &mut there).await);
+    });
+    let key = PrivateKey::make(&mut clock::rng());
+    let options = server.options_trusting(&key, std::slice::from_ref(&root));
+    let trust = TlsTrust::from_pem(&[root], false).unwrap();
+    let endpoint = Endpoint::new(&server.address, &trust).unwrap();
+    let through = endpoint.through(Some(address.parse().unwrap()), &[]);
+    let (link, mut events) = Link::start(LinkOptions { endpoint: Arc::new(through), ..options });
+    connected(&mut events).await;
+    assert_eq!(server.next().await, Seen::Connected { certificate: false });
+    link.close().await;
+    between.await.unwrap();
+}
+
+#[test]
+fn listed_hosts_and_connections_without_tls_go_without_the_proxy() {
+    let trust = TlsTrust::default();
+    let proxy: Proxy = "http://proxy.example:3128".parse().unwrap();
+    let goes_through = |address: &str, no_proxy: &[&str]| {
+        let no_proxy: Vec<String> = no_proxy.iter().map(|host| (*host).to_owned()).collect();
+        Endpoint::new(address, &trust).unwrap().through(Some(proxy.clone()), &no_proxy).proxy().is_some()
+    };
+    assert!(goes_through("wss://site.example/mqtt", &[]));
+    assert!(goes_through("wss://site.example/mqtt", &["", "other.example", "ite.example"]));
+    assert!(!goes_through("wss://site.example/mqtt", &["example"]));
+    assert!(!goes_through("wss://site.example/mqtt", &[".example"]));
+    assert!(!goes_through("wss://SITE.example/mqtt", &["site.example"]));
+    assert!(!goes_through("wss://site.example/mqtt", &["*"]));
+    assert!(!goes_through("ws://127.0.0.1/mqtt", &[]));
+    let there = Endpoint::new("wss://site.example/mqtt", &trust).unwrap().through(Some(proxy), &[]);
+    assert!(there.at_host("other.example", &trust).unwrap().proxy().is_some(), "also after the pairing");
+}
+
+#[tokio::test]
 async fn without_cert_ca_an_unknown_bridge_is_taken_only_with_a_chain_that_fits_together() {
     let key = PrivateKey::make(&mut clock::rng());
     let any = TlsTrust { dangerous_any_server: true, ..TlsTrust::default() };

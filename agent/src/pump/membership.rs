@@ -17,8 +17,9 @@ pub struct Membership {
     pub endpoint: Arc<Endpoint>,
 }
 
-/// Who a device that may or may not run is at its site, by what it has stored; none while it is not paired.
-pub fn kept_membership(state: &StateDirectory) -> Result<Option<Membership>, PumpError> {
+/// Who a device that may or may not run is at its site, by what it has stored; none while it is not paired. `way` is how it was told to
+/// reach the bridge before its pairing: by the same proxy and scheme it goes to the host that the pairing named.
+pub fn kept_membership(state: &StateDirectory, way: Option<&Endpoint>) -> Result<Option<Membership>, PumpError> {
     let Some(snapshot) = state.read(Record::Pairing)? else { return Ok(None) };
     let pairing = DevicePairing::restore(&snapshot)?;
     let (Some(device), Some(key), Some(kept)) =
@@ -29,8 +30,10 @@ pub fn kept_membership(state: &StateDirectory) -> Result<Option<Membership>, Pum
     let network = &kept.network;
     let anchors = network.tls_anchors.iter().map(|anchor| anchor.to_vec()).collect();
     let trust = TlsTrust { anchors, web_pki: network.web_pki, ..TlsTrust::default() };
-    let scheme = if network.web_origin.starts_with("http://") { "ws" } else { "wss" };
-    let endpoint = Endpoint::new(&format!("{scheme}://{}/mqtt", network.broker_host), &trust)?;
+    let endpoint = match way {
+        Some(way) => way.at_host(&network.broker_host, &trust)?,
+        None => Endpoint::new(&format!("wss://{}/mqtt", network.broker_host), &trust)?,
+    };
     let identity = Identity {
         key: PrivateKey::from_pkcs8(&key)?,
         device,

@@ -48,9 +48,10 @@ impl Drop for Depot {
 }
 
 /// What it has and what it has seen.
+#[expect(clippy::struct_excessive_bools, reason = "each is a fault of its own")]
 pub(crate) struct Inner {
     pub(crate) hospital: Hospital,
-    pub(crate) ca: IssuingCa,
+    pub(crate) ca: Arc<IssuingCa>,
     pub(crate) chain: Vec<ByteBuf>,
     pub(crate) server_key: PrivateKey,
     pub(crate) gateway_key: PrivateKey,
@@ -63,6 +64,10 @@ pub(crate) struct Inner {
     pub(crate) answers: Vec<u64>,
     live: Vec<mpsc::UnboundedSender<FromServer>>,
     next_number: u64,
+    /// Who showed itself in the newest session.
+    shown: Option<wardlink_crypto::key::PublicKey>,
+    /// Where connections to the bridge go on.
+    pub(crate) bridge: Option<String>,
     /// Nobody is let in, and whoever is in is thrown out.
     pub(crate) is_down: bool,
     /// Outcomes are taken, and their answers get lost.
@@ -97,8 +102,6 @@ pub(crate) fn validity() -> Validity {
 
 impl Depot {
     pub(crate) async fn open() -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let host = listener.local_addr().unwrap().to_string();
         let mut rng = clock::rng();
         let root = RootCa::make("Test root", validity(), &mut rng).unwrap();
         let ca = root.make_issuing_ca("Test CA", validity(), &mut rng).unwrap();
@@ -106,6 +109,14 @@ impl Depot {
         let holder = Holder::ControlUnit("Test hospital".into());
         let certificate = ca.issue(&holder, &server_key.public(), validity(), &mut rng).unwrap();
         let chain = [vec![certificate.to_bytes()], ca.chain()].concat();
+        Self::of(Arc::new(ca), chain, server_key).await
+    }
+
+    /// The server of a site.
+    pub(crate) async fn of(ca: Arc<IssuingCa>, chain: Vec<ByteBuf>, server_key: PrivateKey) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let host = listener.local_addr().unwrap().to_string();
+        let mut rng = clock::rng();
         let key = PrivateKey::make(&mut rng);
         let mut hospital = Hospital::new();
         // The gateway's own characteristics, as it is started here.
@@ -125,6 +136,8 @@ impl Depot {
             answers: Vec::new(),
             live: Vec::new(),
             next_number: 1,
+            shown: None,
+            bridge: None,
             is_down: false,
             loses_answers: false,
             corrupt: false,
@@ -375,7 +388,11 @@ async fn connection(stream: TcpStream, inner: Arc<Mutex<Inner>>) {
     let Ok(length) = stream.peek(&mut head).await else { return };
     let line = String::from_utf8_lossy(&head[..length]).into_owned();
     let path = line.split(' ').nth(1).unwrap_or_default().to_owned();
-    if path.ends_with("/session") {
+    let bridge = inner.lock().unwrap().bridge.clone().filter(|_| path == "/mqtt");
+    if let Some(bridge) = bridge {
+        let (mut stream, mut there) = (stream, TcpStream::connect(bridge).await.unwrap());
+        drop(tokio::io::copy_bidirectional(&mut stream, &mut there).await);
+    } else if path.ends_with("/session") {
         session::serve(stream, inner, &path).await;
     } else {
         http::serve(stream, inner).await;

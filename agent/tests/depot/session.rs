@@ -52,6 +52,7 @@ async fn handshake(socket: &mut WebSocketStream<TcpStream>, inner: &Mutex<Inner>
     let proof = frame(socket).await?;
     let issuers = [inner.lock().unwrap().ca.certificate().clone()];
     let (session, certificate) = server.finish(&proof, &issuers, Purpose::Gateway, clock::now()).ok()?;
+    inner.lock().unwrap().shown = Some(*certificate.key());
     (certificate.device() == Some(&gateway())).then_some(session)
 }
 
@@ -118,10 +119,10 @@ struct Registered<'a>(&'a Inner);
 
 impl Known for Registered<'_> {
     fn key(&self, device: &Device) -> Option<Key> {
-        use p256::pkcs8::DecodePrivateKey;
-        let der = self.0.gateway_key.to_pkcs8().unwrap();
-        let key = p256::ecdsa::SigningKey::from_pkcs8_der(&der).unwrap();
-        (*device == gateway()).then(|| Key::ecdsa_p256(key.verifying_key()).unwrap())
+        use p256::pkcs8::DecodePublicKey;
+        let spki = self.0.shown?.to_spki().unwrap();
+        let key = p256::ecdsa::VerifyingKey::from_public_key_der(&spki).unwrap();
+        (*device == gateway()).then(|| Key::ecdsa_p256(&key).unwrap())
     }
 
     fn counter(&self, _: &Device) -> Version {

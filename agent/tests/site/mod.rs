@@ -7,7 +7,8 @@ mod shell;
 mod trust;
 
 use serde_bytes::ByteBuf;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
 use trust::Paired;
@@ -46,7 +47,8 @@ pub(crate) struct Site {
 }
 
 enum Input {
-    Open(ConnectionId, mpsc::UnboundedSender<Vec<u8>>),
+    /// With the host that was dialled.
+    Open(ConnectionId, mpsc::UnboundedSender<Vec<u8>>, String),
     Bytes(ConnectionId, Vec<u8>),
     Closed(ConnectionId),
     Do(Work),
@@ -58,7 +60,7 @@ struct Hospital {
     sockets: BTreeMap<ConnectionId, mpsc::UnboundedSender<Vec<u8>>>,
     host: String,
     secret: AccessSecret,
-    ca: IssuingCa,
+    ca: Arc<IssuingCa>,
     key: PrivateKey,
     chain: Vec<ByteBuf>,
     policy: Policy,
@@ -158,6 +160,21 @@ impl Site {
         reports
     }
 
+    /// Who vouches for its devices: the CA, the control unit's chain and its key.
+    pub(crate) async fn authority(&self) -> (Arc<IssuingCa>, Vec<ByteBuf>, PrivateKey) {
+        self.ask(|hospital| (Arc::clone(&hospital.ca), hospital.chain.clone(), hospital.key.clone())).await
+    }
+
+    /// From now on the pairing command names this host.
+    pub(crate) async fn names_host(&self, host: String) {
+        self.ask(move |hospital| hospital.host = host).await;
+    }
+
+    /// Where it listens.
+    pub(crate) fn host(&self) -> String {
+        self.address.trim_start_matches("ws://").trim_end_matches("/mqtt").to_owned()
+    }
+
     /// Cuts every connection, as when a cable is pulled.
     pub(crate) async fn cut(&self) {
         self.ask(|hospital| hospital.sockets.clear()).await;
@@ -176,14 +193,15 @@ impl Hospital {
         let mut broker = Broker::default();
         let control_unit =
             BridgeControlUnit::new(chain.clone(), &key.to_pkcs8().unwrap(), &[ca.certificate().to_bytes()]).unwrap();
-        let clients = Clients { version: 1, names: BTreeSet::from(["infusion-pump".parse().unwrap()]) };
+        let clients =
+            Clients { version: 1, names: ["infusion-pump", "gateway"].map(|name| name.parse().unwrap()).into() };
         broker.set_table(SiteTable { grants: Vec::new(), clients, control_unit }, clock::now());
         Self {
             broker,
             sockets: BTreeMap::new(),
             host,
             secret,
-            ca,
+            ca: Arc::new(ca),
             key,
             chain,
             policy: Policy::default(),

@@ -20,20 +20,20 @@ impl Site {
         let hospital = Hospital::make(host.clone(), secret.clone());
         let root = hospital.root();
         let (works, inputs) = mpsc::unbounded_channel();
-        tokio::spawn(work(hospital, inputs, host.clone()));
+        tokio::spawn(work(hospital, inputs));
         tokio::spawn(accept(listener, works.clone()));
         Self { works, address: format!("ws://{host}/mqtt"), root, secret }
     }
 }
 
-async fn work(mut hospital: Hospital, mut inputs: mpsc::UnboundedReceiver<Input>, host: String) {
+async fn work(mut hospital: Hospital, mut inputs: mpsc::UnboundedReceiver<Input>) {
     while let Some(input) = inputs.recv().await {
         let now = clock::now();
         match input {
-            Input::Open(id, socket) => {
+            Input::Open(id, socket, host) => {
                 hospital.sockets.insert(id, socket);
                 let network = NetworkOrigin::default();
-                hospital.broker.open(id, Origin { network, host: host.clone(), client_certificate: None }, now);
+                hospital.broker.open(id, Origin { network, host, client_certificate: None }, now);
             }
             Input::Bytes(id, bytes) => hospital.broker.received(id, &bytes, now, &mut clock::rng()),
             Input::Closed(id) => {
@@ -56,14 +56,16 @@ async fn accept(listener: TcpListener, works: mpsc::UnboundedSender<Input>) {
 
 /// One connection; it ends when either side, or the hospital, lets go.
 async fn connection(stream: TcpStream, id: ConnectionId, works: mpsc::UnboundedSender<Input>) {
+    let mut host = String::new();
     #[expect(clippy::result_large_err, reason = "the library's callback")]
-    let subprotocol = |_: &Request, mut response: Response| {
+    let subprotocol = |request: &Request, mut response: Response| {
+        request.headers()["host"].to_str().unwrap().clone_into(&mut host);
         response.headers_mut().insert("sec-websocket-protocol", "mqtt".parse().unwrap());
         Ok(response)
     };
     let Ok(mut socket) = tokio_tungstenite::accept_hdr_async(stream, subprotocol).await else { return };
     let (outgoing, mut frames) = mpsc::unbounded_channel();
-    if works.send(Input::Open(id, outgoing)).is_err() {
+    if works.send(Input::Open(id, outgoing, host)).is_err() {
         return;
     }
     loop {

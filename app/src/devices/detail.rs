@@ -199,26 +199,10 @@ fn Facts(device: ArcRwSignal<DeviceView>) -> impl IntoView {
                 <Fact name=t.paired_at() value=clock::day_and_time(device.paired_at, t)/>
                 <Fact name=t.paired_by() value=device.paired_by/>
                 <Fact name=t.key() value=device.key.short() mono=true/>
-                <Fact name=t.certificate() value=groups(&device.certificate.to_string()) mono=true/>
+                <Fact name=t.certificate() value=format::groups(&device.certificate.to_string()) mono=true/>
                 <Fact name=t.certificate_ends() value=clock::day_and_time(device.certificate_ends, t)/>
                 <Fact name=t.channels() value=channels.join(", ")/>
             </dl>
         }
-    }
-}
-
-/// A serial number in groups of four, for comparing.
-fn groups(hex: &str) -> String {
-    let digits: Vec<char> = hex.to_uppercase().chars().collect();
-    digits.chunks(4).map(|group| group.iter().collect::<String>()).collect::<Vec<_>>().join(" ")
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_serial_number_stands_in_groups_of_four() {
-        assert_eq!(groups("7f3a91c022"), "7F3A 91C0 22");
     }
 }

@@ -214,7 +214,7 @@ pub fn enrol<R: CryptoRng>(
         status: Status::ServiceEnrolled,
         request_hash: schedule::message_hash(request),
         certificate: certificate.to_bytes(),
-        chain: vec![control_unit.ca.certificate().to_bytes()],
+        chain: control_unit.ca.chain_below_root(),
         ephemeral: ByteBuf::from(ephemeral.public().to_point()),
         access: service.access.clone(),
     };

@@ -103,6 +103,7 @@ impl Operation {
             ("{client}", "infusion-pump"),
             ("{identifier}", "pump-7"),
             ("{channel}", "alarm"),
+            ("{issuer}", "00112233"),
         ];
         parameters.iter().fold(self.path.clone(), |path, (name, value)| path.replace(name, value))
     }

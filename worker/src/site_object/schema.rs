@@ -287,13 +287,14 @@ const OUTSIDE_CA: &str = "
     -- How far the CA outside has been asked. request and key: of the issuing CA that is to be certified next; the key is sealed.
     CREATE TABLE enrolment (one INTEGER PRIMARY KEY CHECK (one = 1), record BLOB NOT NULL, key BLOB);
     -- The issuing CAs that the CA outside has certified, until they end. chain: from the CA's own certificate up to and including the
-    -- root. known: whether the bridge takes certificates from it, so that it may issue.
+    -- root. known: whether the bridge takes certificates from it, so that it may issue; since: from when on it has.
     CREATE TABLE issuing_cas (
         number INTEGER PRIMARY KEY AUTOINCREMENT,
         chain BLOB NOT NULL,
         key BLOB NOT NULL,
         ends_at INTEGER NOT NULL,
-        known INTEGER NOT NULL DEFAULT 0
+        known INTEGER NOT NULL DEFAULT 0,
+        since INTEGER
     );
     -- Under which name the audit log began, where the CA was chosen later.
     CREATE TABLE log_name (one INTEGER PRIMARY KEY CHECK (one = 1), name TEXT NOT NULL);

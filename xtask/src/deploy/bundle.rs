@@ -16,7 +16,7 @@ use crate::size::Limits;
 use crate::workspace::Workspace;
 
 /// Variables that are secrets, or for one machine only: an upload names none of them.
-const NEVER_UPLOADED: [&str; 4] = [MASTER_KEY, BOOTSTRAP_TOKEN, "PROXY_SECRET", "TLS_ANCHORS"];
+const NEVER_UPLOADED: [&str; 5] = [MASTER_KEY, BOOTSTRAP_TOKEN, "PROXY_SECRET", "TLS_ANCHORS", "EST_CREDENTIALS"];
 /// What the web app cannot do without.
 const ASSETS: [&str; 4] = ["_headers", "index.html", "verify.html", "manifest.webmanifest"];
 /// The largest asset that the platform takes, in bytes.

@@ -83,7 +83,7 @@ fn a_list_names_each_device_and_each_folder_once() {
             "serial_number": "7", "revision": "1A", "hardware": "B", "directory": directory,
         })
     };
-    let mut read_all = |lines: &[serde_json::Value]| {
+    let read_all = |lines: &[serde_json::Value]| {
         fs::write(&file, serde_json::to_vec(lines).unwrap()).unwrap();
         read(&file)
     };

@@ -20,7 +20,7 @@ fn an_image_counts_when_it_is_whole_and_the_listed_one() {
     let mut partial = packages.partial(&sha256).unwrap();
     assert_eq!(partial.length, 5);
     partial.write(b"age").unwrap();
-    let path = packages.finish(&store, partial, &sha256, &target).unwrap().unwrap();
+    let path = packages.finish(&store, &partial, &sha256, &target).unwrap().unwrap();
     assert_eq!(fs::read(&path).unwrap(), b"an image");
     assert_eq!(packages.find(&store, &sha256).unwrap(), Some(path));
 
@@ -29,7 +29,7 @@ fn an_image_counts_when_it_is_whole_and_the_listed_one() {
         let mut partial = packages.partial(&sha256).unwrap();
         partial.restart().unwrap();
         partial.write(wrong).unwrap();
-        packages.finish(&store, partial, &sha256, &target).unwrap().unwrap_err();
+        packages.finish(&store, &partial, &sha256, &target).unwrap().unwrap_err();
         assert_eq!(packages.find(&store, &sha256).unwrap(), None);
         assert_eq!(packages.partial(&sha256).unwrap().length, 0, "it is thrown away");
     }
@@ -44,7 +44,7 @@ fn what_nobody_needs_is_deleted() {
         let (sha256, target) = bound(bytes);
         let mut partial = packages.partial(&sha256).unwrap();
         partial.write(bytes).unwrap();
-        packages.finish(&store, partial, &sha256, &target).unwrap().unwrap();
+        packages.finish(&store, &partial, &sha256, &target).unwrap().unwrap();
         sha256
     };
     let (old, new) = (put(b"old"), put(b"new"));

@@ -59,10 +59,10 @@ fn what_is_told_stays_until_it_is_known_and_is_bounded() {
     };
     let over = u64::try_from(MAX_OUTCOMES).unwrap() + 1;
     store.change(|change| (1..=over).try_for_each(|number| change.tell(&told(number)))).unwrap();
-    let outcomes = store.outcomes().unwrap();
+    let outcomes = store.outcomes(usize::MAX).unwrap();
     assert_eq!((outcomes.len(), outcomes[0].0), (MAX_OUTCOMES, 2));
     store.told(2).unwrap();
-    let (number, bytes) = &store.outcomes().unwrap()[0];
+    let (number, bytes) = &store.outcomes(usize::MAX).unwrap()[0];
     assert_eq!((*number, serde_json::from_slice::<Notification>(bytes).unwrap()), (3, told(3)));
 }
 

@@ -2,10 +2,9 @@
 
 mod vectors;
 
-use super::site::{BOTH, Pair, fingerprint};
+use super::site::{Pair, fingerprint};
 use crate::control_unit::PairedDevice;
 use crate::message::MessageError;
-use crate::policy::Network;
 use crate::renewal::{
     DeviceRenewal, KnownDevice, Renewal, RenewalAction, RenewalRefusal, RenewedDevice, RenewingControlUnit,
     RenewingDevice, renews_at,

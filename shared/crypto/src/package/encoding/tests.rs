@@ -16,8 +16,8 @@ fn code(text: &str) -> ContentCode {
 fn the_example_of_rfc_8188_section_3_1_comes_out() {
     let (code, salt) = (code("yqdlZ-tYemfogSmv7Ws5PQ"), decode("I1BsxtFttlv3u_Oo94xnmw"));
     let encoded = decode("I1BsxtFttlv3u_Oo94xnmwAAEAAA-NAVub2qFgBEuQKRapoZu-IxkIva3MEB1PD-ly8Thjg");
-    let mut encoder = Encoder::with_records(&code, salt.try_into().unwrap(), 4096).unwrap();
-    let made = [encoder.push(b"I am the walrus").unwrap(), encoder.finish().unwrap()].concat();
+    let mut walrus = Encoder::with_records(&code, salt.try_into().unwrap(), 4096).unwrap();
+    let made = [walrus.push(b"I am the walrus").unwrap(), walrus.finish().unwrap()].concat();
     assert_eq!(made, encoded);
     let mut decoder = Decoder::with_records(code, 4096);
     let read = [decoder.push(&encoded).unwrap().to_vec(), decoder.finish().unwrap().to_vec()].concat();

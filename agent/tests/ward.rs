@@ -1,0 +1,138 @@
+//! The gateway's program as a process: from its pairing to installed updates, killed at any point.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
+
+mod depot;
+mod site;
+
+use depot::{Depot, Inner, image_of, pumps};
+use site::Site;
+use std::io::{BufRead, BufReader};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+use wardlink_protocol::api::VerifyResult;
+use wardlink_protocol::provisioning::Provisioning;
+use wardlink_test_repository::hospital::pump_package;
+use wardlink_update::package::{Package, ReleaseCounter, RevisionRange};
+
+fn wardlink(arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_wardlink"));
+    command.arg("gateway").args(arguments).stdin(Stdio::null()).stdout(Stdio::piped());
+    command
+}
+
+struct Process(Child);
+
+impl Drop for Process {
+    /// `kill -9`.
+    fn drop(&mut self) {
+        drop(self.0.kill());
+        drop(self.0.wait());
+    }
+}
+
+fn run(folder: &Path) -> Process {
+    let path = |name: &str| folder.join(name).to_str().unwrap().to_owned();
+    let arguments = ["run", "--json", "--provisioning", &path("site.json"), "--state", &path("state")];
+    Process(wardlink(&arguments).args(["--devices", &path("devices.json")]).spawn().unwrap())
+}
+
+/// The code that the process shows.
+async fn code(process: &mut Process) -> String {
+    let out = process.0.stdout.take().unwrap();
+    let code = tokio::task::spawn_blocking(move || {
+        BufReader::new(out).lines().find_map(|line| {
+            let event: serde_json::Value = serde_json::from_str(&line.unwrap()).unwrap();
+            (event["event"] == "code").then(|| event["code"].as_str().unwrap().to_owned())
+        })
+    });
+    code.await.unwrap().expect("it ended without a code")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_gateway_may_be_killed_at_any_point() {
+    let site = Site::open().await;
+    let (ca, chain, key) = site.authority().await;
+    let depot = Depot::of(ca, chain, key).await;
+    depot.with(|inner| inner.bridge = Some(site.host()));
+    site.names_host(depot.address.clone()).await;
+    let provisioning = Provisioning {
+        client: "gateway".parse().unwrap(),
+        identifier: Some("ward-3".parse().unwrap()),
+        ..site.provisioning()
+    };
+    let folder = depot.path("");
+    std::fs::write(folder.join("site.json"), serde_json::to_vec(&provisioning).unwrap()).unwrap();
+
+    // It is killed while it asks, and while its code is shown.
+    drop(run(&folder));
+    let mut process = run(&folder);
+    site.accept().await;
+    let shown = code(&mut process).await;
+    drop(process);
+    let mut process = run(&folder);
+    assert_eq!(code(&mut process).await, shown);
+    assert_eq!(site.verify(&shown).await, VerifyResult::Verified);
+    drop(process);
+
+    depot.direct(&pump_package());
+    let next = Package {
+        pre_revision: RevisionRange::single("1B".parse().unwrap()),
+        post_revision: "1C".parse().unwrap(),
+        release_counter: ReleaseCounter::new(3).unwrap(),
+        ..pump_package()
+    };
+    let mut is_directed = false;
+    for life in 1..40 {
+        let process = run(&folder);
+        tokio::time::sleep(Duration::from_millis(life * 15)).await;
+        drop(process);
+        if !is_directed && depot.with(|inner| inner.outcomes.len() >= 2 && inner.reports.len() >= 2) {
+            depot.direct(&next);
+            is_directed = true;
+        }
+        if depot.with(|inner| inner.outcomes.len() >= 4) {
+            break;
+        }
+    }
+    let process = run(&folder);
+    if !is_directed {
+        depot.installed("infusion-pump/p2", "1B").await;
+        depot.direct(&next);
+        depot.with(Inner::push_directive);
+    }
+    for pump in pumps() {
+        depot.installed(&pump.to_string(), "1C").await;
+        assert_eq!(depot.runs(&pump.to_string()), Some(image_of(&next)));
+    }
+    let state = folder.join("state");
+    let site_json = folder.join("site.json");
+    let ask = |what: &str, more: &[&str]| {
+        wardlink(&[what, "--json", "--state", state.to_str().unwrap()]).args(more).output().unwrap()
+    };
+    let status: serde_json::Value = serde_json::from_slice(&ask("status", &[]).stdout).unwrap();
+    assert_eq!((&status["is_paired"], &status["manufacturers"]), (&true.into(), &serde_json::json!(["acme"])));
+    let checks: serde_json::Value =
+        serde_json::from_slice(&ask("doctor", &["--provisioning", site_json.to_str().unwrap()]).stdout).unwrap();
+    let bad: Vec<_> = checks.as_array().unwrap().iter().filter(|check| check["verdict"] == "bad").collect();
+    assert!(bad.is_empty(), "{bad:?}");
+    drop(process);
+}
+
+#[test]
+fn the_unit_names_this_program() {
+    let unit = wardlink(&["unit", "--provisioning", "/etc/wardlink/g.json"]).output().unwrap();
+    assert!(unit.status.success());
+    let text = String::from_utf8(unit.stdout).unwrap();
+    assert!(text.contains(&format!("ExecStart={} gateway run", env!("CARGO_BIN_EXE_wardlink"))), "{text}");
+}
+
+#[test]
+fn a_gateway_that_is_not_there_has_no_status() {
+    let folder = tempfile::tempdir().unwrap();
+    let status =
+        wardlink(&["status", "--state", folder.path().to_str().unwrap()]).stderr(Stdio::piped()).output().unwrap();
+    assert_eq!(status.status.code(), Some(1));
+    assert!(String::from_utf8(status.stderr).unwrap().contains("is it the right --state?"));
+}
