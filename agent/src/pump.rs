@@ -21,7 +21,7 @@ use journal::{Entry, Event};
 pub use membership::{Membership, kept_membership};
 use reporting::Reporter;
 use settings::{Settings, Start};
-use software::{LOOKED_AFTER, Software};
+use software::{LOOKED_AFTER, Session, Software};
 pub use software::{SoftwareError, SoftwareSettings};
 use std::time::Duration;
 use tokio::sync::{mpsc, watch};
@@ -269,6 +269,7 @@ impl Pump {
         } else {
             self.changed()?;
         }
+        let mut session = self.begin_session();
         while self.outcome.is_none() {
             let wake = self.next_wake();
             tokio::select! {
@@ -281,6 +282,7 @@ impl Pump {
                 },
                 _ = self.times.telemetry.tick(), if self.reporter.is_some() => self.report()?,
                 _ = self.times.software.tick(), if self.software.is_some() => self.look_after_software()?,
+                Some(work) = Session::work(session.as_mut()) => self.lend_device(work),
                 () = sleep_until(wake) => self.on_time()?,
             }
         }
