@@ -29,6 +29,17 @@ pub struct Screen {
     pub trouble: Option<String>,
     /// The infusion, once one runs.
     pub infusion: Option<Infusion>,
+    /// What orders put there.
+    pub notice: Notice,
+}
+
+/// What orders of the control unit or of a service put on the screen for a while.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Notice {
+    /// Words for the staff.
+    pub message: Option<String>,
+    /// Whether the tone of alarms is paused.
+    pub tone_paused: bool,
 }
 
 /// How far the coupling has come, as the screen tells it.
@@ -128,6 +139,10 @@ pub struct View {
     pub connection: String,
     /// The infusion.
     pub infusion: Option<InfusionView>,
+    /// Words for the staff.
+    pub message: Option<String>,
+    /// That the tone of alarms is paused, where it is.
+    pub tone: Option<&'static str>,
 }
 
 /// The infusion, formatted.
@@ -184,6 +199,8 @@ impl Screen {
             online: self.online,
             connection: texts.connection(self.online, self.trouble.as_deref()),
             infusion: self.infusion.as_ref().map(|infusion| infusion.view(language)),
+            message: self.notice.message.clone(),
+            tone: self.notice.tone_paused.then_some(texts.tone_paused),
         }
     }
 }

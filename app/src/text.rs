@@ -6,6 +6,7 @@ mod audit;
 mod channels;
 mod devices;
 mod general;
+mod orders;
 mod policy;
 mod problems;
 mod requests;

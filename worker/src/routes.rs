@@ -45,6 +45,7 @@ enum Route {
     Reinstate(Device),
     Decommission(Device),
     Receipt(Device),
+    Orders(Device),
     Revocations,
     RevocationList,
     Audit,
@@ -56,6 +57,7 @@ enum Route {
     RevokeService(DeviceIdentifier),
     EnrolService,
     ServiceKeys,
+    RenewService,
     Live,
     Mqtt,
     VerificationPage,
@@ -105,6 +107,7 @@ impl Route {
             ["devices", client, identifier, "reinstate"] => Self::Reinstate(device(client, identifier)?),
             ["devices", client, identifier, "decommission"] => Self::Decommission(device(client, identifier)?),
             ["devices", client, identifier, "receipt"] => Self::Receipt(device(client, identifier)?),
+            ["devices", client, identifier, "orders"] => Self::Orders(device(client, identifier)?),
             ["revocations"] => Self::Revocations,
             ["crl"] => Self::RevocationList,
             ["audit"] => Self::Audit,
@@ -115,6 +118,7 @@ impl Route {
             ["services"] => Self::Services,
             ["services", "enrol"] => Self::EnrolService,
             ["services", "keys"] => Self::ServiceKeys,
+            ["services", "renew"] => Self::RenewService,
             ["services", identifier, "revoke"] => Self::RevokeService(identifier.parse().ok()?),
             ["live"] => Self::Live,
             _ => return None,
@@ -202,7 +206,7 @@ async fn dispatch(mut request: Request, env: Env) -> Result<Response, Failure> {
     let origin = Origin::of(&request, &env)?;
     if !matches!(route, Route::Mqtt | Route::VerificationPage) {
         // Services are no browsers, and what they send proves itself.
-        let proves_itself = matches!(route, Route::EnrolService | Route::ServiceKeys);
+        let proves_itself = matches!(route, Route::EnrolService | Route::ServiceKeys | Route::RenewService);
         check_page(&request, &origin, proves_itself)?;
     }
     let method = request.method();
@@ -235,6 +239,8 @@ async fn dispatch(mut request: Request, env: Env) -> Result<Response, Failure> {
         (Route::Reinstate(device), Method::Post) => site::reinstate(&call, device).await,
         (Route::Decommission(device), Method::Post) => site::decommission(&call, device).await,
         (Route::Receipt(device), Method::Get) => site::receipt(&call, device).await,
+        (Route::Orders(device), Method::Get) => site::orders(&call, device).await,
+        (Route::Orders(device), Method::Post) => site::give_order(call, device).await,
         (Route::Revocations, Method::Get) => site::revocations(&call).await,
         (Route::Revocations, Method::Post) => site::revoke(call).await,
         (Route::RevocationList, Method::Get) => site::revocation_list(&call).await,
@@ -249,6 +255,7 @@ async fn dispatch(mut request: Request, env: Env) -> Result<Response, Failure> {
         (Route::RevokeService(name), Method::Post) => services::revoke(&call, name).await,
         (Route::EnrolService, Method::Post) => services::enrol(call).await,
         (Route::ServiceKeys, Method::Post) => services::keys(call).await,
+        (Route::RenewService, Method::Post) => services::renew(call).await,
         (Route::Live, Method::Get) => socket::live(&call).await,
         (Route::Mqtt, Method::Get) => socket::mqtt(&call).await,
         (Route::VerificationPage, Method::Get | Method::Head) => page::verification(&call).await,

@@ -15,6 +15,7 @@ pub(crate) fn screen(phase: Phase) -> Screen {
         online: true,
         trouble: None,
         infusion: None,
+        notice: Notice::default(),
     }
 }
 

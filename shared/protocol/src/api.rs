@@ -2,12 +2,14 @@
 
 mod audit;
 mod channels;
+mod orders;
 mod revocation;
 mod services;
 mod site;
 
 pub use audit::{AuditEntry, AuditOutcome, AuditPage};
 pub use channels::{ChannelKeyState, ChannelsChange, ChannelsView, KeyJob, KeyJobReason};
+pub use orders::{NewOrder, OrderState, OrderView};
 pub use revocation::{Decommissioning, NewRevocation, Revocation, RevocationReason};
 pub use services::{MadeService, NewService, ServiceState, ServiceView};
 pub use site::{
@@ -73,6 +75,8 @@ pub enum Right {
     Revoke,
     /// List, make and revoke services.
     ManageServices,
+    /// Give orders to devices.
+    Order,
 }
 
 impl Role {
@@ -86,7 +90,7 @@ impl Role {
             Right::Pair => !matches!(self, Self::Auditor),
             Right::SeeAudit => matches!(self, Self::Administrator | Self::Auditor),
             Right::SeePolicy => !matches!(self, Self::Nurse),
-            Right::Provision | Right::ChangeClasses | Right::ChangeChannels => {
+            Right::Provision | Right::ChangeClasses | Right::ChangeChannels | Right::Order => {
                 matches!(self, Self::BiomedicalEngineer | Self::Administrator)
             }
             Right::ManagePeople | Right::Unlock | Right::ChangePolicy | Right::Revoke | Right::ManageServices => {
@@ -413,6 +417,11 @@ pub enum LiveEvent {
     Keys {
         /// The jobs that are not done.
         jobs: Vec<KeyJob>,
+    },
+    /// An order is new or has changed.
+    Order {
+        /// The order.
+        order: Box<OrderView>,
     },
     /// A report arrived.
     Data {

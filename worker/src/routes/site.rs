@@ -151,6 +151,18 @@ pub(super) async fn receipt(call: &Call, device: Device) -> Result<Response, Fai
     act(call, Right::SeeDevices, Command::Receipt(device)).await
 }
 
+/// `GET /api/v1/devices/{client}/{identifier}/orders`.
+pub(super) async fn orders(call: &Call, device: Device) -> Result<Response, Failure> {
+    act(call, Right::SeeDevices, Command::Orders(device)).await
+}
+
+/// `POST /api/v1/devices/{client}/{identifier}/orders`.
+pub(super) async fn give_order(call: Call, device: Device) -> Result<Response, Failure> {
+    let person = with_right(&call.request, &call.env, Right::Order).await?.person;
+    let new = call.body()?;
+    send(&call, Some(person), Command::GiveOrder(device, new)).await
+}
+
 /// `GET /api/v1/crl`: for everybody.
 pub(super) async fn revocation_list(call: &Call) -> Result<Response, Failure> {
     objects::send(&call.env, &SiteRequest::RevocationList).await

@@ -23,6 +23,8 @@ pub(super) enum Timer {
     Rekeying,
     /// Keys have ended for so long that nobody reads under them.
     Erasure,
+    /// An order that waits for its device ends.
+    Orders,
 }
 
 /// Sets a timer, or moves it.
