@@ -7,8 +7,8 @@ use serde::{Deserialize, Serialize};
 use serde_bytes::ByteBuf;
 use wardlink_bridge::Notice;
 use wardlink_protocol::api::{
-    Accept, ChannelsChange, Credentials, DeviceClass, NewManufacturer, NewPerson, NewProvisioning, NewRevocation,
-    NewSecret, NewService, PairingPolicy, Person, PersonChange, Reject, Trust, Verify,
+    Accept, ChannelsChange, Credentials, DeviceClass, NewManufacturer, NewOrder, NewPerson, NewProvisioning,
+    NewRevocation, NewSecret, NewService, PairingPolicy, Person, PersonChange, Reject, Trust, Verify,
 };
 use wardlink_protocol::channel::{ChannelName, Qos};
 use wardlink_protocol::grant::Grant;
@@ -118,7 +118,7 @@ pub(crate) enum SiteRequest {
     /// Messages on T1, T3 and renewal, from the bridge's log: at least once, idempotent by topic and sequence number.
     /// Answer: [`Taken`], given when they are dealt with.
     Messages(Vec<StampedMessage>),
-    /// Messages of the second channels. Answer: nothing.
+    /// Messages of the second channels, of devices and of services to devices. Answer: nothing.
     Data(Vec<StampedMessage>),
     /// What happened to devices at the bridge, in this order. Answer: nothing.
     Notices(Vec<Notice>),
@@ -128,6 +128,8 @@ pub(crate) enum SiteRequest {
     EnrolService(ByteBuf),
     /// A service asks for keys. Answer: COSE, as the web API gives it.
     ServiceKeys(ByteBuf),
+    /// A service asks for a new certificate. Answer: COSE, as the web API gives it.
+    RenewService(ByteBuf),
     /// A person acts. Answer: JSON as the web API gives it.
     Act(Box<Act>),
     /// Sessions of people ended: their live connections are closed. Answer: nothing.
@@ -216,6 +218,10 @@ pub(crate) enum Command {
     Receipt(Device),
     /// Lets a revoked device ask to pair again.
     Reinstate(Device),
+    /// Lists the orders of a device.
+    Orders(Device),
+    /// Gives a device an order.
+    GiveOrder(Device, NewOrder),
     /// Lists revoked devices.
     Revocations,
     /// Shows the pairing policy.

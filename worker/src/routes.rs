@@ -52,6 +52,7 @@ enum Route {
     Reinstate(Device),
     Decommission(Device),
     Receipt(Device),
+    Orders(Device),
     Revocations,
     /// Of the issuing CA that this is the key identifier of, in hexadecimal digits; none is the one that issues now.
     RevocationList(Option<Vec<u8>>),
@@ -66,6 +67,7 @@ enum Route {
     RevokeService(DeviceIdentifier),
     EnrolService,
     ServiceKeys,
+    RenewService,
     Live,
     Manufacturers,
     EndManufacturer(String),
@@ -128,6 +130,7 @@ impl Route {
             ["devices", client, identifier, "reinstate"] => Self::Reinstate(device(client, identifier)?),
             ["devices", client, identifier, "decommission"] => Self::Decommission(device(client, identifier)?),
             ["devices", client, identifier, "receipt"] => Self::Receipt(device(client, identifier)?),
+            ["devices", client, identifier, "orders"] => Self::Orders(device(client, identifier)?),
             ["revocations"] => Self::Revocations,
             ["crl"] => Self::RevocationList(None),
             ["crl", issuer] => Self::RevocationList(Some(HEXLOWER.decode(issuer.as_bytes()).ok()?)),
@@ -141,6 +144,7 @@ impl Route {
             ["services"] => Self::Services,
             ["services", "enrol"] => Self::EnrolService,
             ["services", "keys"] => Self::ServiceKeys,
+            ["services", "renew"] => Self::RenewService,
             ["services", identifier, "revoke"] => Self::RevokeService(identifier.parse().ok()?),
             ["live"] => Self::Live,
             ["manufacturers"] => Self::Manufacturers,
@@ -248,7 +252,7 @@ async fn dispatch(mut request: Request, env: Env) -> Result<Response, Failure> {
     let origin = Origin::of(&request, &env)?;
     if !matches!(route, Route::Mqtt | Route::VerificationPage) {
         // Services are no browsers, and what they send proves itself.
-        let proves_itself = matches!(route, Route::EnrolService | Route::ServiceKeys);
+        let proves_itself = matches!(route, Route::EnrolService | Route::ServiceKeys | Route::RenewService);
         check_page(&request, &origin, proves_itself)?;
     }
     let method = request.method();
@@ -281,6 +285,8 @@ async fn dispatch(mut request: Request, env: Env) -> Result<Response, Failure> {
         (Route::Reinstate(device), Method::Post) => site::reinstate(&call, device).await,
         (Route::Decommission(device), Method::Post) => site::decommission(&call, device).await,
         (Route::Receipt(device), Method::Get) => site::receipt(&call, device).await,
+        (Route::Orders(device), Method::Get) => site::orders(&call, device).await,
+        (Route::Orders(device), Method::Post) => site::give_order(call, device).await,
         (Route::Revocations, Method::Get) => site::revocations(&call).await,
         (Route::Revocations, Method::Post) => site::revoke(call).await,
         (Route::RevocationList(issuer), Method::Get) => site::revocation_list(&call, issuer).await,
@@ -297,6 +303,7 @@ async fn dispatch(mut request: Request, env: Env) -> Result<Response, Failure> {
         (Route::RevokeService(name), Method::Post) => services::revoke(&call, name).await,
         (Route::EnrolService, Method::Post) => services::enrol(call).await,
         (Route::ServiceKeys, Method::Post) => services::keys(call).await,
+        (Route::RenewService, Method::Post) => services::renew(call).await,
         (Route::Live, Method::Get) => socket::live(&call).await,
         (Route::Manufacturers, Method::Get) => distribution::manufacturers(&call).await,
         (Route::Manufacturers, Method::Post) => distribution::add_manufacturer(call).await,

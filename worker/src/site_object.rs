@@ -16,6 +16,7 @@ mod grants;
 mod keys;
 mod live;
 mod locks;
+mod orders;
 mod outbox;
 mod outside_ca;
 mod pairings;
@@ -39,6 +40,7 @@ use crate::tls::TlsAnchors;
 use crate::vault::Vault;
 use authority::Authority;
 use core::cell::{Cell, OnceCell, RefCell};
+use core::time::Duration;
 use delivery::Delivery;
 use gathering::Gathering;
 use keys::SharedLines;
@@ -90,6 +92,8 @@ struct Keys {
     vault: Vault,
     anchors: TlsAnchors,
     shared: SharedLines,
+    /// How long certificates of services hold.
+    service_lifetime: Duration,
 }
 
 /// What an event is handled with.
@@ -99,6 +103,7 @@ struct Site<'a> {
     authority: Rc<Authority>,
     anchors: &'a TlsAnchors,
     shared: &'a SharedLines,
+    service_lifetime: Duration,
     rules: Rc<Rules>,
     now: UnixMillis,
 }
@@ -184,13 +189,14 @@ impl SiteObject {
             let vault = Vault::open(&self.env)?;
             let anchors = TlsAnchors::open(&self.env)?;
             // Nothing else runs in between, so that nobody else has set it.
-            drop(self.keys.set(Keys { vault, anchors, shared: SharedLines::default() }));
+            let (shared, service_lifetime) = (SharedLines::default(), services::lifetime(&self.env));
+            drop(self.keys.set(Keys { vault, anchors, shared, service_lifetime }));
         }
         let keys = self.keys.get().ok_or_else(|| Failure::internal("the site's keys are missing"))?;
         let rules = self.rules(database)?;
-        let Keys { vault, anchors, shared } = keys;
-        let authority = self.authority(database, vault, now)?;
-        Ok(Site { database, vault, authority, anchors, shared, rules, now })
+        let Keys { vault, anchors, shared, service_lifetime } = keys;
+        let (authority, service_lifetime) = (self.authority(database, vault, now)?, *service_lifetime);
+        Ok(Site { database, vault, authority, anchors, shared, service_lifetime, rules, now })
     }
 
     fn authority(&self, database: &Database, vault: &Vault, now: UnixMillis) -> Result<Rc<Authority>, Failure> {
@@ -236,7 +242,10 @@ impl SiteObject {
                 cose(self.turn(|site, outcome| services::enrol(site, &request, outcome)).await?)
             }
             SiteRequest::ServiceKeys(question) => {
-                cose(self.turn(|site, _| services::give_keys(site, &question)).await?)
+                cose(self.turn(|site, outcome| services::give_keys(site, &question, outcome)).await?)
+            }
+            SiteRequest::RenewService(request) => {
+                cose(self.turn(|site, outcome| services::renew(site, &request, outcome)).await?)
             }
             SiteRequest::Messages(messages) => {
                 let take = |site: &Site<'_>, outcome: &mut Outcome| {
@@ -265,12 +274,7 @@ impl SiteObject {
     /// Takes what the bridge or the accounts tell.
     fn take(&self, site: &Site<'_>, request: SiteRequest, outcome: &mut Outcome) -> Result<(), Failure> {
         match request {
-            SiteRequest::Data(messages) => messages.iter().try_for_each(|message| {
-                if let Some(data) = data::take(site, message)? {
-                    outcome.people.push(LiveEvent::Data { data: Box::new(data) });
-                }
-                Ok(())
-            }),
+            SiteRequest::Data(messages) => messages.iter().try_for_each(|message| data::take(site, message, outcome)),
             SiteRequest::Notices(notices) => {
                 notices.into_iter().try_for_each(|notice| take_notice(site, notice, outcome))
             }
@@ -284,6 +288,7 @@ impl SiteObject {
             | SiteRequest::Messages(_)
             | SiteRequest::EnrolService(_)
             | SiteRequest::ServiceKeys(_)
+            | SiteRequest::RenewService(_)
             | SiteRequest::Act(_) => Err(Failure::internal("this is answered elsewhere")),
         }
     }
@@ -355,6 +360,7 @@ impl SiteObject {
                     Timer::Erasure => keys::erase_ended(site)?,
                     // It takes more than this turn.
                     Timer::Authority => self.is_ca_due.set(true),
+                    Timer::Orders => orders::expire(site, outcome)?,
                     // Every event ends with a delivery.
                     Timer::Outbox => {}
                 }
@@ -479,6 +485,7 @@ fn take_notice(site: &Site<'_>, notice: Notice, outcome: &mut Outcome) -> Result
             decommissioning::subscribed(site, &device, key, outcome)?;
             keys::send_missing(site, &device, key, outcome)
         }
+        Notice::Listens { device, key } => orders::subscribed(site, &device, key, outcome),
         Notice::Presence { device, online } => {
             log!("site: {device} is {}", if online { "connected" } else { "gone" });
             devices::note_seen(site.database, &device, site.now)?;

@@ -116,6 +116,13 @@ fn check_enum(schema: &Value, item: &syn::ItemEnum) -> Result<()> {
     assert_eq!(forms.len(), variants.len(), "the forms");
     for (form, (name, variant)) in forms.iter().zip(&variants) {
         match &variant.fields {
+            Fields::Unit => assert_eq!(form["const"], *name, "the form {name}"),
+            Fields::Named(_) if !attributes.contains("tag") => {
+                assert_eq!(texts(&form["required"]), BTreeSet::from([name.clone()]), "the form {name}");
+                let inner =
+                    form.pointer(&format!("/properties/{name}")).with_context(|| format!("{name} is missing"))?;
+                check_struct(inner, &variant.fields, &item.attrs, None).with_context(|| format!("the form {name}"))?;
+            }
             Fields::Unnamed(inner) => {
                 assert_eq!(texts(&form["required"]), BTreeSet::from([name.clone()]), "the form {name}");
                 let inner = inner.unnamed.first().context("a value")?;
