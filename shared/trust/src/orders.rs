@@ -136,11 +136,9 @@ pub const fn reason(refused: &Refused) -> NotTaken {
         Refused::Open(OpenError::Replay(ReplayError::TooOld | ReplayError::TooManyInstances)) => NotTaken::TooOld,
         Refused::Open(OpenError::Replay(ReplayError::LowerBoot)) => NotTaken::EarlierRun,
         Refused::Open(OpenError::Unsigned) => NotTaken::Unsigned,
-        Refused::Open(
-            OpenError::Envelope(EnvelopeError::Cbor(_) | EnvelopeError::Structure | EnvelopeError::Header(_))
-            | OpenError::Header,
-        ) => NotTaken::Altered,
-        Refused::Open(OpenError::Envelope(_) | OpenError::Derivation(_) | OpenError::Key(_)) => NotTaken::Altered,
+        Refused::Open(OpenError::Envelope(_) | OpenError::Header | OpenError::Derivation(_) | OpenError::Key(_)) => {
+            NotTaken::Altered
+        }
     }
 }
 

@@ -309,14 +309,14 @@ fn verified(
     signer: impl FnOnce(&[ByteBuf]) -> Result<PublicKey, OpenError>,
     aad: &[u8],
 ) -> Result<Zeroizing<Vec<u8>>, OpenError> {
-    let signed = Signed::parse(bytes, MAX_CHANNEL_MESSAGE_BYTES).map_err(|_| OpenError::Unsigned)?;
-    let chain = signed.header().chain.clone();
+    let inner = Signed::parse(bytes, MAX_CHANNEL_MESSAGE_BYTES).map_err(|_| OpenError::Unsigned)?;
+    let chain = inner.header().chain.clone();
     let signer = signer(&chain)?;
     let expected = Header { kid: signer.fingerprint()?.as_bytes().to_vec(), chain, ..expected };
-    if *signed.header() != expected {
+    if *inner.header() != expected {
         return Err(OpenError::Unsigned);
     }
-    let payload = signed.verify(&signer, aad).map_err(|_| OpenError::Unsigned)?;
+    let payload = inner.verify(&signer, aad).map_err(|_| OpenError::Unsigned)?;
     Ok(Zeroizing::new(payload.to_vec()))
 }
 

@@ -143,7 +143,7 @@ fn send(site: &Site<'_>, known: &DeviceRecord, given: &mut Record, outcome: &mut
     let Some(key) = line.and_then(Line::current) else { return Ok(()) };
     let topic = Topic::Control(given.channel.clone(), device.clone());
     let mut sender = Sender::begin(key, topic.clone(), next_boot(site)?, &mut rng()).map_err(Failure::internal)?;
-    let (signer, chain) = (site.authority.key(), site.authority.chain());
+    let (signer, chain) = (site.authority.key()?, site.authority.chain()?);
     let message = sender.seal_certified(&cbor::encode(&given.order)?, signer, &chain).map_err(Failure::internal)?;
     outcome.bridge.publish(topic, message);
     given.sent_under = Some(key.kid);

@@ -47,10 +47,10 @@ pub(in crate::site_object) fn renew(
     if let Some(answer) = answer.filter(|_| hash.as_deref() == Some(message_hash(request).as_bytes().as_slice())) {
         return Ok(answer);
     }
-    let chain = site.authority.chain();
+    let chain = site.authority.chain()?;
     let control_unit = RenewingControlUnit {
-        signer: Signer { key: site.authority.key(), chain: &chain },
-        ca: site.authority.issuing(),
+        signer: Signer { key: site.authority.key()?, chain: &chain },
+        ca: site.authority.issuing(site.now)?,
         certificate_lifetime: site.service_lifetime,
     };
     let from = renewable_from(enrolled.ends, site.service_lifetime);
