@@ -183,7 +183,9 @@ async fn sends(args: &SendArgs) -> Result<ExitCode> {
 /// Runs the pumps until they end, or the person ends them.
 async fn pumps(args: &PumpArgs) -> Result<ExitCode> {
     if let Some(command) = &args.command {
-        println!("{}", printable(&command.run()?));
+        for line in command.run()?.lines() {
+            println!("{}", printable(line));
+        }
         return Ok(ExitCode::SUCCESS);
     }
     let (journal, entries) = mpsc::unbounded_channel();

@@ -28,7 +28,7 @@ pub(super) const LOOKED_AFTER: Duration = Duration::from_millis(200);
 /// How often it looks whether something was put into its service port.
 const PORT_LOOKED_AT: Duration = Duration::from_secs(1);
 /// How many pieces of an image it takes before it does something else.
-const PIECES_AT_ONCE: usize = 16;
+const PIECES_AT_ONCE: usize = 4;
 
 /// What a pump is given beforehand about its software.
 #[derive(Clone, Default)]
@@ -70,7 +70,7 @@ pub(super) struct Software {
     port_at: Instant,
     /// What is shown, so that it is told when it changes.
     shown: Option<display::Update>,
-    /// How many outcomes were told to the journal.
+    /// How many outcomes were told to the journal in this run: what nobody has taken yet is told again in the next.
     told: usize,
     /// What is wrong, so that it is told once.
     trouble: Option<String>,
@@ -92,14 +92,13 @@ impl Software {
         let device = Device::open(disk, identity, given.factory.as_deref(), image, test)?;
         let firmware = Firmware::parse(device.image())?;
         let port = given.port.clone().map(Port::new);
-        let told = device.outcomes().len();
         Ok(Self {
             device,
             firmware,
             port,
             port_at: Instant::now(),
             shown: None,
-            told,
+            told: 0,
             trouble: None,
             is_restarting: false,
         })
