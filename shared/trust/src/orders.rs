@@ -8,7 +8,7 @@
 
 use serde::{Deserialize, Serialize};
 use serde_bytes::ByteBuf;
-use wardlink_crypto::cose::{Encrypted, EnvelopeError};
+use wardlink_crypto::cose::Encrypted;
 use wardlink_crypto::key::PublicKey;
 use wardlink_crypto::x509::{Chain, ChainError, Holder};
 use wardlink_protocol::cbor;
