@@ -23,7 +23,7 @@ pub use membership::{Membership, kept_membership};
 use orders::Ordered;
 use reporting::Reporter;
 use settings::{Settings, Start};
-use software::{LOOKED_AFTER, Software};
+use software::{LOOKED_AFTER, Session, Software};
 pub use software::{SoftwareError, SoftwareSettings};
 use std::time::Duration;
 use tokio::sync::{mpsc, watch};
@@ -274,6 +274,7 @@ impl Pump {
         } else {
             self.changed()?;
         }
+        let mut session = self.begin_session();
         while self.outcome.is_none() {
             let wake = self.next_wake();
             tokio::select! {
@@ -286,6 +287,7 @@ impl Pump {
                 },
                 _ = self.times.telemetry.tick(), if self.reporter.is_some() => self.report()?,
                 _ = self.times.software.tick(), if self.software.is_some() => self.look_after_software()?,
+                Some(work) = Session::work(session.as_mut()) => self.lend_device(work),
                 () = sleep_until(wake) => self.on_time()?,
             }
         }

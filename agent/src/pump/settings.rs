@@ -30,6 +30,7 @@ pub enum Start {
 /// The flags of `wardlink pump`.
 #[derive(Clone, clap::Args)]
 #[command(args_conflicts_with_subcommands = true)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag of the command line")]
 pub struct PumpArgs {
     /// What is done instead of running a pump.
     #[command(subcommand)]
@@ -72,6 +73,9 @@ pub struct PumpArgs {
     /// A folder, such as a stick's, that the pump takes updates from as from a gateway.
     #[arg(long, env = "WARDLINK_SERVICE_PORT", value_name = "FOLDER")]
     service_port: Option<PathBuf>,
+    /// Does without a gateway: the pump keeps a session with the distribution server itself, and takes its updates from there.
+    #[arg(long, env = "WARDLINK_DIRECT", conflicts_with = "service_port", requires = "factory")]
+    direct: bool,
     /// Seconds before a refused pump asks again; doubles with each refusal, up to ten minutes.
     #[arg(long, env = "WARDLINK_RETRY_SECS", value_name = "SECONDS", default_value_t = 15)]
     retry_secs: u64,
@@ -162,6 +166,7 @@ impl PumpArgs {
             factory: factory.transpose()?,
             image: image.transpose()?,
             port: self.service_port.clone(),
+            is_direct: self.direct,
             image_sets_telemetry: self.telemetry_ms.is_none(),
         })
     }

@@ -6,6 +6,7 @@ use super::journal::Event;
 use super::settings::Settings;
 use super::{Pump, PumpError};
 use crate::clock;
+use crate::device::direct::{self, Driven, Work};
 use crate::device::disk::Folder;
 use crate::device::factory::Factory;
 use crate::device::{Device, DeviceError, Doing, FactoryImage, Identity, Offered, StoreError};
@@ -15,6 +16,8 @@ use port::Port;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
 use tokio::time::{Instant, MissedTickBehavior, interval};
 use wardlink_pairing::device::DevicePairing;
 use wardlink_protocol::identity::Sha256;
@@ -39,6 +42,8 @@ pub struct SoftwareSettings {
     pub image: Option<(Firmware, FactoryImage)>,
     /// A folder in which updates are handed on to it.
     pub port: Option<PathBuf>,
+    /// Whether it does without a gateway.
+    pub is_direct: bool,
     /// Whether the pause between measurements is the image's.
     pub image_sets_telemetry: bool,
 }
@@ -64,7 +69,7 @@ pub enum SoftwareError {
 
 /// A pump's software.
 pub(super) struct Software {
-    device: Device<Folder>,
+    driven: Driven,
     firmware: Firmware,
     port: Option<Port>,
     port_at: Instant,
@@ -93,7 +98,7 @@ impl Software {
         let firmware = Firmware::parse(device.image())?;
         let port = given.port.clone().map(Port::new);
         Ok(Self {
-            device,
+            driven: Driven { device, doing: Doing::Idle },
             firmware,
             port,
             port_at: Instant::now(),
@@ -121,20 +126,20 @@ impl Software {
     fn look_at_port(&mut self, cert_ca: Option<&Sha256>) -> Result<(), DeviceError> {
         let Some(port) = self.port.as_mut().filter(|_| self.port_at <= Instant::now()) else { return Ok(()) };
         self.port_at = Instant::now() + PORT_LOOKED_AT;
-        let Some(trusted) = self.device.trusted() else { return Ok(()) };
+        let Some(trusted) = self.driven.device.trusted() else { return Ok(()) };
         let Some(handed) = port.changed(trusted)? else { return Ok(()) };
-        let identity = self.device.identity();
+        let identity = self.driven.device.identity();
         if let (Some(signed), Some(cert_ca)) = (&handed.director, cert_ca) {
             match wardlink_crypto::director::verify(signed, &identity.device, cert_ca, clock::now()) {
-                Ok(root) => match self.device.directed_by(&root) {
+                Ok(root) => match self.driven.device.directed_by(&root) {
                     Err(DeviceError::Director(refused)) => tracing::warn!(%refused, "a director is not taken"),
                     other => other?,
                 },
                 Err(error) => tracing::warn!(%error, "a director is not taken"),
             }
         }
-        let path = handed.path(&self.device.state());
-        match self.device.offer(&handed.offer(path.as_ref()), clock::now().as_secs())? {
+        let path = handed.path(&self.driven.device.state());
+        match self.driven.device.offer(&handed.offer(path.as_ref()), clock::now().as_secs())? {
             Offered::Refused(refused) => tracing::warn!(%refused, "an update was refused"),
             // It is looked at again when the trial has ended.
             Offered::Busy => port.forget(),
@@ -146,36 +151,36 @@ impl Software {
     /// Goes on with the update, as far as the service port has what is wanted.
     fn go_on(&mut self, at: &Circumstances) -> Result<Doing, DeviceError> {
         for _ in 0..PIECES_AT_ONCE {
-            let doing = self.device.go_on(at)?;
+            let doing = self.driven.device.go_on(at)?;
             let Some(port) = &self.port else { return Ok(doing) };
-            match (&doing, self.device.job()) {
+            match (&doing, self.driven.device.job()) {
                 (Doing::WantsImage { path, position, .. }, Some(job)) => {
                     let Some(bytes) = port.image(path, &job.target, *position) else { return Ok(doing) };
-                    self.device.take_image(*position, &bytes, at.now)?;
+                    self.driven.device.take_image(*position, &bytes, at.now)?;
                 }
                 (Doing::WantsAdded(added), _) => {
                     let hash = added.file.sha256;
                     let Some(bytes) = port.added(hash) else { return Ok(doing) };
-                    self.device.take_added(hash, &bytes, at.now)?;
+                    self.driven.device.take_added(hash, &bytes, at.now)?;
                 }
                 _ => return Ok(doing),
             }
         }
-        self.device.go_on(at)
+        self.driven.device.go_on(at)
     }
 
     /// Boots the new image, or the old one where the new one does not work.
     fn restart(&mut self) -> Result<(), SoftwareError> {
-        let hardware = self.device.identity().hardware.clone();
-        self.device.restart(|bytes, of| firmware::self_test(bytes, of, &hardware))?;
-        self.firmware = Firmware::parse(self.device.image())?;
+        let hardware = self.driven.device.identity().hardware.clone();
+        self.driven.device.restart(|bytes, of| firmware::self_test(bytes, of, &hardware))?;
+        self.firmware = Firmware::parse(self.driven.device.image())?;
         Ok(())
     }
 
     /// What the display says of an update.
     fn update(&self, doing: &Doing) -> Option<display::Update> {
-        let revision = self.device.job().map(|job| job.package.post_revision.to_string());
-        let ended = self.device.ended();
+        let revision = self.driven.device.job().map(|job| job.package.post_revision.to_string());
+        let ended = self.driven.device.ended();
         Some(match (doing, revision) {
             (Doing::Postponed(why), Some(revision)) => display::Update::Waits { revision, why: *why },
             (Doing::RetryAt(_), Some(revision)) => display::Update::Comes { revision, percent: 0 },
@@ -216,7 +221,44 @@ fn identity(settings: &Settings, given: &SoftwareSettings) -> Result<Identity, S
     })
 }
 
+/// The device's own session, as long as the pump runs.
+pub(super) struct Session {
+    works: mpsc::Receiver<Work>,
+    task: JoinHandle<()>,
+}
+
+impl Session {
+    /// The next step that it has with the device; where there is no session, there is none.
+    pub(super) async fn work(session: Option<&mut Self>) -> Option<Work> {
+        match session {
+            Some(session) => session.works.recv().await,
+            None => std::future::pending().await,
+        }
+    }
+}
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
 impl Pump {
+    /// Begins the session of a pump that does without a gateway.
+    pub(super) fn begin_session(&self) -> Option<Session> {
+        self.settings.software.as_ref().filter(|given| given.is_direct)?;
+        let (sender, works) = mpsc::channel(1);
+        let task = tokio::spawn(direct::run(sender, self.membership.subscribe()));
+        Some(Session { works, task })
+    }
+
+    /// Lends the device for one step.
+    pub(super) fn lend_device(&mut self, work: Work) {
+        if let Some(software) = &mut self.software {
+            work(&mut software.driven);
+        }
+    }
+
     /// How things stand at the pump.
     fn circumstances(&self) -> Circumstances {
         let infusion = self.reporter.as_ref().map(super::reporting::Reporter::infusion);
@@ -280,11 +322,13 @@ impl Pump {
     fn show_software(&mut self, doing: Option<&Doing>) {
         let Some(software) = &mut self.software else { return };
         let mut told = Vec::new();
-        for outcome in software.device.outcomes().iter().skip(software.told) {
+        let taken = software.driven.device.taken();
+        for outcome in software.driven.device.outcomes().iter().skip(software.told.saturating_sub(taken)) {
             told.push(Event::Update { path: outcome.path.clone(), outcome: outcome.outcome.clone() });
         }
-        software.told = software.device.outcomes().len();
+        software.told = taken.saturating_add(software.driven.device.outcomes().len());
         if let Some(doing) = doing {
+            software.driven.doing = doing.clone();
             software.is_restarting = *doing == Doing::Restart;
             let update = software.update(doing);
             if update != software.shown {
@@ -304,7 +348,7 @@ impl Pump {
         let Some(software) = &mut self.software else { return Ok(()) };
         let waits = matches!(software.shown, Some(display::Update::Waits { why: Postponed::Confirmation, .. }));
         if waits {
-            software.device.confirmed_by_person().map_err(SoftwareError::from)?;
+            software.driven.device.confirmed_by_person().map_err(SoftwareError::from)?;
         }
         Ok(())
     }
@@ -312,7 +356,7 @@ impl Pump {
     /// The pump has left its site: nobody directs it any more.
     pub(super) fn leave_directing_site(&mut self) -> Result<(), PumpError> {
         let Some(software) = &mut self.software else { return Ok(()) };
-        software.device.leave_site().map_err(SoftwareError::from)?;
+        software.driven.device.leave_site().map_err(SoftwareError::from)?;
         Ok(())
     }
 }

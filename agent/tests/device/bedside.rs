@@ -27,7 +27,7 @@ pub(crate) const NEW: &str = "1B";
 /// The key of the director's root, and the server's.
 const DIRECTOR_KEYS: [u8; 2] = [11, 12];
 const DAY: u64 = 86_400;
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 
 pub(crate) struct Bedside {
     pub(crate) desk: Desk,
