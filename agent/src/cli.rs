@@ -17,7 +17,7 @@ use wardlink_agent::display::{terminal, web};
 use wardlink_agent::gateway::doctor::{self, DoctorArgs, Verdict};
 use wardlink_agent::gateway::settings::GatewayArgs;
 use wardlink_agent::gateway::unit::{self, UnitArgs};
-use wardlink_agent::gateway::{self, Gateway, page, status};
+use wardlink_agent::gateway::{self, Gateway, GatewayError, own, page, status};
 use wardlink_agent::listen;
 use wardlink_agent::printable::printable;
 use wardlink_agent::pump::journal::Entry;
@@ -221,6 +221,7 @@ async fn pumps(args: &PumpArgs) -> Result<ExitCode> {
 /// Runs a gateway until the person ends it.
 async fn run_gateway(args: &GatewayArgs) -> Result<ExitCode> {
     let (coupling, settings) = args.settings()?;
+    own::launch(&settings).context("the gateway's own programs")?;
     let (journal, entries) = mpsc::unbounded_channel();
     let (pump, handle) = Pump::open(coupling, journal)?;
     let printing = tokio::spawn(print(entries, args.json));
@@ -244,6 +245,7 @@ async fn run_gateway(args: &GatewayArgs) -> Result<ExitCode> {
         });
     }
     let (stop, stopped) = watch::channel(false);
+    let stop_coupling = stop.clone();
     tokio::spawn(async move {
         if interrupted().await.is_ok() {
             stop.send_replace(true);
@@ -264,11 +266,19 @@ async fn run_gateway(args: &GatewayArgs) -> Result<ExitCode> {
         Some(ended) => ended,
         None => serving.await,
     };
-    served.context("the gateway broke")??;
+    let served = served.context("the gateway broke")?;
+    if matches!(served, Err(GatewayError::Restart)) {
+        stop_coupling.send_replace(true);
+    }
     let coupled = match coupled {
         Some(ended) => ended,
         None => coupling.await,
     };
+    if matches!(served, Err(GatewayError::Restart)) {
+        // Returns only where it fails.
+        return Err(own::restart()).context("the gateway has another program, and cannot start it");
+    }
+    served?;
     let code = match coupled.context("the coupling broke")?? {
         Outcome::Refused(_) => ExitCode::from(REFUSED),
         Outcome::Stopped => ExitCode::SUCCESS,
