@@ -12,6 +12,7 @@ mod accounts_object;
 mod bridge_object;
 mod distribution_object;
 mod files;
+mod gateway_object;
 mod guard;
 mod messages;
 mod notes;
@@ -30,6 +31,7 @@ use worker::{Context, Env, Request, Response, Result, event};
 #[event(start)]
 fn start() {
     platform::p256::install();
+    platform::foreign::install();
 }
 
 #[event(fetch)]

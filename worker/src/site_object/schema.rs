@@ -1,7 +1,7 @@
 //! The site's tables.
 
 /// The schema, version by version.
-pub(super) const VERSIONS: [&str; 5] = [FIRST, SECOND, THIRD, FOURTH, FIFTH];
+pub(super) const VERSIONS: [&str; 6] = [FIRST, SECOND, THIRD, FOURTH, FIFTH, SIXTH];
 
 const FIRST: &str = "
     -- The CA and the control unit. Keys are sealed.
@@ -278,4 +278,16 @@ const FIFTH: &str = "
         attempts INTEGER NOT NULL DEFAULT 0,
         last_attempt INTEGER
     ) WITHOUT ROWID;
+";
+
+/// Sessions with the distribution server.
+const SIXTH: &str = "
+    -- Who may have one open, and whose is to be closed.
+    CREATE TABLE gateway_sessions (
+        client TEXT NOT NULL,
+        identifier TEXT NOT NULL,
+        closing INTEGER NOT NULL DEFAULT 0,
+        PRIMARY KEY (client, identifier)
+    ) WITHOUT ROWID;
+    CREATE INDEX gateway_sessions_closing ON gateway_sessions (closing);
 ";
