@@ -11,6 +11,7 @@ mod data;
 mod decommissioning;
 mod delivery;
 mod devices;
+mod gateways;
 mod gathering;
 mod grants;
 mod keys;
@@ -85,6 +86,8 @@ pub struct SiteObject {
     is_cutting: Cell<bool>,
     /// Whether the CA outside is to be asked.
     is_ca_due: Cell<bool>,
+    /// Whether sessions of gateways that were revoked may be open still.
+    is_closing: Cell<bool>,
 }
 
 /// What is decrypted and read once for each start of the object.
@@ -143,6 +146,7 @@ impl DurableObject for SiteObject {
             alarm_at: Cell::new(None),
             is_cutting: Cell::new(true),
             is_ca_due: Cell::new(false),
+            is_closing: Cell::new(true),
         }
     }
 
@@ -237,6 +241,8 @@ impl SiteObject {
             SiteRequest::RevocationList(issuer) => {
                 revocation_list::answer(&self.site()?, issuer.as_ref().map(|key| key.as_slice()))
             }
+            SiteRequest::Admit(device) => answer(&gateways::admit(&self.site()?, &device)?),
+            SiteRequest::Keys(devices) => answer(&gateways::keys(self.site()?.database, &devices)?),
             SiteRequest::Act(act) => self.act(*act).await,
             SiteRequest::EnrolService(request) => {
                 cose(self.turn(|site, outcome| services::enrol(site, &request, outcome)).await?)
@@ -285,6 +291,8 @@ impl SiteObject {
             }
             SiteRequest::FetchTable
             | SiteRequest::RevocationList(_)
+            | SiteRequest::Admit(_)
+            | SiteRequest::Keys(_)
             | SiteRequest::Messages(_)
             | SiteRequest::EnrolService(_)
             | SiteRequest::ServiceKeys(_)
@@ -381,14 +389,16 @@ impl SiteObject {
         if let Some(number) = stored.filter(|_| outcome.cuts) {
             revocations::note_step(site.database, number)?;
             self.is_cutting.set(true);
+            self.is_closing.set(true);
         }
         for event in &outcome.people {
             live::broadcast(&self.state, event)?;
         }
         let has_arrived = self.deliver(&site, stored).await?;
+        let are_closed = self.close_sessions(&site).await?;
         self.set_alarm(&site).await?;
-        if outcome.must_arrive && !has_arrived {
-            let detail = "It is stored, and the bridge is told again until it has cut them off.";
+        if outcome.must_arrive && !(has_arrived && are_closed) {
+            let detail = "It is stored, and every part is told again until it has cut them off.";
             return Err(Failure::with_detail(ProblemKind::Unavailable, detail));
         }
         Ok(())
@@ -401,6 +411,19 @@ impl SiteObject {
             self.state.storage().set_alarm(ScheduledTime::from(due.since(now()))).await?;
         }
         Ok(())
+    }
+
+    /// Has the sessions of revoked gateways closed; false where one of them does not answer now. Then it is told later.
+    async fn close_sessions(&self, site: &Site<'_>) -> Result<bool, Failure> {
+        if !self.is_closing.get() {
+            return Ok(true);
+        }
+        if gateways::close_revoked(&self.env, site.database).await? {
+            self.is_closing.set(gateways::is_closing(site.database)?);
+            return Ok(true);
+        }
+        timers::set_by(site.database, &Timer::Outbox, now().after(gateways::RETRY))?;
+        Ok(false)
     }
 
     /// Delivers the outbox up to the entry that was `stored`, or all of it; false where the bridge does not take it now. Then it is delivered

@@ -1,7 +1,8 @@
 //! The site's tables.
 
 /// The schema, version by version.
-pub(super) const VERSIONS: [&str; 8] = [FIRST, SECOND, THIRD, FOURTH, FIFTH, OUTSIDE_CA, GATEWAYS, ORDERS];
+pub(super) const VERSIONS: [&str; 9] =
+    [FIRST, SECOND, THIRD, FOURTH, FIFTH, OUTSIDE_CA, GATEWAYS, ORDERS, GATEWAY_SESSIONS];
 
 const FIRST: &str = "
     -- The CA and the control unit. Keys are sealed.
@@ -343,4 +344,16 @@ const ORDERS: &str = "
     ALTER TABLE services ADD COLUMN next_wrapping_key BLOB;
     ALTER TABLE services ADD COLUMN renewal_hash BLOB;
     ALTER TABLE services ADD COLUMN renewal_answer BLOB;
+";
+
+/// Sessions with the distribution server.
+const GATEWAY_SESSIONS: &str = "
+    -- Who may have one open, and whose is to be closed.
+    CREATE TABLE gateway_sessions (
+        client TEXT NOT NULL,
+        identifier TEXT NOT NULL,
+        closing INTEGER NOT NULL DEFAULT 0,
+        PRIMARY KEY (client, identifier)
+    ) WITHOUT ROWID;
+    CREATE INDEX gateway_sessions_closing ON gateway_sessions (closing);
 ";
