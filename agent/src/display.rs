@@ -30,6 +30,8 @@ pub struct Screen {
     pub trouble: Option<String>,
     /// The infusion, once one runs.
     pub infusion: Option<Infusion>,
+    /// What orders put there.
+    pub notice: Notice,
     /// What it runs; none where it is no pump.
     pub software: Option<Software>,
 }
@@ -90,6 +92,15 @@ pub enum Update {
         /// Its revision.
         revision: String,
     },
+}
+
+/// What orders of the control unit or of a service put on the screen for a while.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Notice {
+    /// Words for the staff.
+    pub message: Option<String>,
+    /// Whether the tone of alarms is paused.
+    pub tone_paused: bool,
 }
 
 /// How far the coupling has come, as the screen tells it.
@@ -196,6 +207,10 @@ pub struct View {
     pub update: Option<String>,
     /// Whether the button that lets an update be installed does something now.
     pub confirming: bool,
+    /// Words for the staff.
+    pub message: Option<String>,
+    /// That the tone of alarms is paused, where it is.
+    pub tone: Option<&'static str>,
 }
 
 /// The infusion, formatted.
@@ -253,6 +268,8 @@ impl Screen {
             online: self.online,
             connection: texts.connection(self.online, self.trouble.as_deref()),
             infusion: self.infusion.as_ref().map(|infusion| infusion.view(language)),
+            message: self.notice.message.clone(),
+            tone: self.notice.tone_paused.then_some(texts.tone_paused),
             version: self.software.as_ref().map(Software::version),
             update: update.map(|update| texts.update(update)),
             confirming: matches!(update, Some(Update::Waits { why: Postponed::Confirmation, .. })),

@@ -9,6 +9,7 @@ mod delivery;
 pub mod devices;
 pub mod doctor;
 pub(crate) mod http;
+pub mod own;
 mod packages;
 pub mod page;
 mod report;
@@ -32,7 +33,8 @@ use status::{Status, Trouble};
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Mutex;
-use std::time::Duration;
+use std::sync::atomic::AtomicBool;
+use std::time::{Duration, Instant};
 use store::{Store, StoreError};
 use tokio::sync::{mpsc, watch};
 use wardlink_protocol::Device;
@@ -56,6 +58,9 @@ pub enum GatewayError {
     /// The server does not answer as it should.
     #[error("the server: {0}")]
     Server(String),
+    /// The gateway has another program now, which is to be started.
+    #[error("the gateway has another program now: start it again")]
+    Restart,
     /// Our fault: no report can be made.
     #[error("a report cannot be made: {0}")]
     Report(String),
@@ -93,6 +98,12 @@ pub(crate) struct Shared {
     store: Store,
     packages: Packages,
     devices: Vec<Passive>,
+    /// The gateway's own program, where it updates itself.
+    own: Option<Passive>,
+    /// Whether this run has reached the server.
+    has_reached: AtomicBool,
+    /// When this run began.
+    begun: Instant,
     troubles: Mutex<BTreeMap<String, Trouble>>,
 }
 
@@ -138,7 +149,7 @@ impl Gateway {
         loop {
             let error = match self.work(&mut membership, &mut stop).await {
                 Ok(()) => return Ok(()),
-                Err(error @ GatewayError::Root { .. }) => return Err(error),
+                Err(error @ (GatewayError::Root { .. } | GatewayError::Restart)) => return Err(error),
                 Err(error) => error,
             };
             tracing::error!(%error, "the gateway waits");
@@ -165,6 +176,9 @@ impl Gateway {
         let shared = Shared {
             packages: Packages::open(self.settings.directory.join(PACKAGES_FOLDER))?,
             devices: self.settings.passive(),
+            own: own::device(&self.settings),
+            has_reached: AtomicBool::new(false),
+            begun: Instant::now(),
             settings: self.settings.clone(),
             store,
             troubles: Mutex::default(),
@@ -180,8 +194,10 @@ impl Shared {
         for (manufacturer, root) in &self.settings.roots {
             self.trust(&Repository::Image(manufacturer.clone()), root)?;
         }
-        if self.change_over()? == Changed::Nothing {
-            self.keep_what_runs();
+        match self.change_over()? {
+            Changed::Nothing => self.keep_what_runs(),
+            Changed::Restart => return Err(GatewayError::Restart),
+            Changed::Ended | Changed::Stuck => {}
         }
         Ok(())
     }
@@ -198,7 +214,7 @@ impl Shared {
 
     /// The device of that name for which this gateway installs.
     fn device(&self, device: &Device) -> Option<&Passive> {
-        self.devices.iter().find(|passive| passive.device() == device)
+        self.devices.iter().chain(&self.own).find(|passive| passive.device() == device)
     }
 
     /// Something does not work: it is shown until it does.

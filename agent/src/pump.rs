@@ -7,18 +7,20 @@
 mod coupling;
 pub mod journal;
 mod membership;
+mod orders;
 mod reporting;
 pub mod settings;
 mod software;
 mod trust;
 
 use crate::clock;
-use crate::display::{Phase, Screen};
+use crate::display::{Notice, Phase, Screen};
 use crate::link::{EndpointError, Link, LinkEvent, Ticket};
 use crate::state::{Record, StateDirectory, StateError};
 use coupling::{Access, Published, phase_of};
 use journal::{Entry, Event};
 pub use membership::{Membership, kept_membership};
+use orders::Ordered;
 use reporting::Reporter;
 use settings::{Settings, Start};
 use software::{LOOKED_AFTER, Session, Software};
@@ -124,6 +126,7 @@ pub struct Pump {
     published: Option<Published>,
     reporter: Option<Reporter>,
     trust: Option<Trust>,
+    ordered: Option<Ordered>,
     renewing: Option<Renewing>,
     software: Option<Software>,
     leaving: Option<Leaving>,
@@ -197,6 +200,7 @@ impl Pump {
             trouble: None,
             infusion: None,
             software: software.as_ref().map(Software::screen),
+            notice: Notice::default(),
         };
         let (screen, watched) = watch::channel(screen);
         let (membership, of_site) = watch::channel(None);
@@ -227,6 +231,7 @@ impl Pump {
             published: None,
             reporter: None,
             trust: None,
+            ordered: None,
             renewing: None,
             software,
             leaving,
@@ -312,14 +317,14 @@ impl Pump {
                 self.let_in();
                 Ok(())
             }
-            LinkEvent::Message { topic, payload, receipt, .. } => {
-                self.receive(&topic, &payload)?;
+            LinkEvent::Message { topic, payload, stamp, receipt } => {
+                self.receive(&topic, payload, stamp)?;
                 if let Some((link, _)) = &self.link {
                     link.acknowledge(receipt);
                 }
                 Ok(())
             }
-            LinkEvent::Delivered { ticket } => self.delivered(ticket),
+            LinkEvent::Delivered { ticket, .. } => self.delivered(ticket),
             LinkEvent::Refused { ticket, reason } => {
                 tracing::warn!(%reason, "the bridge refused a message");
                 self.refused(ticket)
@@ -354,13 +359,18 @@ impl Pump {
         if self.times.renew.is_some_and(|at| at <= now) {
             self.renew()?;
         }
+        if self.orders_leave_at().is_some_and(|at| at <= now) {
+            self.show_orders();
+        }
         self.erase_keys()
     }
 
     fn next_wake(&self) -> Instant {
         let far = Instant::now() + Duration::from_hours(1);
         let now = clock::now();
-        let clocks = [self.times.check, self.times.ask, self.times.renew, self.erases_at()].into_iter().flatten();
+        let clocks = [self.times.check, self.times.ask, self.times.renew, self.erases_at(), self.orders_leave_at()]
+            .into_iter()
+            .flatten();
         let clocks = clocks.map(|at| Instant::now() + at.since(now));
         let instants = [self.times.publish, self.times.turn, self.times.reports].into_iter().flatten();
         clocks.chain(instants).fold(far, Instant::min)

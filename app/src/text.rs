@@ -7,6 +7,7 @@ mod authority;
 mod channels;
 mod devices;
 mod general;
+mod orders;
 mod policy;
 mod problems;
 mod requests;

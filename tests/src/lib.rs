@@ -15,6 +15,7 @@ pub mod camera;
 pub mod crowd;
 pub mod figures;
 pub mod hospital;
+pub mod hub;
 pub mod impostor;
 pub mod independent;
 pub mod interruption;

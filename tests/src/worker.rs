@@ -206,7 +206,14 @@ fn size_of(folder: &Path) -> Result<u64> {
 }
 
 fn workerd_configuration(port: u16, variables: &[(String, String)]) -> String {
-    let objects = [("SITE", "SiteObject"), ("BRIDGE", "BridgeObject"), ("ACCOUNTS", "AccountsObject")];
+    // There is no store of files (R2) here: what needs one is measured under wrangler.
+    let objects = [
+        ("SITE", "SiteObject"),
+        ("BRIDGE", "BridgeObject"),
+        ("ACCOUNTS", "AccountsObject"),
+        ("DISTRIBUTION", "DistributionObject"),
+        ("GATEWAY", "GatewayObject"),
+    ];
     let objects_bound =
         objects.map(|(name, class)| format!("(name = \"{name}\", durableObjectNamespace = \"{class}\"), "));
     let texts = variables.iter().map(|(name, value)| format!("(name = \"{name}\", text = {value:?}), "));

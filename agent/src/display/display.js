@@ -74,6 +74,10 @@ function show(view) {
   place("couple").hidden = !view.button;
   showAnswer(view.answering);
   showQr(view.link);
+  place("message-box").hidden = view.message === null;
+  write("message", view.message ?? "");
+  place("tone").hidden = view.tone === null;
+  write("tone", view.tone ?? "");
   const infusion = view.infusion;
   place("infusion").hidden = infusion === null;
   place("battery-box").hidden = infusion === null;

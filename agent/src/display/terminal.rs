@@ -178,6 +178,15 @@ fn block(view: &View) -> String {
             let _ = writeln!(text, " ! {}", alarm.text);
         }
     }
+    if let Some(tone) = view.tone {
+        let _ = writeln!(text, " {tone}");
+    }
+    if let Some(message) = &view.message {
+        text.push('\n');
+        for part in wrapped(message) {
+            let _ = writeln!(text, " \x1b[1m{part}\x1b[0m");
+        }
+    }
     if let Some(update) = &view.update {
         text.push('\n');
         for part in wrapped(update) {

@@ -16,6 +16,7 @@ pub(crate) fn screen(phase: Phase) -> Screen {
         trouble: None,
         infusion: None,
         software: None,
+        notice: Notice::default(),
     }
 }
 

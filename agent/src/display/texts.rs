@@ -83,6 +83,10 @@ pub struct Texts {
     pub battery: &'static str,
     /// Label: active alarms.
     pub alarms: &'static str,
+    /// The tone of alarms is paused.
+    pub tone_paused: &'static str,
+    /// Label: words for the staff.
+    pub message: &'static str,
     /// The heading over several pumps.
     pub pumps: &'static str,
     /// The browser has lost the display itself.
@@ -188,6 +192,8 @@ static ENGLISH: Texts = Texts {
     pressure: "Pressure",
     battery: "Battery",
     alarms: "Alarms",
+    tone_paused: "Alarm tone paused",
+    message: "Message",
     pumps: "Pumps",
     lost: "This display has lost its pump. It returns by itself.",
     button: "Couple now",
@@ -266,6 +272,8 @@ static GERMAN: Texts = Texts {
     pressure: "Druck",
     battery: "Akku",
     alarms: "Alarme",
+    tone_paused: "Alarmton pausiert",
+    message: "Nachricht",
     pumps: "Pumpen",
     lost: "Die Anzeige hat ihre Pumpe verloren. Sie kommt von selbst zurück.",
     button: "Jetzt koppeln",

@@ -1,11 +1,14 @@
 //! Changing over: all devices of a transaction, or none (Distribution, paragraph 0029; figure 12, 260 to 265).
 //!
 //! Its journal is stored before the first device changes over and goes when the last one has, together with what the server has to
-//! know. After a power loss the journal is followed to its end.
+//! know. After a power loss the journal is followed to its end. The gateway's own program changes over last, and is on trial then
+//! ([`super::own`]).
 
 use super::Shared;
 use super::devices::{DeviceError, Passive};
 use super::store::{Journal, Part, Phase, StoreError, Work};
+use std::sync::atomic::Ordering;
+use std::time::Duration;
 use wardlink_protocol::Device;
 use wardlink_update::uptane::{Notification, Outcome};
 
@@ -18,19 +21,45 @@ pub(super) enum Changed {
     Ended,
     /// It is still under way.
     Stuck,
+    /// The gateway has another program now, and is to start with it.
+    Restart,
 }
+
+/// How long a new program of the gateway has to reach the server.
+const TRIAL: Duration = Duration::from_mins(10);
 
 impl Shared {
     /// Goes on with a change-over that has begun, to its end. Where a device can neither go on nor back, it stays under way: that is
     /// told, and tried again.
     pub(super) fn change_over(&self) -> Result<Changed, StoreError> {
         let Some(mut journal) = self.store.value::<Journal>()? else { return Ok(Changed::Nothing) };
-        if journal.phase == Phase::Commit
-            && let Err(reason) = self.commit(&journal)
+        if journal.phase == Phase::Commit {
+            let own = self.own_part(&journal);
+            journal.phase = match (self.commit(&journal), own) {
+                (Err(reason), _) => {
+                    journal.reason = reason;
+                    Phase::Undo
+                }
+                (Ok(()), Some((own, part))) => {
+                    // From now on whoever starts finds out how it goes on.
+                    self.store.set(&Journal { phase: Phase::Trial, ..journal.clone() })?;
+                    match own.change_over(&part.after) {
+                        Ok(()) => return Ok(Changed::Restart),
+                        Err(error) => {
+                            journal.reason = format!("{}: {error}", own.device());
+                            Phase::Undo
+                        }
+                    }
+                }
+                (Ok(()), None) => Phase::Commit,
+            };
+            if journal.phase == Phase::Undo {
+                self.store.set(&journal)?;
+            }
+        } else if journal.phase == Phase::Trial
+            && let Some(changed) = self.on_trial(&mut journal)?
         {
-            journal.phase = Phase::Undo;
-            journal.reason = reason;
-            self.store.set(&journal)?;
+            return Ok(changed);
         }
         if journal.phase == Phase::Undo
             && let Err((device, error)) = self.undo(&journal)
@@ -43,8 +72,43 @@ impl Shared {
         Ok(Changed::Ended)
     }
 
+    /// The gateway's own part, where it has one: it is the last to change over.
+    fn own_part<'j>(&self, journal: &'j Journal) -> Option<(Passive, &'j Part)> {
+        let own = self.own.clone()?;
+        let part = journal.parts.iter().find(|part| part.after.characteristics.device == *own.device())?;
+        Some((own, part))
+    }
+
+    /// Looks at the gateway's own program on trial: it counts when it has reached the server. None where it goes on in this run.
+    fn on_trial(&self, journal: &mut Journal) -> Result<Option<Changed>, StoreError> {
+        let own = self.own_part(journal);
+        let stands = own.as_ref().map(|(own, part)| own.state().map(|state| (own, state == part.after)));
+        match stands {
+            Some(Ok((_, true))) if self.has_reached.load(Ordering::Relaxed) => {
+                journal.phase = Phase::Commit;
+                return Ok(None);
+            }
+            Some(Ok((_, true))) if self.begun.elapsed() < TRIAL => return Ok(Some(Changed::Stuck)),
+            Some(Ok((own, true))) => match own.go_back() {
+                Ok(()) => return Ok(Some(Changed::Restart)),
+                Err(error) => self.trouble(own.device().to_string(), error.to_string()),
+            },
+            // The launcher has taken it back, or the power failed before it was switched to.
+            Some(Ok((_, false))) | None => {
+                "the gateway's new program did not start, or did not reach the server".clone_into(&mut journal.reason);
+                journal.phase = Phase::Undo;
+                self.store.set(journal)?;
+                return Ok(None);
+            }
+            Some(Err(error)) => self.trouble("own program".to_owned(), error.to_string()),
+        }
+        Ok(Some(Changed::Stuck))
+    }
+
     fn commit(&self, journal: &Journal) -> Result<(), String> {
-        journal.parts.iter().try_for_each(|part| {
+        let own = self.own.as_ref().map(Passive::device);
+        let mut others = journal.parts.iter().filter(|part| Some(&part.after.characteristics.device) != own);
+        others.try_for_each(|part| {
             let device = &part.after.characteristics.device;
             let changed = match self.device(device) {
                 Some(passive) => passive.change_over(&part.after).map_err(|error| error.to_string()),
@@ -65,7 +129,7 @@ impl Shared {
     /// The journal goes, with the word to the server, in one step.
     fn end(&self, journal: &Journal) -> Result<(), StoreError> {
         let outcome = |part: &Part| match (journal.phase, part.after.release_counter) {
-            (Phase::Commit, Some(release_counter)) => {
+            (Phase::Commit | Phase::Trial, Some(release_counter)) => {
                 Outcome::Installed { revision: part.after.characteristics.revision.clone(), release_counter }
             }
             _ => Outcome::failed(&journal.reason),
@@ -83,7 +147,7 @@ impl Shared {
 
     /// No change-over is under way: what devices ran before is deleted (figure 12, 264).
     pub(super) fn keep_what_runs(&self) {
-        for device in &self.devices {
+        for device in self.devices.iter().chain(&self.own) {
             if let Err(error) = device.keep() {
                 self.trouble(device.device().to_string(), error.to_string());
             }

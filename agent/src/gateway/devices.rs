@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::io::{self, Write};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use wardlink_protocol::Device;
 use wardlink_update::inventory::Characteristics;
@@ -121,6 +122,8 @@ pub enum DeviceError {
 pub struct Passive {
     configured: Configured,
     fail: Option<FailAt>,
+    /// Whether its image is a program of this machine.
+    is_program: bool,
 }
 
 /// Reads the file of devices.
@@ -149,7 +152,17 @@ pub fn read(path: &Path) -> Result<Vec<Configured>> {
 impl Passive {
     /// A device; it fails at that step, if one is given.
     pub const fn new(configured: Configured, fail: Option<FailAt>) -> Self {
-        Self { configured, fail }
+        Self { configured, fail, is_program: false }
+    }
+
+    /// The gateway's own program, as a device.
+    pub(super) const fn program(configured: Configured, fail: Option<FailAt>) -> Self {
+        Self { configured, fail, is_program: true }
+    }
+
+    /// Whether it has changed over, and that does not count yet.
+    pub fn is_on_trial(&self) -> Result<bool, DeviceError> {
+        Ok(self.record()?.before.is_some())
     }
 
     /// Class and identifier.
@@ -188,6 +201,9 @@ impl Passive {
         let mut source = File::open(image)?;
         let mut written = File::create(slot.join(IMAGE))?;
         io::copy(&mut source, &mut written)?;
+        if self.is_program {
+            written.set_permissions(fs::Permissions::from_mode(0o755))?;
+        }
         written.sync_all()?;
         for (name, bytes) in added {
             let mut file = File::create(slot.join(name))?;

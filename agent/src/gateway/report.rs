@@ -18,7 +18,15 @@ impl Shared {
     /// What the gateway runs, with what it has seen and not yet reported.
     pub(super) fn own_state(&self) -> Result<State, StoreError> {
         let Attack(attack) = self.store.value()?.unwrap_or_default();
-        Ok(State { attack, ..self.settings.state.clone() })
+        let state = match self.own.as_ref().map(super::devices::Passive::state) {
+            Some(Ok(state)) => state,
+            Some(Err(error)) => {
+                self.trouble("own program".to_owned(), error.to_string());
+                self.settings.state.clone()
+            }
+            None => self.settings.state.clone(),
+        };
+        Ok(State { attack, ..state })
     }
 
     /// What the devices run for which the gateway speaks. One whose record cannot be read is left out, and told of.

@@ -43,6 +43,8 @@ pub(super) struct RoundEnd {
     pub(super) again_at: Option<u64>,
     /// Whether the server could not be reached.
     pub(super) is_offline: bool,
+    /// Whether the server does not take the ticket any more.
+    pub(super) is_denied: bool,
 }
 
 impl RoundEnd {
@@ -122,9 +124,13 @@ impl<'a> Round<'a> {
     /// The whole round.
     pub(super) async fn run(&self) -> Result<RoundEnd, GatewayError> {
         let mut end = RoundEnd::default();
-        if self.shared.change_over()? == Changed::Stuck {
-            end.again(self.now.saturating_add(UNREACHABLE_SECS));
-            return Ok(end);
+        match self.shared.change_over()? {
+            Changed::Stuck => {
+                end.again(self.now.saturating_add(UNREACHABLE_SECS));
+                return Ok(end);
+            }
+            Changed::Restart => return Err(GatewayError::Restart),
+            Changed::Nothing | Changed::Ended => {}
         }
         let directives: Directives = self.shared.store.value()?.unwrap_or_default();
         let Some(transactions) = self.verify(directives.heard, &mut end).await? else { return Ok(end) };
@@ -174,6 +180,8 @@ impl<'a> Round<'a> {
                         Some(Err(error)) => {
                             self.shared.trouble("server".to_owned(), error.to_string());
                             end.is_offline = true;
+                            let denials = [StatusCode::UNAUTHORIZED, StatusCode::FORBIDDEN];
+                            end.is_denied |= matches!(error, HttpError::Status(status) if denials.contains(&status));
                             end.again(self.now.saturating_add(UNREACHABLE_SECS));
                             // What is stored belongs together; to what has come of a repository meanwhile it does not.
                             if wanted.file != File::Root {
@@ -299,9 +307,13 @@ impl<'a> Round<'a> {
             Ok(parts) => {
                 let reason = String::new();
                 store.set(&Journal { directive: version, phase: Phase::Commit, reason, parts })?;
-                if self.shared.change_over()? == Changed::Stuck {
-                    end.again(self.now.saturating_add(UNREACHABLE_SECS));
-                    return Ok(true);
+                match self.shared.change_over()? {
+                    Changed::Stuck => {
+                        end.again(self.now.saturating_add(UNREACHABLE_SECS));
+                        return Ok(true);
+                    }
+                    Changed::Restart => return Err(GatewayError::Restart),
+                    Changed::Nothing | Changed::Ended => {}
                 }
             }
             Err(reason) => self.failed(transaction, version, &reason)?,

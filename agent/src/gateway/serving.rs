@@ -11,6 +11,7 @@ use crate::pump::Membership;
 use rand::RngExt;
 use std::future::pending;
 use std::pin::Pin;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep_until};
@@ -56,6 +57,8 @@ struct Times {
     poll: Instant,
     ping: Instant,
     close: Option<Instant>,
+    /// When the ticket ends that came with the session.
+    ticket: Option<Instant>,
 }
 
 /// What has happened.
@@ -74,7 +77,7 @@ impl<'a> Serving<'a> {
     pub(super) fn new(shared: &'a Shared, status: &'a watch::Sender<Status>) -> Self {
         let now = Instant::now();
         let (first, limit) = shared.settings.reconnect;
-        let times = Times { session: Some(now), round: None, poll: now, ping: now, close: None };
+        let times = Times { session: Some(now), round: None, poll: now, ping: now, close: None, ticket: None };
         Self {
             shared,
             status,
@@ -237,8 +240,13 @@ impl<'a> Serving<'a> {
             change.set(&Contact(now))
         })?;
         self.check_clock(last);
+        self.times.ticket = Some(Instant::now() + ends_at.since(now));
         (self.reported, self.report_due) = (welcome.reported, true);
         if heard > directives.done {
+            self.times.round = Some(Instant::now());
+        }
+        if !self.shared.has_reached.swap(true, Ordering::Relaxed) {
+            // A program on trial has proved itself: what it was installed with can end.
             self.times.round = Some(Instant::now());
         }
         self.times.ping = Instant::now() + PING_EVERY;
@@ -345,6 +353,12 @@ impl<'a> Serving<'a> {
             let at = Instant::now() + wait;
             self.times.round = Some(self.times.round.map_or(at, |earlier| earlier.min(at)));
         }
+        if end.is_denied && self.connection.is_some() {
+            self.lost(&Ended::Ticket);
+        } else if end.is_denied {
+            self.report_due = true;
+            self.times.session.get_or_insert_with(Instant::now);
+        }
         if self.shared.store.waiting()? > 0 {
             self.report_due = true;
             self.times.session.get_or_insert_with(Instant::now);
@@ -390,6 +404,11 @@ impl<'a> Serving<'a> {
                 self.lost(&ended);
             }
         }
+        if self.connection.is_some() && self.times.ticket.is_some_and(|at| at <= now) {
+            self.times.ticket = None;
+            self.lost(&Ended::Ticket);
+            self.shared.works(|what| what == "server");
+        }
         if self.times.close.is_some_and(|at| at <= now) {
             self.times.close = None;
             if let Some(connection) = self.connection.take() {
@@ -425,8 +444,9 @@ impl<'a> Serving<'a> {
         let session = self.times.session.filter(|_| is_away && self.dialling.is_none() && self.wants_session());
         let poll = Some(self.times.poll).filter(|_| is_away && self.polling.is_none());
         let ping = Some(self.times.ping).filter(|_| !is_away);
+        let ticket = self.times.ticket.filter(|_| !is_away);
         let round = self.times.round.filter(|_| self.round.is_none());
-        [session, round, poll, ping, self.times.close].into_iter().flatten().fold(far, Instant::min)
+        [session, round, poll, ping, ticket, self.times.close].into_iter().flatten().fold(far, Instant::min)
     }
 
     /// Shows how things stand, where that has changed.

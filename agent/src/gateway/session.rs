@@ -49,6 +49,9 @@ pub(crate) enum Ended {
     /// The server does not answer.
     #[error("the server does not answer")]
     Silent,
+    /// The ticket for files has ended, or is not taken any more: the next session brings another one.
+    #[error("the ticket has ended")]
+    Ticket,
     /// The gateway is not paired.
     #[error("the gateway is not paired")]
     Unpaired,

@@ -65,6 +65,9 @@ pub struct GatewayArgs {
     /// Seconds before a refused gateway asks to be paired again; doubles with each refusal, up to ten minutes.
     #[arg(long, env = "WARDLINK_RETRY_SECS", value_name = "SECONDS", default_value_t = 15)]
     retry_secs: u64,
+    /// The folder of the gateway's own programs: with it the gateway updates itself, and this program starts the one that counts.
+    #[arg(long, env = "WARDLINK_PROGRAMS", value_name = "DIR")]
+    programs: Option<PathBuf>,
     /// Makes a passive device fail, at prepare or at start: for tests of what happens then.
     #[arg(long, value_name = "DEVICE=STEP", hide = true)]
     fail: Vec<String>,
@@ -90,6 +93,8 @@ pub struct Settings {
     pub devices: Vec<Configured>,
     /// At which step some of them fail, in tests.
     pub fail: Vec<(Device, FailAt)>,
+    /// The folder of its own programs, where it updates itself.
+    pub programs: Option<PathBuf>,
     /// The roots that were given beforehand.
     pub roots: Vec<(Manufacturer, Vec<u8>)>,
     /// A mirror of packages.
@@ -150,6 +155,7 @@ impl GatewayArgs {
             state: State { characteristics, image: None, release_counter: None, attack: None },
             devices: self.devices.as_deref().map(devices::read).transpose()?.unwrap_or_default(),
             fail: self.fail.iter().map(|text| failing(text)).collect::<Result<_>>()?,
+            programs: self.programs.clone(),
             roots: self.manufacturer.iter().map(|text| root(text)).collect::<Result<_>>()?,
             mirror: self.mirror.as_deref().map(|url| mirror(url, &given.endpoint)).transpose()?,
             media: self.media.clone(),

@@ -147,6 +147,8 @@ values! {
 pub(super) enum Phase {
     /// Every device has its image beside the present one: all of them change over.
     Commit,
+    /// All others have changed over, and the gateway's own program is on trial.
+    Trial,
     /// One of them could not: all of them go back.
     Undo,
 }

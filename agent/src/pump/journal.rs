@@ -4,6 +4,7 @@ use crate::display::Update;
 use serde::Serialize;
 use wardlink_protocol::channel::{ChannelName, DataType};
 use wardlink_protocol::identity::{CertificateSerial, SessionId};
+use wardlink_protocol::order::{OrderId, OrderOutcome, RefusedMessage};
 use wardlink_protocol::pairing::RefusalReason;
 use wardlink_protocol::{Device, UnixMillis};
 use wardlink_update::metadata::TargetPath;
@@ -116,6 +117,17 @@ pub enum Event {
         /// What kind of data.
         data: DataType,
     },
+    /// It has stored that it took an order, and carries it out.
+    OrderTaken {
+        /// Which order.
+        order: OrderId,
+        /// What is to be done, in a word.
+        task: &'static str,
+    },
+    /// How an order went, or how it stands when it comes again.
+    OrderSettled(OrderOutcome),
+    /// A message to it does not count.
+    MessageRefused(RefusedMessage),
     /// The connection is gone, or was not made.
     Disconnected {
         /// Why.

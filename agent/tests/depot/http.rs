@@ -1,6 +1,6 @@
 //! The files of both repositories over HTTP/1.1: validators, ranges, and what goes wrong with them.
 
-use super::{Inner, Requested, TICKET};
+use super::{Inner, Requested};
 use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
@@ -43,7 +43,7 @@ async fn request(stream: &mut BufReader<TcpStream>) -> Option<(String, BTreeMap<
 
 fn answer(inner: &Mutex<Inner>, path: &str, fields: &BTreeMap<String, String>) -> (String, Vec<u8>, bool) {
     let mut inner = inner.lock().unwrap();
-    let ticket = format!("Bearer {}", PollTicket::new(TICKET).to_text().as_str());
+    let ticket = format!("Bearer {}", PollTicket::new(inner.ticket).to_text().as_str());
     let bearer = fields.get("authorization") == Some(&ticket);
     let from = fields.get("range").map(|range| range["bytes=".len()..].trim_end_matches('-').parse::<usize>().unwrap());
     let decoded = percent_encoding::percent_decode_str(path).decode_utf8().unwrap().into_owned();

@@ -84,6 +84,8 @@ pub(crate) struct Inner {
     pub(crate) hides: Vec<Device>,
     /// What the server adds, by path.
     pub(crate) added: BTreeMap<String, Vec<u8>>,
+    /// The ticket that counts.
+    pub(crate) ticket: [u8; 32],
     /// How long a ticket counts.
     pub(crate) ticket_lasts: Duration,
 }
@@ -148,6 +150,7 @@ impl Depot {
             has_no_images: false,
             hides: Vec::new(),
             added: BTreeMap::new(),
+            ticket: TICKET,
             ticket_lasts: Duration::from_hours(1),
         }));
         let task = tokio::spawn(accept(listener, Arc::clone(&inner)));
@@ -338,7 +341,9 @@ impl Inner {
 
     pub(crate) fn orders(&mut self) -> Vec<wardlink_update::director::Order> {
         // The maker of orders takes the first state for the gateway's.
-        let state = wardlink_test_repository::hospital::state("gateway/ward-3", "gateway", "1A");
+        let reported = self.reports.last().map(|report| report.gateway.clone());
+        let state =
+            reported.unwrap_or_else(|| wardlink_test_repository::hospital::state("gateway/ward-3", "gateway", "1A"));
         self.hospital.bound.present.insert(0, state);
         let orders = self.hospital.orders();
         self.hospital.bound.present.remove(0);

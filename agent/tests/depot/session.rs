@@ -1,6 +1,6 @@
 //! The server's end of a session.
 
-use super::{Inner, TICKET};
+use super::Inner;
 use futures_util::{SinkExt, StreamExt};
 use serde_bytes::ByteBuf;
 use std::sync::{Arc, Mutex};
@@ -72,7 +72,7 @@ fn welcome(inner: &Inner) -> FromServer {
             root: ByteBuf::from(inner.hospital.images.root()),
         }],
         devices: states.map(|state| device(state.characteristics.device.clone())).collect(),
-        ticket: PollTicket::new(TICKET),
+        ticket: PollTicket::new(inner.ticket),
         ticket_ends_at: clock::now().after(inner.ticket_lasts),
     }))
 }

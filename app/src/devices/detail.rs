@@ -9,6 +9,7 @@ use wardlink_protocol::identity::TrustLevel;
 use wardlink_protocol::report::{Content, TherapyEvent};
 
 use super::figures::Figures;
+use super::orders::{GiveOrder, Orders};
 use super::revoke::{Ask, Asking, Erasing, Revoked};
 use super::selection::is_revocable;
 use super::{LastSeen, ReducedTrust, state_class, state_name, trust_name};
@@ -89,6 +90,7 @@ fn Screen(device: LiveDevice) -> impl IntoView {
                 <span class=move || state_class(head.with(|(state, ..)| *state))>
                     {move || state_name(head.with(|(state, ..)| *state), t)}
                 </span>
+                <GiveOrder device=fixed.device.clone() can=Signal::derive(move || head.with(|(state, ..)| *state == DeviceState::Paired))/>
                 {move || revocable().then(|| {
                     let (named, retired) = (named.clone(), named.clone());
                     view! {
@@ -121,6 +123,7 @@ fn Screen(device: LiveDevice) -> impl IntoView {
                 <Facts device=signal/>
             </section>
         </div>
+        <Orders device=fixed.device/>
         <Asking ask=ask/>
     }
 }
@@ -155,7 +158,7 @@ fn Event(event: LiveData) -> impl IntoView {
             let volume = format::millilitres(therapy.volume_ul, t);
             (therapy_name(therapy.event, t).to_owned(), format!("{} · {rate} mL/h · {volume} mL", therapy.drug))
         }
-        Content::Telemetry(_) => return ().into_any(),
+        Content::Telemetry(_) | Content::Order(_) | Content::RefusedMessage(_) => return ().into_any(),
     };
     view! {
         <li>

@@ -7,7 +7,8 @@ use crate::gateway::settings::Settings;
 use crate::gateway::store::Store;
 use std::path::Path;
 use std::sync::Mutex;
-use std::time::Duration;
+use std::sync::atomic::AtomicBool;
+use std::time::{Duration, Instant};
 use wardlink_update::package::ReleaseCounter;
 use wardlink_update::report::State;
 
@@ -28,6 +29,7 @@ fn shared(folder: &Path) -> Shared {
         state,
         devices,
         fail: Vec::new(),
+        programs: None,
         roots: Vec::new(),
         mirror: None,
         media: Vec::new(),
@@ -39,8 +41,11 @@ fn shared(folder: &Path) -> Shared {
         store: Store::open(&folder.join("store")).unwrap(),
         packages: Packages::open(folder.join("packages")).unwrap(),
         devices: settings.passive(),
+        own: None,
         settings,
         troubles: Mutex::default(),
+        has_reached: AtomicBool::new(false),
+        begun: Instant::now(),
     }
 }
 

@@ -1,0 +1,98 @@
+//! The gateway's own program (Distribution, paragraphs 0048 and 0050: as well as the patient management device itself).
+//!
+//! The installed program is a launcher: it starts what lies in the folder of programs, two slots like a passive device's. A new program is
+//! written beside the present one, switched to, and started on trial. It counts when it has reached the server; one that does not
+//! start three times, or does not reach the server in time, is taken back by the launcher, which no update replaces.
+
+use super::devices::{Configured, DeviceError, Passive};
+use super::settings::Settings;
+use std::fs::{self, File};
+use std::io::{self, Write};
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+/// How often a program on trial is started.
+pub const MAX_STARTS: u32 = 3;
+/// Names the launcher to the program that it has started.
+const LAUNCHER: &str = "WARDLINK_LAUNCHER";
+/// The file that counts the starts on trial.
+const STARTS: &str = "starts";
+
+/// The gateway's own program as a device of the gateway; none where it is updated by other means.
+pub(super) fn device(settings: &Settings) -> Option<Passive> {
+    let directory = settings.programs.clone()?;
+    let is = settings.state.characteristics.clone();
+    let configured = Configured {
+        device: is.device,
+        manufacturer: is.manufacturer,
+        model: is.model,
+        serial_number: is.serial_number,
+        revision: is.revision,
+        hardware: is.hardware,
+        release_counter: None,
+        directory,
+    };
+    let fail = settings.fail.iter().find(|(device, _)| *device == configured.device).map(|(_, step)| *step);
+    Some(Passive::program(configured, fail))
+}
+
+/// Which program is to be started; none: this one. A start on trial is counted first, and one too many takes the program back.
+pub fn choose(settings: &Settings) -> Result<Option<PathBuf>, DeviceError> {
+    let Some(own) = device(settings) else { return Ok(None) };
+    let folder = settings.programs.as_deref().unwrap_or(Path::new("."));
+    if own.is_on_trial()? {
+        let count = fs::read_to_string(folder.join(STARTS)).ok().and_then(|text| text.trim().parse().ok()).unwrap_or(0);
+        if count >= MAX_STARTS {
+            own.go_back()?;
+            remove(&folder.join(STARTS))?;
+        } else {
+            write(folder, count.saturating_add(1))?;
+        }
+    } else {
+        remove(&folder.join(STARTS))?;
+    }
+    Ok(Some(own.image()?).filter(|image| image.exists()))
+}
+
+/// Starts the program that is to run in the place of this one. Returns where this one is to go on.
+pub fn launch(settings: &Settings) -> Result<(), DeviceError> {
+    if std::env::var_os(LAUNCHER).is_some() {
+        return Ok(());
+    }
+    while let Some(program) = choose(settings)? {
+        let launcher = std::env::current_exe()?;
+        let failed = Command::new(&program).args(std::env::args_os().skip(1)).env(LAUNCHER, launcher).exec();
+        tracing::error!(program = %program.display(), error = %failed, "the gateway's program does not start");
+        let is_on_trial = device(settings).map(|own| own.is_on_trial()).transpose()?.unwrap_or(false);
+        if !is_on_trial {
+            // What had proved itself is damaged: better the factory's than none.
+            return Ok(());
+        }
+    }
+    Ok(())
+}
+
+/// Begins anew, with the program that is to run now.
+pub fn restart() -> io::Error {
+    let program = std::env::var_os(LAUNCHER).map_or_else(std::env::current_exe, |path| Ok(path.into()));
+    match program {
+        Ok(program) => Command::new(program).args(std::env::args_os().skip(1)).env_remove(LAUNCHER).exec(),
+        Err(error) => error,
+    }
+}
+
+fn write(folder: &Path, count: u32) -> Result<(), DeviceError> {
+    let mut file = tempfile::NamedTempFile::new_in(folder)?;
+    write!(file, "{count}")?;
+    file.as_file().sync_all()?;
+    file.persist(folder.join(STARTS)).map_err(|error| error.error)?;
+    Ok(File::open(folder)?.sync_all()?)
+}
+
+fn remove(file: &Path) -> io::Result<()> {
+    match fs::remove_file(file) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
+}
