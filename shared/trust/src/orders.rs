@@ -8,7 +8,7 @@
 
 use serde::{Deserialize, Serialize};
 use serde_bytes::ByteBuf;
-use wardlink_crypto::cose::{Encrypted, EnvelopeError};
+use wardlink_crypto::cose::Encrypted;
 use wardlink_crypto::key::PublicKey;
 use wardlink_crypto::x509::{Chain, ChainError, Holder};
 use wardlink_protocol::cbor;
@@ -136,11 +136,9 @@ pub const fn reason(refused: &Refused) -> NotTaken {
         Refused::Open(OpenError::Replay(ReplayError::TooOld | ReplayError::TooManyInstances)) => NotTaken::TooOld,
         Refused::Open(OpenError::Replay(ReplayError::LowerBoot)) => NotTaken::EarlierRun,
         Refused::Open(OpenError::Unsigned) => NotTaken::Unsigned,
-        Refused::Open(
-            OpenError::Envelope(EnvelopeError::Cbor(_) | EnvelopeError::Structure | EnvelopeError::Header(_))
-            | OpenError::Header,
-        ) => NotTaken::Altered,
-        Refused::Open(OpenError::Envelope(_) | OpenError::Derivation(_) | OpenError::Key(_)) => NotTaken::Altered,
+        Refused::Open(OpenError::Envelope(_) | OpenError::Header | OpenError::Derivation(_) | OpenError::Key(_)) => {
+            NotTaken::Altered
+        }
     }
 }
 
