@@ -100,26 +100,6 @@ impl<'s> Manufacturer<'s> {
         self.sign()
     }
 
-    /// Signs an inventory of pumps of the model PM2 that left the factory with the revision 1B; the file.
-    pub fn inventory(&self, identifiers: &[&str]) -> Result<PathBuf> {
-        let device = |identifier: &&str| {
-            serde_json::json!({ "characteristics": {
-                "device": { "client": "infusion-pump", "identifier": identifier }, "manufacturer": self.name,
-                "model": "PM2", "serial_number": format!("SN-{identifier}"), "revision": "1B", "hardware": "PM2-B",
-            }})
-        };
-        let devices = self.path("devices.json");
-        let list: Vec<_> = identifiers.iter().map(device).collect();
-        fs::write(&devices, serde_json::to_vec(&list)?).context("cannot write the devices")?;
-        self.release(&["inventory", &self.name, "--devices", &devices.display().to_string()])?;
-        self.release(&["--yes", "sign", "--key", &self.key("desk")])?;
-        let out = self.path("export");
-        self.release(&["export", &out.display().to_string()])?;
-        let file = self.path("inventory.json");
-        fs::copy(out.join(format!("inventory/inventory@{}.json", self.name)), &file).context("no inventory")?;
-        Ok(file)
-    }
-
     /// The path of a program in the repository.
     pub fn program(&self, revision: &str) -> String {
         format!("{}/infusion-pump/PM2/{revision}.bin", self.name)

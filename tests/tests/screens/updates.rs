@@ -1,6 +1,7 @@
 //! Software for devices: releases, offers, the catalog, gateways, outcomes, manufacturers.
 
 use anyhow::{Context as _, Result};
+use serde_json::json;
 use std::fs;
 use wardlink_protocol::api::{InventoryPreview, NewOffer, OfferScope, OfferView, OfferWhen};
 use wardlink_tests::browser::Target;
@@ -109,8 +110,14 @@ pub(crate) fn published<'s>(ward: &Ward<'_>, desk: Manufacturer<'s>) -> Result<M
     desk.add("1A", "1B", b"an earlier program", &[])?;
     desk.add("1B", "1C", b"a later program", &[])?;
     desk.publish(&ward.worker.origin())?;
-    let inventory = fs::read_to_string(desk.inventory(&["ip-1", "ip-2"])?).context("cannot read the inventory")?;
-    let inventory: serde_json::Value = serde_json::from_str(&inventory).context("an inventory is JSON")?;
+    let device = |identifier: &str| {
+        json!({ "characteristics": {
+            "device": { "client": "infusion-pump", "identifier": identifier }, "manufacturer": desk.name(),
+            "model": "PM2", "serial_number": format!("SN-{identifier}"), "revision": "1B", "hardware": "PM2-B",
+        }})
+    };
+    let inventory = desk.inventory(&json!([device("ip-1"), device("ip-2")]))?;
+    fs::write(desk.path("inventory.json"), inventory.to_string()).context("cannot write the inventory")?;
     let _: InventoryPreview = ward.administrator.post("inventories", &inventory)?;
     let offer = NewOffer {
         path: desk.program("1C"),

@@ -64,12 +64,12 @@ pub(super) fn begin(
 
 /// The files of a publication, each once.
 fn named_files(new: &NewPublication) -> Result<BTreeMap<Sha256, u64>, Failure> {
-    let named = || new.metadata.iter().map(|listed| &listed.file).chain(&new.files);
-    if named().count() > MAX_PUBLISHED_FILES {
+    let listed = || new.metadata.iter().map(|listed| &listed.file).chain(&new.files);
+    if listed().count() > MAX_PUBLISHED_FILES {
         return Err(refused("list", format!("it has more than {MAX_PUBLISHED_FILES} files")));
     }
     let mut files = BTreeMap::new();
-    for PublishedFile { sha256, length } in named() {
+    for PublishedFile { sha256, length } in listed() {
         if *length == 0 || *length > MAX_PUBLISHED_BYTES {
             return Err(refused("list", format!("a file has 1 to {MAX_PUBLISHED_BYTES} bytes")));
         }

@@ -28,11 +28,11 @@ pub(super) fn admit(site: &Site<'_>, device: &Device) -> Result<Option<Admission
     };
     database
         .run("INSERT OR IGNORE INTO gateway_sessions (client, identifier) VALUES (?, ?)", devices::names(device))?;
-    let key = site.authority.key().to_pkcs8().map_err(Failure::internal)?;
+    let key = site.authority.key()?.to_pkcs8().map_err(Failure::internal)?;
     Ok(Some(Admission {
         holder: known.key,
-        issuing: vec![site.authority.issuing().certificate().to_bytes()],
-        chain: site.authority.chain(),
+        issuing: site.authority.issuers().map(|issuing| issuing.certificate().to_bytes()).collect(),
+        chain: site.authority.chain()?,
         key: key.to_vec(),
     }))
 }
