@@ -51,7 +51,7 @@ use wardlink_update::uptane::{Notification, Outcome, Postponed};
 
 /// How long a report counts, in seconds: a day.
 const REPORT_SECS: u64 = 24 * 60 * 60;
-/// The most outcomes that wait to be told. The oldest goes first.
+/// The most outcomes that wait to be told. What was refused or postponed goes first: nobody drives out the word of what was installed.
 const MAX_UNTOLD: usize = 64;
 
 /// Which device this is.
@@ -128,8 +128,10 @@ impl Software {
         if self.untold.last() != Some(&notification) {
             self.untold.push(notification);
         }
-        let too_many = self.untold.len().saturating_sub(MAX_UNTOLD);
-        self.untold.drain(..too_many);
+        while self.untold.len() > MAX_UNTOLD {
+            let is_idle = |of: &Notification| matches!(of.outcome, Outcome::Refused { .. } | Outcome::Postponed(_));
+            self.untold.remove(self.untold.iter().position(is_idle).unwrap_or(0));
+        }
     }
 
     /// Ends the update with an outcome.

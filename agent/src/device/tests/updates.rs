@@ -446,6 +446,19 @@ fn a_stolen_server_key_installs_nothing_and_is_reported() {
     assert_eq!(pump.state().attack, None);
 }
 
+#[test]
+fn whoever_offers_nonsense_does_not_drive_out_the_word_of_what_was_installed() {
+    let bench = Bench::new();
+    let mut pump = installed(&bench);
+    for _ in 0..super::super::MAX_UNTOLD {
+        let garbage = Handed { server: Some(b"garbage"), ..Handed::default() };
+        pump.offer(&Offer::default(), NOW).unwrap();
+        pump.offer(&Offer { news: News::default(), handed: garbage }, NOW).unwrap();
+    }
+    assert_eq!(pump.outcomes().len(), super::super::MAX_UNTOLD);
+    assert!(matches!(pump.outcomes()[0].outcome, Outcome::Installed { .. }));
+}
+
 struct Server(Key, Version);
 
 impl Known for Server {
