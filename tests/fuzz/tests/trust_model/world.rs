@@ -136,7 +136,7 @@ fn give(bridge: &mut Bridge, actions: &[Paired]) {
 }
 
 /// The bridge is told what the state machine of a renewal says.
-fn renew(bridge: &mut Bridge, actions: &[RenewalAction]) {
+fn give_renewed(bridge: &mut Bridge, actions: &[RenewalAction]) {
     for action in actions {
         if let RenewalAction::Grant(grant) = action {
             bridge.give(grant.clone());
@@ -712,10 +712,12 @@ impl World {
         let mut renewal = DeviceRenewal::begin(device, now, rng).unwrap();
         let topic = Topic::Renew(pump.name.client.clone());
         let request = pump.stamped(&topic, renewal.publishes().unwrap(), now);
-        let state = match member {
-            Member { revoked: true, .. } => DeviceState::Revoked,
-            member if member.paired.certificate_ends <= self.now => DeviceState::Expired,
-            _ => DeviceState::Paired,
+        let state = if member.revoked {
+            DeviceState::Revoked
+        } else if member.paired.certificate_ends <= now {
+            DeviceState::Expired
+        } else {
+            DeviceState::Paired
         };
         let known = KnownDevice {
             device: &pump.name,
@@ -737,7 +739,7 @@ impl World {
             Err(error) => panic!("{error}"),
         };
         assert!(!member.revoked, "a revoked device renews its certificate");
-        renew(&mut self.bridge, &actions);
+        give_renewed(&mut self.bridge, &actions);
         let answer = actions.iter().find_map(|action| match action {
             RenewalAction::Publish { payload, .. } => Some(payload.clone()),
             _ => None,
@@ -747,7 +749,7 @@ impl World {
         let serial = Certificate::parse(&renewed.certificate).unwrap().serial();
         let finish = pump.stamped_with(&topic, renewal.publishes().unwrap(), serial, now);
         let (_, actions) = Renewal::receive(Some(site), &finish, known, control_unit, now, rng).unwrap();
-        renew(&mut self.bridge, &actions);
+        give_renewed(&mut self.bridge, &actions);
         self.held.entry(number).or_default().push(Held::certificate(&pump.key, &renewed.certificate));
         let taken = actions.into_iter().find_map(|action| match action {
             RenewalAction::Renewed(renewed) => Some(*renewed),
