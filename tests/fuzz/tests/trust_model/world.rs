@@ -144,6 +144,21 @@ fn give_renewed(bridge: &mut Bridge, actions: &[RenewalAction]) {
     }
 }
 
+/// What anybody could want to read: each device's topics, and whole classes of them.
+fn filters(number: usize) -> Vec<String> {
+    let (own, other) = (name(number), name((number + 1) % DEVICES));
+    let client = own.client.clone();
+    let of = |device: &Device| {
+        let control = rows().into_iter().map(|row| Topic::Control(row.name, device.clone()));
+        let data = Topic::Data(rows()[0].name.clone(), device.clone());
+        control.chain([Topic::Device(device.clone()), data]).map(|topic| topic.to_string()).collect::<Vec<_>>()
+    };
+    let shared = [Topic::Meta(client.clone()), Topic::Register(client.clone()), Topic::Command(client)];
+    let wild = ["ais/#", "#", "+/+/infusion-pump/+", "ais/data/alarm/infusion-pump/+", "ais/infusion-pump/+"];
+    let shared = shared.into_iter().map(|topic| topic.to_string());
+    [of(&own), of(&other), shared.collect(), wild.map(str::to_owned).to_vec()].concat()
+}
+
 fn name(number: usize) -> Device {
     format!("infusion-pump/p{number}").parse().unwrap()
 }
@@ -830,26 +845,11 @@ impl World {
         Some(topics)
     }
 
-    /// What anybody could want to read: each device's topics, and whole classes of them.
-    fn filters(&self, number: usize) -> Vec<String> {
-        let (own, other) = (name(number), name((number + 1) % DEVICES));
-        let client = own.client.clone();
-        let of = |device: &Device| {
-            let control = rows().into_iter().map(|row| Topic::Control(row.name, device.clone()));
-            let data = Topic::Data(rows()[0].name.clone(), device.clone());
-            control.chain([Topic::Device(device.clone()), data]).map(|topic| topic.to_string()).collect::<Vec<_>>()
-        };
-        let shared = [Topic::Meta(client.clone()), Topic::Register(client.clone()), Topic::Command(client)];
-        let wild = ["ais/#", "#", "+/+/infusion-pump/+", "ais/data/alarm/infusion-pump/+", "ais/infusion-pump/+"];
-        let shared = shared.into_iter().map(|topic| topic.to_string());
-        [of(&own), of(&other), shared.collect(), wild.map(str::to_owned).to_vec()].concat()
-    }
-
     /// Every device and service tries to subscribe with everything that it ever had, and who kept a connection listens on it.
     pub(crate) fn check_subscribers(&mut self) {
         self.check_kept();
         for number in 0..DEVICES {
-            let filters = self.filters(number);
+            let filters = filters(number);
             for held in self.held.get(&number).cloned().unwrap_or_default() {
                 let may = self.may_read(number, &held);
                 let granted = self.bridge.try_to_read(&held.shown, &filters);
@@ -864,7 +864,7 @@ impl World {
             }
         }
         let client = name(0).client;
-        let mut filters = self.filters(0);
+        let mut filters = filters(0);
         filters.extend(rows().iter().map(|row| TopicFilter::of_class(&row.name, &client).to_string()));
         for (number, held) in self.held_by_services.clone() {
             for held in held {
