@@ -245,7 +245,13 @@ impl Talk {
     }
 
     /// Tells what became of an update.
-    pub fn outcome(&mut self, device: &Device, directive: u64, path: &str, outcome: Outcome) -> Result<Option<SessionRefusal>> {
+    pub fn outcome(
+        &mut self,
+        device: &Device,
+        directive: u64,
+        path: &str,
+        outcome: Outcome,
+    ) -> Result<Option<SessionRefusal>> {
         let path = Some(path.to_owned().try_into().context("a path")?);
         let told = Notification { device: device.clone(), directive, path, outcome };
         let message = FromGateway::Outcome(self.numbered(ByteBuf::from(serde_json::to_vec(&told)?)));

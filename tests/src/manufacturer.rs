@@ -91,7 +91,8 @@ impl<'s> Manufacturer<'s> {
         let file = self.path(&format!("{revision}.bin"));
         fs::write(&file, program).context("cannot write a program")?;
         let file = file.display().to_string();
-        let mut arguments = vec!["add", &file, "--manufacturer", &self.name, "--type", "infusion-pump", "--model", "PM2"];
+        let mut arguments =
+            vec!["add", &file, "--manufacturer", &self.name, "--type", "infusion-pump", "--model", "PM2"];
         arguments.extend(["--from", from, "--revision", revision, "--hardware", "PM2-B"]);
         arguments.extend(["--feature-set", "spring 2027"]);
         arguments.extend(more);

@@ -4,8 +4,8 @@ use anyhow::{Context as _, Result, bail, ensure};
 use serde_json::json;
 use wardlink_protocol::Device;
 use wardlink_protocol::api::{
-    Associate, Broadcast, CatalogDevice, CatalogPage, GatewayView, InventoryPreview, NewOffer, OfferScope, OfferView, OfferWhen,
-    OutcomeView, ProblemKind, Pushed, Role, UpdateState,
+    Associate, Broadcast, CatalogDevice, CatalogPage, GatewayView, InventoryPreview, NewOffer, OfferScope, OfferView,
+    OfferWhen, OutcomeView, ProblemKind, Pushed, Role, UpdateState,
 };
 use wardlink_protocol::distribution::PollTicket;
 use wardlink_protocol::limits::POLL_TICKET_BYTES;
@@ -73,7 +73,10 @@ fn a_report_is_answered_by_a_directive_that_verifies_and_an_outcome_by_the_next(
         let mut hub = stage.hub("pump-1")?;
         let mut talk = hub.connect()?;
         assert_eq!((talk.welcome.directive, talk.welcome.reported), (0, 0));
-        assert_eq!(talk.welcome.manufacturers.iter().map(|known| known.manufacturer.as_str()).collect::<Vec<_>>(), ["acme"]);
+        assert_eq!(
+            talk.welcome.manufacturers.iter().map(|known| known.manufacturer.as_str()).collect::<Vec<_>>(),
+            ["acme"]
+        );
 
         // Nothing is offered yet: the directive says that there is nothing to do.
         assert_eq!(talk.report(hub.report("1A", None, &[])?)?, None);
@@ -107,7 +110,10 @@ fn a_report_is_answered_by_a_directive_that_verifies_and_an_outcome_by_the_next(
         let talk = hub.connect()?;
         assert_eq!(talk.welcome.reported, 1);
         let gateways: Vec<GatewayView> = stage.ward.administrator.get("gateways")?;
-        ensure!(gateways.iter().any(|known| known.gateway == hub.device && known.reported_at.is_some()), "it is listed");
+        ensure!(
+            gateways.iter().any(|known| known.gateway == hub.device && known.reported_at.is_some()),
+            "it is listed"
+        );
         Ok(())
     })
 }
@@ -180,7 +186,7 @@ fn an_idle_poll_shows_the_ticket_and_gets_nothing_new() -> Result<()> {
         let again = hub.connect()?;
         talk.wait_for_end()?;
         assert_eq!(hub.poll("metadata/timestamp.json", &ticket, "")?.status, 401);
-        assert_eq!(hub.poll("metadata/timestamp.json", &again.welcome.ticket, &first.etag)?.status, 200);
+        assert_eq!(hub.poll("metadata/timestamp.json", &again.welcome.ticket, &first.etag)?.status, 304);
         Ok(())
     })
 }
@@ -242,7 +248,10 @@ fn reports_that_do_not_count_are_refused_with_their_step() -> Result<()> {
         talk.report(hub.report("1A", None, &[state(&scale, "1A", None)?])?)?;
         let mut changed = state(&scale, "1A", None)?;
         changed.characteristics.serial_number = "another".parse()?;
-        ensure!(why(talk.report(hub.report("1A", None, &[changed])?)?)?.contains("catalog"), "it contradicts the catalog");
+        ensure!(
+            why(talk.report(hub.report("1A", None, &[changed])?)?)?.contains("catalog"),
+            "it contradicts the catalog"
+        );
         let refused = talk.records(b"stored data")?.context("stored data is not taken yet")?;
         assert_eq!(refused.step, "figure 13, 274");
         let stranger = device("nobody")?;
@@ -294,7 +303,10 @@ fn a_device_that_two_gateways_report_gets_nothing_until_somebody_decides_and_mov
         one.report(first.report("1A", None, &reported)?)?;
         let moved = stage.catalog(&scale)?;
         assert_eq!((moved.entry.gateway.as_ref(), moved.entry.conflict), (Some(&first.device), None));
-        ensure!(moved.history.iter().filter(|change| change.what == "gateway").count() >= 3, "it stands in the history");
+        ensure!(
+            moved.history.iter().filter(|change| change.what == "gateway").count() >= 3,
+            "it stands in the history"
+        );
         Ok(())
     })
 }
@@ -309,7 +321,8 @@ fn a_device_that_fails_again_and_again_is_set_aside_until_somebody_decides() -> 
         talk.report(hub.report("1A", None, &[])?)?;
         let version = talk.directive()?;
         let device = hub.device.clone();
-        let fail = |talk: &mut Talk| talk.outcome(&device, version, &offer.path, Outcome::Failed { reason: note("flash")? });
+        let fail =
+            |talk: &mut Talk| talk.outcome(&device, version, &offer.path, Outcome::Failed { reason: note("flash")? });
         for _ in 0..2 {
             fail(&mut talk)?;
             assert_eq!(stage.standing(&hub.device)?, UpdateState::Retrying);
@@ -323,7 +336,9 @@ fn a_device_that_fails_again_and_again_is_set_aside_until_somebody_decides() -> 
         wait::until("it is directed again", || Ok(hub.directive(&talk.welcome)?.order_for(&hub.device).map(drop)))?;
         let again = stage.ward.administrator.post::<CatalogDevice>(&path, &());
         assert_eq!(refusal(again)?, ProblemKind::WrongState);
-        let Some(outcomes) = stage.ward.administrator.get::<Vec<OutcomeView>>("outcomes").ok() else { bail!("outcomes") };
+        let Some(outcomes) = stage.ward.administrator.get::<Vec<OutcomeView>>("outcomes").ok() else {
+            bail!("outcomes")
+        };
         assert_eq!(outcomes.iter().filter(|outcome| outcome.outcome == "failed").count(), 3);
         Ok(())
     })
@@ -350,12 +365,12 @@ fn an_inventory_is_previewed_imported_once_and_held_to_its_manufacturer() -> Res
         assert_eq!((known.entry.serial_number.as_str(), known.entry.reported_at), ("N1", None));
 
         // The same again, a forged one, and one that contradicts what a device has reported.
-        let refused = |inventory: &serde_json::Value| {
-            refusal(administrator.post::<InventoryPreview>("inventories", inventory))
-        };
+        let refused =
+            |inventory: &serde_json::Value| refusal(administrator.post::<InventoryPreview>("inventories", inventory));
         assert_eq!(refused(&inventory)?, ProblemKind::RefusedStep);
         let mut forged = stage.acme.inventory(&json!([record("stored-3", "N3")]))?;
-        *forged.pointer_mut("/signed/devices/0/characteristics/serial_number").context("a serial number")? = json!("N4");
+        *forged.pointer_mut("/signed/devices/0/characteristics/serial_number").context("a serial number")? =
+            json!("N4");
         assert_eq!(refused(&forged)?, ProblemKind::RefusedStep);
         let mut hub = stage.hub("pump-1")?;
         hub.connect()?.report(hub.report("1A", None, &[])?)?;

@@ -82,7 +82,8 @@ pub(super) fn run(folder: &Path, args: &PublishArgs) -> Result<(), ReleaseError>
     let done: Published = server.ask(Method::POST, &format!("/{}/commit", begun.publication), None::<&()>)?;
     let Published { timestamp, packages } = done;
     if args.json {
-        let done = json!({ "manufacturer": manufacturer, "timestamp": timestamp, "packages": packages, "sent_bytes": sent });
+        let done =
+            json!({ "manufacturer": manufacturer, "timestamp": timestamp, "packages": packages, "sent_bytes": sent });
         println!("{done}");
     } else {
         println!("published for {manufacturer}: version {timestamp}, {packages} packages; {sent} bytes were sent");
@@ -193,7 +194,8 @@ impl Contents {
             let bytes = bytes.iter().skip(usize::try_from(begin).unwrap_or(usize::MAX)).take(length);
             return Ok(bytes.copied().collect());
         }
-        let place = self.targets.get(file).ok_or_else(|| ReleaseError::usage("the server wants a file that is not here"))?;
+        let place =
+            self.targets.get(file).ok_or_else(|| ReleaseError::usage("the server wants a file that is not here"))?;
         let mut source = File::open(place).map_err(ReleaseError::file(place))?;
         source.seek(SeekFrom::Start(begin)).map_err(ReleaseError::file(place))?;
         let mut bytes = vec![0; length];
@@ -315,7 +317,9 @@ impl Server {
             return Ok(Attempt::Unanswered(format!("it answers {status}")));
         }
         let problem = serde_json::from_slice::<Problem>(&bytes);
-        Err(ReleaseError::Server(problem.map_or_else(|_| format!("it answers {status}"), |problem| problem.to_string())))
+        Err(ReleaseError::Server(
+            problem.map_or_else(|_| format!("it answers {status}"), |problem| problem.to_string()),
+        ))
     }
 
     fn failed(&self, why: impl Display) -> ReleaseError {

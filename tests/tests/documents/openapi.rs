@@ -269,7 +269,10 @@ fn routes() -> Result<BTreeSet<String>> {
         let names: Vec<String> = pair.elems.iter().flat_map(alternatives).collect();
         let (route, methods) = names.split_first().context("a route and its methods")?;
         match paths.get(route) {
-            None => ensure!(matches!(route.as_str(), "Mqtt" | "VerificationPage" | "Repository"), "no path leads to {route}"),
+            None => ensure!(
+                matches!(route.as_str(), "Mqtt" | "VerificationPage" | "Repository"),
+                "no path leads to {route}"
+            ),
             Some(path) => operations.extend(methods.iter().flat_map(|method| {
                 let method = method.to_uppercase();
                 let base = path.strip_suffix("{step}");

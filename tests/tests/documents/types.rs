@@ -127,7 +127,8 @@ fn check_enum(schema: &Value, item: &syn::ItemEnum) -> Result<()> {
             Fields::Unit if !attributes.contains("tag") => assert_eq!(form["const"], **name, "the form {name}"),
             fields @ Fields::Named(_) if !attributes.contains("tag") => {
                 assert_eq!(texts(&form["required"]), BTreeSet::from([name.clone()]), "the form {name}");
-                check_struct(&form["properties"][name], fields, &[], None).with_context(|| format!("the form {name}"))?;
+                check_struct(&form["properties"][name], fields, &[], None)
+                    .with_context(|| format!("the form {name}"))?;
             }
             fields => {
                 ensure!(attributes.contains("tag = \"event\""), "the tag is called event");

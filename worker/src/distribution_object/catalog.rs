@@ -93,10 +93,8 @@ pub(super) fn counter(database: &Database, device: &Device) -> Result<u64, Failu
 
 /// Stores what a device is; what it runs and where it belongs stays.
 pub(super) fn put(database: &Database, is: &Characteristics, key: Option<KeyFingerprint>) -> Result<(), Failure> {
-    let words = format!(
-        "{} {} {} {} {} {}",
-        is.device, is.manufacturer, is.model, is.serial_number, is.revision, is.hardware
-    );
+    let words =
+        format!("{} {} {} {} {} {}", is.device, is.manufacturer, is.model, is.serial_number, is.revision, is.hardware);
     let [client, identifier] = names(&is.device);
     database.run(
         "INSERT INTO devices (client, identifier, characteristics, words, manufacturer, model, factory_key)
@@ -293,9 +291,8 @@ pub(super) fn device(database: &Database, device: &Device) -> Result<CatalogDevi
                  ORDER BY number DESC LIMIT ?";
     let [client, identifier] = names(device);
     let rows = database.rows(query, [client, identifier, HISTORY.into_value()])?.into_iter();
-    let history = rows.map(|mut row| {
-        Ok(CatalogChange { at: row.take()?, what: row.take()?, from: row.take()?, to: row.take()? })
-    });
+    let history = rows
+        .map(|mut row| Ok(CatalogChange { at: row.take()?, what: row.take()?, from: row.take()?, to: row.take()? }));
     let history = history.collect::<Result<_, Failure>>()?;
     Ok(CatalogDevice { entry: entry(database, known)?, history })
 }

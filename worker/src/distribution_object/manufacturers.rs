@@ -140,7 +140,8 @@ fn put(
     (sha256, length): (Sha256, u64),
     version: u64,
 ) -> Result<(), Failure> {
-    let earlier = database.row("SELECT first_root, ended_at FROM manufacturers WHERE manufacturer = ?", [text(name)])?;
+    let earlier =
+        database.row("SELECT first_root, ended_at FROM manufacturers WHERE manufacturer = ?", [text(name)])?;
     if let Some(mut row) = earlier {
         let first = take_hash(&mut row)?;
         if row.take::<Option<UnixMillis>>()?.is_none() {
@@ -219,7 +220,8 @@ pub(super) fn revoke_token(
     name: &str,
     id: u64,
 ) -> Result<ManufacturerView, Failure> {
-    let query = "UPDATE tokens SET revoked_at = ? WHERE manufacturer = ? AND id = ? AND revoked_at IS NULL RETURNING id";
+    let query =
+        "UPDATE tokens SET revoked_at = ? WHERE manufacturer = ? AND id = ? AND revoked_at IS NULL RETURNING id";
     let revoked: Option<u64> = database.one(query, [now().into_value(), text(name), id.into_value()])?;
     revoked.ok_or(ProblemKind::NotFound)?;
     log!("distribution: person {} revokes the publishing token {id}", person.id);

@@ -65,7 +65,9 @@ fn store(database: &Database, gateway: &Device, told: &Notification) -> Result<(
 
 fn words(outcome: &Outcome) -> (&'static str, String) {
     match outcome {
-        Outcome::Installed { revision, release_counter } => ("installed", format!("{revision}, release {release_counter}")),
+        Outcome::Installed { revision, release_counter } => {
+            ("installed", format!("{revision}, release {release_counter}"))
+        }
         Outcome::Refused { step, reason } => ("refused", format!("{step}: {reason}")),
         Outcome::Failed { reason } => ("failed", reason.to_string()),
         Outcome::Corrupt => ("corrupt", String::new()),

@@ -2,8 +2,8 @@
 
 use super::{DistributionObject, blob, manufacturers, text};
 use crate::files::Files;
-use crate::platform::digest::Algorithm;
 use crate::platform::now;
+use crate::platform::streams::Algorithm;
 use crate::problem::Failure;
 use crate::storage::{Column, Database, record};
 use core::time::Duration;
@@ -150,12 +150,8 @@ impl Upload {
                      WHERE named.publication = ? AND named.manufacturer = ? AND named.sha256 = ?
                          AND publications.done IS NULL";
         let length = database.one(query, [id.into_value(), text(manufacturer), blob(&sha256)])?;
-        let upload = Self {
-            manufacturer: manufacturer.to_owned(),
-            sha256,
-            length: length.ok_or(ProblemKind::NotFound)?,
-            part,
-        };
+        let upload =
+            Self { manufacturer: manufacturer.to_owned(), sha256, length: length.ok_or(ProblemKind::NotFound)?, part };
         if u64::from(part) >= upload.parts() {
             return Err(ProblemKind::NotFound.into());
         }

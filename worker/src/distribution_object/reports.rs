@@ -95,7 +95,8 @@ impl DistributionObject {
         let database = self.database.open()?;
         let mut reporters = Reporters { keys: BTreeMap::new(), counters: BTreeMap::new() };
         for (device, key) in named.into_iter().zip(keys) {
-            let counter = if device == *gateway { counter(database, gateway)? } else { catalog::counter(database, &device)? };
+            let counter =
+                if device == *gateway { counter(database, gateway)? } else { catalog::counter(database, &device)? };
             reporters.counters.insert(device.clone(), counter);
             if let Some(key) = key.as_ref().and_then(|key| Key::of_spki(key)) {
                 reporters.keys.insert(device, key);
@@ -117,7 +118,8 @@ impl DistributionObject {
     pub(super) async fn associated(&self, gateway: &Device) -> Result<Vec<AssociatedDevice>, Failure> {
         let database = self.database.open()?;
         let name = gateway.to_string();
-        let query = "SELECT client, identifier, coalesce(gateway = ?, 0) AND conflict IS NULL FROM devices WHERE gateway = ?
+        let query =
+            "SELECT client, identifier, coalesce(gateway = ?, 0) AND conflict IS NULL FROM devices WHERE gateway = ?
                      UNION
                      SELECT devices.client, devices.identifier,
                          coalesce(devices.gateway = ?, 0) AND devices.conflict IS NULL
@@ -167,7 +169,10 @@ fn contradiction(database: &Database, configuration: &Configuration) -> Result<O
         let is = &state.characteristics;
         let Some(known) = catalog::find(database, &is.device)? else { continue };
         if !known.is_same_device(is) {
-            return Ok(Some(format!("the catalog has another manufacturer, model, serial number or hardware of {}", is.device)));
+            return Ok(Some(format!(
+                "the catalog has another manufacturer, model, serial number or hardware of {}",
+                is.device
+            )));
         }
     }
     Ok(None)
@@ -190,10 +195,8 @@ fn store(database: &Database, gateway: &Device, configuration: &Configuration) -
     for (state, counter) in &configuration.devices {
         let device = &state.characteristics.device;
         let [client, identifier] = catalog::names(device);
-        database.run(
-            "INSERT INTO reported (gateway, client, identifier) VALUES (?, ?, ?)",
-            [name(), client, identifier],
-        )?;
+        database
+            .run("INSERT INTO reported (gateway, client, identifier) VALUES (?, ?, ?)", [name(), client, identifier])?;
         let known = catalog::find(database, device)?;
         let present = known.and_then(|known| known.gateway).filter(|present| present != gateway);
         match present {

@@ -137,7 +137,9 @@ mod tests {
     #[test]
     fn a_path_asks_for_metadata_or_for_added_data_by_its_hash() {
         let path = |rest: &str| Asked::of(&format!("/api/gateways/gateway/ward-3/{rest}"));
-        assert!(matches!(path("director/metadata/timestamp.json"), Some(Asked::Metadata(name)) if name == "timestamp.json"));
+        assert!(
+            matches!(path("director/metadata/timestamp.json"), Some(Asked::Metadata(name)) if name == "timestamp.json")
+        );
         let hash = "a".repeat(64);
         assert!(matches!(path(&format!("director/targets/added/{hash}.json")), Some(Asked::Added(Some(_)))));
         assert!(matches!(path(&format!("director/targets/added/{hash}.{hash}.json")), Some(Asked::Added(Some(_)))));

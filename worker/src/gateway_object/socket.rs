@@ -6,8 +6,8 @@ use core::time::Duration;
 use serde::{Deserialize, Serialize};
 use serde_bytes::ByteBuf;
 use wardlink_crypto::session::{ServerHandshake, Session, SessionError};
-use wardlink_protocol::cbor::{self, CborError};
 use wardlink_protocol::UnixMillis;
+use wardlink_protocol::cbor::{self, CborError};
 use worker::WebSocket;
 use zeroize::Zeroizing;
 

@@ -36,11 +36,8 @@ pub(super) async fn get(call: &Call, name: PublicName) -> Result<Response, Failu
         Some(range) => Asked::of(&range, file.length),
         None => Asked::Whole,
     };
-    let response = if is_known {
-        Response::empty()?.with_status(304)
-    } else {
-        content(call, &manufacturer, file, range).await?
-    };
+    let response =
+        if is_known { Response::empty()?.with_status(304) } else { content(call, &manufacturer, file, range).await? };
     let headers = response.headers();
     headers.set("ETag", &etag)?;
     headers.set("Cache-Control", if is_timestamp { REVALIDATED } else { IMMUTABLE })?;
@@ -92,7 +89,10 @@ fn names(known: &str, etag: &str) -> bool {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Asked {
     Whole,
-    Part { offset: u64, length: u64 },
+    Part {
+        offset: u64,
+        length: u64,
+    },
     /// A range that the file does not have.
     Nothing,
 }

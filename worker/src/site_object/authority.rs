@@ -1,10 +1,10 @@
 //! The built-in CA and the control unit's own certificate, made at first start.
 
-use crate::vault::Vault;
 use crate::messages::{BridgeTable, Clients};
 use crate::platform::{log, rng};
 use crate::problem::Failure;
 use crate::storage::{Column, Database};
+use crate::vault::Vault;
 use core::time::Duration;
 use serde_bytes::ByteBuf;
 use wardlink_crypto::key::PrivateKey;

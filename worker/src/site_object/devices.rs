@@ -1,9 +1,9 @@
 //! The devices of the site, and what they last said.
 
-use crate::vault::Vault;
 use super::{decommissioning, revocations};
 use crate::problem::Failure;
 use crate::storage::{Column, Database, Row, record};
+use crate::vault::Vault;
 use serde::{Deserialize, Serialize};
 use serde_bytes::ByteBuf;
 use std::collections::BTreeMap;

@@ -2,11 +2,11 @@
 
 use super::devices::{self, DeviceRecord};
 use super::timers::{self, Timer};
-use crate::vault::Vault;
 use super::{Outcome, Site, channels, rekeying};
 use crate::platform::{log, rng};
 use crate::problem::Failure;
 use crate::storage::{Column, Database, Row, record};
+use crate::vault::Vault;
 use core::cell::RefCell;
 use std::collections::BTreeMap;
 use wardlink_protocol::channel::{Channel, ChannelKey, ChannelName};

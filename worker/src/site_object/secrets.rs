@@ -5,10 +5,10 @@ mod provisioning;
 pub(super) use provisioning::provision;
 
 use super::Site;
-use crate::vault::Vault;
 use crate::platform::{log, rng};
 use crate::problem::Failure;
 use crate::storage::{Column, Database, Row};
+use crate::vault::Vault;
 use core::time::Duration;
 use data_encoding::HEXLOWER;
 use rand_core::Rng;

@@ -113,7 +113,8 @@ impl RsaKey {
         let key = RsaPublicKey::from_der(info.subject_public_key.as_bytes()?).ok()?;
         let (modulus, exponent) = (key.modulus.as_bytes().to_vec(), key.public_exponent.as_bytes().to_vec());
         let is_odd = |number: &[u8]| number.last().is_some_and(|last| last & 1 == 1);
-        let bits = modulus.len().checked_mul(8)?.checked_sub(usize::try_from(modulus.first()?.leading_zeros()).ok()?)?;
+        let bits =
+            modulus.len().checked_mul(8)?.checked_sub(usize::try_from(modulus.first()?.leading_zeros()).ok()?)?;
         let is_acceptable = (MIN_RSA_BITS..=MAX_RSA_BITS).contains(&bits)
             && exponent.len() <= MAX_EXPONENT_BYTES
             && exponent != [1]

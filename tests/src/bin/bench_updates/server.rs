@@ -115,12 +115,8 @@ fn catalogs(scene: &Scene, rounds: usize, figures: &mut Figures) -> Result<()> {
     let megabytes = f64::from(u32::try_from(PROGRAM_BYTES)?) / 1e6;
     figures.put("updates.ingest_mb_per_second", megabytes / begun.elapsed().as_secs_f64());
 
-    let new = NewOffer {
-        path: acme.program("1B"),
-        scope: OfferScope::Model,
-        when: OfferWhen::AtOnce,
-        added: Vec::new(),
-    };
+    let new =
+        NewOffer { path: acme.program("1B"), scope: OfferScope::Model, when: OfferWhen::AtOnce, added: Vec::new() };
     let _: OfferView = ward.administrator.post("offers", &new)?;
     let mut hub = hub(&ward)?;
     let mut talk = hub.connect()?;
