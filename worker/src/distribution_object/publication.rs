@@ -2,8 +2,8 @@
 
 use super::{DistributionObject, blob, manufacturers, text};
 use crate::files::Files;
-use crate::platform::digest::Algorithm;
 use crate::platform::now;
+use crate::platform::streams::Algorithm;
 use crate::problem::Failure;
 use crate::storage::{Column, Database, record};
 use core::time::Duration;
