@@ -18,13 +18,16 @@ use wardlink_agent::gateway::doctor::{self, DoctorArgs, Verdict};
 use wardlink_agent::gateway::settings::GatewayArgs;
 use wardlink_agent::gateway::unit::{self, UnitArgs};
 use wardlink_agent::gateway::{self, Gateway, GatewayError, own, page, status};
-use wardlink_agent::listen::{self, ListenArgs, ListenError, Printer};
+use wardlink_agent::listen;
 use wardlink_agent::printable::printable;
 use wardlink_agent::pump::journal::Entry;
 use wardlink_agent::pump::settings::PumpArgs;
 use wardlink_agent::pump::{Handle, Outcome, Pump, PumpError};
 use wardlink_agent::release::{self, ReleaseArgs};
+use wardlink_agent::send::{self, Ending, SendArgs};
+use wardlink_agent::service::{Format, Printer, ServiceArgs, ServiceError};
 use wardlink_agent::tuf::{self, TufArgs};
+use wardlink_protocol::order::OrderResult;
 
 /// The control unit refused, and the pump was to ask only once.
 const REFUSED: u8 = 3;
@@ -53,6 +56,11 @@ enum Command {
     ///
     /// Exit codes: 0 stopped; 1 it could not go on; 2 wrong usage; 3 the control unit does not let it in any more.
     Listen(Box<ListenArgs>),
+    /// Sends a device an order as a server application, and waits for its outcome. It uses the enrolment of `wardlink listen`.
+    ///
+    /// Exit codes: 0 done, or sent where the service may not read the outcome; 1 it could not go on, or no outcome came in time; 2 wrong usage; 3
+    /// refused or expired, or the service may not send it.
+    Send(Box<SendArgs>),
     /// Follows a TUF repository: keeps its metadata up to date, and downloads what it vouches for.
     ///
     /// Exit codes: 0 done; 1 refused, with the step of the specification that failed; 2 wrong usage.
@@ -88,6 +96,16 @@ enum GatewayCommand {
     Unit(UnitArgs),
 }
 
+/// The flags of `wardlink listen`.
+#[derive(Clone, clap::Args)]
+struct ListenArgs {
+    #[command(flatten)]
+    service: ServiceArgs,
+    /// How messages are printed: for people, or as one JSON object per line.
+    #[arg(long, env = "WARDLINK_FORMAT", value_enum, default_value_t = Format::Text)]
+    format: Format,
+}
+
 /// Runs the command.
 pub(crate) fn run() -> ExitCode {
     let cli = Cli::parse();
@@ -102,6 +120,7 @@ pub(crate) fn run() -> ExitCode {
         Command::Gateway(GatewayCommand::Doctor(args)) => block_on(gateway_doctor(args)),
         Command::Gateway(GatewayCommand::Unit(args)) => gateway_unit(args),
         Command::Gateway(GatewayCommand::Status { state, json }) => gateway_status(state, *json),
+        Command::Send(args) => block_on(sends(args)),
     };
     match result {
         Ok(code) => code,
@@ -124,10 +143,10 @@ async fn listens(args: &ListenArgs) -> Result<ExitCode> {
             stop.send_replace(true);
         }
     });
-    let ended = listen::run(args.settings()?, Printer::new(args.format), stopped).await;
+    let ended = listen::run(args.service.settings()?, Printer::new(args.format), stopped).await;
     match ended {
         Ok(()) => Ok(ExitCode::SUCCESS),
-        Err(error @ ListenError::Ended) => {
+        Err(error @ ServiceError::Ended) => {
             eprintln!("wardlink: {error}");
             Ok(ExitCode::from(REFUSED))
         }
@@ -135,8 +154,40 @@ async fn listens(args: &ListenArgs) -> Result<ExitCode> {
     }
 }
 
+/// Sends an order, and says how it went.
+async fn sends(args: &SendArgs) -> Result<ExitCode> {
+    let (settings, errand) = args.settings()?;
+    let printer = Printer::new(if args.json { Format::Json } else { Format::Text });
+    let refused = |words: &str| {
+        eprintln!("wardlink: {words}");
+        Ok(ExitCode::from(REFUSED))
+    };
+    match send::run(settings, errand, printer).await {
+        Ok(Ending::Outcome(OrderResult::Done)) => Ok(ExitCode::SUCCESS),
+        Ok(Ending::Outcome(_)) => Ok(ExitCode::from(REFUSED)),
+        Ok(Ending::Unread) => {
+            eprintln!("wardlink: it is sent; this service does not read the channel, and so learns no outcome");
+            Ok(ExitCode::SUCCESS)
+        }
+        Ok(Ending::NotLetIn) => refused("the bridge does not let this service send it"),
+        Ok(Ending::Silence) => {
+            anyhow::bail!("no outcome came in time; until its end the order may still be carried out")
+        }
+        Err(error @ (ServiceError::Ended | ServiceError::NotGranted { .. } | ServiceError::NoDevice(_))) => {
+            refused(&error.to_string())
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
 /// Runs the pumps until they end, or the person ends them.
 async fn pumps(args: &PumpArgs) -> Result<ExitCode> {
+    if let Some(command) = &args.command {
+        for line in command.run()?.lines() {
+            println!("{}", printable(line));
+        }
+        return Ok(ExitCode::SUCCESS);
+    }
     let (journal, entries) = mpsc::unbounded_channel();
     let mut pumps = Vec::new();
     let mut handles = Vec::new();

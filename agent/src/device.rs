@@ -14,6 +14,7 @@
 //! Threats considered: whoever brings the bytes may be an attacker and may hold some of the keys; everything is verified here again. A
 //! release that does not come up is taken back by itself. Nothing is ever written over the image that runs.
 
+pub mod direct;
 pub mod disk;
 mod error;
 pub mod factory;
@@ -154,6 +155,8 @@ pub struct Device<D> {
     found: BTreeSet<Sha256>,
     /// Why the update waits, as it was told.
     postponed: Option<Postponed>,
+    /// How many outcomes were taken since the device was opened.
+    taken: usize,
 }
 
 impl<D: Disk> Device<D> {
@@ -193,6 +196,7 @@ impl<D: Disk> Device<D> {
             position: None,
             found: BTreeSet::new(),
             postponed: None,
+            taken: 0,
         };
         device.restart(test)?;
         Ok(device)
@@ -347,14 +351,20 @@ impl<D: Disk> Device<D> {
     /// The signed report. Its counter is stored before it is given out, and lies above `seen`, which the server may have from a life of
     /// this device before.
     pub fn report(&mut self, key: &SigningKey, seen: Version, now: u64) -> Result<Vec<u8>, DeviceError> {
-        let mut next = self.software.clone();
-        next.reported = next.reported.max(seen).saturating_add(1);
+        let counter = self.count_report(seen)?;
         let expires = Expires::at(now.saturating_add(REPORT_SECS));
-        let mut draft = Draft::new(&DeviceReport::new(next.reported, expires, self.state()))?;
+        let mut draft = Draft::new(&DeviceReport::new(counter, expires, self.state()))?;
         let id = Key::ecdsa_p256(key.verifying_key()).map_err(|_| unusable_key())?.id();
         draft.sign(id, key);
-        self.store(next)?;
         Ok(draft.to_bytes())
+    }
+
+    /// The counter of the next report: stored before it is given out, and above `seen`.
+    pub fn count_report(&mut self, seen: Version) -> Result<Version, DeviceError> {
+        let mut next = self.software.clone();
+        next.reported = next.reported.max(seen).saturating_add(1);
+        self.store(next)?;
+        Ok(self.software.reported)
     }
 
     /// What came of updates, and was not told yet.
@@ -365,8 +375,16 @@ impl<D: Disk> Device<D> {
     /// The first of them were told, and stored where they belong.
     pub fn told(&mut self, count: usize) -> Result<(), DeviceError> {
         let mut next = self.software.clone();
-        next.untold.drain(..count.min(next.untold.len()));
-        self.store(next)
+        let count = count.min(next.untold.len());
+        next.untold.drain(..count);
+        self.store(next)?;
+        self.taken = self.taken.saturating_add(count);
+        Ok(())
+    }
+
+    /// How many outcomes were taken since the device was opened.
+    pub const fn taken(&self) -> usize {
+        self.taken
     }
 
     /// Data that the server has added to the image that runs; none where there is none of the kind, or where it is not what was

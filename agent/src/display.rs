@@ -11,6 +11,7 @@ use wardlink_protocol::Device;
 use wardlink_protocol::UnixMillis;
 use wardlink_protocol::pairing::RefusalReason;
 use wardlink_protocol::report::{Alarm, AlarmPriority, Telemetry};
+use wardlink_update::uptane::Postponed;
 
 /// What a pump's screen knows.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -29,6 +30,77 @@ pub struct Screen {
     pub trouble: Option<String>,
     /// The infusion, once one runs.
     pub infusion: Option<Infusion>,
+    /// What orders put there.
+    pub notice: Notice,
+    /// What it runs; none where it is no pump.
+    pub software: Option<Software>,
+}
+
+/// What a device runs, as the screen shows it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Software {
+    /// Its revision.
+    pub revision: String,
+    /// What the image says beside it.
+    pub greeting: Option<String>,
+    /// How an update stands, or how the last one has ended.
+    pub update: Option<Update>,
+}
+
+/// How an update stands. Each is one calm line.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(tag = "stands", rename_all = "snake_case")]
+pub enum Update {
+    /// It waits for its moment.
+    Waits {
+        /// Its revision.
+        revision: String,
+        /// For what.
+        why: Postponed,
+    },
+    /// It is on its way.
+    Comes {
+        /// Its revision.
+        revision: String,
+        /// How much of it is there, per cent.
+        percent: u8,
+    },
+    /// It is there, and the other members of its set are waited for.
+    WaitsForOthers {
+        /// Its revision.
+        revision: String,
+    },
+    /// The device restarts with it.
+    Restarts {
+        /// Its revision.
+        revision: String,
+    },
+    /// It runs.
+    Installed {
+        /// Its revision.
+        revision: String,
+    },
+    /// It could not be installed, or was taken back; the device runs what it ran before.
+    Failed {
+        /// Its revision.
+        revision: String,
+        /// Why.
+        reason: String,
+    },
+    /// It never came as it should.
+    Corrupt {
+        /// Its revision.
+        revision: String,
+    },
+}
+
+/// What orders of the control unit or of a service put on the screen for a while.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Notice {
+    /// Words for the staff.
+    pub message: Option<String>,
+    /// Whether the tone of alarms is paused.
+    pub tone_paused: bool,
 }
 
 /// How far the coupling has come, as the screen tells it.
@@ -99,6 +171,7 @@ pub struct Infusion {
 
 /// A screen in a person's language, ready to be drawn; also the JSON of `/state`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a member of the JSON")]
 pub struct View {
     /// The language, as in HTML's `lang`.
     pub language: &'static str,
@@ -128,6 +201,16 @@ pub struct View {
     pub connection: String,
     /// The infusion.
     pub infusion: Option<InfusionView>,
+    /// What it runs, in a few words.
+    pub version: Option<String>,
+    /// How an update stands, in one line.
+    pub update: Option<String>,
+    /// Whether the button that lets an update be installed does something now.
+    pub confirming: bool,
+    /// Words for the staff.
+    pub message: Option<String>,
+    /// That the tone of alarms is paused, where it is.
+    pub tone: Option<&'static str>,
 }
 
 /// The infusion, formatted.
@@ -169,6 +252,7 @@ impl Screen {
             Phase::Verifying { code, link } => (code.clone(), link.clone()),
             _ => (None, None),
         };
+        let update = self.software.as_ref().and_then(|software| software.update.as_ref());
         View {
             language: language.tag(),
             device: self.device.to_string(),
@@ -184,6 +268,20 @@ impl Screen {
             online: self.online,
             connection: texts.connection(self.online, self.trouble.as_deref()),
             infusion: self.infusion.as_ref().map(|infusion| infusion.view(language)),
+            message: self.notice.message.clone(),
+            tone: self.notice.tone_paused.then_some(texts.tone_paused),
+            version: self.software.as_ref().map(Software::version),
+            update: update.map(|update| texts.update(update)),
+            confirming: matches!(update, Some(Update::Waits { why: Postponed::Confirmation, .. })),
+        }
+    }
+}
+
+impl Software {
+    fn version(&self) -> String {
+        match &self.greeting {
+            Some(greeting) => format!("{} · {greeting}", self.revision),
+            None => self.revision.clone(),
         }
     }
 }

@@ -1,6 +1,7 @@
 //! The native `wardlink` command, as a library that tests and benchmarks can drive, too.
 //!
-//! `wardlink listen` is a small server application: it reads the channels that it is granted ([`listen`]).
+//! `wardlink listen` is a small server application: it reads the channels that it is granted ([`listen`]). `wardlink send` is another one,
+//! which sends a device an order ([`send`]).
 //! `wardlink pump` is a reference device: it couples with a control unit by `wardlink_pairing` and then sends what an infusion
 //! would. The logic stands in the shared crates; this one moves bytes ([`link`]), keeps them ([`state`]) and shows them
 //! ([`display`]).
@@ -8,6 +9,7 @@
 pub mod clock;
 pub mod device;
 pub mod display;
+pub mod firmware;
 pub mod gateway;
 pub mod link;
 pub mod listen;
@@ -15,6 +17,8 @@ pub mod printable;
 pub mod provisioned;
 pub mod pump;
 pub mod release;
+pub mod send;
+pub mod service;
 pub mod simulation;
 pub mod state;
 pub mod tuf;

@@ -32,6 +32,8 @@ use wardlink_protocol::topic::{Topic, TopicFilter};
 
 /// How many events wait for the device before the link stops reading.
 const EVENTS: usize = 64;
+/// How long the bridge keeps the session of somebody who is away, as a rule.
+pub const SESSION: Duration = Duration::from_hours(24);
 
 /// What happened on the link.
 #[derive(Debug)]
@@ -63,6 +65,8 @@ pub enum LinkEvent {
     Delivered {
         /// Which.
         ticket: Ticket,
+        /// Whether somebody reads it there.
+        is_read: bool,
     },
     /// The bridge has refused a QoS 1 message; it is not sent again.
     Refused {
@@ -107,11 +111,14 @@ pub struct LinkOptions {
     pub identity: Arc<Identity>,
     /// MQTT's client id.
     pub client_id: String,
+    /// How long the bridge keeps the session while the device is away; whole seconds.
+    pub session: Duration,
 }
 
 enum Command {
     Publish { ticket: Ticket, topic: Topic, payload: Vec<u8>, qos: Qos },
     Subscribe(TopicFilter),
+    Forget(TopicFilter),
     Acknowledge(Receipt),
     Identify(Arc<Identity>),
     Reconnect(Arc<Endpoint>, Arc<Identity>),
@@ -146,6 +153,11 @@ impl Link {
     /// a filter that is subscribed asks once more and begins with short pauses again.
     pub fn subscribe(&self, filter: impl Into<TopicFilter>) {
         self.order(Command::Subscribe(filter.into()));
+    }
+
+    /// Asks for a subscription no more, which the bridge has taken away.
+    pub fn forget(&self, filter: impl Into<TopicFilter>) {
+        self.order(Command::Forget(filter.into()));
     }
 
     /// Tells the bridge that a message is dealt with.

@@ -7,19 +7,24 @@
 mod coupling;
 pub mod journal;
 mod membership;
+mod orders;
 mod reporting;
 pub mod settings;
+mod software;
 mod trust;
 
 use crate::clock;
-use crate::display::{Phase, Screen};
+use crate::display::{Notice, Phase, Screen};
 use crate::link::{EndpointError, Link, LinkEvent, Ticket};
 use crate::state::{Record, StateDirectory, StateError};
 use coupling::{Access, Published, phase_of};
 use journal::{Entry, Event};
 pub use membership::{Membership, kept_membership};
+use orders::Ordered;
 use reporting::Reporter;
 use settings::{Settings, Start};
+use software::{LOOKED_AFTER, Session, Software};
+pub use software::{SoftwareError, SoftwareSettings};
 use std::time::Duration;
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, Interval, MissedTickBehavior, interval, sleep_until};
@@ -67,6 +72,9 @@ pub enum PumpError {
     /// A report could not be encoded.
     #[error("a report cannot be encoded: {0}")]
     Encode(#[from] CborError),
+    /// What the pump runs.
+    #[error(transparent)]
+    Software(#[from] SoftwareError),
     /// The caller's fault: the state belongs to another site.
     #[error(
         "this pump is paired with another site than the provisioning names; use another state directory, or remove this one to pair anew"
@@ -92,6 +100,8 @@ pub enum Order {
     Couple,
     /// The keys on the device: the control unit's answer.
     Answer(Answer),
+    /// The button on the device: the update that waits may be installed.
+    Install,
 }
 
 /// What the outside sees of a pump, and how it talks to it.
@@ -116,7 +126,9 @@ pub struct Pump {
     published: Option<Published>,
     reporter: Option<Reporter>,
     trust: Option<Trust>,
+    ordered: Option<Ordered>,
     renewing: Option<Renewing>,
+    software: Option<Software>,
     leaving: Option<Leaving>,
     /// Whether it had left already when the power went.
     is_gone: bool,
@@ -149,11 +161,13 @@ struct Times {
     renew: Option<UnixMillis>,
     /// Measurements.
     telemetry: Interval,
+    /// The software.
+    software: Interval,
 }
 
 impl Pump {
     /// Opens the pump's state and prepares it; nothing is sent before [`Pump::run`].
-    pub fn open(settings: Settings, journal: mpsc::UnboundedSender<Entry>) -> Result<(Self, Handle), PumpError> {
+    pub fn open(mut settings: Settings, journal: mpsc::UnboundedSender<Entry>) -> Result<(Self, Handle), PumpError> {
         let state = StateDirectory::open(&settings.state, &settings.device)?;
         let mut rng = clock::rng();
         let made = PrivateKey::make(&mut rng).to_pkcs8()?;
@@ -168,6 +182,10 @@ impl Pump {
         {
             return Err(PumpError::ForeignSite);
         }
+        let software = settings.software.as_ref().map(|given| Software::open(&settings, given)).transpose()?;
+        if let Some(software) = &software {
+            settings.information.firmware_version = software.firmware().revision.to_string();
+        }
         let phase = match &pairing {
             Some(pairing) => phase_of(pairing.display()?, None),
             None if settings.start == Start::Manual => Phase::Idle,
@@ -181,15 +199,27 @@ impl Pump {
             online: false,
             trouble: None,
             infusion: None,
+            software: software.as_ref().map(Software::screen),
+            notice: Notice::default(),
         };
         let (screen, watched) = watch::channel(screen);
         let (membership, of_site) = watch::channel(None);
         let (buttons, orders) = mpsc::channel(4);
         let mut telemetry = interval(settings.telemetry_every);
         telemetry.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let pause = settings.retry_pause;
-        let times =
-            Times { check: None, publish: None, turn: None, ask: None, pause, reports: None, renew: None, telemetry };
+        let mut looked_after = interval(LOOKED_AFTER);
+        looked_after.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let times = Times {
+            check: None,
+            publish: None,
+            turn: None,
+            ask: None,
+            pause: settings.retry_pause,
+            reports: None,
+            renew: None,
+            telemetry,
+            software: looked_after,
+        };
         let pump = Self {
             settings,
             state,
@@ -201,7 +231,9 @@ impl Pump {
             published: None,
             reporter: None,
             trust: None,
+            ordered: None,
             renewing: None,
+            software,
             leaving,
             is_gone,
             screen,
@@ -219,6 +251,7 @@ impl Pump {
     /// Couples and reports until `stop` changes, or the pump has reached its outcome.
     pub async fn run(mut self, mut stop: watch::Receiver<bool>) -> Result<Outcome, PumpError> {
         self.tell(Event::Starting);
+        self.booted();
         let result = self.live(&mut stop).await;
         if let Err(error) = &result {
             self.tell(Event::Error { message: error.to_string() });
@@ -241,6 +274,7 @@ impl Pump {
         } else {
             self.changed()?;
         }
+        let mut session = self.begin_session();
         while self.outcome.is_none() {
             let wake = self.next_wake();
             tokio::select! {
@@ -249,8 +283,11 @@ impl Pump {
                 Some(order) = self.orders.recv() => match order {
                     Order::Couple => self.on_button()?,
                     Order::Answer(answer) => self.enter(answer)?,
+                    Order::Install => self.confirm_update()?,
                 },
                 _ = self.times.telemetry.tick(), if self.reporter.is_some() => self.report()?,
+                _ = self.times.software.tick(), if self.software.is_some() => self.look_after_software()?,
+                Some(work) = Session::work(session.as_mut()) => self.lend_device(work),
                 () = sleep_until(wake) => self.on_time()?,
             }
         }
@@ -280,14 +317,14 @@ impl Pump {
                 self.let_in();
                 Ok(())
             }
-            LinkEvent::Message { topic, payload, receipt, .. } => {
-                self.receive(&topic, &payload)?;
+            LinkEvent::Message { topic, payload, stamp, receipt } => {
+                self.receive(&topic, payload, stamp)?;
                 if let Some((link, _)) = &self.link {
                     link.acknowledge(receipt);
                 }
                 Ok(())
             }
-            LinkEvent::Delivered { ticket } => self.delivered(ticket),
+            LinkEvent::Delivered { ticket, .. } => self.delivered(ticket),
             LinkEvent::Refused { ticket, reason } => {
                 tracing::warn!(%reason, "the bridge refused a message");
                 self.refused(ticket)
@@ -322,13 +359,18 @@ impl Pump {
         if self.times.renew.is_some_and(|at| at <= now) {
             self.renew()?;
         }
+        if self.orders_leave_at().is_some_and(|at| at <= now) {
+            self.show_orders();
+        }
         self.erase_keys()
     }
 
     fn next_wake(&self) -> Instant {
         let far = Instant::now() + Duration::from_hours(1);
         let now = clock::now();
-        let clocks = [self.times.check, self.times.ask, self.times.renew, self.erases_at()].into_iter().flatten();
+        let clocks = [self.times.check, self.times.ask, self.times.renew, self.erases_at(), self.orders_leave_at()]
+            .into_iter()
+            .flatten();
         let clocks = clocks.map(|at| Instant::now() + at.since(now));
         let instants = [self.times.publish, self.times.turn, self.times.reports].into_iter().flatten();
         clocks.chain(instants).fold(far, Instant::min)

@@ -121,6 +121,11 @@ impl Infusion {
         }
     }
 
+    /// Whether a patient is being treated: a container hangs, and is not empty.
+    pub fn runs(&self) -> bool {
+        self.flow != Flow::Complete
+    }
+
     /// The drug that runs.
     pub const fn drug(&self) -> &'static str {
         self.drug.name

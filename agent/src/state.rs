@@ -35,12 +35,16 @@ pub enum Record {
     Outbox,
     /// What came after the pairing: later epochs of the channels' keys, the certificate in force, a renewal on its way.
     Trust,
+    /// The orders that the device took, and what they left.
+    Orders,
     /// The order to wipe, while its receipt is on its way.
     Decommission,
     /// A service that asks to be enrolled, until it is.
     Enrolment,
     /// What a service was enrolled with.
     Service,
+    /// A service that renews its certificate, until it has.
+    Renewing,
     /// Which messages have counted at a service.
     Received,
 }
@@ -54,9 +58,11 @@ impl Record {
             Self::Boot => "boot",
             Self::Outbox => "outbox",
             Self::Trust => "trust",
+            Self::Orders => "orders",
             Self::Decommission => "decommission",
             Self::Enrolment => "enrolment",
             Self::Service => "service",
+            Self::Renewing => "renewing",
             Self::Received => "received",
         }
     }
@@ -265,7 +271,12 @@ impl StateDirectory {
 
     /// The number of this start, which no later start has again: stored before it is returned.
     pub fn next_boot(&self) -> Result<u64, StateError> {
-        let boot = self.read_value::<u64>(Record::Boot)?.unwrap_or(0).saturating_add(1);
+        self.next_boot_from(0)
+    }
+
+    /// As [`Self::next_boot`], and not below `least`: by the time it rises also where an earlier state was restored.
+    pub fn next_boot_from(&self, least: u64) -> Result<u64, StateError> {
+        let boot = self.read_value::<u64>(Record::Boot)?.unwrap_or(0).saturating_add(1).max(least);
         self.write_value(Record::Boot, &boot)?;
         Ok(boot)
     }

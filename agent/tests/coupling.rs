@@ -42,6 +42,7 @@ async fn a_pump_couples_and_reports_under_the_network_keys() {
         Content::Telemetry(_) => channel == "telemetry",
         Content::Therapy(_) => channel == "therapy",
         Content::Alarm(_) => channel == "alarm",
+        Content::Order(_) | Content::RefusedMessage(_) => channel == "command",
     });
     assert!(kinds_fit, "{reports:?}");
     assert_eq!(site.paired().await, 1);

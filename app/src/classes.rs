@@ -45,7 +45,8 @@ pub(crate) fn Tabs() -> impl IntoView {
     let everybody =
         [(Route::Policy, t.policy_title()), (Route::Classes, t.classes_title()), (Route::Channels, t.channels_title())];
     let services = use_app().may(Right::ManageServices).then(|| (Route::Services, t.services_title()));
-    let tabs = everybody.into_iter().chain(services).map(|(to, label)| {
+    let last = (Route::Authority, t.authority_title());
+    let tabs = everybody.into_iter().chain(services).chain([last]).map(|(to, label)| {
         let address = to.to_string();
         view! { <a href=address aria-current=move || route.with(|route| *route == to).then_some("page")>{label}</a> }
     });

@@ -7,6 +7,7 @@ use wasm_bindgen::JsValue;
 use crate::alert::Alerts;
 use crate::app::{App, Session, mount, use_app, use_text};
 use crate::audit::AuditScreen;
+use crate::authority::{AuthorityScreen, NoCertificate};
 use crate::channels::ChannelsScreen;
 use crate::classes::ClassesScreen;
 use crate::devices::{DeviceScreen, Devices};
@@ -130,6 +131,7 @@ fn Frame() -> impl IntoView {
                     <Show when=move || live.link.get() == Link::Lost>
                         <p class="banner" data-testid="connection-lost">{icon::notice()} <span>{t.link_lost()}</span></p>
                     </Show>
+                    <NoCertificate/>
                 </div>
                 <Alerts/>
                 {move || match screen.get() {
@@ -149,8 +151,9 @@ fn Frame() -> impl IntoView {
                     Route::Gateways if app.may(Right::SeeUpdates) => view! { <GatewaysScreen/> }.into_any(),
                     Route::Outcomes if app.may(Right::SeeUpdates) => view! { <OutcomesScreen/> }.into_any(),
                     Route::Manufacturers if app.may(Right::SeeUpdates) => view! { <ManufacturersScreen/> }.into_any(),
+                    Route::Authority if app.may(Right::SeePolicy) => view! { <AuthorityScreen/> }.into_any(),
                     Route::Releases | Route::Catalog | Route::CatalogDevice(_) | Route::Gateways | Route::Outcomes | Route::Manufacturers |
-                    Route::Welcome(_) | Route::Unknown | Route::Provisioning | Route::People | Route::Policy | Route::Classes | Route::Channels | Route::Services | Route::Audit => {
+                    Route::Welcome(_) | Route::Unknown | Route::Provisioning | Route::People | Route::Policy | Route::Classes | Route::Channels | Route::Services | Route::Authority | Route::Audit => {
                         view! { <Nowhere/> }.into_any()
                     }
                 }}
@@ -226,7 +229,7 @@ fn Navigation(live: Live, screen: Memo<Route>) -> impl IntoView {
                         count=Signal::stored(0) icon=icon::key().into_any()/>
                 })}
                 {app.may(Right::SeePolicy).then(|| view! {
-                    <NavLink to=Route::Policy label=t.policy_nav() current=Signal::derive(move || is(|r| matches!(r, Route::Policy | Route::Classes | Route::Channels | Route::Services)))
+                    <NavLink to=Route::Policy label=t.policy_nav() current=Signal::derive(move || is(|r| matches!(r, Route::Policy | Route::Classes | Route::Channels | Route::Services | Route::Authority)))
                         count=Signal::stored(0) icon=icon::rules().into_any()/>
                 })}
                 {app.may(Right::SeeUpdates).then(|| view! {

@@ -18,6 +18,7 @@ use crate::ui::{Loading, ScreenTitle, icon};
 
 mod detail;
 mod figures;
+mod orders;
 mod revoke;
 mod selection;
 

@@ -38,9 +38,20 @@ pub(crate) fn bytes(length: u64, language: Language) -> String {
     format!("{}{}{} {word}", tenths / 10, language.decimal_mark(), tenths % 10)
 }
 
+/// Hexadecimal digits in groups of four, for comparing.
+pub(crate) fn groups(hex: &str) -> String {
+    let digits: Vec<char> = hex.to_uppercase().chars().collect();
+    digits.chunks(4).map(|group| group.iter().collect::<String>()).collect::<Vec<_>>().join(" ")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn hexadecimal_digits_stand_in_groups_of_four() {
+        assert_eq!(groups("7f3a91c022"), "7F3A 91C0 22");
+    }
 
     #[test]
     fn an_age_has_one_unit() {

@@ -16,6 +16,7 @@ mod alert;
 mod api;
 mod app;
 mod audit;
+mod authority;
 mod channels;
 mod classes;
 mod clock;

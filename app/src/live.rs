@@ -12,7 +12,7 @@ use gloo_timers::future::sleep;
 use leptos::prelude::*;
 use leptos::task::spawn_local;
 use wardlink_protocol::Device;
-use wardlink_protocol::api::{DeviceView, KeyJob, LiveData, LiveEvent, Lock, PairingView};
+use wardlink_protocol::api::{DeviceView, KeyJob, LiveData, LiveEvent, Lock, OrderView, PairingView};
 use wardlink_protocol::grant::DeviceState;
 use wardlink_protocol::identity::SessionId;
 
@@ -62,6 +62,8 @@ pub(crate) struct Live {
     pub(crate) locks: RwSignal<Vec<Lock>>,
     /// New keys on their way to devices.
     pub(crate) key_jobs: RwSignal<Vec<KeyJob>>,
+    /// The orders of the devices that were looked at, the newest first.
+    pub(crate) orders: RwSignal<BTreeMap<Device, Vec<OrderView>>>,
     /// Ends the present connection.
     connection: StoredValue<Option<AbortHandle>>,
 }
@@ -76,6 +78,7 @@ impl Live {
             devices: RwSignal::default(),
             locks: RwSignal::default(),
             key_jobs: RwSignal::default(),
+            orders: RwSignal::default(),
             connection: StoredValue::new(None),
         };
         let person = Memo::new(move |_| {
@@ -119,6 +122,7 @@ impl Live {
         self.devices.set(BTreeMap::new());
         self.locks.set(Vec::new());
         self.key_jobs.set(Vec::new());
+        self.orders.set(BTreeMap::new());
     }
 
     async fn run(self, app: App) {
@@ -171,9 +175,30 @@ impl Live {
                     self.key_jobs.set(jobs);
                 }
             }
+            LiveEvent::Order { order } => self.put_order(*order),
             LiveEvent::Unlocked { device } => self.lift(&device),
             LiveEvent::Data { data } => self.put_data(*data),
         }
+    }
+
+    /// Learns the orders of a device.
+    pub(crate) fn know_orders(self, device: Device, orders: Vec<OrderView>) {
+        self.orders.update(|known| drop(known.insert(device, orders)));
+    }
+
+    /// Learns an order, also from the answer to a request; of a device that nobody looked at it is asked for when somebody does.
+    pub(crate) fn put_order(self, order: OrderView) {
+        if !self.orders.with_untracked(|known| known.contains_key(&order.device)) {
+            return;
+        }
+        self.orders.update(|known| {
+            let Some(orders) = known.get_mut(&order.device) else { return };
+            let same = |known: &OrderView| known.id == order.id && known.given_by == order.given_by;
+            match orders.iter().position(same).and_then(|place| orders.get_mut(place)) {
+                Some(known) => *known = order,
+                None => orders.insert(0, order),
+            }
+        });
     }
 
     /// An identifier is no longer locked.

@@ -37,6 +37,8 @@ pub(crate) enum Route {
     Outcomes,
     /// The manufacturers.
     Manufacturers,
+    /// The CA.
+    Authority,
     /// The audit log.
     Audit,
     /// The first administrator's one-time link.
@@ -70,6 +72,7 @@ impl Route {
             (Some("updates"), Some("manufacturers"), None) => Some(Self::Manufacturers),
             (Some("catalog"), None, _) => Some(Self::Catalog),
             (Some("catalog"), Some(client), Some(identifier)) => device(client, identifier).map(Self::CatalogDevice),
+            (Some("authority"), None, _) => Some(Self::Authority),
             (Some("audit"), None, _) => Some(Self::Audit),
             (Some("welcome"), None, _) => query
                 .split('&')
@@ -100,6 +103,7 @@ impl fmt::Display for Route {
             Self::Gateways => f.write_str("#/updates/gateways"),
             Self::Outcomes => f.write_str("#/updates/outcomes"),
             Self::Manufacturers => f.write_str("#/updates/manufacturers"),
+            Self::Authority => f.write_str("#/authority"),
             Self::Audit => f.write_str("#/audit"),
             Self::Welcome(_) => f.write_str("#/welcome"),
         }
@@ -135,6 +139,7 @@ mod tests {
             Route::Classes,
             Route::Channels,
             Route::Services,
+            Route::Authority,
             Route::Audit,
         ];
         for screen in screens {

@@ -203,10 +203,21 @@ fn Several(
     name: &'static str,
     options: Vec<(String, String)>,
     chosen: RwSignal<BTreeSet<String>>,
+    /// Where what is chosen is chosen, too.
+    #[prop(optional)]
+    also: Option<RwSignal<BTreeSet<String>>>,
+    /// More about it.
+    #[prop(optional)]
+    hint: &'static str,
 ) -> impl IntoView {
     let switches = options.into_iter().map(|(value, label)| {
         let (on, change) = (value.clone(), value);
         let change = Callback::new(move |is_on: bool| {
+            if let Some(also) = also.filter(|_| is_on) {
+                also.update(|also| {
+                    also.insert(change.clone());
+                });
+            }
             chosen.update(|chosen| {
                 if is_on {
                     chosen.insert(change.clone())
@@ -218,7 +229,7 @@ fn Several(
         let on = Signal::derive(move || chosen.with(|chosen| chosen.contains(&on)));
         view! { <Switch label=label name=name on=on change=change/> }
     });
-    view! { <fieldset class="choices several"><legend>{legend}</legend>{switches.collect_view()}</fieldset> }
+    view! { <fieldset class="choices several"><legend>{legend}</legend>{(!hint.is_empty()).then(|| view! { <p class="hint">{hint}</p> })}{switches.collect_view()}</fieldset> }
 }
 
 /// Every chosen channel of every chosen class.
@@ -273,7 +284,7 @@ fn MakeForm(known: Known, made: RwSignal<Option<MadeService>>, close: CloseDialo
             <Field label=t.service_name() value=name name="service-name" hint=t.service_name_hint() error=name_error focus=true/>
             <Several legend=t.service_classes() name="service-class" options=enabled chosen=classes/>
             <Several legend=t.service_reads_which() name="service-reads" options=channels.clone() chosen=reads/>
-            <Several legend=t.service_writes_which() name="service-writes" options=channels chosen=writes/>
+            <Several legend=t.service_writes_which() name="service-writes" options=channels chosen=writes also=reads hint=t.service_writes_hint()/>
             <p class="error" role="alert">{move || access_error.get()}</p>
             <Answers close=close sender=sender go=t.make_service() keep=t.cancel()/>
         </form>
@@ -295,6 +306,10 @@ fn Made(made: MadeService, close: CloseDialog) -> impl IntoView {
     let ends = clock::day_and_time(made.service.enrolment_ends, t);
     let site = window().location().origin().unwrap_or_default();
     let command = format!("wardlink listen --site {site} --data-dir {}", made.service.name);
+    let sending = made.service.access.writes.first().map(|to| {
+        let (name, channel, client) = (&made.service.name, &to.channel, &to.client);
+        format!("wardlink send --site {site} --data-dir {name} --channel {channel} {client}/… report")
+    });
     let text = StoredValue::new(made);
     let copy = move |_| {
         spawn_local(async move {
@@ -313,6 +328,7 @@ fn Made(made: MadeService, close: CloseDialog) -> impl IntoView {
             <p class="command mono token" data-testid="enrolment">{text.with_value(|made| made.enrolment.clone())}</p>
             <p class="quiet">{t.service_command()}</p>
             <p class="command mono">{command}</p>
+            {sending.map(|sending| view! { <p class="command mono">{sending}</p> })}
             <div class="answers">
                 <button type="button" class="button quiet" data-testid="done" on:click=move |_| close.run()>{t.service_done()}</button>
                 <button type="button" class="button" data-testid="copy-enrolment" on:click=copy>{t.service_copy()}</button>

@@ -3,9 +3,11 @@
 //! A text is a method of [`Language`]. The compiler sees that each has a version in each language, and leaves out of a page what the page does not use.
 
 mod audit;
+mod authority;
 mod channels;
 mod devices;
 mod general;
+mod orders;
 mod policy;
 mod problems;
 mod requests;
@@ -101,6 +103,7 @@ mod tests {
     fn entries() -> impl Iterator<Item = &'static (&'static str, &'static str, &'static str)> {
         let sections = [
             audit::ENTRIES,
+            authority::ENTRIES,
             channels::ENTRIES,
             devices::ENTRIES,
             general::ENTRIES,

@@ -164,12 +164,17 @@ impl Verifier {
 }
 
 fn draw_attempt() -> SessionId {
-    let mut bytes = [0; SessionId::LENGTH];
+    SessionId(random_bytes())
+}
+
+/// Random bytes of the browser.
+pub(crate) fn random_bytes<const N: usize>() -> [u8; N] {
+    let mut bytes = [0; N];
     if let Ok(crypto) = window().crypto() {
         // It fails only for more than 65,536 bytes.
         let _ = crypto.get_random_values_with_u8_array(&mut bytes);
     }
-    SessionId(bytes)
+    bytes
 }
 
 /// How many characters of the serial number a person has to bring: those that the view hides.

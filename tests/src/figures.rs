@@ -21,6 +21,11 @@ impl Figures {
         self.put(key, time.as_secs_f64() * 1000.0);
     }
 
+    /// Takes over what else was found.
+    pub fn take(&mut self, others: Self) {
+        self.0.extend(others.0);
+    }
+
     /// Prints one flat JSON object where the program was started with `--json`, and lines for people otherwise.
     pub fn print(&self) -> Result<()> {
         if env::args().any(|argument| argument == "--json") {

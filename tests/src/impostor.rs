@@ -209,7 +209,8 @@ pub fn report(pump: &Pump<'_>, device: &Device, channel: &str, content: Content)
 /// Opens a message that was sent down to a paired pump that no longer runs, with the keys that it has stored.
 pub fn open(pump: &Pump<'_>, device: &Device, topic: &str, sender: &PublicKey, message: &[u8]) -> Result<Vec<u8>> {
     let kept = kept_channels(&StateDirectory::open(&pump.state(), device)?)?;
-    let opened = Receiver::default().open(&kept, &topic.parse().context("a topic")?, sender, message)?;
+    let topic = topic.parse().context("a topic")?;
+    let opened = Receiver::default().open_certified(&kept, &topic, message, |_| Ok(*sender))?;
     Ok(opened.plaintext.to_vec())
 }
 

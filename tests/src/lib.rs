@@ -14,6 +14,8 @@ pub mod browser;
 pub mod camera;
 pub mod crowd;
 pub mod figures;
+pub mod hospital;
+pub mod hub;
 pub mod impostor;
 pub mod independent;
 pub mod interruption;

@@ -74,6 +74,18 @@ impl<'s> Manufacturer<'s> {
         self.release(&["--yes", "sign", "--key", &keys[0]]).map(drop)
     }
 
+    /// Makes and signs an inventory of these devices (a JSON array of records); the inventory.
+    pub fn inventory(&self, devices: &serde_json::Value) -> Result<serde_json::Value> {
+        let file = self.path("devices.json");
+        fs::write(&file, devices.to_string()).context("cannot write the devices")?;
+        self.release(&["inventory", &self.name, "--devices", &file.display().to_string()])?;
+        self.release(&["--yes", "sign", "--key", &self.key("desk")])?;
+        let folder = fs::read_dir(self.repository().join("inventory")).context("cannot look into a folder")?;
+        let file = folder.into_iter().next().context("there is an inventory")??.path();
+        let inventory = fs::read(file).context("cannot read the inventory")?;
+        serde_json::from_slice(&inventory).context("an inventory is JSON")
+    }
+
     /// Adds a program for pumps of the model PM2 and hardware PM2-B, and signs it.
     pub fn add(&self, from: &str, revision: &str, program: &[u8], more: &[&str]) -> Result<()> {
         let file = self.path(&format!("{revision}.bin"));

@@ -9,6 +9,7 @@ use serde_json::Value;
 use ureq::Agent;
 use wardlink_agent::state::{Record, StateDirectory};
 use wardlink_crypto::key::{PrivateKey, PublicKey};
+use wardlink_pairing::enrolment::renewal::Renewing;
 use wardlink_pairing::enrolment::{Enrolled, Enrolling};
 use wardlink_protocol::Device;
 use wardlink_protocol::api::{MadeService, NewService, ServiceView};
@@ -57,6 +58,11 @@ impl StolenService {
         Credentials::certificate(self.key.clone(), &self.enrolled.certificate)
     }
 
+    /// What it would ask for a new certificate with.
+    pub fn renewal(&self) -> Result<Vec<u8>> {
+        Ok(Renewing::begin(&self.enrolled, &self.key, &mut rng())?.request().to_vec())
+    }
+
     /// Its static key.
     pub fn key(&self) -> PublicKey {
         self.key.public()
@@ -64,11 +70,16 @@ impl StolenService {
 
     /// Says something to a pump on a channel, signed and encrypted with the keys that it is given; returns the topic, too.
     pub fn say(&self, channel: &str, pump: &str, what: &[u8]) -> Result<(String, Vec<u8>)> {
+        self.say_in(channel, pump, what, 1)
+    }
+
+    /// As [`Self::say`], in the run with this number.
+    pub fn say_in(&self, channel: &str, pump: &str, what: &[u8], boot: u64) -> Result<(String, Vec<u8>)> {
         let keys = self.ask(channel, pump)?.map_err(|status| anyhow!("no keys: {status}"))?;
         let key = keys.lines.iter().find_map(Line::current).context("a key")?;
         let topic = Topic::Control(channel.parse().context("a channel")?, device(pump)?);
-        let mut sender = Sender::begin(key, topic.clone(), 1, &mut rng())?;
-        Ok((topic.to_string(), sender.seal(what, &self.key)?))
+        let mut sender = Sender::begin(key, topic.clone(), boot, &mut rng())?;
+        Ok((topic.to_string(), sender.seal_certified(what, &self.key, &self.enrolled.whole_chain())?))
     }
 
     /// Asks for the keys of a channel of a pump; an HTTP status where they are refused.

@@ -50,10 +50,8 @@ impl<'s> Worker<'s> {
     pub fn start_with(scene: &'s Scene, host: Host, variables: &[(&str, &str)]) -> Result<Self> {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let folder = scene.path(&format!("worker-{}", COUNT.fetch_add(1, Ordering::Relaxed)));
-        let usual = [("TRUST", "none"), ("MASTER_KEY", MASTER_KEY), ("BOOTSTRAP_TOKEN", BOOTSTRAP_TOKEN)];
-        let usual = usual.iter().filter(|(name, _)| variables.iter().all(|(other, _)| other != name));
         let owned = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
-        let variables: Vec<_> = usual.chain(variables).map(owned).collect();
+        let variables = with_usual(variables.iter().map(owned).collect());
         prepare(&folder, &variables)?;
         let mut worker = Self { scene, host, folder, port: free_port()?, variables, process: None };
         worker.restart()?;
@@ -135,6 +133,14 @@ impl<'s> Worker<'s> {
         Ok(())
     }
 
+    /// Ends the worker, and starts it again on what it has stored, with these variables instead of those that it had.
+    pub fn restart_with(&mut self, variables: &[(String, String)]) -> Result<()> {
+        self.kill();
+        self.variables = with_usual(variables.to_vec());
+        write_variables(&self.folder, &self.variables)?;
+        self.restart()
+    }
+
     fn wrangler(&self) -> Result<Command> {
         let mut command = Command::new(artifacts::in_checkout("node_modules/.bin/wrangler")?);
         command.args(["dev", "--local", "--ip", "127.0.0.1", "--port", &self.port.to_string()]);
@@ -153,12 +159,24 @@ impl<'s> Worker<'s> {
     }
 }
 
+/// The variables that every worker has, unless they are given, and the given ones.
+fn with_usual(given: Vec<(String, String)>) -> Vec<(String, String)> {
+    let usual = [("TRUST", "none"), ("MASTER_KEY", MASTER_KEY), ("BOOTSTRAP_TOKEN", BOOTSTRAP_TOKEN)];
+    let usual = usual.map(|(name, value)| (name.to_owned(), value.to_owned()));
+    let missing: Vec<_> = usual.into_iter().filter(|(name, _)| given.iter().all(|(other, _)| other != name)).collect();
+    [missing, given].concat()
+}
+
 /// Copies what is served, so that a build in the checkout does not disturb a running test.
 fn prepare(folder: &Path, variables: &[(String, String)]) -> Result<()> {
     for built in ["build", "dist"] {
         copy(&artifacts::in_checkout(built)?, &folder.join(built))?;
     }
     copy(&artifacts::in_checkout("wrangler.toml")?, &folder.join("wrangler.toml"))?;
+    write_variables(folder, variables)
+}
+
+fn write_variables(folder: &Path, variables: &[(String, String)]) -> Result<()> {
     let lines: Vec<String> = variables.iter().map(|(name, value)| format!("{name}={value:?}\n")).collect();
     fs::write(folder.join(".dev.vars"), lines.concat()).context("cannot write the worker's secrets")
 }
@@ -188,7 +206,14 @@ fn size_of(folder: &Path) -> Result<u64> {
 }
 
 fn workerd_configuration(port: u16, variables: &[(String, String)]) -> String {
-    let objects = [("SITE", "SiteObject"), ("BRIDGE", "BridgeObject"), ("ACCOUNTS", "AccountsObject")];
+    // There is no store of files (R2) here: what needs one is measured under wrangler.
+    let objects = [
+        ("SITE", "SiteObject"),
+        ("BRIDGE", "BridgeObject"),
+        ("ACCOUNTS", "AccountsObject"),
+        ("DISTRIBUTION", "DistributionObject"),
+        ("GATEWAY", "GatewayObject"),
+    ];
     let objects_bound =
         objects.map(|(name, class)| format!("(name = \"{name}\", durableObjectNamespace = \"{class}\"), "));
     let texts = variables.iter().map(|(name, value)| format!("(name = \"{name}\", text = {value:?}), "));

@@ -10,6 +10,7 @@ use wardlink_tests::mqtt::Mqtt;
 use wardlink_tests::pump::is;
 use wardlink_tests::service::{self, Service, of_pumps, post};
 use wardlink_tests::ward::{Ward, device};
+use wardlink_tests::worker::{Host, Worker};
 use wardlink_tests::{Scene, scene, wait};
 
 const ALARM: Alarm = Alarm { kind: AlarmKind::AirInLine, priority: AlarmPriority::High, active: true };
@@ -242,6 +243,54 @@ fn a_service_writes_to_the_devices_of_its_grant_under_their_own_keys() -> Result
             ensure!(writing.publish(foreign, b"x")?.is_refusal(), "{foreign}");
         }
         ensure!(writing.subscribe("ais/data/command/infusion-pump/+")?.is_refusal(), "it reads without the right");
+        Ok(())
+    })
+}
+
+#[test]
+fn a_service_renews_its_certificate_before_and_after_its_end_and_not_once_it_is_revoked() -> Result<()> {
+    scene(|scene| {
+        let worker = Worker::start_with(scene, Host::Wrangler, &[("SERVICE_CERTIFICATE_SECS", "20")])?;
+        let ward = Ward::around(scene, worker)?;
+        let _pump = ward.paired_pump("ip-1")?;
+        let mut service = started(scene, &ward, "ward-monitor", &["telemetry"])?;
+        let view = |ward: &Ward<'_>| -> Result<ServiceView> {
+            let all: Vec<ServiceView> = ward.administrator.get("services")?;
+            all.into_iter().next().context("the service is listed")
+        };
+        let first = view(&ward)?.certificate.context("a certificate")?;
+        // While it listens: it goes on with the new one.
+        let renewed = service.wait_for("renewed")?;
+        service.wait_for_message("telemetry", "ip-1")?;
+        let second = wait::until("the new certificate is in use", || {
+            Ok(view(&ward)?.certificate.filter(|serial| *serial != first))
+        })?;
+        assert_eq!(renewed["certificate"], second.to_string());
+        // After the end, with the static key.
+        service.kill();
+        let ended = wait::until("its certificate has ended", || {
+            Ok(Some(view(&ward)?).filter(|view| view.state == ServiceState::Expired))
+        })?;
+        service.restart()?;
+        service.wait_for("renewed")?;
+        service.wait_for_message("telemetry", "ip-1")?;
+        let third = view(&ward)?;
+        assert_eq!(third.state, ServiceState::Active);
+        ensure!(third.certificate != ended.certificate, "the same certificate");
+        let log: serde_json::Value = ward.administrator.get("audit?act=certificate-renewed&find=ward-monitor")?;
+        ensure!(log["entries"].as_array().is_some_and(|entries| entries.len() >= 2), "{log}");
+        // Not once it is revoked, before the end or after it.
+        service.kill();
+        service::revoke(&ward.administrator, "ward-monitor")?;
+        let stolen = service.steal()?;
+        assert_eq!(post(&ward.worker.origin(), "renew", &stolen.renewal()?)?.err(), Some(403));
+        service.restart()?;
+        service.wait_for_end()?;
+        ensure!(service.log()?.contains("does not let this service in any more"), "{}", service.log()?);
+        for junk in [&b""[..], b"junk", &[0xd2; 300]] {
+            let status = post(&ward.worker.origin(), "renew", junk)?.err();
+            ensure!(matches!(status, Some(400 | 403)), "{status:?}");
+        }
         Ok(())
     })
 }

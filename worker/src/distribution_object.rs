@@ -1,28 +1,38 @@
-//! The distribution server (Distribution, figure 4): manufacturers and what they publish, verified before it is seen.
+//! The distribution server (Distribution, figure 4): what manufacturers publish, verified before it is seen; the configuration catalog;
+//! offers, and directives for each gateway.
 //!
 //! Everything that decides lies in this object's database, so that what belongs together changes in one step; files lie in R2.
 
+mod catalog;
+mod directives;
+mod director;
 mod ingest;
+mod inventories;
 mod manufacturers;
+mod offers;
+mod outcomes;
 mod publication;
 mod publish;
 mod releases;
+mod reports;
 mod repository;
 mod schema;
 
-use crate::messages::{DistributionCommand, DistributionRequest, SiteRequest};
+use crate::messages::{Dealt, DistributionCommand, DistributionRequest, SiteRequest};
 use crate::notes;
 use crate::objects::{self, answer};
 use crate::platform::{log, now, rng};
 use crate::problem::Failure;
 use crate::storage::{Column, Database};
+use catalog::Question;
 use core::cell::{Cell, RefCell};
 use core::time::Duration;
+use director::Director;
 use serde::Serialize;
 use std::collections::BTreeSet;
 use std::rc::Rc;
 use wardlink_protocol::UnixMillis;
-use wardlink_protocol::api::Person;
+use wardlink_protocol::api::{AllowUpload, Associate, Broadcast, Person, ProblemKind, Pushed};
 use wardlink_protocol::identity::Sha256;
 use wardlink_trust::audit::Act;
 use wardlink_update::catalog::Releases;
@@ -43,6 +53,8 @@ pub struct DistributionObject {
     database: Database,
     /// Every release that is public, once they were read.
     releases: RefCell<Option<Rc<Releases>>>,
+    /// The director's keys, once they were read.
+    director: RefCell<Option<Rc<Director>>>,
     /// Files whose parts are being put together.
     assembling: RefCell<BTreeSet<(String, Sha256)>>,
     /// For when the alarm is set, as far as this instance knows.
@@ -52,8 +64,9 @@ pub struct DistributionObject {
 impl DurableObject for DistributionObject {
     fn new(state: State, env: Env) -> Self {
         let database = Database::new(&state, &schema::VERSIONS);
-        let (releases, assembling, alarm_at) = (RefCell::default(), RefCell::default(), Cell::default());
-        Self { state, env, database, releases, assembling, alarm_at }
+        let (releases, director) = (RefCell::default(), RefCell::default());
+        let (assembling, alarm_at) = (RefCell::default(), Cell::default());
+        Self { state, env, database, releases, director, assembling, alarm_at }
     }
 
     async fn fetch(&self, request: Request) -> Result<Response> {
@@ -87,6 +100,25 @@ impl DistributionObject {
                 self.settle().await?;
                 answered
             }
+            DistributionRequest::Join(gateway, known) => {
+                let joined = self.join(&gateway, known).await?;
+                self.settle().await?;
+                answer(&joined)
+            }
+            DistributionRequest::Leave(gateway) => answer(&self.leave(&gateway)?),
+            DistributionRequest::Report(gateway, report) => {
+                let dealt = self.report(&gateway, &report).await?;
+                self.settle().await?;
+                answer(&dealt)
+            }
+            DistributionRequest::Outcome(gateway, told) => {
+                let dealt = self.outcome(&gateway, &told).await?;
+                self.settle().await?;
+                answer(&dealt)
+            }
+            DistributionRequest::Ask(gateway) => {
+                answer(&Dealt { refused: None, orders: self.orders(&gateway, true).await? })
+            }
         }
     }
 
@@ -101,6 +133,7 @@ impl DistributionObject {
             DistributionCommand::EndManufacturer(name) => {
                 let view = manufacturers::end(database, person, &name)?;
                 self.releases.take();
+                directives::all_are_due(database)?;
                 json(&view)
             }
             DistributionCommand::MakeToken(name) => {
@@ -111,8 +144,72 @@ impl DistributionObject {
             }
             DistributionCommand::Releases(manufacturer) => {
                 let releases = self.releases().await?;
-                json(&releases::views(&releases, manufacturer.as_deref()))
+                json(&releases::views(database, &releases, manufacturer.as_deref())?)
             }
+            DistributionCommand::Catalog { find, client, gateway, standing, after } => {
+                let (find, client, gateway, standing) =
+                    (find.as_str(), client.as_str(), gateway.as_str(), standing.as_str());
+                json(&catalog::page(database, &Question { find, client, gateway, standing, after: after.as_ref() })?)
+            }
+            DistributionCommand::CatalogDevice(device) => json(&catalog::device(database, &device)?),
+            DistributionCommand::Gateways => json(&reports::gateways(database)?),
+            DistributionCommand::Offers => json(&offers::views(database)?),
+            DistributionCommand::Outcomes(device, before) => json(&outcomes::page(database, device.as_ref(), before)?),
+            command => self.decide(person, command).await,
+        }
+    }
+
+    /// What a person decides about updates; gateways that it concerns are told.
+    async fn decide(&self, person: &Person, command: DistributionCommand) -> core::result::Result<Response, Failure> {
+        let database = self.database.open()?;
+        match command {
+            DistributionCommand::Associate(device, Associate { gateway }) => {
+                for concerned in catalog::decide(database, person, &device, &gateway)? {
+                    directives::is_due(database, &concerned)?;
+                }
+                json(&catalog::device(database, &device)?)
+            }
+            DistributionCommand::AllowUpload(device, AllowUpload { gateway, allowed }) => {
+                catalog::find(database, &device)?.ok_or(ProblemKind::NotFound)?;
+                catalog::check_gateway(database, &gateway)?;
+                catalog::allow_upload(database, &device, &gateway, allowed)?;
+                let what = if allowed { "data may come" } else { "data may not come" };
+                let detail = format!("{what} through {gateway}");
+                Self::note(database, Some(person), Act::GatewayChanged, &device.to_string(), detail)?;
+                directives::is_due(database, &gateway)?;
+                json(&catalog::device(database, &device)?)
+            }
+            DistributionCommand::Resume(device) => {
+                if let Some(gateway) = catalog::resume(database, person, &device)? {
+                    directives::is_due(database, &gateway)?;
+                }
+                json(&catalog::device(database, &device)?)
+            }
+            DistributionCommand::Push(gateway) => {
+                catalog::check_gateway(database, &gateway)?;
+                Self::note(database, Some(person), Act::UpdateDecided, &gateway.to_string(), "pushed")?;
+                self.push(&gateway, true).await?;
+                json(&Pushed { gateways: 1 })
+            }
+            DistributionCommand::Broadcast(Broadcast { client }) => {
+                let gateways = directives::of_class(database, client.as_str())?;
+                let detail = format!("broadcast to {} gateways", gateways.len());
+                Self::note(database, Some(person), Act::UpdateDecided, client.as_str(), detail)?;
+                for gateway in &gateways {
+                    directives::is_renewed(database, gateway)?;
+                }
+                json(&Pushed { gateways: u64::try_from(gateways.len()).unwrap_or(u64::MAX) })
+            }
+            DistributionCommand::MakeOffer(new) => {
+                let releases = self.releases().await?;
+                Ok(json(&offers::make(self, person, *new, &releases).await?)?.with_status(201))
+            }
+            DistributionCommand::WithdrawOffer(id) => json(&offers::withdraw(database, person, id)?),
+            DistributionCommand::Inventory { text, imports } => {
+                let imports = imports.then_some(person);
+                json(&inventories::take(self, imports, text.as_bytes()).await?)
+            }
+            _ => Err(Failure::internal("this is answered elsewhere")),
         }
     }
 
@@ -123,6 +220,7 @@ impl DistributionObject {
             log!("distribution: the audit log is told again: {failure:?}");
         }
         let due = now().after(if told.is_ok() { ROUND } else { RETRY });
+        let due = directives::next_due(self.database.open()?)?.map_or(due, |next| next.min(due));
         if self.alarm_at.get().is_none_or(|set| due < set) {
             self.alarm_at.set(Some(due));
             self.state.storage().set_alarm(ScheduledTime::from(due.since(now()))).await?;
@@ -142,8 +240,9 @@ impl DistributionObject {
         }
     }
 
-    /// Forgets what is over: publications that nobody goes on with, and files that nothing names.
+    /// Matches gateways that have to be; forgets what is over: publications that nobody goes on with, and files that nothing names.
     async fn round(&self) -> core::result::Result<(), Failure> {
+        self.match_due().await?;
         publication::forget_abandoned(self).await?;
         repository::remove_unnamed(self).await?;
         self.settle().await

@@ -13,6 +13,7 @@ mod bridge_object;
 mod distribution_object;
 mod est;
 mod files;
+mod gateway_object;
 mod guard;
 mod messages;
 mod notes;
@@ -31,6 +32,7 @@ use worker::{Context, Env, Request, Response, Result, event};
 #[event(start)]
 fn start() {
     platform::p256::install();
+    platform::foreign::install();
 }
 
 #[event(fetch)]

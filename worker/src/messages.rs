@@ -7,10 +7,12 @@ use serde::{Deserialize, Serialize};
 use serde_bytes::ByteBuf;
 use wardlink_bridge::Notice;
 use wardlink_protocol::api::{
-    Accept, ChannelsChange, Credentials, DeviceClass, NewManufacturer, NewPerson, NewProvisioning, NewRevocation,
-    NewSecret, NewService, PairingPolicy, Person, PersonChange, Reject, Trust, Verify,
+    Accept, AllowUpload, Associate, Broadcast, ChannelsChange, Credentials, DeviceClass, NewManufacturer, NewOffer,
+    NewOrder, NewPerson, NewProvisioning, NewRevocation, NewSecret, NewService, PairingPolicy, Person, PersonChange,
+    Reject, Trust, Verify,
 };
 use wardlink_protocol::channel::{ChannelName, Qos};
+use wardlink_protocol::distribution::{AssociatedDevice, ManufacturerRoot, SessionRefusal};
 use wardlink_protocol::grant::Grant;
 use wardlink_protocol::identity::{KeyFingerprint, SecretId, SessionId, Sha256};
 use wardlink_protocol::network::NetworkOrigin;
@@ -118,7 +120,7 @@ pub(crate) enum SiteRequest {
     /// Messages on T1, T3 and renewal, from the bridge's log: at least once, idempotent by topic and sequence number.
     /// Answer: [`Taken`], given when they are dealt with.
     Messages(Vec<StampedMessage>),
-    /// Messages of the second channels. Answer: nothing.
+    /// Messages of the second channels, of devices and of services to devices. Answer: nothing.
     Data(Vec<StampedMessage>),
     /// What happened to devices at the bridge, in this order. Answer: nothing.
     Notices(Vec<Notice>),
@@ -128,12 +130,35 @@ pub(crate) enum SiteRequest {
     EnrolService(ByteBuf),
     /// A service asks for keys. Answer: COSE, as the web API gives it.
     ServiceKeys(ByteBuf),
+    /// A service asks for a new certificate. Answer: COSE, as the web API gives it.
+    RenewService(ByteBuf),
     /// A person acts. Answer: JSON as the web API gives it.
     Act(Box<Act>),
     /// Sessions of people ended: their live connections are closed. Answer: nothing.
     SessionsEnded(Vec<Sha256>),
-    /// What was done at the accounts, for the audit log, oldest first. Answer: nothing, when it is written.
+    /// What was done at another object, for the audit log, oldest first. Answer: nothing, when it is written.
     Notes(Vec<Note>),
+    /// Somebody who calls itself this device wants a session with the distribution server. Answer: an optional [`Admission`].
+    Admit(Device),
+    /// The keys of paired devices. Answer: for each of them an optional SubjectPublicKeyInfo, DER.
+    Keys(Vec<Device>),
+}
+
+/// With what a session of a device that may have one is authenticated.
+#[derive(Serialize, Deserialize, Zeroize, ZeroizeOnDrop)]
+pub(crate) struct Admission {
+    /// The device's key.
+    #[zeroize(skip)]
+    pub(crate) holder: KeyFingerprint,
+    /// The issuing CAs whose certificates count, DER.
+    #[zeroize(skip)]
+    pub(crate) issuing: Vec<ByteBuf>,
+    /// The control unit's certificate and the chain up to and including the root, DER.
+    #[zeroize(skip)]
+    pub(crate) chain: Vec<ByteBuf>,
+    /// The control unit's key, PKCS#8 DER: kept in memory only.
+    #[serde(with = "serde_bytes")]
+    pub(crate) key: Vec<u8>,
 }
 
 /// An act that belongs into the audit log.
@@ -216,6 +241,10 @@ pub(crate) enum Command {
     Receipt(Device),
     /// Lets a revoked device ask to pair again.
     Reinstate(Device),
+    /// Lists the orders of a device.
+    Orders(Device),
+    /// Gives a device an order.
+    GiveOrder(Device, NewOrder),
     /// Lists revoked devices.
     Revocations,
     /// Shows the pairing policy.
@@ -341,6 +370,70 @@ pub(crate) enum DistributionRequest {
     Act(Person, DistributionCommand),
     /// Which file lies under a public name. Answer: an optional [`PublicFile`].
     Find(PublicName),
+    /// A gateway's session stands; its object has the directive of this version. Answer: [`Joined`].
+    Join(Device, u64),
+    /// A gateway's session has ended. Answer: nothing.
+    Leave(Device),
+    /// A gateway's configuration report. Answer: [`Dealt`].
+    Report(Device, ByteBuf),
+    /// What became of an update. Answer: [`Dealt`].
+    Outcome(Device, ByteBuf),
+    /// Somebody at the gateway asks to look for updates now. Answer: [`Dealt`].
+    Ask(Device),
+}
+
+/// What a gateway's object knows when its session begins.
+#[derive(Serialize, Deserialize)]
+pub(crate) struct Joined {
+    /// The first root of the director's repositories.
+    pub(crate) director_root: ByteBuf,
+    /// The first roots of the manufacturers that count.
+    pub(crate) manufacturers: Vec<ManufacturerRoot>,
+    /// The counter of its newest report.
+    pub(crate) reported: u64,
+    /// What is said to it.
+    pub(crate) orders: Orders,
+}
+
+/// What is said to a gateway.
+#[derive(Default, Serialize, Deserialize)]
+pub(crate) struct Orders {
+    /// Its newest directive; none where that has not changed, or where there is none.
+    pub(crate) directive: Option<DirectorFiles>,
+    /// Its devices; none where they have not changed.
+    pub(crate) devices: Option<Vec<AssociatedDevice>>,
+}
+
+/// One version of a gateway's director repository.
+#[derive(Clone, Serialize, Deserialize)]
+pub(crate) struct DirectorFiles {
+    /// The version of all three.
+    pub(crate) version: u64,
+    /// The directive.
+    pub(crate) targets: ByteBuf,
+    /// The snapshot.
+    pub(crate) snapshot: ByteBuf,
+    /// The timestamp.
+    pub(crate) timestamp: ByteBuf,
+}
+
+/// How a message of a gateway was dealt with.
+#[derive(Serialize, Deserialize)]
+pub(crate) struct Dealt {
+    /// Why it was refused; none where it was taken.
+    pub(crate) refused: Option<SessionRefusal>,
+    /// What is said to the gateway then.
+    pub(crate) orders: Orders,
+}
+
+/// What is asked of a gateway's object.
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum GatewayRequest {
+    /// Something is said to the gateway: stored, and told over its session, if that is open. Answer: nothing.
+    Say(Orders),
+    /// The device has no rights any more: its session and its ticket end. Answer: nothing, when they have ended.
+    Close,
 }
 
 /// What a person asks of the distribution server.
@@ -359,6 +452,48 @@ pub(crate) enum DistributionCommand {
     RevokeToken(String, u64),
     /// Lists the packages of a manufacturer, or of all.
     Releases(Option<String>),
+    /// Shows a part of the catalog; an empty text asks for all.
+    Catalog {
+        /// Only devices with this text.
+        find: String,
+        /// Only of this class.
+        client: String,
+        /// Only of this gateway.
+        gateway: String,
+        /// Only those whose update stands so; `conflict`: those that two gateways report.
+        standing: String,
+        /// Only those after this one.
+        after: Option<Device>,
+    },
+    /// Shows one device of the catalog.
+    CatalogDevice(Device),
+    /// Says through which gateway a device is updated.
+    Associate(Device, Associate),
+    /// Says through which gateways a device's data may come.
+    AllowUpload(Device, AllowUpload),
+    /// Tries a device again that was set aside.
+    Resume(Device),
+    /// Lists gateways.
+    Gateways,
+    /// Pushes to one gateway now.
+    Push(Device),
+    /// Pushes to all gateways of a class of devices.
+    Broadcast(Broadcast),
+    /// Lists offers.
+    Offers,
+    /// Offers a package.
+    MakeOffer(Box<NewOffer>),
+    /// Withdraws an offer.
+    WithdrawOffer(u64),
+    /// Shows outcomes: of one device, before one of them.
+    Outcomes(Option<Device>, Option<u64>),
+    /// Says what an inventory does, or imports it.
+    Inventory {
+        /// The inventory as it was signed.
+        text: String,
+        /// Whether it is imported.
+        imports: bool,
+    },
 }
 
 /// Under which name a file is asked for.

@@ -1,6 +1,7 @@
 //! The clock, the random source and the deployment's secrets, in one place; P-256 in [`p256`].
 
 pub(crate) mod digest;
+pub(crate) mod foreign;
 pub(crate) mod p256;
 
 use crate::problem::Failure;

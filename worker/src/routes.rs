@@ -2,6 +2,7 @@
 
 mod accounts;
 mod distribution;
+mod gateways;
 mod page;
 mod repository;
 mod services;
@@ -20,13 +21,14 @@ use wardlink_protocol::api::ProblemKind;
 use wardlink_protocol::channel::ChannelName;
 use wardlink_protocol::identity::{SecretId, SessionId};
 use wardlink_protocol::{Device, DeviceIdentifier};
+use wardlink_update::inventory::MAX_INVENTORY_BYTES;
 use worker::{Env, Headers, Method, Request, Response};
 use zeroize::Zeroizing;
 
 /// The longest body of a request, in bytes.
 const MAX_BODY_BYTES: usize = 16 * 1024;
-/// The longest body that makes a manufacturer known: a root, as text in JSON.
-const MAX_MANUFACTURER_BYTES: usize = 1_100_000;
+/// The longest body with a root, or with data that the server adds, as text in JSON.
+const MAX_LONG_BODY_BYTES: usize = 1_100_000;
 
 /// What stands under a path.
 enum Route {
@@ -52,6 +54,7 @@ enum Route {
     Reinstate(Device),
     Decommission(Device),
     Receipt(Device),
+    Orders(Device),
     Revocations,
     /// Of the issuing CA that this is the key identifier of, in hexadecimal digits; none is the one that issues now.
     RevocationList(Option<Vec<u8>>),
@@ -66,12 +69,26 @@ enum Route {
     RevokeService(DeviceIdentifier),
     EnrolService,
     ServiceKeys,
+    RenewService,
     Live,
     Manufacturers,
     EndManufacturer(String),
     MakeToken(String),
     RevokeToken(String, u64),
     Releases,
+    Catalog,
+    CatalogDevice(Device),
+    Associate(Device),
+    AllowUpload(Device),
+    Resume(Device),
+    Gateways,
+    Push(Device),
+    Broadcast,
+    Offers,
+    WithdrawOffer(u64),
+    Outcomes,
+    PreviewInventory,
+    ImportInventory,
     /// A public file of a manufacturer's repository.
     Repository(PublicName),
     /// What a publisher asks; the object reads the rest of the path.
@@ -91,6 +108,15 @@ enum Step {
 }
 
 impl Route {
+    /// How long its body may be, in bytes.
+    const fn max_body_bytes(&self) -> usize {
+        match self {
+            Self::Manufacturers | Self::Offers => MAX_LONG_BODY_BYTES,
+            Self::PreviewInventory | Self::ImportInventory => MAX_INVENTORY_BYTES,
+            _ => MAX_BODY_BYTES,
+        }
+    }
+
     fn of(path: &str) -> Option<Self> {
         let segments: Vec<&str> = path.strip_prefix('/')?.split('/').collect();
         Some(match segments.as_slice() {
@@ -128,6 +154,7 @@ impl Route {
             ["devices", client, identifier, "reinstate"] => Self::Reinstate(device(client, identifier)?),
             ["devices", client, identifier, "decommission"] => Self::Decommission(device(client, identifier)?),
             ["devices", client, identifier, "receipt"] => Self::Receipt(device(client, identifier)?),
+            ["devices", client, identifier, "orders"] => Self::Orders(device(client, identifier)?),
             ["revocations"] => Self::Revocations,
             ["crl"] => Self::RevocationList(None),
             ["crl", issuer] => Self::RevocationList(Some(HEXLOWER.decode(issuer.as_bytes()).ok()?)),
@@ -141,6 +168,7 @@ impl Route {
             ["services"] => Self::Services,
             ["services", "enrol"] => Self::EnrolService,
             ["services", "keys"] => Self::ServiceKeys,
+            ["services", "renew"] => Self::RenewService,
             ["services", identifier, "revoke"] => Self::RevokeService(identifier.parse().ok()?),
             ["live"] => Self::Live,
             ["manufacturers"] => Self::Manufacturers,
@@ -148,6 +176,19 @@ impl Route {
             ["manufacturers", name, "tokens"] => Self::MakeToken(decoded(name)?),
             ["manufacturers", name, "tokens", id, "revoke"] => Self::RevokeToken(decoded(name)?, id.parse().ok()?),
             ["releases"] => Self::Releases,
+            ["catalog"] => Self::Catalog,
+            ["catalog", client, identifier] => Self::CatalogDevice(device(client, identifier)?),
+            ["catalog", client, identifier, "gateway"] => Self::Associate(device(client, identifier)?),
+            ["catalog", client, identifier, "uploads"] => Self::AllowUpload(device(client, identifier)?),
+            ["catalog", client, identifier, "resume"] => Self::Resume(device(client, identifier)?),
+            ["gateways"] => Self::Gateways,
+            ["gateways", "push"] => Self::Broadcast,
+            ["gateways", client, identifier, "push"] => Self::Push(device(client, identifier)?),
+            ["offers"] => Self::Offers,
+            ["offers", id, "withdraw"] => Self::WithdrawOffer(id.parse().ok()?),
+            ["outcomes"] => Self::Outcomes,
+            ["inventories", "preview"] => Self::PreviewInventory,
+            ["inventories"] => Self::ImportInventory,
             _ => return None,
         })
     }
@@ -225,6 +266,10 @@ fn is_json(content_type: &str) -> bool {
 
 /// Answers a request.
 pub(crate) async fn handle(request: Request, env: Env) -> worker::Result<Response> {
+    // Polls are many: nothing is done for them but what has to be.
+    if let Some(gateway) = gateways::of(&request.path()) {
+        return gateways::hand_on(request, &env, &gateway).await.or_else(Failure::into_response);
+    }
     let is_secure = request.url().is_ok_and(|url| url.scheme() == "https");
     match dispatch(request, env).await {
         // Nothing is added to the answer that opens a WebSocket.
@@ -241,14 +286,13 @@ async fn dispatch(mut request: Request, env: Env) -> Result<Response, Failure> {
         check_page(&request, &Origin::of(&request, &env)?, false)?;
         return distribution::publish(request, &env).await;
     }
-    let max_body_bytes =
-        if matches!(route, Some(Route::Manufacturers)) { MAX_MANUFACTURER_BYTES } else { MAX_BODY_BYTES };
+    let max_body_bytes = route.as_ref().map_or(MAX_BODY_BYTES, Route::max_body_bytes);
     let body = take_body(&mut request, max_body_bytes).await?;
     let route = route.ok_or(ProblemKind::NotFound)?;
     let origin = Origin::of(&request, &env)?;
     if !matches!(route, Route::Mqtt | Route::VerificationPage) {
         // Services are no browsers, and what they send proves itself.
-        let proves_itself = matches!(route, Route::EnrolService | Route::ServiceKeys);
+        let proves_itself = matches!(route, Route::EnrolService | Route::ServiceKeys | Route::RenewService);
         check_page(&request, &origin, proves_itself)?;
     }
     let method = request.method();
@@ -281,6 +325,8 @@ async fn dispatch(mut request: Request, env: Env) -> Result<Response, Failure> {
         (Route::Reinstate(device), Method::Post) => site::reinstate(&call, device).await,
         (Route::Decommission(device), Method::Post) => site::decommission(&call, device).await,
         (Route::Receipt(device), Method::Get) => site::receipt(&call, device).await,
+        (Route::Orders(device), Method::Get) => site::orders(&call, device).await,
+        (Route::Orders(device), Method::Post) => site::give_order(call, device).await,
         (Route::Revocations, Method::Get) => site::revocations(&call).await,
         (Route::Revocations, Method::Post) => site::revoke(call).await,
         (Route::RevocationList(issuer), Method::Get) => site::revocation_list(&call, issuer).await,
@@ -297,6 +343,7 @@ async fn dispatch(mut request: Request, env: Env) -> Result<Response, Failure> {
         (Route::RevokeService(name), Method::Post) => services::revoke(&call, name).await,
         (Route::EnrolService, Method::Post) => services::enrol(call).await,
         (Route::ServiceKeys, Method::Post) => services::keys(call).await,
+        (Route::RenewService, Method::Post) => services::renew(call).await,
         (Route::Live, Method::Get) => socket::live(&call).await,
         (Route::Manufacturers, Method::Get) => distribution::manufacturers(&call).await,
         (Route::Manufacturers, Method::Post) => distribution::add_manufacturer(call).await,
@@ -304,6 +351,20 @@ async fn dispatch(mut request: Request, env: Env) -> Result<Response, Failure> {
         (Route::MakeToken(name), Method::Post) => distribution::make_token(&call, name).await,
         (Route::RevokeToken(name, id), Method::Post) => distribution::revoke_token(&call, name, id).await,
         (Route::Releases, Method::Get) => distribution::releases(&call).await,
+        (Route::Catalog, Method::Get) => distribution::catalog(&call).await,
+        (Route::CatalogDevice(device), Method::Get) => distribution::catalog_device(&call, device).await,
+        (Route::Associate(device), Method::Post) => distribution::associate(call, device).await,
+        (Route::AllowUpload(device), Method::Post) => distribution::allow_upload(call, device).await,
+        (Route::Resume(device), Method::Post) => distribution::resume(&call, device).await,
+        (Route::Gateways, Method::Get) => distribution::gateways(&call).await,
+        (Route::Push(gateway), Method::Post) => distribution::push(&call, gateway).await,
+        (Route::Broadcast, Method::Post) => distribution::broadcast(call).await,
+        (Route::Offers, Method::Get) => distribution::offers(&call).await,
+        (Route::Offers, Method::Post) => distribution::make_offer(call).await,
+        (Route::WithdrawOffer(id), Method::Post) => distribution::withdraw_offer(&call, id).await,
+        (Route::Outcomes, Method::Get) => distribution::outcomes(&call).await,
+        (Route::PreviewInventory, Method::Post) => distribution::inventory(call, false).await,
+        (Route::ImportInventory, Method::Post) => distribution::inventory(call, true).await,
         (Route::Repository(name), Method::Get | Method::Head) => repository::get(&call, name).await,
         (Route::Mqtt, Method::Get) => socket::mqtt(&call).await,
         (Route::VerificationPage, Method::Get | Method::Head) => page::verification(&call).await,

@@ -11,11 +11,13 @@ mod data;
 mod decommissioning;
 mod delivery;
 mod devices;
+mod gateways;
 mod gathering;
 mod grants;
 mod keys;
 mod live;
 mod locks;
+mod orders;
 mod outbox;
 mod outside_ca;
 mod pairings;
@@ -39,6 +41,7 @@ use crate::tls::TlsAnchors;
 use crate::vault::Vault;
 use authority::Authority;
 use core::cell::{Cell, OnceCell, RefCell};
+use core::time::Duration;
 use delivery::Delivery;
 use gathering::Gathering;
 use keys::SharedLines;
@@ -83,6 +86,8 @@ pub struct SiteObject {
     is_cutting: Cell<bool>,
     /// Whether the CA outside is to be asked.
     is_ca_due: Cell<bool>,
+    /// Whether sessions of gateways that were revoked may be open still.
+    is_closing: Cell<bool>,
 }
 
 /// What is decrypted and read once for each start of the object.
@@ -90,6 +95,8 @@ struct Keys {
     vault: Vault,
     anchors: TlsAnchors,
     shared: SharedLines,
+    /// How long certificates of services hold.
+    service_lifetime: Duration,
 }
 
 /// What an event is handled with.
@@ -99,6 +106,7 @@ struct Site<'a> {
     authority: Rc<Authority>,
     anchors: &'a TlsAnchors,
     shared: &'a SharedLines,
+    service_lifetime: Duration,
     rules: Rc<Rules>,
     now: UnixMillis,
 }
@@ -138,6 +146,7 @@ impl DurableObject for SiteObject {
             alarm_at: Cell::new(None),
             is_cutting: Cell::new(true),
             is_ca_due: Cell::new(false),
+            is_closing: Cell::new(true),
         }
     }
 
@@ -184,13 +193,14 @@ impl SiteObject {
             let vault = Vault::open(&self.env)?;
             let anchors = TlsAnchors::open(&self.env)?;
             // Nothing else runs in between, so that nobody else has set it.
-            drop(self.keys.set(Keys { vault, anchors, shared: SharedLines::default() }));
+            let (shared, service_lifetime) = (SharedLines::default(), services::lifetime(&self.env));
+            drop(self.keys.set(Keys { vault, anchors, shared, service_lifetime }));
         }
         let keys = self.keys.get().ok_or_else(|| Failure::internal("the site's keys are missing"))?;
         let rules = self.rules(database)?;
-        let Keys { vault, anchors, shared } = keys;
-        let authority = self.authority(database, vault, now)?;
-        Ok(Site { database, vault, authority, anchors, shared, rules, now })
+        let Keys { vault, anchors, shared, service_lifetime } = keys;
+        let (authority, service_lifetime) = (self.authority(database, vault, now)?, *service_lifetime);
+        Ok(Site { database, vault, authority, anchors, shared, service_lifetime, rules, now })
     }
 
     fn authority(&self, database: &Database, vault: &Vault, now: UnixMillis) -> Result<Rc<Authority>, Failure> {
@@ -212,6 +222,12 @@ impl SiteObject {
     }
 
     async fn handle(&self, mut request: Request) -> Result<Response, Failure> {
+        // Reading the authority may have set the first timer; where it cannot be read, whoever needs it is told so.
+        if self.authority.borrow().is_none()
+            && let Ok(site) = self.site()
+        {
+            self.set_alarm(&site).await?;
+        }
         if request.headers().has("Upgrade")? {
             return self.open_live(&request);
         }
@@ -219,20 +235,23 @@ impl SiteObject {
             SiteRequest::FetchTable => {
                 // The bridge waits with everything else until it has the table.
                 let site = self.site()?;
-                // Where the site waits for its certificate, nothing else may have happened here yet.
-                self.set_alarm(&site).await?;
                 let (version, grants) = grants::table(site.database)?;
                 answer(&site.authority.table(version, grants, classes::clients(site.database)?)?)
             }
             SiteRequest::RevocationList(issuer) => {
                 revocation_list::answer(&self.site()?, issuer.as_ref().map(|key| key.as_slice()))
             }
+            SiteRequest::Admit(device) => answer(&gateways::admit(&self.site()?, &device)?),
+            SiteRequest::Keys(devices) => answer(&gateways::keys(self.site()?.database, &devices)?),
             SiteRequest::Act(act) => self.act(*act).await,
             SiteRequest::EnrolService(request) => {
                 cose(self.turn(|site, outcome| services::enrol(site, &request, outcome)).await?)
             }
             SiteRequest::ServiceKeys(question) => {
-                cose(self.turn(|site, _| services::give_keys(site, &question)).await?)
+                cose(self.turn(|site, outcome| services::give_keys(site, &question, outcome)).await?)
+            }
+            SiteRequest::RenewService(request) => {
+                cose(self.turn(|site, outcome| services::renew(site, &request, outcome)).await?)
             }
             SiteRequest::Messages(messages) => {
                 let take = |site: &Site<'_>, outcome: &mut Outcome| {
@@ -261,12 +280,7 @@ impl SiteObject {
     /// Takes what the bridge or the accounts tell.
     fn take(&self, site: &Site<'_>, request: SiteRequest, outcome: &mut Outcome) -> Result<(), Failure> {
         match request {
-            SiteRequest::Data(messages) => messages.iter().try_for_each(|message| {
-                if let Some(data) = data::take(site, message)? {
-                    outcome.people.push(LiveEvent::Data { data: Box::new(data) });
-                }
-                Ok(())
-            }),
+            SiteRequest::Data(messages) => messages.iter().try_for_each(|message| data::take(site, message, outcome)),
             SiteRequest::Notices(notices) => {
                 notices.into_iter().try_for_each(|notice| take_notice(site, notice, outcome))
             }
@@ -277,9 +291,12 @@ impl SiteObject {
             }
             SiteRequest::FetchTable
             | SiteRequest::RevocationList(_)
+            | SiteRequest::Admit(_)
+            | SiteRequest::Keys(_)
             | SiteRequest::Messages(_)
             | SiteRequest::EnrolService(_)
             | SiteRequest::ServiceKeys(_)
+            | SiteRequest::RenewService(_)
             | SiteRequest::Act(_) => Err(Failure::internal("this is answered elsewhere")),
         }
     }
@@ -351,6 +368,7 @@ impl SiteObject {
                     Timer::Erasure => keys::erase_ended(site)?,
                     // It takes more than this turn.
                     Timer::Authority => self.is_ca_due.set(true),
+                    Timer::Orders => orders::expire(site, outcome)?,
                     // Every event ends with a delivery.
                     Timer::Outbox => {}
                 }
@@ -371,14 +389,16 @@ impl SiteObject {
         if let Some(number) = stored.filter(|_| outcome.cuts) {
             revocations::note_step(site.database, number)?;
             self.is_cutting.set(true);
+            self.is_closing.set(true);
         }
         for event in &outcome.people {
             live::broadcast(&self.state, event)?;
         }
         let has_arrived = self.deliver(&site, stored).await?;
+        let are_closed = self.close_sessions(&site).await?;
         self.set_alarm(&site).await?;
-        if outcome.must_arrive && !has_arrived {
-            let detail = "It is stored, and the bridge is told again until it has cut them off.";
+        if outcome.must_arrive && !(has_arrived && are_closed) {
+            let detail = "It is stored, and every part is told again until it has cut them off.";
             return Err(Failure::with_detail(ProblemKind::Unavailable, detail));
         }
         Ok(())
@@ -391,6 +411,19 @@ impl SiteObject {
             self.state.storage().set_alarm(ScheduledTime::from(due.since(now()))).await?;
         }
         Ok(())
+    }
+
+    /// Has the sessions of revoked gateways closed; false where one of them does not answer now. Then it is told later.
+    async fn close_sessions(&self, site: &Site<'_>) -> Result<bool, Failure> {
+        if !self.is_closing.get() {
+            return Ok(true);
+        }
+        if gateways::close_revoked(&self.env, site.database).await? {
+            self.is_closing.set(gateways::is_closing(site.database)?);
+            return Ok(true);
+        }
+        timers::set_by(site.database, &Timer::Outbox, now().after(gateways::RETRY))?;
+        Ok(false)
     }
 
     /// Delivers the outbox up to the entry that was `stored`, or all of it; false where the bridge does not take it now. Then it is delivered
@@ -475,6 +508,7 @@ fn take_notice(site: &Site<'_>, notice: Notice, outcome: &mut Outcome) -> Result
             decommissioning::subscribed(site, &device, key, outcome)?;
             keys::send_missing(site, &device, key, outcome)
         }
+        Notice::Listens { device, key } => orders::subscribed(site, &device, key, outcome),
         Notice::Presence { device, online } => {
             log!("site: {device} is {}", if online { "connected" } else { "gone" });
             devices::note_seen(site.database, &device, site.now)?;

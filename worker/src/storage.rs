@@ -55,7 +55,12 @@ impl Database {
 
     /// All rows of a query.
     pub(crate) fn rows<const N: usize>(&self, query: &str, values: [SqlStorageValue; N]) -> Result<Vec<Row>, Failure> {
-        let cursor = self.sql.exec(query, Vec::from(values))?;
+        self.rows_with(query, Vec::from(values))
+    }
+
+    /// All rows of a query with as many values as it has parameters.
+    pub(crate) fn rows_with(&self, query: &str, values: Vec<SqlStorageValue>) -> Result<Vec<Row>, Failure> {
+        let cursor = self.sql.exec(query, values)?;
         cursor.raw().map(|row| Ok(Row(row?.into_iter()))).collect()
     }
 

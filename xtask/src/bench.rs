@@ -12,8 +12,8 @@ use crate::workspace::Workspace;
 const PACKAGE: &str = "wardlink-tests";
 /// What the pumps and the benchmark itself are built with.
 const PROFILE: &str = "measure";
-/// What needs neither the worker nor a browser.
-const NATIVE: [&str; 1] = ["updates"];
+/// What needs no browser.
+const WITHOUT_BROWSER: [&str; 1] = ["updates"];
 
 /// What is measured in WebAssembly, too.
 const IN_WASM: [&str; 2] = ["trust", "updates"];
@@ -34,10 +34,7 @@ pub(crate) struct Options {
 /// Builds the worker and the web app as production runs them, where they are measured, and starts the benchmark.
 pub(crate) fn run(workspace: &Workspace, options: &Options) -> Result<()> {
     let program = format!("bench-{}", options.name);
-    let is_native = NATIVE.contains(&options.name.as_str());
-    if !is_native {
-        build::run(workspace, Variant::Release)?;
-    }
+    build::run(workspace, Variant::Release)?;
     let mut cargo = shell::cargo(workspace.root());
     cargo.args(["build", "--profile", PROFILE, "--package", "wardlink-agent", "--package", PACKAGE, "--bins"]);
     // Only figures go to stdout.
@@ -51,7 +48,7 @@ pub(crate) fn run(workspace: &Workspace, options: &Options) -> Result<()> {
     if IN_WASM.contains(&options.name.as_str()) {
         command.env("WARDLINK_MEASURE", build::measured(workspace)?);
     }
-    if !is_native {
+    if !WITHOUT_BROWSER.contains(&options.name.as_str()) {
         Browser::require()?.tell(&mut command);
     }
     shell::run(&mut command).with_context(|| format!("benchmark {}", options.name))

@@ -89,6 +89,7 @@ fn run_long(tests: &mut Command, binary: &str, name: &str, nextest: bool) {
 fn prepare_end_to_end(workspace: &Workspace, tests: &mut Command, options: &Options) -> Result<()> {
     let browser = Browser::require()?;
     let nginx = tools::require_nginx()?;
+    tools::require_openssl()?;
     build::run(workspace, Variant::from_flag(options.release))?;
     // The agent with the features that the tests are built with: nothing is compiled twice.
     let agent = if options.is_end_to_end() {

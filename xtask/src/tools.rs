@@ -156,16 +156,26 @@ impl Browser {
 /// Finds nginx, the reverse proxy of the tests, by `$NGINX`, then on `PATH` and where Debian puts it; installs it where apt can.
 pub(crate) fn require_nginx() -> Result<PathBuf> {
     let find = || chosen_or_found("NGINX", &["nginx", "/usr/sbin/nginx"]);
+    found_or_installed("nginx", find)?.context("no reverse proxy for the tests: install nginx, or name it in $NGINX")
+}
+
+/// Makes sure that OpenSSL's command line is on `PATH`: the hospital's CA of the tests. Installs it where apt can.
+pub(crate) fn require_openssl() -> Result<()> {
+    let found = found_or_installed("openssl", || Ok(on_path("openssl")))?;
+    found.map(drop).context("no hospital's CA for the tests: install openssl")
+}
+
+fn found_or_installed(package: &str, find: impl Fn() -> Result<Option<PathBuf>>) -> Result<Option<PathBuf>> {
     if let Some(found) = find()? {
-        return Ok(found);
+        return Ok(Some(found));
     }
     if geteuid().is_root() && on_path("apt-get").is_some() {
-        let step = Step::start("Install nginx");
+        let step = Step::start(&format!("Install {package}"));
         apt(&["update"])?;
-        apt(&["install", "--yes", "--no-install-recommends", "nginx"])?;
+        apt(&["install", "--yes", "--no-install-recommends", package])?;
         step.done();
     }
-    find()?.context("no reverse proxy for the tests: install nginx, or name it in $NGINX")
+    find()
 }
 
 fn chosen_or_found(variable: &str, names: &[&str]) -> Result<Option<PathBuf>> {

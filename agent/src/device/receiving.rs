@@ -158,6 +158,11 @@ impl<D: Disk> Device<D> {
         Ok(Offered::Refused(refused))
     }
 
+    /// What was refused when both repositories were verified in full on the device's behalf: an outcome of the device.
+    pub fn refused_in_full(&mut self, refused: Refused) -> Result<(), DeviceError> {
+        self.refuse(refused, &Offer::default()).map(drop)
+    }
+
     /// The directive's version, and the package that it has for this device: only where the trusted director has signed it.
     fn vouched_for(&self, handed: &Handed<'_>) -> (Version, Option<TargetPath>) {
         let server = self.software.trusted.as_ref().and_then(|trusted| trusted.provisioned.server.as_ref());

@@ -78,6 +78,11 @@ impl Trusted {
         (self.root.as_ref().and_then(version), self.director.as_ref().and_then(|director| version(&director.root)))
     }
 
+    /// The newest roots, JSON: the manufacturer's, the director's.
+    pub fn roots(&self) -> (Option<&str>, Option<&str>) {
+        (self.root.as_deref(), self.director.as_ref().map(|director| director.root.as_str()))
+    }
+
     /// The site's director, whose first root `wardlink_crypto::director::verify` has found to be the control unit's word.
     pub fn directed_by(&self, given: &DirectorRoot) -> Result<Self, DirectorRefused> {
         if self.provisioned.trust == Trust::Manufacturer {

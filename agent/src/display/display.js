@@ -66,9 +66,18 @@ function show(view) {
   write("connection", view.connection);
   place("code-box").hidden = view.code === null;
   write("code", view.code ?? "");
+  place("update").hidden = view.update === null;
+  write("update", view.update ?? "");
+  place("install").hidden = !view.confirming;
+  place("version-box").hidden = view.version === null;
+  write("version", view.version ?? "");
   place("couple").hidden = !view.button;
   showAnswer(view.answering);
   showQr(view.link);
+  place("message-box").hidden = view.message === null;
+  write("message", view.message ?? "");
+  place("tone").hidden = view.tone === null;
+  write("tone", view.tone ?? "");
   const infusion = view.infusion;
   place("infusion").hidden = infusion === null;
   place("battery-box").hidden = infusion === null;
@@ -87,6 +96,8 @@ events.onmessage = (event) => {
 events.onerror = () => { place("lost").hidden = false; };
 
 place("couple").addEventListener("click", () => fetch(`${base}/couple`, { method: "POST" }));
+
+place("install").addEventListener("click", () => fetch(`${base}/install`, { method: "POST" }));
 
 function tick() {
   write("clock", new Date().toLocaleTimeString(language, { hour: "2-digit", minute: "2-digit", hourCycle: "h23" }));

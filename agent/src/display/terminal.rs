@@ -65,7 +65,7 @@ pub async fn run(
                 return;
             }
         }
-        if typed.is_none() && orders.is_some() && view.answering {
+        if typed.is_none() && orders.is_some() && (view.answering || view.confirming) {
             typed = Some(typed_lines());
         }
         loop {
@@ -76,6 +76,11 @@ pub async fn run(
                 },
                 Some(line) = next_line(&mut typed) => {
                     drawn.typed();
+                    if let Some(orders) = orders.as_ref().filter(|_| confirms(&screens.borrow(), &line))
+                        && orders.try_send(Order::Install).is_err()
+                    {
+                        tracing::warn!("the pump is busy; type OK once more");
+                    }
                     let asked = matches!(screens.borrow().phase, Phase::Answering { .. });
                     if let (true, Ok(answer), Some(orders)) = (asked, line.parse(), &orders)
                         && orders.try_send(Order::Answer(answer)).is_err()
@@ -86,6 +91,11 @@ pub async fn run(
             }
         }
     }
+}
+
+/// Whether a person has typed that an update which waits for it may be installed.
+fn confirms(screen: &Screen, line: &str) -> bool {
+    screen.view(Language::English).confirming && line.trim().eq_ignore_ascii_case("ok")
 }
 
 /// What was drawn last.
@@ -124,6 +134,9 @@ impl Drawn {
         if let Some(link) = &view.link {
             let _ = write!(text, " {link}");
         }
+        if let Some(update) = &view.update {
+            let _ = write!(text, " {update}");
+        }
         text.push('\n');
         if text == self.text {
             return None;
@@ -136,7 +149,8 @@ impl Drawn {
 /// The whole block: device, state, digits in groups of four, QR code black on white.
 fn block(view: &View) -> String {
     let mut text = String::new();
-    let head = format!("{} · {}", view.model, view.serial);
+    let version = view.version.as_ref().map(|version| format!(" · {version}")).unwrap_or_default();
+    let head = format!("{} · {}{version}", view.model, view.serial);
     let line = "─".repeat(WIDTH);
     // Writing to a String cannot fail.
     let _ = writeln!(text, "{line}\n {head:<35}{:>35} \n", view.device);
@@ -162,6 +176,24 @@ fn block(view: &View) -> String {
         );
         for alarm in &infusion.alarms {
             let _ = writeln!(text, " ! {}", alarm.text);
+        }
+    }
+    if let Some(tone) = view.tone {
+        let _ = writeln!(text, " {tone}");
+    }
+    if let Some(message) = &view.message {
+        text.push('\n');
+        for part in wrapped(message) {
+            let _ = writeln!(text, " \x1b[1m{part}\x1b[0m");
+        }
+    }
+    if let Some(update) = &view.update {
+        text.push('\n');
+        for part in wrapped(update) {
+            let _ = writeln!(text, " {part}");
+        }
+        if view.confirming {
+            let _ = writeln!(text, " OK + Enter");
         }
     }
     if !view.online {

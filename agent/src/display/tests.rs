@@ -15,6 +15,8 @@ pub(crate) fn screen(phase: Phase) -> Screen {
         online: true,
         trouble: None,
         infusion: None,
+        software: None,
+        notice: Notice::default(),
     }
 }
 

@@ -1,9 +1,10 @@
 //! The display's words, in English and German.
 
-use super::Phase;
+use super::{Phase, Update};
 use wardlink_protocol::limits::MAX_WRONG_ANSWERS;
 use wardlink_protocol::pairing::RefusalReason;
 use wardlink_protocol::report::AlarmKind;
+use wardlink_update::uptane::Postponed;
 
 /// A language of the display.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
@@ -82,12 +83,20 @@ pub struct Texts {
     pub battery: &'static str,
     /// Label: active alarms.
     pub alarms: &'static str,
+    /// The tone of alarms is paused.
+    pub tone_paused: &'static str,
+    /// Label: words for the staff.
+    pub message: &'static str,
     /// The heading over several pumps.
     pub pumps: &'static str,
     /// The browser has lost the display itself.
     pub lost: &'static str,
     /// The button that begins the coupling.
     pub button: &'static str,
+    /// The button that lets an update be installed.
+    pub install: &'static str,
+    /// The label of what runs.
+    pub version: &'static str,
     /// The field for the control unit's answer.
     pub answer: &'static str,
     /// The key that takes a digit back.
@@ -114,6 +123,7 @@ pub struct Texts {
     quotes: [char; 2],
     reasons: fn(RefusalReason) -> &'static str,
     alarm: fn(AlarmKind) -> &'static str,
+    update: fn(&Update) -> String,
 }
 
 impl Texts {
@@ -162,6 +172,11 @@ impl Texts {
         }
     }
 
+    /// How an update stands, in one line.
+    pub fn update(&self, update: &Update) -> String {
+        (self.update)(update)
+    }
+
     /// An alarm in words.
     pub fn alarm(&self, kind: AlarmKind) -> &'static str {
         (self.alarm)(kind)
@@ -177,9 +192,13 @@ static ENGLISH: Texts = Texts {
     pressure: "Pressure",
     battery: "Battery",
     alarms: "Alarms",
+    tone_paused: "Alarm tone paused",
+    message: "Message",
     pumps: "Pumps",
     lost: "This display has lost its pump. It returns by itself.",
     button: "Couple now",
+    install: "Install the update",
+    version: "Software",
     answer: "Answer",
     delete: "Delete",
     enter: "Enter",
@@ -220,6 +239,28 @@ static ENGLISH: Texts = Texts {
         AlarmKind::BatteryLow => "Battery low",
         AlarmKind::DoorOpen => "Door open",
     },
+    update: |update| match update {
+        Update::Waits { revision, why: Postponed::Therapy } => {
+            format!("Update {revision} waits until the infusion has ended.")
+        }
+        Update::Waits { revision, why: Postponed::Unsafe } => format!("Update {revision} waits for a quiet moment."),
+        Update::Waits { revision, why: Postponed::Window } => {
+            format!("Update {revision} waits for its maintenance window.")
+        }
+        Update::Waits { revision, why: Postponed::Confirmation } => {
+            format!("Update {revision} is ready. It is installed when you say so.")
+        }
+        Update::Comes { revision, percent } => format!("Update {revision} is coming: {percent} %."),
+        Update::WaitsForOthers { revision } => {
+            format!("Update {revision} waits for the other devices that it belongs to.")
+        }
+        Update::Restarts { revision } => format!("Restarting with update {revision}."),
+        Update::Installed { revision } => format!("Update {revision} is installed."),
+        Update::Failed { revision, reason } => format!("Update {revision} was not installed: {reason}."),
+        Update::Corrupt { revision } => {
+            format!("Update {revision} came damaged several times and was given up.")
+        }
+    },
 };
 
 static GERMAN: Texts = Texts {
@@ -231,9 +272,13 @@ static GERMAN: Texts = Texts {
     pressure: "Druck",
     battery: "Akku",
     alarms: "Alarme",
+    tone_paused: "Alarmton pausiert",
+    message: "Nachricht",
     pumps: "Pumpen",
     lost: "Die Anzeige hat ihre Pumpe verloren. Sie kommt von selbst zurück.",
     button: "Jetzt koppeln",
+    install: "Update installieren",
+    version: "Software",
     answer: "Antwort",
     delete: "Löschen",
     enter: "Eingeben",
@@ -275,5 +320,29 @@ static GERMAN: Texts = Texts {
         AlarmKind::NearEnd => "Fast leer",
         AlarmKind::BatteryLow => "Akku schwach",
         AlarmKind::DoorOpen => "Klappe offen",
+    },
+    update: |update| match update {
+        Update::Waits { revision, why: Postponed::Therapy } => {
+            format!("Update {revision} wartet, bis die Infusion beendet ist.")
+        }
+        Update::Waits { revision, why: Postponed::Unsafe } => {
+            format!("Update {revision} wartet auf einen ruhigen Moment.")
+        }
+        Update::Waits { revision, why: Postponed::Window } => {
+            format!("Update {revision} wartet auf sein Wartungsfenster.")
+        }
+        Update::Waits { revision, why: Postponed::Confirmation } => {
+            format!("Update {revision} ist bereit. Es wird installiert, wenn Sie es sagen.")
+        }
+        Update::Comes { revision, percent } => format!("Update {revision} kommt: {percent} %."),
+        Update::WaitsForOthers { revision } => {
+            format!("Update {revision} wartet auf die anderen Geräte, zu denen es gehört.")
+        }
+        Update::Restarts { revision } => format!("Neustart mit Update {revision}."),
+        Update::Installed { revision } => format!("Update {revision} ist installiert."),
+        Update::Failed { revision, reason } => format!("Update {revision} wurde nicht installiert: {reason}."),
+        Update::Corrupt { revision } => {
+            format!("Update {revision} kam mehrmals beschädigt an und wurde aufgegeben.")
+        }
     },
 };

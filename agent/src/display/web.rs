@@ -1,5 +1,5 @@
 //! The screen as a small web page that looks like a pump: `GET /`, `/state`, `/events`, `/qr.svg`, `/qr.png` and the button
-//! (`POST /couple`), and the keys (`POST /answer`); of several
+//! (`POST /couple`), the one that lets an update be installed (`POST /install`), and the keys (`POST /answer`); of several
 //! pumps each under its number, such as `/1/state`.
 //!
 //! Whoever reaches the page sees what whoever stands before the pump sees, the code included. So the page belongs on loopback;
@@ -87,6 +87,7 @@ fn pump_routes(base: &str, pump: &Handle) -> Router {
         .route(&format!("{base}/qr.svg"), get(qr_svg))
         .route(&format!("{base}/qr.png"), get(qr_png))
         .route(&format!("{base}/couple"), post(couple))
+        .route(&format!("{base}/install"), post(install))
         .route(&format!("{base}/answer"), post(answer).layer(DefaultBodyLimit::max(MAX_ANSWER_BYTES)))
         .with_state(Pump { base: base.into(), screen: pump.screen.clone(), orders: pump.orders.clone() })
 }
@@ -162,6 +163,11 @@ async fn couple(State(pump): State<Pump>, headers: HeaderMap) -> StatusCode {
     order(&pump, &headers, Order::Couple)
 }
 
+/// The button on the device: the update that waits may be installed. Only the page itself may press it.
+async fn install(State(pump): State<Pump>, headers: HeaderMap) -> StatusCode {
+    order(&pump, &headers, Order::Install)
+}
+
 /// The keys on the device: the control unit's answer, as text.
 async fn answer(State(pump): State<Pump>, headers: HeaderMap, typed: String) -> StatusCode {
     match typed.parse() {
@@ -222,6 +228,13 @@ fn page_values(base: &str, view: &View, language: Language) -> Vec<(&'static str
         ("lost", escaped(texts.lost)),
         ("button", texts.button.to_owned()),
         ("button_hidden", hidden(view.button)),
+        ("version_label", texts.version.to_owned()),
+        ("version_hidden", hidden(view.version.is_some())),
+        ("version", text(view.version.as_ref())),
+        ("update_hidden", hidden(view.update.is_some())),
+        ("update", text(view.update.as_ref())),
+        ("install", texts.install.to_owned()),
+        ("install_hidden", hidden(view.confirming)),
         ("answer_hidden", hidden(view.answering)),
         ("answer_label", texts.answer.to_owned()),
         ("delete", texts.delete.to_owned()),
@@ -232,6 +245,11 @@ fn page_values(base: &str, view: &View, language: Language) -> Vec<(&'static str
         ("qr_hidden", hidden(view.link.is_some())),
         ("qr_source", if view.link.is_some() { format!("src=\"{base}/qr.svg\"") } else { String::new() }),
         ("qr_label", escaped(texts.qr)),
+        ("tone_hidden", hidden(view.tone.is_some())),
+        ("tone", escaped(view.tone.unwrap_or_default())),
+        ("message_hidden", hidden(view.message.is_some())),
+        ("message_label", escaped(texts.message)),
+        ("message", text(view.message.as_ref())),
         ("infusion_hidden", hidden(infusion.is_some())),
         ("drug", text(infusion.map(|infusion| &infusion.drug))),
         ("rate", text(infusion.map(|infusion| &infusion.rate))),

@@ -19,7 +19,7 @@ const LEAST_BYTES_PER_SECOND: u64 = 1_000;
 
 /// Why a file does not come.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum HttpError {
+pub(crate) enum HttpError {
     /// There is no way to the server.
     #[error("{0}")]
     Dial(#[from] DialError),
@@ -39,42 +39,42 @@ pub(super) enum HttpError {
 
 /// What is asked for.
 #[derive(Clone, Copy, Default)]
-pub(super) struct Asked<'a> {
+pub(crate) struct Asked<'a> {
     /// Path and query.
-    pub(super) path: &'a str,
+    pub(crate) path: &'a str,
     /// What shows who asks.
-    pub(super) bearer: Option<&'a str>,
+    pub(crate) bearer: Option<&'a str>,
     /// What is there already.
-    pub(super) etag: Option<&'a str>,
+    pub(crate) etag: Option<&'a str>,
     /// From which byte on.
-    pub(super) from: u64,
+    pub(crate) from: u64,
 }
 
 /// What came.
-pub(super) struct Answer {
-    pub(super) status: StatusCode,
-    pub(super) etag: Option<String>,
+pub(crate) struct Answer {
+    pub(crate) status: StatusCode,
+    pub(crate) etag: Option<String>,
     /// The server's time.
-    pub(super) date: Option<String>,
+    pub(crate) date: Option<String>,
     /// From which byte on the file comes.
-    pub(super) from: u64,
+    pub(crate) from: u64,
     body: Incoming,
 }
 
 /// One server.
-pub(super) struct Http {
+pub(crate) struct Http {
     endpoint: Arc<Endpoint>,
     identity: Arc<Identity>,
     kept: Mutex<Option<SendRequest<Empty<Bytes>>>>,
 }
 
 impl Http {
-    pub(super) fn new(endpoint: Arc<Endpoint>, identity: Arc<Identity>) -> Self {
+    pub(crate) fn new(endpoint: Arc<Endpoint>, identity: Arc<Identity>) -> Self {
         Self { endpoint, identity, kept: Mutex::new(None) }
     }
 
     /// Asks for a file. A connection that was kept is used again, unless the server has let go of it meanwhile.
-    pub(super) async fn get(&self, asked: Asked<'_>) -> Result<Answer, HttpError> {
+    pub(crate) async fn get(&self, asked: Asked<'_>) -> Result<Answer, HttpError> {
         let mut kept = self.kept.lock().await;
         if let Some(mut sender) = kept.take()
             && timeout(TIMEOUT, sender.ready()).await.is_ok_and(|ready| ready.is_ok())
@@ -127,7 +127,7 @@ impl Http {
 
 impl Answer {
     /// Reads the file, at most one byte more than it may have, piece by piece.
-    pub(super) async fn read<E: From<HttpError>>(
+    pub(crate) async fn read<E: From<HttpError>>(
         mut self,
         max_bytes: u64,
         mut take: impl FnMut(&[u8]) -> Result<(), E>,
@@ -149,7 +149,7 @@ impl Answer {
     }
 
     /// Reads a short file whole; up to one byte more than it may have.
-    pub(super) async fn bytes(self, max_bytes: u64) -> Result<Vec<u8>, HttpError> {
+    pub(crate) async fn bytes(self, max_bytes: u64) -> Result<Vec<u8>, HttpError> {
         let mut bytes = Vec::new();
         self.read(max_bytes, |piece| {
             bytes.extend_from_slice(piece);

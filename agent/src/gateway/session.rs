@@ -21,13 +21,13 @@ use wardlink_update::metadata::Version;
 /// How long connecting, and each step of the handshake, may take.
 const TIMEOUT: Duration = Duration::from_secs(20);
 /// How often a silent connection is tried: whoever has gone without a word is noticed then.
-pub(super) const PING_EVERY: Duration = Duration::from_mins(5);
+pub(crate) const PING_EVERY: Duration = Duration::from_mins(5);
 /// How many messages wait for their answers at most.
-pub(super) const MAX_WAITING: usize = 64;
+pub(crate) const MAX_WAITING: usize = 64;
 
 /// Why a session does not come about, or ends.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum Ended {
+pub(crate) enum Ended {
     /// There is no way to the server.
     #[error("{0}")]
     Dial(#[from] DialError),
@@ -65,7 +65,7 @@ impl From<tungstenite::Error> for Ended {
 
 /// What was sent and is not answered yet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Sent {
+pub(crate) enum Sent {
     /// A report, with its counter.
     Report(Version),
     /// An outcome, by its number in the store.
@@ -75,7 +75,7 @@ pub(super) enum Sent {
 }
 
 /// A session that stands.
-pub(super) struct Connection {
+pub(crate) struct Connection {
     socket: Socket,
     session: Session,
     next_number: u64,
@@ -85,13 +85,13 @@ pub(super) struct Connection {
 }
 
 /// Where a gateway's session is, at its host.
-pub(super) fn path_of(gateway: &Device) -> String {
+pub(crate) fn path_of(gateway: &Device) -> String {
     format!("/api/gateways/{}/{}/session", gateway.client, gateway.identifier)
 }
 
 impl Connection {
     /// Begins a session: both sides prove who they are, and the server says what there is.
-    pub(super) async fn begin(member: &Membership) -> Result<(Box<Self>, Box<Welcome>), Ended> {
+    pub(crate) async fn begin(member: &Membership) -> Result<(Box<Self>, Box<Welcome>), Ended> {
         let identity = &member.identity;
         let (Some(certificate), Some(root)) = (&identity.certificate, &identity.root) else {
             return Err(Ended::Unpaired);
@@ -113,7 +113,7 @@ impl Connection {
     }
 
     /// The server's next message. Nothing is lost where the future is dropped.
-    pub(super) async fn receive(&mut self) -> Result<FromServer, Ended> {
+    pub(crate) async fn receive(&mut self) -> Result<FromServer, Ended> {
         let frame = next_frame(&mut self.socket).await?;
         self.pinged = false;
         let message = self.session.open(&frame)?;
@@ -121,50 +121,50 @@ impl Connection {
     }
 
     /// Sends a report.
-    pub(super) async fn report(&mut self, counter: Version, report: Vec<u8>) -> Result<(), Ended> {
+    pub(crate) async fn report(&mut self, counter: Version, report: Vec<u8>) -> Result<(), Ended> {
         let numbered = self.number(Sent::Report(counter), ByteBuf::from(report));
         self.send(&FromGateway::Report(numbered)).await
     }
 
     /// Sends what became of an update.
-    pub(super) async fn outcome(&mut self, number: u64, notification: ByteBuf) -> Result<(), Ended> {
+    pub(crate) async fn outcome(&mut self, number: u64, notification: ByteBuf) -> Result<(), Ended> {
         let numbered = self.number(Sent::Outcome(number), notification);
         self.send(&FromGateway::Outcome(numbered)).await
     }
 
     /// Asks to look for updates.
-    pub(super) async fn ask(&mut self) -> Result<(), Ended> {
+    pub(crate) async fn ask(&mut self) -> Result<(), Ended> {
         let numbered = self.number(Sent::Ask, ());
         self.send(&FromGateway::Ask(numbered)).await
     }
 
     /// Answers a message of the server.
-    pub(super) async fn answer(&mut self, answer: Answer) -> Result<(), Ended> {
+    pub(crate) async fn answer(&mut self, answer: Answer) -> Result<(), Ended> {
         self.send(&FromGateway::Answer(answer)).await
     }
 
     /// What the server has answered; none where nothing of that number waits.
-    pub(super) fn answered(&mut self, number: u64) -> Option<Sent> {
+    pub(crate) fn answered(&mut self, number: u64) -> Option<Sent> {
         self.waiting.remove(&number)
     }
 
     /// Whether something of this kind waits for its answer.
-    pub(super) fn waits_for(&self, fits: impl Fn(&Sent) -> bool) -> bool {
+    pub(crate) fn waits_for(&self, fits: impl Fn(&Sent) -> bool) -> bool {
         self.waiting.values().any(fits)
     }
 
     /// Whether everything is answered.
-    pub(super) fn is_idle(&self) -> bool {
+    pub(crate) fn is_idle(&self) -> bool {
         self.waiting.is_empty()
     }
 
     /// Whether more may be sent before something is answered.
-    pub(super) fn has_room(&self) -> bool {
+    pub(crate) fn has_room(&self) -> bool {
         self.waiting.len() < MAX_WAITING
     }
 
     /// Tries whether the server is still there; one that did not answer the last time is not.
-    pub(super) async fn ping(&mut self) -> Result<(), Ended> {
+    pub(crate) async fn ping(&mut self) -> Result<(), Ended> {
         if self.pinged {
             return Err(Ended::Silent);
         }
@@ -173,7 +173,7 @@ impl Connection {
     }
 
     /// Takes leave.
-    pub(super) async fn close(mut self) {
+    pub(crate) async fn close(mut self) {
         if let Ok(Err(error)) = in_time(self.socket.close(None)).await {
             tracing::debug!(%error, "the session ended without a farewell");
         }

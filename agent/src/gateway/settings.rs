@@ -176,6 +176,7 @@ impl GatewayArgs {
             start: pump::Start::Auto,
             once: false,
             reports: false,
+            software: None,
             telemetry_every: Duration::from_mins(1),
             retry_pause: Duration::from_secs(self.retry_secs),
         };

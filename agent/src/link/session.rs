@@ -31,8 +31,6 @@ const KEEP_ALIVE_SECS: u16 = 60;
 const PING_ANSWER_MS: u64 = 5_000;
 /// How long authenticating anew may take.
 const AUTHENTICATION_TIMEOUT: Duration = Duration::from_secs(20);
-/// How long the bridge keeps the session of a device that is away, in seconds.
-const SESSION_EXPIRY_SECS: u32 = 24 * 60 * 60;
 /// How many QoS 1 messages the bridge may send before the device has dealt with the first.
 const RECEIVE_MAXIMUM: u16 = 16;
 /// How many QoS 1 messages the device has under way at most.
@@ -147,12 +145,12 @@ pub(super) struct Session {
 impl Session {
     /// Connects and authenticates (MQTT 5.0 section 4.12).
     pub(super) async fn open(options: LinkOptions) -> Result<Self, LinkError> {
-        let LinkOptions { endpoint, identity, client_id } = options;
+        let LinkOptions { endpoint, identity, client_id, session: kept_for } = options;
         let mut session = Self::new(endpoint.dial(&identity).await?);
         let (client, hello) =
             ClientAuthentication::start(identity.claim()?, &client_id, endpoint.host(), &mut clock::rng())?;
         let mut properties = authentication(hello)?;
-        properties.push(SessionExpiryInterval::new(SESSION_EXPIRY_SECS)?.into());
+        properties.push(SessionExpiryInterval::new(u32::try_from(kept_for.as_secs()).unwrap_or(u32::MAX))?.into());
         properties.push(ReceiveMaximum::new(RECEIVE_MAXIMUM)?.into());
         let connect = v5_0::Connect::builder()
             .client_id(client_id.as_str())?

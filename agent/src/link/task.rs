@@ -211,6 +211,9 @@ impl Task {
                 let backoff = Backoff::new(SUBSCRIBE.0, SUBSCRIBE.1);
                 self.subscriptions.push(Subscription { filter, state: Asking::Due(Instant::now()), backoff });
             }
+            Some(Command::Forget(filter)) => {
+                self.subscriptions.retain(|subscription| subscription.filter != filter);
+            }
             Some(Command::Acknowledge(Receipt { session: of, packet: Some(packet) })) => {
                 if let Some(session) = session
                     && of == self.sessions
@@ -248,7 +251,12 @@ impl Task {
                 let reason = puback.reason_code().unwrap_or(PubackReasonCode::Success);
                 let Some(ticket) = self.outbox.acknowledge(puback.packet_id()) else { return Ok(()) };
                 let taken = matches!(reason, PubackReasonCode::Success | PubackReasonCode::NoMatchingSubscribers);
-                let event = if taken { LinkEvent::Delivered { ticket } } else { LinkEvent::Refused { ticket, reason } };
+                let is_read = reason == PubackReasonCode::Success;
+                let event = if taken {
+                    LinkEvent::Delivered { ticket, is_read }
+                } else {
+                    LinkEvent::Refused { ticket, reason }
+                };
                 self.tell(event).await
             }
             Packet::V5_0Auth(auth) => {

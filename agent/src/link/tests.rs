@@ -120,8 +120,8 @@ async fn a_message_without_acknowledgement_is_sent_again_under_its_number() {
         assert_eq!(server.next().await, Seen::Connected { certificate: false });
         assert_eq!(server.next().await, published(b"first", 1, keep_session));
         assert_eq!(server.next().await, published(b"second", 2, keep_session));
-        assert!(matches!(next(&mut events).await, LinkEvent::Delivered { ticket } if ticket == first));
-        assert!(matches!(next(&mut events).await, LinkEvent::Delivered { ticket } if ticket == second));
+        assert!(matches!(next(&mut events).await, LinkEvent::Delivered { ticket, .. } if ticket == first));
+        assert!(matches!(next(&mut events).await, LinkEvent::Delivered { ticket, .. } if ticket == second));
     }
 }
 
@@ -155,7 +155,7 @@ async fn a_refused_message_is_not_sent_again() {
     );
     server.rules.lock().unwrap().refuse_messages = false;
     let ticket = link.publish(t1(), b"yes".to_vec(), Qos::AtLeastOnce);
-    assert!(matches!(next(&mut events).await, LinkEvent::Delivered { ticket: taken } if taken == ticket));
+    assert!(matches!(next(&mut events).await, LinkEvent::Delivered { ticket: taken, .. } if taken == ticket));
     server.next().await;
     assert!(matches!(server.next().await, Seen::Published { payload, .. } if payload == b"no"));
     assert!(matches!(server.next().await, Seen::Published { payload, .. } if payload == b"yes"));
@@ -311,7 +311,12 @@ async fn without_cert_ca_an_unknown_bridge_is_taken_only_with_a_chain_that_fits_
     let options = |server: &Server| {
         let identity = Identity { key: key.clone(), device: device(), certificate: None, root: None };
         let endpoint = Endpoint::new(&server.address, &any).unwrap();
-        LinkOptions { endpoint: Arc::new(endpoint), identity: Arc::new(identity), client_id: device().to_string() }
+        LinkOptions {
+            endpoint: Arc::new(endpoint),
+            identity: Arc::new(identity),
+            client_id: device().to_string(),
+            session: SESSION,
+        }
     };
     let (mut server, _) = Server::start_with_tls(Rules::default()).await;
     let (link, mut events) = Link::start(options(&server));

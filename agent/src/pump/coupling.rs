@@ -4,7 +4,7 @@ use super::journal::Event;
 use super::{Outcome, Pump, PumpError};
 use crate::clock;
 use crate::display::Phase;
-use crate::link::{Endpoint, Identity, Link, LinkOptions, Ticket, TlsTrust};
+use crate::link::{Endpoint, Identity, Link, LinkOptions, SESSION, Stamp, Ticket, TlsTrust};
 use crate::state::Record;
 use std::sync::Arc;
 use std::time::Duration;
@@ -97,20 +97,23 @@ impl Pump {
         self.changed()
     }
 
-    /// Takes a message that arrived on T2. When this returns, it is dealt with for good.
-    pub(super) fn receive(&mut self, topic: &str, payload: &[u8]) -> Result<(), PumpError> {
+    /// Takes a message that arrived on T2, or down a second channel. When this returns, it is dealt with for good.
+    pub(super) fn receive(&mut self, topic: &str, payload: Vec<u8>, stamp: Option<Stamp>) -> Result<(), PumpError> {
         if self.leaving.is_some() {
             return Ok(());
+        }
+        if let Ok(Topic::Control(channel, _)) = topic.parse() {
+            return self.receive_order(channel, topic, payload, stamp);
         }
         let Some(mut pairing) = self.pairing.clone() else { return Ok(()) };
         if topic != Topic::Device(self.settings.device.clone()).to_string() {
             tracing::warn!(topic, "a message on a topic that was not subscribed");
             return Ok(());
         }
-        if self.trust.is_some() && self.receive_about_trust(payload)? {
+        if self.trust.is_some() && self.receive_about_trust(&payload)? {
             return Ok(());
         }
-        match pairing.receive(self.provisioned(), payload, clock::now(), &mut clock::rng()) {
+        match pairing.receive(self.provisioned(), &payload, clock::now(), &mut clock::rng()) {
             Ok(()) => {
                 self.pairing = Some(pairing);
                 self.changed()
@@ -143,6 +146,7 @@ impl Pump {
         };
         self.show(display, session);
         self.follow()?;
+        self.begin_orders()?;
         self.tell_membership();
         let reports = self.settings.reports && self.pairing.as_ref().is_some_and(DevicePairing::is_paired);
         if reports && self.reporter.is_none() {
@@ -263,7 +267,7 @@ impl Pump {
             link.reconnect(endpoint, identity);
         } else {
             let client_id = self.settings.device.to_string();
-            self.link = Some(Link::start(LinkOptions { endpoint, identity, client_id }));
+            self.link = Some(Link::start(LinkOptions { endpoint, identity, client_id, session: SESSION }));
         }
         Ok(())
     }

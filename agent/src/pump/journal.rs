@@ -1,10 +1,15 @@
 //! What a pump says of itself to other programs: with `--json` one line for each event.
 
+use crate::display::Update;
 use serde::Serialize;
 use wardlink_protocol::channel::{ChannelName, DataType};
 use wardlink_protocol::identity::{CertificateSerial, SessionId};
+use wardlink_protocol::order::{OrderId, OrderOutcome, RefusedMessage};
 use wardlink_protocol::pairing::RefusalReason;
 use wardlink_protocol::{Device, UnixMillis};
+use wardlink_update::metadata::TargetPath;
+use wardlink_update::package::Revision;
+use wardlink_update::uptane::Outcome;
 
 /// One line.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -86,6 +91,23 @@ pub enum Event {
         /// When it ends.
         ends_at: UnixMillis,
     },
+    /// It runs this image now.
+    Booted {
+        /// Its revision.
+        revision: Revision,
+    },
+    /// An update stands otherwise than before.
+    Updating {
+        /// How.
+        update: Update,
+    },
+    /// Something has come of an update.
+    Update {
+        /// The package, where one was found.
+        path: Option<TargetPath>,
+        /// What.
+        outcome: Outcome,
+    },
     /// It wiped itself on an order, and its receipt is delivered.
     Decommissioned,
     /// It sent a report.
@@ -95,6 +117,17 @@ pub enum Event {
         /// What kind of data.
         data: DataType,
     },
+    /// It has stored that it took an order, and carries it out.
+    OrderTaken {
+        /// Which order.
+        order: OrderId,
+        /// What is to be done, in a word.
+        task: &'static str,
+    },
+    /// How an order went, or how it stands when it comes again.
+    OrderSettled(OrderOutcome),
+    /// A message to it does not count.
+    MessageRefused(RefusedMessage),
     /// The connection is gone, or was not made.
     Disconnected {
         /// Why.

@@ -27,7 +27,7 @@ const KEPT_AFTER_DELIVERY: Duration = Duration::from_mins(15);
 /// The pause before refused reports are sent again: right after the pairing the bridge may not know the new rights yet.
 const REFUSED_PAUSE: Duration = Duration::from_millis(500);
 /// What a pump has to say.
-const DATA_TYPES: [DataType; 3] = [DataType::Alarm, DataType::Therapy, DataType::Telemetry];
+const DATA_TYPES: [DataType; 4] = [DataType::Alarm, DataType::Therapy, DataType::Telemetry, DataType::Command];
 
 /// A running infusion and the channels that it is told on.
 pub(super) struct Reporter {
@@ -55,6 +55,13 @@ struct Kept {
     delivered_at: Option<UnixMillis>,
     #[serde(skip)]
     ticket: Option<Ticket>,
+}
+
+impl Reporter {
+    /// The infusion.
+    pub(super) const fn infusion(&self) -> &Infusion {
+        &self.infusion
+    }
 }
 
 impl Outlet {
@@ -99,7 +106,8 @@ impl Pump {
         for key in &channels {
             reporter.outlets.extend(Outlet::open(key, &self.settings.device, boot)?);
         }
-        self.protect_anew()
+        self.protect_anew()?;
+        self.listen_for_orders()
     }
 
     /// Opens one channel anew under its new key.
@@ -108,7 +116,8 @@ impl Pump {
         let boot = self.state.next_boot()?;
         reporter.outlets.retain(|outlet| outlet.channel.name != key.channel.name);
         reporter.outlets.extend(Outlet::open(key, &self.settings.device, boot)?);
-        self.protect_anew()
+        self.protect_anew()?;
+        self.listen_for_orders()
     }
 
     /// Ends a channel that the pump has no longer; what waits on it takes another one that carries its kind of data.
@@ -169,22 +178,38 @@ impl Pump {
         Ok(())
     }
 
-    /// Protects a report and sends it on its channel. Measurements without a connection are
+    /// What is measured now, and the active alarms: somebody asks for it.
+    pub(super) fn report_state(&mut self) -> Result<(), PumpError> {
+        let Some(reporter) = &self.reporter else { return Ok(()) };
+        let alarms = reporter.infusion.alarms().into_iter().map(Content::Alarm);
+        let contents: Vec<Content> = alarms.chain([Content::Telemetry(reporter.infusion.telemetry())]).collect();
+        for content in contents {
+            self.send(&Report { measured_at: clock::now(), content })?;
+        }
+        Ok(())
+    }
+
+    /// Whether an alarm is active.
+    pub(super) fn has_alarms(&self) -> bool {
+        self.reporter.as_ref().is_some_and(|reporter| !reporter.infusion.alarms().is_empty())
+    }
+
+    /// Protects a report and sends it on its channel; false where it could not be. Measurements without a connection are
     /// past when it returns; everything else waits for it.
-    fn send(&mut self, report: &Report) -> Result<(), PumpError> {
-        let (Some(reporter), Some((link, _))) = (&mut self.reporter, &mut self.link) else { return Ok(()) };
+    pub(super) fn send(&mut self, report: &Report) -> Result<bool, PumpError> {
+        let (Some(reporter), Some((link, _))) = (&mut self.reporter, &mut self.link) else { return Ok(false) };
         let data = report.content.data_type();
-        let Some(outlet) = outlet_for(&mut reporter.outlets, &report.content) else { return Ok(()) };
+        let Some(outlet) = outlet_for(&mut reporter.outlets, &report.content) else { return Ok(false) };
         let qos = outlet.channel.qos;
         let at_least_once = qos == Qos::AtLeastOnce;
         if !self.online && !at_least_once {
-            return Ok(());
+            return Ok(false);
         }
         let waiting = reporter.kept.iter().filter(|kept| kept.delivered_at.is_none()).count();
         if at_least_once && waiting >= MAX_KEPT {
             let message = format!("{MAX_KEPT} reports wait for the network; a report was lost");
             self.tell(Event::Error { message });
-            return Ok(());
+            return Ok(false);
         }
         let message = outlet.sender.seal(&cbor::encode(report)?, &self.key)?;
         let (topic, name) = (outlet.sender.topic().clone(), outlet.channel.name.clone());
@@ -200,7 +225,7 @@ impl Pump {
             self.store_kept()?;
         }
         self.tell(Event::Sent { channel: name, data });
-        Ok(())
+        Ok(true)
     }
 
     /// The bridge has stored a report.

@@ -1,11 +1,16 @@
 //! What a pump is told: the provisioning file, and each of its values also by flag or environment.
 
+use super::software::SoftwareSettings;
+use crate::device::factory::{Factory, MAX_FACTORY_BYTES};
+use crate::device::image::MAX_IMAGE_BYTES;
 use crate::display::texts::Language;
+use crate::firmware::{Firmware, FirmwareArgs};
 use crate::link::Endpoint;
 use crate::provisioned::ProvisionedArgs;
 use anyhow::{Context, Result, ensure};
+use std::io::Read as _;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 use wardlink_protocol::identity::{SecretId, Sha256};
@@ -24,7 +29,12 @@ pub enum Start {
 
 /// The flags of `wardlink pump`.
 #[derive(Clone, clap::Args)]
+#[command(args_conflicts_with_subcommands = true)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag of the command line")]
 pub struct PumpArgs {
+    /// What is done instead of running a pump.
+    #[command(subcommand)]
+    pub command: Option<FirmwareArgs>,
     #[command(flatten)]
     provisioned: ProvisionedArgs,
     /// The directory that the pump keeps its keys and its pairing in.
@@ -51,9 +61,21 @@ pub struct PumpArgs {
     /// Asks once, and ends when the control unit refuses.
     #[arg(long, env = "WARDLINK_ONCE")]
     once: bool,
-    /// Milliseconds between two measurements.
-    #[arg(long, env = "WARDLINK_TELEMETRY_MS", value_name = "MS", default_value_t = 1000, value_parser = clap::value_parser!(u64).range(10..))]
-    telemetry_ms: u64,
+    /// Milliseconds between two measurements [default: as the pump's image says, 1000 without one].
+    #[arg(long, env = "WARDLINK_TELEMETRY_MS", value_name = "MS", value_parser = clap::value_parser!(u64).range(10..))]
+    telemetry_ms: Option<u64>,
+    /// The factory file of the model: whom the pump trusts for its software. Without it, the pump takes no updates.
+    #[arg(long, env = "WARDLINK_FACTORY", value_name = "FILE")]
+    factory: Option<PathBuf>,
+    /// The image that the pump leaves the factory with; it counts at its first start only [default: revision 1.4.2].
+    #[arg(long, env = "WARDLINK_FACTORY_IMAGE", value_name = "FILE")]
+    factory_image: Option<PathBuf>,
+    /// A folder, such as a stick's, that the pump takes updates from as from a gateway.
+    #[arg(long, env = "WARDLINK_SERVICE_PORT", value_name = "FOLDER")]
+    service_port: Option<PathBuf>,
+    /// Does without a gateway: the pump keeps a session with the distribution server itself, and takes its updates from there.
+    #[arg(long, env = "WARDLINK_DIRECT", conflicts_with = "service_port", requires = "factory")]
+    direct: bool,
     /// Seconds before a refused pump asks again; doubles with each refusal, up to ten minutes.
     #[arg(long, env = "WARDLINK_RETRY_SECS", value_name = "SECONDS", default_value_t = 15)]
     retry_secs: u64,
@@ -89,6 +111,8 @@ pub struct Settings {
     pub once: bool,
     /// Whether it reports an infusion once it is paired.
     pub reports: bool,
+    /// Its software; none where it is no pump.
+    pub software: Option<SoftwareSettings>,
     /// The pause between two measurements.
     pub telemetry_every: Duration,
     /// The pause after the first refusal.
@@ -117,13 +141,34 @@ impl PumpArgs {
             start: self.start,
             once: self.once,
             reports: true,
-            telemetry_every: Duration::from_millis(self.telemetry_ms),
+            software: Some(self.software()?),
+            telemetry_every: Duration::from_millis(self.telemetry_ms.unwrap_or(1_000)),
             retry_pause: Duration::from_secs(self.retry_secs),
         };
         if self.count == 1 {
             return Ok(vec![whole]);
         }
         (1..=self.count).map(|number| self.numbered(&whole, number)).collect()
+    }
+
+    fn software(&self) -> Result<SoftwareSettings> {
+        let factory = self.factory.as_deref().map(|path| {
+            let bytes = read(path, MAX_FACTORY_BYTES)?;
+            Factory::parse(&bytes).map(Arc::new).with_context(|| format!("{} cannot be used", path.display()))
+        });
+        let image = self.factory_image.as_deref().map(|path| {
+            let bytes = read(path, MAX_IMAGE_BYTES)?;
+            let firmware = Firmware::parse(&bytes).with_context(|| format!("{} cannot be used", path.display()))?;
+            let image = firmware.factory_image(bytes);
+            Ok::<_, anyhow::Error>((firmware, image))
+        });
+        Ok(SoftwareSettings {
+            factory: factory.transpose()?,
+            image: image.transpose()?,
+            port: self.service_port.clone(),
+            is_direct: self.direct,
+            image_sets_telemetry: self.telemetry_ms.is_none(),
+        })
     }
 
     /// One of several pumps.
@@ -153,6 +198,14 @@ impl PumpArgs {
             display: DisplayAbilities { code: true, qr: !self.no_qr, digit_entry: true },
         }
     }
+}
+
+fn read(path: &Path, max_bytes: u64) -> Result<Vec<u8>> {
+    let cannot = || format!("cannot read {}", path.display());
+    let mut bytes = Vec::new();
+    let file = std::fs::File::open(path).with_context(cannot)?;
+    file.take(max_bytes.saturating_add(1)).read_to_end(&mut bytes).with_context(cannot)?;
+    Ok(bytes)
 }
 
 /// What people call a class: `infusion-pump` is an infusion pump.

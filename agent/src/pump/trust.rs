@@ -4,7 +4,7 @@
 use super::journal::Event;
 use super::{Outcome, Pump, PumpError};
 use crate::clock;
-use crate::display::Phase;
+use crate::display::{Notice, Phase};
 use crate::link::Ticket;
 use crate::state::{Record, StateDirectory, StateError};
 use serde::{Deserialize, Serialize};
@@ -88,6 +88,11 @@ impl Leaving {
 }
 
 impl Trust {
+    /// The channels with their keys.
+    pub(super) const fn keychain(&self) -> &Keychain {
+        &self.keychain
+    }
+
     /// What a pairing brought; none where its keys were erased, because the record has them.
     fn of(pairing: &DevicePairing) -> Option<Self> {
         let kept = pairing.pairing().filter(|kept| !kept.channels.is_empty())?;
@@ -229,6 +234,7 @@ impl Pump {
         match taken {
             Ok(Taken::Installed { channel, .. }) => self.use_key(&channel),
             Ok(Taken::Withdrawn(channel)) => {
+                self.hear_no_more(&channel);
                 self.end_channel(&channel)?;
                 self.tell(Event::ChannelWithdrawn { channel });
                 Ok(())
@@ -333,7 +339,8 @@ impl Pump {
         Ok(())
     }
 
-    fn root(&self) -> Option<Sha256> {
+    /// SHA-256 of the site's root.
+    pub(super) fn root(&self) -> Option<Sha256> {
         self.pairing.as_ref().and_then(DevicePairing::pairing).map(|pairing| pairing.cert_ca)
     }
 
@@ -430,10 +437,12 @@ impl Pump {
     pub(super) fn leave(&mut self) -> Result<(), PumpError> {
         let Some(mut leaving) = self.leaving.take() else { return Ok(()) };
         (self.pairing, self.trust, self.renewing, self.reporter) = (None, None, None, None);
+        self.ordered = None;
         self.published = None;
         self.tell_membership();
+        self.leave_directing_site()?;
         self.stored.clear();
-        for record in [Record::Trust, Record::Outbox, Record::Pairing] {
+        for record in [Record::Trust, Record::Orders, Record::Outbox, Record::Pairing] {
             self.state.remove(record)?;
         }
         let receipt = if let Some(receipt) = leaving.receipt.take() {
@@ -447,6 +456,7 @@ impl Pump {
         self.screen.send_modify(|screen| {
             screen.phase = Phase::Idle;
             screen.infusion = None;
+            screen.notice = Notice::default();
         });
         let (certificate, network) = (leaving.certificate.to_vec(), leaving.network.clone());
         if self.link.is_none() {

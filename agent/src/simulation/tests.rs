@@ -43,7 +43,7 @@ fn check(seed: u64, gaps: &[u64]) -> Result<BTreeMap<String, usize>, TestCaseErr
                     flow = Some(therapy.event);
                     *counts.entry(format!("{:?}", therapy.event)).or_default() += 1;
                 }
-                Content::Telemetry(_) => prop_assert!(false, "measurements are asked for"),
+                _ => prop_assert!(false, "an infusion tells of itself alone"),
             }
         }
         let telemetry = infusion.telemetry();

@@ -83,6 +83,20 @@ impl Running {
         }
     }
 
+    /// How many of the events that it has said by now, and that nobody has looked at, fit.
+    pub(crate) fn seen(&mut self, fits: impl Fn(&Event) -> bool) -> usize {
+        let mut count = 0;
+        while let Ok(entry) = self.events.try_recv() {
+            count += usize::from(fits(&entry.event));
+        }
+        count
+    }
+
+    /// What it shows.
+    pub(crate) fn screen(&self) -> Screen {
+        self.screen.borrow().clone()
+    }
+
     pub(crate) async fn code(&mut self) -> String {
         let Event::Code { code, .. } = self.until(|event| matches!(event, Event::Code { .. })).await else {
             unreachable!()

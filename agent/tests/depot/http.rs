@@ -47,7 +47,7 @@ fn answer(inner: &Mutex<Inner>, path: &str, fields: &BTreeMap<String, String>) -
     let bearer = fields.get("authorization") == Some(&ticket);
     let from = fields.get("range").map(|range| range["bytes=".len()..].trim_end_matches('-').parse::<usize>().unwrap());
     let decoded = percent_encoding::percent_decode_str(path).decode_utf8().unwrap().into_owned();
-    let is_director = decoded.strip_prefix("/api/gateways/gateway/ward-3/director/");
+    let is_director = decoded.strip_prefix(&format!("/api/gateways/{}/director/", inner.me));
     let file = match is_director {
         Some(_) if !bearer => None,
         Some(rest) => match rest.strip_prefix("targets/") {

@@ -51,6 +51,8 @@ impl Drop for Depot {
 #[expect(clippy::struct_excessive_bools, reason = "each is a fault of its own")]
 pub(crate) struct Inner {
     pub(crate) hospital: Hospital,
+    /// Whose sessions it serves: a gateway's, or those of a device that does without one.
+    pub(crate) me: Device,
     pub(crate) ca: Arc<IssuingCa>,
     pub(crate) chain: Vec<ByteBuf>,
     pub(crate) server_key: PrivateKey,
@@ -125,6 +127,7 @@ impl Depot {
         hospital.bound.present.remove(0);
         let inner = Arc::new(Mutex::new(Inner {
             hospital,
+            me: gateway(),
             ca,
             chain,
             server_key,
@@ -184,9 +187,10 @@ impl Depot {
 
     /// Who the gateway is at this site.
     pub(crate) fn member(&self) -> Membership {
-        let device = gateway();
         self.with(|inner| {
-            let holder = Holder::Gateway(device.clone());
+            let device = inner.me.clone();
+            let holder = if device.is_gateway() { Holder::Gateway } else { Holder::Device };
+            let holder = holder(device.clone());
             let certificate = inner.ca.issue(&holder, &self.key.public(), validity(), &mut clock::rng()).unwrap();
             let (certificate, root) = (Some(certificate.der().to_vec()), Some(inner.ca.root().sha256()));
             let identity = Identity { key: self.key.clone(), device, certificate, root };

@@ -18,13 +18,12 @@ use wardlink_protocol::distribution::{
 };
 use wardlink_protocol::identity::{Device, Purpose};
 use wardlink_protocol::limits::MAX_SESSION_MESSAGE_BYTES;
-use wardlink_test_repository::hospital::gateway;
 use wardlink_update::key::Key;
 use wardlink_update::metadata::Version;
 use wardlink_update::report::{ConfigurationReport, Known};
 
 pub(super) async fn serve(stream: TcpStream, inner: Arc<Mutex<Inner>>, path: &str) {
-    assert_eq!(path, "/api/gateways/gateway/ward-3/session");
+    assert_eq!(path, format!("/api/gateways/{}/session", inner.lock().unwrap().me));
     #[expect(clippy::result_large_err, reason = "the library's callback")]
     let subprotocol = |_: &Request, mut response: Response| {
         response.headers_mut().insert("sec-websocket-protocol", SESSION_PROTOCOL.parse().unwrap());
@@ -50,10 +49,14 @@ async fn handshake(socket: &mut WebSocketStream<TcpStream>, inner: &Mutex<Inner>
     };
     socket.send(Message::binary(answer)).await.ok()?;
     let proof = frame(socket).await?;
-    let issuers = [inner.lock().unwrap().ca.certificate().clone()];
-    let (session, certificate) = server.finish(&proof, &issuers, Purpose::Gateway, clock::now()).ok()?;
+    let (issuers, me) = {
+        let inner = inner.lock().unwrap();
+        ([inner.ca.certificate().clone()], inner.me.clone())
+    };
+    let purpose = if me.is_gateway() { Purpose::Gateway } else { Purpose::Device };
+    let (session, certificate) = server.finish(&proof, &issuers, purpose, clock::now()).ok()?;
     inner.lock().unwrap().shown = Some(*certificate.key());
-    (certificate.device() == Some(&gateway())).then_some(session)
+    (certificate.device() == Some(&me)).then_some(session)
 }
 
 fn welcome(inner: &Inner) -> FromServer {
@@ -122,7 +125,7 @@ impl Known for Registered<'_> {
         use p256::pkcs8::DecodePublicKey;
         let spki = self.0.shown?.to_spki().unwrap();
         let key = p256::ecdsa::VerifyingKey::from_public_key_der(&spki).unwrap();
-        (*device == gateway()).then(|| Key::ecdsa_p256(&key).unwrap())
+        (*device == self.0.me).then(|| Key::ecdsa_p256(&key).unwrap())
     }
 
     fn counter(&self, _: &Device) -> Version {
@@ -135,7 +138,7 @@ fn hear(message: FromGateway, inner: &mut Inner) -> Option<Answer> {
     match message {
         FromGateway::Report(report) => {
             let now = clock::now().as_secs();
-            let verified = ConfigurationReport::verify(&report.message, &gateway(), &Registered(inner), now);
+            let verified = ConfigurationReport::verify(&report.message, &inner.me, &Registered(inner), now);
             let refused = match verified {
                 Ok(configuration) => {
                     // Figure 6: the catalog follows.

@@ -70,6 +70,11 @@ struct Hospital {
     paired: Vec<Paired>,
     receivers: BTreeMap<String, Receiver>,
     reports: Vec<(String, Report)>,
+    /// What was ordered, and what was sent down last.
+    orders: Vec<wardlink_protocol::order::Order>,
+    sent_down: Option<(Topic, Vec<u8>)>,
+    /// Whether the last device listens for orders.
+    listens: bool,
     /// Messages under an epoch that had ended.
     retired: usize,
     /// Messages that did not open, and why.
@@ -211,6 +216,9 @@ impl Hospital {
             paired: Vec::new(),
             receivers: BTreeMap::new(),
             reports: Vec::new(),
+            orders: Vec::new(),
+            sent_down: None,
+            listens: false,
             retired: 0,
             broken: Vec::new(),
         }
@@ -325,6 +333,7 @@ impl Hospital {
         for (number, notice) in notices {
             self.broker.site_knows(number);
             heard = true;
+            self.listens |= matches!(notice, Notice::Listens { .. });
             if let Notice::Subscribed { key, .. } = notice {
                 self.catch_up(key);
                 let actions = self.sessions.iter().flat_map(|session| session.device_subscribed(key)).collect();

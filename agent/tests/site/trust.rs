@@ -3,6 +3,7 @@
 #![allow(dead_code, reason = "each test file uses its part")]
 
 use super::{Hospital, Site};
+use rand_core::Rng as _;
 use serde_bytes::ByteBuf;
 use std::time::Duration;
 use wardlink_agent::clock;
@@ -16,13 +17,14 @@ use wardlink_protocol::channel::{Channel, ChannelKey, Qos, default_channels};
 use wardlink_protocol::grant::DeviceState;
 use wardlink_protocol::identity::{CertificateSerial, KeyFingerprint};
 use wardlink_protocol::keys::WrappedFor;
+use wardlink_protocol::order::{OrderId, Task};
 use wardlink_protocol::stamp::{Publisher, StampedMessage};
 use wardlink_protocol::topic::Topic;
-use wardlink_protocol::{Device, UnixMillis};
-use wardlink_trust::Opened;
+use wardlink_protocol::{Device, UnixMillis, cbor};
 use wardlink_trust::epochs::{Acknowledged, Knowledge, Line, LineId, Why};
 use wardlink_trust::inbox::{self, KnownSender, Refused};
 use wardlink_trust::wrap::{self, WrapKey};
+use wardlink_trust::{Opened, Sender};
 
 /// A device that the hospital has paired.
 pub(super) struct Paired {
@@ -218,6 +220,33 @@ impl Hospital {
         self.catch_up(key);
     }
 
+    /// Seals an order for the last device under the key in force, as each time anew.
+    fn seal(&mut self, order: &wardlink_protocol::order::Order) -> (Topic, Vec<u8>) {
+        let device = self.paired.last().unwrap().device.device.clone();
+        let id = LineId::of(&row("command"), &device);
+        let key = self.lines[&id].current().unwrap();
+        let topic = Topic::Control(key.channel.name.clone(), device);
+        self.versions += 1;
+        let mut sender = Sender::begin(key, topic.clone(), self.versions, &mut clock::rng()).unwrap();
+        let message = sender.seal_certified(&cbor::encode(order).unwrap(), &self.key, &self.chain).unwrap();
+        (topic, message)
+    }
+
+    fn order(&mut self, task: Task, lifetime: Duration) -> wardlink_protocol::order::Order {
+        let given_at = clock::now();
+        let mut id = [0; 16];
+        clock::rng().fill_bytes(&mut id);
+        let order =
+            wardlink_protocol::order::Order { id: OrderId(id), given_at, expires_at: given_at.after(lifetime), task };
+        self.orders.push(order.clone());
+        order
+    }
+
+    fn send_down(&mut self, message: (Topic, Vec<u8>)) {
+        self.sent_down = Some(message.clone());
+        self.publish(vec![message]);
+    }
+
     fn epoch_stored(&self, channel: &str) -> Option<u64> {
         let given = self.paired.last()?.knowledge.of_channel(&channel.parse().unwrap())?;
         given.stored.then_some(given.epoch)
@@ -225,6 +254,55 @@ impl Hospital {
 }
 
 impl Site {
+    /// Waits until the last device listens for orders.
+    pub(crate) async fn listening(&self) {
+        self.until("a device that listens", |hospital| hospital.listens.then_some(())).await;
+    }
+
+    /// Gives the last device an order.
+    pub(crate) async fn give(&self, task: Task, lifetime: Duration) -> OrderId {
+        self.ask(move |hospital| {
+            let order = hospital.order(task, lifetime);
+            let message = hospital.seal(&order);
+            hospital.send_down(message);
+            order.id
+        })
+        .await
+    }
+
+    /// Sends an order once more, sealed anew.
+    pub(crate) async fn give_again(&self, id: OrderId) {
+        self.ask(move |hospital| {
+            let order = hospital.orders.iter().find(|order| order.id == id).unwrap().clone();
+            let message = hospital.seal(&order);
+            hospital.send_down(message);
+        })
+        .await;
+    }
+
+    /// Seals an order without sending it.
+    pub(crate) async fn seal(&self, task: Task, lifetime: Duration) -> (Topic, Vec<u8>) {
+        self.ask(move |hospital| {
+            let order = hospital.order(task, lifetime);
+            hospital.seal(&order)
+        })
+        .await
+    }
+
+    /// Sends what was sealed before.
+    pub(crate) async fn send_down(&self, message: (Topic, Vec<u8>)) {
+        self.ask(move |hospital| hospital.send_down(message)).await;
+    }
+
+    /// Somebody publishes the last order's bytes once more.
+    pub(crate) async fn replay(&self) {
+        self.ask(|hospital| {
+            let message = hospital.sent_down.clone().unwrap();
+            hospital.publish(vec![message]);
+        })
+        .await;
+    }
+
     /// A new epoch of a channel's keys, with an overlap.
     pub(crate) async fn rotate(&self, channel: &'static str) {
         self.ask(move |hospital| hospital.rotate(channel, Why::ByHand)).await;

@@ -9,6 +9,7 @@ use wardlink_protocol::identity::TrustLevel;
 use wardlink_protocol::report::{Content, TherapyEvent};
 
 use super::figures::Figures;
+use super::orders::{GiveOrder, Orders};
 use super::revoke::{Ask, Asking, Erasing, Revoked};
 use super::selection::is_revocable;
 use super::{LastSeen, ReducedTrust, state_class, state_name, trust_name};
@@ -89,6 +90,7 @@ fn Screen(device: LiveDevice) -> impl IntoView {
                 <span class=move || state_class(head.with(|(state, ..)| *state))>
                     {move || state_name(head.with(|(state, ..)| *state), t)}
                 </span>
+                <GiveOrder device=fixed.device.clone() can=Signal::derive(move || head.with(|(state, ..)| *state == DeviceState::Paired))/>
                 {move || revocable().then(|| {
                     let (named, retired) = (named.clone(), named.clone());
                     view! {
@@ -121,6 +123,7 @@ fn Screen(device: LiveDevice) -> impl IntoView {
                 <Facts device=signal/>
             </section>
         </div>
+        <Orders device=fixed.device/>
         <Asking ask=ask/>
     }
 }
@@ -155,7 +158,7 @@ fn Event(event: LiveData) -> impl IntoView {
             let volume = format::millilitres(therapy.volume_ul, t);
             (therapy_name(therapy.event, t).to_owned(), format!("{} · {rate} mL/h · {volume} mL", therapy.drug))
         }
-        Content::Telemetry(_) => return ().into_any(),
+        Content::Telemetry(_) | Content::Order(_) | Content::RefusedMessage(_) => return ().into_any(),
     };
     view! {
         <li>
@@ -199,26 +202,10 @@ fn Facts(device: ArcRwSignal<DeviceView>) -> impl IntoView {
                 <Fact name=t.paired_at() value=clock::day_and_time(device.paired_at, t)/>
                 <Fact name=t.paired_by() value=device.paired_by/>
                 <Fact name=t.key() value=device.key.short() mono=true/>
-                <Fact name=t.certificate() value=groups(&device.certificate.to_string()) mono=true/>
+                <Fact name=t.certificate() value=format::groups(&device.certificate.to_string()) mono=true/>
                 <Fact name=t.certificate_ends() value=clock::day_and_time(device.certificate_ends, t)/>
                 <Fact name=t.channels() value=channels.join(", ")/>
             </dl>
         }
-    }
-}
-
-/// A serial number in groups of four, for comparing.
-fn groups(hex: &str) -> String {
-    let digits: Vec<char> = hex.to_uppercase().chars().collect();
-    digits.chunks(4).map(|group| group.iter().collect::<String>()).collect::<Vec<_>>().join(" ")
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_serial_number_stands_in_groups_of_four() {
-        assert_eq!(groups("7f3a91c022"), "7F3A 91C0 22");
     }
 }

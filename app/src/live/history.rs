@@ -39,6 +39,8 @@ impl History {
                 push(&mut self.events, data, EVENTS);
             }
             Content::Therapy(_) => push(&mut self.events, data, EVENTS),
+            // What a device says of orders stands with them.
+            Content::Order(_) | Content::RefusedMessage(_) => {}
         }
     }
 

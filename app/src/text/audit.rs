@@ -51,6 +51,9 @@ texts! {
     act_service_made => "Made a service" | "Dienst angelegt";
     act_service_enrolled => "A service was enrolled" | "Dienst angemeldet";
     act_service_revoked => "Revoked a service" | "Dienst widerrufen";
+    act_order_given => "Gave a device an order" | "Auftrag an ein Gerät gegeben";
+    act_order_ended => "An order ended" | "Auftrag beendet";
+    act_message_refused => "Refused a message" | "Nachricht abgewiesen";
     act_signed_in => "Signed in" | "Angemeldet";
     act_signed_out => "Signed out" | "Abgemeldet";
     act_sign_in_refused => "A sign-in was refused" | "Anmeldung abgelehnt";

@@ -4,7 +4,7 @@ use super::texts;
 
 texts! {
     services_title => "Services" | "Dienste";
-    services_text => "Server applications that read what devices send, each with the channels and keys that it is granted, and no others." | "Server-Anwendungen, die lesen, was Geräte senden: jede mit den Kanälen und Schlüsseln, die ihr gegeben sind, und keinen anderen.";
+    services_text => "Server applications that read what devices send, or give them orders: each with the channels and keys that it is granted, and no others." | "Server-Anwendungen, die lesen, was Geräte senden, oder ihnen Aufträge geben: jede mit den Kanälen und Schlüsseln, die ihr gegeben sind, und keinen anderen.";
     add_service => "Add a service" | "Dienst hinzufügen";
     add_service_text => "It gets a certificate of its own. What it may read and send stays so: for something else, make another one." | "Er bekommt ein eigenes Zertifikat. Was er lesen und senden darf, bleibt so: für anderes bitte einen weiteren anlegen.";
     no_services => "No service yet." | "Noch kein Dienst.";
@@ -14,6 +14,7 @@ texts! {
     service_classes => "Which devices?" | "Welche Geräte?";
     service_reads_which => "It reads" | "Er liest";
     service_writes_which => "It sends to devices" | "Er sendet an Geräte";
+    service_writes_hint => "Orders, on a channel that carries them. To learn how they go it reads the channel, too." | "Aufträge, auf einem Kanal, der sie trägt. Um zu erfahren, wie sie ausgehen, liest er ihn auch.";
     service_access_wrong(most: usize) => "Choose devices and channels, together 1 to {most}." | "Bitte Geräte und Kanäle wählen, zusammen 1 bis {most}.";
     make_service => "Make the service" | "Dienst anlegen";
     service_made => "Enrol it now" | "Jetzt anmelden";

@@ -20,7 +20,7 @@ use wardlink_protocol::topic::Topic;
 pub enum Stream {
     /// T3 and renewal.
     Pairing,
-    /// The second channels, from the devices up.
+    /// The second channels, from the devices up; and what services send down, so that the control unit knows of it.
     Data,
     /// T1, where anybody may ask: apart from what devices send whose key is known, so that nobody has to wait behind strangers.
     Request,
@@ -32,8 +32,8 @@ impl Stream {
         match topic {
             Topic::Register(_) => Some(Self::Request),
             Topic::Command(_) | Topic::Renew(_) => Some(Self::Pairing),
-            Topic::Data(..) => Some(Self::Data),
-            Topic::Device(_) | Topic::Meta(_) | Topic::Control(..) => None,
+            Topic::Data(..) | Topic::Control(..) => Some(Self::Data),
+            Topic::Device(_) | Topic::Meta(_) => None,
         }
     }
 }

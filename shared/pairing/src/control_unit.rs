@@ -295,6 +295,11 @@ impl Session {
         matches!(&self.state, State::Ended(ended) if ended.counts_as_failure)
     }
 
+    /// When somebody accepted it; none before.
+    pub const fn accepted_at(&self) -> Option<UnixMillis> {
+        self.accepted_at
+    }
+
     /// The pairing as people see it.
     pub fn view(&self, policy: &Policy) -> PairingView {
         view::view(self, policy)

@@ -24,6 +24,8 @@ use crate::control_unit::CLOCK_SKEW;
 use crate::message::{self, MessageError};
 use crate::renewal::RenewingControlUnit;
 
+pub mod renewal;
+
 /// The AAD of SERVICE_ENROLMENT.
 const REQUEST_PLACE: &str = "wardlink service enrolment";
 /// The AAD of SERVICE_ENROLLED.
@@ -73,12 +75,22 @@ pub struct Enrolled {
     /// Its certificate, DER.
     #[zeroize(skip)]
     pub certificate: ByteBuf,
+    /// The certificates above it, up to and including the root, DER.
+    #[zeroize(skip)]
+    pub chain: Vec<ByteBuf>,
     /// What it may read and write.
     #[zeroize(skip)]
     pub access: ServiceAccess,
     /// `K_wrap`.
     #[serde(with = "serde_bytes")]
     pub wrap_key: [u8; 32],
+}
+
+impl Enrolled {
+    /// Its certificate and those above it: what it signs with, for whoever knows only the root.
+    pub fn whole_chain(&self) -> Vec<ByteBuf> {
+        core::iter::once(&self.certificate).chain(&self.chain).cloned().collect()
+    }
 }
 
 impl Enrolling {
@@ -125,8 +137,8 @@ impl Enrolling {
         if message.status != Status::ServiceEnrolled || !bound || !message.access.is_reasonable() {
             return Err(MessageError::Contradiction.into());
         }
-        let above = message.chain.iter().cloned().chain([verified.root_certificate.clone()]);
-        let chain: Vec<ByteBuf> = [message.certificate.clone()].into_iter().chain(above).collect();
+        let above: Vec<ByteBuf> = message.chain.iter().cloned().chain([verified.root_certificate.clone()]).collect();
+        let chain: Vec<ByteBuf> = [message.certificate.clone()].into_iter().chain(above.iter().cloned()).collect();
         let chain = Chain::parse(&chain).map_err(MessageError::from)?;
         let certificate = chain.verify(&self.root, Purpose::Service, now).map_err(MessageError::from)?;
         let named = certificate.holder() == Some(&Holder::Service(self.name.to_string()));
@@ -142,6 +154,7 @@ impl Enrolling {
             id: self.id(),
             root: self.root,
             certificate: message.certificate,
+            chain: above,
             access: message.access,
             wrap_key: *keys.wrap().map_err(MessageError::from)?,
         })
@@ -214,7 +227,7 @@ pub fn enrol<R: CryptoRng>(
         status: Status::ServiceEnrolled,
         request_hash: schedule::message_hash(request),
         certificate: certificate.to_bytes(),
-        chain: vec![control_unit.ca.certificate().to_bytes()],
+        chain: control_unit.ca.chain_below_root(),
         ephemeral: ByteBuf::from(ephemeral.public().to_point()),
         access: service.access.clone(),
     };

@@ -4,6 +4,7 @@ mod audit;
 mod authority;
 mod channels;
 mod distribution;
+mod orders;
 mod revocation;
 mod services;
 mod site;
@@ -17,6 +18,7 @@ pub use distribution::{
     OfferScope, OfferView, OfferWhen, OfferedData, OutcomeView, PublicationView, Published, PublishedFile,
     PublishedMetadata, PublishedView, PublishingToken, Pushed, ReleaseView, UpdateState,
 };
+pub use orders::{NewOrder, OrderState, OrderView};
 pub use revocation::{Decommissioning, NewRevocation, Revocation, RevocationReason};
 pub use services::{MadeService, NewService, ServiceState, ServiceView};
 pub use site::{
@@ -88,6 +90,8 @@ pub enum Right {
     ManageUpdates,
     /// Make manufacturers known, give them publishing tokens, end them.
     ManageManufacturers,
+    /// Give orders to devices.
+    Order,
 }
 
 impl Role {
@@ -101,7 +105,7 @@ impl Role {
             Right::Pair => !matches!(self, Self::Auditor),
             Right::SeeAudit => matches!(self, Self::Administrator | Self::Auditor),
             Right::SeePolicy | Right::SeeUpdates => !matches!(self, Self::Nurse),
-            Right::Provision | Right::ChangeClasses | Right::ChangeChannels | Right::ManageUpdates => {
+            Right::Provision | Right::ChangeClasses | Right::ChangeChannels | Right::ManageUpdates | Right::Order => {
                 matches!(self, Self::BiomedicalEngineer | Self::Administrator)
             }
             Right::ManagePeople
@@ -431,6 +435,11 @@ pub enum LiveEvent {
     Keys {
         /// The jobs that are not done.
         jobs: Vec<KeyJob>,
+    },
+    /// An order is new or has changed.
+    Order {
+        /// The order.
+        order: Box<OrderView>,
     },
     /// A report arrived.
     Data {

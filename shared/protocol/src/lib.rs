@@ -18,6 +18,7 @@ pub mod identity;
 pub mod keys;
 pub mod limits;
 pub mod network;
+pub mod order;
 pub mod pairing;
 pub mod provisioning;
 pub mod renewal;

@@ -91,6 +91,23 @@ pub const MAX_PUBLISHED_BYTES: u64 = 256 * 1024 * 1024;
 /// The most files of one publication, metadata included.
 pub const MAX_PUBLISHED_FILES: usize = 10_000;
 
+/// The longest that an order can be carried out after it was given: a day.
+pub const MAX_ORDER_LIFETIME: Duration = Duration::from_hours(24);
+/// The shortest interval of measurements that can be ordered, in seconds.
+pub const MIN_INTERVAL_SECS: u32 = 1;
+/// The longest interval of measurements that can be ordered, in seconds: a quarter of an hour.
+pub const MAX_INTERVAL_SECS: u32 = 15 * 60;
+/// The most orders that a device remembers; more are refused until some have ended.
+pub const MAX_KNOWN_ORDERS: usize = 256;
+/// How long a device remembers an order after its end: longer than clocks differ.
+pub const ORDER_MEMORY: Duration = Duration::from_hours(1);
+/// Of how many who write to it a device remembers what has counted.
+pub const MAX_GIVERS: usize = 64;
+/// The most orders of one device that wait for their outcome at the control unit.
+pub const MAX_WAITING_ORDERS: usize = 32;
+/// The most orders of one device that the control unit keeps; those that ended first go first.
+pub const MAX_KEPT_ORDERS: u64 = 100;
+
 /// Wrong verification attempts that end a pairing.
 pub const MAX_WRONG_ATTEMPTS: u32 = 3;
 /// Failed sessions of one identifier within [`LOCK_WINDOW`] that lock it.

@@ -64,6 +64,10 @@ pub enum Status {
     ServiceEnrolment,
     /// The service's certificate.
     ServiceEnrolled,
+    /// A service asks for a new certificate.
+    ServiceRenewal,
+    /// The service's new certificate.
+    ServiceRenewed,
     /// A service asks for keys.
     KeysAsked,
     /// The keys that a service asked for.

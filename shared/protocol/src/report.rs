@@ -2,6 +2,7 @@
 //! that the field's name says.
 
 use crate::channel::{DataType, Priority};
+use crate::order::{OrderOutcome, RefusedMessage};
 use crate::time::UnixMillis;
 use serde::{Deserialize, Serialize};
 
@@ -25,6 +26,10 @@ pub enum Content {
     Therapy(Therapy),
     /// An alarm began or ended.
     Alarm(Alarm),
+    /// How an order went.
+    Order(OrderOutcome),
+    /// A message to the device does not count.
+    RefusedMessage(RefusedMessage),
 }
 
 impl Content {
@@ -34,6 +39,7 @@ impl Content {
             Self::Telemetry(_) => DataType::Telemetry,
             Self::Therapy(_) => DataType::Therapy,
             Self::Alarm(_) => DataType::Alarm,
+            Self::Order(_) | Self::RefusedMessage(_) => DataType::Command,
         }
     }
 
@@ -42,6 +48,7 @@ impl Content {
         match self {
             Self::Telemetry(_) => Priority::Low,
             Self::Therapy(_) => Priority::Medium,
+            Self::Order(_) | Self::RefusedMessage(_) => Priority::High,
             Self::Alarm(alarm) => match alarm.priority {
                 AlarmPriority::Low => Priority::Low,
                 AlarmPriority::Medium => Priority::Medium,

@@ -3,7 +3,7 @@
 
 use crate::UnixMillis;
 use crate::channel::ChannelName;
-use crate::identity::{ClientClass, Device, Sha256};
+use crate::identity::{CertificateSerial, ClientClass, Device, Sha256};
 use crate::limits::MAX_SERVICE_CHANNELS;
 use crate::pairing::Status;
 use crate::topic::{Topic, TopicFilter};
@@ -103,7 +103,7 @@ pub struct ServiceEnrolment {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ServiceEnrolled {
-    /// [`Status::ServiceEnrolled`].
+    /// [`Status::ServiceEnrolled`], or [`Status::ServiceRenewed`].
     pub status: Status,
     /// SHA-256 of the whole SERVICE_ENROLMENT.
     pub request_hash: Sha256,
@@ -115,6 +115,20 @@ pub struct ServiceEnrolled {
     pub ephemeral: ByteBuf,
     /// What it may read and write.
     pub access: ServiceAccess,
+}
+
+/// SERVICE_RENEWAL: a service asks for a new certificate, signed by its static key. SERVICE_RENEWED has the fields of [`ServiceEnrolled`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ServiceRenewal {
+    /// [`Status::ServiceRenewal`].
+    pub status: Status,
+    /// The serial number of the certificate that is to be replaced.
+    pub serial: CertificateSerial,
+    /// PKCS#10 for the same static key, DER (RFC 2986).
+    pub csr: ByteBuf,
+    /// An ephemeral key Ed: SEC1 uncompressed point, 65 bytes.
+    pub ephemeral: ByteBuf,
 }
 
 /// KEYS_ASKED: a service asks for the keys of one channel of one device, and for the device's certificate.

@@ -133,9 +133,9 @@ impl Batch {
         if self.records.is_empty() || self.records.len() > MAX_BATCH_RECORDS {
             return Err(BatchError::Count);
         }
-        let end = self.first.checked_add(MAX_BATCH_RECORDS as u64).ok_or(BatchError::Numbers)?;
-        let is_first = self.first == 1;
-        if self.first == 0 || end == u64::MAX || is_first != matches!(self.link, Link::Begins(_)) {
+        // There is always a next number.
+        self.first.checked_add(MAX_BATCH_RECORDS as u64).ok_or(BatchError::Numbers)?;
+        if self.first == 0 || (self.first == 1) != matches!(self.link, Link::Begins(_)) {
             return Err(BatchError::Numbers);
         }
         Ok(())

@@ -271,29 +271,26 @@ impl Chains {
     /// What a beginning says about what was before, by what the reader itself knows.
     fn continuity(&self, reason: Reason, batch: &Batch) -> Continuity {
         let Link::Begins(beginning) = batch.link() else { return Continuity::Whole };
-        // Chains that are only known by name, and this one, have no end that could be compared.
-        let newest = self.0.iter().rev().find(|chain| chain.head.is_some() && chain.id != batch.chain());
+        // Where a later chain has told of this one, only those before it. Those that are only known by name have no end that could be compared.
+        let earlier = self.0.iter().take_while(|chain| chain.id != batch.chain());
+        let newest = earlier.filter(|chain| chain.head.is_some()).last();
         let Some(end) = beginning.before else {
-            return if newest.is_none() && reason == Reason::First {
-                Continuity::Begun(reason)
-            } else {
-                Continuity::Unsure(reason)
-            };
+            let is_first = newest.is_none() && reason == Reason::First;
+            return if is_first { Continuity::Begun(reason) } else { Continuity::Unsure(reason) };
         };
         let known = self.0.iter().find(|chain| chain.id == end.chain);
         let (next, head) = known.map_or((1, None), |chain| (chain.next, chain.head));
+        let passes_over = head.is_some() && newest.is_some_and(|chain| chain.id != end.chain);
+        if passes_over || (reason == Reason::Restored && end.last < next) {
+            // A device that was restored does not know what it had recorded since.
+            return Continuity::Unsure(reason);
+        }
         if end.last >= next {
             let missing = Missing { chain: end.chain, from: next, through: end.last };
             return Continuity::Outstanding(reason, missing);
         }
         let is_end = end.last.checked_add(1) == Some(next) && head.is_some_and(|head| same(&head, &end.hash));
-        let is_newest = newest.is_some_and(|chain| chain.id == end.chain);
-        // A device that was restored does not know what it had recorded since.
-        if is_end && is_newest && reason != Reason::Restored {
-            Continuity::Begun(reason)
-        } else {
-            Continuity::Unsure(reason)
-        }
+        if is_end { Continuity::Begun(reason) } else { Continuity::Unsure(reason) }
     }
 
     /// Takes a batch although others before it are missing, because a person says that they do not come. Should they come after all, they

@@ -44,6 +44,9 @@ pub enum InvalidDefinition {
     /// A unit that is not understood.
     #[error("the unit is not understood")]
     Unit,
+    /// Another unit than before: states of rules, plots and rows would mix the two.
+    #[error("the unit of a kind never changes: define another kind")]
+    UnitChanged,
     /// A range without a value.
     #[error("the range's end lies before its beginning")]
     Range,
@@ -92,11 +95,14 @@ impl Definitions {
         Self { kinds: BTreeMap::new(), questions: BTreeMap::new() }
     }
 
-    /// Defines a kind of measurement, in place of what it was before.
+    /// Defines a kind of measurement, in place of what it was before; its unit stays.
     pub fn define(&mut self, kind: Kind, definition: KindDefinition) -> Result<(), InvalidDefinition> {
         dimension(&definition.unit).ok_or(InvalidDefinition::Unit)?;
         if definition.least.billionths() > definition.greatest.billionths() {
             return Err(InvalidDefinition::Range);
+        }
+        if self.kinds.get(&kind).is_some_and(|before| before.unit != definition.unit) {
+            return Err(InvalidDefinition::UnitChanged);
         }
         self.kinds.insert(kind, definition);
         Ok(())

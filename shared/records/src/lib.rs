@@ -2,8 +2,8 @@
 //! figures 7, 9 and 13).
 //!
 //! A device keeps [`record`]s in its [`outbox`], signs them as [`batch`]es, each chained to the one before, and hands them to its gateway, which
-//! keeps them in its [`depot`]; [`sending`] says when. The server opens a batch, judges its [`chain`], [`check`]s each record against
-//! what is possible ([`kind`], [`unit`]), stores it as it was received, and signs a [`receipt`]. Only for that a holder deletes, and exactly what the receipt is for.
+//! keeps them in its [`depot`]; [`sending`] says when, and [`exchange`] what the two say to each other. The server opens a batch, judges its [`chain`], [`check`]s each record against
+//! what is possible ([`kind`], [`mod@unit`]), stores it as it was received, and signs a [`receipt`]. Only for that a holder deletes, and exactly what the receipt is for.
 //! [`rules`] flag conditions in what counts, [`plot`] shows it, and [`outlet`] sends it on to an outside database.
 //!
 //! The crate reads no clock, draws no random number and stores no byte: times and random ids are parameters, and what is to be stored or
@@ -19,6 +19,7 @@ pub mod chain;
 pub mod check;
 pub mod decimal;
 pub mod depot;
+pub mod exchange;
 pub mod kind;
 pub mod limits;
 pub mod name;

@@ -23,6 +23,9 @@ pub const MAX_BATCH_RECORD_BYTES: usize = MAX_BATCH_BYTES - 2 * 1024;
 /// The longest receipt, in bytes: mostly certificates.
 pub const MAX_RECEIPT_BYTES: usize = 16 * 1024;
 
+/// The longest step or reason of a refusal, in bytes.
+pub const MAX_REASON_BYTES: usize = 200;
+
 /// The most chains of one device that the reader follows.
 pub const MAX_CHAINS: usize = 256;
 /// The most conceded gaps of one chain.

@@ -1,4 +1,4 @@
-//! What goes on to an outside database (figure 4, 78; [0033]): rows for PostgreSQL, each at least once, and counted once there.
+//! What goes on to an outside database (figure 4, 78; paragraph 0033): rows for PostgreSQL, each at least once, and counted once there.
 //!
 //! The shell gives every record that counts a position when it is stored, from 1, without gaps. An [`Outlet`] says which positions are to be sent, and
 //! moves on when the database has confirmed them. What was sent and not confirmed is sent again; the key of a row is the record's own, so that a row that

@@ -11,6 +11,9 @@ use crate::batch::{Link, Verified};
 use crate::chain::{FORK, GAP};
 use crate::receipt::Receipt;
 
+/// How much of a refusal's step is kept.
+const MAX_STEP_CHARS: usize = 64;
+
 /// Under which key the shell keeps the bytes of a device's batch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -89,6 +92,16 @@ pub enum NotHeld {
     /// The peer's fault: other records are stored under these numbers.
     #[error("the receipt is for other records under the same numbers")]
     Other,
+}
+
+impl NotHeld {
+    /// The step that failed, as holders and logs name it.
+    pub const fn step(&self) -> &'static str {
+        match self {
+            Self::Device => "receipt: device",
+            Self::Batch | Self::Other => "receipt: batch",
+        }
+    }
 }
 
 /// The batches of one device, each chain in ascending order.
@@ -247,9 +260,6 @@ impl Queue {
         self.0.retain(|held| !keys.contains(&held.key));
     }
 }
-
-/// How much of a refusal's step is kept.
-const MAX_STEP_CHARS: usize = 64;
 
 #[cfg(test)]
 mod tests;

@@ -61,6 +61,17 @@ pub enum ReceiptError {
     Key(#[from] KeyError),
 }
 
+impl ReceiptError {
+    /// The step that failed, as holders and logs name it.
+    pub const fn step(&self) -> &'static str {
+        match self {
+            Self::Envelope(EnvelopeError::Authentication) => "receipt: signature",
+            Self::Chain(_) | Self::Certificate(_) => "receipt: certificate",
+            _ => "receipt: form",
+        }
+    }
+}
+
 impl Receipt {
     /// What is to be said of a stored batch: the same each time that it is received, but for the time.
     pub const fn of(device: Device, stored: &StoredBatch, now: UnixMillis) -> Self {

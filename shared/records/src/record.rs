@@ -1,4 +1,4 @@
-//! One record of stored data: a quantity with its unit, or an answer to a question ([0033]).
+//! One record of stored data: a quantity with its unit, or an answer to a question (paragraph 0033).
 
 use serde::{Deserialize, Serialize};
 use wardlink_protocol::UnixMillis;

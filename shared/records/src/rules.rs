@@ -1,4 +1,4 @@
-//! Rules: conditions that are looked for in what devices report ([0033]).
+//! Rules: conditions that are looked for in what devices report (paragraph 0033).
 //!
 //! A rule has one of three forms: a value beyond a threshold, one that stays there for a time, and one that rises or falls by
 //! so much within a time. It has a version, and says in two languages what it means. Which records caused a [`Flag`], and which version of the rule,

@@ -1,4 +1,4 @@
-//! When stored data is sent: because somebody polls or asks for it, on schedule, or on the sender's own initiative ([0043], [0055]).
+//! When stored data is sent: because somebody polls or asks for it, on schedule, or on the sender's own initiative (paragraphs 0043 and 0055).
 
 use core::time::Duration;
 

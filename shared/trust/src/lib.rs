@@ -3,7 +3,8 @@
 //! [`policy`] says which channels there are and what a change of them does. [`epochs`] is the site's keyring: which keys there are,
 //! who knows them, until when each counts, and what has to change when a device is trusted no longer. [`wrap`] brings a new key to
 //! one device, and is the device's half of it; [`services`] brings keys to server applications. [`inbox`] judges a message as the
-//! bridge stamped it. [`audit`] is the log.
+//! bridge stamped it; [`orders`] does so for what is sent down to a device, and sees to it that an order is carried out once. [`audit`] is the
+//! log.
 //!
 //! [`protect`] encrypts a message under a key that belongs to one network key, channel, direction, sender and instance of the
 //! sender, and signs it inside where the channel asks for that; [`replay`] is the receiver's memory. The wire format and every
@@ -17,6 +18,7 @@
 pub mod audit;
 pub mod epochs;
 pub mod inbox;
+pub mod orders;
 pub mod policy;
 pub mod protect;
 pub mod replay;

@@ -7,6 +7,7 @@ use serde_bytes::ByteBuf;
 use wardlink_crypto::cose::{self, ContentKey, Encrypted, EnvelopeError, Header, IV_BYTES, Signed};
 use wardlink_crypto::key::{KeyError, PrivateKey, PublicKey};
 use wardlink_crypto::schedule::{self, ContentContext, DerivationError};
+use wardlink_crypto::x509::ChainError;
 use wardlink_protocol::Device;
 use wardlink_protocol::channel::{ChannelKey, ChannelName, Direction};
 use wardlink_protocol::identity::KeyId;
@@ -80,6 +81,9 @@ pub enum OpenError {
     /// The peer's fault: the channel asks for signed messages, and this one is not signed by the sender.
     #[error("the message is not signed by its sender")]
     Unsigned,
+    /// The peer's fault: the certificate that came with it is not that of somebody who may send it.
+    #[error("the message's signer may not send it: {0}")]
+    Signer(ChainError),
     /// The peer's fault, or a resent message: it has counted already, or cannot be told from one that has.
     #[error(transparent)]
     Replay(#[from] ReplayError),
@@ -181,8 +185,19 @@ impl Sender {
         self.kid
     }
 
-    /// Protects one message. `signer` is the sender's static key; it is used where the channel asks for signatures.
+    /// Protects one message of a device. `signer` is its static key; it is used where the channel asks for signatures.
     pub fn seal(&mut self, plaintext: &[u8], signer: &PrivateKey) -> Result<Vec<u8>, SealError> {
+        self.seal_certified(plaintext, signer, &[])
+    }
+
+    /// Protects one message to a device. Where the channel asks for signatures, it brings the chain of the signer's certificate, up to and
+    /// including the root: a device does not know who else writes to it.
+    pub fn seal_certified(
+        &mut self,
+        plaintext: &[u8],
+        signer: &PrivateKey,
+        chain: &[ByteBuf],
+    ) -> Result<Vec<u8>, SealError> {
         if self.next >= MAX_MESSAGES {
             return Err(SealError::UsedUp);
         }
@@ -193,7 +208,7 @@ impl Sender {
         let content = if self.signed {
             let kid = signer.public().fingerprint()?;
             // The signature covers instance and counter, so that nobody who holds the channel's key can send it once more.
-            let inner = Header { counter: Some(counter), ..self.header(kid.as_bytes()) };
+            let inner = Header { counter: Some(counter), chain: chain.to_vec(), ..self.header(kid.as_bytes()) };
             envelope = cose::sign(&inner, signer, aad.as_bytes(), plaintext)?;
             envelope.as_slice()
         } else {
@@ -243,6 +258,19 @@ impl Receiver {
         sender: &PublicKey,
         message: &[u8],
     ) -> Result<Opened, OpenError> {
+        let known = |chain: &[ByteBuf]| if chain.is_empty() { Ok(*sender) } else { Err(OpenError::Unsigned) };
+        self.open_certified(keys, topic, message, known)
+    }
+
+    /// Opens one message under the key that its kid selects among `keys`. `signer` says whose key a message has to be signed with that
+    /// brings this chain; nothing of the chain is believed before.
+    pub fn open_certified(
+        &mut self,
+        keys: &[ChannelKey],
+        topic: &Topic,
+        message: &[u8],
+        signer: impl FnOnce(&[ByteBuf]) -> Result<PublicKey, OpenError>,
+    ) -> Result<Opened, OpenError> {
         let envelope = Encrypted::parse(message, MAX_CHANNEL_MESSAGE_BYTES)?;
         let header = envelope.header();
         let key = keys.iter().find(|key| key.kid.as_bytes() == header.kid.as_slice()).ok_or(OpenError::UnknownKey)?;
@@ -267,21 +295,28 @@ impl Receiver {
         let aad = topic.to_string();
         let mut plaintext = envelope.open(&content, aad.as_bytes())?;
         if key.channel.signed {
-            let expected =
-                Header { kid: sender.fingerprint()?.as_bytes().to_vec(), counter: Some(counter), ..only_these };
-            plaintext = verified(&plaintext, &expected, sender, aad.as_bytes())?;
+            let expected = Header { counter: Some(counter), ..only_these };
+            plaintext = verified(&plaintext, expected, signer, aad.as_bytes())?;
         }
         let missing = self.window.accept(boot, id, counter)?;
         Ok(Opened { plaintext, signed: key.channel.signed, missing })
     }
 }
 
-fn verified(bytes: &[u8], expected: &Header, sender: &PublicKey, aad: &[u8]) -> Result<Zeroizing<Vec<u8>>, OpenError> {
-    let signed = Signed::parse(bytes, MAX_CHANNEL_MESSAGE_BYTES).map_err(|_| OpenError::Unsigned)?;
-    if signed.header() != expected {
+fn verified(
+    bytes: &[u8],
+    expected: Header,
+    signer: impl FnOnce(&[ByteBuf]) -> Result<PublicKey, OpenError>,
+    aad: &[u8],
+) -> Result<Zeroizing<Vec<u8>>, OpenError> {
+    let inner = Signed::parse(bytes, MAX_CHANNEL_MESSAGE_BYTES).map_err(|_| OpenError::Unsigned)?;
+    let chain = inner.header().chain.clone();
+    let signer = signer(&chain)?;
+    let expected = Header { kid: signer.fingerprint()?.as_bytes().to_vec(), chain, ..expected };
+    if *inner.header() != expected {
         return Err(OpenError::Unsigned);
     }
-    let payload = signed.verify(sender, aad).map_err(|_| OpenError::Unsigned)?;
+    let payload = inner.verify(&signer, aad).map_err(|_| OpenError::Unsigned)?;
     Ok(Zeroizing::new(payload.to_vec()))
 }
 

@@ -1,21 +1,18 @@
 //! Public keys and signatures of TUF metadata (TUF section 4.2.2).
 //!
-//! We sign with `ecdsa-sha2-nistp256` only; Ed25519 and RSA-PSS are verified too, as other repositories use them.
+//! We sign with `ecdsa-sha2-nistp256` only; Ed25519 and RSA-PSS are verified too, as other repositories use them: by crates (feature
+//! `software`), or by the platform ([`install`]).
+
+mod foreign;
+
+pub use foreign::{Ed25519Key, Platform, RsaKey, install};
 
 use crate::json::Json;
 use core::fmt;
 use data_encoding::HEXLOWER_PERMISSIVE;
 use p256::pkcs8::{DecodePublicKey, EncodePublicKey, LineEnding};
-use rsa::RsaPublicKey;
-use rsa::pss;
-use rsa::traits::PublicKeyParts;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
-
-/// The keys of fewer bits are refused (NIST SP 800-131A).
-const MIN_RSA_BITS: usize = 2048;
-/// The keys of more bits are refused: verification would take too long.
-const MAX_RSA_BITS: usize = 8192;
 
 /// The id of a key, as metadata spells it. Which key it stands for says only the metadata that names it.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -58,9 +55,9 @@ pub enum Verifier {
     /// `ecdsa-sha2-nistp256` (FIPS 186-5), signatures in DER.
     EcdsaP256(p256::ecdsa::VerifyingKey),
     /// `ed25519` (RFC 8032).
-    Ed25519(ed25519_dalek::VerifyingKey),
+    Ed25519(Ed25519Key),
     /// `rsassa-pss-sha256` (RFC 8017 section 8.1).
-    RsaPss(RsaPublicKey),
+    RsaPss(RsaKey),
 }
 
 impl Key {
@@ -96,14 +93,9 @@ impl Key {
             }
             ("ed25519", "ed25519") => {
                 let bytes = HEXLOWER_PERMISSIVE.decode(public.as_bytes()).ok()?;
-                let key = ed25519_dalek::VerifyingKey::from_bytes(&bytes.try_into().ok()?).ok()?;
-                Some(Verifier::Ed25519(key)).filter(|_| !key.is_weak())
+                Ed25519Key::new(bytes.try_into().ok()?).map(Verifier::Ed25519)
             }
-            ("rsa", "rsassa-pss-sha256") => {
-                let key = RsaPublicKey::from_public_key_pem(public).ok()?;
-                let bits = usize::try_from(key.n_bits_precision()).ok()?;
-                (MIN_RSA_BITS..=MAX_RSA_BITS).contains(&bits).then_some(Verifier::RsaPss(key))
-            }
+            ("rsa", "rsassa-pss-sha256") => RsaKey::from_pem(public).map(Verifier::RsaPss),
             _ => None,
         }
     }
@@ -124,8 +116,8 @@ impl Verifier {
             }
             Self::RsaPss(key) => {
                 hash.update(b"rsassa-pss-sha256");
-                hash.update(key.n().to_be_bytes());
-                hash.update(key.e().to_be_bytes());
+                hash.update(key.modulus());
+                hash.update(key.exponent());
             }
         }
         Fingerprint(hash.finalize().into())
@@ -140,14 +132,8 @@ impl Verifier {
                 p256::ecdsa::DerSignature::from_bytes(&signature)
                     .is_ok_and(|signature| key.verify(message, &signature).is_ok())
             }
-            Self::Ed25519(key) => ed25519_dalek::Signature::from_slice(&signature)
-                .is_ok_and(|signature| key.verify_strict(message, &signature).is_ok()),
-            Self::RsaPss(key) => {
-                use rsa::signature::Verifier as _;
-                let key = pss::VerifyingKey::<Sha256>::new_with_auto_salt_len(key.clone());
-                pss::Signature::try_from(signature.as_slice())
-                    .is_ok_and(|signature| key.verify(message, &signature).is_ok())
-            }
+            Self::Ed25519(key) => key.verify(message, &signature),
+            Self::RsaPss(key) => key.verify(message, &signature),
         }
     }
 }

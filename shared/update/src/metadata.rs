@@ -105,7 +105,9 @@ impl<T: Role> Signed<T> {
     pub fn parse(bytes: &[u8]) -> Result<Self, InvalidMetadata> {
         let json = Json::parse(bytes)?;
         let signed = json.member("signed").ok_or(InvalidMetadata::Contradiction("it has no member \"signed\""))?;
-        let common: Envelope<Common> = typed(bytes)?;
+        // The types are built from one value: code that reads each of them from bytes is large.
+        let value: serde_json::Value = serde_json::from_slice(bytes).map_err(InvalidJson::new)?;
+        let common: Envelope<Common> = typed(&value)?;
         if common.signed.kind != T::TYPE {
             return Err(InvalidMetadata::Type { wanted: T::TYPE, found: common.signed.kind });
         }
@@ -117,7 +119,7 @@ impl<T: Role> Signed<T> {
                 return Err(InvalidMetadata::DuplicateSignature(signature.keyid.clone()));
             }
         }
-        let Envelope { signatures, signed: role } = typed::<Envelope<T>>(bytes)?;
+        let Envelope { signatures, signed: role } = typed::<Envelope<T>>(&value)?;
         if role.version() == 0 {
             return Err(InvalidMetadata::Version);
         }
@@ -149,9 +151,9 @@ impl<T: Role> Signed<T> {
     }
 }
 
-/// Reads bytes that [`Json::parse`] has accepted.
-fn typed<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, InvalidMetadata> {
-    serde_json::from_slice(bytes).map_err(|error| InvalidJson::new(error).into())
+/// Reads a value that [`Json::parse`] has accepted.
+fn typed<T: DeserializeOwned>(value: &serde_json::Value) -> Result<T, InvalidMetadata> {
+    T::deserialize(value).map_err(|error| InvalidJson::new(error).into())
 }
 
 /// The root role (section 4.3): which keys count for the top-level roles.

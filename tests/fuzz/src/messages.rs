@@ -7,8 +7,12 @@ use serde::de::DeserializeOwned;
 use serde_bytes::ByteBuf;
 use wardlink_protocol::authentication::{Acceptance, Challenge, Hello, Proof};
 use wardlink_protocol::cbor;
+use wardlink_protocol::identity::{CertificateSerial, KeyFingerprint};
 use wardlink_protocol::keys::{ChannelWithdrawn, HeldKey, KeyUpdate, KeysUpdated};
 use wardlink_protocol::limits::MAX_PAIRING_MESSAGE_BYTES;
+use wardlink_protocol::order::{
+    Giver, NotTaken, Order, OrderId, OrderOutcome, OrderRefusal, OrderResult, RefusedMessage, Task,
+};
 use wardlink_protocol::pairing::{
     DevicePaired, PairingCommand, PairingConfirmed, PairingFinished, PairingRefused, PairingRequest, PairingVerified,
     RefusalReason, Status,
@@ -19,6 +23,7 @@ use wardlink_protocol::renewal::{
 use wardlink_protocol::report::{Alarm, AlarmKind, AlarmPriority, Content, Report, Telemetry, Therapy, TherapyEvent};
 use wardlink_protocol::service::{
     ChannelOfClass, DeviceRevoked, KeysAsked, KnownDevice, ServiceAccess, ServiceEnrolled, ServiceEnrolment,
+    ServiceRenewal,
 };
 use wardlink_protocol::{UnixMillis, cbor::CborError};
 use wardlink_trust::epochs::{Line, LineId};
@@ -36,7 +41,7 @@ fn read<T: Serialize + DeserializeOwned>(bytes: &[u8]) {
     }
 }
 
-const READERS: [fn(&[u8]); 26] = [
+const READERS: [fn(&[u8]); 28] = [
     read::<PairingRequest>,
     read::<PairingCommand>,
     read::<PairingVerified>,
@@ -63,6 +68,8 @@ const READERS: [fn(&[u8]); 26] = [
     read::<KeysAsked>,
     read::<ServiceKeys>,
     read::<DeviceRevoked>,
+    read::<Order>,
+    read::<ServiceRenewal>,
 ];
 
 pub(crate) fn run(input: &[u8]) {
@@ -98,7 +105,21 @@ pub(crate) fn seeds() -> Vec<Vec<u8>> {
     seeds.push(select(12, &pairing.bytes("/messages/pairing_verified/message")));
     seeds.extend(later_messages());
     seeds.extend(messages_of_services());
+    seeds.extend(orders().iter().map(|order| select(26, &encoded(order))));
     seeds
+}
+
+/// An order of each kind.
+fn orders() -> Vec<Order> {
+    let given_at = UnixMillis(1_800_000_000_000);
+    let tasks = [
+        Task::ShowMessage { text: "Call 2104".into() },
+        Task::ReportNow,
+        Task::PauseAlarmTone,
+        Task::SetInterval { seconds: 30 },
+    ];
+    let order = |task| Order { id: OrderId([7; 16]), given_at, expires_at: UnixMillis(1_800_000_600_000), task };
+    tasks.into_iter().map(order).collect()
 }
 
 /// What services say and are told.
@@ -120,9 +141,16 @@ fn messages_of_services() -> Vec<Vec<u8>> {
         ephemeral: bytes.clone(),
         access,
     };
+    let renewal = ServiceRenewal {
+        status: Status::ServiceRenewal,
+        serial: CertificateSerial([0x40; 16]),
+        csr: bytes.clone(),
+        ephemeral: bytes.clone(),
+    };
     let enrolment = ServiceEnrolment { status: Status::ServiceEnrolment, csr: bytes.clone(), ephemeral: bytes };
     let asked = KeysAsked { status: Status::KeysAsked, channel, device: device.clone() };
     vec![
+        select(27, &encoded(&renewal)),
         select(21, &encoded(&enrolment)),
         select(22, &encoded(&enrolled)),
         select(23, &encoded(&asked)),
@@ -164,7 +192,7 @@ fn later_messages() -> Vec<Vec<u8>> {
     ]
 }
 
-pub(crate) fn reports() -> [Content; 3] {
+pub(crate) fn reports() -> [Content; 5] {
     [
         Content::Telemetry(Telemetry {
             rate_ul_per_h: 5_000,
@@ -180,6 +208,16 @@ pub(crate) fn reports() -> [Content; 3] {
             volume_ul: 50_000,
         }),
         Content::Alarm(Alarm { kind: AlarmKind::AirInLine, priority: AlarmPriority::High, active: true }),
+        Content::Order(OrderOutcome {
+            order: OrderId([7; 16]),
+            giver: Giver::Service(KeyFingerprint([8; 32])),
+            result: OrderResult::Refused(OrderRefusal::NoAlarm),
+        }),
+        Content::RefusedMessage(RefusedMessage {
+            channel: "command".parse().expect("a channel"),
+            sequence: 7,
+            reason: NotTaken::Replayed,
+        }),
     ]
 }
 

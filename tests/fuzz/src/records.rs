@@ -1,5 +1,6 @@
 //! Stored data: batches and receipts, the chains of a reader, rules, and the queues of device and gateway with a server behind them.
 
+use serde_bytes::ByteBuf;
 use std::collections::BTreeMap;
 use std::sync::LazyLock;
 use wardlink_crypto::cose::{self, Header};
@@ -11,6 +12,7 @@ use wardlink_records::batch::{Batch, Beginning, Link, Reason, Sealed, Signer, Ve
 use wardlink_records::chain::{Chains, Refused, StoredBatch, Taken};
 use wardlink_records::check::check;
 use wardlink_records::depot::{Depot, Kept};
+use wardlink_records::exchange::{Downward, KeptBatch, RefusedBatch, Upward};
 use wardlink_records::kind::Definitions;
 use wardlink_records::limits::MAX_BATCH_BYTES;
 use wardlink_records::outbox::{MIN_CAPACITY, Outbox};
@@ -18,6 +20,7 @@ use wardlink_records::queue::BatchKey;
 use wardlink_records::receipt::Receipt;
 use wardlink_records::record::{Content, Measure, Record};
 use wardlink_records::rules::{Change, Evaluation, Rules, Seen};
+use wardlink_records::sending::Trigger;
 
 use crate::site::{NOW, site};
 use crate::vectors::Vectors;
@@ -82,7 +85,7 @@ fn receipt() -> Receipt {
 
 pub(crate) fn envelopes(input: &[u8]) {
     let Some((selector, bytes)) = selected(input) else { return };
-    match selector % 4 {
+    match selector % 5 {
         0 => {
             if let Some(opened) = open(bytes) {
                 assert!(HELD.iter().any(|(_, held)| *held == opened), "a batch that nobody signed");
@@ -94,7 +97,8 @@ pub(crate) fn envelopes(input: &[u8]) {
                 assert_eq!(opened, receipt(), "a receipt that nobody signed");
             }
         }
-        _ => signed_receipt(bytes),
+        3 => signed_receipt(bytes),
+        _ => exchanged(bytes),
     }
 }
 
@@ -115,6 +119,16 @@ fn payload(bytes: &[u8]) {
         }
         Ok(Taken::Again(stored)) => panic!("{stored:?} was never stored"),
         Err(_) => assert_eq!(chains, Chains::default(), "a refusal changes something"),
+    }
+}
+
+/// What a device and its gateway say to each other has one encoding.
+fn exchanged(bytes: &[u8]) {
+    if let Ok(message) = Upward::decode(bytes) {
+        assert_eq!(message.encode().as_deref(), Ok(bytes));
+    }
+    if let Ok(message) = Downward::decode(bytes) {
+        assert_eq!(message.encode().as_deref(), Ok(bytes));
     }
 }
 
@@ -155,6 +169,16 @@ pub(crate) fn envelope_seeds() -> Vec<Vec<u8>> {
         let link = Link::Begins(Beginning { reason: Reason::StoreLost, before: None });
         let made = batch(RecordChain([9; 16]), 1, link, records.collect());
         seeds.push(select(1, &cbor::encode(made.1.batch()).expect("a payload")));
+    }
+    let key = BatchKey { chain: CHAIN, first: 3 };
+    let kept = Downward::Kept(KeptBatch { key, hash: HELD[1].1.hash() });
+    let refused = Downward::Refused(RefusedBatch::new(Some(key), "chain: gap", "records from number 1 on are missing"));
+    let receipt_down = Downward::Receipt(ByteBuf::from(signed.clone()));
+    for message in [kept, refused, receipt_down, Downward::Send(Trigger::Poll)] {
+        seeds.push(select(4, &message.encode().expect("a message")));
+    }
+    for message in [Upward::Nothing, Upward::Batch(ByteBuf::from(HELD[0].0.clone()))] {
+        seeds.push(select(4, &message.encode().expect("a message")));
     }
     seeds.extend([select(2, &signed), select(3, &cbor::encode(&receipt()).expect("a payload"))]);
     seeds

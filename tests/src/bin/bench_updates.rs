@@ -5,7 +5,11 @@
 //! `updates.verify_p50_ms`, `updates.verify_wasm_p50_ms`: the time in which it verifies all of it, natively and in WebAssembly.
 //! `updates.delta_percent`: the delta for a small change of a real program, the `wardlink` command itself, of the whole program:
 //! a text that becomes longer and moves half of the program, and four hundred places that change with it.
+//! What the server costs: the module `server`.
 //! `updates.delta_large_percent`: the delta to another program that is built of the same libraries, or from the file after `--old`.
+
+#[path = "bench_updates/server.rs"]
+mod server;
 
 use std::collections::BTreeMap;
 use std::env;
@@ -44,6 +48,7 @@ fn main() -> Result<()> {
     let mut figures = Figures::default();
     deltas(&program, folder.path(), &mut figures)?;
     metadata(&program, folder.path(), rounds, &mut figures)?;
+    server::measure(rounds, &mut figures)?;
     figures.print()
 }
 

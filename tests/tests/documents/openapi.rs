@@ -99,10 +99,12 @@ impl Operation {
     fn example_path(&self) -> String {
         let parameters = [
             ("{id}", "1"),
+            ("{name}", "acme"),
             ("{session}", "00112233445566778899aabbccddeeff"),
             ("{client}", "infusion-pump"),
             ("{identifier}", "pump-7"),
             ("{channel}", "alarm"),
+            ("{issuer}", "00112233"),
         ];
         parameters.iter().fold(self.path.clone(), |path, (name, value)| path.replace(name, value))
     }
@@ -268,7 +270,10 @@ fn routes() -> Result<BTreeSet<String>> {
         let names: Vec<String> = pair.elems.iter().flat_map(alternatives).collect();
         let (route, methods) = names.split_first().context("a route and its methods")?;
         match paths.get(route) {
-            None => ensure!(matches!(route.as_str(), "Mqtt" | "VerificationPage"), "no path leads to {route}"),
+            None => ensure!(
+                matches!(route.as_str(), "Mqtt" | "VerificationPage" | "Repository"),
+                "no path leads to {route}"
+            ),
             Some(path) => operations.extend(methods.iter().flat_map(|method| {
                 let method = method.to_uppercase();
                 let base = path.strip_suffix("{step}");

@@ -116,6 +116,13 @@ fn check_enum(schema: &Value, item: &syn::ItemEnum) -> Result<()> {
     assert_eq!(forms.len(), variants.len(), "the forms");
     for (form, (name, variant)) in forms.iter().zip(&variants) {
         match &variant.fields {
+            Fields::Unit => assert_eq!(form["const"], *name, "the form {name}"),
+            Fields::Named(_) if !attributes.contains("tag") => {
+                assert_eq!(texts(&form["required"]), BTreeSet::from([name.clone()]), "the form {name}");
+                let inner =
+                    form.pointer(&format!("/properties/{name}")).with_context(|| format!("{name} is missing"))?;
+                check_struct(inner, &variant.fields, &item.attrs, None).with_context(|| format!("the form {name}"))?;
+            }
             Fields::Unnamed(inner) => {
                 assert_eq!(texts(&form["required"]), BTreeSet::from([name.clone()]), "the form {name}");
                 let inner = inner.unnamed.first().context("a value")?;
@@ -123,6 +130,12 @@ fn check_enum(schema: &Value, item: &syn::ItemEnum) -> Result<()> {
                     form.pointer(&format!("/properties/{name}")).is_some_and(|value| fits(value, &inner.ty)),
                     "{name} has another type"
                 );
+            }
+            Fields::Unit if !attributes.contains("tag") => assert_eq!(form["const"], **name, "the form {name}"),
+            fields @ Fields::Named(_) if !attributes.contains("tag") => {
+                assert_eq!(texts(&form["required"]), BTreeSet::from([name.clone()]), "the form {name}");
+                check_struct(&form["properties"][name], fields, &[], None)
+                    .with_context(|| format!("the form {name}"))?;
             }
             fields => {
                 ensure!(attributes.contains("tag = \"event\""), "the tag is called event");

@@ -7,7 +7,7 @@ use anyhow::{Context as _, Result};
 use tokio::net::TcpListener;
 use tokio::runtime;
 use tokio::sync::{mpsc, oneshot, watch};
-use wardlink_agent::display::{Infusion, Phase, Screen, web};
+use wardlink_agent::display::{Infusion, Notice, Phase, Screen, web};
 use wardlink_agent::pump::Handle;
 use wardlink_protocol::UnixMillis;
 use wardlink_protocol::pairing::RefusalReason;
@@ -117,6 +117,7 @@ fn show_screen(stage: &Stage, display: &Display, screen: Screen) -> Result<()> {
 
 fn shown(phase: Phase) -> Screen {
     Screen {
+        notice: Notice::default(),
         device: wardlink_protocol::Device {
             client: "infusion-pump".parse().unwrap_or_else(|_| unreachable!("a class")),
             identifier: "pump-1".parse().unwrap_or_else(|_| unreachable!("an identifier")),

@@ -14,7 +14,7 @@ use wardlink_tests::browser::{Aim, Browser, Screen};
 use wardlink_tests::manufacturer::Manufacturer;
 use wardlink_tests::scene;
 use wardlink_tests::ward::{NURSE, Ward};
-use wardlink_tests::worker::Worker;
+use wardlink_tests::worker::{Host, Worker};
 
 use display::Display;
 use scenery::Scenery;
@@ -76,6 +76,20 @@ fn every_screen_of_updates_is_in_order() -> Result<()> {
         let acme = Manufacturer::found(scene, "acme")?;
         stage.show(updates::EMPTY, &acme)?;
         stage.show(updates::FULL, &updates::published(&ward, acme)?)?;
+        stage.verdict()
+    })
+}
+
+#[test]
+fn the_screens_of_a_site_that_waits_for_the_hospitals_ca_are_in_order() -> Result<()> {
+    scene(|scene| {
+        // Nobody listens there.
+        let variables = [("EST_URL", "http://127.0.0.1:9"), ("EST_ROOT_SHA256", &"00".repeat(32))];
+        let worker = Worker::start_with(scene, Host::Wrangler, &variables)?;
+        let ward = Ward::around(scene, worker)?;
+        let stage = Stage::open(scene, ward.worker.origin(), Aim::Pointer)?;
+        stage.sign_in("/", ADMINISTRATOR)?;
+        stage.show(rules::WAITING_FOR_CA, &())?;
         stage.verdict()
     })
 }

@@ -6,6 +6,12 @@ use wardlink_tests::browser::Target;
 use crate::scenery::Busy;
 use crate::stage::{Row, Stage, failing, id, row};
 
+/// A site that has no certificate of the hospital's CA yet.
+pub(crate) const WAITING_FOR_CA: &[Row<()>] = &[
+    row("requests, without a certificate", &[], |stage, ()| stage.visit("/#/requests", &id("no-certificate"))),
+    row("certificates, in trouble", &[], |stage, ()| stage.visit("/#/authority", &id("authority-trouble"))),
+];
+
 /// As an administrator sees them.
 pub(crate) const TABLE: &[Row<Busy>] = &[
     row("rules", &["route::Route::Policy"], |stage, _| stage.visit("/#/policy", &id("policy"))),
@@ -53,6 +59,7 @@ pub(crate) const TABLE: &[Row<Busy>] = &[
         stage.browser.see(&id("enrolment")).map(drop)
     }),
     row("services", &[], |stage, _| stage.visit("/#/services", &id("services"))),
+    row("certificates", &["route::Route::Authority"], |stage, _| stage.visit("/#/authority", &id("authority-root"))),
     row("services, revoking", &["services::Ask::Revoke"], |stage, _| {
         ask_of_services(stage, "revoke-service", "revoke-service-form")
     }),

@@ -68,6 +68,7 @@ impl DistributionObject {
         make_visible(database, manufacturer, generation, &verified, targets)?;
         finish(database, id, &published)?;
         self.releases.take();
+        super::directives::all_are_due(database)?;
         log!("distribution: a manufacturer publishes version {timestamp}, {} packages", published.packages);
         let detail = format!("version {timestamp}, {} packages, by publishing token {token}", published.packages);
         Self::note(database, None, Act::ReleasesPublished, manufacturer, detail)?;

@@ -1,8 +1,9 @@
 //! Every release that is public, read from the trusted metadata, and as people see it.
 
-use super::{DistributionObject, ingest, manufacturers};
+use super::{DistributionObject, catalog, ingest, manufacturers};
 use crate::files::Files;
 use crate::problem::Failure;
+use crate::storage::Database;
 use std::collections::BTreeMap;
 use std::rc::Rc;
 use wardlink_protocol::api::ReleaseView;
@@ -49,15 +50,24 @@ impl DistributionObject {
 }
 
 /// The packages of one manufacturer, or of all.
-pub(super) fn views(releases: &Releases, manufacturer: Option<&str>) -> Vec<ReleaseView> {
+pub(super) fn views(
+    database: &Database,
+    releases: &Releases,
+    manufacturer: Option<&str>,
+) -> Result<Vec<ReleaseView>, Failure> {
     let listed = releases.packages().iter();
     let of = |listed: &&Listed<Package>| manufacturer.is_none_or(|name| listed.release.manufacturer.as_str() == name);
-    listed.filter(of).map(view).collect()
+    listed.filter(of).map(|listed| view(database, listed)).collect()
 }
 
-fn view(listed: &Listed<Package>) -> ReleaseView {
+fn view(database: &Database, listed: &Listed<Package>) -> Result<ReleaseView, Failure> {
     let package = &listed.release;
-    ReleaseView {
+    let (mut fitting, mut running) = (0_u64, 0_u64);
+    for state in catalog::states_of(database, package)? {
+        fitting = fitting.saturating_add(u64::from(package.may_be_taken_by(&state)));
+        running = running.saturating_add(u64::from(package.is_installed_on(&state)));
+    }
+    Ok(ReleaseView {
         path: listed.path.to_string(),
         manufacturer: package.manufacturer.to_string(),
         device_type: package.device_type.clone(),
@@ -77,9 +87,9 @@ fn view(listed: &Listed<Package>) -> ReleaseView {
         sha256: sha256(&listed.target),
         sbom: package.sbom.as_ref().map(|file| file.path.to_string()),
         provenance: package.provenance.as_ref().map(|file| file.path.to_string()),
-        fitting: 0,
-        running: 0,
-    }
+        fitting,
+        running,
+    })
 }
 
 /// The hash that every published target has.

@@ -1,7 +1,7 @@
 //! The tables of the distribution server.
 
 /// The statements that lead from each version to the next.
-pub(super) const VERSIONS: [&str; 1] = [FIRST];
+pub(super) const VERSIONS: [&str; 2] = [FIRST, SECOND];
 
 /// Manufacturers, their tokens, what they upload, and what is public of them.
 const FIRST: &str = "
@@ -96,4 +96,99 @@ const FIRST: &str = "
 
     -- Acts that the site has not written into its audit log.
     CREATE TABLE notes (number INTEGER PRIMARY KEY AUTOINCREMENT, record BLOB NOT NULL);
+";
+
+/// The director, the catalog, gateways, offers and outcomes. A device stands as `<client>/<identifier>` where it is not the row's own.
+const SECOND: &str = "
+    -- The director's keys, sealed, its root, and the newest version of all directives.
+    CREATE TABLE director (
+        one INTEGER PRIMARY KEY CHECK (one = 1),
+        root BLOB NOT NULL,
+        root_key BLOB NOT NULL,
+        key BLOB NOT NULL,
+        version INTEGER NOT NULL DEFAULT 0
+    );
+
+    -- The configuration catalog. state: what was reported, JSON; none where an inventory alone names the device.
+    CREATE TABLE devices (
+        client TEXT NOT NULL,
+        identifier TEXT NOT NULL,
+        characteristics BLOB NOT NULL,
+        words TEXT NOT NULL,
+        manufacturer TEXT NOT NULL,
+        model TEXT NOT NULL,
+        state BLOB,
+        counter INTEGER NOT NULL DEFAULT 0,
+        reported_at INTEGER,
+        gateway TEXT,
+        conflict TEXT,
+        factory_key BLOB,
+        standing TEXT NOT NULL DEFAULT 'current',
+        detail TEXT,
+        path TEXT,
+        failures INTEGER NOT NULL DEFAULT 0,
+        PRIMARY KEY (client, identifier)
+    ) WITHOUT ROWID;
+    CREATE INDEX devices_of_gateway ON devices (gateway);
+    CREATE INDEX devices_of_model ON devices (manufacturer, model);
+    CREATE TABLE uploads_allowed (
+        client TEXT NOT NULL,
+        identifier TEXT NOT NULL,
+        gateway TEXT NOT NULL,
+        PRIMARY KEY (client, identifier, gateway)
+    ) WITHOUT ROWID;
+    CREATE TABLE history (
+        number INTEGER PRIMARY KEY AUTOINCREMENT,
+        client TEXT NOT NULL,
+        identifier TEXT NOT NULL,
+        at INTEGER NOT NULL,
+        what TEXT NOT NULL,
+        before TEXT,
+        after TEXT
+    );
+    CREATE INDEX history_of_device ON history (client, identifier, number);
+
+    -- digest: what the newest directive says, without version and end. is_due: it has to be matched anew.
+    CREATE TABLE gateways (
+        gateway TEXT PRIMARY KEY,
+        online INTEGER NOT NULL DEFAULT 0,
+        last_contact INTEGER,
+        counter INTEGER NOT NULL DEFAULT 0,
+        reported_at INTEGER,
+        refused TEXT,
+        directive INTEGER NOT NULL DEFAULT 0,
+        digest BLOB,
+        directed INTEGER NOT NULL DEFAULT 0,
+        directed_at INTEGER,
+        renew_at INTEGER NOT NULL DEFAULT 0,
+        is_due INTEGER NOT NULL DEFAULT 0
+    ) WITHOUT ROWID;
+    CREATE INDEX gateways_due ON gateways (is_due, renew_at);
+    -- The devices of each gateway's newest report.
+    CREATE TABLE reported (
+        gateway TEXT NOT NULL,
+        client TEXT NOT NULL,
+        identifier TEXT NOT NULL,
+        PRIMARY KEY (gateway, client, identifier)
+    ) WITHOUT ROWID;
+    CREATE INDEX reported_device ON reported (client, identifier);
+
+    CREATE TABLE offers (
+        id INTEGER PRIMARY KEY AUTOINCREMENT,
+        record BLOB NOT NULL,
+        withdrawn_at INTEGER
+    );
+    CREATE TABLE outcomes (
+        id INTEGER PRIMARY KEY AUTOINCREMENT,
+        at INTEGER NOT NULL,
+        gateway TEXT NOT NULL,
+        client TEXT NOT NULL,
+        identifier TEXT NOT NULL,
+        directive INTEGER NOT NULL,
+        path TEXT,
+        outcome TEXT NOT NULL,
+        detail TEXT NOT NULL
+    );
+    CREATE INDEX outcomes_of_device ON outcomes (client, identifier, id);
+    CREATE INDEX outcomes_of_path ON outcomes (path, outcome);
 ";

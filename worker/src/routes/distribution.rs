@@ -5,6 +5,7 @@ use crate::messages::{DistributionCommand, DistributionRequest};
 use crate::objects;
 use crate::problem::Failure;
 use crate::session::with_right;
+use wardlink_protocol::Device;
 use wardlink_protocol::api::{ProblemKind, Right};
 use worker::{Env, Request, Response};
 
@@ -40,6 +41,110 @@ pub(super) async fn releases(call: &Call) -> Result<Response, Failure> {
     let url = call.request.url()?;
     let manufacturer = url.query_pairs().find(|(name, _)| name == "manufacturer").map(|(_, value)| value.into_owned());
     act(call, Right::SeeUpdates, DistributionCommand::Releases(manufacturer)).await
+}
+
+/// `GET /api/v1/catalog`.
+pub(super) async fn catalog(call: &Call) -> Result<Response, Failure> {
+    let (mut find, mut client, mut gateway) = (String::new(), String::new(), String::new());
+    let (mut standing, mut after) = (String::new(), None);
+    for (name, value) in call.request.url()?.query_pairs() {
+        let value = value.into_owned();
+        match &*name {
+            "find" => find = value,
+            "client" => client = value,
+            "gateway" => gateway = value,
+            "update" => standing = value,
+            "after" => after = Some(value.parse().map_err(|_| wrong(&name))?),
+            _ => return Err(wrong(&name)),
+        }
+    }
+    act(call, Right::SeeUpdates, DistributionCommand::Catalog { find, client, gateway, standing, after }).await
+}
+
+fn wrong(name: &str) -> Failure {
+    Failure::with_detail(ProblemKind::BadRequest, format!("{name} has another form."))
+}
+
+/// `GET /api/v1/catalog/{client}/{identifier}`.
+pub(super) async fn catalog_device(call: &Call, device: Device) -> Result<Response, Failure> {
+    act(call, Right::SeeUpdates, DistributionCommand::CatalogDevice(device)).await
+}
+
+/// `POST /api/v1/catalog/{client}/{identifier}/gateway`.
+pub(super) async fn associate(call: Call, device: Device) -> Result<Response, Failure> {
+    decide(&call, || Ok(DistributionCommand::Associate(device, call.body()?))).await
+}
+
+/// `POST /api/v1/catalog/{client}/{identifier}/uploads`.
+pub(super) async fn allow_upload(call: Call, device: Device) -> Result<Response, Failure> {
+    decide(&call, || Ok(DistributionCommand::AllowUpload(device, call.body()?))).await
+}
+
+/// `POST /api/v1/catalog/{client}/{identifier}/resume`.
+pub(super) async fn resume(call: &Call, device: Device) -> Result<Response, Failure> {
+    act(call, Right::ManageUpdates, DistributionCommand::Resume(device)).await
+}
+
+/// `GET /api/v1/gateways`.
+pub(super) async fn gateways(call: &Call) -> Result<Response, Failure> {
+    act(call, Right::SeeUpdates, DistributionCommand::Gateways).await
+}
+
+/// `POST /api/v1/gateways/{client}/{identifier}/push`.
+pub(super) async fn push(call: &Call, gateway: Device) -> Result<Response, Failure> {
+    act(call, Right::ManageUpdates, DistributionCommand::Push(gateway)).await
+}
+
+/// `POST /api/v1/gateways/push`.
+pub(super) async fn broadcast(call: Call) -> Result<Response, Failure> {
+    decide(&call, || Ok(DistributionCommand::Broadcast(call.body()?))).await
+}
+
+/// `GET /api/v1/offers`.
+pub(super) async fn offers(call: &Call) -> Result<Response, Failure> {
+    act(call, Right::SeeUpdates, DistributionCommand::Offers).await
+}
+
+/// `POST /api/v1/offers`.
+pub(super) async fn make_offer(call: Call) -> Result<Response, Failure> {
+    decide(&call, || Ok(DistributionCommand::MakeOffer(Box::new(call.body()?)))).await
+}
+
+/// `POST /api/v1/offers/{id}/withdraw`.
+pub(super) async fn withdraw_offer(call: &Call, id: u64) -> Result<Response, Failure> {
+    act(call, Right::ManageUpdates, DistributionCommand::WithdrawOffer(id)).await
+}
+
+/// `GET /api/v1/outcomes`.
+pub(super) async fn outcomes(call: &Call) -> Result<Response, Failure> {
+    let (mut device, mut before) = (None, None);
+    for (name, value) in call.request.url()?.query_pairs() {
+        match &*name {
+            "device" => device = Some(value.parse().map_err(|_| wrong(&name))?),
+            "before" => before = Some(value.parse().map_err(|_| wrong(&name))?),
+            _ => return Err(wrong(&name)),
+        }
+    }
+    act(call, Right::SeeUpdates, DistributionCommand::Outcomes(device, before)).await
+}
+
+/// `POST /api/v1/inventories/preview`, and `POST /api/v1/inventories`: the body is the inventory as it was signed.
+pub(super) async fn inventory(call: Call, imports: bool) -> Result<Response, Failure> {
+    decide(&call, || {
+        let text = call.body.as_ref().and_then(|body| core::str::from_utf8(body).ok());
+        let text = text.ok_or_else(|| Failure::with_detail(ProblemKind::BadRequest, "Send an inventory, as JSON."))?;
+        Ok(DistributionCommand::Inventory { text: text.to_owned(), imports })
+    })
+    .await
+}
+
+/// A person with the right decides; the body is looked at after the right.
+async fn decide(
+    call: &Call,
+    command: impl FnOnce() -> Result<DistributionCommand, Failure>,
+) -> Result<Response, Failure> {
+    let person = with_right(&call.request, &call.env, Right::ManageUpdates).await?.person;
+    objects::send(&call.env, &DistributionRequest::Act(person, command()?)).await
 }
 
 /// `/api/publish/…`: for whoever has a publishing token. The object reads path, token and body.

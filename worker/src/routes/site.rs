@@ -167,6 +167,18 @@ pub(super) async fn ask_authority(call: &Call) -> Result<Response, Failure> {
     act(call, Right::ChangePolicy, Command::AskAuthority).await
 }
 
+/// `GET /api/v1/devices/{client}/{identifier}/orders`.
+pub(super) async fn orders(call: &Call, device: Device) -> Result<Response, Failure> {
+    act(call, Right::SeeDevices, Command::Orders(device)).await
+}
+
+/// `POST /api/v1/devices/{client}/{identifier}/orders`.
+pub(super) async fn give_order(call: Call, device: Device) -> Result<Response, Failure> {
+    let person = with_right(&call.request, &call.env, Right::Order).await?.person;
+    let new = call.body()?;
+    send(&call, Some(person), Command::GiveOrder(device, new)).await
+}
+
 /// `GET /api/v1/audit`.
 pub(super) async fn audit(call: &Call) -> Result<Response, Failure> {
     let mut query = AuditQuery::default();

@@ -47,7 +47,7 @@ pub(super) async fn mqtt(call: &Call) -> Result<Response, Failure> {
     open::<BridgeRequest>(call, headers).await
 }
 
-fn check_upgrade(request: &Request) -> Result<(), Failure> {
+pub(super) fn check_upgrade(request: &Request) -> Result<(), Failure> {
     let upgrade = request.headers().get("Upgrade")?.unwrap_or_default();
     if upgrade.eq_ignore_ascii_case("websocket") {
         Ok(())

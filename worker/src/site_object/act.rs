@@ -2,7 +2,7 @@
 
 use super::pairings::{self, Step};
 use super::{
-    Outcome, Site, audit, channels, classes, decommissioning, devices, locks, outside_ca, policy, rekeying,
+    Outcome, Site, audit, channels, classes, decommissioning, devices, locks, orders, outside_ca, policy, rekeying,
     revocations, secrets, services,
 };
 use crate::guard::Origin;
@@ -36,6 +36,11 @@ pub(super) fn perform(
             locks::lift(site, &device, outcome)?;
             outcome.notes.by(person, Act::IdentifierUnlocked, &device, "");
             return Ok(Response::empty()?.with_status(204));
+        }
+        Command::Orders(device) => return json(&orders::all(site, &device)?),
+        Command::GiveOrder(device, new) => {
+            let given = orders::give(site, someone(person)?, &device, new, outcome)?;
+            return Ok(json(&given)?.with_status(201));
         }
         Command::Revocations => return json(&revocations::all(database)?),
         Command::Decommission(device) => {

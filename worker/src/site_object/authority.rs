@@ -41,16 +41,23 @@ pub(super) struct Authority {
     kind: AuthorityKind,
     /// None until the CA outside has certified the site.
     signing: Option<Signing>,
-    /// The issuing CAs before, until they end: their certificates count, and they sign their lists of revoked ones.
-    earlier: Vec<IssuingCa>,
+    /// The issuing CAs before, until they end, the newest first: their certificates count, and they sign their lists of revoked ones.
+    earlier: Vec<Issuing>,
     /// The CA outside, where it is asked.
     server: Option<EstServer>,
     trouble: Option<Trouble>,
 }
 
+/// An issuing CA.
+pub(super) struct Issuing {
+    pub(super) ca: IssuingCa,
+    /// From when on it issues.
+    pub(super) since: UnixMillis,
+}
+
 /// The issuing CA, and the control unit's certificate by it.
 struct Signing {
-    issuing: IssuingCa,
+    issuing: Issuing,
     certificate: Certificate,
     key: PrivateKey,
 }
@@ -113,6 +120,7 @@ impl Authority {
             _ => return Err(Failure::internal("half of the site's CA is missing")),
         };
         let root = issuing.root().sha256();
+        let issuing = Issuing { ca: issuing, since: UnixMillis::default() };
         let signing = Some(Signing::open(database, vault, issuing, now)?);
         Ok(Self { root, kind: AuthorityKind::BuiltIn, signing, earlier: Vec::new(), server: None, trouble: None })
     }
@@ -154,7 +162,7 @@ impl Authority {
     pub(super) fn state(&self, now: UnixMillis) -> AuthorityState {
         match &self.signing {
             None => AuthorityState::Waiting,
-            Some(signing) if signing.issuing.certificate().validity().not_after < now => AuthorityState::Ended,
+            Some(signing) if signing.issuing.ca.certificate().validity().not_after < now => AuthorityState::Ended,
             Some(_) => AuthorityState::Ready,
         }
     }
@@ -165,12 +173,20 @@ impl Authority {
             let detail = "The certificate that the hospital's CA gave this site has ended.";
             return Err(Failure::with_detail(ProblemKind::Unavailable, detail));
         }
-        Ok(&self.signing()?.issuing)
+        Ok(&self.signing()?.issuing.ca)
+    }
+
+    /// The same for a pairing that was accepted at this time: the device was given the chain of the CA that issued then.
+    pub(super) fn issuing_for(&self, accepted_at: Option<UnixMillis>, now: UnixMillis) -> Result<&IssuingCa, Failure> {
+        let present = self.issuing(now)?;
+        let issued_then = |issuing: &&Issuing| accepted_at.is_some_and(|accepted| issuing.since <= accepted);
+        let all = self.signing.iter().map(|signing| &signing.issuing).chain(&self.earlier);
+        Ok(all.into_iter().find(issued_then).map_or(present, |issuing| &issuing.ca))
     }
 
     /// The CA that signs now, if there is one, and those before it.
     pub(super) fn issuers(&self) -> impl Iterator<Item = &IssuingCa> {
-        self.signing.iter().map(|signing| &signing.issuing).chain(&self.earlier)
+        self.signing.iter().map(|signing| &signing.issuing).chain(&self.earlier).map(|issuing| &issuing.ca)
     }
 
     /// The control unit's key.
@@ -186,7 +202,7 @@ impl Authority {
     /// The control unit's certificate and all above it, the root last.
     pub(super) fn chain(&self) -> Result<Vec<ByteBuf>, Failure> {
         let Signing { issuing, certificate, .. } = self.signing()?;
-        Ok(core::iter::once(certificate.to_bytes()).chain(issuing.chain()).collect())
+        Ok(core::iter::once(certificate.to_bytes()).chain(issuing.ca.chain()).collect())
     }
 
     fn signing(&self) -> Result<&Signing, Failure> {
@@ -212,17 +228,18 @@ impl Authority {
 
 impl Signing {
     /// The control unit's certificate has to be of this CA, and to last for a while, unless the CA itself does not.
-    fn open(database: &Database, vault: &Vault, issuing: IssuingCa, now: UnixMillis) -> Result<Self, Failure> {
-        let ca_ends = issuing.certificate().validity().not_after;
+    fn open(database: &Database, vault: &Vault, issuing: Issuing, now: UnixMillis) -> Result<Self, Failure> {
+        let ca = &issuing.ca;
+        let ca_ends = ca.certificate().validity().not_after;
         let serves = |certificate: &Certificate| {
             let ends = certificate.validity().not_after;
-            let is_of_it = certificate.verify_issued_by(issuing.certificate(), now.min(ca_ends)).is_ok();
+            let is_of_it = certificate.verify_issued_by(ca.certificate(), now.min(ca_ends)).is_ok();
             is_of_it && (ends > now.after(RENEWAL_TIME) || ends >= ca_ends)
         };
         let known = load(database, vault, CONTROL_UNIT)?.filter(|(_, certificate)| serves(certificate));
         let (key, certificate) = match known {
             Some(known) => known,
-            None => make_control_unit(database, vault, &issuing, now)?,
+            None => make_control_unit(database, vault, ca, now)?,
         };
         Ok(Self { issuing, certificate, key })
     }

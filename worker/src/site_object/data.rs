@@ -1,15 +1,15 @@
-//! The second channels, up: messages are opened here, for people who may see them.
+//! The second channels: what devices send is opened here, for people who may see it, and what services send to devices is noted.
 
-use super::{Site, channels, devices, keys};
+use super::{Outcome, Site, channels, devices, keys, orders};
 use crate::platform::log;
 use crate::problem::Failure;
 use crate::storage::{Column, Database, record};
 use wardlink_crypto::x509::Certificate;
-use wardlink_protocol::api::LiveData;
+use wardlink_protocol::api::{LiveData, LiveEvent};
 use wardlink_protocol::channel::{Channel, ChannelName};
 use wardlink_protocol::grant::DeviceState;
 use wardlink_protocol::limits::MAX_CHANNEL_MESSAGE_BYTES;
-use wardlink_protocol::report::Report;
+use wardlink_protocol::report::{Content, Report};
 use wardlink_protocol::stamp::StampedMessage;
 use wardlink_protocol::topic::Topic;
 use wardlink_protocol::{Device, cbor};
@@ -45,21 +45,30 @@ impl From<Failure> for NotTaken {
     }
 }
 
-/// Opens a message, stores the report, and returns it. One that does not count is dropped, and logged.
-pub(super) fn take(site: &Site<'_>, message: &StampedMessage) -> Result<Option<LiveData>, Failure> {
+/// Opens a message, and stores what it says. One that does not count is dropped, and logged.
+pub(super) fn take(site: &Site<'_>, message: &StampedMessage, outcome: &mut Outcome) -> Result<(), Failure> {
     let database = site.database;
+    if matches!(message.topic.parse(), Ok(Topic::Control(..))) {
+        return orders::take(site, message, outcome);
+    }
     match open(site, message) {
         Ok(data) => {
-            devices::put_latest(database, &data)?;
             devices::note_seen(database, &data.device, data.accepted_at)?;
-            Ok(Some(data))
+            match &data.report.content {
+                Content::Order(said) => return orders::take_outcome(site, &data.device, said, outcome),
+                Content::RefusedMessage(said) => return orders::take_refusal(site, &data.device, said, outcome),
+                Content::Telemetry(_) | Content::Therapy(_) | Content::Alarm(_) => {}
+            }
+            devices::put_latest(database, &data)?;
+            outcome.people.push(LiveEvent::Data { data: Box::new(data) });
+            Ok(())
         }
         Err(NotTaken::Internal(failure)) => Err(failure),
         // The same message again: delivery is at least once.
-        Err(NotTaken::Refused(Refused::Open(OpenError::Replay(_)))) => Ok(None),
+        Err(NotTaken::Refused(Refused::Open(OpenError::Replay(_)))) => Ok(()),
         Err(refusal) => {
             log!("site: message {} on {} does not count: {refusal}", message.sequence, message.topic);
-            Ok(None)
+            Ok(())
         }
     }
 }

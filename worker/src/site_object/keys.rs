@@ -2,7 +2,7 @@
 
 use super::devices::{self, DeviceRecord};
 use super::timers::{self, Timer};
-use super::{Outcome, Site, channels, rekeying};
+use super::{Outcome, Site, channels, orders, rekeying};
 use crate::platform::{log, rng};
 use crate::problem::Failure;
 use crate::storage::{Column, Database, Row, record};
@@ -188,9 +188,12 @@ pub(super) fn take_answer(site: &Site<'_>, message: &StampedMessage, outcome: &m
     let mut knowledge = knowledge(site, device)?;
     let answers: Vec<_> = held.into_iter().map(|held| (knowledge.acknowledge(&held), held)).collect();
     put_knowledge(site.database, &knowledge)?;
-    for (meaning, HeldKey { channel, epoch, .. }) in answers {
+    for (meaning, HeldKey { channel, epoch, kid }) in answers {
         match meaning {
-            Acknowledged::Stored => log!("site: {device} has epoch {epoch} of {channel}"),
+            Acknowledged::Stored => {
+                log!("site: {device} has epoch {epoch} of {channel}");
+                orders::key_stored(site, device, &channel, kid, outcome)?;
+            }
             Acknowledged::Old => {}
             Acknowledged::Foreign => log!("site: {device} names a key of {channel} that nobody gave it"),
             Acknowledged::Behind => {

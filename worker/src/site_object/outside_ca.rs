@@ -3,7 +3,7 @@
 //! The site makes a key, asks with it until it is answered, believes the answer only where it leads to the root that the deployment names,
 //! tells the bridge, and issues from then on. Well before that certificate ends it does the same again, with a new key.
 
-use super::authority::{Authority, Trouble};
+use super::authority::{Authority, Issuing, Trouble};
 use super::timers::{self, Timer};
 use super::{Site, SiteObject, classes, grants};
 use crate::est::{Enrolled, EstError, EstServer, Misconfigured};
@@ -55,9 +55,9 @@ struct Progress {
 /// The issuing CAs that the CA outside has certified.
 pub(super) struct Certified {
     /// The one that issues now.
-    pub(super) issuing: Option<IssuingCa>,
-    /// Those before it that have not ended.
-    pub(super) earlier: Vec<IssuingCa>,
+    pub(super) issuing: Option<Issuing>,
+    /// Those before it that have not ended, the newest first.
+    pub(super) earlier: Vec<Issuing>,
 }
 
 /// What one attempt came to.
@@ -106,23 +106,25 @@ pub(super) fn certified(
     let newest = "SELECT max(number) FROM issuing_cas WHERE known = 1";
     let query = format!("DELETE FROM issuing_cas WHERE known = 1 AND ends_at < ? AND number < ({newest})");
     database.run(&query, [now.into_value()])?;
-    let query = "SELECT number, chain, key FROM issuing_cas WHERE known = 1 OR number = ? ORDER BY number DESC";
-    let mut all = database.rows(query, [arrived.into_value()])?.into_iter().map(|row| restore(vault, row));
+    let query = "SELECT number, chain, key, since FROM issuing_cas WHERE known = 1 OR number = ? ORDER BY number DESC";
+    let mut all = database.rows(query, [arrived.into_value()])?.into_iter().map(|row| restore(vault, row, now));
     let issuing = all.next().transpose()?;
     Ok(Certified { issuing, earlier: all.collect::<Result<_, _>>()? })
 }
 
-fn restore(vault: &Vault, mut row: Row) -> Result<IssuingCa, Failure> {
+fn restore(vault: &Vault, mut row: Row, now: UnixMillis) -> Result<Issuing, Failure> {
     let number = row.take()?;
     let chain: Vec<ByteBuf> = row.take_record()?;
     let key = vault.unseal(&place(number), &row.take::<Vec<u8>>()?)?;
     let key = PrivateKey::from_pkcs8(&key).map_err(Failure::internal)?;
+    let since = row.take::<Option<UnixMillis>>()?.unwrap_or(now);
     let parse = |der: &ByteBuf| Certificate::parse(der).map_err(Failure::internal);
     let chain: Vec<Certificate> = chain.iter().map(parse).collect::<Result<_, _>>()?;
     let [own, between @ .., root] = chain.as_slice() else {
         return Err(Failure::internal("a stored chain is too short"));
     };
-    IssuingCa::restore_below(key, own.clone(), between.to_vec(), root.clone()).map_err(Failure::internal)
+    let ca = IssuingCa::restore_below(key, own.clone(), between.to_vec(), root.clone()).map_err(Failure::internal)?;
+    Ok(Issuing { ca, since })
 }
 
 /// The certificate that the bridge does not know yet.
@@ -257,7 +259,10 @@ impl SiteObject {
         let (version, grants) = grants::table(site.database)?;
         let table = next.table(version, grants, classes::clients(site.database)?)?;
         objects::call::<_, ()>(&self.env, &BridgeRequest::Table(Box::new(table))).await?;
-        site.database.run("UPDATE issuing_cas SET known = 1 WHERE number = ?", [number.into_value()])?;
+        site.database.run(
+            "UPDATE issuing_cas SET known = 1, since = ? WHERE number = ?",
+            [now().into_value(), number.into_value()],
+        )?;
         let detail = next.issuers().next().map(|ca| {
             let ends = ca.certificate().validity().not_after.as_secs();
             format!("{} certified by {}, until {ends}", ca.certificate().sha256(), ca.root().sha256())
@@ -375,5 +380,33 @@ pub(super) fn misconfigured(why: Misconfigured) -> AuthorityView {
         awaits_approval: false,
         trouble: Some(AuthorityTrouble::Configuration),
         detail: Some(why.to_string()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const START: UnixMillis = UnixMillis::from_secs(1_800_000_000);
+
+    fn days(days: u64) -> Duration {
+        Duration::from_hours(24 * days)
+    }
+
+    fn renews_after(life: Duration, now: UnixMillis) -> Duration {
+        renews_at(Validity { not_before: START, not_after: START.after(life) }, now).since(START)
+    }
+
+    #[test]
+    fn a_new_certificate_is_asked_for_when_a_third_of_the_time_is_left_and_a_year_at_most() {
+        assert_eq!(renews_after(days(720), START), days(480));
+        assert_eq!(renews_after(days(3_650), START), days(3_285));
+    }
+
+    #[test]
+    fn certificates_that_last_for_minutes_are_not_asked_for_all_the_time() {
+        assert_eq!(renews_after(Duration::from_mins(3), START), SHORTEST_LIFE);
+        let late = START.after(days(700));
+        assert_eq!(renews_after(days(720), late), days(700) + SHORTEST_LIFE, "it is due, and was just asked for");
     }
 }

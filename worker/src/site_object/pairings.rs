@@ -68,10 +68,10 @@ impl Needs {
         Ok(Self { channels, ..Self::plain(site)? })
     }
 
-    fn control_unit<'a>(&'a self, site: &'a Site<'_>) -> Result<ControlUnit<'a>, Failure> {
+    fn control_unit<'a>(&'a self, site: &'a Site<'_>, session: &Session) -> Result<ControlUnit<'a>, Failure> {
         Ok(ControlUnit {
             signer: Signer { key: site.authority.key()?, chain: &self.chain },
-            ca: site.authority.issuing(site.now)?,
+            ca: site.authority.issuing_for(session.accepted_at(), site.now)?,
             policy: site.rules.modes(),
             network: &self.network,
             channels: &self.channels,
@@ -121,7 +121,7 @@ fn follow(site: &Site<'_>, message: &StampedMessage, outcome: &mut Outcome) -> R
                 _ => Needs::plain(site)?,
             };
             let had_failed = session.has_failed();
-            match session.receive(message, needs.control_unit(site)?, site.now, &mut rng()) {
+            match session.receive(message, needs.control_unit(site, &session)?, site.now, &mut rng()) {
                 Ok(actions) => step(site, &session, had_failed, actions, outcome).map(Ok),
                 Err(refusal) if is_ours(refusal) => Err(Failure::internal(refusal)),
                 Err(refusal) => Ok(Err(refusal)),
@@ -176,7 +176,7 @@ fn arrive(site: &Site<'_>, message: &StampedMessage, outcome: &mut Outcome) -> R
     }
     if locks::is_locked(site.database, &device)? {
         let needs = Needs::plain(site)?;
-        let refused = session.refuse_locked(needs.control_unit(site)?, site.now, &mut rng());
+        let refused = session.refuse_locked(needs.control_unit(site, &session)?, site.now, &mut rng());
         return step(site, &session, false, refused.map_err(Failure::internal)?, outcome).map(Ok);
     }
     let applicant = Applicant { client: &device.client, network, own_secret: found.is_own };
@@ -204,7 +204,7 @@ pub(super) fn subscribed(
 pub(super) fn handle_time(site: &Site<'_>, id: SessionId, outcome: &mut Outcome) -> Result<(), Failure> {
     let Some(mut session) = store::find(site, id)? else { return Ok(()) };
     let (needs, had_failed) = (Needs::plain(site)?, session.has_failed());
-    let actions = session.tick(needs.control_unit(site)?, site.now, &mut rng()).map_err(Failure::internal)?;
+    let actions = session.tick(needs.control_unit(site, &session)?, site.now, &mut rng()).map_err(Failure::internal)?;
     step(site, &session, had_failed, actions, outcome)
 }
 

@@ -2,7 +2,7 @@
 
 use super::devices::{self, DeviceRecord};
 use super::timers::{self, Timer};
-use super::{Outcome, Site, grants, keys, pairings, rekeying, renewals, revocation_list};
+use super::{Outcome, Site, gateways, grants, keys, pairings, rekeying, renewals, revocation_list};
 use crate::platform::log;
 use crate::problem::Failure;
 use crate::storage::{Column, Database, Row, record};
@@ -173,6 +173,7 @@ fn cut(
     timers::clear(database, &Timer::Certificate(device.clone()))?;
     renewals::forget(site, device)?;
     revocation_list::is_outdated(site)?;
+    gateways::close(database, device)?;
     let [client, identifier] = devices::names(device);
     database.run(
         "INSERT OR REPLACE INTO revocations (client, identifier, record) VALUES (?, ?, ?)",

@@ -1,7 +1,8 @@
 //! The site's tables.
 
 /// The schema, version by version.
-pub(super) const VERSIONS: [&str; 7] = [FIRST, SECOND, THIRD, FOURTH, FIFTH, OUTSIDE_CA, GATEWAYS];
+pub(super) const VERSIONS: [&str; 9] =
+    [FIRST, SECOND, THIRD, FOURTH, FIFTH, OUTSIDE_CA, GATEWAYS, ORDERS, GATEWAY_SESSIONS];
 
 const FIRST: &str = "
     -- The CA and the control unit. Keys are sealed.
@@ -287,13 +288,14 @@ const OUTSIDE_CA: &str = "
     -- How far the CA outside has been asked. request and key: of the issuing CA that is to be certified next; the key is sealed.
     CREATE TABLE enrolment (one INTEGER PRIMARY KEY CHECK (one = 1), record BLOB NOT NULL, key BLOB);
     -- The issuing CAs that the CA outside has certified, until they end. chain: from the CA's own certificate up to and including the
-    -- root. known: whether the bridge takes certificates from it, so that it may issue.
+    -- root. known: whether the bridge takes certificates from it, so that it may issue; since: from when on it has.
     CREATE TABLE issuing_cas (
         number INTEGER PRIMARY KEY AUTOINCREMENT,
         chain BLOB NOT NULL,
         key BLOB NOT NULL,
         ends_at INTEGER NOT NULL,
-        known INTEGER NOT NULL DEFAULT 0
+        known INTEGER NOT NULL DEFAULT 0,
+        since INTEGER
     );
     -- Under which name the audit log began, where the CA was chosen later.
     CREATE TABLE log_name (one INTEGER PRIMARY KEY CHECK (one = 1), name TEXT NOT NULL);
@@ -315,4 +317,43 @@ const GATEWAYS: &str = "
         ('gateway', 'Gateway', 'Gateway', 1, 0, 1)
         ON CONFLICT (client) DO UPDATE SET enabled = 1;
     UPDATE versions SET classes = classes + 1;
+";
+
+/// Orders to devices, and renewal of services' certificates.
+const ORDERS: &str = "
+    -- giver: the control unit, or a service's key. ends_at: until when it waits for the device; none once it does not.
+    CREATE TABLE orders (
+        number INTEGER PRIMARY KEY AUTOINCREMENT,
+        client TEXT NOT NULL,
+        identifier TEXT NOT NULL,
+        giver BLOB NOT NULL,
+        id BLOB NOT NULL,
+        ends_at INTEGER,
+        record BLOB NOT NULL,
+        UNIQUE (client, identifier, giver, id)
+    );
+    CREATE INDEX orders_by_end ON orders (ends_at);
+
+    -- The number of the newest run in which the control unit has sent orders.
+    ALTER TABLE versions ADD COLUMN boot INTEGER NOT NULL DEFAULT 0;
+
+    -- The certificate and the wrapping key, sealed, that a service was given last and has yet to use; the question, and the answer, to be
+    -- given again.
+    ALTER TABLE services ADD COLUMN next BLOB;
+    ALTER TABLE services ADD COLUMN next_wrap_id BLOB;
+    ALTER TABLE services ADD COLUMN next_wrapping_key BLOB;
+    ALTER TABLE services ADD COLUMN renewal_hash BLOB;
+    ALTER TABLE services ADD COLUMN renewal_answer BLOB;
+";
+
+/// Sessions with the distribution server.
+const GATEWAY_SESSIONS: &str = "
+    -- Who may have one open, and whose is to be closed.
+    CREATE TABLE gateway_sessions (
+        client TEXT NOT NULL,
+        identifier TEXT NOT NULL,
+        closing INTEGER NOT NULL DEFAULT 0,
+        PRIMARY KEY (client, identifier)
+    ) WITHOUT ROWID;
+    CREATE INDEX gateway_sessions_closing ON gateway_sessions (closing);
 ";

@@ -1,13 +1,16 @@
 //! Server applications ("services"): made by a person, enrolled by a text that counts once, given keys when they ask, and revoked.
 
+mod renewals;
+
 use super::revocations::NOTING;
 use super::timers::{self, Timer};
 use super::{Outcome, Site, audit, channels, classes, grants, keys, rekeying, revocation_list};
 use crate::platform::{log, rng};
 use crate::problem::Failure;
-use crate::storage::{Column, Row, record};
+use crate::storage::{Column, Row, read_record, record};
 use core::time::Duration;
 use rand_core::Rng;
+pub(super) use renewals::renew;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
 use wardlink_crypto::schedule::{derive_enrolment_key, message_hash};
@@ -25,9 +28,12 @@ use wardlink_protocol::{Device, UnixMillis};
 use wardlink_trust::audit::{Act, Actor, Outcome as Went};
 use wardlink_trust::services as trust;
 use wardlink_trust::wrap::WrapKey;
+use worker::Env;
 
-/// How long a service's certificate holds. It is not renewed: a person makes the service anew before.
+/// How long a service's certificate holds, unless it is renewed before.
 const CERTIFICATE_LIFETIME: Duration = Duration::from_hours(365 * 24);
+/// The deployment's variable that says otherwise, in seconds.
+const CERTIFICATE_VARIABLE: &str = "SERVICE_CERTIFICATE_SECS";
 /// How exactly it is noted when a service asked for keys last.
 const SEEN_RESOLUTION: Duration = Duration::from_mins(1);
 
@@ -61,6 +67,12 @@ impl ServiceRecord {
             (None, None) => ServiceState::Waiting,
         }
     }
+}
+
+/// How long certificates of services hold in this deployment.
+pub(super) fn lifetime(env: &Env) -> Duration {
+    let said = env.var(CERTIFICATE_VARIABLE).ok().and_then(|seconds| seconds.to_string().parse().ok());
+    said.map_or(CERTIFICATE_LIFETIME, Duration::from_secs)
 }
 
 const COLUMNS: &str = "name, record, wrong, last_seen";
@@ -206,7 +218,7 @@ pub(super) fn enrol(site: &Site<'_>, request: &[u8], outcome: &mut Outcome) -> R
     let control_unit = RenewingControlUnit {
         signer: Signer { key: site.authority.key()?, chain: &chain },
         ca: site.authority.issuing(site.now)?,
-        certificate_lifetime: CERTIFICATE_LIFETIME,
+        certificate_lifetime: site.service_lifetime,
     };
     match enrolment::enrol(service, request, control_unit, site.now, &mut rng()) {
         // A key has one grant: nobody becomes a service with what is a device's, or was revoked.
@@ -266,18 +278,17 @@ fn admit(
 }
 
 /// A service asks for keys: it gets those of its channels, and no others.
-pub(super) fn give_keys(site: &Site<'_>, question: &[u8]) -> Result<Vec<u8>, Failure> {
+pub(super) fn give_keys(site: &Site<'_>, question: &[u8], outcome: &mut Outcome) -> Result<Vec<u8>, Failure> {
     let refused = |detail: &str| Failure::with_detail(ProblemKind::Forbidden, detail);
     let stranger = || refused("This service is not enrolled here, its certificate has ended, or it is revoked.");
     let wrap_id = trust::asked_under(question).ok_or_else(stranger)?;
-    let query = "SELECT name, record, wrapping_key FROM services WHERE wrap_id = ?";
-    let row = site.database.row(query, [wrap_id.as_bytes().to_vec().into_value()])?;
+    let asked_under = || wrap_id.as_bytes().to_vec().into_value();
+    let query = "SELECT name, record, wrapping_key, 0 FROM services WHERE wrap_id = ?
+                 UNION ALL SELECT name, record, next_wrapping_key, 1 FROM services WHERE next_wrap_id = ?";
+    let row = site.database.row(query, [asked_under(), asked_under()])?;
     let mut row = row.ok_or_else(stranger)?;
     let name = take_name(&mut row)?;
-    let known: ServiceRecord = row.take_record()?;
-    if known.state(0, site.now) != ServiceState::Active {
-        return Err(stranger());
-    }
+    let mut known: ServiceRecord = row.take_record()?;
     let key = site.vault.unseal(&wrapping_place(&name), &row.take::<Vec<u8>>()?)?;
     let service = Device::service(name.clone());
     let key = WrapKey::new(key.as_slice().try_into().map_err(Failure::internal)?);
@@ -286,6 +297,12 @@ pub(super) fn give_keys(site: &Site<'_>, question: &[u8]) -> Result<Vec<u8>, Fai
         log!("site: a question for keys of the service {name} does not count: {error}");
         stranger()
     })?;
+    if row.take::<bool>()? {
+        known = renewals::adopt(site, &name, known, outcome)?;
+    }
+    if known.state(0, site.now) != ServiceState::Active {
+        return Err(stranger());
+    }
     if !known.access.has_keys(&asked.channel, &asked.device) {
         log!("site: the service {name} asks for keys that it is not granted: {} of {}", asked.channel, asked.device);
         return Err(refused("This service is not granted these keys."));
@@ -300,6 +317,15 @@ pub(super) fn give_keys(site: &Site<'_>, question: &[u8]) -> Result<Vec<u8>, Fai
     let device = device
         .map(|device| KnownDevice { certificate: device.certificate, trusted: device.state == DeviceState::Paired });
     trust::answer(question, &asked, lines, device, &service, &wrap_keys, &mut rng()).map_err(Failure::internal)
+}
+
+/// Whether a service is trusted now, and this is its key.
+pub(super) fn is_active(site: &Site<'_>, name: &DeviceIdentifier, key: KeyFingerprint) -> Result<bool, Failure> {
+    let row = site.database.row("SELECT record FROM services WHERE name = ?", [column(name)])?;
+    let Some(mut row) = row else { return Ok(false) };
+    let known: ServiceRecord = row.take_record()?;
+    let is_its_own = known.enrolled.as_ref().is_some_and(|enrolled| enrolled.key == key);
+    Ok(is_its_own && known.state(0, site.now) == ServiceState::Active)
 }
 
 fn note_seen(site: &Site<'_>, name: &DeviceIdentifier) -> Result<(), Failure> {
@@ -328,7 +354,8 @@ pub(super) fn revoke(
     outcome.notes.by(Some(person), Act::ServiceRevoked, name, describe(&known.access));
     // From here on it is answered nothing more.
     site.database.run(
-        "UPDATE services SET enrolment_key = NULL, answer = NULL, wrap_id = NULL, wrapping_key = NULL WHERE name = ?",
+        "UPDATE services SET enrolment_key = NULL, answer = NULL, wrap_id = NULL, wrapping_key = NULL,
+         next_wrap_id = NULL, next_wrapping_key = NULL, renewal_answer = NULL WHERE name = ?",
         [column(name)],
     )?;
     if let Some(enrolled) = &known.enrolled {
@@ -336,15 +363,20 @@ pub(super) fn revoke(
         let (database, nothing) = (site.database, Vec::new());
         let revoked = grants::put(database, enrolled.key, &service, DeviceState::Revoked, nothing, Vec::new())?;
         outcome.bridge.grant(revoked);
-        site.database.run(
-            "INSERT OR REPLACE INTO revoked_certificates (serial, reason, revoked_at, ends_at) VALUES (?, ?, ?, ?)",
-            [
-                enrolled.certificate.as_bytes().to_vec().into_value(),
-                record(&Some(RevocationReason::Other))?,
-                site.now.into_value(),
-                enrolled.ends.into_value(),
-            ],
-        )?;
+        let query = "SELECT next FROM services WHERE name = ? AND next IS NOT NULL";
+        let next =
+            site.database.row(query, [column(name)])?.map(|mut row| row.take_record::<Enrolled>()).transpose()?;
+        for certificate in core::iter::once(enrolled).chain(&next) {
+            site.database.run(
+                "INSERT OR REPLACE INTO revoked_certificates (serial, reason, revoked_at, ends_at) VALUES (?, ?, ?, ?)",
+                [
+                    certificate.certificate.as_bytes().to_vec().into_value(),
+                    record(&Some(RevocationReason::Other))?,
+                    site.now.into_value(),
+                    certificate.ends.into_value(),
+                ],
+            )?;
+        }
         revocation_list::is_outdated(site)?;
         rekeying::cut_service(site, &known.access, outcome)?;
         outcome.must_arrive = true;
@@ -356,9 +388,14 @@ pub(super) fn revoke(
 
 /// A service's certificate has ended: nothing is left of its rights, and a connection that it has is closed.
 pub(super) fn expire(site: &Site<'_>, service: &Device, outcome: &mut Outcome) -> Result<(), Failure> {
-    let row = site.database.row("SELECT record FROM services WHERE name = ?", [column(&service.identifier)])?;
+    let query = "SELECT record, next FROM services WHERE name = ?";
+    let row = site.database.row(query, [column(&service.identifier)])?;
     let Some(mut row) = row else { return Ok(()) };
-    let known: ServiceRecord = row.take_record()?;
+    let mut known: ServiceRecord = row.take_record()?;
+    if let Some(next) = row.take::<Option<Vec<u8>>>()? {
+        // One that it was given and never used has ended, too, or its time comes.
+        known.enrolled = Some(read_record(&next)?);
+    }
     let Some(enrolled) = known.enrolled.as_ref().filter(|_| known.state(0, site.now) == ServiceState::Expired) else {
         return Ok(());
     };

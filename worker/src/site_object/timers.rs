@@ -25,6 +25,8 @@ pub(super) enum Timer {
     Erasure,
     /// The CA outside is asked.
     Authority,
+    /// An order that waits for its device ends.
+    Orders,
 }
 
 /// Sets a timer, or moves it.

@@ -16,7 +16,15 @@ use crate::size::Limits;
 use crate::workspace::Workspace;
 
 /// Variables that are secrets, or for one machine only: an upload names none of them.
-const NEVER_UPLOADED: [&str; 4] = [MASTER_KEY, BOOTSTRAP_TOKEN, "PROXY_SECRET", "TLS_ANCHORS"];
+const NEVER_UPLOADED: [&str; 7] = [
+    MASTER_KEY,
+    BOOTSTRAP_TOKEN,
+    "PROXY_SECRET",
+    "TLS_ANCHORS",
+    "EST_CREDENTIALS",
+    "DIRECTOR_KEY",
+    "DIRECTOR_ROOT_KEY",
+];
 /// What the web app cannot do without.
 const ASSETS: [&str; 4] = ["_headers", "index.html", "verify.html", "manifest.webmanifest"];
 /// The largest asset that the platform takes, in bytes.
@@ -28,6 +36,14 @@ struct Configuration {
     vars: std::collections::BTreeMap<String, String>,
     durable_objects: Objects,
     migrations: Vec<Migration>,
+    #[serde(default)]
+    r2_buckets: Vec<Bucket>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+struct Bucket {
+    binding: String,
+    bucket_name: String,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
@@ -102,8 +118,9 @@ fn check_configuration(local: &Configuration, production: &Configuration, script
         "[env.{ENVIRONMENT}.vars] has to say TRUST = \"cloudflare\": the edge tells addresses"
     );
     ensure!(
-        (&local.durable_objects, &local.migrations) == (&production.durable_objects, &production.migrations),
-        "[env.{ENVIRONMENT}] has other Durable Objects or migrations than development, where they are tested"
+        (&local.durable_objects, &local.migrations, &local.r2_buckets)
+            == (&production.durable_objects, &production.migrations, &production.r2_buckets),
+        "[env.{ENVIRONMENT}] has other Durable Objects, migrations or buckets than development, where they are tested"
     );
     let exports = script.rfind("export").and_then(|begin| script.get(begin..)).unwrap_or_default();
     for Object { class_name, .. } in &production.durable_objects.bindings {
@@ -126,6 +143,13 @@ fn check_bindings(production: &Configuration, metadata: &Value) -> Result<String
                 && text(binding, "class_name").as_deref() == Some(&object.class_name)
         });
         ensure!(bound, "the upload does not bind {}", object.name);
+    }
+    for bucket in &production.r2_buckets {
+        let bound = bindings.iter().any(|binding| {
+            text(binding, "name").as_deref() == Some(&bucket.binding)
+                && text(binding, "bucket_name").as_deref() == Some(&bucket.bucket_name)
+        });
+        ensure!(bound, "the upload does not bind the bucket {}", bucket.binding);
     }
     ensure!(
         bindings.iter().any(|binding| text(binding, "type").as_deref() == Some("assets")),

@@ -170,6 +170,7 @@ impl Server {
             endpoint: Arc::new(Endpoint::new(&self.address, &TlsTrust::default()).unwrap()),
             identity: self.identity(key, None),
             client_id: "pump-1".into(),
+            session: crate::link::SESSION,
         }
     }
 

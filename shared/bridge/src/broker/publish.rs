@@ -20,9 +20,10 @@ use mqtt_protocol_core::mqtt::result_code::{DisconnectReasonCode, MqttError, Pub
 use serde_bytes::ByteBuf;
 use wardlink_protocol::UnixMillis;
 use wardlink_protocol::channel::Qos;
+use wardlink_protocol::grant::DeviceState;
 use wardlink_protocol::identity::KeyFingerprint;
 use wardlink_protocol::limits::MAX_PAIRING_MESSAGE_BYTES;
-use wardlink_protocol::stamp::StampedMessage;
+use wardlink_protocol::stamp::{Publisher, StampedMessage};
 use wardlink_protocol::topic::{Topic, TopicFilter};
 
 /// User properties with this beginning are the bridge's own; a publisher's are dropped.
@@ -282,7 +283,22 @@ impl Broker {
     ) -> Option<Result<Vec<u8>, MqttError>> {
         let message = self.log.message(entry.message).filter(|message| !message.is_expired(now))?;
         let rights = self.rights(self.sessions.get(&number)?, now);
-        is_readable(&rights, message).then(|| delivery(version, message, entry.identifier, Some(acknowledged), now))
+        (is_readable(&rights, message) && self.may_still_send(message))
+            .then(|| delivery(version, message, entry.identifier, Some(acknowledged), now))
+    }
+
+    /// Whether whoever published a message still may. What a service sent to a device, and the device has yet to get, ends with the
+    /// service's right to send it; what devices sent is judged by whoever reads it.
+    fn may_still_send(&self, message: &Message) -> bool {
+        let Publisher::Key { key, device, .. } = &message.stamped.publisher else { return true };
+        if !device.is_service() {
+            return true;
+        }
+        let grant = self.table.as_ref().and_then(|rules| rules.grant(key));
+        grant.is_some_and(|grant| {
+            let topic = message.stamped.topic.parse();
+            grant.state == DeviceState::Paired && topic.is_ok_and(|topic| grant.access.may_publish(&topic))
+        })
     }
 
     /// PUBACK: the client has the message.

@@ -23,6 +23,13 @@ pub enum Notice {
         /// With which key.
         key: KeyFingerprint,
     },
+    /// A device subscribed to one of its second channels.
+    Listens {
+        /// Which device.
+        device: Device,
+        /// With which key.
+        key: KeyFingerprint,
+    },
     /// A paired device came or went.
     Presence {
         /// Which device.

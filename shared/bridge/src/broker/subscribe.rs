@@ -66,6 +66,7 @@ impl Broker {
         let subscription = Subscription { qos, no_local: options.nl(), identifier };
         let subscribed = filter.as_str().parse().ok().and_then(|topic| match topic {
             Topic::Device(device) => Some(Notice::Subscribed { device, key: session.state.owner.key }),
+            Topic::Control(_, device) => Some(Notice::Listens { device, key: session.state.owner.key }),
             _ => None,
         });
         self.subscriptions.add(&filter, number);

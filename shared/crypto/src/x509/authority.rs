@@ -111,6 +111,11 @@ impl IssuingCa {
         &self.key
     }
 
+    /// The chain above a certificate that it issued without the root, as it stands in messages: itself first.
+    pub fn chain_below_root(&self) -> Vec<ByteBuf> {
+        core::iter::once(&self.certificate).chain(&self.between).map(Certificate::to_bytes).collect()
+    }
+
     /// The chain above a certificate that it issued: itself, and all up to and including the root.
     pub fn chain(&self) -> Vec<ByteBuf> {
         let whole = core::iter::once(&self.certificate).chain(&self.between).chain([&self.root]);

@@ -50,7 +50,7 @@ impl Session {
             ephemeral: ByteBuf::from(ephemeral.public().to_point()),
             request_hash: self.request_hash,
             certificate: certificate.to_bytes(),
-            chain: vec![control_unit.ca.certificate().to_bytes()],
+            chain: control_unit.ca.chain_below_root(),
             cert_ca: control_unit.ca.root().to_bytes(),
             tls_anchors: network.tls_anchors.clone(),
             web_pki: network.web_pki,

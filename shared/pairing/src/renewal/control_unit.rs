@@ -191,7 +191,7 @@ impl Renewal {
             status: Status::CertificateRenewed,
             request_hash,
             certificate: certificate.to_bytes(),
-            chain: vec![control_unit.ca.certificate().to_bytes()],
+            chain: control_unit.ca.chain_below_root(),
             ephemeral: ByteBuf::from(ephemeral.public().to_point()),
         };
         let topic = Topic::Device(known.device.clone());

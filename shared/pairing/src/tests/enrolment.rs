@@ -142,3 +142,133 @@ fn an_answer_to_another_request_is_refused() {
     let stranger = PrivateKey::make(&mut world.rng);
     assert_eq!(refusal(&first.finish(&stranger, &answered.answer, START)), MessageError::Contradiction);
 }
+
+mod renewing {
+    use super::*;
+    use crate::enrolment::Enrolled;
+    use crate::enrolment::renewal::{EnrolledOne, Renewing, asked_by, renew, renewable_from};
+    use wardlink_protocol::UnixMillis;
+    use wardlink_protocol::identity::{CertificateSerial, KeyFingerprint};
+
+    const LIFETIME: Duration = Duration::from_hours(24);
+
+    struct Renewal {
+        world: World,
+        enrolled: Enrolled,
+        serial: CertificateSerial,
+        ends: UnixMillis,
+        fingerprint: KeyFingerprint,
+    }
+
+    fn enrolled() -> Renewal {
+        let mut world = World::new();
+        let asked = world.ask();
+        let answer = world.answer(asked.request()).unwrap();
+        let enrolled = asked.finish(&world.key, &answer.answer, START).unwrap();
+        let fingerprint = world.key.public().fingerprint().unwrap();
+        Renewal { enrolled, serial: answer.serial, ends: answer.certificate_ends, fingerprint, world }
+    }
+
+    impl Renewal {
+        fn begin(&mut self) -> Renewing {
+            Renewing::begin(&self.enrolled, &self.world.key, &mut self.world.rng).unwrap()
+        }
+
+        fn renew(&mut self, request: &[u8], now: UnixMillis) -> Result<EnrolledService, EnrolmentError> {
+            let control_unit = RenewingControlUnit {
+                signer: Signer { key: &self.world.site.key, chain: &self.world.site.chain },
+                ca: &self.world.site.ca,
+                certificate_lifetime: LIFETIME,
+            };
+            let service = EnrolledOne {
+                name: &self.world.ticket.name,
+                key: self.fingerprint,
+                serial: self.serial,
+                from: renewable_from(self.ends, LIFETIME),
+                access: &self.world.access,
+            };
+            renew(service, request, control_unit, now, &mut self.world.rng)
+        }
+    }
+
+    fn later(hours: u64) -> UnixMillis {
+        START.after(Duration::from_hours(hours))
+    }
+
+    #[test]
+    fn a_service_gets_a_new_certificate_and_a_new_wrapping_key_before_and_after_the_old_one_ends() {
+        for hours in [13, 23, 25, 24 * 40] {
+            let mut service = enrolled();
+            let asked = service.begin();
+            assert_eq!(asked_by(asked.request()), Some(service.fingerprint));
+            let answer = service.renew(asked.request(), later(hours)).unwrap();
+            let renewed = asked.finish(&service.enrolled, &service.world.key, &answer.answer, later(hours)).unwrap();
+            assert_eq!(renewed.wrap_key, answer.wrap_key);
+            assert!(renewed.wrap_key != service.enrolled.wrap_key, "fresh keys");
+            let certificate = Certificate::parse(&renewed.certificate).unwrap();
+            assert_eq!((certificate.serial(), certificate.key()), (answer.serial, &service.world.key.public()));
+            assert_eq!(certificate.holder(), Some(&Holder::Service("ward-monitor".into())));
+            assert!(answer.certificate_ends > service.ends);
+            assert_eq!((renewed.access.clone(), renewed.root), (service.world.access.clone(), service.enrolled.root));
+        }
+    }
+
+    #[test]
+    fn nobody_renews_too_early_twice_or_for_another() {
+        let mut service = enrolled();
+        let asked = service.begin();
+        let contradiction = Err(EnrolmentError::Message(MessageError::Contradiction));
+        assert_eq!(service.renew(asked.request(), later(11)).map(drop), contradiction, "too early");
+        // Of a certificate that was renewed already.
+        let serial = core::mem::replace(&mut service.serial, CertificateSerial([9; 16]));
+        assert_eq!(service.renew(asked.request(), later(13)).map(drop), contradiction);
+        service.serial = serial;
+        // By another key, with the certificate of the service, or with its own.
+        let other = enrolled_as("archive");
+        let stolen = Renewing::begin(&service.enrolled, &other.world.key, &mut service.world.rng).unwrap();
+        let refused = service.renew(stolen.request(), later(13)).map(drop);
+        assert_eq!(refused, Err(EnrolmentError::Message(MessageError::Header)));
+        let own = Renewing::begin(&other.enrolled, &other.world.key, &mut service.world.rng).unwrap();
+        let refused = service.renew(own.request(), later(13)).map(drop);
+        assert_eq!(refused, Err(EnrolmentError::Message(MessageError::Header)));
+        // Changed anywhere.
+        for index in (0..asked.request().len()).step_by(5) {
+            let mut changed = asked.request().to_vec();
+            changed[index] ^= 1;
+            assert!(service.renew(&changed, later(13)).is_err(), "{index}");
+        }
+    }
+
+    fn enrolled_as(name: &str) -> Renewal {
+        let mut world = World::new();
+        world.ticket.name = name.parse().unwrap();
+        world.kept = *derive_enrolment_key(&world.ticket.secret, &world.ticket.id, &world.ticket.name).unwrap();
+        world.key = PrivateKey::make(&mut StdRng::seed_from_u64(99));
+        let asked = world.ask();
+        let answer = world.answer(asked.request()).unwrap();
+        let enrolled = asked.finish(&world.key, &answer.answer, START).unwrap();
+        let fingerprint = world.key.public().fingerprint().unwrap();
+        Renewal { enrolled, serial: answer.serial, ends: answer.certificate_ends, fingerprint, world }
+    }
+
+    #[test]
+    fn an_answer_counts_for_its_own_request_and_from_this_site_only() {
+        let mut service = enrolled();
+        let (asked, other) = (service.begin(), service.begin());
+        let answer = service.renew(asked.request(), later(13)).unwrap();
+        let finish = |renewing: &Renewing, answer: &[u8]| {
+            renewing.finish(&service.enrolled, &service.world.key, answer, later(13)).map(drop)
+        };
+        assert_eq!(finish(&asked, &answer.answer), Ok(()));
+        assert!(finish(&other, &answer.answer).is_err());
+        for index in (0..answer.answer.len()).step_by(7) {
+            let mut changed = answer.answer.clone();
+            changed[index] ^= 1;
+            assert!(finish(&asked, &changed).is_err(), "{index}");
+        }
+        let mut elsewhere = service.enrolled.clone();
+        elsewhere.root = Sha256([1; 32]);
+        assert!(asked.finish(&elsewhere, &service.world.key, &answer.answer, later(13)).is_err());
+        assert!(asked.is_of(&service.enrolled));
+    }
+}

@@ -130,11 +130,28 @@ fn a_new_chain_cannot_hide_what_the_reader_knows() {
     let end = ChainEnd { chain: chain(1), last: 6, hash: Sha256([9; 32]) };
     let link = Link::Begins(Beginning { reason: Reason::PairedAgain, before: Some(end) });
     assert_eq!(continuity(reader.take(&run(chain(2), link, 1)[0])), Continuity::Unsure(Reason::PairedAgain));
-    // It passes over a chain in between.
+    // It passes over a chain in between, with the old chain's end or with one beyond.
     let (mut reader, old) = stored(3);
     reader.take(&run(chain(2), after(Reason::PairedAgain, &old[2]), 1)[0]).unwrap();
     let again = run(chain(3), after(Reason::PairedAgain, &old[2]), 1);
     assert_eq!(continuity(reader.take(&again[0])), Continuity::Unsure(Reason::PairedAgain));
+    let (mut reader, old) = stored(2);
+    reader.take(&run(chain(2), after(Reason::PairedAgain, &old[1]), 1)[0]).unwrap();
+    let beyond = run(chain(3), after(Reason::StoreLost, &old[2]), 1);
+    assert_eq!(continuity(reader.take(&beyond[0])), Continuity::Unsure(Reason::StoreLost));
+    assert_eq!(reader.chains.missing(), [Missing { chain: chain(1), from: 5, through: 6 }]);
+}
+
+#[test]
+fn a_chain_that_comes_after_its_successor_shows_no_loss_where_there_is_none() {
+    let (mut reader, first) = (Reader::default(), run(chain(1), FIRST, 1));
+    let second = run(chain(2), after(Reason::PairedAgain, &first[0]), 1);
+    let third = run(chain(3), after(Reason::PairedAgain, &second[0]), 1);
+    reader.take(&first[0]).unwrap();
+    let missing = Missing { chain: chain(2), from: 1, through: 2 };
+    assert_eq!(continuity(reader.take(&third[0])), Continuity::Outstanding(Reason::PairedAgain, missing));
+    assert_eq!(continuity(reader.take(&second[0])), Continuity::Begun(Reason::PairedAgain));
+    assert_eq!(reader.chains.missing(), []);
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! What devices of the patent's classes ([0025], claim 11) and infusion pumps measure.
+//! What devices of the patent's classes (paragraph 0025, claim 11) and infusion pumps measure.
 
 use std::collections::BTreeMap;
 

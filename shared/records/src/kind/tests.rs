@@ -76,6 +76,9 @@ fn a_definition_that_allows_nothing_is_refused() {
     assert_eq!(known.define(kind.clone(), definition("cm", "2", "1.9")), Err(InvalidDefinition::Range));
     assert_eq!(known.define(kind.clone(), definition("cm", "2", "300")), Ok(()));
     assert!(known.measured(&measure("girth", "0.9", "m")).is_ok());
+    assert_eq!(known.define(kind.clone(), definition("m", "0", "3")), Err(InvalidDefinition::UnitChanged));
+    assert_eq!(known.define(kind, definition("cm", "2", "80")), Ok(()));
+    assert_eq!(known.measured(&measure("girth", "0.9", "m")), Err(Impossible::Range));
     let (form, question): (Instrument, Question) = ("form".parse().unwrap(), "q1".parse().unwrap());
     let nothing = Allowed::Choices(BTreeSet::new());
     assert_eq!(known.ask(form.clone(), question.clone(), nothing), Err(InvalidDefinition::Choices));

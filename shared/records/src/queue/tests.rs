@@ -54,6 +54,10 @@ fn a_receipt_for_something_else_deletes_nothing() {
         assert_eq!(queue.apply(&receipt(&other)), Err(expected), "{other:?}");
         assert_eq!(queue, before);
     }
+    assert_eq!(
+        [NotHeld::Device, NotHeld::Batch, NotHeld::Other].map(|error| error.step()),
+        ["receipt: device", "receipt: batch", "receipt: batch"]
+    );
 }
 
 #[test]

@@ -39,6 +39,15 @@ fn a_receipt_that_is_not_the_sites_is_refused() {
 }
 
 #[test]
+fn a_refusal_names_its_step() {
+    let envelope = |error| ReceiptError::Envelope(error).step();
+    assert_eq!(envelope(EnvelopeError::Authentication), "receipt: signature");
+    assert_eq!(envelope(EnvelopeError::Structure), "receipt: form");
+    assert_eq!(ReceiptError::Chain(ChainError::Root).step(), "receipt: certificate");
+    assert_eq!(ReceiptError::Numbers.step(), "receipt: form");
+}
+
+#[test]
 fn what_is_no_receipt_is_refused() {
     let site = site(1, Purpose::ControlUnit);
     let kid = |key: &PrivateKey| key.public().fingerprint().unwrap().as_bytes().to_vec();

@@ -72,6 +72,10 @@ acts! {
     KeyStored = "key-stored",
     /// A message on a second channel was refused.
     MessageRefused = "message-refused",
+    /// An order was given to a device.
+    OrderGiven = "order-given",
+    /// An order was carried out, refused, or has expired.
+    OrderEnded = "order-ended",
     /// A device published or subscribed beyond its rights.
     RightsOverstepped = "rights-overstepped",
     /// The policy of channels was changed.

@@ -5,12 +5,13 @@ use wardlink_crypto::cose::{Encrypted, Header};
 use wardlink_protocol::cbor;
 use wardlink_protocol::channel::{ChannelKey, ChannelName};
 use wardlink_protocol::keys::{ChannelWithdrawn, HeldKey, KeyUpdate, WrappedFor};
-use wardlink_protocol::limits::{KEY_OVERLAP, MAX_CHANNELS_PER_DEVICE, MAX_KEY_MESSAGE_BYTES};
+use wardlink_protocol::limits::{KEY_OVERLAP, MAX_CHANNELS_PER_DEVICE, MAX_CLOCK_SKEW, MAX_KEY_MESSAGE_BYTES};
 use wardlink_protocol::pairing::Status;
 use wardlink_protocol::topic::Topic;
 use wardlink_protocol::{Device, UnixMillis};
 
 use super::{WrapError, WrapKey, aad, still, wrapped_for};
+use crate::epochs::KeyRefusal;
 
 /// The most channels of which a device remembers the epoch, those that were withdrawn among them.
 const MAX_REMEMBERED_CHANNELS: usize = 16 * MAX_CHANNELS_PER_DEVICE;
@@ -86,6 +87,32 @@ impl Keychain {
         let Some(held) = self.held.iter().find(|held| held.channel == *channel) else { return Vec::new() };
         let previous = held.previous.iter().filter(|(_, until)| still(*until, now)).map(|(key, _)| key);
         held.current.iter().chain(previous).cloned().collect()
+    }
+
+    /// The key of a channel under which a message counts that the bridge stamped at `stamped_at`, by the kid and the epoch that it names.
+    pub fn admit(
+        &self,
+        channel: &ChannelName,
+        kid: &[u8],
+        epoch: Option<u64>,
+        stamped_at: UnixMillis,
+        now: UnixMillis,
+    ) -> Result<&ChannelKey, KeyRefusal> {
+        let held = self.held.iter().find(|held| held.channel == *channel).ok_or(KeyRefusal::Unknown)?;
+        if stamped_at > now.after(MAX_CLOCK_SKEW) {
+            return Err(KeyRefusal::Stamp);
+        }
+        if let Some(key) = held.current.as_ref().filter(|key| key.kid.as_bytes() == kid) {
+            return Ok(key);
+        }
+        let previous = held.previous.iter().find(|(key, _)| key.kid.as_bytes() == kid);
+        match previous {
+            // What was stamped before a cut counts for nobody: a device cannot tell who of them was trusted on.
+            Some((key, until)) if still(*until, now) && stamped_at < *until => Ok(key),
+            Some(_) => Err(KeyRefusal::Retired),
+            None if epoch.is_some_and(|epoch| epoch <= held.epoch) => Err(KeyRefusal::Retired),
+            None => Err(KeyRefusal::Unknown),
+        }
     }
 
     /// What the device holds of a channel, as it tells the control unit.

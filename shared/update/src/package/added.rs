@@ -153,7 +153,8 @@ fn read<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, InvalidAdded> {
         return Err(InvalidAdded::Length);
     }
     let json = Json::parse(bytes).map_err(InvalidPackage::json)?;
-    Ok(serde_json::from_slice(&json.to_json()).map_err(InvalidPackage::json)?)
+    let value: serde_json::Value = serde_json::from_slice(&json.to_json()).map_err(InvalidPackage::json)?;
+    Ok(T::deserialize(&value).map_err(InvalidPackage::json)?)
 }
 
 fn write<T: Serialize>(value: &T) -> Result<Vec<u8>, InvalidAdded> {

@@ -1,10 +1,11 @@
 //! The model test of channels, keys and revocation: devices pair, publish, are revoked, rotate, expire, renew, pair again, restart and
 //! come back from old snapshots, services ask for keys and are revoked, in any order. After each step exactly the devices and services
-//! that should read a channel can, which is tried by decrypting with everything that each of them ever knew; and no nonce is ever used
-//! twice under one key.
+//! that should read a channel can: which is tried by decrypting with everything that each of them ever knew, and by subscribing at the
+//! bridge's real broker with every key and certificate that each of them ever had. And no nonce is ever used twice under one key.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
 
+mod bridge;
 mod pump;
 mod service;
 mod world;
@@ -105,6 +106,7 @@ proptest! {
         for step in &steps {
             run(&mut world, step);
             world.check_readers();
+            world.check_subscribers();
         }
         // Whoever is trusted and comes back reads everything that it should.
         for device in 0..DEVICES {
@@ -169,8 +171,11 @@ fn a_known_walk_through_every_step() {
     for step in &steps {
         run(&mut world, step);
         world.check_readers();
+        world.check_subscribers();
     }
     world.check_trusted_read_everything();
     let (counted, refused) = world.tally();
     assert!(counted >= 5 && refused >= 3, "{counted} counted, {refused} refused");
+    let (granted, denied, shut_out, heard) = world.bridge_tally();
+    assert!(granted > 100 && denied > 1_000 && shut_out > 100 && heard > 20, "{granted} {denied} {shut_out} {heard}");
 }

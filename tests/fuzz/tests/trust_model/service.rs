@@ -5,6 +5,7 @@ use rand::rngs::StdRng;
 use serde_bytes::ByteBuf;
 use wardlink_crypto::schedule::WrapKeys;
 use wardlink_protocol::channel::{ChannelKey, ChannelName};
+use wardlink_protocol::identity::KeyFingerprint;
 use wardlink_protocol::service::{ChannelOfClass, KnownDevice, ServiceAccess};
 use wardlink_protocol::{Device, UnixMillis};
 use wardlink_trust::epochs::Line;
@@ -13,10 +14,12 @@ use wardlink_trust::wrap::WrapKey;
 
 /// A service, and what the site knows of it.
 pub(crate) struct Service {
-    name: Device,
+    pub(crate) name: Device,
     keys: WrapKeys,
     pub(crate) access: ServiceAccess,
     pub(crate) revoked: bool,
+    /// The key of its certificate, and when that ends.
+    pub(crate) current: Option<(KeyFingerprint, UnixMillis)>,
     /// Every key that it was ever given.
     pub(crate) ever: Vec<ChannelKey>,
 }
@@ -32,6 +35,7 @@ impl Service {
             name,
             access: ServiceAccess { reads, ..ServiceAccess::default() },
             revoked: false,
+            current: None,
             ever: Vec::new(),
         }
     }

@@ -1,6 +1,7 @@
 //! The site, its devices, and what has to hold between them.
 
 use crate::DEVICES;
+use crate::bridge::{Bridge, Shown};
 use crate::pump::Pump;
 use crate::service::Service;
 use core::time::Duration;
@@ -8,6 +9,8 @@ use rand::SeedableRng;
 use rand::rngs::StdRng;
 use serde_bytes::ByteBuf;
 use std::collections::{BTreeMap, BTreeSet};
+use wardlink_bridge::ConnectionId;
+use wardlink_bridge::auth::ControlUnit as BridgeControlUnit;
 use wardlink_crypto::cose::Encrypted;
 use wardlink_crypto::key::{PrivateKey, PublicKey};
 use wardlink_crypto::x509::{Certificate, Holder, IssuingCa, RootCa, Validity};
@@ -19,14 +22,14 @@ use wardlink_pairing::renewal::{
 };
 use wardlink_protocol::api::VerificationProof;
 use wardlink_protocol::channel::{Channel, ChannelKey, KeyScope, default_channels};
-use wardlink_protocol::grant::DeviceState;
-use wardlink_protocol::identity::{KeyId, SessionId};
+use wardlink_protocol::grant::{DeviceState, Grant, GrantedCertificate};
+use wardlink_protocol::identity::{CertificateSerial, KeyFingerprint, KeyId, Purpose, SessionId};
 use wardlink_protocol::limits::MAX_CHANNEL_MESSAGE_BYTES;
 use wardlink_protocol::network::NetworkOrigin;
 use wardlink_protocol::pairing::{DeviceInformation, DisplayAbilities, Mode};
 use wardlink_protocol::provisioning::AccessSecret;
 use wardlink_protocol::stamp::{Publisher, StampedMessage};
-use wardlink_protocol::topic::Topic;
+use wardlink_protocol::topic::{Topic, TopicFilter};
 use wardlink_protocol::{Device, UnixMillis, cbor};
 use wardlink_trust::epochs::{
     Acknowledged, Action, KeyRefusal, Knowledge, Line, LineId, Recipient, Rekeying, Target, Why,
@@ -36,6 +39,8 @@ use wardlink_trust::wrap::{self, Keychain, WrapKey};
 use wardlink_trust::{OpenError, Receiver, Sender};
 
 const START: UnixMillis = UnixMillis::from_secs(1_800_000_000);
+/// How long a service's certificate lasts.
+const SERVICE_LIFETIME: Duration = Duration::from_hours(24 * 30);
 
 /// A nonce under a key: kid, topic, instance and IV; of wraps, kid and IV.
 type Nonce = (Vec<u8>, String, Vec<u8>, [u8; 12]);
@@ -49,8 +54,54 @@ struct Member {
     renewal: Option<Renewal>,
 }
 
+/// Something that a device or service has had, to show to the bridge.
+#[derive(Clone)]
+struct Held {
+    shown: Shown,
+    key: KeyFingerprint,
+    /// Of a certificate, its serial number.
+    serial: Option<CertificateSerial>,
+}
+
+impl Held {
+    fn bare(key: &PrivateKey, device: &Device) -> Self {
+        Self { shown: Shown::bare(key, device), key: key.public().fingerprint().unwrap(), serial: None }
+    }
+
+    fn certificate(key: &PrivateKey, certificate: &ByteBuf) -> Self {
+        Self {
+            shown: Shown::certificate(key, certificate),
+            key: key.public().fingerprint().unwrap(),
+            serial: Some(Certificate::parse(certificate).unwrap().serial()),
+        }
+    }
+}
+
+/// A connection that a device keeps.
+#[derive(Clone, Copy)]
+struct Kept {
+    id: ConnectionId,
+    key: KeyFingerprint,
+    serial: CertificateSerial,
+}
+
+/// What the bridge said so far, to show that all of it is tried.
+#[derive(Default)]
+struct Said {
+    granted: usize,
+    denied: usize,
+    shut_out: usize,
+    heard: usize,
+}
+
 /// A site and its devices.
 pub(crate) struct World {
+    bridge: Bridge,
+    /// Everything that each device, and each service, ever had to show.
+    held: BTreeMap<usize, Vec<Held>>,
+    held_by_services: BTreeMap<usize, Vec<Held>>,
+    kept: BTreeMap<usize, Kept>,
+    said: Said,
     rng: StdRng,
     now: UnixMillis,
     ca: IssuingCa,
@@ -73,6 +124,24 @@ pub(crate) struct World {
     nonces: BTreeSet<Nonce>,
     counted: usize,
     refused: usize,
+}
+
+/// The bridge is told what the state machine of a pairing says.
+fn give(bridge: &mut Bridge, actions: &[Paired]) {
+    for action in actions {
+        if let Paired::Grant(grant) = action {
+            bridge.give(grant.clone());
+        }
+    }
+}
+
+/// The bridge is told what the state machine of a renewal says.
+fn renew(bridge: &mut Bridge, actions: &[RenewalAction]) {
+    for action in actions {
+        if let RenewalAction::Grant(grant) = action {
+            bridge.give(grant.clone());
+        }
+    }
 }
 
 fn name(number: usize) -> Device {
@@ -100,8 +169,15 @@ impl World {
             web_origin: "https://wardlink.example".into(),
             chain: Vec::new(),
         };
+        let key = signer.to_pkcs8().unwrap();
+        let control_unit = BridgeControlUnit::new(chain.clone(), &key, &[ca.certificate().to_bytes()]).unwrap();
         let policy = Policy { certificate_lifetime: Duration::from_hours(24 * 30), ..Policy::default() };
         Self {
+            bridge: Bridge::new(control_unit, START),
+            held: BTreeMap::new(),
+            held_by_services: BTreeMap::new(),
+            kept: BTreeMap::new(),
+            said: Said::default(),
             rng,
             now: START,
             ca,
@@ -134,7 +210,14 @@ impl World {
         }
     }
 
+    /// How often the bridge granted a subscription, denied one, and let somebody not in; and how often a device heard the control unit.
+    pub(crate) const fn bridge_tally(&self) -> (usize, usize, usize, usize) {
+        let Said { granted, denied, shut_out, heard } = self.said;
+        (granted, denied, shut_out, heard)
+    }
+
     pub(crate) fn restart_site(&mut self) {
+        self.bridge.restart();
         for line in self.lines.values_mut() {
             let stored = cbor::encode(line).unwrap();
             *line = cbor::decode(&stored, stored.len()).unwrap();
@@ -159,6 +242,11 @@ impl World {
         }
         for line in self.lines.values_mut() {
             line.tick(self.now);
+        }
+        self.bridge.set_time(self.now);
+        let ended = |member: &&Member| !member.revoked && member.paired.certificate_ends <= self.now;
+        for member in self.members.values().filter(ended) {
+            self.bridge.expire(member.paired.key);
         }
     }
 
@@ -230,7 +318,9 @@ impl World {
         }
         let (device, key) = (name(number), PrivateKey::make(&mut self.rng));
         let channels = self.channels_for(&device);
-        let (mut pump, paired) = self.couple(&device, &key, &channels, verified);
+        let (mut pump, paired) = self.couple(number, &key, &channels, verified);
+        let held = self.held.entry(number).or_default();
+        held.push(Held::certificate(&key, &paired.certificate));
         let certificate = Certificate::parse(&paired.certificate).unwrap();
         let mut knowledge = Knowledge::new(device.clone());
         for line in self.lines.values().filter(|line| paired.channels.contains(&line.id().channel)) {
@@ -256,11 +346,16 @@ impl World {
 
     fn couple(
         &mut self,
-        device: &Device,
+        number: usize,
         key: &PrivateKey,
         channels: &[ChannelKey],
         verified: bool,
     ) -> (DevicePairing, PairedDevice) {
+        let device = &name(number);
+        let t2 = [Topic::Device(device.clone()).to_string()];
+        let (held, bridge) = (self.held.entry(number).or_default(), &mut self.bridge);
+        let bare = Held::bare(key, device);
+        held.push(bare.clone());
         let (secret_id, cert_ca) = ("hospital".parse().unwrap(), Some(self.ca.root().sha256()));
         let secret = &self.secret;
         let provisioned =
@@ -317,18 +412,30 @@ impl World {
         let mut session = arrived.open(secret, Network::Secured, None, &self.policy).unwrap();
         let mode = Some(if verified { Mode::PairingCode } else { Mode::PairingSimple });
         let acceptance = Acceptance { mode, location: String::new(), accepted_by: "nurse".into() };
-        let command = on_t2(&session.accept(acceptance, control_unit, now, rng).unwrap());
-        pump.receive(provisioned, &command, now, rng).unwrap();
+        assert_eq!(bridge.try_to_read(&bare.shown, &t2), Some(vec![false]), "T2 of a key that nobody accepted");
+        let accepted = session.accept(acceptance, control_unit, now, rng).unwrap();
+        give(bridge, &accepted);
+        assert_eq!(bridge.try_to_read(&bare.shown, &t2), Some(vec![true]), "the command waits for the bare key");
+        pump.receive(provisioned, &on_t2(&accepted), now, rng).unwrap();
+        let wardlink_pairing::device::Credential::Certificate(provisional) = pump.plan().credential else {
+            panic!("no provisional certificate")
+        };
+        let provisional = Held::certificate(key, &ByteBuf::from(provisional.to_vec()));
+        assert_eq!(bridge.try_to_read(&provisional.shown, &t2), Some(vec![true]), "and for the certificate in it");
+        held.push(provisional);
         let mut actions = session.receive(&stamp(&pump), control_unit, now, rng).unwrap();
         if verified {
             let Display::Verifying { code: Some(code), .. } = pump.display().unwrap() else { panic!("no code") };
             let proof = VerificationProof::Code(code.to_string());
             let begun = session.begin_attempt(SessionId([1; 16]), &proof, None, now).unwrap();
             let Begun::Counted(attempt) = begun else { panic!("not counted") };
+            give(bridge, &actions);
             actions = session.decide(attempt, control_unit, now, rng).unwrap().1;
         }
+        give(bridge, &actions);
         pump.receive(provisioned, &on_t2(&actions), now, rng).unwrap();
         let actions = session.receive(&stamp(&pump), control_unit, now, rng).unwrap();
+        give(bridge, &actions);
         let paired = actions.into_iter().find_map(|action| match action {
             Paired::Paired(paired) => Some(*paired),
             _ => None,
@@ -342,14 +449,19 @@ impl World {
         member.revoked = true;
         let actions = member.knowledge.revoke(self.now);
         assert!(!again || actions.is_empty(), "a second revocation finds nothing to do");
+        self.bridge.set(member.paired.key, &name(number), DeviceState::Revoked);
         self.queues.insert(number, Vec::new());
         self.perform(actions);
         self.deliver_to_others();
     }
 
     pub(crate) fn lift(&mut self, number: usize) {
-        if self.members.get(&number).is_some_and(|member| member.revoked) {
-            self.members.remove(&number);
+        if let Some(member) = self.members.remove(&number) {
+            if member.revoked {
+                self.bridge.set(member.paired.key, &name(number), DeviceState::Unknown);
+            } else {
+                self.members.insert(number, member);
+            }
         }
     }
 
@@ -399,6 +511,23 @@ impl World {
         let mut service = Service::enrolled(number, &channel, "infusion-pump", &mut self.rng);
         // Whoever has the machine has what the service before it left there.
         service.ever.extend(self.services.remove(&number).into_iter().flat_map(|before| before.ever));
+        let key = PrivateKey::make(&mut self.rng);
+        let validity = Validity { not_before: UnixMillis(0), not_after: self.now.after(SERVICE_LIFETIME) };
+        let holder = Holder::Service(service.name.identifier.to_string());
+        let certificate = self.ca.issue(&holder, &key.public(), validity, &mut self.rng).unwrap();
+        let held = Held::certificate(&key, &certificate.to_bytes());
+        let (serial, not_after) = (certificate.serial(), certificate.validity().not_after);
+        self.bridge.grant(Grant {
+            key: held.key,
+            device: service.name.clone(),
+            state: DeviceState::Paired,
+            certificates: vec![GrantedCertificate { serial, purpose: Purpose::Service, not_after }],
+            channels: Vec::new(),
+            access: service.access.clone(),
+            version: 0,
+        });
+        service.current = Some((held.key, not_after));
+        self.held_by_services.entry(number).or_default().push(held);
         self.services.insert(number, service);
     }
 
@@ -418,6 +547,9 @@ impl World {
     pub(crate) fn revoke_service(&mut self, number: usize) {
         let Some(service) = self.services.get_mut(&number).filter(|service| !service.revoked) else { return };
         service.revoked = true;
+        if let Some((key, _)) = service.current {
+            self.bridge.set(key, &service.name, DeviceState::Revoked);
+        }
         let knows = |row: &Channel| service.access.reads.iter().any(|each| each.channel == row.name);
         let targets = rows().into_iter().filter(knows).map(Target::standing).collect();
         let client = name(0).client;
@@ -580,7 +712,11 @@ impl World {
         let mut renewal = DeviceRenewal::begin(device, now, rng).unwrap();
         let topic = Topic::Renew(pump.name.client.clone());
         let request = pump.stamped(&topic, renewal.publishes().unwrap(), now);
-        let state = if member.revoked { DeviceState::Revoked } else { DeviceState::Paired };
+        let state = match member {
+            Member { revoked: true, .. } => DeviceState::Revoked,
+            member if member.paired.certificate_ends <= self.now => DeviceState::Expired,
+            _ => DeviceState::Paired,
+        };
         let known = KnownDevice {
             device: &pump.name,
             key: member.paired.key,
@@ -601,6 +737,7 @@ impl World {
             Err(error) => panic!("{error}"),
         };
         assert!(!member.revoked, "a revoked device renews its certificate");
+        renew(&mut self.bridge, &actions);
         let answer = actions.iter().find_map(|action| match action {
             RenewalAction::Publish { payload, .. } => Some(payload.clone()),
             _ => None,
@@ -610,6 +747,8 @@ impl World {
         let serial = Certificate::parse(&renewed.certificate).unwrap().serial();
         let finish = pump.stamped_with(&topic, renewal.publishes().unwrap(), serial, now);
         let (_, actions) = Renewal::receive(Some(site), &finish, known, control_unit, now, rng).unwrap();
+        renew(&mut self.bridge, &actions);
+        self.held.entry(number).or_default().push(Held::certificate(&pump.key, &renewed.certificate));
         let taken = actions.into_iter().find_map(|action| match action {
             RenewalAction::Renewed(renewed) => Some(*renewed),
             _ => None,
@@ -658,6 +797,133 @@ impl World {
                         .iter()
                         .any(|each| each.channel == line.id().channel && each.client == line.id().client);
                 assert!(opened.is_err() || may, "service {number} reads {} and should not", line.id());
+            }
+        }
+    }
+
+    /// What the device may read with something that it has; none where it is not let in at all. In the model's own words: only who is
+    /// paired now, with the key and the certificate of now, reads its own T2, T4 of its class, and what is sent to it on its channels;
+    /// once the certificate has ended, only T2.
+    fn may_read(&self, number: usize, held: &Held) -> Option<BTreeSet<String>> {
+        let mut topics = BTreeSet::new();
+        let Some(member) = self.members.get(&number).filter(|member| member.paired.key == held.key) else {
+            // A key of before is one that nobody knows: it may ask.
+            return held.serial.is_none().then_some(topics);
+        };
+        if member.revoked {
+            return None;
+        }
+        let Some(serial) = held.serial else { return Some(topics) };
+        if serial != member.paired.serial {
+            return None;
+        }
+        let device = name(number);
+        topics.insert(Topic::Device(device.clone()).to_string());
+        if self.now < member.paired.certificate_ends {
+            topics.insert(Topic::Meta(device.client.clone()).to_string());
+            topics.extend(
+                member.paired.channels.iter().map(|row| Topic::Control(row.clone(), device.clone()).to_string()),
+            );
+        }
+        Some(topics)
+    }
+
+    /// What anybody could want to read: each device's topics, and whole classes of them.
+    fn filters(&self, number: usize) -> Vec<String> {
+        let (own, other) = (name(number), name((number + 1) % DEVICES));
+        let client = own.client.clone();
+        let of = |device: &Device| {
+            let control = rows().into_iter().map(|row| Topic::Control(row.name, device.clone()));
+            let data = Topic::Data(rows()[0].name.clone(), device.clone());
+            control.chain([Topic::Device(device.clone()), data]).map(|topic| topic.to_string()).collect::<Vec<_>>()
+        };
+        let shared = [Topic::Meta(client.clone()), Topic::Register(client.clone()), Topic::Command(client)];
+        let wild = ["ais/#", "#", "+/+/infusion-pump/+", "ais/data/alarm/infusion-pump/+", "ais/infusion-pump/+"];
+        let shared = shared.into_iter().map(|topic| topic.to_string());
+        [of(&own), of(&other), shared.collect(), wild.map(str::to_owned).to_vec()].concat()
+    }
+
+    /// Every device and service tries to subscribe with everything that it ever had, and who kept a connection listens on it.
+    pub(crate) fn check_subscribers(&mut self) {
+        self.check_kept();
+        for number in 0..DEVICES {
+            let filters = self.filters(number);
+            for held in self.held.get(&number).cloned().unwrap_or_default() {
+                let may = self.may_read(number, &held);
+                let granted = self.bridge.try_to_read(&held.shown, &filters);
+                self.said.shut_out += usize::from(granted.is_none());
+                let what = if held.serial.is_some() { "a certificate" } else { "its bare key" };
+                assert_eq!(granted.is_some(), may.is_some(), "device {number} with {what}: let in, and should be");
+                for (filter, granted) in filters.iter().zip(granted.unwrap_or_default()) {
+                    let may = may.as_ref().is_some_and(|topics| topics.contains(filter));
+                    assert_eq!(granted, may, "device {number} with {what} subscribes to {filter}: does, and should");
+                    *(if granted { &mut self.said.granted } else { &mut self.said.denied }) += 1;
+                }
+            }
+        }
+        let client = name(0).client;
+        let mut filters = self.filters(0);
+        filters.extend(rows().iter().map(|row| TopicFilter::of_class(&row.name, &client).to_string()));
+        for (number, held) in self.held_by_services.clone() {
+            for held in held {
+                let service = &self.services[&number];
+                let is_current = service.current.is_some_and(|(key, ends)| key == held.key && self.now <= ends);
+                let may = (is_current && !service.revoked).then(|| service.access.clone());
+                let granted = self.bridge.try_to_read(&held.shown, &filters);
+                self.said.shut_out += usize::from(granted.is_none());
+                assert_eq!(granted.is_some(), may.is_some(), "service {number}: let in, and should be");
+                for (filter, granted) in filters.iter().zip(granted.unwrap_or_default()) {
+                    let reads = may.as_ref().is_some_and(|access| {
+                        access.reads.iter().any(|each| {
+                            let (all, one) = (TopicFilter::of_class(&each.channel, &each.client), name(0));
+                            let others = [one, name(1)].map(|device| Topic::Data(each.channel.clone(), device));
+                            let others = others.map(|topic| topic.to_string());
+                            *filter == all.to_string() || others.contains(filter)
+                        }) || *filter == Topic::Meta(client.clone()).to_string()
+                    });
+                    assert_eq!(granted, reads, "service {number} subscribes to {filter}: does, and should");
+                }
+            }
+        }
+        self.keep_connections();
+    }
+
+    /// The control unit says something to each device that has kept its connection: who may no longer read hears nothing more, at once.
+    fn check_kept(&mut self) {
+        let channel = rows().into_iter().find(|row| row.name.as_str() == "command").unwrap().name;
+        for (number, kept) in self.kept.clone() {
+            let topic = Topic::Control(channel.clone(), name(number));
+            let heard = self.bridge.hears(kept.id, &topic);
+            let member = self.members.get(&number).filter(|member| member.paired.key == kept.key);
+            let may = member.is_some_and(|member| {
+                !member.revoked
+                    && member.paired.serial == kept.serial
+                    && self.now < member.paired.certificate_ends
+                    && member.paired.channels.contains(&channel)
+            });
+            assert!(!heard || may, "device {number} hears the control unit and should not");
+            let is_closed = self.bridge.is_closed(kept.id);
+            assert!(heard || !may || is_closed, "device {number} does not hear the control unit and should");
+            assert!(is_closed || member.is_none_or(|member| !member.revoked), "a revoked device keeps its connection");
+            self.said.heard += usize::from(heard);
+            if !is_closed && !may {
+                self.bridge.lose(kept.id);
+            }
+            if is_closed || !may {
+                self.kept.remove(&number);
+            }
+        }
+    }
+
+    fn keep_connections(&mut self) {
+        for number in 0..DEVICES {
+            let Some(member) = self.members.get(&number).filter(|_| !self.kept.contains_key(&number)) else { continue };
+            let held = self.held[&number].iter().find(|held| held.serial == Some(member.paired.serial)).unwrap();
+            let (key, serial) = (held.key, member.paired.serial);
+            if let Some(id) = self.bridge.connect(&held.shown) {
+                let channels = rows().into_iter().map(|row| Topic::Control(row.name, name(number)).to_string());
+                self.bridge.subscribe(id, &channels.collect::<Vec<_>>());
+                self.kept.insert(number, Kept { id, key, serial });
             }
         }
     }

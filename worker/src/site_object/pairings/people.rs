@@ -76,7 +76,8 @@ pub(super) fn take_up(
 ) -> Result<(), Failure> {
     let closing = decide_between(site, &session)?;
     let needs = Needs::accepting(site, origin)?;
-    let actions = session.accept(acceptance, needs.control_unit(site)?, site.now, &mut rng()).map_err(refused)?;
+    let actions =
+        session.accept(acceptance, needs.control_unit(site, &session)?, site.now, &mut rng()).map_err(refused)?;
     for other in closing {
         store::archive(site, other.id())?;
         if other.key() != session.key() {
@@ -107,7 +108,7 @@ fn decide_between(site: &Site<'_>, session: &Session) -> Result<Vec<Session>, Fa
 /// Ends a pairing: rejected with a note before acceptance, or cancelled after it.
 fn end(site: &Site<'_>, mut session: Session, note: Option<String>, outcome: &mut Outcome) -> Result<(), Failure> {
     let needs = Needs::plain(site)?;
-    let control_unit = needs.control_unit(site)?;
+    let control_unit = needs.control_unit(site, &session)?;
     let actions = match note {
         Some(note) => session.reject(control_unit, note, site.now, &mut rng()),
         None => session.cancel(control_unit, site.now, &mut rng()),
@@ -180,7 +181,7 @@ pub(in super::super) fn decide_verification(
 ) -> Result<VerifyAnswer, Failure> {
     let mut session = store::get(site, id)?;
     let needs = Needs::confirming(site, session.device())?;
-    let decided = session.decide(pending, needs.control_unit(site)?, site.now, &mut rng());
+    let decided = session.decide(pending, needs.control_unit(site, &session)?, site.now, &mut rng());
     let (result, actions) = decided.map_err(refused)?;
     log!("site: pairing {id}: {result:?}");
     let (act, went) = match result {

@@ -25,7 +25,8 @@ pub(in super::super) fn refuse_under(site: &Site<'_>, id: &SecretId, outcome: &m
     for mut session in store::waiting(site)? {
         if session.secret_id() == Some(id) {
             log!("site: the pairing {} of {} ends with the access secret {id}", session.id(), session.device());
-            let refused = session.reject(needs.control_unit(site)?, SECRET_ENDED.to_owned(), site.now, &mut rng());
+            let refused =
+                session.reject(needs.control_unit(site, &session)?, SECRET_ENDED.to_owned(), site.now, &mut rng());
             step(site, &session, false, refused.map_err(Failure::internal)?, outcome)?;
         }
     }

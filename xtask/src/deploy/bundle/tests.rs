@@ -46,7 +46,7 @@ fn an_upload_binds_every_object_and_names_no_secret() {
     assert_eq!(check(json!([site, assets])).unwrap(), "Bindings: SiteObject, ASSETS");
     assert!(check(json!([site])).unwrap_err().to_string().contains("assets"));
     assert!(check(json!([assets])).unwrap_err().to_string().contains("SiteObject"));
-    for name in ["MASTER_KEY", "BOOTSTRAP_TOKEN", "PROXY_SECRET", "TLS_ANCHORS"] {
+    for name in ["MASTER_KEY", "BOOTSTRAP_TOKEN", "PROXY_SECRET", "TLS_ANCHORS", "EST_CREDENTIALS"] {
         let secret = json!({ "name": name, "type": "plain_text", "text": "x" });
         assert!(check(json!([site, assets, secret])).unwrap_err().to_string().contains(name));
     }

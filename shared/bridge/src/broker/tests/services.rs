@@ -226,3 +226,32 @@ fn a_service_that_has_expired_is_let_go() {
     world.apply(&[granted(&certificate, DeviceState::Expired, 200, false)], &[], &[]);
     assert!(world.closed.contains(&service));
 }
+
+#[test]
+fn what_a_service_sent_and_waits_ends_with_its_right_to_send_it() {
+    for (state, access) in [(DeviceState::Revoked, true), (DeviceState::Expired, true), (DeviceState::Paired, false)] {
+        let (mut world, shown, certificate) = world(true);
+        let (shown_pump, pump) = world.paired(1, PUMP);
+        assert_eq!(world.subscribe(pump, CONTROL), SubackReasonCode::GrantedQos1);
+        world.lose(pump);
+        let service = world.client(&shown);
+        assert_eq!(world.publish(service, CONTROL, b"order"), PubackReasonCode::Success);
+        world.apply(&[granted(&certificate, state, 200, access)], &[], &[]);
+        let pump = world.client(&shown_pump);
+        assert_eq!(world.deliveries(pump), [] as [&[u8]; 0], "{state:?}");
+    }
+}
+
+#[test]
+fn the_site_is_told_of_what_services_send_and_of_devices_that_listen() {
+    let (mut world, shown, _) = world(true);
+    let (_, pump) = world.paired(1, PUMP);
+    assert_eq!(world.subscribe(pump, CONTROL), SubackReasonCode::GrantedQos1);
+    let listens = |notice: &Notice| matches!(notice, Notice::Listens { device: named, .. } if *named == device(PUMP));
+    assert!(world.notices().iter().any(listens));
+    let service = world.client(&shown);
+    assert_eq!(world.publish(service, CONTROL, b"order"), PubackReasonCode::Success);
+    assert_eq!(world.deliveries(pump), [b"order"]);
+    let (_, messages) = world.broker.for_site(Stream::Data).unwrap();
+    assert_eq!(messages.iter().map(|message| message.topic.as_str()).collect::<Vec<_>>(), [CONTROL]);
+}

@@ -32,13 +32,13 @@ pub enum SiteError {
 }
 
 /// Where the control unit is.
-pub(super) struct Site {
+pub(crate) struct Site {
     agent: Agent,
     origin: Arc<str>,
 }
 
 impl Site {
-    pub(super) fn new(settings: &Settings) -> Self {
+    pub(crate) fn new(settings: &Settings) -> Self {
         let anchors: Vec<Certificate<'static>> =
             settings.tls.anchors.iter().map(|der| Certificate::from_der(der).to_owned()).collect();
         let roots = if anchors.is_empty() { RootCerts::WebPki } else { RootCerts::new_with_certs(&anchors) };
@@ -53,13 +53,18 @@ impl Site {
     }
 
     /// `POST /api/v1/services/enrol`.
-    pub(super) async fn enrol(&self, request: Vec<u8>) -> Result<Vec<u8>, SiteError> {
+    pub(crate) async fn enrol(&self, request: Vec<u8>) -> Result<Vec<u8>, SiteError> {
         self.post("enrol", request).await
     }
 
     /// `POST /api/v1/services/keys`.
-    pub(super) async fn keys(&self, question: Vec<u8>) -> Result<Vec<u8>, SiteError> {
+    pub(crate) async fn keys(&self, question: Vec<u8>) -> Result<Vec<u8>, SiteError> {
         self.post("keys", question).await
+    }
+
+    /// `POST /api/v1/services/renew`.
+    pub(crate) async fn renew(&self, request: Vec<u8>) -> Result<Vec<u8>, SiteError> {
+        self.post("renew", request).await
     }
 
     async fn post(&self, what: &'static str, body: Vec<u8>) -> Result<Vec<u8>, SiteError> {

@@ -23,24 +23,24 @@ const MAX_AGAIN: u32 = 10;
 const AGAIN_PERIOD: Duration = Duration::from_secs(10);
 
 /// One answer of the site.
-pub(super) struct Known {
+pub(crate) struct Known {
     lines: Vec<Line>,
     sender: Option<(PublicKey, bool)>,
     since: Instant,
 }
 
 impl Known {
-    pub(super) fn lines(&self) -> &[Line] {
+    pub(crate) fn lines(&self) -> &[Line] {
         &self.lines
     }
 
-    pub(super) fn sender<'a>(&'a self, device: &'a Device) -> Option<KnownSender<'a>> {
+    pub(crate) fn sender<'a>(&'a self, device: &'a Device) -> Option<KnownSender<'a>> {
         self.sender.as_ref().map(|(key, trusted)| KnownSender { device, key, trusted: *trusted })
     }
 }
 
 /// The service's wrapping keys, and what they brought.
-pub(super) struct Keys {
+pub(crate) struct Keys {
     service: Device,
     wrapping: WrapKeys,
     known: BTreeMap<(Device, ChannelName), Known>,
@@ -49,25 +49,25 @@ pub(super) struct Keys {
 }
 
 impl Keys {
-    pub(super) fn new(enrolled: &Enrolled) -> Result<Self, WrapError> {
+    pub(crate) fn new(enrolled: &Enrolled) -> Result<Self, WrapError> {
         let service = Device::service(enrolled.name.clone());
         let wrapping = WrapKey::new(enrolled.wrap_key).keys(&service)?;
         Ok(Self { service, wrapping, known: BTreeMap::new(), again: BTreeMap::new() })
     }
 
-    pub(super) fn knows(&self, channel: &ChannelName, device: &Device) -> bool {
+    pub(crate) fn knows(&self, channel: &ChannelName, device: &Device) -> bool {
         self.of(channel, device).is_some_and(|known| known.since.elapsed() < BELIEVED)
     }
 
-    pub(super) fn of(&self, channel: &ChannelName, device: &Device) -> Option<&Known> {
+    pub(crate) fn of(&self, channel: &ChannelName, device: &Device) -> Option<&Known> {
         self.known.get(&(device.clone(), channel.clone()))
     }
 
-    pub(super) fn ask(&self, channel: &ChannelName, device: &Device) -> Result<Vec<u8>, WrapError> {
+    pub(crate) fn ask(&self, channel: &ChannelName, device: &Device) -> Result<Vec<u8>, WrapError> {
         services::ask(channel.clone(), device.clone(), &self.service, &self.wrapping, &mut clock::rng())
     }
 
-    pub(super) fn learn(
+    pub(crate) fn learn(
         &mut self,
         channel: &ChannelName,
         device: &Device,
@@ -85,16 +85,16 @@ impl Keys {
         Ok(())
     }
 
-    pub(super) fn forget(&mut self, client: &ClientClass) {
+    pub(crate) fn forget(&mut self, client: &ClientClass) {
         self.known.retain(|(device, _), _| device.client != *client);
     }
 
-    pub(super) fn forget_one(&mut self, channel: &ChannelName, device: &Device) {
+    pub(crate) fn forget_one(&mut self, channel: &ChannelName, device: &Device) {
         self.known.remove(&(device.clone(), channel.clone()));
     }
 
     /// Whether what a device sends may make the service ask again: one that sends junk makes nobody wait for long.
-    pub(super) fn may_ask_again(&mut self, device: &Device) -> bool {
+    pub(crate) fn may_ask_again(&mut self, device: &Device) -> bool {
         let now = Instant::now();
         let (since, count) = self.again.entry(device.clone()).or_insert((now, 0));
         if since.elapsed() >= AGAIN_PERIOD {
@@ -104,7 +104,7 @@ impl Keys {
         *count <= MAX_AGAIN
     }
 
-    pub(super) fn forget_all(&mut self) {
+    pub(crate) fn forget_all(&mut self) {
         self.known.clear();
     }
 }

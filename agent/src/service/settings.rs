@@ -1,15 +1,14 @@
-//! What `wardlink listen` is told.
+//! What every service is told.
 
-use super::Format;
 use crate::link::{Endpoint, TlsTrust};
 use anyhow::{Context, Result};
 use std::path::PathBuf;
 use std::sync::Arc;
 use wardlink_protocol::service::EnrolmentTicket;
 
-/// The flags of `wardlink listen`.
+/// The flags of every service.
 #[derive(Clone, clap::Args)]
-pub struct ListenArgs {
+pub struct ServiceArgs {
     /// The control unit's web origin: https, a host, and its port where that is not the usual one; http on this machine.
     #[arg(long, env = "WARDLINK_SITE", value_name = "URL")]
     site: String,
@@ -18,14 +17,17 @@ pub struct ListenArgs {
     #[arg(long, env = "WARDLINK_ENROL", hide_env_values = true, value_name = "TEXT")]
     enrol: Option<EnrolmentTicket>,
     /// The directory that the service keeps its key and its certificate in.
-    #[arg(long, env = "WARDLINK_DATA_DIR", value_name = "DIR", default_value = "wardlink-listen")]
+    #[arg(
+        long,
+        visible_alias = "state",
+        env = "WARDLINK_DATA_DIR",
+        value_name = "DIR",
+        default_value = "wardlink-listen"
+    )]
     data_dir: PathBuf,
     /// A root certificate for TLS (PEM file); can be given several times.
     #[arg(long, env = "WARDLINK_TLS_ANCHOR", value_name = "FILE", value_delimiter = ',')]
     tls_anchor: Vec<PathBuf>,
-    /// How messages are printed: for people, or as one JSON object per line.
-    #[arg(long, env = "WARDLINK_FORMAT", value_enum, default_value_t = Format::Text)]
-    pub format: Format,
 }
 
 /// What a service needs to know.
@@ -42,7 +44,7 @@ pub struct Settings {
     pub data: PathBuf,
 }
 
-impl ListenArgs {
+impl ServiceArgs {
     /// Reads the files that the flags name, and checks the address.
     pub fn settings(&self) -> Result<Settings> {
         let origin = self.site.trim_end_matches('/').to_owned();

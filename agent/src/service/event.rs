@@ -10,6 +10,7 @@ use std::time::Duration;
 use wardlink_protocol::channel::ChannelName;
 use wardlink_protocol::identity::CertificateSerial;
 use wardlink_protocol::limits::MAX_CHANNEL_MESSAGE_BYTES;
+use wardlink_protocol::order::{OrderId, OrderRefusal, OrderResult};
 use wardlink_protocol::report::Report;
 use wardlink_protocol::stamp::StampedMessage;
 use wardlink_protocol::topic::TopicFilter;
@@ -31,6 +32,15 @@ pub enum Format {
 pub enum Event {
     /// The service has its certificate.
     Enrolled {
+        /// Its name.
+        service: DeviceIdentifier,
+        /// The certificate's serial number.
+        certificate: CertificateSerial,
+        /// When it ends.
+        ends_at: UnixMillis,
+    },
+    /// It has a new certificate.
+    Renewed {
         /// Its name.
         service: DeviceIdentifier,
         /// The certificate's serial number.
@@ -84,6 +94,31 @@ pub enum Event {
         /// Why.
         reason: String,
     },
+    /// An order is stored at the bridge, for a device that listens or will.
+    Sent {
+        /// Which order.
+        order: OrderId,
+        /// To whom.
+        device: Device,
+        /// What is to be done, in a word.
+        task: &'static str,
+        /// From then on it is not carried out.
+        expires_at: UnixMillis,
+    },
+    /// The device does not listen for orders now. The order is sent again.
+    NobodyListens {
+        /// Which order.
+        order: OrderId,
+        /// To whom.
+        device: Device,
+    },
+    /// What the device says of the order.
+    Outcome {
+        /// Which order.
+        order: OrderId,
+        /// How it went.
+        result: OrderResult,
+    },
     /// The connection is gone, or was not made.
     Disconnected {
         /// Why.
@@ -98,7 +133,7 @@ fn as_text<S: serde::Serializer>(device: &Device, serializer: S) -> Result<S::Ok
 }
 
 impl Event {
-    pub(super) fn message(channel: ChannelName, device: Device, message: &StampedMessage, opened: &Opened) -> Self {
+    pub(crate) fn message(channel: ChannelName, device: Device, message: &StampedMessage, opened: &Opened) -> Self {
         let report: Option<Report> = cbor::decode(&opened.plaintext, MAX_CHANNEL_MESSAGE_BYTES).ok();
         let content = report.is_none().then(|| HEXLOWER.encode(&opened.plaintext));
         Self::Message {
@@ -113,7 +148,7 @@ impl Event {
         }
     }
 
-    pub(super) fn refused(topic: &str, sequence: Option<u64>, reason: &impl ToString) -> Self {
+    pub(crate) fn refused(topic: &str, sequence: Option<u64>, reason: &impl ToString) -> Self {
         Self::Refused { topic: topic.to_owned(), sequence, reason: reason.to_string() }
     }
 }
@@ -123,6 +158,9 @@ impl fmt::Display for Event {
         match self {
             Self::Enrolled { service, certificate, ends_at } => {
                 write!(f, "{service} is enrolled: certificate {certificate}, until {}", time(*ends_at))
+            }
+            Self::Renewed { service, certificate, ends_at } => {
+                write!(f, "{service} has a new certificate: {certificate}, until {}", time(*ends_at))
             }
             Self::Connected { service } => write!(f, "connected as {service}"),
             Self::Subscribed { filter } => write!(f, "reads {filter}"),
@@ -141,6 +179,21 @@ impl fmt::Display for Event {
             Self::Refused { topic, sequence, reason } => {
                 write!(f, "REFUSED {topic} {}: {reason}", sequence.unwrap_or_default())
             }
+            Self::Sent { order, device, task, expires_at } => {
+                write!(f, "{task} for {device} is on its way: order {order}, until {}", time(*expires_at))
+            }
+            Self::NobodyListens { device, .. } => write!(f, "{device} does not listen for orders now"),
+            Self::Outcome { result, .. } => match result {
+                OrderResult::Taken => f.write_str("the device has it"),
+                OrderResult::Done => f.write_str("done"),
+                OrderResult::Expired => f.write_str("expired: it came too late, and was not carried out"),
+                OrderResult::Refused(OrderRefusal::NoAlarm) => f.write_str("refused: no alarm is active"),
+                OrderResult::Refused(OrderRefusal::OutOfRange) => f.write_str("refused: a value is out of its range"),
+                OrderResult::Refused(OrderRefusal::Busy) => f.write_str("refused: the device has too many orders"),
+                OrderResult::Refused(OrderRefusal::Interrupted) => {
+                    f.write_str("refused: the device lost power meanwhile; look at it before you send it again")
+                }
+            },
             Self::Disconnected { reason, again_in_ms } => write!(f, "{reason}; again in {again_in_ms} ms"),
         }
     }
@@ -164,11 +217,11 @@ impl Printer {
     }
 
     /// Whether somebody still reads.
-    pub(super) const fn is_open(&self) -> bool {
+    pub(crate) const fn is_open(&self) -> bool {
         self.open
     }
 
-    pub(super) fn print(&mut self, event: &Event) {
+    pub(crate) fn print(&mut self, event: &Event) {
         let line = match self.format {
             Format::Text => printable(&event.to_string()),
             Format::Json => serde_json::to_string(event).unwrap_or_default(),

@@ -1,0 +1,362 @@
+//! What a pump runs, and how it comes to run something else: the shell between [`crate::device`], the display and whoever brings updates.
+
+mod port;
+
+use super::journal::Event;
+use super::settings::Settings;
+use super::{Pump, PumpError};
+use crate::clock;
+use crate::device::direct::{self, Driven, Work};
+use crate::device::disk::Folder;
+use crate::device::factory::Factory;
+use crate::device::{Device, DeviceError, Doing, FactoryImage, Identity, Offered, StoreError};
+use crate::display;
+use crate::firmware::{self, Firmware, InvalidFirmware};
+use port::Port;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
+use tokio::time::{Instant, MissedTickBehavior, interval};
+use wardlink_pairing::device::DevicePairing;
+use wardlink_protocol::identity::Sha256;
+use wardlink_update::package::{InvalidName, Manufacturer};
+use wardlink_update::uptane::{Circumstances, Outcome, Postponed};
+
+/// Where the software lies in a pump's state directory.
+const FOLDER: &str = "software";
+/// How often a pump looks after its software.
+pub(super) const LOOKED_AFTER: Duration = Duration::from_millis(200);
+/// How often it looks whether something was put into its service port.
+const PORT_LOOKED_AT: Duration = Duration::from_secs(1);
+/// How many pieces of an image it takes before it does something else.
+const PIECES_AT_ONCE: usize = 4;
+
+/// What a pump is given beforehand about its software.
+#[derive(Clone, Default)]
+pub struct SoftwareSettings {
+    /// Whom it trusts; none: it takes no updates.
+    pub factory: Option<Arc<Factory>>,
+    /// The image that it leaves the factory with; none: the built-in one.
+    pub image: Option<(Firmware, FactoryImage)>,
+    /// A folder in which updates are handed on to it.
+    pub port: Option<PathBuf>,
+    /// Whether it does without a gateway.
+    pub is_direct: bool,
+    /// Whether the pause between measurements is the image's.
+    pub image_sets_telemetry: bool,
+}
+
+/// Why a pump cannot run its software.
+#[derive(Debug, thiserror::Error)]
+pub enum SoftwareError {
+    /// The device's part.
+    #[error(transparent)]
+    Device(#[from] DeviceError),
+    /// The image that runs is none of this pump.
+    #[error("the pump's image: {0}")]
+    Firmware(#[from] InvalidFirmware),
+    /// The caller's fault: a serial number, model or hardware that no package can name.
+    #[error("the pump's {what} {why}: give it letters and digits")]
+    Name {
+        /// Of what.
+        what: &'static str,
+        /// Why not.
+        why: InvalidName,
+    },
+}
+
+/// A pump's software.
+pub(super) struct Software {
+    driven: Driven,
+    firmware: Firmware,
+    port: Option<Port>,
+    port_at: Instant,
+    /// What is shown, so that it is told when it changes.
+    shown: Option<display::Update>,
+    /// How many outcomes were told to the journal in this run: what nobody has taken yet is told again in the next.
+    told: usize,
+    /// What is wrong, so that it is told once.
+    trouble: Option<String>,
+    /// The screen has said that the pump restarts.
+    is_restarting: bool,
+}
+
+impl Software {
+    /// Boots.
+    pub(super) fn open(settings: &Settings, given: &SoftwareSettings) -> Result<Self, SoftwareError> {
+        let identity = identity(settings, given)?;
+        let disk = Folder::open(&settings.state.join(FOLDER)).map_err(DeviceError::Io)?;
+        let image = match &given.image {
+            Some((_, image)) => image.clone(),
+            None => Firmware::built_in()?.1,
+        };
+        let hardware = identity.hardware.clone();
+        let test = |bytes: &[u8], of: &_| firmware::self_test(bytes, of, &hardware);
+        let device = Device::open(disk, identity, given.factory.as_deref(), image, test)?;
+        let firmware = Firmware::parse(device.image())?;
+        let port = given.port.clone().map(Port::new);
+        Ok(Self {
+            driven: Driven { device, doing: Doing::Idle },
+            firmware,
+            port,
+            port_at: Instant::now(),
+            shown: None,
+            told: 0,
+            trouble: None,
+            is_restarting: false,
+        })
+    }
+
+    pub(super) const fn firmware(&self) -> &Firmware {
+        &self.firmware
+    }
+
+    /// What the screen says of the software.
+    pub(super) fn screen(&self) -> display::Software {
+        display::Software {
+            revision: self.firmware.revision.to_string(),
+            greeting: self.firmware.greeting.as_ref().map(ToString::to_string),
+            update: self.shown.clone(),
+        }
+    }
+
+    /// Takes what lies in the service port, if that has changed.
+    fn look_at_port(&mut self, cert_ca: Option<&Sha256>) -> Result<(), DeviceError> {
+        let Some(port) = self.port.as_mut().filter(|_| self.port_at <= Instant::now()) else { return Ok(()) };
+        self.port_at = Instant::now() + PORT_LOOKED_AT;
+        let Some(trusted) = self.driven.device.trusted() else { return Ok(()) };
+        let Some(handed) = port.changed(trusted)? else { return Ok(()) };
+        let identity = self.driven.device.identity();
+        if let (Some(signed), Some(cert_ca)) = (&handed.director, cert_ca) {
+            match wardlink_crypto::director::verify(signed, &identity.device, cert_ca, clock::now()) {
+                Ok(root) => match self.driven.device.directed_by(&root) {
+                    Err(DeviceError::Director(refused)) => tracing::warn!(%refused, "a director is not taken"),
+                    other => other?,
+                },
+                Err(error) => tracing::warn!(%error, "a director is not taken"),
+            }
+        }
+        let path = handed.path(&self.driven.device.state());
+        match self.driven.device.offer(&handed.offer(path.as_ref()), clock::now().as_secs())? {
+            Offered::Refused(refused) => tracing::warn!(%refused, "an update was refused"),
+            // It is looked at again when the trial has ended.
+            Offered::Busy => port.forget(),
+            Offered::Nothing | Offered::Accepted | Offered::TriedBefore => {}
+        }
+        Ok(())
+    }
+
+    /// Goes on with the update, as far as the service port has what is wanted.
+    fn go_on(&mut self, at: &Circumstances) -> Result<Doing, DeviceError> {
+        for _ in 0..PIECES_AT_ONCE {
+            let doing = self.driven.device.go_on(at)?;
+            let Some(port) = &self.port else { return Ok(doing) };
+            match (&doing, self.driven.device.job()) {
+                (Doing::WantsImage { path, position, .. }, Some(job)) => {
+                    let Some(bytes) = port.image(path, &job.target, *position) else { return Ok(doing) };
+                    self.driven.device.take_image(*position, &bytes, at.now)?;
+                }
+                (Doing::WantsAdded(added), _) => {
+                    let hash = added.file.sha256;
+                    let Some(bytes) = port.added(hash) else { return Ok(doing) };
+                    self.driven.device.take_added(hash, &bytes, at.now)?;
+                }
+                _ => return Ok(doing),
+            }
+        }
+        self.driven.device.go_on(at)
+    }
+
+    /// Boots the new image, or the old one where the new one does not work.
+    fn restart(&mut self) -> Result<(), SoftwareError> {
+        let hardware = self.driven.device.identity().hardware.clone();
+        self.driven.device.restart(|bytes, of| firmware::self_test(bytes, of, &hardware))?;
+        self.firmware = Firmware::parse(self.driven.device.image())?;
+        Ok(())
+    }
+
+    /// What the display says of an update.
+    fn update(&self, doing: &Doing) -> Option<display::Update> {
+        let revision = self.driven.device.job().map(|job| job.package.post_revision.to_string());
+        let ended = self.driven.device.ended();
+        Some(match (doing, revision) {
+            (Doing::Postponed(why), Some(revision)) => display::Update::Waits { revision, why: *why },
+            (Doing::RetryAt(_), Some(revision)) => display::Update::Comes { revision, percent: 0 },
+            (Doing::WantsImage { position, length, .. }, Some(revision)) => {
+                let percent = position.saturating_mul(100).checked_div(*length).unwrap_or(0);
+                display::Update::Comes { revision, percent: u8::try_from(percent).unwrap_or(100) }
+            }
+            (Doing::WantsAdded(_), Some(revision)) => display::Update::Comes { revision, percent: 100 },
+            (Doing::Prepared | Doing::WaitsForSet, Some(revision)) => display::Update::WaitsForOthers { revision },
+            (Doing::Restart, Some(revision)) => display::Update::Restarts { revision },
+            _ => {
+                let ended = ended?;
+                let revision = ended.revision.to_string();
+                match &ended.notification.outcome {
+                    Outcome::Installed { .. } => display::Update::Installed { revision },
+                    Outcome::Failed { reason } | Outcome::Refused { reason, .. } => {
+                        display::Update::Failed { revision, reason: reason.to_string() }
+                    }
+                    Outcome::Corrupt => display::Update::Corrupt { revision },
+                    Outcome::Postponed(_) => return None,
+                }
+            }
+        })
+    }
+}
+
+fn identity(settings: &Settings, given: &SoftwareSettings) -> Result<Identity, SoftwareError> {
+    let information = &settings.information;
+    let name = |what| move |why| SoftwareError::Name { what, why };
+    let manufacturer = given.factory.as_ref().map(|factory| factory.manufacturer.clone());
+    let own = || "wardlink".parse::<Manufacturer>().map_err(name("manufacturer"));
+    Ok(Identity {
+        device: settings.device.clone(),
+        manufacturer: manufacturer.map_or_else(own, Ok)?,
+        model: information.model.parse().map_err(name("model"))?,
+        serial_number: information.serial_number.parse().map_err(name("serial number"))?,
+        hardware: information.hardware_id.parse().map_err(name("hardware"))?,
+    })
+}
+
+/// The device's own session, as long as the pump runs.
+pub(super) struct Session {
+    works: mpsc::Receiver<Work>,
+    task: JoinHandle<()>,
+}
+
+impl Session {
+    /// The next step that it has with the device; where there is no session, there is none.
+    pub(super) async fn work(session: Option<&mut Self>) -> Option<Work> {
+        match session {
+            Some(session) => session.works.recv().await,
+            None => std::future::pending().await,
+        }
+    }
+}
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+impl Pump {
+    /// Begins the session of a pump that does without a gateway.
+    pub(super) fn begin_session(&self) -> Option<Session> {
+        self.settings.software.as_ref().filter(|given| given.is_direct)?;
+        let (sender, works) = mpsc::channel(1);
+        let task = tokio::spawn(direct::run(sender, self.membership.subscribe()));
+        Some(Session { works, task })
+    }
+
+    /// Lends the device for one step.
+    pub(super) fn lend_device(&mut self, work: Work) {
+        if let Some(software) = &mut self.software {
+            work(&mut software.driven);
+        }
+    }
+
+    /// How things stand at the pump.
+    fn circumstances(&self) -> Circumstances {
+        let infusion = self.reporter.as_ref().map(super::reporting::Reporter::infusion);
+        Circumstances {
+            now: clock::now().as_secs(),
+            therapy_runs: infusion.is_some_and(crate::simulation::Infusion::runs),
+            is_safe: infusion.is_none_or(|infusion| infusion.alarms().is_empty()),
+            is_confirmed: false,
+        }
+    }
+
+    /// Looks after the software: takes what was handed on, goes on with an update, restarts.
+    pub(super) fn look_after_software(&mut self) -> Result<(), PumpError> {
+        let at = self.circumstances();
+        let cert_ca = self.pairing.as_ref().and_then(DevicePairing::pairing).map(|pairing| pairing.cert_ca);
+        let Some(software) = &mut self.software else { return Ok(()) };
+        let restarts = software.is_restarting;
+        if core::mem::take(&mut software.is_restarting) {
+            software.restart()?;
+        }
+        let went = software.look_at_port(cert_ca.as_ref()).and_then(|()| software.go_on(&at));
+        let doing = match went {
+            Ok(doing) => {
+                software.trouble = None;
+                Some(doing)
+            }
+            // The disk may have room again, or be put right: the update stands where it stood.
+            Err(error @ (DeviceError::Io(_) | DeviceError::Store(StoreError::Io(_)))) => {
+                let message = error.to_string();
+                if software.trouble.replace(message.clone()).as_ref() != Some(&message) {
+                    self.tell(Event::Error { message });
+                }
+                None
+            }
+            Err(error) => return Err(SoftwareError::from(error).into()),
+        };
+        if restarts {
+            self.booted();
+        }
+        self.show_software(doing.as_ref());
+        Ok(())
+    }
+
+    /// Says what runs now.
+    pub(super) fn booted(&mut self) {
+        let Some(software) = &self.software else { return };
+        let firmware = software.firmware().clone();
+        self.settings.information.firmware_version = firmware.revision.to_string();
+        let given = self.settings.software.as_ref();
+        if given.is_some_and(|given| given.image_sets_telemetry) {
+            let mut telemetry = interval(Duration::from_millis(firmware.telemetry_ms));
+            telemetry.set_missed_tick_behavior(MissedTickBehavior::Delay);
+            self.times.telemetry = telemetry;
+        }
+        let screen = software.screen();
+        self.screen.send_modify(|shown| shown.software = Some(screen));
+        self.tell(Event::Booted { revision: firmware.revision });
+    }
+
+    /// Shows and tells how an update stands, where that has changed.
+    fn show_software(&mut self, doing: Option<&Doing>) {
+        let Some(software) = &mut self.software else { return };
+        let mut told = Vec::new();
+        let taken = software.driven.device.taken();
+        for outcome in software.driven.device.outcomes().iter().skip(software.told.saturating_sub(taken)) {
+            told.push(Event::Update { path: outcome.path.clone(), outcome: outcome.outcome.clone() });
+        }
+        software.told = taken.saturating_add(software.driven.device.outcomes().len());
+        if let Some(doing) = doing {
+            software.driven.doing = doing.clone();
+            software.is_restarting = *doing == Doing::Restart;
+            let update = software.update(doing);
+            if update != software.shown {
+                software.shown.clone_from(&update);
+                let screen = software.screen();
+                self.screen.send_modify(|shown| shown.software = Some(screen));
+                told.extend(update.map(|update| Event::Updating { update }));
+            }
+        }
+        for event in told {
+            self.tell(event);
+        }
+    }
+
+    /// A person at the pump lets the update be installed.
+    pub(super) fn confirm_update(&mut self) -> Result<(), PumpError> {
+        let Some(software) = &mut self.software else { return Ok(()) };
+        let waits = matches!(software.shown, Some(display::Update::Waits { why: Postponed::Confirmation, .. }));
+        if waits {
+            software.driven.device.confirmed_by_person().map_err(SoftwareError::from)?;
+        }
+        Ok(())
+    }
+
+    /// The pump has left its site: nobody directs it any more.
+    pub(super) fn leave_directing_site(&mut self) -> Result<(), PumpError> {
+        let Some(software) = &mut self.software else { return Ok(()) };
+        software.driven.device.leave_site().map_err(SoftwareError::from)?;
+        Ok(())
+    }
+}

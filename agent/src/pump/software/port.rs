@@ -1,0 +1,162 @@
+//! The service port: a folder that stands in for a gateway, such as a stick's. What lies there is trusted no more than what a gateway brings.
+//!
+//! It is a manufacturer's export (`metadata/`, `targets/`), and beside it `directive.json` (the director's targets), `director-root.cose`
+//! (the site's director, signed by its control unit), `director/` (the director's newer roots) and `added/` (added data, by SHA-256).
+
+use crate::device::image::MAX_CHUNK_BYTES;
+use crate::device::trusted::{News, Trusted};
+use crate::device::{DeviceError, Offer};
+use crate::firmware::versions;
+use std::fs::{self, File};
+use std::io::{self, ErrorKind, Read as _};
+use std::os::unix::fs::FileExt as _;
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
+use wardlink_protocol::identity::Sha256;
+use wardlink_protocol::limits::MAX_DIRECTOR_ROOT_BYTES;
+use wardlink_update::limits::{MAX_ROOT_BYTES, MAX_ROOT_ROTATIONS, MAX_TARGETS_BYTES};
+use wardlink_update::metadata::{Signed, Target, TargetPath, Targets};
+use wardlink_update::package::{MAX_ADDED_BYTES, Package, Release};
+use wardlink_update::report::State;
+use wardlink_update::uptane::{Handed, Trust};
+
+/// A service port.
+pub(super) struct Port {
+    folder: PathBuf,
+    /// What lay there when it was looked at last.
+    seen: Vec<(PathBuf, u64, Option<SystemTime>)>,
+}
+
+/// What lies there.
+#[derive(Default)]
+pub(super) struct HandedOn {
+    pub(super) director: Option<Vec<u8>>,
+    director_roots: Vec<Vec<u8>>,
+    image_roots: Vec<Vec<u8>>,
+    delegator: Option<Vec<u8>>,
+    directive: Option<Vec<u8>>,
+    release: Option<Vec<u8>>,
+    is_undirected: bool,
+}
+
+impl Port {
+    pub(super) const fn new(folder: PathBuf) -> Self {
+        Self { folder, seen: Vec::new() }
+    }
+
+    /// Looks at everything once more the next time.
+    pub(super) fn forget(&mut self) {
+        self.seen.clear();
+    }
+
+    /// What lies there, where it is something else than the last time; none where it is the same, or nothing.
+    pub(super) fn changed(&mut self, trusted: &Trusted) -> Result<Option<HandedOn>, DeviceError> {
+        let seen = self.look();
+        if seen == self.seen || seen.is_empty() {
+            return Ok(None);
+        }
+        let (images, director) = trusted.root_versions();
+        let metadata = self.folder.join("metadata");
+        let manufacturer = &trusted.provisioned.manufacturer;
+        let newest = |of: &str| versions(&metadata, of).pop().map(|(_, path)| path);
+        let handed = HandedOn {
+            director: read(&self.folder.join("director-root.cose"), limit(MAX_DIRECTOR_ROOT_BYTES))?,
+            director_roots: roots(&self.folder.join("director"), director)?,
+            image_roots: roots(&metadata, images)?,
+            delegator: newest("targets.json").map(|path| read(&path, MAX_TARGETS_BYTES)).transpose()?.flatten(),
+            directive: read(&self.folder.join("directive.json"), MAX_TARGETS_BYTES)?,
+            release: newest(&format!("{manufacturer}.json"))
+                .map(|path| read(&path, MAX_TARGETS_BYTES))
+                .transpose()?
+                .flatten(),
+            is_undirected: trusted.provisioned.trust == Trust::Manufacturer,
+        };
+        self.seen = seen;
+        let is_empty = handed.release.is_none() && handed.directive.is_none();
+        Ok((!is_empty).then_some(handed))
+    }
+
+    fn look(&self) -> Vec<(PathBuf, u64, Option<SystemTime>)> {
+        let folders = [self.folder.clone(), self.folder.join("metadata"), self.folder.join("director")];
+        let entries = folders.iter().flat_map(|folder| fs::read_dir(folder).into_iter().flatten().flatten());
+        let files = entries.filter_map(|entry| Some((entry.path(), entry.metadata().ok()?)));
+        let files = files.filter(|(_, metadata)| metadata.is_file());
+        let mut seen: Vec<_> = files.map(|(path, metadata)| (path, metadata.len(), metadata.modified().ok())).collect();
+        seen.sort();
+        seen
+    }
+
+    /// Bytes of an image from a position on; none where they are not there.
+    pub(super) fn image(&self, path: &TargetPath, target: &Target, position: u64) -> Option<Vec<u8>> {
+        let file = File::open(self.folder.join("targets").join(target.file_name(path))).ok()?;
+        let mut bytes = vec![0; MAX_CHUNK_BYTES];
+        let count = file.read_at(&mut bytes, position).ok()?;
+        bytes.truncate(count);
+        // No more than is wanted: what lies behind the image's end on a stick is not the image's fault.
+        bytes.truncate(usize::try_from(target.length.saturating_sub(position)).unwrap_or(usize::MAX));
+        (!bytes.is_empty()).then_some(bytes)
+    }
+
+    /// Added data; none where it is not there.
+    pub(super) fn added(&self, hash: Sha256) -> Option<Vec<u8>> {
+        read(&self.folder.join("added").join(hash.to_string()), MAX_ADDED_BYTES).ok().flatten()
+    }
+}
+
+impl HandedOn {
+    /// Where nobody directs: the newest package that the manufacturer has for the device.
+    pub(super) fn path(&self, state: &State) -> Option<TargetPath> {
+        let bytes = self.release.as_ref().filter(|_| self.is_undirected)?;
+        let targets = Signed::<Targets>::parse(bytes).ok()?.role.targets;
+        let packages = targets.into_iter().filter_map(|(path, target)| match Release::of(&path, &target) {
+            Ok(Some(Release::Package(package))) => Some((package.release_counter, path, package)),
+            _ => None,
+        });
+        let fits = |package: &Package| {
+            package.recalled.is_none()
+                && package.hardware.contains(&state.characteristics.hardware)
+                && package.pre_revision.contains(&state.characteristics.revision)
+        };
+        packages.filter(|(_, _, package)| fits(package)).max_by_key(|(counter, ..)| *counter).map(|(_, path, _)| path)
+    }
+
+    pub(super) fn offer<'a>(&'a self, path: Option<&'a TargetPath>) -> Offer<'a> {
+        let news = News {
+            director_roots: &self.director_roots,
+            image_roots: &self.image_roots,
+            delegator: self.delegator.as_deref(),
+        };
+        let handed = Handed { server: self.directive.as_deref(), manufacturer: self.release.as_deref(), path };
+        Offer { news, handed }
+    }
+}
+
+/// The roots after this version, one after another; none where the device follows none.
+fn roots(folder: &Path, known: Option<u64>) -> io::Result<Vec<Vec<u8>>> {
+    let Some(mut known) = known else { return Ok(Vec::new()) };
+    let mut roots = Vec::new();
+    for (version, path) in versions(folder, "root.json") {
+        let is_next = known.checked_add(1) == Some(version);
+        if is_next && roots.len() < usize::try_from(MAX_ROOT_ROTATIONS).unwrap_or(usize::MAX) {
+            roots.extend(read(&path, MAX_ROOT_BYTES)?);
+            known = version;
+        }
+    }
+    Ok(roots)
+}
+
+/// At most one byte more than a file may have: whoever reads it sees that it is too long. None where there is none.
+fn read(path: &Path, max_bytes: u64) -> io::Result<Option<Vec<u8>>> {
+    let file = match File::open(path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(error),
+    };
+    let mut bytes = Vec::new();
+    file.take(max_bytes.saturating_add(1)).read_to_end(&mut bytes)?;
+    Ok(Some(bytes))
+}
+
+fn limit(bytes: usize) -> u64 {
+    u64::try_from(bytes).unwrap_or(u64::MAX)
+}

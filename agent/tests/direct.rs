@@ -1,0 +1,185 @@
+//! A device without a gateway: the session with the distribution server, with itself as its only device.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
+
+mod depot;
+
+use depot::Depot;
+use std::path::Path;
+use std::time::Duration;
+use tokio::sync::{mpsc, watch};
+use wardlink_agent::clock;
+use wardlink_agent::device::direct::{Driven, Work, run};
+use wardlink_agent::device::disk::Folder;
+use wardlink_agent::device::factory::Factory;
+use wardlink_agent::device::{Device, Doing, FactoryImage, Identity, Tested};
+use wardlink_test_repository::hospital::{Hospital, OLD_IMAGE, device, image, pump_package, state};
+use wardlink_update::package::ReleaseCounter;
+use wardlink_update::uptane::{Circumstances, Outcome};
+
+const PUMP: &str = "infusion-pump/p1";
+
+/// The hospital of a pump that is its own gateway.
+async fn depot() -> Depot {
+    let depot = Depot::open().await;
+    depot.with(|inner| {
+        inner.me = device(PUMP);
+        inner.hospital.bound.gateway = device(PUMP);
+        inner.hospital.bound.present = vec![state(PUMP, "PM2", "1A")];
+    });
+    depot
+}
+
+/// Directs what matches to the pump itself.
+fn direct(depot: &Depot) {
+    depot.with(|inner| {
+        let orders = inner.hospital.orders();
+        assert!(!orders.is_empty());
+        inner.hospital.direct(&orders);
+    });
+}
+
+fn open(folder: &Path) -> Driven {
+    let hospital = Hospital::new();
+    let json = |bytes: &[u8]| Some(serde_json::from_slice(bytes).unwrap());
+    let factory = Factory {
+        version: 1,
+        trust: wardlink_update::uptane::Trust::Both,
+        manufacturer: "acme".parse().unwrap(),
+        device_type: "infusion-pump".parse().unwrap(),
+        model: "PM2".parse().unwrap(),
+        root: json(&hospital.images.root()),
+        targets: json(&hospital.handed_delegator()),
+    };
+    let is = state(PUMP, "PM2", "1A").characteristics;
+    let identity = Identity {
+        device: is.device,
+        manufacturer: is.manufacturer,
+        model: is.model,
+        serial_number: is.serial_number,
+        hardware: is.hardware,
+    };
+    let image = FactoryImage {
+        bytes: OLD_IMAGE.to_vec(),
+        revision: "1A".parse().unwrap(),
+        release_counter: ReleaseCounter::new(1),
+    };
+    let disk = Folder::open(folder).unwrap();
+    let device = Device::open(disk, identity, Some(&factory), image, |_, _| Tested::Passed).unwrap();
+    Driven { device, doing: Doing::Idle }
+}
+
+/// Drives the device and its session until it is so.
+async fn drive(depot: &Depot, driven: &mut Driven, what: &str, until: impl Fn(&mut depot::Inner, &Driven) -> bool) {
+    let (works, mut queue) = mpsc::channel::<Work>(1);
+    let (_member, membership) = watch::channel(Some(depot.member()));
+    let session = tokio::spawn(run(works, membership));
+    let mut look = tokio::time::interval(Duration::from_millis(10));
+    let patience = tokio::time::Instant::now() + Duration::from_secs(30);
+    while !depot.with(|inner| until(inner, driven)) {
+        assert!(tokio::time::Instant::now() < patience, "waited in vain for {what}: {:?}", driven.device.outcomes());
+        tokio::select! {
+            Some(work) = queue.recv() => work(driven),
+            _ = look.tick() => {
+                let now = clock::now().as_secs();
+                let at = Circumstances { now, therapy_runs: false, is_safe: true, is_confirmed: false };
+                driven.doing = driven.device.go_on(&at).unwrap();
+                if driven.doing == Doing::Restart {
+                    driven.device.restart(|_, _| Tested::Passed).unwrap();
+                }
+            }
+        }
+    }
+    session.abort();
+}
+
+fn has_installed(inner: &depot::Inner, revision: &str) -> bool {
+    let installed =
+        |outcome: Outcome| matches!(outcome, Outcome::Installed { revision: is, .. } if is.as_str() == revision);
+    let reported =
+        inner.reports.last().is_some_and(|report| report.gateway.characteristics.revision.as_str() == revision);
+    reported && inner.outcomes_of(PUMP).into_iter().any(installed)
+}
+
+#[tokio::test]
+async fn a_device_alone_learns_who_directs_installs_tells_and_reports() {
+    let depot = depot().await;
+    let folder = tempfile::tempdir().unwrap();
+    let mut driven = open(folder.path());
+    direct(&depot);
+    drive(&depot, &mut driven, "the update", |inner, _| has_installed(inner, "1B")).await;
+    assert_eq!(driven.device.image(), image(&pump_package()));
+    assert!(driven.device.outcomes().is_empty(), "what was told and taken is not kept");
+    // After a restart of the device, and a new session: nothing is told or installed twice.
+    drop(driven);
+    let mut driven = open(folder.path());
+    let (reports, outcomes) = depot.with(|inner| (inner.reports.len(), inner.outcomes.len()));
+    drive(&depot, &mut driven, "a report", |inner, _| inner.reports.len() > reports).await;
+    assert_eq!(depot.with(|inner| inner.outcomes.len()), outcomes);
+    assert_eq!(driven.device.image(), image(&pump_package()));
+    // Counters rise, whatever happens in between.
+    let counters: Vec<_> = depot.with(|inner| inner.reports.iter().map(|report| report.counter).collect());
+    assert!(counters.is_sorted_by(|one, next| one < next), "{counters:?}");
+}
+
+#[tokio::test]
+async fn a_push_over_the_open_session_is_followed() {
+    let depot = depot().await;
+    let folder = tempfile::tempdir().unwrap();
+    let mut driven = open(folder.path());
+    drive(&depot, &mut driven, "a report", |inner, driven| {
+        if inner.reports.len() == 1 && inner.hospital.version < 4 {
+            let orders = inner.hospital.orders();
+            inner.hospital.direct(&orders);
+            inner.hospital.version = inner.hospital.version.max(4);
+            inner.hospital.direct(&orders);
+            inner.push_directive();
+        }
+        has_installed(inner, "1B") && driven.device.runs().revision.as_str() == "1B"
+    })
+    .await;
+    assert_eq!(depot.with(|inner| inner.sessions), 1);
+}
+
+#[tokio::test]
+async fn a_download_that_is_cut_off_is_gone_on_with() {
+    let depot = depot().await;
+    let folder = tempfile::tempdir().unwrap();
+    let mut driven = open(folder.path());
+    direct(&depot);
+    depot.with(|inner| inner.cut_after = Some(20));
+    drive(&depot, &mut driven, "the update", |inner, _| has_installed(inner, "1B")).await;
+    depot.with(|inner| {
+        let from: Vec<_> = inner.requests.iter().filter(|of| of.path.contains("/targets/")).map(|of| of.from).collect();
+        assert_eq!(from, [None, Some(20)]);
+    });
+}
+
+#[tokio::test]
+async fn what_a_thief_of_the_servers_key_directs_is_refused_told_and_reported_as_an_attack() {
+    let depot = depot().await;
+    let folder = tempfile::tempdir().unwrap();
+    let mut driven = open(folder.path());
+    depot.with(|inner| {
+        let orders = inner.hospital.orders();
+        let path = orders[0].path.to_string();
+        inner.hospital.direct_forged(&orders, |signed| signed["targets"][path.as_str()]["length"] = 5.into());
+    });
+    drive(&depot, &mut driven, "a report of the attack", |inner, _| {
+        let refused = |outcome: &Outcome| matches!(outcome, Outcome::Refused { step, .. } if step.as_str() == "5.4.4.2 step 10.2.1");
+        inner.outcomes_of(PUMP).iter().any(refused) && inner.reports.last().is_some_and(|report| report.gateway.attack.is_some())
+    })
+    .await;
+    assert_eq!(driven.device.image(), OLD_IMAGE);
+}
+
+#[tokio::test]
+async fn a_corrupt_image_is_told_and_not_installed() {
+    let depot = depot().await;
+    let folder = tempfile::tempdir().unwrap();
+    let mut driven = open(folder.path());
+    direct(&depot);
+    depot.with(|inner| inner.corrupt = true);
+    drive(&depot, &mut driven, "the outcome", |inner, _| inner.outcomes_of(PUMP).contains(&Outcome::Corrupt)).await;
+    assert_eq!(driven.device.image(), OLD_IMAGE);
+}

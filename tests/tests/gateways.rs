@@ -1,0 +1,384 @@
+//! The distribution server and those who report to it: sessions, the catalog, offers, directives, outcomes, polls.
+
+use anyhow::{Context as _, Result, bail, ensure};
+use serde_json::json;
+use wardlink_protocol::Device;
+use wardlink_protocol::api::{
+    Associate, Broadcast, CatalogDevice, CatalogPage, GatewayView, InventoryPreview, NewOffer, OfferScope, OfferView,
+    OfferWhen, OutcomeView, ProblemKind, Pushed, Role, UpdateState,
+};
+use wardlink_protocol::distribution::PollTicket;
+use wardlink_protocol::limits::POLL_TICKET_BYTES;
+use wardlink_tests::api::refusal;
+use wardlink_tests::hub::{Hub, Talk, state};
+use wardlink_tests::manufacturer::Manufacturer;
+use wardlink_tests::scene;
+use wardlink_tests::ward::{Ward, device};
+use wardlink_tests::{Scene, wait};
+use wardlink_update::director::When;
+use wardlink_update::package::{Note, ReleaseCounter};
+use wardlink_update::uptane::Outcome;
+
+/// A ward whose manufacturer has published a release from 1A to 1B.
+struct Stage<'s> {
+    ward: Ward<'s>,
+    acme: Manufacturer<'s>,
+}
+
+impl<'s> Stage<'s> {
+    fn open(scene: &'s Scene) -> Result<Self> {
+        let ward = Ward::open(scene)?;
+        let acme = Manufacturer::found(scene, "acme")?;
+        acme.onboard(&ward.administrator)?;
+        acme.add("1A", "1B", b"the first program", &[])?;
+        acme.publish(&ward.worker.origin())?;
+        Ok(Self { ward, acme })
+    }
+
+    /// A pump is paired, and from then on speaks with the distribution server only.
+    fn hub(&self, name: &str) -> Result<Hub> {
+        let mut pump = self.ward.paired_pump(name)?;
+        pump.kill();
+        Hub::of(&pump, &device(name)?, &self.ward.worker.origin())
+    }
+
+    fn offer(&self, revision: &str, scope: OfferScope) -> Result<OfferView> {
+        let path = self.acme.program(revision);
+        let new = NewOffer { path, scope, when: OfferWhen::NextSafeMoment, added: Vec::new() };
+        self.ward.administrator.post("offers", &new)
+    }
+
+    fn catalog(&self, device: &Device) -> Result<CatalogDevice> {
+        self.ward.administrator.get(&format!("catalog/{device}"))
+    }
+
+    fn standing(&self, device: &Device) -> Result<UpdateState> {
+        Ok(self.catalog(device)?.entry.update)
+    }
+}
+
+fn note(text: &str) -> Result<Note> {
+    text.to_owned().try_into().context("a note")
+}
+
+fn installed(revision: &str, counter: u32) -> Result<Outcome> {
+    let release_counter = ReleaseCounter::new(counter).context("a counter")?;
+    Ok(Outcome::Installed { revision: revision.parse()?, release_counter })
+}
+
+#[test]
+fn a_report_is_answered_by_a_directive_that_verifies_and_an_outcome_by_the_next() -> Result<()> {
+    scene(|scene| {
+        let stage = Stage::open(scene)?;
+        let mut hub = stage.hub("pump-1")?;
+        let mut talk = hub.connect()?;
+        assert_eq!((talk.welcome.directive, talk.welcome.reported), (0, 0));
+        assert_eq!(
+            talk.welcome.manufacturers.iter().map(|known| known.manufacturer.as_str()).collect::<Vec<_>>(),
+            ["acme"]
+        );
+
+        // Nothing is offered yet: the directive says that there is nothing to do.
+        assert_eq!(talk.report(hub.report("1A", None, &[])?)?, None);
+        let first = talk.directive()?;
+        let directed = hub.directive(&talk.welcome)?;
+        assert_eq!((directed.version, directed.orders.len(), &directed.gateway), (first, 0, &hub.device));
+
+        // An offer is pushed to the open session.
+        let offer = stage.offer("1B", OfferScope::Model)?;
+        let second = talk.directive()?;
+        ensure!(second > first, "versions rise");
+        let directed = hub.directive(&talk.welcome)?;
+        let (order, assignment) = directed.order_for(&hub.device).context("an order")?;
+        assert_eq!((order.path.as_str(), assignment.when), (offer.path.as_str(), When::NextSafeMoment));
+        assert_eq!(stage.standing(&hub.device)?, UpdateState::Directed);
+
+        // It is installed: the catalog knows, and there is nothing more to do.
+        assert_eq!(talk.outcome(&hub.device, second, &offer.path, installed("1B", 1)?)?, None);
+        talk.directive()?;
+        ensure!(hub.directive(&talk.welcome)?.orders.is_empty(), "nothing more is to be done");
+        let known = stage.catalog(&hub.device)?;
+        assert_eq!((known.entry.revision.as_str(), known.entry.release_counter), ("1B", Some(1)));
+        ensure!(known.history.iter().any(|change| change.to.as_deref() == Some("1B")), "it stands in the history");
+        let outcomes: Vec<OutcomeView> = stage.ward.administrator.get(&format!("outcomes?device={}", hub.device))?;
+        assert_eq!(outcomes.first().map(|outcome| outcome.outcome.as_str()), Some("installed"));
+        let offers: Vec<OfferView> = stage.ward.administrator.get("offers")?;
+        assert_eq!(offers.first().map(|offer| (offer.installed, offer.directed)), Some((1, 0)));
+
+        // Who comes back begins with the same state.
+        drop(talk);
+        let talk = hub.connect()?;
+        assert_eq!(talk.welcome.reported, 1);
+        let gateways: Vec<GatewayView> = stage.ward.administrator.get("gateways")?;
+        ensure!(
+            gateways.iter().any(|known| known.gateway == hub.device && known.reported_at.is_some()),
+            "it is listed"
+        );
+        Ok(())
+    })
+}
+
+#[test]
+fn new_releases_recalls_and_people_push_to_open_sessions() -> Result<()> {
+    scene(|scene| {
+        let stage = Stage::open(scene)?;
+        let mut hub = stage.hub("pump-1")?;
+        let mut talk = hub.connect()?;
+        stage.offer("1B", OfferScope::Devices(vec![hub.device.clone()]))?;
+        talk.report(hub.report("1A", None, &[])?)?;
+        let mut last = talk.directive()?;
+        let mut is_newer = |talk: &mut Talk| -> Result<()> {
+            let version = talk.directive()?;
+            ensure!(version > last, "{version} comes after {last}");
+            last = version;
+            Ok(())
+        };
+
+        stage.acme.release(&["--yes", "recall", &stage.acme.program("1B"), "--reason", "it drips"])?;
+        stage.acme.sign()?;
+        stage.acme.publish(&stage.ward.worker.origin())?;
+        is_newer(&mut talk)?;
+        ensure!(hub.directive(&talk.welcome)?.orders.is_empty(), "a recalled release is directed to nobody");
+        assert_eq!(refusal(stage.offer("1B", OfferScope::Model))?, ProblemKind::RefusedStep);
+
+        stage.acme.add("1A", "1C", b"the second program", &[])?;
+        stage.acme.publish(&stage.ward.worker.origin())?;
+        let offer = stage.offer("1C", OfferScope::Class("infusion-pump".parse()?))?;
+        is_newer(&mut talk)?;
+        let _: OfferView = stage.ward.administrator.post(&format!("offers/{}/withdraw", offer.id), &())?;
+        is_newer(&mut talk)?;
+        ensure!(hub.directive(&talk.welcome)?.orders.is_empty(), "what is withdrawn is directed to nobody");
+
+        let one: Pushed = stage.ward.administrator.post(&format!("gateways/{}/push", hub.device), &())?;
+        is_newer(&mut talk)?;
+        let (_, nurse) = stage.ward.administrator.add_person("nora", Role::Nurse)?;
+        let (_, auditor) = stage.ward.administrator.add_person("otto", Role::Auditor)?;
+        let broadcast = Broadcast { client: "infusion-pump".parse()? };
+        assert_eq!(refusal(auditor.post::<Pushed>("gateways/push", &broadcast))?, ProblemKind::Forbidden);
+        assert_eq!(refusal(nurse.get::<CatalogPage>("catalog"))?, ProblemKind::Forbidden);
+        assert_eq!(auditor.get::<CatalogPage>("catalog?find=s-pump-1")?.total, 1);
+        assert_eq!(auditor.get::<CatalogPage>("catalog?find=nothing")?.total, 0);
+        assert_eq!((one.gateways, talk.ask()?), (1, None));
+        Ok(())
+    })
+}
+
+#[test]
+fn an_idle_poll_shows_the_ticket_and_gets_nothing_new() -> Result<()> {
+    scene(|scene| {
+        let stage = Stage::open(scene)?;
+        let mut hub = stage.hub("pump-1")?;
+        let mut talk = hub.connect()?;
+        talk.report(hub.report("1A", None, &[])?)?;
+        talk.directive()?;
+        let ticket = talk.welcome.ticket.clone();
+        let first = hub.poll("metadata/timestamp.json", &ticket, "")?;
+        assert_eq!(first.status, 200);
+        let idle = hub.poll("metadata/timestamp.json", &ticket, &first.etag)?;
+        assert_eq!((idle.status, idle.body.len()), (304, 0));
+        assert_eq!(hub.poll("metadata/1.root.json", &ticket, "")?.body, talk.welcome.director_root.to_vec());
+        assert_eq!(hub.poll("metadata/99.targets.json", &ticket, "")?.status, 404);
+
+        let foreign = PollTicket::new([7; POLL_TICKET_BYTES]);
+        assert_eq!(hub.poll("metadata/timestamp.json", &foreign, "")?.status, 401);
+        assert_eq!(hub.posing_as(&device("pump-2")?).poll("metadata/timestamp.json", &ticket, "")?.status, 401);
+        // A new session gives a new ticket, and ends the earlier session.
+        let again = hub.connect()?;
+        talk.wait_for_end()?;
+        assert_eq!(hub.poll("metadata/timestamp.json", &ticket, "")?.status, 401);
+        assert_eq!(hub.poll("metadata/timestamp.json", &again.welcome.ticket, &first.etag)?.status, 200);
+        Ok(())
+    })
+}
+
+#[test]
+fn a_revoked_device_has_no_session_before_the_answer_and_strangers_have_none() -> Result<()> {
+    scene(|scene| {
+        let stage = Stage::open(scene)?;
+        let hub = stage.hub("pump-1")?;
+        let other = stage.hub("pump-2")?;
+
+        // A name that nobody has, another's certificate, another host, another key, a garbled frame.
+        assert_eq!(hub.posing_as(&device("nobody")?).refused(None, None)?, Some(403));
+        assert_eq!(hub.posing_as(&other.device).refused(None, None)?, None);
+        assert_eq!(hub.refused(Some("evil.example"), None)?, None);
+        let stranger = wardlink_tests::service::new_key();
+        assert_eq!(hub.refused(None, Some(&stranger))?, None);
+        let mut garbled = hub.connect()?;
+        garbled.send_raw(b"no message of this session")?;
+        garbled.wait_for_end()?;
+
+        let talk = hub.connect()?;
+        let ticket = talk.welcome.ticket.clone();
+        stage.ward.administrator.revoke(core::slice::from_ref(&hub.device))?;
+        // The answer has come: nothing that it had counts.
+        assert_eq!(hub.poll("metadata/timestamp.json", &ticket, "")?.status, 401);
+        assert_eq!(hub.refused(None, None)?, Some(403));
+        talk.wait_for_end()?;
+        other.connect()?;
+        Ok(())
+    })
+}
+
+#[test]
+fn reports_that_do_not_count_are_refused_with_their_step() -> Result<()> {
+    scene(|scene| {
+        let mut stage = Stage::open(scene)?;
+        let (mut hub, other) = (stage.hub("pump-1")?, stage.hub("pump-2")?);
+        let mut talk = hub.connect()?;
+        let why = |refused: Option<wardlink_protocol::distribution::SessionRefusal>| {
+            let refused = refused.context("it is refused")?;
+            ensure!(refused.step == "figure 10, 213", "{refused:?}");
+            anyhow::Ok(refused.reason)
+        };
+        let report = hub.report("1A", None, &[])?;
+        assert_eq!(talk.report(report.clone())?, None);
+        ensure!(why(talk.report(report.clone())?)?.contains("seen before"), "it was replayed");
+        let mut forged = report;
+        if let Some(last) = forged.iter_mut().rev().nth(5) {
+            *last ^= 1;
+        }
+        why(talk.report(forged)?)?;
+        why(talk.report(b"{}".to_vec())?)?;
+        // A device that has a key does not let others speak for it.
+        let unsigned = hub.report("1A", None, &[state(&other.device, "1A", None)?])?;
+        ensure!(why(talk.report(unsigned)?)?.contains("not signed"), "it has a key");
+        // A device that suddenly is another one.
+        let scale = device("scale-1")?;
+        talk.report(hub.report("1A", None, &[state(&scale, "1A", None)?])?)?;
+        let mut changed = state(&scale, "1A", None)?;
+        changed.characteristics.serial_number = "another".parse()?;
+        ensure!(
+            why(talk.report(hub.report("1A", None, &[changed])?)?)?.contains("catalog"),
+            "it contradicts the catalog"
+        );
+        let refused = talk.records(b"stored data")?.context("stored data is not taken yet")?;
+        assert_eq!(refused.step, "figure 13, 274");
+        let stranger = device("nobody")?;
+        let refused = talk.outcome(&stranger, 1, &stage.acme.program("1B"), Outcome::Corrupt)?;
+        assert_eq!(refused.context("nobody has it")?.step, "figure 10, 218");
+
+        // What was refused has changed nothing, and is shown; what counted lives on in a new worker.
+        let gateways: Vec<GatewayView> = stage.ward.administrator.get("gateways")?;
+        ensure!(gateways.iter().any(|known| known.devices == 1), "the last good report counts");
+        stage.ward.worker.kill();
+        stage.ward.worker.restart()?;
+        assert_eq!(hub.connect()?.welcome.reported, 3);
+        Ok(())
+    })
+}
+
+#[test]
+fn a_device_that_two_gateways_report_gets_nothing_until_somebody_decides_and_moves_otherwise() -> Result<()> {
+    scene(|scene| {
+        let stage = Stage::open(scene)?;
+        let (mut first, mut second) = (stage.hub("pump-1")?, stage.hub("pump-2")?);
+        let (mut one, mut two) = (first.connect()?, second.connect()?);
+        stage.offer("1B", OfferScope::Model)?;
+        let scale = device("scale-1")?;
+        let reported = [state(&scale, "1A", None)?];
+        one.report(first.report("1A", None, &reported)?)?;
+        ensure!(first.directive(&one.welcome)?.order_for(&scale).is_some(), "it is updated through the first");
+
+        two.report(second.report("1A", None, &reported)?)?;
+        assert_eq!(stage.catalog(&scale)?.entry.conflict.as_ref(), Some(&second.device));
+        let conflicts: CatalogPage = stage.ward.administrator.get("catalog?update=conflict")?;
+        assert_eq!(conflicts.total, 1);
+        one.ask()?;
+        for (hub, talk) in [(&first, &one), (&second, &two)] {
+            ensure!(hub.directive(&talk.welcome)?.order_for(&scale).is_none(), "nobody gives it anything");
+        }
+
+        // A person decides.
+        let decision = Associate { gateway: second.device.clone() };
+        let decided: CatalogDevice = stage.ward.administrator.post(&format!("catalog/{scale}/gateway"), &decision)?;
+        assert_eq!((decided.entry.gateway.as_ref(), decided.entry.conflict), (Some(&second.device), None));
+        wait::until("the second gateway gives it the update", || {
+            Ok(second.directive(&two.welcome)?.order_for(&scale).map(drop))
+        })?;
+        ensure!(first.directive(&one.welcome)?.order_for(&scale).is_none(), "the first does not");
+
+        // It moves back: the second one reports it no longer.
+        two.report(second.report("1A", None, &[])?)?;
+        one.report(first.report("1A", None, &reported)?)?;
+        let moved = stage.catalog(&scale)?;
+        assert_eq!((moved.entry.gateway.as_ref(), moved.entry.conflict), (Some(&first.device), None));
+        ensure!(
+            moved.history.iter().filter(|change| change.what == "gateway").count() >= 3,
+            "it stands in the history"
+        );
+        Ok(())
+    })
+}
+
+#[test]
+fn a_device_that_fails_again_and_again_is_set_aside_until_somebody_decides() -> Result<()> {
+    scene(|scene| {
+        let stage = Stage::open(scene)?;
+        let mut hub = stage.hub("pump-1")?;
+        let mut talk = hub.connect()?;
+        let offer = stage.offer("1B", OfferScope::Model)?;
+        talk.report(hub.report("1A", None, &[])?)?;
+        let version = talk.directive()?;
+        let device = hub.device.clone();
+        let fail =
+            |talk: &mut Talk| talk.outcome(&device, version, &offer.path, Outcome::Failed { reason: note("flash")? });
+        for _ in 0..2 {
+            fail(&mut talk)?;
+            assert_eq!(stage.standing(&hub.device)?, UpdateState::Retrying);
+        }
+        fail(&mut talk)?;
+        assert_eq!(stage.standing(&hub.device)?, UpdateState::SetAside);
+        ensure!(hub.directive(&talk.welcome)?.orders.is_empty(), "it is given nothing");
+
+        let path = format!("catalog/{}/resume", hub.device);
+        let _: CatalogDevice = stage.ward.administrator.post(&path, &())?;
+        wait::until("it is directed again", || Ok(hub.directive(&talk.welcome)?.order_for(&hub.device).map(drop)))?;
+        let again = stage.ward.administrator.post::<CatalogDevice>(&path, &());
+        assert_eq!(refusal(again)?, ProblemKind::WrongState);
+        let Some(outcomes) = stage.ward.administrator.get::<Vec<OutcomeView>>("outcomes").ok() else {
+            bail!("outcomes")
+        };
+        assert_eq!(outcomes.iter().filter(|outcome| outcome.outcome == "failed").count(), 3);
+        Ok(())
+    })
+}
+
+#[test]
+fn an_inventory_is_previewed_imported_once_and_held_to_its_manufacturer() -> Result<()> {
+    scene(|scene| {
+        let stage = Stage::open(scene)?;
+        let record = |name: &str, serial: &str| {
+            let device = json!({ "client": "infusion-pump", "identifier": name });
+            let (manufacturer, model) = ("acme", "PM2");
+            json!({ "characteristics": { "device": device, "manufacturer": manufacturer, "model": model,
+                "serial_number": serial, "revision": "1A", "hardware": "PM2-B" } })
+        };
+        let inventory = stage.acme.inventory(&json!([record("stored-1", "N1"), record("stored-2", "N2")]))?;
+        let administrator = &stage.ward.administrator;
+        let preview: InventoryPreview = administrator.post("inventories/preview", &inventory)?;
+        assert_eq!((preview.version, preview.devices, preview.added, preview.changed), (1, 2, 2, 0));
+        assert_eq!(administrator.get::<CatalogPage>("catalog")?.total, 0, "a preview changes nothing");
+        let imported: InventoryPreview = administrator.post("inventories", &inventory)?;
+        assert_eq!(imported, preview);
+        let known: CatalogDevice = administrator.get("catalog/infusion-pump/stored-1")?;
+        assert_eq!((known.entry.serial_number.as_str(), known.entry.reported_at), ("N1", None));
+
+        // The same again, a forged one, and one that contradicts what a device has reported.
+        let refused =
+            |inventory: &serde_json::Value| refusal(administrator.post::<InventoryPreview>("inventories", inventory));
+        assert_eq!(refused(&inventory)?, ProblemKind::RefusedStep);
+        let mut forged = stage.acme.inventory(&json!([record("stored-3", "N3")]))?;
+        *forged.pointer_mut("/signed/devices/0/characteristics/serial_number").context("a serial number")? =
+            json!("N4");
+        assert_eq!(refused(&forged)?, ProblemKind::RefusedStep);
+        let mut hub = stage.hub("pump-1")?;
+        hub.connect()?.report(hub.report("1A", None, &[])?)?;
+        let contradiction = stage.acme.inventory(&json!([record("pump-1", "another")]))?;
+        assert_eq!(refused(&contradiction)?, ProblemKind::RefusedStep);
+        let (_, auditor) = administrator.add_person("otto", Role::Auditor)?;
+        let unsigned = auditor.post::<InventoryPreview>("inventories", &inventory);
+        assert_eq!(refusal(unsigned)?, ProblemKind::Forbidden);
+        Ok(())
+    })
+}
