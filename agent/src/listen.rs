@@ -127,12 +127,13 @@ impl Listener {
                 event => {
                     self.keep(link)?;
                     let next = event.ok();
-                    let waited = match next {
-                        Some(event) => Some(event),
-                        None => tokio::select! {
+                    let waited = if next.is_some() {
+                        next
+                    } else {
+                        tokio::select! {
                             event = events.recv() => event,
                             () = sleep_until(renew_at) => continue,
-                        },
+                        }
                     };
                     waited.ok_or(ServiceError::Broken)?
                 }

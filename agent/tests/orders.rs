@@ -141,7 +141,7 @@ async fn an_order_survives_every_loss_of_power_and_is_carried_out_once_at_most()
         let results = told(&site, order).await;
         assert!(taken <= 1, "life {life}: taken {taken} times: {results:?}");
         let ends: Vec<_> = results.iter().filter(|result| **result != OrderResult::Taken).collect();
-        let fits = matches!(ends.as_slice(), [OrderResult::Done] | [OrderResult::Refused(OrderRefusal::Interrupted)]);
+        let fits = matches!(ends.as_slice(), [OrderResult::Done | OrderResult::Refused(OrderRefusal::Interrupted)]);
         assert!(fits, "life {life}: {results:?}");
         running = Some(pump);
     }

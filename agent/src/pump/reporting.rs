@@ -106,6 +106,8 @@ impl Pump {
         for key in &channels {
             reporter.outlets.extend(Outlet::open(key, &self.settings.device, boot)?);
         }
+        // However long the interval is, what is measured now is said at once.
+        self.times.telemetry.reset_immediately();
         self.protect_anew()?;
         self.listen_for_orders()
     }

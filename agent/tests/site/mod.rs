@@ -367,8 +367,8 @@ impl Hospital {
                 let report = cbor::decode(&opened.plaintext, MAX_CHANNEL_MESSAGE_BYTES).unwrap();
                 self.reports.push((channel.to_string(), report));
             }
-            // A message that was resent counts once.
-            Err(Refused::Open(OpenError::Replay(ReplayError::Duplicate))) => {}
+            // A message that was resent counts once, also where a later run has spoken meanwhile.
+            Err(Refused::Open(OpenError::Replay(ReplayError::Duplicate | ReplayError::LowerBoot))) => {}
             // What was on its way under an epoch that was cut off comes again under the new one.
             Err(Refused::Key(KeyRefusal::Retired)) => self.retired += 1,
             Err(error) => self.broken.push(format!("{topic}: {error}")),

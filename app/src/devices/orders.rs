@@ -119,13 +119,14 @@ pub(super) fn Orders(device: Device) -> impl IntoView {
         <section>
             <h2 class="section-title">{t.orders_title()}</h2>
             <Trouble failure=failure retry=Callback::new(move |()| load())/>
-            {move || orders.get().map(|orders| match orders.is_empty() {
-                true => view! { <div class="card"><p class="quiet pad">{t.no_orders()}</p></div> }.into_any(),
-                false => view! {
+            {move || orders.get().map(|orders| if orders.is_empty() {
+                view! { <div class="card"><p class="quiet pad">{t.no_orders()}</p></div> }.into_any()
+            } else {
+                view! {
                     <ul class="card rows" data-testid="orders">
                         {orders.into_iter().map(|order| view! { <Row order=order/> }).collect_view()}
                     </ul>
-                }.into_any(),
+                }.into_any()
             })}
         </section>
     }

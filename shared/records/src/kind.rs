@@ -5,6 +5,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use serde::{Deserialize, Serialize};
+
 use crate::decimal::{Billionths, Decimal};
 use crate::name::{Choice, Instrument, Kind, Question, Unit};
 use crate::record::{Answer, Measure, Response};
@@ -12,8 +14,9 @@ use crate::unit::{convert, dimension};
 
 mod defaults;
 
-/// One kind of measurement.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// One kind of measurement. As it is written it counts only when [`Definitions::define`] takes it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct KindDefinition {
     /// The unit in which it is compared and shown; devices may send others of the same dimension.
     pub unit: Unit,
@@ -27,8 +30,9 @@ pub struct KindDefinition {
     pub german: String,
 }
 
-/// What may be answered to a question.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// What may be answered to a question. As it is written it counts only when [`Definitions::ask`] takes it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Allowed {
     /// One of these.
     Choices(BTreeSet<Choice>),
@@ -134,6 +138,11 @@ impl Definitions {
     /// Every kind of measurement.
     pub fn kinds(&self) -> impl Iterator<Item = (&Kind, &KindDefinition)> {
         self.kinds.iter()
+    }
+
+    /// Every question.
+    pub fn questions(&self) -> impl Iterator<Item = (&Instrument, &Question, &Allowed)> {
+        self.questions.iter().map(|((instrument, question), allowed)| (instrument, question, allowed))
     }
 
     /// What may be answered to a question.

@@ -306,17 +306,17 @@ impl Receiver {
 fn verified(
     bytes: &[u8],
     expected: Header,
-    signer: impl FnOnce(&[ByteBuf]) -> Result<PublicKey, OpenError>,
+    whose: impl FnOnce(&[ByteBuf]) -> Result<PublicKey, OpenError>,
     aad: &[u8],
 ) -> Result<Zeroizing<Vec<u8>>, OpenError> {
-    let inner = Signed::parse(bytes, MAX_CHANNEL_MESSAGE_BYTES).map_err(|_| OpenError::Unsigned)?;
-    let chain = inner.header().chain.clone();
-    let signer = signer(&chain)?;
-    let expected = Header { kid: signer.fingerprint()?.as_bytes().to_vec(), chain, ..expected };
-    if *inner.header() != expected {
+    let envelope = Signed::parse(bytes, MAX_CHANNEL_MESSAGE_BYTES).map_err(|_| OpenError::Unsigned)?;
+    let chain = envelope.header().chain.clone();
+    let key = whose(&chain)?;
+    let expected = Header { kid: key.fingerprint()?.as_bytes().to_vec(), chain, ..expected };
+    if *envelope.header() != expected {
         return Err(OpenError::Unsigned);
     }
-    let payload = inner.verify(&signer, aad).map_err(|_| OpenError::Unsigned)?;
+    let payload = envelope.verify(&key, aad).map_err(|_| OpenError::Unsigned)?;
     Ok(Zeroizing::new(payload.to_vec()))
 }
 

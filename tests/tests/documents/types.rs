@@ -131,12 +131,6 @@ fn check_enum(schema: &Value, item: &syn::ItemEnum) -> Result<()> {
                     "{name} has another type"
                 );
             }
-            Fields::Unit if !attributes.contains("tag") => assert_eq!(form["const"], **name, "the form {name}"),
-            fields @ Fields::Named(_) if !attributes.contains("tag") => {
-                assert_eq!(texts(&form["required"]), BTreeSet::from([name.clone()]), "the form {name}");
-                check_struct(&form["properties"][name], fields, &[], None)
-                    .with_context(|| format!("the form {name}"))?;
-            }
             fields => {
                 ensure!(attributes.contains("tag = \"event\""), "the tag is called event");
                 check_struct(form, fields, &[], Some(("event", name))).with_context(|| format!("the form {name}"))?;

@@ -87,6 +87,26 @@ pub(crate) const FULL: &[Row<Busy>] = &[
         let figure = Target::xpath("a figure", "//*[@data-testid=\"figure\"][1]//b[not(. = \"–\")]");
         stage.browser.see(&figure).map(drop)
     }),
+    row("giving an order", &[], |stage, _| give_order(stage)),
+    row("giving an order without words", &[], |stage, _| {
+        give_order(stage)?;
+        stage.browser.click(&id("confirm"))?;
+        stage.browser.see(&Target::xpath("the complaint", "//dialog//input[@aria-invalid]")).map(drop)
+    }),
+    row("an order is done", &[], |stage, _| {
+        give_order(stage)?;
+        stage.browser.fill(&Target::xpath("the words", "//input[@name=\"order-text\"]"), "Please call 2104")?;
+        stage.browser.click(&id("confirm"))?;
+        stage.browser.see(&Target::xpath(
+            "that it is done",
+            "//*[@data-testid=\"order-state\"]//*[contains(@class, \"done\")]",
+        ))?;
+        Ok(())
+    }),
+    row("device, with orders", &[], |stage, _| {
+        stage.visit("/#/devices/infusion-pump/ip-1", &id("orders"))?;
+        stage.browser.see(&Target::xpath("an order", "//*[@data-testid=\"order\"][@data-state=\"done\"]")).map(drop)
+    }),
     row("device, unknown", &[], |stage, _| {
         stage.visit("/#/devices/infusion-pump/nothing", &Target::xpath("a heading", "//h1"))
     }),
@@ -180,6 +200,13 @@ pub(crate) const LOST: &[Row<Served>] = &[failing("connection lost", &["live::Li
 /// Opens a pairing.
 fn open(stage: &Stage, session: SessionId, target: &Target) -> Result<()> {
     stage.visit(&format!("/#/requests/{session}"), target)
+}
+
+/// Asks what a pump is to do.
+fn give_order(stage: &Stage) -> Result<()> {
+    stage.visit("/#/devices/infusion-pump/ip-1", &id("give-order"))?;
+    stage.browser.click(&id("give-order"))?;
+    stage.browser.see(&id("order-task-form")).map(drop)
 }
 
 /// Enters a code that will be refused.

@@ -84,6 +84,10 @@ pub(crate) const TABLE: &[Row<Display>] = &[
     row("display, infusing with alarms", &[], |stage, display| {
         show_screen(stage, display, Screen { infusion: Some(infusion()), ..shown(Phase::Paired) })
     }),
+    row("display, with a message", &[], |stage, display| {
+        let notice = Notice { message: Some("Please call 2104".to_owned()), tone_paused: true };
+        show_screen(stage, display, Screen { infusion: Some(infusion()), notice, ..shown(Phase::Paired) })
+    }),
     row("display, refused", &["display::Phase::Refused"], |stage, display| {
         let (reason, note) = (RefusalReason::Rejected, "Belongs to ward 7".to_owned());
         show(stage, display, Phase::Refused { reason, note, again_at: Some(UnixMillis(1)) })

@@ -216,9 +216,9 @@ pub(super) fn take(site: &Site<'_>, message: &StampedMessage, outcome: &mut Outc
     };
     // Which order it is decides whether it is news; the device decides whether it counts.
     let opened = orders::open(&mut Givers::default(), &device, &site.authority.root(), message, site.now, admit);
-    let order = opened.map_err(|error| error.to_string()).and_then(|given| {
-        let order = cbor::decode::<Order>(&given.opened.plaintext, MAX_CHANNEL_MESSAGE_BYTES);
-        Ok((given.giver, order.map_err(|error| error.to_string())?))
+    let order = opened.map_err(|error| error.to_string()).and_then(|read| {
+        let order = cbor::decode::<Order>(&read.opened.plaintext, MAX_CHANNEL_MESSAGE_BYTES);
+        Ok((read.giver, order.map_err(|error| error.to_string())?))
     });
     let (giver, order) = match order {
         Ok(order) => order,
@@ -233,7 +233,7 @@ pub(super) fn take(site: &Site<'_>, message: &StampedMessage, outcome: &mut Outc
     log!("site: {service} gives {device} the order {}: {}", order.id, order.task.word());
     let actor = audit::device(service, *key);
     outcome.notes.put(actor, Act::OrderGiven, &device, describe(&order), Went::Begun);
-    let given = Record {
+    let noted = Record {
         order,
         key: known.key,
         giver,
@@ -244,7 +244,7 @@ pub(super) fn take(site: &Site<'_>, message: &StampedMessage, outcome: &mut Outc
         refusal: None,
         ended_at: None,
     };
-    put(site, &device, &given, outcome)
+    put(site, &device, &noted, outcome)
 }
 
 /// A device says how an order went.

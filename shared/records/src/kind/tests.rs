@@ -86,3 +86,19 @@ fn a_definition_that_allows_nothing_is_refused() {
     assert_eq!(known.ask(form, question, backwards), Err(InvalidDefinition::Range));
     assert_eq!((known.kinds().count(), Definitions::default().kinds().count()), (1, 48));
 }
+
+#[test]
+fn definitions_are_stored_and_read_again() {
+    let (known, mut read) = (Definitions::default(), Definitions::none());
+    for (kind, definition) in known.kinds() {
+        let text = serde_json::to_string(definition).unwrap();
+        read.define(kind.clone(), serde_json::from_str(&text).unwrap()).unwrap();
+    }
+    for (instrument, question, allowed) in known.questions() {
+        let text = serde_json::to_string(allowed).unwrap();
+        read.ask(instrument.clone(), question.clone(), serde_json::from_str(&text).unwrap()).unwrap();
+    }
+    assert_eq!(read, known);
+    let unknown = r#"{"unit": "cm", "least": "0", "greatest": "1", "english": "a", "german": "b", "more": 1}"#;
+    assert!(serde_json::from_str::<KindDefinition>(unknown).is_err());
+}
