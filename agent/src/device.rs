@@ -402,13 +402,15 @@ impl<D: Disk> Device<D> {
         self.store(next)
     }
 
-    /// Forgets the site: its director, and an update that it has begun. What runs and what the manufacturer said stay.
+    /// Forgets the site: its director, the data that it has added, and an update that it has begun. The image that runs stays, and what
+    /// the manufacturer said.
     pub fn leave_site(&mut self) -> Result<(), DeviceError> {
         let mut next = self.software.clone();
         next.trusted = next.trusted.map(|trusted| trusted.without_site());
         // What is on trial for the sake of a set has passed its own test, and there is no set any more.
         next.slots.confirm();
-        next.job = None;
+        next.slots.active.added.clear();
+        (next.job, next.ended) = (None, None);
         next.untold.clear();
         self.store(next)?;
         Ok(self.tidy()?)

@@ -166,9 +166,10 @@ pub fn self_test(bytes: &[u8], announced: &Installed, hardware: &HardwareId) -> 
         Err(invalid) => return Tested::Failed(format!("it is no image of this pump: {invalid}")),
     };
     if firmware.revision != announced.revision || Some(firmware.release_counter) != announced.release_counter {
+        let counter = announced.release_counter.map_or(0, ReleaseCounter::number);
         return Tested::Failed(format!(
-            "it is revision {}, and {} was announced",
-            firmware.revision, announced.revision
+            "it is revision {}, release {}, and not revision {}, release {counter}, as announced",
+            firmware.revision, firmware.release_counter, announced.revision
         ));
     }
     if !firmware.hardware.contains(hardware) {

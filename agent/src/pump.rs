@@ -286,7 +286,7 @@ impl Pump {
                     Order::Install => self.confirm_update()?,
                 },
                 _ = self.times.telemetry.tick(), if self.reporter.is_some() => self.report()?,
-                _ = self.times.software.tick(), if self.software.is_some() => self.look_after_software()?,
+                _ = self.times.software.tick(), if self.software.as_ref().is_some_and(Software::needs_looking_after) => self.look_after_software()?,
                 Some(work) = Session::work(session.as_mut()) => self.lend_device(work),
                 () = sleep_until(wake) => self.on_time()?,
             }

@@ -3,9 +3,13 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
 
 mod depot;
+mod site;
 
 use depot::Depot;
+use site::Site;
+use std::io::{BufRead as _, BufReader};
 use std::path::Path;
+use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 use tokio::sync::{mpsc, watch};
 use wardlink_agent::clock;
@@ -13,9 +17,12 @@ use wardlink_agent::device::direct::{Driven, Work, run};
 use wardlink_agent::device::disk::Folder;
 use wardlink_agent::device::factory::Factory;
 use wardlink_agent::device::{Device, Doing, FactoryImage, Identity, Tested};
+use wardlink_agent::firmware::{Firmware, Program, SelfTest};
+use wardlink_protocol::api::VerifyResult;
+use wardlink_protocol::provisioning::Provisioning;
 use wardlink_test_repository::hospital::{Hospital, OLD_IMAGE, device, image, pump_package, state};
-use wardlink_update::package::ReleaseCounter;
-use wardlink_update::uptane::{Circumstances, Outcome};
+use wardlink_update::package::{Package, ReleaseCounter};
+use wardlink_update::uptane::{Circumstances, Outcome, Postponed};
 
 const PUMP: &str = "infusion-pump/p1";
 
@@ -39,10 +46,10 @@ fn direct(depot: &Depot) {
     });
 }
 
-fn open(folder: &Path) -> Driven {
+fn factory() -> Factory {
     let hospital = Hospital::new();
     let json = |bytes: &[u8]| Some(serde_json::from_slice(bytes).unwrap());
-    let factory = Factory {
+    Factory {
         version: 1,
         trust: wardlink_update::uptane::Trust::Both,
         manufacturer: "acme".parse().unwrap(),
@@ -50,7 +57,11 @@ fn open(folder: &Path) -> Driven {
         model: "PM2".parse().unwrap(),
         root: json(&hospital.images.root()),
         targets: json(&hospital.handed_delegator()),
-    };
+    }
+}
+
+fn open(folder: &Path) -> Driven {
+    let factory = factory();
     let is = state(PUMP, "PM2", "1A").characteristics;
     let identity = Identity {
         device: is.device,
@@ -182,4 +193,101 @@ async fn a_corrupt_image_is_told_and_not_installed() {
     depot.with(|inner| inner.corrupt = true);
     drive(&depot, &mut driven, "the outcome", |inner, _| inner.outcomes_of(PUMP).contains(&Outcome::Corrupt)).await;
     assert_eq!(driven.device.image(), OLD_IMAGE);
+}
+
+struct Process(Child);
+
+impl Drop for Process {
+    /// `kill -9`.
+    fn drop(&mut self) {
+        drop(self.0.kill());
+        drop(self.0.wait());
+    }
+}
+
+/// The pump's own program.
+fn power(folder: &Path) -> Process {
+    let path = |name: &str| folder.join(name).to_str().unwrap().to_owned();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_wardlink"));
+    command.args(["pump", "--json", "--direct", "--serial", "45457", "--provisioning", &path("site.json")]);
+    command.args(["--state", &path("state"), "--factory", &path("factory.json"), "--factory-image", &path("1A.bin")]);
+    Process(command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().unwrap())
+}
+
+/// A member of the first line about an event.
+async fn said(process: &mut Process, event: &'static str, member: &'static str) -> String {
+    let out = process.0.stdout.take().unwrap();
+    let said = tokio::task::spawn_blocking(move || {
+        BufReader::new(out).lines().find_map(|line| {
+            let line: serde_json::Value = serde_json::from_str(&line.unwrap()).unwrap();
+            (line["event"] == event).then(|| line[member].as_str().unwrap().to_owned())
+        })
+    });
+    said.await.unwrap().expect("it ended without a word")
+}
+
+fn program(revision: &str, counter: u32) -> Vec<u8> {
+    let program = vec![7; 300_000];
+    let firmware = Firmware {
+        revision: revision.parse().unwrap(),
+        release_counter: ReleaseCounter::new(counter).unwrap(),
+        hardware: vec!["PM2-B".parse().unwrap()],
+        greeting: None,
+        telemetry_ms: 1_000,
+        self_test: SelfTest::Passes,
+        program: Program::of(&program),
+    };
+    firmware.to_bytes(&program).unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pump_couples_waits_for_its_infusion_and_updates_itself_whenever_it_is_killed() {
+    let site = Site::open().await;
+    let (ca, chain, key) = site.authority().await;
+    let depot = Depot::of(ca, chain, key).await;
+    site.names_host(depot.address.clone()).await;
+    depot.with(|inner| {
+        inner.bridge = Some(site.host());
+        inner.me = device(PUMP);
+        inner.hospital.bound.gateway = device(PUMP);
+        let mut present = state(PUMP, "PM2", "1A");
+        present.characteristics.serial_number = "45457".parse().unwrap();
+        present.characteristics.hardware = "PM2-B".parse().unwrap();
+        inner.hospital.bound.present = vec![present];
+    });
+    let identifier = Some("p1".parse().unwrap());
+    let provisioning = Provisioning { client: "infusion-pump".parse().unwrap(), identifier, ..site.provisioning() };
+    let folder = depot.path("");
+    std::fs::write(folder.join("site.json"), serde_json::to_vec(&provisioning).unwrap()).unwrap();
+    std::fs::write(folder.join("factory.json"), serde_json::to_vec(&factory()).unwrap()).unwrap();
+    std::fs::write(folder.join("1A.bin"), program("1A", 1)).unwrap();
+
+    let mut process = power(&folder);
+    site.accept().await;
+    let code = said(&mut process, "code", "code").await;
+    assert_eq!(site.verify(&code).await, VerifyResult::Verified);
+    // Its infusion runs as soon as it is paired: what its manufacturer has not allowed meanwhile waits, and the server is told.
+    let hardware = vec!["PM2-B".parse().unwrap()];
+    let package = Package { hardware, ..pump_package() };
+    depot.with(|inner| inner.direct_image(&package, &program("1B", 2)));
+    depot.with(depot::Inner::push_directive);
+    let waits = Outcome::Postponed(Postponed::Therapy);
+    depot.until("the infusion to hold it up", |inner| inner.outcomes_of(PUMP).contains(&waits).then_some(())).await;
+    drop(process);
+
+    let counter = ReleaseCounter::new(3).unwrap();
+    let package = Package { during_therapy: true, release_counter: counter, ..package };
+    depot.with(|inner| inner.direct_image(&package, &program("1B", 3)));
+    for life in 1..12 {
+        let process = power(&folder);
+        tokio::time::sleep(Duration::from_millis(life * 60)).await;
+        drop(process);
+    }
+    let process = power(&folder);
+    depot.until("the update", |inner| has_installed(inner, "1B").then_some(())).await;
+    drop(process);
+    let mut process = power(&folder);
+    assert_eq!(said(&mut process, "booted", "revision").await, "1B");
+    let installed = |outcome: &Outcome| matches!(outcome, Outcome::Installed { .. });
+    assert_eq!(depot.with(|inner| inner.outcomes_of(PUMP)).iter().filter(|outcome| installed(outcome)).count(), 1);
 }

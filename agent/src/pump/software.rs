@@ -73,6 +73,8 @@ pub(super) struct Software {
     firmware: Firmware,
     port: Option<Port>,
     port_at: Instant,
+    /// Whether the device has a session of its own.
+    is_direct: bool,
     /// What is shown, so that it is told when it changes.
     shown: Option<display::Update>,
     /// How many outcomes were told to the journal in this run: what nobody has taken yet is told again in the next.
@@ -102,6 +104,7 @@ impl Software {
             firmware,
             port,
             port_at: Instant::now(),
+            is_direct: given.is_direct,
             shown: None,
             told: 0,
             trouble: None,
@@ -111,6 +114,11 @@ impl Software {
 
     pub(super) const fn firmware(&self) -> &Firmware {
         &self.firmware
+    }
+
+    /// Whether there is something that an update can come from, or one on its way.
+    pub(super) fn needs_looking_after(&self) -> bool {
+        self.port.is_some() || self.is_direct || self.is_restarting || self.driven.device.job().is_some()
     }
 
     /// What the screen says of the software.

@@ -7,12 +7,13 @@ use anyhow::{Context as _, Result};
 use tokio::net::TcpListener;
 use tokio::runtime;
 use tokio::sync::{mpsc, oneshot, watch};
-use wardlink_agent::display::{Infusion, Notice, Phase, Screen, web};
+use wardlink_agent::display::{Infusion, Notice, Phase, Screen, Software, Update, web};
 use wardlink_agent::pump::Handle;
 use wardlink_protocol::UnixMillis;
 use wardlink_protocol::pairing::RefusalReason;
 use wardlink_protocol::report::{Alarm, AlarmKind, AlarmPriority, Telemetry};
 use wardlink_tests::browser::Target;
+use wardlink_update::uptane::Postponed;
 
 use crate::stage::{Row, Stage, World, row};
 
@@ -37,8 +38,7 @@ impl Display {
     pub(crate) fn serve(count: usize) -> Result<Self> {
         let (screen, seen) = watch::channel(shown(Phase::Idle));
         let (orders, heard) = mpsc::channel(8);
-        let pumps: Arc<[Handle]> =
-            (0..count).map(|_| Handle { screen: seen.clone(), orders: orders.clone() }).collect();
+        let pumps: Arc<[Handle]> = (0..count).map(|_| handle(seen.clone(), orders.clone())).collect();
         let runtime = runtime::Builder::new_current_thread().enable_all().build().context("no async runtime")?;
         let listener = runtime.block_on(TcpListener::bind("127.0.0.1:0")).context("no port")?;
         let origin = format!("http://{}", listener.local_addr()?);
@@ -83,6 +83,14 @@ pub(crate) const TABLE: &[Row<Display>] = &[
     row("display, connected", &["display::Phase::Paired"], |stage, display| show(stage, display, Phase::Paired)),
     row("display, infusing with alarms", &[], |stage, display| {
         show_screen(stage, display, Screen { infusion: Some(infusion()), ..shown(Phase::Paired) })
+    }),
+    row("display, an update waits for a person", &[], |stage, display| {
+        let update = Update::Waits { revision: "1B".into(), why: Postponed::Confirmation };
+        show_screen(stage, display, Screen { software: Some(software(update)), ..shown(Phase::Paired) })
+    }),
+    row("display, an update was taken back", &[], |stage, display| {
+        let update = Update::Failed { revision: "1B".into(), reason: "its self-test failed".into() };
+        show_screen(stage, display, Screen { software: Some(software(update)), ..shown(Phase::Paired) })
     }),
     row("display, with a message", &[], |stage, display| {
         let notice = Notice { message: Some("Please call 2104".to_owned()), tone_paused: true };
@@ -132,7 +140,17 @@ fn shown(phase: Phase) -> Screen {
         online: true,
         trouble: None,
         infusion: None,
+        software: None,
     }
+}
+
+fn handle(screen: watch::Receiver<Screen>, orders: mpsc::Sender<wardlink_agent::pump::Order>) -> Handle {
+    let (_, membership) = watch::channel(None);
+    Handle { screen, orders, membership }
+}
+
+fn software(update: Update) -> Software {
+    Software { revision: "1A".into(), greeting: Some("Spring 2027".into()), update: Some(update) }
 }
 
 fn infusion() -> Infusion {

@@ -488,6 +488,13 @@ fn a_device_that_leaves_its_site_forgets_who_directs() {
     assert!(matches!(bench.offer_to(&mut pump, NOW).unwrap(), Offered::Refused(_)));
     pump.directed_by(&bench.director_root(NOW - 5)).unwrap();
     assert_eq!(bench.offer_to(&mut pump, NOW).unwrap(), Offered::Accepted);
+    // What the site has added goes with it; the program stays.
+    let bench = Bench::with_added(&[(AddedKind::SiteSettings, settings(1))]);
+    let mut pump = installed(&bench);
+    pump.leave_site().unwrap();
+    assert_eq!((pump.added(AddedKind::SiteSettings).unwrap(), pump.disk.names().unwrap().len()), (None, 2));
+    pump.restart(works).unwrap();
+    assert_eq!(pump.image(), image(&pump_package()));
 }
 
 #[test]
