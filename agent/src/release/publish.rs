@@ -73,13 +73,13 @@ pub(super) fn run(folder: &Path, args: &PublishArgs) -> Result<(), ReleaseError>
         None => contents.only_manufacturer()?,
     };
     let server = Server::new(args, &manufacturer)?;
-    let begun: PublicationView = server.ask(Method::POST, "", Some(&contents.list()))?;
+    let begun: PublicationView = server.ask(&Method::POST, "", Some(&contents.list()))?;
     let mut progress = Progress::new("Uploading", missing_bytes(&begun.missing));
     let mut sent = 0_u64;
     for missing in &begun.missing {
         sent = sent.saturating_add(upload(&server, &begun, missing, &contents, &mut progress)?);
     }
-    let done: Published = server.ask(Method::POST, &format!("/{}/commit", begun.publication), None::<&()>)?;
+    let done: Published = server.ask(&Method::POST, &format!("/{}/commit", begun.publication), None::<&()>)?;
     let Published { timestamp, packages } = done;
     if args.json {
         let done =
@@ -262,12 +262,12 @@ impl Server {
     /// Asks, and reads the answer.
     fn ask<T: DeserializeOwned>(
         &self,
-        method: Method,
+        method: &Method,
         path: &str,
         body: Option<&impl serde::Serialize>,
     ) -> Result<T, ReleaseError> {
         let body = body.map(serde_json::to_vec).transpose().map_err(|_| ReleaseError::Encoding("a list of files"))?;
-        let answer = self.send(&method, path, "application/json", body.as_deref().unwrap_or_default())?;
+        let answer = self.send(method, path, "application/json", body.as_deref().unwrap_or_default())?;
         serde_json::from_slice(&answer).map_err(|_| self.failed("it is no distribution server of this version"))
     }
 

@@ -127,7 +127,7 @@ fn check_enum(schema: &Value, item: &syn::ItemEnum) -> Result<()> {
             Fields::Unit if !attributes.contains("tag") => assert_eq!(form["const"], **name, "the form {name}"),
             fields @ Fields::Named(_) if !attributes.contains("tag") => {
                 assert_eq!(texts(&form["required"]), BTreeSet::from([name.clone()]), "the form {name}");
-                check_struct(&form["properties"][name], fields, &[], None)
+                check_struct(form.pointer(&format!("/properties/{name}")).context("properties")?, fields, &[], None)
                     .with_context(|| format!("the form {name}"))?;
             }
             fields => {
