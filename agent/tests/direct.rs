@@ -46,6 +46,17 @@ fn direct(depot: &Depot) {
     });
 }
 
+/// Releases a package with this image, and directs it.
+fn release(depot: &Depot, package: &Package, image: &[u8]) {
+    depot.with(|inner| {
+        inner.hospital.release(package);
+        let path = inner.hospital.path_of(package);
+        inner.hospital.images.author("acme").files.insert(path, image.to_vec());
+        inner.hospital.images.bump();
+    });
+    direct(depot);
+}
+
 fn factory() -> Factory {
     let hospital = Hospital::new();
     let json = |bytes: &[u8]| Some(serde_json::from_slice(bytes).unwrap());
@@ -269,7 +280,7 @@ async fn a_pump_couples_waits_for_its_infusion_and_updates_itself_whenever_it_is
     // Its infusion runs as soon as it is paired: what its manufacturer has not allowed meanwhile waits, and the server is told.
     let hardware = vec!["PM2-B".parse().unwrap()];
     let package = Package { hardware, ..pump_package() };
-    depot.with(|inner| inner.direct_image(&package, &program("1B", 2)));
+    release(&depot, &package, &program("1B", 2));
     depot.with(depot::Inner::push_directive);
     let waits = Outcome::Postponed(Postponed::Therapy);
     depot.until("the infusion to hold it up", |inner| inner.outcomes_of(PUMP).contains(&waits).then_some(())).await;
@@ -277,7 +288,7 @@ async fn a_pump_couples_waits_for_its_infusion_and_updates_itself_whenever_it_is
 
     let counter = ReleaseCounter::new(3).unwrap();
     let package = Package { during_therapy: true, release_counter: counter, ..package };
-    depot.with(|inner| inner.direct_image(&package, &program("1B", 3)));
+    release(&depot, &package, &program("1B", 3));
     for life in 1..12 {
         let process = power(&folder);
         tokio::time::sleep(Duration::from_millis(life * 60)).await;
