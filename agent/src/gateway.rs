@@ -1,8 +1,8 @@
 //! `wardlink gateway`: between the distribution server and the devices of a ward (Distribution, figures 11 to 13).
 //!
-//! It couples like a pump ([`crate::pump`]), keeps a session with the server ([`session`]), verifies what is directed in full
-//! ([`round`]), and installs it on the devices that cannot verify for themselves ([`devices`]). What it has to know after a power loss
-//! is in its [`store`]. Every failure is waited out: the server away, a full disk, a device that does not answer.
+//! It couples like a pump ([`crate::pump`]), keeps a session with the server (`session`), verifies what is directed in full (`round`), and
+//! installs it on the devices that cannot verify for themselves ([`devices`]), and in its own place ([`own`]). What it has to know after a power
+//! loss is in its [`store`]. Every failure is waited out: the server away, a full disk, a device that does not answer.
 
 mod change_over;
 mod delivery;

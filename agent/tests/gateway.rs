@@ -802,3 +802,27 @@ async fn a_ticket_that_ends_is_replaced_by_the_next_sessions() {
     depot.installed("infusion-pump/p1", "1C").await;
     gateway.stop().await;
 }
+
+#[tokio::test]
+async fn what_was_verified_is_installed_while_the_server_is_away() {
+    let depot = Depot::open().await;
+    depot.direct(&pump_package());
+    let busy = depot.device_folder("infusion-pump/p1").join("busy");
+    std::fs::create_dir_all(busy.parent().unwrap()).unwrap();
+    std::fs::write(&busy, "").unwrap();
+    let mut gateway = depot.power(&[]);
+    depot.installed("infusion-pump/p2", "1B").await;
+    depot.with(Inner::go_down);
+    gateway.until("no session", |status| !status.is_connected).await;
+    std::fs::remove_file(&busy).unwrap();
+    gateway.handle.orders.send(Order::Ask).await.unwrap();
+    let is_installed = |status: &wardlink_agent::gateway::status::Status| {
+        let revisions = status.devices.iter().map(|device| device.state.characteristics.revision.to_string());
+        revisions.into_iter().all(|revision| revision == "1B")
+    };
+    gateway.until("the update of both", is_installed).await;
+    assert_eq!(depot.runs("infusion-pump/p1"), Some(image_of(&pump_package())));
+    depot.with(|inner| inner.is_down = false);
+    depot.installed("infusion-pump/p1", "1B").await;
+    gateway.stop().await;
+}

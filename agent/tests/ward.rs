@@ -13,8 +13,9 @@ use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 use wardlink_protocol::api::VerifyResult;
 use wardlink_protocol::provisioning::Provisioning;
-use wardlink_test_repository::hospital::pump_package;
+use wardlink_test_repository::hospital::{gateway_package, pump_package};
 use wardlink_update::package::{Package, ReleaseCounter, RevisionRange};
+use wardlink_update::uptane::Outcome;
 
 fn wardlink(arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_wardlink"));
@@ -32,10 +33,30 @@ impl Drop for Process {
     }
 }
 
+/// What the gateway is told to be, so that the hospital's packages fit it.
+const OWN: [&str; 6] = ["--made-by", "acme", "--model", "RP", "--hardware", "B"];
+
 fn run(folder: &Path) -> Process {
     let path = |name: &str| folder.join(name).to_str().unwrap().to_owned();
     let arguments = ["run", "--json", "--provisioning", &path("site.json"), "--state", &path("state")];
-    Process(wardlink(&arguments).args(["--devices", &path("devices.json")]).spawn().unwrap())
+    let more = ["--devices", &path("devices.json"), "--programs", &path("programs")];
+    Process(wardlink(&arguments).args(more).args(OWN).spawn().unwrap())
+}
+
+/// A site with its server, and what its gateway is provisioned with.
+async fn ward() -> (Site, Depot) {
+    let site = Site::open().await;
+    let (ca, chain, key) = site.authority().await;
+    let depot = Depot::of(ca, chain, key).await;
+    depot.with(|inner| inner.bridge = Some(site.host()));
+    site.names_host(depot.address.clone()).await;
+    let provisioning = Provisioning {
+        client: "gateway".parse().unwrap(),
+        identifier: Some("ward-3".parse().unwrap()),
+        ..site.provisioning()
+    };
+    std::fs::write(depot.path("site.json"), serde_json::to_vec(&provisioning).unwrap()).unwrap();
+    (site, depot)
 }
 
 /// The code that the process shows.
@@ -52,18 +73,8 @@ async fn code(process: &mut Process) -> String {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_gateway_may_be_killed_at_any_point() {
-    let site = Site::open().await;
-    let (ca, chain, key) = site.authority().await;
-    let depot = Depot::of(ca, chain, key).await;
-    depot.with(|inner| inner.bridge = Some(site.host()));
-    site.names_host(depot.address.clone()).await;
-    let provisioning = Provisioning {
-        client: "gateway".parse().unwrap(),
-        identifier: Some("ward-3".parse().unwrap()),
-        ..site.provisioning()
-    };
+    let (site, depot) = ward().await;
     let folder = depot.path("");
-    std::fs::write(folder.join("site.json"), serde_json::to_vec(&provisioning).unwrap()).unwrap();
 
     // It is killed while it asks, and while its code is shown.
     drop(run(&folder));
@@ -135,4 +146,63 @@ fn a_gateway_that_is_not_there_has_no_status() {
         wardlink(&["status", "--state", folder.path().to_str().unwrap()]).stderr(Stdio::piped()).output().unwrap();
     assert_eq!(status.status.code(), Some(1));
     assert!(String::from_utf8(status.stderr).unwrap().contains("is it the right --state?"));
+}
+
+/// Directs a program of the gateway's own, which is this script.
+fn direct_program(inner: &mut Inner, from: &str, to: &str, counter: u32, script: &str) {
+    let package = Package {
+        pre_revision: RevisionRange::single(from.parse().unwrap()),
+        post_revision: to.parse().unwrap(),
+        release_counter: ReleaseCounter::new(counter).unwrap(),
+        ..gateway_package()
+    };
+    inner.direct_image(&package, script.as_bytes());
+    inner.push_directive();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_gateway_starts_its_new_program_and_goes_back_from_one_that_dies() {
+    let (site, depot) = ward().await;
+    let folder = depot.path("");
+    let mut process = run(&folder);
+    site.accept().await;
+    let code = code(&mut process).await;
+    assert_eq!(site.verify(&code).await, VerifyResult::Verified);
+    depot.until("a report", |inner| inner.reports.last().map(drop)).await;
+
+    let good = format!("#!/bin/sh\nexec '{}' \"$@\"\n", env!("CARGO_BIN_EXE_wardlink"));
+    depot.with(|inner| direct_program(inner, env!("CARGO_PKG_VERSION"), "0.2", 2, &good));
+    let own = |inner: &Inner| inner.outcomes_of("gateway/ward-3");
+    depot
+        .until("the new program", |inner| {
+            let told = own(inner);
+            let runs = inner.reports.last()?.gateway.characteristics.revision.to_string() == "0.2";
+            (matches!(told.as_slice(), [Outcome::Installed { .. }]) && runs).then_some(())
+        })
+        .await;
+
+    depot.with(|inner| direct_program(inner, "0.2", "0.3", 3, "#!/bin/sh\nexit 1\n"));
+    // Whoever watches over it starts it again each time.
+    for _ in 0..20 {
+        if depot.with(|inner| own(inner).len() > 1) {
+            break;
+        }
+        let ended = tokio::time::timeout(Duration::from_secs(10), ended(&mut process)).await;
+        if ended.is_ok() {
+            process = run(&folder);
+        }
+    }
+    depot
+        .until("the word that it failed", |inner| {
+            let runs = inner.reports.last()?.gateway.characteristics.revision.to_string() == "0.2";
+            (matches!(own(inner).as_slice(), [_, Outcome::Failed { .. }]) && runs).then_some(())
+        })
+        .await;
+    drop(process);
+}
+
+async fn ended(process: &mut Process) {
+    while process.0.try_wait().unwrap().is_none() {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
 }

@@ -436,9 +436,9 @@ fn a_list_or_a_part_that_contradicts_itself_is_refused_with_its_step() -> Result
         for (part, bytes) in (0..).zip(program.chunks(size).take(2)) {
             publisher.put(long.publication, &file(&program), part, bytes)?;
         }
-        let mut last = program.chunks(size).nth(2).context("a last part")?.to_vec();
-        last.reverse();
-        assert_eq!(refused_step(publisher.put(long.publication, &file(&program), 2, &last))?, "hash");
+        let mut ending = program.chunks(size).nth(2).context("a last part")?.to_vec();
+        ending.reverse();
+        assert_eq!(refused_step(publisher.put(long.publication, &file(&program), 2, &ending))?, "hash");
         let missing = publisher.view(long.publication)?.missing;
         assert_eq!(missing.first().map(|missing| missing.received.len()), Some(0), "all of it is sent again");
 

@@ -1,7 +1,7 @@
 //! The store of files (R2): packages, documents and metadata by their SHA-256, each manufacturer's apart, so that none can spoil
 //! another's. What is public, and under which name, says the distribution object.
 
-use crate::platform::digest::{self, Algorithm};
+use crate::platform::streams::{self, Algorithm};
 use crate::problem::Failure;
 use sha2::{Digest, Sha256 as Hasher};
 use wardlink_protocol::identity::Sha256;
@@ -54,7 +54,7 @@ impl Files {
             return Ok(None);
         }
         let Some(body) = object.body() else { return Ok(None) };
-        Ok(Some((digest::of(algorithm, body.response_body()?).await?, length)))
+        Ok(Some((streams::hash(algorithm, body.response_body()?).await?, length)))
     }
 
     /// Whether something lies there, and how long it is.

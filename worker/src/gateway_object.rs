@@ -116,10 +116,10 @@ impl GatewayObject {
         let is_newer = orders.directive.as_ref().map(|files| self.store(files)).transpose()?.unwrap_or_default();
         for open in session::open(&self.state) {
             if is_newer && let Some(files) = &orders.directive {
-                open.tell_of_directive(files.version)?;
+                open.tell_of_directive(files.version);
             }
             if let Some(devices) = &orders.devices {
-                open.tell_of_devices(devices.clone())?;
+                open.tell_of_devices(devices.clone());
             }
         }
         Ok(())

@@ -1,8 +1,8 @@
 //! The clock, the random source and the deployment's secrets, in one place; P-256 in [`p256`].
 
-pub(crate) mod digest;
 pub(crate) mod foreign;
 pub(crate) mod p256;
+pub(crate) mod streams;
 
 use crate::problem::Failure;
 use data_encoding::BASE64URL_NOPAD;

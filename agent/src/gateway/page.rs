@@ -104,7 +104,7 @@ const GERMAN: Texts = Texts {
     ask: "Jetzt nach Aktualisierungen sehen",
     confirm: "Aktualisierung jetzt installieren",
     waits: [
-        "wartet auf das Ende der Therapie",
+        "wartet, solange die Therapie läuft",
         "wartet auf einen sicheren Moment",
         "wartet auf die vorgesehene Zeit",
         "wartet auf Ihre Bestätigung",

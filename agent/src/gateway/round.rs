@@ -71,6 +71,8 @@ pub(super) struct Round<'a> {
     pub(super) mirror: Option<(Http, String)>,
     pub(super) member: Membership,
     ticket: Option<Zeroizing<String>>,
+    /// Whether that is all there is: one whose time is over is not shown.
+    has_ended: bool,
     now: u64,
 }
 
@@ -80,19 +82,21 @@ impl<'a> Round<'a> {
         let mirror = shared.settings.mirror.as_ref();
         let mirror = mirror.map(|mirror| (http(Arc::clone(&mirror.endpoint)), mirror.path.clone()));
         let now = clock::now();
-        let poll = shared.store.value::<Poll>()?.filter(|poll| now < poll.ends_at);
+        let poll = shared.store.value::<Poll>()?;
+        let has_ended = poll.as_ref().is_some_and(|poll| now >= poll.ends_at);
         Ok(Self {
             shared,
             http: http(Arc::clone(&member.endpoint)),
             mirror,
             member: member.clone(),
             ticket: poll.map(|poll| poll.ticket.to_text()),
+            has_ended,
             now: now.as_secs(),
         })
     }
 
     pub(super) fn bearer(&self) -> Option<&str> {
-        self.ticket.as_ref().map(|ticket| ticket.as_str())
+        self.ticket.as_ref().filter(|_| !self.has_ended).map(|ticket| ticket.as_str())
     }
 
     /// Where this gateway's director repository is.
@@ -133,7 +137,12 @@ impl<'a> Round<'a> {
             Changed::Nothing | Changed::Ended => {}
         }
         let directives: Directives = self.shared.store.value()?.unwrap_or_default();
-        let Some(transactions) = self.verify(directives.heard, &mut end).await? else { return Ok(end) };
+        let verified = self.verify(directives.heard, &mut end).await?;
+        if end.is_denied && self.has_newer_ticket()? {
+            // A session has brought another one meanwhile.
+            return Ok(RoundEnd { again_at: Some(self.now), is_offline: true, is_denied: false });
+        }
+        let Some(transactions) = verified else { return Ok(end) };
         let Some(version) = self.verified_version()? else { return Ok(end) };
         let heard = directives.heard.max(version);
         self.shared.store.set(&Directives { heard, ..directives })?;
@@ -178,7 +187,7 @@ impl<'a> Round<'a> {
                     let fetched = match fetched {
                         Some(Ok(fetched)) => fetched,
                         Some(Err(error)) => {
-                            self.shared.trouble("server".to_owned(), error.to_string());
+                            self.shared.trouble("files".to_owned(), error.to_string());
                             end.is_offline = true;
                             let denials = [StatusCode::UNAUTHORIZED, StatusCode::FORBIDDEN];
                             end.is_denied |= matches!(error, HttpError::Status(status) if denials.contains(&status));
@@ -262,6 +271,11 @@ impl<'a> Round<'a> {
             change.tell(&notification)
         })?;
         Ok(())
+    }
+
+    fn has_newer_ticket(&self) -> Result<bool, GatewayError> {
+        let newest = self.shared.store.value::<Poll>()?.map(|poll| poll.ticket.to_text());
+        Ok(newest != self.ticket)
     }
 
     /// The version of the directive that is stored, and so verified.

@@ -367,6 +367,9 @@ impl<'a> Serving<'a> {
     }
 
     fn polled(&mut self, polled: Result<Polled, GatewayError>) -> Result<(), GatewayError> {
+        if polled.is_ok() {
+            self.shared.works(|what| what == "server");
+        }
         match polled {
             Ok(Polled::Nothing) => self.shared.store.set(&Contact(clock::now()))?,
             Ok(Polled::New) => self.times.round = Some(Instant::now()),

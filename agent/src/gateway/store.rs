@@ -2,7 +2,7 @@
 //!
 //! It holds what a run after a power loss has to know: the trusted metadata of both repositories, the devices, the counter of the
 //! reports, what became of updates until the server knows it, and a change-over that is under way. Images lie beside it as files
-//! ([`super::packages`]).
+//! (`packages`).
 
 use redb::{Database, ReadableDatabase, ReadableTable, StorageBackend, TableDefinition};
 use serde::de::DeserializeOwned;

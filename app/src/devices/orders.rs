@@ -116,7 +116,7 @@ pub(super) fn Orders(device: Device) -> impl IntoView {
     });
     let orders = Memo::new(move |_| live.orders.with(|known| known.get(&wanted.get_value()).cloned()));
     view! {
-        <section>
+        <section class="stack">
             <h2 class="section-title">{t.orders_title()}</h2>
             <Trouble failure=failure retry=Callback::new(move |()| load())/>
             {move || orders.get().map(|orders| if orders.is_empty() {

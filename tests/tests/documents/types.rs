@@ -131,7 +131,7 @@ fn check_enum(schema: &Value, item: &syn::ItemEnum) -> Result<()> {
                     "{name} has another type"
                 );
             }
-            fields => {
+            fields @ Fields::Named(_) => {
                 ensure!(attributes.contains("tag = \"event\""), "the tag is called event");
                 check_struct(form, fields, &[], Some(("event", name))).with_context(|| format!("the form {name}"))?;
             }

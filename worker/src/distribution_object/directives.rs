@@ -215,10 +215,12 @@ fn stand(database: &Database, configuration: &Configuration, picks: &Picks, stop
     Ok(())
 }
 
-/// The gateways whose devices an offer may concern: those that report a device of this class.
+/// The gateways whose devices an offer may concern: those that report a device of this class, or are of it themselves.
 pub(super) fn of_class(database: &Database, client: &str) -> Result<Vec<Device>, Failure> {
-    let query = "SELECT DISTINCT gateway FROM reported WHERE client = ? ORDER BY gateway";
-    let rows = database.rows(query, [text(client)])?.into_iter();
+    let query = "SELECT gateway FROM reported WHERE client = ?
+                 UNION SELECT gateway FROM gateways WHERE reported_at IS NOT NULL AND instr(gateway, ?) = 1
+                 ORDER BY 1";
+    let rows = database.rows(query, [text(client), text(&format!("{client}/"))])?.into_iter();
     rows.map(|mut row| row.take::<String>()?.parse().map_err(Failure::internal)).collect()
 }
 

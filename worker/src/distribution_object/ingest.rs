@@ -6,7 +6,7 @@ use super::repository::{self, Public};
 use super::{DistributionObject, blob, manufacturers, text};
 use crate::files::Files;
 use crate::messages::PublicFile;
-use crate::platform::digest::Algorithm;
+use crate::platform::streams::Algorithm;
 use crate::platform::{log, now};
 use crate::problem::Failure;
 use crate::storage::{Column, Database, record};

@@ -24,18 +24,18 @@ impl DistributionObject {
     /// A gateway tells what became of an update.
     pub(super) async fn outcome(&self, gateway: &Device, bytes: &[u8]) -> Result<Dealt, Failure> {
         if bytes.len() > MAX_NOTIFICATION_BYTES {
-            return Ok(reports::refused(STEP, "it is too long"));
+            return Ok(reports::refused(STEP, &"it is too long"));
         }
         let told: Notification = match serde_json::from_slice(bytes) {
             Ok(told) => told,
-            Err(error) => return Ok(reports::refused(STEP, error)),
+            Err(error) => return Ok(reports::refused(STEP, &error)),
         };
         let database = self.database.open()?;
         let Some(known) = catalog::find(database, &told.device)? else {
-            return Ok(reports::refused(STEP, format!("the catalog has no {}", told.device)));
+            return Ok(reports::refused(STEP, &format!("the catalog has no {}", told.device)));
         };
         if known.gateway.as_ref() != Some(gateway) || known.conflict.is_some() {
-            return Ok(reports::refused(STEP, format!("{} is not updated through {gateway}", told.device)));
+            return Ok(reports::refused(STEP, &format!("{} is not updated through {gateway}", told.device)));
         }
         store(database, gateway, &told)?;
         take(database, gateway, &known, &told)?;

@@ -2,8 +2,8 @@
 
 use super::{DistributionObject, blob, manufacturers, text};
 use crate::files::Files;
-use crate::platform::digest::Algorithm;
 use crate::platform::now;
+use crate::platform::streams::Algorithm;
 use crate::problem::Failure;
 use crate::storage::{Column, Database, record};
 use core::time::Duration;
@@ -77,10 +77,11 @@ fn named_files(new: &NewPublication) -> Result<BTreeMap<Sha256, u64>, Failure> {
             return Err(refused("list", "one file has two lengths"));
         }
     }
-    let mut names: Vec<&str> = new.metadata.iter().map(|listed| listed.name.as_str()).collect();
-    names.sort_unstable();
-    let is_name = |name: &&str| !name.is_empty() && name.len() <= MAX_METADATA_NAME_BYTES && name.ends_with(".json");
-    if !names.iter().all(is_name) || names.iter().zip(names.iter().skip(1)).any(|(one, next)| one == next) {
+    let mut titles: Vec<&str> = new.metadata.iter().map(|listed| listed.name.as_str()).collect();
+    titles.sort_unstable();
+    let is_name =
+        |name: &&str| !name.is_empty() && name.len() <= MAX_METADATA_NAME_BYTES && name.strip_suffix(".json").is_some();
+    if !titles.iter().all(is_name) || titles.iter().zip(titles.iter().skip(1)).any(|(one, next)| one == next) {
         return Err(refused("list", "a metadata file has no name, or a name has two files"));
     }
     if new.metadata.iter().any(|listed| listed.file.length > MAX_TARGETS_BYTES) {

@@ -1,6 +1,7 @@
 //! What a publisher asks, over HTTP: which files are missing, their parts, and the commit.
 
 use super::{DistributionObject, json, manufacturers, publication};
+use crate::platform::streams;
 use crate::problem::Failure;
 use wardlink_protocol::api::{NewPublication, ProblemKind};
 use wardlink_protocol::identity::Sha256;
@@ -19,15 +20,24 @@ pub(super) fn is_for(path: &str) -> bool {
 impl DistributionObject {
     /// Answers a publisher who shows a token of this manufacturer.
     pub(super) async fn publish(&self, mut request: Request) -> Result<Response, Failure> {
+        let answered = self.answer_publisher(&mut request).await;
+        if answered.is_err() {
+            // Whoever uses the connection again must not find the rest of the body there.
+            streams::drain(&request).await;
+        }
+        answered
+    }
+
+    async fn answer_publisher(&self, request: &mut Request) -> Result<Response, Failure> {
         let path = request.path();
         let segments: Vec<&str> = path.strip_prefix(PREFIX).unwrap_or_default().split('/').collect();
         let manufacturer = segments.first().copied().unwrap_or_default();
-        let token = bearer(&request)?;
+        let token = bearer(request)?;
         let token = manufacturers::check_token(self.database.open()?, manufacturer, &token)?;
         let number = |text: &str| text.parse::<u64>().map_err(|_| Failure::from(ProblemKind::NotFound));
         match (request.method(), segments.as_slice()) {
             (Method::Post, [_]) => {
-                let body = body(&mut request, MAX_LIST_BYTES).await?;
+                let body = body(request, MAX_LIST_BYTES).await?;
                 let new: NewPublication = serde_json::from_slice(&body)
                     .map_err(|error| Failure::with_detail(ProblemKind::BadRequest, format!("The body: {error}.")))?;
                 let view = publication::begin(self, manufacturer, &new)?;
@@ -42,7 +52,7 @@ impl DistributionObject {
                 let sha256: Sha256 = sha256.parse().map_err(|_| ProblemKind::NotFound)?;
                 let part = u32::try_from(number(part)?).map_err(|_| ProblemKind::NotFound)?;
                 let upload = publication::Upload::find(self, manufacturer, number(id)?, sha256, part)?;
-                let bytes = body(&mut request, upload.part_bytes()).await?;
+                let bytes = body(request, upload.part_bytes()).await?;
                 upload.take(self, bytes).await?;
                 Ok(Response::empty()?.with_status(204))
             }

@@ -36,7 +36,7 @@ impl Known for Reporters {
 }
 
 /// A refusal, as the gateway is told.
-pub(super) fn refused(step: &str, reason: impl ToString) -> Dealt {
+pub(super) fn refused(step: &str, reason: &dyn ToString) -> Dealt {
     let refused = SessionRefusal { step: step.to_owned(), reason: reason.to_string() };
     Dealt { refused: Some(refused), orders: Orders::default() }
 }
@@ -89,7 +89,7 @@ impl DistributionObject {
     async fn take_report(&self, gateway: &Device, bytes: &[u8]) -> Result<Dealt, Failure> {
         let named = match named_devices(bytes) {
             Ok(named) => named,
-            Err(error) => return Ok(refused(STEP, error)),
+            Err(error) => return Ok(refused(STEP, &error)),
         };
         let keys: Vec<Option<ByteBuf>> = objects::call(&self.env, &SiteRequest::Keys(named.clone())).await?;
         let database = self.database.open()?;
@@ -104,10 +104,10 @@ impl DistributionObject {
         }
         let configuration = match ConfigurationReport::verify(bytes, gateway, &reporters, now().as_secs()) {
             Ok(configuration) => configuration,
-            Err(error) => return Ok(refused(STEP, error)),
+            Err(error) => return Ok(refused(STEP, &error)),
         };
         if let Some(why) = contradiction(database, &configuration)? {
-            return Ok(refused(STEP, why));
+            return Ok(refused(STEP, &why));
         }
         store(database, gateway, &configuration)?;
         let orders = self.orders(gateway, true).await?;

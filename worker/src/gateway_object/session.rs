@@ -37,16 +37,16 @@ pub(super) fn open(state: &State) -> impl Iterator<Item = Open> {
 
 impl Open {
     /// There is a directive of this version.
-    pub(super) fn tell_of_directive(&self, version: u64) -> Result<(), Failure> {
-        self.number(version, FromServer::Directive)
+    pub(super) fn tell_of_directive(&self, version: u64) {
+        self.number(version, FromServer::Directive);
     }
 
     /// These are the gateway's devices.
-    pub(super) fn tell_of_devices(&self, devices: Vec<AssociatedDevice>) -> Result<(), Failure> {
-        self.number(devices, FromServer::Devices)
+    pub(super) fn tell_of_devices(&self, devices: Vec<AssociatedDevice>) {
+        self.number(devices, FromServer::Devices);
     }
 
-    fn number<T>(&self, message: T, say: impl FnOnce(Numbered<T>) -> FromServer) -> Result<(), Failure> {
+    fn number<T>(&self, message: T, say: impl FnOnce(Numbered<T>) -> FromServer) {
         let told = (|| {
             let mut kept = socket::kept(&self.0)?;
             kept.number = kept.number.saturating_add(1);
@@ -58,7 +58,6 @@ impl Open {
             log!("gateway: a session ends: {over}");
             socket::close(&self.0, &over);
         }
-        Ok(())
     }
 }
 
@@ -196,7 +195,7 @@ impl GatewayObject {
                 (number, DistributionRequest::Outcome(device, message))
             }
             FromGateway::Ask(Numbered { number, .. }) => (number, DistributionRequest::Ask(device)),
-            FromGateway::Records(Numbered { number, .. }) => return self.refuse_records(socket, number),
+            FromGateway::Records(Numbered { number, .. }) => return refuse_records(socket, number),
             // What we say is the newest state; who did not take it hears it again with the next session.
             FromGateway::Answer(_) => return Ok(()),
         };
@@ -204,12 +203,13 @@ impl GatewayObject {
         reply(socket, number, dealt.refused)?;
         Ok(self.say(&dealt.orders)?)
     }
+}
 
-    fn refuse_records(&self, socket: &WebSocket, number: u64) -> Result<(), Over> {
-        let step = "figure 13, 274".to_owned();
-        let reason = "this server takes no stored data yet".to_owned();
-        reply(socket, number, Some(SessionRefusal { step, reason }))
-    }
+/// Stored data is not taken yet.
+fn refuse_records(socket: &WebSocket, number: u64) -> Result<(), Over> {
+    let step = "figure 13, 274".to_owned();
+    let reason = "this server takes no stored data yet".to_owned();
+    reply(socket, number, Some(SessionRefusal { step, reason }))
 }
 
 fn reply(socket: &WebSocket, number: u64, refused: Option<SessionRefusal>) -> Result<(), Over> {

@@ -220,7 +220,7 @@ impl Bridge {
     /// Subscribes; for each filter, whether the bridge grants it.
     pub(crate) fn subscribe(&mut self, id: ConnectionId, filters: &[String]) -> Vec<bool> {
         let entry = |filter: &String| SubEntry::new(filter, SubOpts::new().set_qos(Qos::AtLeastOnce)).unwrap();
-        let entries = filters.iter().map(entry).collect();
+        let entries: Vec<SubEntry> = filters.iter().map(entry).collect();
         let subscribe = v5_0::Subscribe::builder().packet_id(5_u16).entries(entries).build().unwrap();
         self.send(id, &subscribe.to_continuous_buffer());
         let suback = self.take(id).into_iter().find(|(kind, _)| *kind == SUBACK);

@@ -136,12 +136,27 @@ fn give(bridge: &mut Bridge, actions: &[Paired]) {
 }
 
 /// The bridge is told what the state machine of a renewal says.
-fn renew(bridge: &mut Bridge, actions: &[RenewalAction]) {
+fn give_renewed(bridge: &mut Bridge, actions: &[RenewalAction]) {
     for action in actions {
         if let RenewalAction::Grant(grant) = action {
             bridge.give(grant.clone());
         }
     }
+}
+
+/// What anybody could want to read: each device's topics, and whole classes of them.
+fn filters(number: usize) -> Vec<String> {
+    let (own, other) = (name(number), name((number + 1) % DEVICES));
+    let client = own.client.clone();
+    let of = |device: &Device| {
+        let control = rows().into_iter().map(|row| Topic::Control(row.name, device.clone()));
+        let data = Topic::Data(rows()[0].name.clone(), device.clone());
+        control.chain([Topic::Device(device.clone()), data]).map(|topic| topic.to_string()).collect::<Vec<_>>()
+    };
+    let shared = [Topic::Meta(client.clone()), Topic::Register(client.clone()), Topic::Command(client)];
+    let wild = ["ais/#", "#", "+/+/infusion-pump/+", "ais/data/alarm/infusion-pump/+", "ais/infusion-pump/+"];
+    let shared = shared.into_iter().map(|topic| topic.to_string());
+    [of(&own), of(&other), shared.collect(), wild.map(str::to_owned).to_vec()].concat()
 }
 
 fn name(number: usize) -> Device {
@@ -712,10 +727,12 @@ impl World {
         let mut renewal = DeviceRenewal::begin(device, now, rng).unwrap();
         let topic = Topic::Renew(pump.name.client.clone());
         let request = pump.stamped(&topic, renewal.publishes().unwrap(), now);
-        let state = match member {
-            Member { revoked: true, .. } => DeviceState::Revoked,
-            member if member.paired.certificate_ends <= self.now => DeviceState::Expired,
-            _ => DeviceState::Paired,
+        let state = if member.revoked {
+            DeviceState::Revoked
+        } else if member.paired.certificate_ends <= now {
+            DeviceState::Expired
+        } else {
+            DeviceState::Paired
         };
         let known = KnownDevice {
             device: &pump.name,
@@ -737,7 +754,7 @@ impl World {
             Err(error) => panic!("{error}"),
         };
         assert!(!member.revoked, "a revoked device renews its certificate");
-        renew(&mut self.bridge, &actions);
+        give_renewed(&mut self.bridge, &actions);
         let answer = actions.iter().find_map(|action| match action {
             RenewalAction::Publish { payload, .. } => Some(payload.clone()),
             _ => None,
@@ -747,7 +764,7 @@ impl World {
         let serial = Certificate::parse(&renewed.certificate).unwrap().serial();
         let finish = pump.stamped_with(&topic, renewal.publishes().unwrap(), serial, now);
         let (_, actions) = Renewal::receive(Some(site), &finish, known, control_unit, now, rng).unwrap();
-        renew(&mut self.bridge, &actions);
+        give_renewed(&mut self.bridge, &actions);
         self.held.entry(number).or_default().push(Held::certificate(&pump.key, &renewed.certificate));
         let taken = actions.into_iter().find_map(|action| match action {
             RenewalAction::Renewed(renewed) => Some(*renewed),
@@ -828,26 +845,11 @@ impl World {
         Some(topics)
     }
 
-    /// What anybody could want to read: each device's topics, and whole classes of them.
-    fn filters(&self, number: usize) -> Vec<String> {
-        let (own, other) = (name(number), name((number + 1) % DEVICES));
-        let client = own.client.clone();
-        let of = |device: &Device| {
-            let control = rows().into_iter().map(|row| Topic::Control(row.name, device.clone()));
-            let data = Topic::Data(rows()[0].name.clone(), device.clone());
-            control.chain([Topic::Device(device.clone()), data]).map(|topic| topic.to_string()).collect::<Vec<_>>()
-        };
-        let shared = [Topic::Meta(client.clone()), Topic::Register(client.clone()), Topic::Command(client)];
-        let wild = ["ais/#", "#", "+/+/infusion-pump/+", "ais/data/alarm/infusion-pump/+", "ais/infusion-pump/+"];
-        let shared = shared.into_iter().map(|topic| topic.to_string());
-        [of(&own), of(&other), shared.collect(), wild.map(str::to_owned).to_vec()].concat()
-    }
-
     /// Every device and service tries to subscribe with everything that it ever had, and who kept a connection listens on it.
     pub(crate) fn check_subscribers(&mut self) {
         self.check_kept();
         for number in 0..DEVICES {
-            let filters = self.filters(number);
+            let filters = filters(number);
             for held in self.held.get(&number).cloned().unwrap_or_default() {
                 let may = self.may_read(number, &held);
                 let granted = self.bridge.try_to_read(&held.shown, &filters);
@@ -862,7 +864,7 @@ impl World {
             }
         }
         let client = name(0).client;
-        let mut filters = self.filters(0);
+        let mut filters = filters(0);
         filters.extend(rows().iter().map(|row| TopicFilter::of_class(&row.name, &client).to_string()));
         for (number, held) in self.held_by_services.clone() {
             for held in held {

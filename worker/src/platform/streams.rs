@@ -1,16 +1,18 @@
-//! SHA-2 of long files as the platform computes it, while they pass.
+//! What is too long to be held, as it passes: its SHA-2, computed by the platform, or nothing.
 
 use crate::problem::Failure;
-use worker::ResponseBody;
 use worker::js_sys::{Promise, Uint8Array};
 use worker::wasm_bindgen;
 use worker::wasm_bindgen::prelude::*;
 use worker::wasm_bindgen_futures::JsFuture;
+use worker::{Request, ResponseBody};
 
-#[wasm_bindgen(module = "/src/platform/digest.js")]
+#[wasm_bindgen(module = "/src/platform/streams.js")]
 extern "C" {
     #[wasm_bindgen(catch)]
     fn digest(algorithm: &str, stream: JsValue) -> Result<Promise, JsValue>;
+    #[wasm_bindgen(catch, js_name = drain)]
+    fn pass(stream: JsValue) -> Result<Promise, JsValue>;
 }
 
 /// Which hash.
@@ -21,7 +23,7 @@ pub(crate) enum Algorithm {
 }
 
 /// The hash of a body that is read to its end.
-pub(crate) async fn of(algorithm: Algorithm, body: ResponseBody) -> Result<Vec<u8>, Failure> {
+pub(crate) async fn hash(algorithm: Algorithm, body: ResponseBody) -> Result<Vec<u8>, Failure> {
     let name = match algorithm {
         Algorithm::Sha256 => "SHA-256",
         Algorithm::Sha512 => "SHA-512",
@@ -30,4 +32,13 @@ pub(crate) async fn of(algorithm: Algorithm, body: ResponseBody) -> Result<Vec<u
     let failed = |error: JsValue| Failure::internal(format!("there is no hash: {error:?}"));
     let hash = JsFuture::from(digest(name, stream.into()).map_err(failed)?).await.map_err(failed)?;
     Ok(Uint8Array::new(&hash).to_vec())
+}
+
+/// Reads the rest of a request's body, and forgets it. One that was read is left alone.
+pub(crate) async fn drain(request: &Request) {
+    let Some(body) = request.inner().body() else { return };
+    if let Ok(passing) = pass(body.into()) {
+        // A connection that ends meanwhile has no rest.
+        drop(JsFuture::from(passing).await);
+    }
 }
