@@ -421,7 +421,7 @@ fn a_list_or_a_part_that_contradicts_itself_is_refused_with_its_step() -> Result
         let id = begun.publication;
         assert_eq!(publisher.begin(&list(Vec::new(), vec![file(b"right")]))?.publication, id, "it goes on");
         assert_eq!(refused_step(publisher.put(id, &file(b"right"), 0, b"wrong"))?, "hash");
-        assert_eq!(refused_step(publisher.put(id, &file(b"right"), 0, b"righ"))?, "parts");
+        assert_eq!(refused_step(publisher.put(id, &file(b"right"), 0, b"wro"))?, "parts");
         assert_eq!(refusal(publisher.put(id, &file(b"right"), 0, b"right and more"))?, ProblemKind::BadRequest);
         assert_eq!(refusal(publisher.put(id, &file(b"right"), 1, b"right"))?, ProblemKind::NotFound);
         assert_eq!(refusal(publisher.put(id, &file(b"other"), 0, b"other"))?, ProblemKind::NotFound);

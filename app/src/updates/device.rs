@@ -61,7 +61,7 @@ fn Shown(shown: CatalogDevice, ask: RwSignal<Option<Ask>>, may: bool, known: Fet
     let (moves, lets, fixed) = (entry.clone(), entry.clone(), entry.clone());
     let history_rows = history.iter().map(|change| view! { <Change change=change.clone()/> }).collect_view();
     view! {
-        <p class="facts"><span class=style data-testid="update-state">{words}</span> <span class="tiny">{move || reported(&fixed, app, t)}</span></p>
+        <p class="progress-line"><span class=style data-testid="update-state">{words}</span> <span class="tiny">{move || reported(&fixed, app, t)}</span></p>
         {warnings(&entry, t)}
         {(entry.update == UpdateState::SetAside && may).then(|| view! { <Resume device=entry.device.clone() known=known/> })}
         <div class="two">

@@ -100,7 +100,7 @@ pub(super) fn OfferForm(release: ReleaseView, close: CloseDialog, done: Callback
                 <Answer group="at" label=t.offer_at_once() hint=t.offer_at_once_hint().to_owned() value="once" this=At::Once chosen=at/>
             </fieldset>
             <Show when=move || at.get() == At::Window>
-                <div class="pairs">
+                <div class="stack">
                     <Field label=t.offer_from() value=from name="window-from" kind="datetime-local"/>
                     <Field label=t.offer_until() value=until name="window-until" kind="datetime-local" error=window_error/>
                 </div>

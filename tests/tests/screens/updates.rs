@@ -117,8 +117,10 @@ pub(crate) fn published<'s>(ward: &Ward<'_>, desk: Manufacturer<'s>) -> Result<M
         }})
     };
     let inventory = desk.inventory(&json!([device("ip-1"), device("ip-2")]))?;
-    fs::write(desk.path("inventory.json"), inventory.to_string()).context("cannot write the inventory")?;
     let _: InventoryPreview = ward.administrator.post("inventories", &inventory)?;
+    // Another one, which is looked at only.
+    let next = desk.inventory(&json!([device("ip-1"), device("ip-2"), device("ip-3")]))?;
+    fs::write(desk.path("inventory.json"), next.to_string()).context("cannot write the inventory")?;
     let offer = NewOffer {
         path: desk.program("1C"),
         scope: OfferScope::Model,
