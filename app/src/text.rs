@@ -107,6 +107,7 @@ mod tests {
             channels::ENTRIES,
             devices::ENTRIES,
             general::ENTRIES,
+            orders::ENTRIES,
             policy::ENTRIES,
             problems::ENTRIES,
             requests::ENTRIES,

@@ -87,7 +87,7 @@ impl Round<'_> {
         }
     }
 
-    /// The variant that only this gateway can read ([0030]): it is checked as it comes, and the package as it is decrypted.
+    /// The variant that only this gateway can read (paragraph 0030): it is checked as it comes, and the package as it is decrypted.
     async fn decrypted(
         &self,
         install: &Install,
