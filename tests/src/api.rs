@@ -127,7 +127,12 @@ impl Api {
 
     /// Makes a provisioning file for any infusion pump.
     pub fn provisioning(&self) -> Result<Provisioning> {
-        let client = "infusion-pump".parse().context("a class")?;
+        self.provisioning_for("infusion-pump")
+    }
+
+    /// Makes a provisioning file that any device of a class can use.
+    pub fn provisioning_for(&self, class: &str) -> Result<Provisioning> {
+        let client = class.parse().context("a class")?;
         self.post("provisioning", &NewProvisioning { client, identifier: None, secret: None })
     }
 

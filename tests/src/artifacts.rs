@@ -7,7 +7,7 @@ use anyhow::{Context as _, Result, ensure};
 
 /// The checkout.
 pub fn root() -> Result<PathBuf> {
-    if let Some(root) = env::var_os("WARDLINK_ROOT") {
+    if let Some(root) = env::var_os("WARDLINK_CHECKOUT") {
         return Ok(PathBuf::from(root));
     }
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().context("the tests lie in the checkout")?;

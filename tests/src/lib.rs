@@ -5,7 +5,7 @@
 //!
 //! Tests wait on conditions; the limits in [`wait`] only turn a hanging test into a failing one.
 //!
-//! From the environment: `WARDLINK_ROOT` (the checkout), `WARDLINK_BIN` (the command `wardlink`), `WARDLINK_XTASK` (the command
+//! From the environment: `WARDLINK_CHECKOUT` (the checkout), `WARDLINK_BIN` (the command `wardlink`), `WARDLINK_XTASK` (the command
 //! `cargo xtask`), `CHROMIUM`, `CHROMEDRIVER`, `NGINX`. Each has a default that fits a checkout on Debian.
 
 pub mod api;

@@ -1,7 +1,7 @@
 //! A real `wardlink pump` and what it says.
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::mpsc::Receiver;
 use std::time::{Duration, Instant};
@@ -37,17 +37,41 @@ impl<'s> Pump<'s> {
 
     /// Starts pumps with empty state and further arguments; `name` names their folder and log.
     pub fn start_with(scene: &'s Scene, provisioning: &Provisioning, name: &str, more: &[&str]) -> Result<Self> {
+        Self::start_as(scene, &["pump"], "--display", provisioning, name, more)
+    }
+
+    /// Starts a gateway, which couples as a pump does and says the same of it; `devices` is the file of those it speaks for.
+    pub fn start_gateway(
+        scene: &'s Scene,
+        provisioning: &Provisioning,
+        name: &str,
+        devices: &Path,
+        more: &[&str],
+    ) -> Result<Self> {
+        let devices = format!("--devices={}", devices.display());
+        let more: Vec<&str> = ["--identifier", name, &devices].into_iter().chain(more.iter().copied()).collect();
+        Self::start_as(scene, &["gateway", "run"], "--status", provisioning, name, &more)
+    }
+
+    fn start_as(
+        scene: &'s Scene,
+        program: &[&str],
+        page: &str,
+        provisioning: &Provisioning,
+        name: &str,
+        more: &[&str],
+    ) -> Result<Self> {
         let file = scene.path(&format!("{name}.json"));
         let text = serde_json::to_vec(provisioning).context("cannot write the provisioning file")?;
         fs::write(&file, text).context("cannot write the provisioning file")?;
         let display = free_port()?;
-        let mut arguments = vec![
-            "pump".to_owned(),
+        let mut arguments: Vec<String> = program.iter().map(|&word| word.to_owned()).collect();
+        arguments.extend([
             "--json".to_owned(),
             format!("--provisioning={}", file.display()),
             format!("--state={}", scene.path(&format!("{name}-state")).display()),
-            format!("--display=127.0.0.1:{display}"),
-        ];
+            format!("{page}=127.0.0.1:{display}"),
+        ]);
         arguments.extend(more.iter().map(|&argument| argument.to_owned()));
         let mut pump = Self { scene, name: name.to_owned(), arguments, display, running: None, seen: Vec::new() };
         pump.restart()?;

@@ -44,7 +44,7 @@ pub(crate) fn run(workspace: &Workspace, options: &Options) -> Result<()> {
     let bench = programs.join(&program);
     let mut command = std::process::Command::new(&bench);
     command.current_dir(workspace.root()).args(options.json.then_some("--json")).args(&options.arguments);
-    command.env("WARDLINK_BIN", programs.join("wardlink")).env("WARDLINK_ROOT", workspace.root());
+    command.env("WARDLINK_BIN", programs.join("wardlink")).env("WARDLINK_CHECKOUT", workspace.root());
     if IN_WASM.contains(&options.name.as_str()) {
         command.env("WARDLINK_MEASURE", build::measured(workspace)?);
     }

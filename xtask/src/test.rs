@@ -98,7 +98,7 @@ fn prepare_end_to_end(workspace: &Workspace, tests: &mut Command, options: &Opti
         build::agent(workspace, &["--workspace"])?
     };
     browser.tell(tests);
-    tests.env("NGINX", nginx).env("WARDLINK_BIN", agent).env("WARDLINK_ROOT", workspace.root());
+    tests.env("NGINX", nginx).env("WARDLINK_BIN", agent).env("WARDLINK_CHECKOUT", workspace.root());
     tests.env("WARDLINK_XTASK", std::env::current_exe().context("this program has no path")?);
     Ok(())
 }
