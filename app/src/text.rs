@@ -123,7 +123,7 @@ mod tests {
     #[test]
     fn every_text_is_translated() {
         // Words that are the same in both languages.
-        const SAME: [&str; 12] = [
+        const SAME: [&str; 13] = [
             "firmware",
             "secret_name",
             "network_from",
@@ -131,6 +131,7 @@ mod tests {
             "rule_name",
             "theme_system",
             "updates_nav",
+            "release_way_one",
             "catalog_change",
             "catalog_revision",
             "catalog_hardware",

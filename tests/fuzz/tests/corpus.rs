@@ -130,6 +130,7 @@ targets! {
     crl "crl"
     delta "delta"
     device "device"
+    enrolment "enrolment"
     envelopes "envelopes"
     keys "keys"
     label "label"
