@@ -6,7 +6,7 @@ texts! {
     orders_title => "Orders" | "Aufträge";
     no_orders => "No order was given to this device." | "Diesem Gerät wurde noch kein Auftrag gegeben.";
     give_order => "Give an order" | "Auftrag geben";
-    give_order_to(name: &str) => "Give {name} an order" | "Auftrag an {name} geben";
+    give_order_to(name: &str) => "Give an order to {name}" | "Auftrag geben: {name}";
     give_order_text => "The device carries it out once, and says how it went. What it has not heard of within 10 minutes it does not carry out." | "Das Gerät führt ihn einmal aus und meldet, wie es ausging. Wovon es binnen 10 Minuten nichts erfährt, das führt es nicht aus.";
     order_which => "What is it to do?" | "Was soll es tun?";
     order_message => "Show a message" | "Nachricht zeigen";

@@ -59,7 +59,7 @@ pub(crate) const TABLE: &[Row<Busy>] = &[
         stage.browser.see(&id("enrolment")).map(drop)
     }),
     row("services", &[], |stage, _| stage.visit("/#/services", &id("services"))),
-    row("certificates", &["route::Route::Authority"], |stage, _| stage.visit("/#/authority", &id("authority-root"))),
+    row("certificates", &["route::Route::Authority"], |stage, _| stage.visit("/#/authority", &id("authority"))),
     row("services, revoking", &["services::Ask::Revoke"], |stage, _| {
         ask_of_services(stage, "revoke-service", "revoke-service-form")
     }),
