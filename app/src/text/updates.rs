@@ -187,7 +187,7 @@ texts! {
     end_manufacturer_text => "Its tokens end, its offers are withdrawn, and its releases are offered to nobody. Devices keep what they run." | "Seine Token enden, seine Angebote werden zurückgezogen, seine Versionen niemandem mehr angeboten. Geräte behalten, was sie ausführen.";
     manufacturer_is_ended(name: &str) => "{name} is ended." | "{name} ist beendet.";
     publishing_tokens(n: usize) => "Publishing tokens: {n}" | "Veröffentlichungs-Token: {n}";
-    add_token => "Publishing token" | "Veröffentlichungs-Token";
+    add_token => "Publishing tokens" | "Veröffentlichungs-Token";
     add_token_of(name: &str) => "Publishing tokens of {name}" | "Veröffentlichungs-Token von {name}";
     tokens_text => "Whoever has a token can upload. What was uploaded counts only with the manufacturer's signatures." | "Wer ein Token hat, kann hochladen. Hochgeladenes zählt nur mit den Signaturen des Herstellers.";
     no_tokens => "It has no token yet." | "Noch kein Token.";
