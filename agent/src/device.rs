@@ -31,7 +31,7 @@ pub use store::StoreError;
 
 use disk::{Disk, Name};
 use factory::Factory;
-use job::{Job, Stage};
+use job::{Job, JobStage};
 use p256::ecdsa::SigningKey;
 use serde::{Deserialize, Serialize};
 use slots::{Installed, Slot, Slots, Start};
@@ -273,7 +273,7 @@ impl<D: Disk> Device<D> {
     /// Removes what belongs to nothing any more. A power loss in between leaves something for the next time.
     fn tidy(&mut self) -> Result<(), StoreError> {
         let Software { slots, job, .. } = &self.software;
-        let is_written = slots.trial.is_some() || job.as_ref().is_some_and(|job| job.stage != Stage::Waiting);
+        let is_written = slots.trial.is_some() || job.as_ref().is_some_and(|job| job.stage != JobStage::Waiting);
         let mut kept: Vec<Name> = vec![Name::Record, Name::Slot(slots.active.slot)];
         let trial = slots.trial.iter().map(|trial| &trial.installed);
         let added = [&slots.active].into_iter().chain(trial).flat_map(|installed| &installed.added);

@@ -14,7 +14,7 @@ use wardlink_update::uptane::{Circumstances, Install, Notification, Outcome, Pos
 /// How far an update is. Each stage is stored before anything is done that belongs to it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
-pub enum Stage {
+pub enum JobStage {
     /// It was verified, and waits for its moment.
     Waiting,
     /// The image, and the data with it, are on their way into the inactive slot.
@@ -51,7 +51,7 @@ pub struct Job {
     /// Where it is written.
     pub slot: Slot,
     /// How far it is.
-    pub stage: Stage,
+    pub stage: JobStage,
     /// Whether a person has confirmed it at the device.
     pub is_confirmed: bool,
     /// How often a corrupt image was asked for again.
@@ -94,7 +94,7 @@ impl Job {
             added,
             when,
             slot,
-            stage: Stage::Waiting,
+            stage: JobStage::Waiting,
             is_confirmed: false,
             retries: 0,
             retry_at: None,
@@ -112,8 +112,8 @@ impl Job {
         let is_confirmed = self.is_confirmed && self.when == newer.when;
         let stage = match self.stage {
             // The word was about the directive of then.
-            Stage::Prepared { image, is_committed } => {
-                Stage::Prepared { image, is_committed: is_committed && self.directive == newer.directive }
+            JobStage::Prepared { image, is_committed } => {
+                JobStage::Prepared { image, is_committed: is_committed && self.directive == newer.directive }
             }
             stage => stage,
         };
@@ -122,7 +122,7 @@ impl Job {
 
     /// Whether it goes on now. Asked before each step until the switch, which nothing holds up that was allowed to happen.
     pub fn may_go_on(&self, device: &Device, at: &Circumstances) -> Result<(), Hold> {
-        if self.stage == Stage::OnTrial {
+        if self.stage == JobStage::OnTrial {
             return Ok(());
         }
         if self.valid_until.is_over(at.now) {
@@ -145,7 +145,7 @@ impl Job {
     pub fn after_corrupt(self, now: u64) -> AfterCorrupt {
         match Outcome::Corrupt.then(self.retries) {
             Then::Retry { after } => AfterCorrupt::Again(Box::new(Self {
-                stage: Stage::Waiting,
+                stage: JobStage::Waiting,
                 retries: self.retries.saturating_add(1),
                 retry_at: Some(now.saturating_add(after.as_secs())),
                 ..self

@@ -2,7 +2,7 @@
 
 use super::disk::{self, Disk, Name};
 use super::image::{self, MAX_IMAGE_BYTES, SlotWriter};
-use super::job::{AfterCorrupt, Hold, Job, Stage};
+use super::job::{AfterCorrupt, Hold, Job, JobStage};
 use super::slots::{Installed, Trial};
 use super::trusted::News;
 use super::{Device, DeviceError, Software};
@@ -183,21 +183,21 @@ impl<D: Disk> Device<D> {
                 return self.held_up(hold);
             }
             match job.stage {
-                Stage::Waiting => self.begin(job)?,
-                Stage::Receiving => {
+                JobStage::Waiting => self.begin(job)?,
+                JobStage::Receiving => {
                     if let Some(wanted) = self.wanted(&job)? {
                         return Ok(wanted);
                     }
                     self.prepare(job, at.now)?;
                 }
-                Stage::Prepared { is_committed, .. } if job.is_of_a_set() && !is_committed => {
+                JobStage::Prepared { is_committed, .. } if job.is_of_a_set() && !is_committed => {
                     return Ok(Doing::Prepared);
                 }
-                Stage::Prepared { ref image, .. } => {
+                JobStage::Prepared { ref image, .. } => {
                     let (length, sha256) = (image.length, image.sha256);
                     self.switch(job, length, sha256)?;
                 }
-                Stage::OnTrial => {
+                JobStage::OnTrial => {
                     let passed = self.software.slots.trial.as_ref().is_some_and(|trial| trial.has_passed);
                     return Ok(if passed { Doing::WaitsForSet } else { Doing::Restart });
                 }
@@ -236,7 +236,7 @@ impl<D: Disk> Device<D> {
         let cleared = image::clear(&mut self.disk, job.slot);
         if self.is_done(cleared)?.is_some() {
             let mut next = self.software.clone();
-            next.job = Some(Job { stage: Stage::Receiving, retry_at: None, ..job });
+            next.job = Some(Job { stage: JobStage::Receiving, retry_at: None, ..job });
             self.store(next)?;
             self.position = Some(0);
         }
@@ -351,7 +351,7 @@ impl<D: Disk> Device<D> {
             Some(Ok(image)) => {
                 self.disk.sync_names()?;
                 let mut next = self.software.clone();
-                next.job = Some(Job { stage: Stage::Prepared { image, is_committed: false }, ..job });
+                next.job = Some(Job { stage: JobStage::Prepared { image, is_committed: false }, ..job });
                 self.store(next)
             }
         }
@@ -369,7 +369,7 @@ impl<D: Disk> Device<D> {
             added: next.slots.active.added.clone(),
         };
         next.slots.try_out(installed.with_added(&job.added));
-        next.job = Some(Job { stage: Stage::OnTrial, ..job });
+        next.job = Some(Job { stage: JobStage::OnTrial, ..job });
         self.store(next)
     }
 
@@ -381,8 +381,8 @@ impl<D: Disk> Device<D> {
     /// Every member of the set is prepared: the device changes over.
     pub fn commit(&mut self) -> Result<(), DeviceError> {
         self.change_job("the word to change over", |job| match job.stage {
-            Stage::Prepared { image, .. } if !job.package.atomic.is_empty() => {
-                Some(Job { stage: Stage::Prepared { image, is_committed: true }, ..job })
+            JobStage::Prepared { image, .. } if !job.package.atomic.is_empty() => {
+                Some(Job { stage: JobStage::Prepared { image, is_committed: true }, ..job })
             }
             _ => None,
         })
@@ -413,7 +413,7 @@ impl<D: Disk> Device<D> {
     }
 
     fn receiving(&self) -> Option<&Job> {
-        self.software.job.as_ref().filter(|job| job.stage == Stage::Receiving)
+        self.software.job.as_ref().filter(|job| job.stage == JobStage::Receiving)
     }
 
     fn change_job(&mut self, what: &'static str, change: impl FnOnce(Job) -> Option<Job>) -> Result<(), DeviceError> {

@@ -6,7 +6,7 @@
 
 use super::Shared;
 use super::devices::{DeviceError, Passive};
-use super::store::{Journal, Part, Phase, StoreError, Work};
+use super::store::{ChangeOverPhase, Journal, Part, StoreError, Work};
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 use wardlink_protocol::Device;
@@ -33,35 +33,35 @@ impl Shared {
     /// told, and tried again.
     pub(super) fn change_over(&self) -> Result<Changed, StoreError> {
         let Some(mut journal) = self.store.value::<Journal>()? else { return Ok(Changed::Nothing) };
-        if journal.phase == Phase::Commit {
+        if journal.phase == ChangeOverPhase::Commit {
             let own = self.own_part(&journal);
             journal.phase = match (self.commit(&journal), own) {
                 (Err(reason), _) => {
                     journal.reason = reason;
-                    Phase::Undo
+                    ChangeOverPhase::Undo
                 }
                 (Ok(()), Some((own, part))) => {
                     // From now on whoever starts finds out how it goes on.
-                    self.store.set(&Journal { phase: Phase::Trial, ..journal.clone() })?;
+                    self.store.set(&Journal { phase: ChangeOverPhase::Trial, ..journal.clone() })?;
                     match own.change_over(&part.after) {
                         Ok(()) => return Ok(Changed::Restart),
                         Err(error) => {
                             journal.reason = format!("{}: {error}", own.device());
-                            Phase::Undo
+                            ChangeOverPhase::Undo
                         }
                     }
                 }
-                (Ok(()), None) => Phase::Commit,
+                (Ok(()), None) => ChangeOverPhase::Commit,
             };
-            if journal.phase == Phase::Undo {
+            if journal.phase == ChangeOverPhase::Undo {
                 self.store.set(&journal)?;
             }
-        } else if journal.phase == Phase::Trial
+        } else if journal.phase == ChangeOverPhase::Trial
             && let Some(changed) = self.on_trial(&mut journal)?
         {
             return Ok(changed);
         }
-        if journal.phase == Phase::Undo
+        if journal.phase == ChangeOverPhase::Undo
             && let Err((device, error)) = self.undo(&journal)
         {
             self.trouble(device.to_string(), format!("it can neither start the new image nor go back: {error}"));
@@ -85,7 +85,7 @@ impl Shared {
         let stands = own.as_ref().map(|(own, part)| own.state().map(|state| (own, state == part.after)));
         match stands {
             Some(Ok((_, true))) if self.has_reached.load(Ordering::Relaxed) => {
-                journal.phase = Phase::Commit;
+                journal.phase = ChangeOverPhase::Commit;
                 return Ok(None);
             }
             Some(Ok((_, true))) if self.begun.elapsed() < TRIAL => return Ok(Some(Changed::Stuck)),
@@ -96,7 +96,7 @@ impl Shared {
             // The launcher has taken it back, or the power failed before it was switched to.
             Some(Ok((_, false))) | None => {
                 "the gateway's new program did not start, or did not reach the server".clone_into(&mut journal.reason);
-                journal.phase = Phase::Undo;
+                journal.phase = ChangeOverPhase::Undo;
                 self.store.set(journal)?;
                 return Ok(None);
             }
@@ -129,7 +129,7 @@ impl Shared {
     /// The journal goes, with the word to the server, in one step.
     fn end(&self, journal: &Journal) -> Result<(), StoreError> {
         let outcome = |part: &Part| match (journal.phase, part.after.release_counter) {
-            (Phase::Commit | Phase::Trial, Some(release_counter)) => {
+            (ChangeOverPhase::Commit | ChangeOverPhase::Trial, Some(release_counter)) => {
                 Outcome::Installed { revision: part.after.characteristics.revision.clone(), release_counter }
             }
             _ => Outcome::failed(&journal.reason),

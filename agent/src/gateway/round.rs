@@ -6,7 +6,7 @@
 use super::change_over::Changed;
 use super::delivery::{AddedFiles, Undelivered, sha256_of};
 use super::http::{Asked, Http, HttpError};
-use super::store::{Attack, Directives, Journal, Part, Phase, Poll, Work};
+use super::store::{Attack, ChangeOverPhase, Directives, Journal, Part, Poll, Work};
 use super::{GatewayError, Shared};
 use crate::clock;
 use crate::pump::Membership;
@@ -320,7 +320,7 @@ impl<'a> Round<'a> {
         match self.prepare(transaction, &ready) {
             Ok(parts) => {
                 let reason = String::new();
-                store.set(&Journal { directive: version, phase: Phase::Commit, reason, parts })?;
+                store.set(&Journal { directive: version, phase: ChangeOverPhase::Commit, reason, parts })?;
                 match self.shared.change_over()? {
                     Changed::Stuck => {
                         end.again(self.now.saturating_add(UNREACHABLE_SECS));

@@ -144,7 +144,7 @@ values! {
 /// How far a change-over has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub(super) enum Phase {
+pub(super) enum ChangeOverPhase {
     /// Every device has its image beside the present one: all of them change over.
     Commit,
     /// All others have changed over, and the gateway's own program is on trial.
@@ -157,7 +157,7 @@ pub(super) enum Phase {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Journal {
     pub(super) directive: Version,
-    pub(super) phase: Phase,
+    pub(super) phase: ChangeOverPhase,
     /// Why all of them go back, for people.
     pub(super) reason: String,
     pub(super) parts: Vec<Part>,

@@ -20,10 +20,6 @@ pub(crate) fn listed() -> Result<BTreeSet<String>> {
         for file in sources(&folder)? {
             let module = file.strip_prefix(&folder)?.with_extension("");
             let module = module.to_str().context("a path")?.replace('/', "::");
-            // What a device and a gateway do by themselves is no screen.
-            if ["device::", "gateway::"].iter().any(|room| module.starts_with(room)) {
-                continue;
-            }
             let source = fs::read_to_string(&file).with_context(|| format!("cannot read {}", file.display()))?;
             for item in syn::parse_file(&source)?.items {
                 if let syn::Item::Enum(list) = item

@@ -55,6 +55,7 @@ pub(crate) const FULL: &[Row<Desk>] = &[
     row("release, offering to chosen devices", &[], |stage, _| {
         ask(stage, "/#/updates", "offer", "offer-form")?;
         stage.browser.click(&Target::choice("devices"))?;
+        stage.browser.click(&Target::choice("window"))?;
         stage.browser.see(&id("offer-devices"))?;
         stage.submit("offer-form")?;
         stage.browser.see(&Target::xpath("the complaint", "//dialog//p[@class=\"error\"][normalize-space()]")).map(drop)

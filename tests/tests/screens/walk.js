@@ -67,8 +67,10 @@ const step = () => {
       faults.push(`${named(element)} comes after ${named(before.element)} and stands before it`);
     }
   }
+  // A field for a date has its day, its month and so on inside: each is a press of Tab, and all of them one stop.
+  const within = before?.element === element && element.matches("input:is([type=date], [type=time], [type=datetime-local])");
   window.walk.before = { element, look: look(element) };
-  return { at, name: named(element), faults };
+  return { at, name: named(element), within, faults };
 };
 
 return arguments[0] === "begin" ? begin() : arguments[0] === "name" ? named(window.walk.stops[arguments[1]]) : step();

@@ -8,6 +8,8 @@ use wardlink_tests::browser::{Browser, Key};
 const WALK: &str = include_str!("walk.js");
 /// More stops than any screen has.
 const MANY: usize = 200;
+/// More parts than a field for a date has.
+const MANY_PARTS: usize = 10;
 
 /// Where a press of Tab has led.
 #[derive(Deserialize)]
@@ -16,7 +18,15 @@ struct Step {
     at: Option<i64>,
     #[serde(default)]
     name: String,
+    /// Whether it is still inside the field that was reached before.
+    #[serde(default)]
+    within: bool,
     faults: Vec<String>,
+}
+
+fn press(browser: &Browser) -> Result<Step> {
+    browser.press(Key::Tab)?;
+    browser.script_with(WALK, vec![json!("step")])
 }
 
 /// Walks with Tab through the page, or the dialog that is open on it; returns what is wrong with the way.
@@ -28,9 +38,14 @@ pub(crate) fn walk(browser: &Browser) -> Result<Vec<String>> {
     let (mut faults, mut way) = (Vec::new(), Vec::new());
     // One more leads out of the page, or back to the beginning of a dialog; regions that scroll come on top.
     for _ in 0..=count + 5 {
-        browser.press(Key::Tab)?;
-        let step: Step = browser.script_with(WALK, vec![json!("step")])?;
-        faults.extend(step.faults);
+        let mut step = press(browser)?;
+        faults.append(&mut step.faults);
+        let mut parts = 0;
+        while step.within && parts < MANY_PARTS {
+            step = press(browser)?;
+            faults.append(&mut step.faults);
+            parts += 1;
+        }
         match step.at.map(usize::try_from) {
             None => break,
             Some(Ok(0)) if !way.is_empty() => break,

@@ -67,7 +67,7 @@ fn told(shared: &Shared) -> Vec<Outcome> {
     outcomes.iter().map(|(_, bytes)| serde_json::from_slice::<Notification>(bytes).unwrap().outcome).collect()
 }
 
-fn begin(shared: &Shared, phase: Phase) {
+fn begin(shared: &Shared, phase: ChangeOverPhase) {
     let parts = vec![part(shared, 0), part(shared, 1)];
     shared.store.set(&Journal { directive: 3, phase, reason: "one failed".to_owned(), parts }).unwrap();
 }
@@ -77,7 +77,7 @@ fn what_a_power_loss_has_interrupted_is_followed_to_its_end() {
     let folder = tempfile::tempdir().unwrap();
     let shared = shared(folder.path());
     assert_eq!(shared.change_over().unwrap(), Changed::Nothing);
-    begin(&shared, Phase::Commit);
+    begin(&shared, ChangeOverPhase::Commit);
     // The first had changed over already.
     shared.devices[0].change_over(&part(&shared, 0).after).unwrap();
     assert_eq!(shared.change_over().unwrap(), Changed::Ended);
@@ -91,7 +91,7 @@ fn what_a_power_loss_has_interrupted_is_followed_to_its_end() {
 fn going_back_is_followed_to_its_end_too() {
     let folder = tempfile::tempdir().unwrap();
     let shared = shared(folder.path());
-    begin(&shared, Phase::Undo);
+    begin(&shared, ChangeOverPhase::Undo);
     shared.devices[0].change_over(&part(&shared, 0).after).unwrap();
     assert_eq!(shared.change_over().unwrap(), Changed::Ended);
     assert_eq!(revisions(&shared), ["1A", "1A"]);
@@ -102,7 +102,7 @@ fn going_back_is_followed_to_its_end_too() {
 fn a_device_that_can_neither_go_on_nor_back_keeps_the_set_under_way() {
     let folder = tempfile::tempdir().unwrap();
     let shared = shared(folder.path());
-    begin(&shared, Phase::Commit);
+    begin(&shared, ChangeOverPhase::Commit);
     let record = folder.path().join("s2/record.json");
     std::fs::create_dir_all(record.parent().unwrap()).unwrap();
     std::fs::write(&record, b"{").unwrap();
