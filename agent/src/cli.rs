@@ -267,7 +267,8 @@ async fn run_gateway(args: &GatewayArgs) -> Result<ExitCode> {
         None => serving.await,
     };
     let served = served.context("the gateway broke")?;
-    if matches!(served, Err(GatewayError::Restart)) {
+    if served.is_err() {
+        // A coupling without a gateway serves nobody, whether it ends or begins anew.
         stop_coupling.send_replace(true);
     }
     let coupled = match coupled {

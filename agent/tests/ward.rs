@@ -37,10 +37,14 @@ impl Drop for Process {
 const OWN: [&str; 6] = ["--made-by", "acme", "--model", "RP", "--hardware", "B"];
 
 fn run(folder: &Path) -> Process {
+    run_with(folder, &[])
+}
+
+fn run_with(folder: &Path, flags: &[&str]) -> Process {
     let path = |name: &str| folder.join(name).to_str().unwrap().to_owned();
     let arguments = ["run", "--json", "--provisioning", &path("site.json"), "--state", &path("state")];
     let more = ["--devices", &path("devices.json"), "--programs", &path("programs")];
-    Process(wardlink(&arguments).args(more).args(OWN).spawn().unwrap())
+    Process(wardlink(&arguments).args(more).args(OWN).args(flags).spawn().unwrap())
 }
 
 /// A site with its server, and what its gateway is provisioned with.
@@ -129,6 +133,22 @@ async fn the_gateway_may_be_killed_at_any_point() {
     let bad: Vec<_> = checks.as_array().unwrap().iter().filter(|check| check["verdict"] == "bad").collect();
     assert!(bad.is_empty(), "{bad:?}");
     drop(process);
+}
+
+/// The exit code of a process that ends by itself.
+async fn code_of(process: &mut Process) -> Option<i32> {
+    tokio::time::timeout(Duration::from_secs(20), ended(process)).await.expect("it goes on");
+    process.0.try_wait().unwrap().unwrap().code()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_gateway_that_cannot_serve_ends_its_coupling_too() {
+    let (_site, depot) = ward().await;
+    let folder = depot.path("");
+    std::fs::write(folder.join("bad.json"), "{}").unwrap();
+    let given = format!("acme={}", folder.join("bad.json").display());
+    let mut process = run_with(&folder, &["--manufacturer", &given]);
+    assert_eq!(code_of(&mut process).await, Some(1));
 }
 
 #[test]
