@@ -8,6 +8,7 @@ mod site;
 use depot::{Depot, Inner, image_of, pumps};
 use site::Site;
 use std::io::{BufRead, BufReader};
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
@@ -149,6 +150,31 @@ async fn a_gateway_that_cannot_serve_ends_its_coupling_too() {
     let given = format!("acme={}", folder.join("bad.json").display());
     let mut process = run_with(&folder, &["--manufacturer", &given]);
     assert_eq!(code_of(&mut process).await, Some(1));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_an_earlier_site_has_left_is_gone_before_a_gateway_couples_and_stays_while_it_is_paired() {
+    let (site, depot) = ward().await;
+    let folder = depot.path("");
+    let packages = folder.join("state/packages");
+    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(&packages).unwrap();
+    // As after a power loss right behind the end of a pairing: a store, and an image.
+    drop(wardlink_agent::gateway::store::Store::open(&folder.join("state/gateway.redb")).unwrap());
+    std::fs::write(packages.join("old"), "an image").unwrap();
+    let store = || std::fs::metadata(folder.join("state/gateway.redb")).unwrap().ino();
+    let mut process = run(&folder);
+    site.accept().await;
+    let code = code(&mut process).await;
+    assert!(!packages.join("old").exists());
+    assert_eq!(site.verify(&code).await, VerifyResult::Verified);
+    depot.until("a report", |inner| inner.reports.last().map(drop)).await;
+    drop(process);
+    let kept = store();
+    std::fs::write(packages.join("kept"), "an image").unwrap();
+    let reports = depot.with(|inner| inner.reports.len());
+    let _process = run(&folder);
+    depot.until("another report", |inner| (inner.reports.len() > reports).then_some(())).await;
+    assert_eq!((store(), packages.join("kept").exists()), (kept, true));
 }
 
 #[test]
