@@ -1,0 +1,176 @@
+//! When what has come is installed, and on which devices together.
+
+use crate::depot::{Depot, Inner, image_of};
+use crate::next_package;
+use wardlink_agent::gateway::Order;
+use wardlink_test_repository::hospital::{device, gateway, pump_package, state};
+use wardlink_update::director::{Added, When};
+use wardlink_update::metadata::DelegatedPaths;
+use wardlink_update::package::{AddedKind, BoundFile, Package};
+use wardlink_update::uptane::{Outcome, Postponed};
+
+/// A scale beside the pumps, and a set of packages for both of which neither is installed alone.
+fn atomic_set(inner: &mut Inner) -> [Package; 2] {
+    let scale = state("scale/s1", "S1", "1A");
+    inner.hospital.associations.associate(scale.characteristics.device.clone(), gateway());
+    inner.hospital.bound.present.push(scale);
+    let mut pump = pump_package();
+    let mut scale = Package {
+        device_type: "scale".parse().unwrap(),
+        model: "S1".parse().unwrap(),
+        atomic: vec![pump.member()],
+        ..pump_package()
+    };
+    scale.atomic = vec![pump.member()];
+    pump.atomic = vec![scale.member()];
+    let patterns = [&pump, &scale].map(|package| package.folder().pattern().unwrap()).to_vec();
+    inner.hospital.images.author("targets").delegations[0].0.paths = DelegatedPaths::matching(patterns);
+    [pump, scale]
+}
+
+const SET: [&str; 3] = ["infusion-pump/p1", "infusion-pump/p2", "scale/s1"];
+
+#[tokio::test]
+async fn an_atomic_set_is_installed_on_all_devices_or_on_none() {
+    for fail in ["scale/s1=start", "infusion-pump/p2=prepare"] {
+        let depot = Depot::open().await;
+        let set = depot.with(atomic_set);
+        depot.configure(&SET);
+        depot.with(|inner| set.iter().for_each(|package| inner.hospital.release(package)));
+        depot.with(|inner| {
+            inner.hospital.images.bump();
+            inner.direct_all();
+        });
+        let gateway = depot.power(&["--fail", fail]);
+        depot
+            .until("three failures", |inner| {
+                let failed =
+                    |told: &&wardlink_update::uptane::Notification| matches!(told.outcome, Outcome::Failed { .. });
+                (inner.outcomes.iter().filter(failed).count() == 3).then_some(())
+            })
+            .await;
+        assert_eq!(SET.map(|device| depot.runs(device)), [None, None, None], "{fail}");
+        depot.with(|inner| {
+            let states = inner.hospital.bound.present.iter();
+            assert!(states.map(|state| state.characteristics.revision.to_string()).all(|revision| revision == "1A"));
+            let (device, _) = fail.split_once('=').unwrap();
+            assert!(inner.outcomes.iter().all(|told| format!("{:?}", told.outcome).contains(device)));
+        });
+        gateway.stop().await;
+        // Nothing more happens under the same directive; a new one finds them sound.
+        let gateway = depot.power(&[]);
+        depot.until("a session", |inner| (inner.sessions == 2).then_some(())).await;
+        depot.with(|inner| {
+            inner.direct_all();
+            inner.push_directive();
+        });
+        for device in SET {
+            depot.installed(device, "1B").await;
+        }
+        gateway.stop().await;
+    }
+}
+
+#[tokio::test]
+async fn a_device_that_is_busy_or_waits_for_a_person_keeps_what_it_runs() {
+    let depot = Depot::open().await;
+    depot.direct(&pump_package());
+    let busy = depot.device_folder("infusion-pump/p1").join("busy");
+    std::fs::create_dir_all(busy.parent().unwrap()).unwrap();
+    std::fs::write(&busy, "").unwrap();
+    let mut gateway = depot.power(&[]);
+    depot.installed("infusion-pump/p2", "1B").await;
+    depot
+        .until("the word that it waits", |inner| {
+            let outcomes = inner.outcomes_of("infusion-pump/p1");
+            (outcomes == [Outcome::Postponed(Postponed::Unsafe)]).then_some(())
+        })
+        .await;
+    assert_eq!(depot.runs("infusion-pump/p1"), None);
+    std::fs::remove_file(&busy).unwrap();
+    gateway.handle.orders.send(Order::Ask).await.unwrap();
+    depot.installed("infusion-pump/p1", "1B").await;
+
+    depot.with(|inner| {
+        inner.hospital.release(&next_package());
+        inner.hospital.images.bump();
+        let mut orders = inner.orders();
+        orders[0].assignments.iter_mut().for_each(|assignment| assignment.when = When::OnConfirmation);
+        inner.hospital.direct(&orders);
+        inner.push_directive();
+    });
+    gateway
+        .until("two that wait", |status| {
+            let waits = |device: &&wardlink_agent::gateway::status::DeviceStatus| {
+                device.postponed == Some(Postponed::Confirmation)
+            };
+            status.devices.iter().filter(waits).count() == 2
+        })
+        .await;
+    gateway.handle.orders.send(Order::Confirm(device("infusion-pump/p2"))).await.unwrap();
+    depot.installed("infusion-pump/p2", "1C").await;
+    assert_eq!(depot.runs("infusion-pump/p1"), Some(image_of(&pump_package())));
+    gateway.stop().await;
+}
+
+/// Directs the pumps' update with a file that the server adds.
+fn direct_with(inner: &mut Inner, settings: &[u8]) {
+    let package = Package { accepts: vec![AddedKind::SiteSettings], ..pump_package() };
+    inner.hospital.release(&package);
+    inner.hospital.images.bump();
+    let path = package.folder().path("settings.json").unwrap();
+    let added = Added { kind: AddedKind::SiteSettings, file: BoundFile::of(path.clone(), settings) };
+    inner.added.insert(path.to_string(), settings.to_vec());
+    let mut orders = inner.orders();
+    orders[0].assignments.iter_mut().for_each(|assignment| assignment.added = vec![added.clone()]);
+    inner.hospital.direct(&orders);
+}
+
+#[tokio::test]
+async fn added_data_is_installed_with_the_update_or_neither_is() {
+    let settings = br#"{"alarm_volume_percent":50,"language":"de","time_zone":"Europe/Berlin","version":1,"ward":"3"}"#;
+    let depot = Depot::open().await;
+    depot.with(|inner| direct_with(inner, settings));
+    let gateway = depot.power(&[]);
+    depot.installed("infusion-pump/p1", "1B").await;
+    let written = std::fs::read(depot.device_folder("infusion-pump/p1").join("slot-b/site-settings.json")).unwrap();
+    assert_eq!(written, settings);
+    gateway.stop().await;
+
+    let silent = String::from_utf8(settings.to_vec()).unwrap().replace("50", "0");
+    let depot = Depot::open().await;
+    depot.with(|inner| direct_with(inner, silent.as_bytes()));
+    let gateway = depot.power(&[]);
+    depot
+        .until("two failures", |inner| {
+            let failed = inner.outcomes.iter().filter(|told| matches!(&told.outcome, Outcome::Failed { .. }));
+            (failed.count() == 2).then_some(())
+        })
+        .await;
+    assert_eq!(depot.runs("infusion-pump/p1"), None);
+    gateway.stop().await;
+}
+
+#[tokio::test]
+async fn what_was_verified_is_installed_while_the_server_is_away() {
+    let depot = Depot::open().await;
+    depot.direct(&pump_package());
+    let busy = depot.device_folder("infusion-pump/p1").join("busy");
+    std::fs::create_dir_all(busy.parent().unwrap()).unwrap();
+    std::fs::write(&busy, "").unwrap();
+    let mut gateway = depot.power(&[]);
+    depot.installed("infusion-pump/p2", "1B").await;
+    depot.with(Inner::go_down);
+    gateway.until("no session", |status| !status.is_connected).await;
+    std::fs::remove_file(&busy).unwrap();
+    gateway.handle.orders.send(Order::Ask).await.unwrap();
+    let is_installed = |status: &wardlink_agent::gateway::status::Status| {
+        let revisions = status.devices.iter().map(|device| device.state.characteristics.revision.to_string());
+        revisions.into_iter().all(|revision| revision == "1B")
+    };
+    gateway.until("the update of both", is_installed).await;
+    assert_eq!(depot.runs("infusion-pump/p1"), Some(image_of(&pump_package())));
+    depot.with(|inner| inner.is_down = false);
+    depot.installed("infusion-pump/p1", "1B").await;
+    gateway.stop().await;
+}

@@ -1,0 +1,85 @@
+//! The gateway's own program.
+
+use crate::depot::{Depot, Inner, image_of};
+use std::os::unix::fs::PermissionsExt;
+use std::time::Duration;
+use wardlink_agent::gateway::{GatewayError, own};
+use wardlink_test_repository::hospital::gateway_package;
+use wardlink_update::package::{Package, RevisionRange};
+use wardlink_update::uptane::Outcome;
+
+/// What the gateway is told to be, so that the hospital's packages fit it.
+const OWN: [&str; 6] = ["--made-by", "acme", "--model", "RP", "--hardware", "B"];
+
+/// An update of the gateway's own program.
+fn own_package() -> Package {
+    Package {
+        pre_revision: RevisionRange::single(env!("CARGO_PKG_VERSION").parse().unwrap()),
+        post_revision: "0.2".parse().unwrap(),
+        ..gateway_package()
+    }
+}
+
+/// A gateway that has got another program: it ends, to be started with it.
+async fn updated(depot: &Depot, line: &[&str]) {
+    let gateway = depot.power(line);
+    depot.until("a report", |inner| inner.reports.last().map(drop)).await;
+    depot.direct(&own_package());
+    depot.with(Inner::push_directive);
+    let ended = tokio::time::timeout(Duration::from_secs(20), gateway.task).await.expect("it goes on").unwrap();
+    assert!(matches!(ended, Err(GatewayError::Restart)), "{ended:?}");
+    depot.with(|inner| assert_eq!(inner.outcomes_of("gateway/ward-3"), [], "it has yet to prove itself"));
+}
+
+#[tokio::test]
+async fn the_gateway_updates_itself_and_tells_so_when_the_new_program_has_reached_the_server() {
+    let depot = Depot::open().await;
+    let programs = depot.path("programs");
+    let line = [&OWN[..], &["--programs", programs.to_str().unwrap()]].concat();
+    assert_eq!(own::choose(&depot.settings(&line)).unwrap(), None, "the factory's own");
+    updated(&depot, &line).await;
+    let program = own::choose(&depot.settings(&line)).unwrap().expect("the new program");
+    assert_eq!(std::fs::read(&program).unwrap(), image_of(&own_package()));
+    assert_eq!(std::fs::metadata(&program).unwrap().permissions().mode() & 0o777, 0o755);
+    let gateway = depot.power(&line);
+    depot
+        .until("the word that it runs", |inner| {
+            let told = inner.outcomes_of("gateway/ward-3");
+            matches!(told.as_slice(), [Outcome::Installed { revision, .. }] if revision.to_string() == "0.2")
+                .then_some(())
+        })
+        .await;
+    depot
+        .until("a report of it", |inner| {
+            (inner.reports.last()?.gateway.characteristics.revision.to_string() == "0.2").then_some(())
+        })
+        .await;
+    gateway.stop().await;
+    for _ in 0..=own::MAX_STARTS {
+        assert_eq!(own::choose(&depot.settings(&line)).unwrap().as_ref(), Some(&program), "it stays");
+    }
+}
+
+#[tokio::test]
+async fn a_program_that_does_not_come_up_is_taken_back_and_told() {
+    let depot = Depot::open().await;
+    let programs = depot.path("programs");
+    let line = [&OWN[..], &["--programs", programs.to_str().unwrap()]].concat();
+    updated(&depot, &line).await;
+    for _ in 0..own::MAX_STARTS {
+        assert!(own::choose(&depot.settings(&line)).unwrap().is_some());
+    }
+    assert_eq!(own::choose(&depot.settings(&line)).unwrap(), None, "the factory's own again");
+    let gateway = depot.power(&line);
+    depot
+        .until("the word that it failed", |inner| {
+            let told = inner.outcomes_of("gateway/ward-3");
+            matches!(told.as_slice(), [Outcome::Failed { .. }]).then_some(())
+        })
+        .await;
+    depot.with(|inner| {
+        let is = inner.reports.last().unwrap().gateway.characteristics.revision.to_string();
+        assert_eq!(is, env!("CARGO_PKG_VERSION"));
+    });
+    gateway.stop().await;
+}
