@@ -42,7 +42,10 @@ async fn the_server_pushes_over_the_open_session() {
     depot.with(Inner::push_directive);
     depot.installed("infusion-pump/p1", "1B").await;
     depot.installed("infusion-pump/p2", "1B").await;
-    depot.with(|inner| assert_eq!((inner.sessions, inner.answers.len()), (1, 1)));
+    depot.with(|inner| {
+        assert_eq!((inner.sessions, inner.answers.len()), (1, 1));
+        assert_eq!(inner.answers[0].refused, None);
+    });
     // A later release: what it replaces is deleted, in the cache and in the devices.
     depot.direct(&next_package());
     depot.with(Inner::push_directive);
@@ -74,7 +77,9 @@ async fn a_report_is_sent_when_the_server_wants_one() {
     depot.until("the word to look for updates", |inner| (inner.asked == 1).then_some(())).await;
     // Stored data is not kept here: the server is told.
     depot.push(|number| FromServer::Send(Numbered { number, message: None }));
-    depot.until("an answer", |inner| (inner.answers.len() == 2).then_some(())).await;
+    let answers = depot.until("an answer", |inner| (inner.answers.len() == 2).then(|| inner.answers.clone())).await;
+    assert_eq!(answers[0].refused, None);
+    assert_eq!(answers[1].refused.as_ref().map(|refused| refused.step.as_str()), Some("figure 9, 193"));
     gateway.stop().await;
 }
 
@@ -129,7 +134,7 @@ async fn the_server_may_be_away() {
     depot.with(Inner::go_down);
     gateway.until("no session", |status| !status.is_connected && !status.troubles.is_empty()).await;
     depot.direct(&pump_package());
-    tokio::time::sleep(Duration::from_millis(300)).await;
+    depot.until("tries in vain", |inner| (inner.turned_away >= 3).then_some(())).await;
     depot.with(|inner| inner.is_down = false);
     depot.installed("infusion-pump/p1", "1B").await;
     gateway.until("no trouble", |status| status.troubles.is_empty()).await;

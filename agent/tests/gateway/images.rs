@@ -4,7 +4,7 @@ use crate::depot::{Depot, Inner, image_of, pumps};
 use crate::next_package;
 use wardlink_agent::gateway::Order;
 use wardlink_crypto::package::{ContentCode, Encoder, Sealed, seal_key};
-use wardlink_test_repository::hospital::{gateway, pump_package};
+use wardlink_test_repository::hospital::{gateway, gateway_package, pump_package};
 use wardlink_update::package::{
     BoundFile, Delta, DeltaFormat, Encrypted, Encryption, Package, Release, ReleaseCounter, RevisionRange, SealedKey,
 };
@@ -59,6 +59,14 @@ async fn a_corrupt_image_is_thrown_away_told_and_asked_for_later() {
     assert!(depot.cached().is_empty());
     assert_eq!(depot.runs("infusion-pump/p1"), None);
     // It is asked for again after a minute, and not before; a new directive is a new word.
+    let images = |inner: &mut Inner| inner.requests.iter().filter(|of| of.path.contains("/targets/")).count();
+    let rounds = |inner: &mut Inner| inner.requests.iter().filter(|of| of.path.ends_with("timestamp.json")).count();
+    let (before, looked) = (depot.with(images), depot.with(rounds));
+    gateway.handle.orders.send(Order::Ask).await.unwrap();
+    depot.until("another round", |inner| (rounds(inner) > looked).then_some(())).await;
+    gateway.handle.orders.send(Order::Ask).await.unwrap();
+    depot.until("the end of that round", |inner| (rounds(inner) > looked + 2).then_some(())).await;
+    assert_eq!(depot.with(images), before, "it is asked for too early");
     depot.with(|inner| {
         inner.corrupt = false;
         inner.direct_all();
