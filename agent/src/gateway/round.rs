@@ -6,17 +6,17 @@
 use super::change_over::Changed;
 use super::delivery::{AddedFiles, Undelivered, sha256_of};
 use super::http::{Asked, Http, HttpError};
-use super::store::{Attack, ChangeOverPhase, Directives, Journal, Part, Poll, Work};
-use super::{GatewayError, Shared};
+use super::store::{Attack, ChangeOverPhase, Directives, Journal, Part, Poll, Seen, StoreError, Work};
+use super::troubles::Source;
+use super::{GatewayError, Shared, places};
 use crate::clock;
 use crate::pump::Membership;
-use crate::tuf::quoted;
 use hyper::StatusCode;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::Arc;
 use wardlink_protocol::Device;
-use wardlink_update::client::{Fetched, File, Stored, Wanted};
+use wardlink_update::client::{Fetched, File, Stored};
 use wardlink_update::director::{Directive, When};
 use wardlink_update::metadata::{RoleName, TargetPath, Version};
 use wardlink_update::report::{Image, State};
@@ -101,8 +101,7 @@ impl<'a> Round<'a> {
 
     /// Where this gateway's director repository is.
     pub(super) fn director(&self) -> String {
-        let device = &self.member.identity.device;
-        format!("/api/gateways/{}/{}/director", device.client, device.identifier)
+        places::director(&self.member.identity.device)
     }
 
     /// An idle poll: whether there is a newer timestamp than the one that was seen last.
@@ -183,7 +182,12 @@ impl<'a> Round<'a> {
             match full.next() {
                 Next::Fetch(repository, wanted) => {
                     let from_store = || stored.get(&repository).map_or(Fetched::Missing, |of| kept(of, &wanted.file));
-                    let fetched = if end.is_offline { None } else { Some(self.metadata(&repository, &wanted).await) };
+                    let fetched = if is_offline {
+                        None
+                    } else {
+                        let gateway = &self.member.identity.device;
+                        Some(places::metadata(&self.http, gateway, ticket, &repository, &wanted).await)
+                    };
                     let fetched = match fetched {
                         Some(Ok(fetched)) => fetched,
                         Some(Err(error)) => {
@@ -214,21 +218,6 @@ impl<'a> Round<'a> {
                 Next::Verified(transactions) => return Ok(Some(transactions)),
                 Next::Refused => return Ok(None),
             }
-        }
-    }
-
-    async fn metadata(&self, repository: &Repository, wanted: &Wanted) -> Result<Fetched, HttpError> {
-        let (base, bearer) = match repository {
-            Repository::Director => (self.director(), self.bearer()),
-            Repository::Image(manufacturer) => (format!("/api/repositories/{manufacturer}"), None),
-        };
-        let version = wanted.version.map(|version| format!("{version}.")).unwrap_or_default();
-        let url = format!("{base}/metadata/{version}{}", quoted(&wanted.file.name()));
-        let answer = self.http.get(Asked { path: &url, bearer, etag: None, from: 0 }).await?;
-        match answer.status {
-            StatusCode::OK => Ok(Fetched::Bytes(answer.bytes(wanted.max_bytes).await?)),
-            StatusCode::NOT_FOUND | StatusCode::GONE => Ok(Fetched::Missing),
-            status => Err(HttpError::Status(status)),
         }
     }
 

@@ -200,3 +200,36 @@ async fn a_package_that_is_encrypted_to_the_gateway_is_decrypted_and_checked_as_
     assert_eq!(depot.runs("infusion-pump/p1"), None);
     gateway.stop().await;
 }
+
+#[tokio::test]
+async fn names_of_makers_and_models_may_have_spaces_and_signs() {
+    let maker = |package: Package| Package { manufacturer: "Acme Inc+Co".parse().unwrap(), ..package };
+    let pump = |package: Package| Package { model: "PM 2+b".parse().unwrap(), ..maker(package) };
+    let depot = Depot::open().await;
+    depot.made_by(&pump(pump_package()), &maker(gateway_package()));
+    depot.direct(&pump(pump_package()));
+    let gateway = depot.power(&[]);
+    depot.installed("infusion-pump/p1", "1B").await;
+    depot.installed("infusion-pump/p2", "1B").await;
+    gateway.stop().await;
+    // The same from a stick, as the release tool exports it, and from a mirror.
+    depot.with(|inner| inner.has_no_images = true);
+    depot.direct(&pump(next_package()));
+    let stick = depot.stick();
+    let gateway = depot.power(&["--media", stick.to_str().unwrap()]);
+    depot.installed("infusion-pump/p1", "1C").await;
+    depot.installed("infusion-pump/p2", "1C").await;
+    gateway.stop().await;
+    let last = Package {
+        pre_revision: RevisionRange::single("1C".parse().unwrap()),
+        post_revision: "1D".parse().unwrap(),
+        release_counter: ReleaseCounter::new(4).unwrap(),
+        ..pump(pump_package())
+    };
+    depot.direct(&last);
+    let mirror = format!("http://{}/mirror", depot.address);
+    let gateway = depot.power(&["--mirror", &mirror]);
+    depot.installed("infusion-pump/p1", "1D").await;
+    assert_eq!(depot.runs("infusion-pump/p1"), Some(image_of(&last)));
+    gateway.stop().await;
+}
