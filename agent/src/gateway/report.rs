@@ -2,6 +2,7 @@
 
 use super::store::{Attack, Devices, StoreError};
 use super::{GatewayError, Shared};
+use super::troubles::Source;
 use crate::clock;
 use p256::ecdsa::SigningKey;
 use p256::pkcs8::DecodePrivateKey;
@@ -17,16 +18,10 @@ const REPORT_LIFETIME_SECS: u64 = 24 * 60 * 60;
 impl Shared {
     /// What the gateway runs, with what it has seen and not yet reported.
     pub(super) fn own_state(&self) -> Result<State, StoreError> {
-        let Attack(attack) = self.store.value()?.unwrap_or_default();
-        let state = match self.own.as_ref().map(super::devices::Passive::state) {
-            Some(Ok(state)) => state,
-            Some(Err(error)) => {
-                self.trouble("own program".to_owned(), error.to_string());
-                self.settings.state.clone()
-            }
-            None => self.settings.state.clone(),
-        };
-        Ok(State { attack, ..state })
+        let Attack { seen } = self.store.value()?.unwrap_or_default();
+        let state = self.own.as_ref().and_then(|own| self.state_of(own, "own program"));
+        let state = state.unwrap_or_else(|| self.settings.state.clone());
+        Ok(State { attack: seen.map(|seen| seen.note), ..state })
     }
 
     /// What the devices run for which the gateway speaks. One whose record cannot be read is left out, and told of.

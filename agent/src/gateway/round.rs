@@ -231,12 +231,23 @@ impl<'a> Round<'a> {
         if refused.attack().is_some()
             && let Outcome::Refused { reason, .. } = &outcome
         {
-            self.shared.store.set(&Attack(Some(reason.clone())))?;
+            self.note_attack(reason)?;
         }
         self.tell(gateway, directive, None, outcome)
     }
 
-    /// Tells the server what became of something, unless that is what it was told last.
+    /// The same one again is no news; another one has yet to be reported.
+    fn note_attack(&self, note: &Note) -> Result<(), StoreError> {
+        self.shared.store.change(|change| match change.value::<Attack>()?.unwrap_or_default().seen {
+            Some(seen) if seen.note == *note => Ok(()),
+            _ => {
+                let seen = Seen { note: note.clone(), since: clock::now(), reported_in: None };
+                change.set(&Attack { seen: Some(seen) })
+            }
+        })
+    }
+
+    /// Tells the server what became of something, unless that is what it was told last. Only what is postponed waits from now on.
     fn tell(
         &self,
         device: &Device,

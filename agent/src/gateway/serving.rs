@@ -3,7 +3,8 @@
 use super::round::{Polled, Round, RoundEnd};
 use super::session::{Connection, Ended, MAX_WAITING, PING_EVERY, Sent};
 use super::status::{self, Status};
-use super::store::{Associated, Attack, Contact, Devices, Directives, Poll};
+use super::store::{Associated, Attack, Contact, Devices, Directives, Poll, StoreError, Work};
+use super::troubles::Source;
 use super::{GatewayError, Order, Shared};
 use crate::clock;
 use crate::link::Backoff;
@@ -309,14 +310,11 @@ impl<'a> Serving<'a> {
         let sent = self.connection.as_mut().and_then(|connection| connection.answered(answer.number));
         let why = answer.refused.as_ref().map(|refused| format!("{}: {}", refused.step, refused.reason));
         match sent {
-            Some(Sent::Report(counter)) => {
-                self.shared.works(|what| what == "report");
-                match why {
-                    None => {
-                        self.reported = counter;
-                        self.shared.store.set(&Attack(None))?;
-                    }
-                    Some(why) => self.shared.trouble("report".to_owned(), why),
+            Some(Sent::Report(counter)) => match why {
+                None => {
+                    self.shared.troubles.works(Source::Report);
+                    self.reported = counter;
+                    self.attack_reported(counter)?;
                 }
             }
             Some(Sent::Outcome(number)) => {
@@ -359,7 +357,19 @@ impl<'a> Serving<'a> {
             self.report_due = true;
             self.times.session.get_or_insert_with(Instant::now);
         }
-        if self.shared.store.waiting()? > 0 {
+        let seen = self.shared.store.value::<Attack>()?.and_then(|attack| attack.seen);
+        let has_unreported = seen.is_some_and(|seen| seen.reported_in.is_none());
+        if has_unreported || self.shared.store.waiting()? > 0 {
+    /// The server knows what this report tells; what was seen later has yet to be told.
+    fn attack_reported(&mut self, counter: Version) -> Result<(), StoreError> {
+        let Some(seen) = self.shared.store.value::<Attack>()?.and_then(|attack| attack.seen) else { return Ok(()) };
+        if seen.reported_in.is_some_and(|first| first <= counter) {
+            return self.shared.store.set(&Attack { seen: None });
+        }
+        self.report_due = true;
+        Ok(())
+    }
+
             self.report_due = true;
             self.times.session.get_or_insert_with(Instant::now);
         }

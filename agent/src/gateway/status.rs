@@ -1,7 +1,7 @@
 //! How a gateway stands: shown on its page, and kept in a file for whoever asks from outside.
 
 use super::settings::Settings;
-use super::store::{Contact, Devices, Directives, StoreError};
+use super::store::{Attack, Contact, Devices, Directives, StoreError};
 use super::{GatewayError, Shared};
 use crate::clock;
 use serde::{Deserialize, Serialize};
@@ -90,8 +90,13 @@ impl Status {
             |state: &State| listed.iter().any(|one| one.device == state.characteristics.device && one.updates);
         let mut devices = Vec::new();
         for state in shared.device_states() {
-            let postponed = store.work(&state.characteristics.device, heard)?.postponed;
-            devices.push(DeviceStatus { is_updated_here: is_updated_here(&state), state, postponed });
+            devices.push(DeviceStatus { is_updated_here: is_updated_here(&state), waits: waits(&state)?, state });
+        }
+        let mut troubles = shared.troubles.all();
+        // What may be an attack is shown until the server knows it.
+        let attack = store.value::<Attack>()?.and_then(|attack| attack.seen);
+        if let Some(seen) = attack.filter(|seen| troubles.iter().all(|other| other.why != seen.note.as_str())) {
+            troubles.push(Trouble { what: "attack".to_owned(), why: seen.note.to_string(), since: seen.since });
         }
         Ok(Self {
             is_paired,

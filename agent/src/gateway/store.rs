@@ -120,9 +120,21 @@ struct Counter(Version);
 #[derive(Clone, Copy, Serialize, Deserialize)]
 pub(super) struct Contact(pub(super) UnixMillis);
 
-/// An attack that was seen and not yet reported, for people.
+/// What may be an attack, until the server knows it.
 #[derive(Clone, Default, Serialize, Deserialize)]
-pub(super) struct Attack(pub(super) Option<wardlink_update::package::Note>);
+pub(super) struct Attack {
+    pub(super) seen: Option<Seen>,
+}
+
+/// A refusal that an attack would bring about.
+#[derive(Clone, Serialize, Deserialize)]
+pub(super) struct Seen {
+    /// For people.
+    pub(super) note: wardlink_update::package::Note,
+    pub(super) since: UnixMillis,
+    /// The first report that tells of it; none yet where there was no report since.
+    pub(super) reported_in: Option<Version>,
+}
 
 macro_rules! values {
     ($($value:ty => $name:literal),+ $(,)?) => {
@@ -137,7 +149,7 @@ values! {
     Directives => "directives",
     Counter => "report counter",
     Contact => "contact",
-    Attack => "attack",
+    Attack => "attack seen",
     Journal => "change-over",
 }
 
@@ -255,12 +267,19 @@ impl Store {
         Ok(done)
     }
 
-    /// The counter of the next report: stored before it is used, and above what the server has seen.
+    /// The counter of the next report: stored before it is used, and above what the server has seen. What may be an attack and was in no
+    /// report before is in this one.
     pub(super) fn next_counter(&self, seen: Version) -> Result<Version, StoreError> {
-        let Counter(last) = self.value()?.unwrap_or_default();
-        let next = last.max(seen).saturating_add(1);
-        self.set(&Counter(next))?;
-        Ok(next)
+        self.change(|change| {
+            let Counter(last) = change.value()?.unwrap_or_default();
+            let next = last.max(seen).saturating_add(1);
+            change.set(&Counter(next))?;
+            if let Some(Attack { seen: Some(seen) }) = change.value()? {
+                let reported_in = Some(seen.reported_in.unwrap_or(next));
+                change.set(&Attack { seen: Some(Seen { reported_in, ..seen }) })?;
+            }
+            Ok(next)
+        })
     }
 
     /// Begins to trust a repository by its first root, unless one is trusted already. Returns whether it began.

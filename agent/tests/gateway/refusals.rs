@@ -110,3 +110,26 @@ async fn a_root_that_was_given_beforehand_counts_before_the_servers_word() {
     gateway.trouble("5.4.4.2 step 7").await;
     gateway.stop().await;
 }
+
+#[tokio::test]
+async fn what_may_be_an_attack_is_reported_also_where_an_earlier_report_is_still_to_be_answered() {
+    let depot = Depot::open().await;
+    depot.with(|inner| inner.holds_reports = true);
+    let mut gateway = depot.power(&[]);
+    depot.until("a report", |inner| (inner.held_answers.len() == 1).then_some(())).await;
+    depot.direct(&pump_package());
+    depot.with(|inner| {
+        forged(inner, |signed| {
+            let targets = signed["targets"].as_object_mut().unwrap();
+            targets.values_mut().for_each(|target| target["length"] = 3.into());
+        });
+        inner.push_directive();
+    });
+    gateway.trouble("5.4.4.2 step 10.2.1").await;
+    depot.until("the refusal", |inner| (inner.outcomes.len() == 1).then_some(())).await;
+    depot.release();
+    let attack = |inner: &mut Inner| inner.reports.last()?.gateway.attack.as_ref().map(ToString::to_string);
+    let noted = depot.until("the attack in a report", attack).await;
+    assert!(noted.contains("5.4.4.2 step 10.2.1"), "{noted}");
+    gateway.stop().await;
+}
