@@ -31,10 +31,8 @@ use devices::Passive;
 use packages::Packages;
 use serving::Serving;
 use settings::Settings;
-use status::{Status, Trouble};
-use std::collections::BTreeMap;
-use std::path::Path;
-use std::sync::Mutex;
+use status::Status;
+use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 use store::{Store, StoreError};
@@ -61,6 +59,9 @@ pub enum GatewayError {
     #[error("the server: {0}")]
     Server(String),
     /// The gateway has another program now, which is to be started.
+    /// Its own program, which cannot be taken back.
+    #[error("the gateway's own program: {0}")]
+    Own(#[from] devices::DeviceError),
     #[error("the gateway has another program now: start it again")]
     Restart,
     /// Our fault: no report can be made.
@@ -242,22 +243,27 @@ impl Shared {
 
 /// Erases what an earlier site has left where the gateway is not paired: the power may have failed between the end of a pairing and
 /// [`wipe`]. Whoever calls it holds the state directory, and has not opened the store.
-pub fn wipe_unless_paired(directory: &Path) -> Result<(), GatewayError> {
-    let pairing = StateDirectory::to_look_at(directory).read(Record::Pairing).map_err(PumpError::from)?;
+pub fn wipe_unless_paired(settings: &Settings) -> Result<(), GatewayError> {
+    let pairing = StateDirectory::to_look_at(&settings.directory).read(Record::Pairing).map_err(PumpError::from)?;
     if pairing.is_none() {
-        wipe(directory)?;
+        wipe(settings)?;
     }
     Ok(())
 }
 
-/// Erases everything that a gateway has stored beside its pairing: it has left its site.
-pub fn wipe(directory: &Path) -> Result<(), StoreError> {
+/// Erases everything that a gateway has stored beside its pairing: it has left its site. A program of its own that has yet to prove itself
+/// goes, too, since nobody would know any more that it is on trial.
+pub fn wipe(settings: &Settings) -> Result<(), GatewayError> {
+    if let Some(own) = own::device(settings) {
+        own.go_back()?;
+    }
+    let directory = &settings.directory;
     let packages = directory.join(PACKAGES_FOLDER);
     let files = [directory.join(STORE_FILE), status::file(directory)];
     let removed = files.iter().map(std::fs::remove_file).chain([std::fs::remove_dir_all(packages)]);
     for removed in removed {
         match removed {
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(StoreError::of_file(error)),
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(StoreError::of_file(error).into()),
             _ => {}
         }
     }

@@ -25,9 +25,6 @@ pub(super) enum Changed {
     Restart,
 }
 
-/// How long a new program of the gateway has to reach the server.
-const TRIAL: Duration = Duration::from_mins(10);
-
 impl Shared {
     /// Goes on with a change-over that has begun, to its end. Where a device can neither go on nor back, it stays under way: that is
     /// told, and tried again.
@@ -74,6 +71,13 @@ impl Shared {
 
     /// The gateway's own part, where it has one: it is the last to change over.
     fn own_part<'j>(&self, journal: &'j Journal) -> Option<(Passive, &'j Part)> {
+    /// When the gateway's own program on trial has to have reached the server; none where none is on trial.
+    pub(super) fn trial_ends(&self) -> Result<Option<Instant>, StoreError> {
+        let journal = self.store.value::<Journal>()?;
+        let is_on_trial = journal.is_some_and(|journal| journal.phase == ChangeOverPhase::Trial);
+        Ok(self.begun.checked_add(self.settings.trial).filter(|_| is_on_trial))
+    }
+
         let own = self.own.clone()?;
         let part = journal.parts.iter().find(|part| part.after.characteristics.device == *own.device())?;
         Some((own, part))
@@ -88,7 +92,7 @@ impl Shared {
                 journal.phase = ChangeOverPhase::Commit;
                 return Ok(None);
             }
-            Some(Ok((_, true))) if self.begun.elapsed() < TRIAL => return Ok(Some(Changed::Stuck)),
+            Some(Ok((_, true))) if self.begun.elapsed() < self.settings.trial => return Ok(Some(Changed::Stuck)),
             Some(Ok((own, true))) => match own.go_back() {
                 Ok(()) => return Ok(Some(Changed::Restart)),
                 Err(error) => self.trouble(own.device().to_string(), error.to_string()),

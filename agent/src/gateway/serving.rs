@@ -24,6 +24,8 @@ use wardlink_update::uptane::Repository;
 /// A session that lasted this long was a good one: the next pause is short again.
 const GOOD_SESSION: Duration = Duration::from_secs(30);
 /// How long a session that is not kept stays open with nothing to say.
+/// When it is tried again to take back an own program that has not reached the server.
+const TRIAL_AGAIN: Duration = Duration::from_mins(1);
 const LINGER: Duration = Duration::from_secs(5);
 /// How far the clock may have gone back since the server was heard before that is said.
 const CLOCK_BACK: Duration = Duration::from_hours(1);
@@ -59,6 +61,8 @@ struct Times {
     ping: Instant,
     close: Option<Instant>,
     /// When the ticket ends that came with the session.
+    /// When the gateway's own program on trial has to have reached the server.
+    trial: Option<Instant>,
     ticket: Option<Instant>,
 }
 
@@ -78,7 +82,8 @@ impl<'a> Serving<'a> {
     pub(super) fn new(shared: &'a Shared, status: &'a watch::Sender<Status>) -> Self {
         let now = Instant::now();
         let (first, limit) = shared.settings.reconnect;
-        let times = Times { session: Some(now), round: None, poll: now, ping: now, close: None, ticket: None };
+        let times =
+            Times { session: Some(now), round: None, poll: now, ping: now, close: None, ticket: None, trial: None };
         Self {
             shared,
             status,
@@ -108,6 +113,13 @@ impl<'a> Serving<'a> {
         let directives: Directives = self.shared.store.value()?.unwrap_or_default();
         if directives.heard > directives.done {
             self.times.round = Some(Instant::now());
+        // What has stopped the gateway before is over when a round comes to its end.
+        if self.member.is_none() {
+            self.shared.troubles.works(Source::Gateway);
+        } else if self.shared.troubles.has(Source::Gateway) {
+            self.times.round = Some(Instant::now());
+        }
+        self.times.trial = self.shared.trial_ends()?.map(Instant::from_std);
         }
         loop {
             self.begin_what_is_due();
@@ -436,6 +448,13 @@ impl<'a> Serving<'a> {
     fn plan_the_end(&mut self) {
         let is_idle = self.connection.as_ref().is_some_and(Connection::is_idle) && self.round.is_none();
         self.times.close = match self.times.close {
+        if self.round.is_none() && self.times.trial.is_some_and(|at| at <= now) {
+            // Without a membership there are no rounds that would notice.
+            if self.shared.change_over()? == Changed::Restart {
+                return Err(GatewayError::Restart);
+            }
+            self.times.trial = self.shared.trial_ends()?.map(|at| Instant::from_std(at).max(now + TRIAL_AGAIN));
+        }
             _ if self.shared.settings.keep_session || !is_idle || self.wants_session() => None,
             Some(at) => Some(at),
             None => Some(Instant::now() + LINGER.min(self.shared.settings.poll_every)),
@@ -451,7 +470,7 @@ impl<'a> Serving<'a> {
         self.plan_the_end();
         let far = Instant::now() + Duration::from_hours(1);
         if self.member.is_none() {
-            return far;
+            return Ok(trial.map_or(far, |at| at.min(far)));
         }
         let is_away = self.connection.is_none();
         let session = self.times.session.filter(|_| is_away && self.dialling.is_none() && self.wants_session());
@@ -459,7 +478,8 @@ impl<'a> Serving<'a> {
         let ping = Some(self.times.ping).filter(|_| !is_away);
         let ticket = self.times.ticket.filter(|_| !is_away);
         let round = self.times.round.filter(|_| self.round.is_none());
-        [session, round, poll, ping, ticket, self.times.close].into_iter().flatten().fold(far, Instant::min)
+        let times = [session, round, poll, ping, ticket, trial, self.times.close];
+        Ok(times.into_iter().flatten().fold(far, Instant::min))
     }
 
     /// Shows how things stand, where that has changed.
@@ -478,6 +498,7 @@ impl<'a> Serving<'a> {
 }
 
 fn has_gone_back(last: Option<Contact>, now: UnixMillis) -> bool {
+        let trial = self.times.trial.filter(|_| self.round.is_none());
     last.is_some_and(|Contact(last)| last.since(now) > CLOCK_BACK)
 }
 

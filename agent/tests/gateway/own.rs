@@ -3,10 +3,14 @@
 use crate::depot::{Depot, Inner, image_of};
 use std::os::unix::fs::PermissionsExt;
 use std::time::Duration;
-use wardlink_agent::gateway::{GatewayError, own};
-use wardlink_test_repository::hospital::gateway_package;
+use tokio::sync::watch;
+use wardlink_agent::gateway::settings::Settings;
+use wardlink_agent::gateway::status::Status;
+use wardlink_agent::gateway::{Gateway, GatewayError, Order, own};
+use wardlink_test_repository::hospital::{gateway as gateway_device, gateway_package};
+use wardlink_update::director::When;
 use wardlink_update::package::{Package, RevisionRange};
-use wardlink_update::uptane::Outcome;
+use wardlink_update::uptane::{Outcome, Postponed};
 
 /// What the gateway is told to be, so that the hospital's packages fit it.
 const OWN: [&str; 6] = ["--made-by", "acme", "--model", "RP", "--hardware", "B"];
@@ -81,5 +85,41 @@ async fn a_program_that_does_not_come_up_is_taken_back_and_told() {
         let is = inner.reports.last().unwrap().gateway.characteristics.revision.to_string();
         assert_eq!(is, env!("CARGO_PKG_VERSION"));
     });
+    gateway.stop().await;
+}
+
+/// A gateway that is not paired, until it ends.
+async fn unpaired(settings: Settings) -> Result<(), GatewayError> {
+    let (gateway, _handle) = Gateway::open(settings).unwrap();
+    let ((_member, membership), (_stop, stopped)) = (watch::channel(None), watch::channel(false));
+    tokio::time::timeout(Duration::from_secs(20), gateway.run(membership, stopped)).await.expect("it goes on")
+}
+
+#[tokio::test]
+async fn a_trial_ends_in_time_where_the_gateway_is_not_paired_any_more() {
+    let depot = Depot::open().await;
+    let programs = depot.path("programs");
+    let line = [&OWN[..], &["--programs", programs.to_str().unwrap()]].concat();
+    updated(&depot, &line).await;
+    assert!(own::choose(&depot.settings(&line)).unwrap().is_some());
+    let settings = Settings { trial: Duration::from_millis(300), ..depot.settings(&line) };
+    let ended = unpaired(settings).await;
+    assert!(matches!(ended, Err(GatewayError::Restart)), "{ended:?}");
+    assert_eq!(own::choose(&depot.settings(&line)).unwrap(), None, "the factory's own again");
+}
+
+#[tokio::test]
+async fn a_program_on_trial_goes_when_the_gateway_leaves_its_site() {
+    let depot = Depot::open().await;
+    let programs = depot.path("programs");
+    let line = [&OWN[..], &["--programs", programs.to_str().unwrap()]].concat();
+    updated(&depot, &line).await;
+    wardlink_agent::gateway::wipe(&depot.settings(&line)).unwrap();
+    assert_eq!(own::choose(&depot.settings(&line)).unwrap(), None);
+    // Nothing is left that would begin it anew.
+    depot.with(|inner| inner.hospital.direct(&[]));
+    let mut gateway = depot.power(&line);
+    gateway.until("a round", |status| status.is_connected && status.directive_done > 0).await;
+    assert_eq!(own::choose(&depot.settings(&line)).unwrap(), None);
     gateway.stop().await;
 }

@@ -36,6 +36,7 @@ fn shared(folder: &Path) -> Shared {
         poll_every: Duration::from_secs(1),
         keep_session: true,
         reconnect: (Duration::from_secs(1), Duration::from_secs(1)),
+        trial: Duration::from_mins(1),
     };
     Shared {
         store: Store::open(&folder.join("store")).unwrap(),
