@@ -82,8 +82,13 @@ pub enum GatewayError {
 pub enum Order {
     /// Look for updates now.
     Ask,
-    /// What is offered to this device may be installed.
-    Confirm(Device),
+    /// What was shown may be installed: what this directive offers to this device, and nothing that came later.
+    Confirm {
+        /// Which device.
+        device: Device,
+        /// The directive's version, as it was shown.
+        directive: Version,
+    },
 }
 
 /// How the outside sees a gateway, and talks to it.

@@ -255,20 +255,25 @@ impl<'a> Round<'a> {
         path: Option<&TargetPath>,
         outcome: Outcome,
     ) -> Result<(), GatewayError> {
-        let mut work = self.shared.store.work(device, directive)?;
-        let said = format!("{outcome:?} {path:?} {}", work.retries);
-        if work.told.as_ref() == Some(&said) {
-            return Ok(());
-        }
-        work.told = Some(said);
-        work.postponed = match &outcome {
-            Outcome::Postponed(why) => Some(*why),
-            _ => None,
-        };
-        let notification = Notification { device: device.clone(), directive, path: path.cloned(), outcome };
+        let path = install.map(|install| &install.path);
         self.shared.store.change(|change| {
-            change.set_work(device, &work)?;
-            change.tell(&notification)
+            let work = change.work(device, directive)?;
+            let said = format!("{outcome:?} {path:?} {}", work.retries);
+            let is_new = work.told.as_ref() != Some(&said);
+            let postponed = match &outcome {
+                Outcome::Postponed(why) => Some(*why),
+                _ => None,
+            };
+            let offered = install.filter(|_| postponed.is_some()).map(|install| install.package.post_revision.clone());
+            let next = Work { told: Some(said), postponed, offered, ..work.clone() };
+            if next != work {
+                change.set_work(device, &next)?;
+            }
+            if is_new {
+                let path = path.cloned();
+                change.tell(&Notification { device: device.clone(), directive, path, outcome })?;
+            }
+            Ok(())
         })?;
         Ok(())
     }
@@ -314,8 +319,8 @@ impl<'a> Round<'a> {
                 Err(error) => return self.undelivered(transaction, install, version, error, end),
             }
         }
-        if let Err((device, postponed)) = transaction.may_begin(|device| self.circumstances(device, version)) {
-            return self.postponed(transaction, &device, postponed, version, end);
+        if let Err((device, why)) = self.may_begin(transaction, version)? {
+            return self.postponed(transaction, &device, why, version, end);
         }
         match self.prepare(transaction, &ready) {
             Ok(parts) => {
@@ -344,6 +349,10 @@ impl<'a> Round<'a> {
                 None => Err("this gateway does not install for it".to_owned()),
                 Some(device) => device
                     .state()
+                // To write the images takes its time, too: what counts is how things stand when the devices change over.
+                if let Err((device, why)) = self.may_begin(transaction, version)? {
+                    return self.postponed(transaction, &device, why, version, end);
+                }
                     .and_then(|before| {
                         device.prepare(image, &install.target, added)?;
                         parts.push(Part { path: install.path.clone(), after: after(install, &before), before });
@@ -363,10 +372,25 @@ impl<'a> Round<'a> {
         }
     }
 
-    fn circumstances(&self, device: &Device, version: Version) -> Circumstances {
-        let is_confirmed = self.shared.store.work(device, version).is_ok_and(|work| work.confirmed);
-        let is_safe = self.shared.device(device).is_none_or(super::devices::Passive::is_safe);
-        Circumstances { now: self.now, therapy_runs: false, is_safe, is_confirmed }
+    /// Whether an installation may begin now, or which device holds it up.
+    fn may_begin(
+        &self,
+        transaction: &Transaction,
+        version: Version,
+    ) -> Result<Result<(), (Device, Postponed)>, StoreError> {
+        let mut confirmed = BTreeSet::new();
+        for install in &transaction.installs {
+            if self.shared.store.work(&install.device, version)?.confirmed {
+                confirmed.insert(&install.device);
+            }
+        }
+        let now = now();
+        Ok(transaction.may_begin(|device| Circumstances {
+            now,
+            therapy_runs: false,
+            is_safe: self.shared.device(device).is_none_or(Passive::is_safe),
+            is_confirmed: confirmed.contains(device),
+        }))
     }
 
     fn postponed(
@@ -384,7 +408,10 @@ impl<'a> Round<'a> {
             _ => self.now.saturating_add(LOOK_AGAIN_SECS),
         };
         end.again(again_at);
-        self.tell(device, version, install.map(|install| &install.path), Outcome::Postponed(why))?;
+        self.tell(device, version, install, Outcome::Postponed(why))?;
+        for other in transaction.installs.iter().filter(|install| install.device != *device) {
+            self.waits_no_more(&other.device, version)?;
+        }
         Ok(true)
     }
 
@@ -400,8 +427,11 @@ impl<'a> Round<'a> {
         match error {
             Undelivered::Store(error) => Err(error.into()),
             Undelivered::Unreachable(why) => {
-                self.shared.trouble(install.path.to_string(), why);
-                end.again(self.now.saturating_add(UNREACHABLE_SECS));
+                self.shared.troubles.find(Source::Round, install.path.to_string(), why);
+                end.again(now().saturating_add(UNREACHABLE_SECS));
+                for install in &transaction.installs {
+                    self.waits_no_more(&install.device, version)?;
+                }
                 Ok(true)
             }
             Undelivered::Unusable(why) => {
@@ -413,6 +443,18 @@ impl<'a> Round<'a> {
                 let then = Outcome::Corrupt.then(work.retries);
                 self.tell(device, version, path, Outcome::Corrupt)?;
                 work = Work { told: self.shared.store.work(device, version)?.told, ..work };
+    /// Whatever the device waited for, it is not that any more.
+    fn waits_no_more(&self, device: &Device, version: Version) -> Result<(), StoreError> {
+        let work = self.shared.store.work(device, version)?;
+        if work.postponed.is_none() {
+            return Ok(());
+        }
+        self.shared.store.change(|change| {
+            let work = change.work(device, version)?;
+            change.set_work(device, &Work { postponed: None, offered: None, ..work })
+        })
+    }
+
                 match then {
                     Then::Retry { after } => {
                         work.retries = work.retries.saturating_add(1);

@@ -408,11 +408,18 @@ impl<'a> Serving<'a> {
                 (self.ask_due, self.report_due) = (true, true);
                 self.times.session = Some(Instant::now());
             }
-            Order::Confirm(device) => {
-                let directives: Directives = self.shared.store.value()?.unwrap_or_default();
-                let mut work = self.shared.store.work(&device, directives.heard)?;
-                work.confirmed = true;
-                self.shared.store.change(|change| change.set_work(&device, &work))?;
+            Order::Confirm { device, directive } => {
+                let is_confirmed = self.shared.store.change(|change| {
+                    let work = change.work(&device, directive)?;
+                    if work.postponed != Some(Postponed::Confirmation) {
+                        return Ok(false);
+                    }
+                    change.set_work(&device, &Work { confirmed: true, postponed: None, offered: None, ..work })?;
+                    Ok(true)
+                })?;
+                if !is_confirmed {
+                    tracing::info!(%device, directive, "what was confirmed is not on offer any more");
+                }
             }
         }
         self.times.round = Some(Instant::now());

@@ -27,14 +27,25 @@ pub struct Trouble {
 
 /// A device for which the gateway speaks.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+/// An update that waits.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Waits {
+    /// For what.
+    pub why: Postponed,
+    /// The version of the directive that offers it.
+    pub directive: Version,
+    /// Its revision.
+    pub revision: Revision,
+}
+
 pub struct DeviceStatus {
     /// What it runs.
     pub state: State,
     /// Whether the server updates it through this gateway.
     pub is_updated_here: bool,
-    /// Why an update of it waits.
+    /// The update of it that waits.
     #[serde(default)]
-    pub postponed: Option<Postponed>,
+    pub waits: Option<Waits>,
 }
 
 /// How a gateway stands.
@@ -56,6 +67,9 @@ pub struct Status {
     pub directive_done: u64,
     /// Its devices.
     pub devices: Vec<DeviceStatus>,
+    /// The gateway's own program.
+    #[serde(default)]
+    pub own: Option<DeviceStatus>,
     /// Whose packages it trusts.
     pub manufacturers: Vec<String>,
     /// What the server does not know yet.
@@ -77,6 +91,7 @@ impl Status {
             directive_done: 0,
             devices: Vec::new(),
             manufacturers: Vec::new(),
+            own: None,
             outcomes_waiting: 0,
             troubles: Vec::new(),
         }
@@ -90,6 +105,13 @@ impl Status {
             |state: &State| listed.iter().any(|one| one.device == state.characteristics.device && one.updates);
         let mut devices = Vec::new();
         for state in shared.device_states() {
+        let waits = |state: &State| -> Result<Option<Waits>, StoreError> {
+            let work = store.work(&state.characteristics.device, verified)?;
+            let waits = work.postponed.zip(work.offered);
+            Ok(waits.map(|(why, revision)| Waits { why, directive: verified, revision }))
+        };
+        let state = shared.own_state()?;
+        let own = DeviceStatus { is_updated_here: shared.own.is_some(), waits: waits(&state)?, state };
             devices.push(DeviceStatus { is_updated_here: is_updated_here(&state), waits: waits(&state)?, state });
         }
         let mut troubles = shared.troubles.all();
@@ -106,6 +128,7 @@ impl Status {
             directive_done: done,
             devices,
             manufacturers: store.manufacturers()?.iter().map(ToString::to_string).collect(),
+            own: Some(own),
             outcomes_waiting: store.waiting()?,
             troubles: shared.troubles(),
             ..Self::new(&shared.settings)
@@ -162,7 +185,9 @@ pub fn lines(status: &Status) -> Vec<String> {
         format!("trusts      {}", status.manufacturers.join(", ")),
         format!("to tell     {}", status.outcomes_waiting),
     ];
-    for DeviceStatus { state, is_updated_here, .. } in &status.devices {
+    let own = status.own.iter().map(|own| ("program", own));
+    for (what, DeviceStatus { state, is_updated_here, .. }) in own.chain(status.devices.iter().map(|of| ("device", of)))
+    {
         let is = &state.characteristics;
         let counter = state.release_counter.map(|counter| format!(", release {counter}")).unwrap_or_default();
         let elsewhere = if *is_updated_here { "" } else { ", not updated through this gateway" };

@@ -201,10 +201,22 @@ pub(super) struct Work {
     /// What was told last, so that it is told once.
     pub(super) told: Option<String>,
 }
+    /// The revision that waits.
+    #[serde(default)]
+    pub(super) offered: Option<Revision>,
 
 impl Work {
     pub(super) const fn new(directive: Version) -> Self {
-        Self { directive, retries: 0, not_before: 0, ended: false, confirmed: false, postponed: None, told: None }
+        Self {
+            directive,
+            retries: 0,
+            not_before: 0,
+            ended: false,
+            confirmed: false,
+            postponed: None,
+            offered: None,
+            told: None,
+        }
     }
 }
 

@@ -1,13 +1,25 @@
 //! When what has come is installed, and on which devices together.
 
-use crate::depot::{Depot, Inner, image_of};
+use crate::depot::{Depot, Inner, Running, image_of, pumps};
 use crate::next_package;
 use wardlink_agent::gateway::Order;
+use wardlink_agent::gateway::status::{Status, Waits};
 use wardlink_test_repository::hospital::{device, gateway, pump_package, state};
 use wardlink_update::director::{Added, When};
 use wardlink_update::metadata::DelegatedPaths;
 use wardlink_update::package::{AddedKind, BoundFile, Package};
 use wardlink_update::uptane::{Outcome, Postponed};
+
+/// What waits for a person.
+fn waiting(status: &Status) -> Vec<Waits> {
+    let waits = status.devices.iter().filter_map(|device| device.waits.clone());
+    waits.filter(|waits| waits.why == Postponed::Confirmation).collect()
+}
+
+/// A person confirms what this directive offers to a device.
+async fn confirm(gateway: &Running, name: &str, directive: u64) {
+    gateway.handle.orders.send(Order::Confirm { device: device(name), directive }).await.unwrap();
+}
 
 /// A scale beside the pumps, and a set of packages for both of which neither is installed alone.
 fn atomic_set(inner: &mut Inner) -> [Package; 2] {
@@ -99,15 +111,10 @@ async fn a_device_that_is_busy_or_waits_for_a_person_keeps_what_it_runs() {
         inner.hospital.direct(&orders);
         inner.push_directive();
     });
-    gateway
-        .until("two that wait", |status| {
-            let waits = |device: &&wardlink_agent::gateway::status::DeviceStatus| {
-                device.postponed == Some(Postponed::Confirmation)
-            };
-            status.devices.iter().filter(waits).count() == 2
-        })
-        .await;
-    gateway.handle.orders.send(Order::Confirm(device("infusion-pump/p2"))).await.unwrap();
+    gateway.until("two that wait", |status| waiting(status).len() == 2).await;
+    let shown = waiting(&gateway.handle.status.borrow())[0].clone();
+    assert_eq!((shown.directive, shown.revision.as_str()), (depot.with(|inner| inner.hospital.version), "1C"));
+    confirm(&gateway, "infusion-pump/p2", shown.directive).await;
     depot.installed("infusion-pump/p2", "1C").await;
     assert_eq!(depot.runs("infusion-pump/p1"), Some(image_of(&pump_package())));
     gateway.stop().await;
@@ -172,5 +179,62 @@ async fn what_was_verified_is_installed_while_the_server_is_away() {
     assert_eq!(depot.runs("infusion-pump/p1"), Some(image_of(&pump_package())));
     depot.with(|inner| inner.is_down = false);
     depot.installed("infusion-pump/p1", "1B").await;
+    gateway.stop().await;
+}
+
+#[tokio::test]
+async fn a_confirmation_is_for_what_was_shown_and_for_nothing_that_came_later() {
+    let depot = Depot::open().await;
+    let direct = |inner: &mut Inner| {
+        let mut orders = inner.orders();
+        orders[0].assignments.iter_mut().for_each(|assignment| assignment.when = When::OnConfirmation);
+        inner.hospital.direct(&orders);
+        inner.push_directive();
+        inner.hospital.version
+    };
+    depot.with(|inner| {
+        inner.hospital.release(&pump_package());
+        inner.hospital.images.bump();
+    });
+    let first = depot.with(direct);
+    let mut gateway = depot.power(&[]);
+    let waits =
+        |directive: u64| move |status: &Status| waiting(status).iter().any(|waits| waits.directive == directive);
+    gateway.until("the first offer", waits(first)).await;
+    let second = depot.with(direct);
+    // Heard of, and not shown yet: what is confirmed is the first one, which does not count any more.
+    confirm(&gateway, "infusion-pump/p1", first).await;
+    gateway.until("the second offer", waits(second)).await;
+    confirm(&gateway, "infusion-pump/p1", first).await;
+    confirm(&gateway, "infusion-pump/p2", second).await;
+    depot.installed("infusion-pump/p2", "1B").await;
+    gateway.until("the one that still waits", |status| waiting(status).len() == 1).await;
+    assert_eq!(depot.runs("infusion-pump/p1"), None);
+    gateway.stop().await;
+}
+
+#[tokio::test]
+async fn what_a_device_waited_for_is_not_shown_when_it_waits_for_something_else() {
+    let depot = Depot::open().await;
+    depot.direct(&pump_package());
+    for pump in pumps() {
+        let folder = depot.device_folder(&pump.to_string());
+        std::fs::create_dir_all(&folder).unwrap();
+        std::fs::write(folder.join("busy"), "").unwrap();
+    }
+    let mut gateway = depot.power(&[]);
+    let waits = |status: &Status| status.devices.iter().filter(|device| device.waits.is_some()).count();
+    gateway.until("two that wait", |status| waits(status) == 2).await;
+    // The image has to come once more, and comes corrupt.
+    for name in depot.cached() {
+        std::fs::remove_file(depot.path("state").join("packages").join(name)).unwrap();
+    }
+    depot.with(|inner| inner.corrupt = true);
+    gateway.handle.orders.send(Order::Ask).await.unwrap();
+    let is_corrupt = |inner: &mut Inner| {
+        (inner.outcomes.iter().filter(|of| of.outcome == Outcome::Corrupt).count() == 2).then_some(())
+    };
+    depot.until("the word that it is corrupt", is_corrupt).await;
+    gateway.until("what is shown then", |status| waits(status) == 0).await;
     gateway.stop().await;
 }

@@ -123,3 +123,30 @@ async fn a_program_on_trial_goes_when_the_gateway_leaves_its_site() {
     assert_eq!(own::choose(&depot.settings(&line)).unwrap(), None);
     gateway.stop().await;
 }
+
+#[tokio::test]
+async fn the_gateways_own_program_is_shown_and_waits_for_a_person_like_a_devices() {
+    let depot = Depot::open().await;
+    let programs = depot.path("programs");
+    let line = [&OWN[..], &["--programs", programs.to_str().unwrap()]].concat();
+    let mut gateway = depot.power(&line);
+    let revision = |status: &Status| Some(status.own.as_ref()?.state.characteristics.revision.to_string());
+    gateway.until("its program", |status| revision(status).as_deref() == Some(env!("CARGO_PKG_VERSION"))).await;
+    depot.until("a report", |inner| inner.reports.last().map(drop)).await;
+    depot.with(|inner| {
+        inner.hospital.release(&own_package());
+        inner.hospital.images.bump();
+        let mut orders = inner.orders();
+        let own = orders.iter_mut().filter(|order| order.package.device_type.to_string() == "gateway");
+        own.for_each(|order| order.assignments[0].when = When::OnConfirmation);
+        inner.hospital.direct(&orders);
+        inner.push_directive();
+    });
+    gateway.until("what waits", |status| status.own.as_ref().is_some_and(|own| own.waits.is_some())).await;
+    let waits = gateway.handle.status.borrow().own.as_ref().and_then(|own| own.waits.clone()).unwrap();
+    assert_eq!((waits.why, waits.revision.as_str()), (Postponed::Confirmation, "0.2"));
+    let device = gateway_device();
+    gateway.handle.orders.send(Order::Confirm { device, directive: waits.directive }).await.unwrap();
+    let ended = tokio::time::timeout(Duration::from_secs(20), gateway.task).await.expect("it goes on").unwrap();
+    assert!(matches!(ended, Err(GatewayError::Restart)), "{ended:?}");
+}

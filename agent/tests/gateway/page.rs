@@ -42,6 +42,7 @@ async fn the_page_shows_how_things_stand_and_only_its_own_buttons_work() {
     let serving = tokio::spawn(async move { page::serve(listener, shown, &handle).await });
 
     let page = ask(address, "GET", "/?lang=de", "").await;
+    assert!(page.contains("Programm dieses Gateways") && page.contains(env!("CARGO_PKG_VERSION")), "{page}");
     assert!(page.contains("infusion-pump/p1") && page.contains("verbunden"), "{page}");
     assert!(page.contains("content-security-policy: default-src 'none'"), "{page}");
     assert!(ask(address, "GET", "/status.json", "").await.contains("\"is_connected\":true"));
@@ -51,7 +52,12 @@ async fn the_page_shows_how_things_stand_and_only_its_own_buttons_work() {
     assert!(pressed("Content-Length: 0\r\n").await.starts_with("HTTP/1.1 403"));
     assert!(pressed("Sec-Fetch-Site: same-origin\r\nContent-Length: 0\r\n").await.starts_with("HTTP/1.1 202"));
     depot.until("the word to look for updates", |inner| (inner.asked == 1).then_some(())).await;
-    assert!(ask(address, "POST", "/confirm/../x", "Content-Length: 0\r\n").await.starts_with("HTTP/1.1 4"));
+    let confirmed =
+        |path: &'static str| ask(address, "POST", path, "Sec-Fetch-Site: same-origin\r\nContent-Length: 0\r\n");
+    assert!(confirmed("/confirm/infusion-pump/p1/7").await.starts_with("HTTP/1.1 202"));
+    for path in ["/confirm/../x", "/confirm/infusion-pump/p1", "/confirm/infusion-pump/p1/x"] {
+        assert!(confirmed(path).await.starts_with("HTTP/1.1 4"), "{path}");
+    }
     let foreign = "GET / HTTP/1.1\r\nHost: evil.example\r\nConnection: close\r\n\r\n";
     let mut stream = tokio::net::TcpStream::connect(address).await.unwrap();
     tokio::io::AsyncWriteExt::write_all(&mut stream, foreign.as_bytes()).await.unwrap();
