@@ -159,3 +159,70 @@ async fn a_ticket_that_ends_is_replaced_by_the_next_sessions() {
     depot.installed("infusion-pump/p1", "1C").await;
     gateway.stop().await;
 }
+
+#[tokio::test]
+async fn a_poll_that_ends_late_keeps_the_ticket_that_a_session_has_brought_meanwhile() {
+    let depot = Depot::open().await;
+    let gateway = depot.power(&["--poll-only", "--poll-secs", "1"]);
+    let polls = |inner: &Inner, status: u16| {
+        let is_poll = |request: &&depot::Requested| request.path.ends_with("timestamp.json") && request.conditional;
+        inner.requests.iter().filter(is_poll).filter(|request| request.status == status).count()
+    };
+    depot.until("an idle poll", |inner| (polls(inner, 304) >= 1).then_some(())).await;
+    depot.with(|inner| {
+        inner.direct(&pump_package());
+        inner.hold("timestamp.json", 0);
+    });
+    depot.holds().await;
+    let sessions = depot.with(|inner| {
+        inner.ticket = [8; 32];
+        inner.sessions
+    });
+    gateway.handle.orders.send(Order::Ask).await.unwrap();
+    depot.installed("infusion-pump/p1", "1B").await;
+    depot.installed("infusion-pump/p2", "1B").await;
+    let (before, asked) = depot.with(|inner| {
+        assert!(inner.sessions > sessions);
+        (polls(inner, 304), inner.requests.len())
+    });
+    depot.release();
+    depot.until("idle polls", |inner| (polls(inner, 304) >= before + 2).then_some(())).await;
+    // The new ticket is shown, and no other.
+    depot.with(|inner| {
+        let later = &inner.requests[asked..];
+        assert!(later.iter().all(|request| request.status != 401), "{later:?}");
+    });
+    gateway.stop().await;
+}
+
+#[tokio::test]
+async fn what_is_heard_during_a_round_is_not_forgotten_at_its_end() {
+    let depot = Depot::open().await;
+    let mut gateway = depot.power(&[]);
+    gateway.until("a session", |status| status.is_connected && status.directive_done > 0).await;
+    depot.direct(&pump_package());
+    depot.with(|inner| {
+        inner.hold("/targets/", 0);
+        inner.push_directive();
+    });
+    depot.holds().await;
+    let (first, second) = depot.with(|inner| {
+        let first = inner.hospital.version;
+        inner.direct_all();
+        inner.push_directive();
+        (first, inner.hospital.version)
+    });
+    gateway.until("the word of the second", |status| status.directive_heard == second).await;
+    // The next round comes no further than to its first question.
+    let heard = gateway.handle.status.clone();
+    depot.with(|inner| {
+        inner.released = inner.holds;
+        inner.hold("timestamp.json", 0);
+    });
+    depot.holds().await;
+    let status = heard.borrow().clone();
+    assert_eq!((status.directive_done, status.directive_heard), (first, second));
+    depot.release();
+    gateway.until("the end of the second", |status| status.directive_done == second).await;
+    gateway.stop().await;
+}

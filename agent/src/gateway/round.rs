@@ -73,7 +73,13 @@ pub(super) struct Round<'a> {
     ticket: Option<Zeroizing<String>>,
     /// Whether that is all there is: one whose time is over is not shown.
     has_ended: bool,
-    now: u64,
+    /// When the round began: what is verified is verified as of then (TUF section 5.1), and nothing else.
+    begun: u64,
+}
+
+/// Now, in seconds since 1970: a round may take its time.
+fn now() -> u64 {
+    clock::now().as_secs()
 }
 
 impl<'a> Round<'a> {
@@ -106,7 +112,7 @@ impl<'a> Round<'a> {
 
     /// An idle poll: whether there is a newer timestamp than the one that was seen last.
     pub(super) async fn poll(&self) -> Result<Polled, GatewayError> {
-        let Some(mut poll) = self.shared.store.value::<Poll>()? else { return Ok(Polled::Denied) };
+        let Some(poll) = self.shared.store.value::<Poll>()? else { return Ok(Polled::Denied) };
         let url = format!("{}/metadata/timestamp.json", self.director());
         let asked = Asked { path: &url, bearer: self.bearer(), etag: poll.etag.as_deref(), from: 0 };
         let answer = self.http.get(asked).await.map_err(|error| GatewayError::Server(error.to_string()))?;
@@ -114,8 +120,11 @@ impl<'a> Round<'a> {
             StatusCode::NOT_MODIFIED => Ok(Polled::Nothing),
             StatusCode::OK => {
                 let is_new = answer.etag.is_none() || answer.etag != poll.etag;
-                poll.etag = answer.etag;
-                self.shared.store.set(&poll)?;
+                // A session may have brought another ticket meanwhile: that one stays.
+                self.shared.store.change(|change| match change.value::<Poll>()? {
+                    Some(poll) => change.set(&Poll { etag: answer.etag, ..poll }),
+                    None => Ok(()),
+                })?;
                 Ok(if is_new { Polled::New } else { Polled::Nothing })
             }
             // A ticket that does not count any more: a session brings another one.
@@ -126,6 +135,13 @@ impl<'a> Round<'a> {
 
     /// The whole round.
     pub(super) async fn run(&self) -> Result<RoundEnd, GatewayError> {
+        let began = self.shared.troubles.begin();
+        let end = self.work().await?;
+        self.shared.troubles.end(Source::Round, began);
+        Ok(end)
+    }
+
+    async fn work(&self) -> Result<RoundEnd, GatewayError> {
         let mut end = RoundEnd::default();
         match self.shared.change_over()? {
             Changed::Stuck => {
@@ -143,8 +159,11 @@ impl<'a> Round<'a> {
         }
         let Some(transactions) = verified else { return Ok(end) };
         let Some(version) = self.verified_version()? else { return Ok(end) };
-        let heard = directives.heard.max(version);
-        self.shared.store.set(&Directives { heard, ..directives })?;
+        self.change_directives(|known| Directives {
+            heard: known.heard.max(version),
+            verified: known.verified.max(version),
+            ..known
+        })?;
         let mut waits = false;
         for transaction in &transactions {
             waits |= self.install(transaction, version, &mut end).await?;
@@ -152,10 +171,15 @@ impl<'a> Round<'a> {
         if waits {
             self.delete_replaced(&transactions)?;
         } else {
-            self.shared.store.set(&Directives { heard, done: version.max(directives.done) })?;
+            self.change_directives(|known| Directives { done: known.done.max(version), ..known })?;
             self.delete_replaced(&[])?;
         }
         Ok(end)
+    }
+
+    /// What was heard of while something was waited for stays heard of.
+    fn change_directives(&self, change: impl FnOnce(Directives) -> Directives) -> Result<(), StoreError> {
+        self.shared.store.change(|stored| stored.set(&change(stored.value()?.unwrap_or_default())))
     }
 
     /// Verifies both repositories in full (256 and 257); none where it was refused, or is to be tried later.

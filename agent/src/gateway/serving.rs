@@ -240,22 +240,25 @@ impl<'a> Serving<'a> {
                 self.shared.trouble(repository.to_string(), error.to_string());
             }
         }
-        let directives: Directives = store.value()?.unwrap_or_default();
-        let heard = directives.heard.max(welcome.directive);
-        let etag = store.value::<Poll>()?.and_then(|poll| poll.etag);
+        troubles.end(Source::Welcome, began);
         let (ticket, ends_at) = (welcome.ticket.clone(), welcome.ticket_ends_at);
         let last: Option<Contact> = store.value()?;
         let now = clock::now();
-        store.change(|change| {
-            change.set(&Directives { heard, ..directives })?;
+        let (directives, last) = store.change(|change| {
+            let directives: Directives = change.value()?.unwrap_or_default();
+            let directives = Directives { heard: directives.heard.max(welcome.directive), ..directives };
+            let etag = change.value::<Poll>()?.and_then(|poll| poll.etag);
+            let last: Option<Contact> = change.value()?;
+            change.set(&directives)?;
             change.set(&listed(&welcome.devices))?;
             change.set(&Poll { ticket, ends_at, etag })?;
-            change.set(&Contact(now))
+            change.set(&Contact(now))?;
+            Ok((directives, last))
         })?;
         self.check_clock(last);
         self.times.ticket = Some(Instant::now() + ends_at.since(now));
         (self.reported, self.report_due) = (welcome.reported, true);
-        if heard > directives.done {
+        if directives.heard > directives.done {
             self.times.round = Some(Instant::now());
         }
         if !self.shared.has_reached.swap(true, Ordering::Relaxed) {
@@ -287,10 +290,13 @@ impl<'a> Serving<'a> {
                 taken(devices.number)
             }
             FromServer::Directive(directive) => {
-                let directives: Directives = store.value()?.unwrap_or_default();
-                let heard = directives.heard.max(directive.message);
-                store.set(&Directives { heard, ..directives })?;
-                if heard > directives.done {
+                let directives = store.change(|change| {
+                    let directives: Directives = change.value()?.unwrap_or_default();
+                    let directives = Directives { heard: directives.heard.max(directive.message), ..directives };
+                    change.set(&directives)?;
+                    Ok(directives)
+                })?;
+                if directives.heard > directives.done {
                     self.times.round = Some(Instant::now());
                 }
                 taken(directive.number)

@@ -99,7 +99,7 @@ impl Status {
 
     pub(super) fn of(shared: &Shared, is_paired: bool, is_connected: bool) -> Result<Self, GatewayError> {
         let store = &shared.store;
-        let Directives { heard, done } = store.value()?.unwrap_or_default();
+        let Directives { heard, done, verified } = store.value()?.unwrap_or_default();
         let Devices(listed) = store.value()?.unwrap_or_default();
         let is_updated_here =
             |state: &State| listed.iter().any(|one| one.device == state.characteristics.device && one.updates);

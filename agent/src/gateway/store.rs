@@ -105,12 +105,14 @@ pub(super) struct Poll {
     pub(super) etag: Option<String>,
 }
 
-/// The newest directive that was heard of, and the newest with which there is nothing left to do.
+/// The newest directive that was heard of, the newest with which there is nothing left to do, and the one that was verified last.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Directives {
     pub(super) heard: Version,
     pub(super) done: Version,
 }
+    #[serde(default)]
+    pub(super) verified: Version,
 
 /// The counter of the newest report that was made.
 #[derive(Clone, Copy, Default, Serialize, Deserialize)]
@@ -258,10 +260,7 @@ impl Store {
     }
 
     pub(super) fn value<T: Value>(&self) -> Result<Option<T>, StoreError> {
-        let read = self.database.begin_read()?;
-        let table = read.open_table(VALUES)?;
-        let Some(bytes) = table.get(T::NAME)? else { return Ok(None) };
-        unpack(bytes.value(), T::NAME).map(Some)
+        value_of(&self.database.begin_read()?.open_table(VALUES)?)
     }
 
     pub(super) fn set<T: Value>(&self, value: &T) -> Result<(), StoreError> {
@@ -406,13 +405,7 @@ impl Store {
 
     /// How far a device has come with this directive.
     pub(super) fn work(&self, device: &Device, directive: Version) -> Result<Work, StoreError> {
-        let read = self.database.begin_read()?;
-        let table = read.open_table(WORK)?;
-        let work = match table.get(device.to_string().as_str())? {
-            Some(bytes) => Some(unpack::<Work>(bytes.value(), "a device's work")?),
-            None => None,
-        };
-        Ok(work.filter(|work| work.directive == directive).unwrap_or_else(|| Work::new(directive)))
+        work_of(&self.database.begin_read()?.open_table(WORK)?, device, directive)
     }
 
     pub(super) fn has_package(&self, sha256: &Sha256) -> Result<bool, StoreError> {
@@ -445,6 +438,16 @@ impl Change<'_> {
     }
 
     pub(super) fn remove<T: Value>(&self) -> Result<(), StoreError> {
+    /// What is stored now: nothing comes between it and the change.
+    pub(super) fn value<T: Value>(&self) -> Result<Option<T>, StoreError> {
+        value_of(&self.write.open_table(VALUES)?)
+    }
+
+    /// The same of a device's work under a directive.
+    pub(super) fn work(&self, device: &Device, directive: Version) -> Result<Work, StoreError> {
+        work_of(&self.write.open_table(WORK)?, device, directive)
+    }
+
         self.write.open_table(VALUES)?.remove(T::NAME)?;
         Ok(())
     }
@@ -480,6 +483,23 @@ impl Change<'_> {
 }
 
 fn pack<T: Serialize>(value: &T, what: &'static str) -> Result<Vec<u8>, StoreError> {
+fn value_of<T: Value>(table: &impl ReadableTable<&'static str, &'static [u8]>) -> Result<Option<T>, StoreError> {
+    let Some(bytes) = table.get(T::NAME)? else { return Ok(None) };
+    unpack(bytes.value(), T::NAME).map(Some)
+}
+
+fn work_of(
+    table: &impl ReadableTable<&'static str, &'static [u8]>,
+    device: &Device,
+    directive: Version,
+) -> Result<Work, StoreError> {
+    let work = match table.get(device.to_string().as_str())? {
+        Some(bytes) => Some(unpack::<Work>(bytes.value(), "a device's work")?),
+        None => None,
+    };
+    Ok(work.filter(|work| work.directive == directive).unwrap_or_else(|| Work::new(directive)))
+}
+
     cbor::pack(value).map_err(|_| StoreError::Damaged(what))
 }
 
