@@ -97,7 +97,7 @@ impl<'a> Round<'a> {
             member: member.clone(),
             ticket: poll.map(|poll| poll.ticket.to_text()),
             has_ended,
-            now: now.as_secs(),
+            begun: now.as_secs(),
         })
     }
 
@@ -145,7 +145,7 @@ impl<'a> Round<'a> {
         let mut end = RoundEnd::default();
         match self.shared.change_over()? {
             Changed::Stuck => {
-                end.again(self.now.saturating_add(UNREACHABLE_SECS));
+                end.again(now().saturating_add(UNREACHABLE_SECS));
                 return Ok(end);
             }
             Changed::Restart => return Err(GatewayError::Restart),
@@ -155,7 +155,7 @@ impl<'a> Round<'a> {
         let verified = self.verify(directives.heard, &mut end).await?;
         if end.is_denied && self.has_newer_ticket()? {
             // A session has brought another one meanwhile.
-            return Ok(RoundEnd { again_at: Some(self.now), is_offline: true, is_denied: false });
+            return Ok(RoundEnd { again_at: Some(now()), is_denied: false });
         }
         let Some(transactions) = verified else { return Ok(end) };
         let Some(version) = self.verified_version()? else { return Ok(end) };
@@ -198,7 +198,7 @@ impl<'a> Round<'a> {
         let key = self.member.identity.key.public().fingerprint().ok();
         let gateway = self.member.identity.device.clone();
         let bound = Bound { gateway, key, present: self.shared.present()? };
-        let mut full = match Full::start(bound, director, images, self.now) {
+        let mut full = match Full::start(bound, director, images, self.begun) {
             Ok(full) => full,
             Err(refused) => return self.refused(&refused, heard, end).map(|()| None),
         };
@@ -219,7 +219,7 @@ impl<'a> Round<'a> {
                             end.is_offline = true;
                             let denials = [StatusCode::UNAUTHORIZED, StatusCode::FORBIDDEN];
                             end.is_denied |= matches!(error, HttpError::Status(status) if denials.contains(&status));
-                            end.again(self.now.saturating_add(UNREACHABLE_SECS));
+                            end.again(now().saturating_add(UNREACHABLE_SECS));
                             // What is stored belongs together; to what has come of a repository meanwhile it does not.
                             if wanted.file != File::Root {
                                 return Ok(None);
@@ -248,8 +248,8 @@ impl<'a> Round<'a> {
     /// A refusal is told once, and noted as what may be an attack.
     fn refused(&self, refused: &Refused, directive: Version, end: &mut RoundEnd) -> Result<(), GatewayError> {
         tracing::warn!(%refused, "an update is refused");
-        self.shared.trouble("updates".to_owned(), refused.to_string());
-        end.again(self.now.saturating_add(REFUSED_SECS));
+        self.shared.troubles.find(Source::Round, "updates", refused.to_string());
+        end.again(now().saturating_add(REFUSED_SECS));
         let outcome = Outcome::refused(refused);
         let gateway = &self.member.identity.device;
         if refused.attack().is_some()
@@ -327,7 +327,7 @@ impl<'a> Round<'a> {
             if work.ended {
                 return Ok(false);
             }
-            if work.not_before > self.now {
+            if work.not_before > now() {
                 end.again(work.not_before);
                 return Ok(true);
             }
@@ -349,10 +349,14 @@ impl<'a> Round<'a> {
         match self.prepare(transaction, &ready) {
             Ok(parts) => {
                 let reason = String::new();
+                // To write the images takes its time, too: what counts is how things stand when the devices change over.
+                if let Err((device, why)) = self.may_begin(transaction, version)? {
+                    return self.postponed(transaction, &device, why, version, end);
+                }
                 store.set(&Journal { directive: version, phase: ChangeOverPhase::Commit, reason, parts })?;
                 match self.shared.change_over()? {
                     Changed::Stuck => {
-                        end.again(self.now.saturating_add(UNREACHABLE_SECS));
+                        end.again(now().saturating_add(UNREACHABLE_SECS));
                         return Ok(true);
                     }
                     Changed::Restart => return Err(GatewayError::Restart),
@@ -373,10 +377,6 @@ impl<'a> Round<'a> {
                 None => Err("this gateway does not install for it".to_owned()),
                 Some(device) => device
                     .state()
-                // To write the images takes its time, too: what counts is how things stand when the devices change over.
-                if let Err((device, why)) = self.may_begin(transaction, version)? {
-                    return self.postponed(transaction, &device, why, version, end);
-                }
                     .and_then(|before| {
                         device.prepare(image, &install.target, added)?;
                         parts.push(Part { path: install.path.clone(), after: after(install, &before), before });
@@ -425,11 +425,11 @@ impl<'a> Round<'a> {
         version: Version,
         end: &mut RoundEnd,
     ) -> Result<bool, GatewayError> {
-        let install = transaction.installs.iter().find(|install| install.device == *device);
+        let (install, now) = (transaction.installs.iter().find(|install| install.device == *device), now());
         let again_at = match install.map(|install| install.when) {
-            Some(When::Window { from, until: _ }) if from > self.now => from,
-            Some(When::Window { until, .. }) if until <= self.now => self.now.saturating_add(REFUSED_SECS),
-            _ => self.now.saturating_add(LOOK_AGAIN_SECS),
+            Some(When::Window { from, until: _ }) if from > now => from,
+            Some(When::Window { until, .. }) if until <= now => now.saturating_add(REFUSED_SECS),
+            _ => now.saturating_add(LOOK_AGAIN_SECS),
         };
         end.again(again_at);
         self.tell(device, version, install, Outcome::Postponed(why))?;
@@ -463,27 +463,15 @@ impl<'a> Round<'a> {
             }
             // 261: thrown away, and asked for again.
             Undelivered::Corrupt(_) => {
-                let mut work = self.shared.store.work(device, version)?;
-                let then = Outcome::Corrupt.then(work.retries);
-                self.tell(device, version, path, Outcome::Corrupt)?;
-                work = Work { told: self.shared.store.work(device, version)?.told, ..work };
-    /// Whatever the device waited for, it is not that any more.
-    fn waits_no_more(&self, device: &Device, version: Version) -> Result<(), StoreError> {
-        let work = self.shared.store.work(device, version)?;
-        if work.postponed.is_none() {
-            return Ok(());
-        }
-        self.shared.store.change(|change| {
-            let work = change.work(device, version)?;
-            change.set_work(device, &Work { postponed: None, offered: None, ..work })
-        })
-    }
-
-                match then {
-                    Then::Retry { after } => {
-                        work.retries = work.retries.saturating_add(1);
-                        work.not_before = self.now.saturating_add(after.as_secs());
-                        end.again(work.not_before);
+                self.tell(device, version, Some(install), Outcome::Corrupt)?;
+                let work = self.shared.store.change(|change| {
+                    let mut work = change.work(device, version)?;
+                    match Outcome::Corrupt.then(work.retries) {
+                        Then::Retry { after } => {
+                            work.retries = work.retries.saturating_add(1);
+                            work.not_before = now().saturating_add(after.as_secs());
+                        }
+                        Then::Done | Then::Wait | Then::Stop => work.ended = true,
                     }
                     Then::Done | Then::Wait | Then::Stop => work.ended = true,
                 }

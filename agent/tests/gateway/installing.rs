@@ -183,6 +183,34 @@ async fn what_was_verified_is_installed_while_the_server_is_away() {
 }
 
 #[tokio::test]
+async fn a_window_that_closes_while_the_image_comes_is_kept() {
+    let depot = Depot::open().await;
+    let now = wardlink_agent::clock::now().as_secs();
+    let until = now + 3;
+    depot.with(|inner| {
+        inner.hospital.release(&pump_package());
+        inner.hospital.images.bump();
+        let mut orders = inner.orders();
+        orders[0].assignments.iter_mut().for_each(|of| of.when = When::Window { from: now - 60, until });
+        inner.hospital.direct(&orders);
+        inner.hold("/targets/", 0);
+    });
+    let gateway = depot.power(&[]);
+    depot.holds().await;
+    while wardlink_agent::clock::now().as_secs() < until {
+        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+    }
+    depot.release();
+    for pump in pumps() {
+        let pump = pump.to_string();
+        let outcomes = depot.until("a word", |inner| Some(inner.outcomes_of(&pump)).filter(|told| !told.is_empty()));
+        assert_eq!(outcomes.await, [Outcome::Postponed(Postponed::Window)]);
+        assert_eq!(depot.runs(&pump), None);
+    }
+    gateway.stop().await;
+}
+
+#[tokio::test]
 async fn a_confirmation_is_for_what_was_shown_and_for_nothing_that_came_later() {
     let depot = Depot::open().await;
     let direct = |inner: &mut Inner| {
