@@ -20,6 +20,7 @@ pub(crate) mod session;
 pub mod settings;
 pub mod status;
 pub mod store;
+mod troubles;
 pub mod unit;
 
 use crate::clock;
@@ -38,6 +39,7 @@ use std::time::{Duration, Instant};
 use store::{Store, StoreError};
 use tokio::sync::{mpsc, watch};
 use wardlink_protocol::Device;
+use troubles::{Source, Troubles};
 use wardlink_update::client::{Client, Stored};
 use wardlink_update::uptane::Repository;
 
@@ -112,7 +114,7 @@ pub(crate) struct Shared {
     has_reached: AtomicBool,
     /// When this run began.
     begun: Instant,
-    troubles: Mutex<BTreeMap<String, Trouble>>,
+    troubles: Arc<Troubles>,
 }
 
 /// How a store is opened, at first and whenever the one before has failed.
@@ -126,6 +128,7 @@ pub struct Gateway {
     opener: Opener,
     status: watch::Sender<Status>,
     orders: mpsc::Receiver<Order>,
+    troubles: Arc<Troubles>,
 }
 
 impl Gateway {
@@ -144,7 +147,8 @@ impl Gateway {
         let store = Some(opener()?);
         let (status, watched) = watch::channel(Status::new(&settings));
         let (sender, orders) = mpsc::channel(8);
-        Ok((Self { settings, store, opener, status, orders }, Handle { status: watched, orders: sender }))
+        let troubles = Arc::default();
+        Ok((Self { settings, store, opener, troubles, status, orders }, Handle { status: watched, orders: sender }))
     }
 
     /// Works until `stop` changes.
@@ -161,8 +165,8 @@ impl Gateway {
                 Err(error) => error,
             };
             tracing::error!(%error, "the gateway waits");
-            let trouble = Trouble { what: "gateway".to_owned(), why: error.to_string(), since: clock::now() };
-            self.status.send_modify(|status| status.fault(trouble));
+            self.troubles.find(Source::Gateway, "gateway", error.to_string());
+            self.status.send_modify(|status| status.fault(self.troubles.all()));
             status::write(&self.settings.directory, &self.status.borrow());
             tokio::select! {
                 _ = stop.changed() => return Ok(()),
@@ -189,7 +193,7 @@ impl Gateway {
             begun: Instant::now(),
             settings: self.settings.clone(),
             store,
-            troubles: Mutex::default(),
+            troubles: Arc::clone(&self.troubles),
         };
         shared.begin()?;
         Serving::new(&shared, &self.status).run(membership, &mut self.orders, stop).await
@@ -223,26 +227,6 @@ impl Shared {
     /// The device of that name for which this gateway installs.
     fn device(&self, device: &Device) -> Option<&Passive> {
         self.devices.iter().chain(&self.own).find(|passive| passive.device() == device)
-    }
-
-    /// Something does not work: it is shown until it does.
-    fn trouble(&self, what: String, why: String) {
-        tracing::warn!(what, why, "trouble");
-        if let Ok(mut troubles) = self.troubles.lock() {
-            let since = troubles.get(&what).map_or_else(clock::now, |earlier| earlier.since);
-            troubles.insert(what.clone(), Trouble { what, why, since });
-        }
-    }
-
-    /// It works again.
-    fn works(&self, fits: impl Fn(&str) -> bool) {
-        if let Ok(mut troubles) = self.troubles.lock() {
-            troubles.retain(|what, _| !fits(what));
-        }
-    }
-
-    fn troubles(&self) -> Vec<Trouble> {
-        self.troubles.lock().map(|troubles| troubles.values().cloned().collect()).unwrap_or_default()
     }
 }
 

@@ -226,3 +226,55 @@ async fn what_is_heard_during_a_round_is_not_forgotten_at_its_end() {
     gateway.until("the end of the second", |status| status.directive_done == second).await;
     gateway.stop().await;
 }
+
+#[tokio::test]
+async fn what_is_wrong_with_the_servers_word_is_shown_as_long_as_it_is_wrong() {
+    let depot = Depot::open().await;
+    depot.with(|inner| inner.names_nobody = true);
+    let mut gateway = depot.power(&[]);
+    gateway.trouble("a manufacturer that is none").await;
+    // A round, and an answer of the server, change nothing about that.
+    let rounds = |inner: &mut Inner| inner.requests.iter().filter(|of| of.path.ends_with("timestamp.json")).count();
+    let before = depot.with(rounds);
+    gateway.handle.orders.send(Order::Ask).await.unwrap();
+    depot.until("the word to look for updates", |inner| (inner.asked == 1).then_some(())).await;
+    depot.until("a round", |inner| (rounds(inner) > before).then_some(())).await;
+    gateway.until("the end of the round", |status| status.directive_done > 0).await;
+    gateway.trouble("a manufacturer that is none").await;
+    depot.with(|inner| inner.names_nobody = false);
+    depot.with(Inner::go_down);
+    depot.with(|inner| inner.is_down = false);
+    gateway.until("no trouble", |status| status.is_connected && status.troubles.is_empty()).await;
+    gateway.stop().await;
+}
+
+#[tokio::test]
+async fn a_trouble_that_lasts_is_shown_without_a_break_and_since_when_it_began() {
+    let depot = Depot::open().await;
+    depot.direct(&pump_package());
+    depot.with(|inner| inner.has_no_images = true);
+    let mut gateway = depot.power(&[]);
+    gateway.trouble("nobody has").await;
+    let mut status = gateway.handle.status.clone();
+    let of = |status: &wardlink_agent::gateway::status::Status| {
+        status.troubles.iter().find(|trouble| trouble.why.contains("nobody has")).map(|trouble| trouble.since)
+    };
+    let since = of(&status.borrow_and_update()).unwrap();
+    let watching = tokio::spawn(async move {
+        while status.changed().await.is_ok() {
+            let shown = of(&status.borrow_and_update());
+            if shown != Some(since) {
+                return shown;
+            }
+        }
+        Some(since)
+    });
+    for asked in 1..=3 {
+        gateway.handle.orders.send(Order::Ask).await.unwrap();
+        depot.until("the word to look for updates", |inner| (inner.asked == asked).then_some(())).await;
+        let images = |inner: &mut Inner| inner.requests.iter().filter(|of| of.path.contains("/targets/")).count();
+        depot.until("another try", |inner| (images(inner) > 2 * asked).then_some(())).await;
+    }
+    gateway.stop().await;
+    assert_eq!(watching.await.unwrap(), Some(since));
+}

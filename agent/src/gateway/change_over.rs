@@ -7,8 +7,9 @@
 use super::Shared;
 use super::devices::{DeviceError, Passive};
 use super::store::{ChangeOverPhase, Journal, Part, StoreError, Work};
+use super::troubles::Source;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
+use std::time::Instant;
 use wardlink_protocol::Device;
 use wardlink_update::uptane::{Notification, Outcome};
 
@@ -61,7 +62,8 @@ impl Shared {
         if journal.phase == ChangeOverPhase::Undo
             && let Err((device, error)) = self.undo(&journal)
         {
-            self.trouble(device.to_string(), format!("it can neither start the new image nor go back: {error}"));
+            let why = format!("it can neither start the new image nor go back: {error}");
+            self.troubles.find(Source::Round, device.to_string(), why);
             return Ok(Changed::Stuck);
         }
         self.end(&journal)?;
@@ -69,8 +71,6 @@ impl Shared {
         Ok(Changed::Ended)
     }
 
-    /// The gateway's own part, where it has one: it is the last to change over.
-    fn own_part<'j>(&self, journal: &'j Journal) -> Option<(Passive, &'j Part)> {
     /// When the gateway's own program on trial has to have reached the server; none where none is on trial.
     pub(super) fn trial_ends(&self) -> Result<Option<Instant>, StoreError> {
         let journal = self.store.value::<Journal>()?;
@@ -78,6 +78,8 @@ impl Shared {
         Ok(self.begun.checked_add(self.settings.trial).filter(|_| is_on_trial))
     }
 
+    /// The gateway's own part, where it has one: it is the last to change over.
+    fn own_part<'j>(&self, journal: &'j Journal) -> Option<(Passive, &'j Part)> {
         let own = self.own.clone()?;
         let part = journal.parts.iter().find(|part| part.after.characteristics.device == *own.device())?;
         Some((own, part))
@@ -95,7 +97,7 @@ impl Shared {
             Some(Ok((_, true))) if self.begun.elapsed() < self.settings.trial => return Ok(Some(Changed::Stuck)),
             Some(Ok((own, true))) => match own.go_back() {
                 Ok(()) => return Ok(Some(Changed::Restart)),
-                Err(error) => self.trouble(own.device().to_string(), error.to_string()),
+                Err(error) => self.troubles.find(Source::Round, own.device().to_string(), error.to_string()),
             },
             // The launcher has taken it back, or the power failed before it was switched to.
             Some(Ok((_, false))) | None => {
@@ -104,7 +106,7 @@ impl Shared {
                 self.store.set(journal)?;
                 return Ok(None);
             }
-            Some(Err(error)) => self.trouble("own program".to_owned(), error.to_string()),
+            Some(Err(error)) => self.troubles.find(Source::Round, "own program", error.to_string()),
         }
         Ok(Some(Changed::Stuck))
     }
@@ -152,8 +154,10 @@ impl Shared {
     /// No change-over is under way: what devices ran before is deleted (figure 12, 264).
     pub(super) fn keep_what_runs(&self) {
         for device in self.devices.iter().chain(&self.own) {
-            if let Err(error) = device.keep() {
-                self.trouble(device.device().to_string(), error.to_string());
+            let what = device.device().to_string();
+            match device.keep() {
+                Ok(()) => self.troubles.works_again(Source::Replaced, &what),
+                Err(error) => self.troubles.find(Source::Replaced, what, error.to_string()),
             }
         }
     }

@@ -1,6 +1,8 @@
 //! Reports: what the gateway and its devices run (Distribution, figure 6; figure 12, 253).
 
+use super::devices::Passive;
 use super::store::{Attack, Devices, StoreError};
+use super::{GatewayError, Shared};
 use super::{GatewayError, Shared};
 use super::troubles::Source;
 use crate::clock;
@@ -26,10 +28,17 @@ impl Shared {
 
     /// What the devices run for which the gateway speaks. One whose record cannot be read is left out, and told of.
     pub(super) fn device_states(&self) -> Vec<State> {
-        let read = |device: &super::devices::Passive| match device.state() {
-            Ok(state) => Some(state),
+        self.devices.iter().filter_map(|device| self.state_of(device, &device.device().to_string())).collect()
+    }
+
+    fn state_of(&self, device: &Passive, what: &str) -> Option<State> {
+        match device.state() {
+            Ok(state) => {
+                self.troubles.works_again(Source::Record, what);
+                Some(state)
+            }
             Err(error) => {
-                self.trouble(device.device().to_string(), error.to_string());
+                self.troubles.find(Source::Record, what, error.to_string());
                 None
             }
         };
@@ -53,8 +62,9 @@ impl Shared {
         for state in self.device_states() {
             let device = &state.characteristics.device;
             if has_key(device) {
-                let what = "it has a key at the control unit, and has to report itself; take it out of --devices";
-                self.trouble(device.to_string(), what.to_owned());
+        let began = self.troubles.begin();
+                let why = "it has a key at the control unit, and has to report itself; take it out of --devices";
+                self.troubles.find(Source::Unreported, device.to_string(), why);
             } else {
                 devices.push(Reported::Unsigned(state));
             }
@@ -62,6 +72,7 @@ impl Shared {
         let counter = self.store.next_counter(seen)?;
         let expires = Expires::at(clock::now().as_secs().saturating_add(REPORT_LIFETIME_SECS));
         let report = ConfigurationReport::new(counter, expires, self.own_state()?, devices);
+        self.troubles.end(Source::Unreported, began);
         Ok((counter, signed(&report, key)?))
     }
 }

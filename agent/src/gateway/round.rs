@@ -5,6 +5,7 @@
 
 use super::change_over::Changed;
 use super::delivery::{AddedFiles, Undelivered, sha256_of};
+use super::devices::Passive;
 use super::http::{Asked, Http, HttpError};
 use super::store::{Attack, ChangeOverPhase, Directives, Journal, Part, Poll, Seen, StoreError, Work};
 use super::troubles::Source;
@@ -18,7 +19,8 @@ use std::sync::Arc;
 use wardlink_protocol::Device;
 use wardlink_update::client::{Fetched, File, Stored};
 use wardlink_update::director::{Directive, When};
-use wardlink_update::metadata::{RoleName, TargetPath, Version};
+use wardlink_update::metadata::{RoleName, Version};
+use wardlink_update::package::Note;
 use wardlink_update::report::{Image, State};
 use wardlink_update::uptane::{
     Bound, Circumstances, Decision, Full, Install, Next, Notification, Outcome, Postponed, Refused, Repository, Then,
@@ -41,8 +43,6 @@ type Ready<'a> = (&'a Install, PathBuf, AddedFiles);
 pub(super) struct RoundEnd {
     /// When to look again, seconds since 1970; none: nothing waits.
     pub(super) again_at: Option<u64>,
-    /// Whether the server could not be reached.
-    pub(super) is_offline: bool,
     /// Whether the server does not take the ticket any more.
     pub(super) is_denied: bool,
 }
@@ -133,7 +133,7 @@ impl<'a> Round<'a> {
         }
     }
 
-    /// The whole round.
+    /// The whole round. What it does not find again of what did not work before works.
     pub(super) async fn run(&self) -> Result<RoundEnd, GatewayError> {
         let began = self.shared.troubles.begin();
         let end = self.work().await?;
@@ -202,6 +202,7 @@ impl<'a> Round<'a> {
             Ok(full) => full,
             Err(refused) => return self.refused(&refused, heard, end).map(|()| None),
         };
+        let (ticket, mut is_offline) = (self.bearer(), false);
         loop {
             match full.next() {
                 Next::Fetch(repository, wanted) => {
@@ -215,8 +216,8 @@ impl<'a> Round<'a> {
                     let fetched = match fetched {
                         Some(Ok(fetched)) => fetched,
                         Some(Err(error)) => {
-                            self.shared.trouble("files".to_owned(), error.to_string());
-                            end.is_offline = true;
+                            self.shared.troubles.find(Source::Round, "files", error.to_string());
+                            is_offline = true;
                             let denials = [StatusCode::UNAUTHORIZED, StatusCode::FORBIDDEN];
                             end.is_denied |= matches!(error, HttpError::Status(status) if denials.contains(&status));
                             end.again(now().saturating_add(UNREACHABLE_SECS));
@@ -228,14 +229,14 @@ impl<'a> Round<'a> {
                         }
                         None => from_store(),
                     };
-                    if fetched == Fetched::Missing && end.is_offline && wanted.file != File::Root {
+                    if fetched == Fetched::Missing && is_offline && wanted.file != File::Root {
                         // Not what a repository lacks, but what is not here yet.
                         return Ok(None);
                     }
                     match full.receive(fetched) {
                         Ok((repository, commands)) => store.carry_out(&repository, &commands)?,
                         // What is stored of one repository may be older than what is stored of another: that is nobody's fault.
-                        Err(_) if end.is_offline => return Ok(None),
+                        Err(_) if is_offline => return Ok(None),
                         Err(refused) => return self.refused(&refused, heard, end).map(|()| None),
                     }
                 }
@@ -276,7 +277,7 @@ impl<'a> Round<'a> {
         &self,
         device: &Device,
         directive: Version,
-        path: Option<&TargetPath>,
+        install: Option<&Install>,
         outcome: Outcome,
     ) -> Result<(), GatewayError> {
         let path = install.map(|install| &install.path);
@@ -348,11 +349,11 @@ impl<'a> Round<'a> {
         }
         match self.prepare(transaction, &ready) {
             Ok(parts) => {
-                let reason = String::new();
                 // To write the images takes its time, too: what counts is how things stand when the devices change over.
                 if let Err((device, why)) = self.may_begin(transaction, version)? {
                     return self.postponed(transaction, &device, why, version, end);
                 }
+                let reason = String::new();
                 store.set(&Journal { directive: version, phase: ChangeOverPhase::Commit, reason, parts })?;
                 match self.shared.change_over()? {
                     Changed::Stuck => {
@@ -439,6 +440,18 @@ impl<'a> Round<'a> {
         Ok(true)
     }
 
+    /// Whatever the device waited for, it is not that any more.
+    fn waits_no_more(&self, device: &Device, version: Version) -> Result<(), StoreError> {
+        let work = self.shared.store.work(device, version)?;
+        if work.postponed.is_none() {
+            return Ok(());
+        }
+        self.shared.store.change(|change| {
+            let work = change.work(device, version)?;
+            change.set_work(device, &Work { postponed: None, offered: None, ..work })
+        })
+    }
+
     fn undelivered(
         &self,
         transaction: &Transaction,
@@ -447,7 +460,7 @@ impl<'a> Round<'a> {
         error: Undelivered,
         end: &mut RoundEnd,
     ) -> Result<bool, GatewayError> {
-        let (device, path) = (&install.device, Some(&install.path));
+        let device = &install.device;
         match error {
             Undelivered::Store(error) => Err(error.into()),
             Undelivered::Unreachable(why) => {
@@ -473,9 +486,12 @@ impl<'a> Round<'a> {
                         }
                         Then::Done | Then::Wait | Then::Stop => work.ended = true,
                     }
-                    Then::Done | Then::Wait | Then::Stop => work.ended = true,
+                    change.set_work(device, &work)?;
+                    Ok(work)
+                })?;
+                if !work.ended {
+                    end.again(work.not_before);
                 }
-                self.shared.store.change(|change| change.set_work(device, &work))?;
                 if work.ended && transaction.installs.len() > 1 {
                     let why = format!("{device}: the image is corrupt");
                     self.failed(transaction, version, &why)?;

@@ -9,6 +9,8 @@ use std::fs;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use wardlink_protocol::{Device, UnixMillis};
+use wardlink_update::metadata::Version;
+use wardlink_update::package::Revision;
 use wardlink_update::report::State;
 use wardlink_update::uptane::Postponed;
 
@@ -25,8 +27,6 @@ pub struct Trouble {
     pub since: UnixMillis,
 }
 
-/// A device for which the gateway speaks.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 /// An update that waits.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Waits {
@@ -38,6 +38,8 @@ pub struct Waits {
     pub revision: Revision,
 }
 
+/// A device for which the gateway speaks.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DeviceStatus {
     /// What it runs.
     pub state: State,
@@ -65,11 +67,11 @@ pub struct Status {
     pub directive_heard: u64,
     /// The newest with which there is nothing left to do.
     pub directive_done: u64,
-    /// Its devices.
-    pub devices: Vec<DeviceStatus>,
     /// The gateway's own program.
     #[serde(default)]
     pub own: Option<DeviceStatus>,
+    /// Its devices.
+    pub devices: Vec<DeviceStatus>,
     /// Whose packages it trusts.
     pub manufacturers: Vec<String>,
     /// What the server does not know yet.
@@ -89,9 +91,9 @@ impl Status {
             last_contact: None,
             directive_heard: 0,
             directive_done: 0,
+            own: None,
             devices: Vec::new(),
             manufacturers: Vec::new(),
-            own: None,
             outcomes_waiting: 0,
             troubles: Vec::new(),
         }
@@ -103,8 +105,6 @@ impl Status {
         let Devices(listed) = store.value()?.unwrap_or_default();
         let is_updated_here =
             |state: &State| listed.iter().any(|one| one.device == state.characteristics.device && one.updates);
-        let mut devices = Vec::new();
-        for state in shared.device_states() {
         let waits = |state: &State| -> Result<Option<Waits>, StoreError> {
             let work = store.work(&state.characteristics.device, verified)?;
             let waits = work.postponed.zip(work.offered);
@@ -112,6 +112,8 @@ impl Status {
         };
         let state = shared.own_state()?;
         let own = DeviceStatus { is_updated_here: shared.own.is_some(), waits: waits(&state)?, state };
+        let mut devices = Vec::new();
+        for state in shared.device_states() {
             devices.push(DeviceStatus { is_updated_here: is_updated_here(&state), waits: waits(&state)?, state });
         }
         let mut troubles = shared.troubles.all();
@@ -126,20 +128,18 @@ impl Status {
             last_contact: store.value::<Contact>()?.map(|Contact(at)| at),
             directive_heard: heard,
             directive_done: done,
+            own: Some(own),
             devices,
             manufacturers: store.manufacturers()?.iter().map(ToString::to_string).collect(),
-            own: Some(own),
             outcomes_waiting: store.waiting()?,
-            troubles: shared.troubles(),
+            troubles,
             ..Self::new(&shared.settings)
         })
     }
 
     /// The gateway itself cannot go on for now.
-    pub(super) fn fault(&mut self, trouble: Trouble) {
-        self.is_connected = false;
-        self.troubles.retain(|other| other.what != trouble.what);
-        self.troubles.push(trouble);
+    pub(super) fn fault(&mut self, troubles: Vec<Trouble>) {
+        (self.is_connected, self.troubles) = (false, troubles);
     }
 }
 
@@ -191,7 +191,7 @@ pub fn lines(status: &Status) -> Vec<String> {
         let is = &state.characteristics;
         let counter = state.release_counter.map(|counter| format!(", release {counter}")).unwrap_or_default();
         let elsewhere = if *is_updated_here { "" } else { ", not updated through this gateway" };
-        lines.push(format!("device      {} {} revision {}{counter}{elsewhere}", is.device, is.model, is.revision));
+        lines.push(format!("{what:<11} {} {} revision {}{counter}{elsewhere}", is.device, is.model, is.revision));
     }
     for trouble in &status.troubles {
         lines.push(format!("trouble     {}: {} (since {})", trouble.what, trouble.why, ago(trouble.since)));

@@ -18,6 +18,7 @@ use wardlink_protocol::identity::Sha256;
 use wardlink_protocol::{Device, UnixMillis};
 use wardlink_update::client::{Command, File, Stored};
 use wardlink_update::metadata::{RoleName, TargetPath, Version};
+use wardlink_update::package::Revision;
 use wardlink_update::report::State;
 use wardlink_update::uptane::{Notification, Postponed, Repository};
 
@@ -110,9 +111,9 @@ pub(super) struct Poll {
 pub(super) struct Directives {
     pub(super) heard: Version,
     pub(super) done: Version,
-}
     #[serde(default)]
     pub(super) verified: Version,
+}
 
 /// The counter of the newest report that was made.
 #[derive(Clone, Copy, Default, Serialize, Deserialize)]
@@ -200,12 +201,12 @@ pub(super) struct Work {
     pub(super) confirmed: bool,
     /// Why it waits, where it does.
     pub(super) postponed: Option<Postponed>,
-    /// What was told last, so that it is told once.
-    pub(super) told: Option<String>,
-}
     /// The revision that waits.
     #[serde(default)]
     pub(super) offered: Option<Revision>,
+    /// What was told last, so that it is told once.
+    pub(super) told: Option<String>,
+}
 
 impl Work {
     pub(super) const fn new(directive: Version) -> Self {
@@ -437,7 +438,6 @@ impl Change<'_> {
         Ok(())
     }
 
-    pub(super) fn remove<T: Value>(&self) -> Result<(), StoreError> {
     /// What is stored now: nothing comes between it and the change.
     pub(super) fn value<T: Value>(&self) -> Result<Option<T>, StoreError> {
         value_of(&self.write.open_table(VALUES)?)
@@ -448,6 +448,7 @@ impl Change<'_> {
         work_of(&self.write.open_table(WORK)?, device, directive)
     }
 
+    pub(super) fn remove<T: Value>(&self) -> Result<(), StoreError> {
         self.write.open_table(VALUES)?.remove(T::NAME)?;
         Ok(())
     }
@@ -482,7 +483,6 @@ impl Change<'_> {
     }
 }
 
-fn pack<T: Serialize>(value: &T, what: &'static str) -> Result<Vec<u8>, StoreError> {
 fn value_of<T: Value>(table: &impl ReadableTable<&'static str, &'static [u8]>) -> Result<Option<T>, StoreError> {
     let Some(bytes) = table.get(T::NAME)? else { return Ok(None) };
     unpack(bytes.value(), T::NAME).map(Some)
@@ -500,6 +500,7 @@ fn work_of(
     Ok(work.filter(|work| work.directive == directive).unwrap_or_else(|| Work::new(directive)))
 }
 
+fn pack<T: Serialize>(value: &T, what: &'static str) -> Result<Vec<u8>, StoreError> {
     cbor::pack(value).map_err(|_| StoreError::Damaged(what))
 }
 
