@@ -30,6 +30,7 @@ use crate::state::{Record, StateDirectory};
 use change_over::Changed;
 use devices::Passive;
 use packages::Packages;
+pub use report::Unmade;
 use serving::Serving;
 use settings::Settings;
 use status::Status;
@@ -38,9 +39,10 @@ use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 use store::{Store, StoreError};
 use tokio::sync::{mpsc, watch};
-use wardlink_protocol::Device;
 use troubles::{Source, Troubles};
+use wardlink_protocol::Device;
 use wardlink_update::client::{Client, Stored};
+use wardlink_update::metadata::Version;
 use wardlink_update::uptane::Repository;
 
 /// Pauses after the store, or a device, has failed.
@@ -57,18 +59,18 @@ pub enum GatewayError {
     /// The coupling.
     #[error(transparent)]
     Coupling(#[from] PumpError),
+    /// Its own program, which cannot be taken back.
+    #[error("the gateway's own program: {0}")]
+    Own(#[from] devices::DeviceError),
     /// The server does not answer as it should.
     #[error("the server: {0}")]
     Server(String),
     /// The gateway has another program now, which is to be started.
-    /// Its own program, which cannot be taken back.
-    #[error("the gateway's own program: {0}")]
-    Own(#[from] devices::DeviceError),
     #[error("the gateway has another program now: start it again")]
     Restart,
     /// Our fault: no report can be made.
-    #[error("a report cannot be made: {0}")]
-    Report(String),
+    #[error(transparent)]
+    Report(#[from] Unmade),
     /// The caller's fault: a root that is none.
     #[error("{manufacturer}: it is no root to trust: {why}")]
     Root {
@@ -126,9 +128,9 @@ pub struct Gateway {
     /// The store that was opened first; a later one is opened where this one failed.
     store: Option<Store>,
     opener: Opener,
+    troubles: Arc<Troubles>,
     status: watch::Sender<Status>,
     orders: mpsc::Receiver<Order>,
-    troubles: Arc<Troubles>,
 }
 
 impl Gateway {
