@@ -111,25 +111,51 @@ async fn a_root_that_was_given_beforehand_counts_before_the_servers_word() {
     gateway.stop().await;
 }
 
+/// Directs an image that its manufacturer has not made.
+fn direct_another_image(inner: &mut Inner) {
+    inner.direct(&pump_package());
+    forged(inner, |signed| {
+        let targets = signed["targets"].as_object_mut().unwrap();
+        targets.values_mut().for_each(|target| target["length"] = 3.into());
+    });
+}
+
 #[tokio::test]
 async fn what_may_be_an_attack_is_reported_also_where_an_earlier_report_is_still_to_be_answered() {
     let depot = Depot::open().await;
     depot.with(|inner| inner.holds_reports = true);
     let mut gateway = depot.power(&[]);
     depot.until("a report", |inner| (inner.held_answers.len() == 1).then_some(())).await;
-    depot.direct(&pump_package());
-    depot.with(|inner| {
-        forged(inner, |signed| {
-            let targets = signed["targets"].as_object_mut().unwrap();
-            targets.values_mut().for_each(|target| target["length"] = 3.into());
-        });
-        inner.push_directive();
-    });
+    depot.with(direct_another_image);
+    depot.with(Inner::push_directive);
     gateway.trouble("5.4.4.2 step 10.2.1").await;
     depot.until("the refusal", |inner| (inner.outcomes.len() == 1).then_some(())).await;
     depot.release();
     let attack = |inner: &mut Inner| inner.reports.last()?.gateway.attack.as_ref().map(ToString::to_string);
     let noted = depot.until("the attack in a report", attack).await;
     assert!(noted.contains("5.4.4.2 step 10.2.1"), "{noted}");
+    gateway.stop().await;
+}
+
+#[tokio::test]
+async fn what_may_be_an_attack_is_shown_until_the_server_knows_it() {
+    let depot = Depot::open().await;
+    depot.with(direct_another_image);
+    depot.with(|inner| inner.holds_reports = true);
+    let mut gateway = depot.power(&[]);
+    gateway.trouble("5.4.4.2 step 10.2.1").await;
+    gateway.cut().await;
+    depot.with(Inner::go_down);
+    let mut gateway = depot.power(&[]);
+    gateway.until("no session", |status| status.troubles.iter().any(|trouble| trouble.what == "server")).await;
+    gateway.trouble("5.4.4.2 step 10.2.1").await;
+    // What is directed now is sound.
+    depot.with(|inner| {
+        inner.direct_all();
+        (inner.is_down, inner.holds_reports) = (false, false);
+    });
+    depot.until("the attack in a report", |inner| inner.reports.last()?.gateway.attack.as_ref().map(drop)).await;
+    depot.installed("infusion-pump/p1", "1B").await;
+    gateway.until("no trouble", |status| status.troubles.is_empty()).await;
     gateway.stop().await;
 }
