@@ -3,6 +3,8 @@
 use crate::depot::fault::Medium;
 use crate::depot::{Depot, Inner, image_of, pumps};
 use crate::next_package;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 use wardlink_test_repository::hospital::pump_package;
 
@@ -77,13 +79,30 @@ async fn a_full_disk_is_told_and_waited_out() {
     let depot = Depot::open().await;
     let medium = Medium::default();
     let opened = medium.clone();
-    let mut gateway = depot.power_on(move || opened.open()).unwrap();
+    let tries = Arc::new(AtomicUsize::new(0));
+    let counted = Arc::clone(&tries);
+    let opener = move || {
+        counted.fetch_add(1, Ordering::Relaxed);
+        opened.open()
+    };
+    let mut gateway = depot.power_on(opener).unwrap();
     gateway.until("a session", |status| status.is_connected && status.directive_done > 0).await;
     medium.set_full(true);
     depot.direct(&pump_package());
     depot.with(Inner::push_directive);
     gateway.trouble("the disk is full").await;
     assert_eq!(depot.runs("infusion-pump/p1"), None);
+    // It is tried again and again, and shown all the while.
+    let shown = || {
+        let status = gateway.handle.status.borrow();
+        status.troubles.iter().find(|trouble| trouble.why.contains("the disk is full")).map(|trouble| trouble.since)
+    };
+    let (since, before) = (shown(), tries.load(Ordering::Relaxed));
+    while tries.load(Ordering::Relaxed) < before + 2 {
+        assert_eq!(shown(), since);
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    assert_eq!(shown(), since);
     medium.set_full(false);
     depot.installed("infusion-pump/p1", "1B").await;
     depot.installed("infusion-pump/p2", "1B").await;
