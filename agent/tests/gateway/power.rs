@@ -81,11 +81,11 @@ async fn a_full_disk_is_told_and_waited_out() {
     let opened = medium.clone();
     let tries = Arc::new(AtomicUsize::new(0));
     let counted = Arc::clone(&tries);
-    let opener = move || {
+    let open = move || {
         counted.fetch_add(1, Ordering::Relaxed);
         opened.open()
     };
-    let mut gateway = depot.power_on(opener).unwrap();
+    let mut gateway = depot.power_on(open).unwrap();
     gateway.until("a session", |status| status.is_connected && status.directive_done > 0).await;
     medium.set_full(true);
     depot.direct(&pump_package());
