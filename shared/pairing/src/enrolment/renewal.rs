@@ -9,25 +9,21 @@ use rand_core::CryptoRng;
 use serde::{Deserialize, Serialize};
 use serde_bytes::ByteBuf;
 use wardlink_crypto::cose::{self, Header, Signed};
-use wardlink_crypto::key::{PrivateKey, PublicKey};
-use wardlink_crypto::schedule::{self, PairingKeys};
-use wardlink_crypto::x509::{Certificate, CertificationRequest, Chain, Holder, Validity};
-use wardlink_protocol::identity::{CertificateSerial, DeviceIdentifier, KeyFingerprint, Purpose, SessionId};
+use wardlink_crypto::key::PrivateKey;
+use wardlink_crypto::x509::{Certificate, CertificationRequest};
+use wardlink_protocol::identity::{CertificateSerial, DeviceIdentifier, KeyFingerprint, SessionId};
 use wardlink_protocol::limits::MAX_ENROLMENT_MESSAGE_BYTES;
 use wardlink_protocol::pairing::Status;
-use wardlink_protocol::service::{ServiceAccess, ServiceEnrolled, ServiceRenewal};
+use wardlink_protocol::service::{ServiceAccess, ServiceRenewal};
 use wardlink_protocol::{Device, UnixMillis, cbor};
 use zeroize::{Zeroize, ZeroizeOnDrop};
 
-use super::{Enrolled, EnrolledService, EnrolmentError};
-use crate::control_unit::CLOCK_SKEW;
-use crate::message::{self, MessageError};
+use super::{Asked, Enrolled, EnrolledService, EnrolmentError, Exchange, Wanted};
+use crate::message::MessageError;
 use crate::renewal::RenewingControlUnit;
 
 /// The AAD of SERVICE_RENEWAL.
 const REQUEST_PLACE: &str = "wardlink service renewal";
-/// The AAD of SERVICE_RENEWED.
-const ANSWER_PLACE: &str = "wardlink service renewed";
 
 /// A service that asks for a new certificate. It is stored before [`Renewing::request`] is sent, which can be sent again. It holds a secret.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize, Zeroize, ZeroizeOnDrop)]
@@ -85,35 +81,21 @@ impl Renewing {
         answer: &[u8],
         now: UnixMillis,
     ) -> Result<Enrolled, EnrolmentError> {
-        let verified = message::verify(answer, Some(self.session), &ANSWER_PLACE, Some(&enrolled.root), now)?;
-        let message: ServiceEnrolled = verified.decode()?;
-        let bound = schedule::same(&message.request_hash, &schedule::message_hash(&self.request));
-        if message.status != Status::ServiceRenewed || !bound || !message.access.is_reasonable() {
-            return Err(MessageError::Contradiction.into());
-        }
-        let above: Vec<ByteBuf> = message.chain.iter().cloned().chain([verified.root_certificate.clone()]).collect();
-        let chain: Vec<ByteBuf> = [message.certificate.clone()].into_iter().chain(above.iter().cloned()).collect();
-        let chain = Chain::parse(&chain).map_err(MessageError::from)?;
-        let certificate = chain.verify(&enrolled.root, Purpose::Service, now).map_err(MessageError::from)?;
-        let named = certificate.holder() == Some(&Holder::Service(enrolled.name.to_string()));
-        let old = Certificate::parse(&enrolled.certificate)?;
-        let is_later = certificate.validity().not_after > old.validity().not_after;
-        if !named || !is_later || *certificate.key() != key.public() {
-            return Err(MessageError::Contradiction.into());
-        }
-        let control_unit = PublicKey::from_point(&message.ephemeral).map_err(MessageError::from)?;
-        let ephemeral = PrivateKey::from_pkcs8(&self.ephemeral).map_err(MessageError::from)?;
-        let (first, second) = (key.agree(&control_unit), ephemeral.agree(&control_unit));
-        let keys = PairingKeys::derive_renewal(&first, &second, &self.request, answer).map_err(MessageError::from)?;
-        Ok(Enrolled {
-            name: enrolled.name.clone(),
+        let asked = Asked {
+            exchange: Exchange::Renewal,
+            session: self.session,
+            request: &self.request,
+            ephemeral: &self.ephemeral,
+            name: &enrolled.name,
             id: enrolled.id,
             root: enrolled.root,
-            certificate: message.certificate,
-            chain: above,
-            access: message.access,
-            wrap_key: *keys.wrap().map_err(MessageError::from)?,
-        })
+        };
+        let (renewed, ends) = asked.accept(key, answer, now)?;
+        let old = Certificate::parse(&enrolled.certificate)?;
+        if ends <= old.validity().not_after {
+            return Err(MessageError::Contradiction.into());
+        }
+        Ok(renewed)
     }
 }
 
@@ -169,31 +151,14 @@ pub fn renew<R: CryptoRng>(
     if message.status != Status::ServiceRenewal || !is_its_own || now < service.from {
         return Err(MessageError::Contradiction.into());
     }
-    let service_ephemeral = PublicKey::from_point(&message.ephemeral).map_err(MessageError::from)?;
-    let skew = u64::try_from(CLOCK_SKEW.as_millis()).unwrap_or(0);
-    let validity = Validity {
-        not_before: UnixMillis(now.0.saturating_sub(skew)),
-        not_after: now.after(control_unit.certificate_lifetime),
+    let wanted = Wanted {
+        exchange: Exchange::Renewal,
+        session,
+        request,
+        name: service.name,
+        access: service.access,
+        key: csr.key(),
+        ephemeral: &message.ephemeral,
     };
-    let holder = Holder::Service(service.name.to_string());
-    let certificate: Certificate = control_unit.ca.issue(&holder, csr.key(), validity, rng)?;
-    let ephemeral = PrivateKey::make(rng);
-    let renewed = ServiceEnrolled {
-        status: Status::ServiceRenewed,
-        request_hash: schedule::message_hash(request),
-        certificate: certificate.to_bytes(),
-        chain: vec![control_unit.ca.certificate().to_bytes()],
-        ephemeral: ByteBuf::from(ephemeral.public().to_point()),
-        access: service.access.clone(),
-    };
-    let answer = message::sign(control_unit.signer, Some(session), &ANSWER_PLACE, &renewed)?;
-    let (first, second) = (ephemeral.agree(csr.key()), ephemeral.agree(&service_ephemeral));
-    let keys = PairingKeys::derive_renewal(&first, &second, request, &answer).map_err(MessageError::from)?;
-    Ok(EnrolledService {
-        answer,
-        key: certificate.fingerprint()?,
-        serial: certificate.serial(),
-        certificate_ends: certificate.validity().not_after,
-        wrap_key: *keys.wrap().map_err(MessageError::from)?,
-    })
+    wanted.issue(control_unit, now, rng)
 }

@@ -161,7 +161,10 @@ mod renewing {
     }
 
     fn enrolled() -> Renewal {
-        let mut world = World::new();
+        enrolled_in(World::new())
+    }
+
+    fn enrolled_in(mut world: World) -> Renewal {
         let asked = world.ask();
         let answer = world.answer(asked.request()).unwrap();
         let enrolled = asked.finish(&world.key, &answer.answer, START).unwrap();
@@ -214,6 +217,20 @@ mod renewing {
     }
 
     #[test]
+    fn a_service_is_enrolled_and_renewed_where_a_ca_stands_between_the_root_and_the_sites() {
+        let mut world = World::new();
+        world.site = Site::below_another_ca(&mut world.rng);
+        world.ticket.root = world.site.cert_ca();
+        let mut service = enrolled_in(world);
+        assert_eq!(service.enrolled.chain.len(), 3);
+        assert_eq!(service.enrolled.chain, service.world.site.ca.chain());
+        let asked = service.begin();
+        let answer = service.renew(asked.request(), later(13)).unwrap();
+        let renewed = asked.finish(&service.enrolled, &service.world.key, &answer.answer, later(13)).unwrap();
+        assert_eq!(renewed.chain, service.world.site.ca.chain());
+    }
+
+    #[test]
     fn nobody_renews_too_early_twice_or_for_another() {
         let mut service = enrolled();
         let asked = service.begin();
@@ -244,11 +261,7 @@ mod renewing {
         world.ticket.name = name.parse().unwrap();
         world.kept = *derive_enrolment_key(&world.ticket.secret, &world.ticket.id, &world.ticket.name).unwrap();
         world.key = PrivateKey::make(&mut StdRng::seed_from_u64(99));
-        let asked = world.ask();
-        let answer = world.answer(asked.request()).unwrap();
-        let enrolled = asked.finish(&world.key, &answer.answer, START).unwrap();
-        let fingerprint = world.key.public().fingerprint().unwrap();
-        Renewal { enrolled, serial: answer.serial, ends: answer.certificate_ends, fingerprint, world }
+        enrolled_in(world)
     }
 
     #[test]
