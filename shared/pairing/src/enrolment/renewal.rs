@@ -2,14 +2,15 @@
 //!
 //! The exchange is that of a device's renewal, in one question and one answer: signed by the static key, signed by the control unit,
 //! and a fresh `K_wrap` from fresh ephemeral keys. The same question gets the same answer. The old certificate and the old `K_wrap` end when the
-//! service has shown that it has the new ones; until then both count, so that a lost answer locks nobody out.
+//! service has shown that it has the new ones, by a question for keys or by asking to have the new certificate replaced; until then both
+//! count, so that a lost answer locks nobody out.
 
 use core::time::Duration;
 use rand_core::CryptoRng;
 use serde::{Deserialize, Serialize};
 use serde_bytes::ByteBuf;
 use wardlink_crypto::cose::{self, Header, Signed};
-use wardlink_crypto::key::PrivateKey;
+use wardlink_crypto::key::{PrivateKey, PublicKey};
 use wardlink_crypto::x509::{Certificate, CertificationRequest};
 use wardlink_protocol::identity::{CertificateSerial, DeviceIdentifier, KeyFingerprint, SessionId};
 use wardlink_protocol::limits::MAX_ENROLMENT_MESSAGE_BYTES;
@@ -99,18 +100,14 @@ impl Renewing {
     }
 }
 
-/// A service that asks, as the site knows it. That it is not revoked, the caller has checked.
+/// The certificate of a service that asks, as the site knows it. That the service is not revoked, the caller has checked.
 #[derive(Clone, Copy)]
 pub struct EnrolledOne<'a> {
-    /// Its name.
-    pub name: &'a DeviceIdentifier,
-    /// Its static key.
-    pub key: KeyFingerprint,
-    /// Its certificate's serial number.
+    /// The certificate's serial number.
     pub serial: CertificateSerial,
     /// From when on it may be renewed.
     pub from: UnixMillis,
-    /// What it may read and write.
+    /// What the service may read and write.
     pub access: &'a ServiceAccess,
 }
 
@@ -125,40 +122,66 @@ pub fn asked_by(request: &[u8]) -> Option<KeyFingerprint> {
     KeyFingerprint::try_from(envelope.header().kid.as_slice()).ok()
 }
 
-/// Takes SERVICE_RENEWAL.
-pub fn renew<R: CryptoRng>(
-    service: EnrolledOne<'_>,
-    request: &[u8],
-    control_unit: RenewingControlUnit<'_>,
-    now: UnixMillis,
-    rng: &mut R,
-) -> Result<EnrolledService, EnrolmentError> {
-    let envelope = Signed::parse(request, MAX_ENROLMENT_MESSAGE_BYTES).map_err(MessageError::from)?;
-    let session = envelope.header().session.ok_or(MessageError::Header)?;
-    let chain = envelope.header().chain.clone();
-    let old = Certificate::parse(chain.first().ok_or(MessageError::Header)?)?;
-    let expected = Header { chain, ..Header::pairing(service.key.as_bytes(), session) };
-    // What the certificate says beside its key nobody has verified, and nobody believes.
-    if *envelope.header() != expected || old.fingerprint()? != service.key {
-        return Err(MessageError::Header.into());
+/// SERVICE_RENEWAL, as the service's static key has signed it.
+pub struct Asking<'a> {
+    name: &'a DeviceIdentifier,
+    session: SessionId,
+    request: &'a [u8],
+    serial: CertificateSerial,
+    /// The static key.
+    key: PublicKey,
+    /// Ed.
+    ephemeral: ByteBuf,
+}
+
+impl<'a> Asking<'a> {
+    /// Opens SERVICE_RENEWAL of the service with this name and this static key.
+    pub fn open(name: &'a DeviceIdentifier, key: KeyFingerprint, request: &'a [u8]) -> Result<Self, EnrolmentError> {
+        let envelope = Signed::parse(request, MAX_ENROLMENT_MESSAGE_BYTES).map_err(MessageError::from)?;
+        let session = envelope.header().session.ok_or(MessageError::Header)?;
+        let chain = envelope.header().chain.clone();
+        let old = Certificate::parse(chain.first().ok_or(MessageError::Header)?)?;
+        let expected = Header { chain, ..Header::pairing(key.as_bytes(), session) };
+        // What the certificate says beside its key nobody has verified, and nobody believes.
+        if *envelope.header() != expected || old.fingerprint()? != key {
+            return Err(MessageError::Header.into());
+        }
+        let payload = envelope.verify(old.key(), REQUEST_PLACE.as_bytes()).map_err(MessageError::from)?;
+        let message: ServiceRenewal = cbor::decode(payload, MAX_ENROLMENT_MESSAGE_BYTES).map_err(MessageError::from)?;
+        let csr = CertificationRequest::parse(&message.csr).map_err(MessageError::from)?;
+        let is_its_own = *csr.device() == Device::service(name.clone()) && csr.key() == old.key();
+        if message.status != Status::ServiceRenewal || !is_its_own {
+            return Err(MessageError::Contradiction.into());
+        }
+        let (serial, ephemeral) = (message.serial, message.ephemeral);
+        Ok(Self { name, session, request, serial, key: *csr.key(), ephemeral })
     }
-    let payload = envelope.verify(old.key(), REQUEST_PLACE.as_bytes()).map_err(MessageError::from)?;
-    let message: ServiceRenewal = cbor::decode(payload, MAX_ENROLMENT_MESSAGE_BYTES).map_err(MessageError::from)?;
-    let csr = CertificationRequest::parse(&message.csr).map_err(MessageError::from)?;
-    let is_its_own = *csr.device() == Device::service(service.name.clone())
-        && csr.key() == old.key()
-        && message.serial == service.serial;
-    if message.status != Status::ServiceRenewal || !is_its_own || now < service.from {
-        return Err(MessageError::Contradiction.into());
+
+    /// The certificate that the service has, and wants to have replaced. Where it is the one that it was given last, the answer has arrived.
+    pub const fn serial(&self) -> CertificateSerial {
+        self.serial
     }
-    let wanted = Wanted {
-        exchange: Exchange::Renewal,
-        session,
-        request,
-        name: service.name,
-        access: service.access,
-        key: csr.key(),
-        ephemeral: &message.ephemeral,
-    };
-    wanted.issue(control_unit, now, rng)
+
+    /// Answers, where this is the service's certificate and its time has come.
+    pub fn renew<R: CryptoRng>(
+        &self,
+        enrolled: EnrolledOne<'_>,
+        control_unit: RenewingControlUnit<'_>,
+        now: UnixMillis,
+        rng: &mut R,
+    ) -> Result<EnrolledService, EnrolmentError> {
+        if self.serial != enrolled.serial || now < enrolled.from {
+            return Err(MessageError::Contradiction.into());
+        }
+        let wanted = Wanted {
+            exchange: Exchange::Renewal,
+            session: self.session,
+            request: self.request,
+            name: self.name,
+            access: enrolled.access,
+            key: &self.key,
+            ephemeral: &self.ephemeral,
+        };
+        wanted.issue(control_unit, now, rng)
+    }
 }
