@@ -122,6 +122,22 @@ impl<T: DeserializeOwned + PartialEq + Send + Sync + 'static> Fetched<T> {
         self.load();
     }
 
+    /// Knows this from now on, by the answer to another request.
+    pub(crate) fn learn(self, value: T) {
+        self.amend(|known| {
+            *known = Some(value);
+            true
+        });
+    }
+
+    /// Changes what is known, by the answer to another request; the screen is drawn anew where the change says so. What was asked before
+    /// does not count any more.
+    pub(crate) fn amend(self, change: impl FnOnce(&mut Option<T>) -> bool) {
+        // The screen may be gone by now.
+        let _ = self.turns.try_update_value(Turns::forget);
+        let _ = self.value.try_maybe_update(|known| (change(known), ()));
+    }
+
     fn look(self, by: By) {
         let Some(path) = self.path.try_get_untracked() else { return };
         let Some(question) = self.turns.try_update_value(Turns::ask) else { return };
