@@ -324,6 +324,7 @@ fn a_quiet_service_renews_again_and_again_and_an_answer_counts_until_it_was_used
             Ok(post(&site, "renew", last.request())?.ok().filter(|answer| *answer != lost))
         })?;
         quiet.finish_renewal(last, &later)?;
+        assert_eq!(state(&ward, "archive")?, ServiceState::Active);
         let log: serde_json::Value = ward.administrator.get("audit?act=certificate-renewed&find=archive")?;
         assert_eq!(log["entries"].as_array().map(Vec::len), Some(2), "{log}");
         Ok(())
