@@ -32,7 +32,8 @@ const BY_HAND: &str = "{
     window.asked = []; window.ticks = []; window.isHidden = false;
     const { fetch, setInterval } = window;
     window.fetch = (request, ...rest) => {
-        window.asked.push([new URL(request.url).pathname, request.headers.has('wardlink-by-itself')]);
+        const address = new URL(request.url ?? request, location);
+        window.asked.push([address.pathname, request.headers?.has('wardlink-by-itself') ?? false]);
         return fetch.call(window, request, ...rest);
     };
     window.setInterval = (tick, pause, ...rest) =>
