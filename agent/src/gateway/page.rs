@@ -99,7 +99,7 @@ const GERMAN: Texts = Texts {
     under_way: "im Gange",
     to_tell: "Dem Server noch zu melden",
     manufacturers: "Hersteller, denen vertraut wird",
-    program: "Programm dieses Gateways",
+    program: "Software dieses Gateways",
     devices: "Geräte",
     none: "keine",
     revision: "Revision",

@@ -42,7 +42,7 @@ async fn the_page_shows_how_things_stand_and_only_its_own_buttons_work() {
     let serving = tokio::spawn(async move { page::serve(listener, shown, &handle).await });
 
     let page = ask(address, "GET", "/?lang=de", "").await;
-    assert!(page.contains("Programm dieses Gateways") && page.contains(env!("CARGO_PKG_VERSION")), "{page}");
+    assert!(page.contains("Software dieses Gateways") && page.contains(env!("CARGO_PKG_VERSION")), "{page}");
     assert!(page.contains("infusion-pump/p1") && page.contains("verbunden"), "{page}");
     assert!(page.contains("content-security-policy: default-src 'none'"), "{page}");
     assert!(ask(address, "GET", "/status.json", "").await.contains("\"is_connected\":true"));

@@ -40,7 +40,7 @@ fn the_gateways_own_program_is_shown_and_confirmed_like_a_devices() {
     for said in [ENGLISH.program, "gateway/ward-3</strong> S1, revision 0.7", "/confirm/gateway/ward-3/4"] {
         assert!(page.contains(said), "{said}: {page}");
     }
-    assert!(content(&status, Language::German, UnixMillis(0)).contains("Programm dieses Gateways"));
+    assert!(content(&status, Language::German, UnixMillis(0)).contains("Software dieses Gateways"));
     assert!(crate::gateway::status::lines(&status).contains(&"program     gateway/ward-3 S1 revision 0.7".to_owned()));
 }
 
