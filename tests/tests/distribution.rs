@@ -139,6 +139,23 @@ fn what_a_manufacturer_publishes_is_followed_from_the_worker() -> Result<()> {
 }
 
 #[test]
+fn every_root_of_several_rotations_is_followed_from_the_first_one() -> Result<()> {
+    scene(|scene| {
+        let stage = Stage::open(scene)?;
+        stage.acme.add("1A", "1B", b"the first program", &[])?;
+        stage.acme.rotate("second")?;
+        stage.acme.rotate("third")?;
+        stage.acme.publish(&stage.worker.origin())?;
+        for version in 1..=3 {
+            assert_eq!(stage.status(&format!("metadata/{version}.root.json"))?, 200, "{version}");
+        }
+        assert_eq!(stage.follow(&scene.path("client"), &stage.acme.program("1B"))?, b"the first program");
+        assert_eq!(stage.known()?.root_version, 3);
+        Ok(())
+    })
+}
+
+#[test]
 fn public_files_are_conditional_come_in_ranges_and_may_be_kept() -> Result<()> {
     scene(|scene| {
         let stage = Stage::open(scene)?;

@@ -29,6 +29,8 @@ type Kept = BTreeMap<File, Vec<u8>>;
 struct Verified {
     kept: Kept,
     roles: Roles,
+    /// The roots that are new, oldest first: a client follows them one by one.
+    roots: Vec<(u64, Vec<u8>)>,
     root: Root,
     timestamp: Timestamp,
     snapshot: u64,
@@ -119,6 +121,7 @@ async fn verify(
         named: new.metadata.iter().map(|listed| (listed.name.as_str(), listed.file)).collect(),
         files,
         kept: trusted.clone(),
+        roots: Vec::new(),
     };
     follower.follow().await?;
     if !follower.client.root().consistent_snapshot {
@@ -153,12 +156,13 @@ async fn verify(
         }
     }
     let releases = Releases::of([(manufacturer, &roles)]).map_err(|error| refused("packages", error))?;
-    let Follower { client, mut kept, .. } = follower;
+    let Follower { client, mut kept, roots, .. } = follower;
     kept.retain(|file, _| role_of(file).is_none_or(|role| roles.contains_key(&role)));
     let timestamp: Signed<Timestamp> = parse(&kept, &File::Timestamp)?;
     let snapshot: Signed<Snapshot> = parse(&kept, &File::Snapshot)?;
     let (root, packages) = (client.root().clone(), releases.packages().len());
-    Ok(Verified { kept, roles, root, timestamp: timestamp.role, snapshot: snapshot.role.version(), packages })
+    let snapshot = snapshot.role.version();
+    Ok(Verified { kept, roles, roots, root, timestamp: timestamp.role, snapshot, packages })
 }
 
 fn parse<T: Role>(kept: &Kept, file: &File) -> Result<Signed<T>, Failure> {
@@ -197,6 +201,8 @@ struct Follower<'a> {
     named: BTreeMap<&'a str, PublishedFile>,
     files: &'a Files,
     kept: Kept,
+    /// Each root that it came to, with its version.
+    roots: Vec<(u64, Vec<u8>)>,
 }
 
 impl Follower<'_> {
@@ -225,7 +231,12 @@ impl Follower<'_> {
             let fetched = bytes.map_or(Fetched::Missing, Fetched::Bytes);
             for command in self.client.receive(fetched).map_err(|refusal| refused_by_client(&refusal))? {
                 match command {
-                    Command::Store(file, bytes) => drop(self.kept.insert(file, bytes)),
+                    Command::Store(file, bytes) => {
+                        if file == File::Root {
+                            self.roots.push((self.client.root().version(), bytes.clone()));
+                        }
+                        self.kept.insert(file, bytes);
+                    }
                     Command::Delete(file) => drop(self.kept.remove(&file)),
                 }
             }
@@ -281,6 +292,7 @@ fn make_visible(
     let generation = generation.saturating_add(1);
     database.run("DELETE FROM trusted WHERE manufacturer = ?", [text(manufacturer)])?;
     let mut public = targets;
+    public.extend(verified.roots.iter().map(|(version, bytes)| metadata(format!("{version}.root.json"), bytes, true)));
     for (file, bytes) in &verified.kept {
         let sha256 = Sha256(Hasher::digest(bytes).into());
         database.run(
@@ -288,15 +300,14 @@ fn make_visible(
             [text(manufacturer), text(&file.name()), blob(&sha256)],
         )?;
         let version = match file {
-            File::Root => Some(verified.root.version()),
+            // It is public already, or one of the new ones.
+            File::Root => continue,
             File::Timestamp => None,
             File::Snapshot => Some(verified.snapshot),
             File::Targets(role) => verified.roles.get(role).map(Targets::version),
         };
         let name = version.map_or_else(|| file.name(), |version| format!("{version}.{}", file.name()));
-        let length = u64::try_from(bytes.len()).unwrap_or(u64::MAX);
-        let stays = *file == File::Root;
-        public.push(Public { is_metadata: true, name, file: PublicFile { sha256, length }, stays });
+        public.push(metadata(name, bytes, false));
     }
     repository::put(database, manufacturer, generation, public)?;
     let view = PublishedView {
@@ -309,6 +320,13 @@ fn make_visible(
         "UPDATE manufacturers SET generation = ?, root_version = ?, published = ? WHERE manufacturer = ?",
         [generation.into_value(), verified.root.version().into_value(), record(&view)?, text(manufacturer)],
     )
+}
+
+/// A metadata file under its public name.
+fn metadata(name: String, bytes: &[u8], stays: bool) -> Public {
+    let sha256 = Sha256(Hasher::digest(bytes).into());
+    let length = u64::try_from(bytes.len()).unwrap_or(u64::MAX);
+    Public { is_metadata: true, name, file: PublicFile { sha256, length }, stays }
 }
 
 /// The publication is done; its answer is kept for whoever asks again.
