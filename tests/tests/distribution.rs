@@ -151,6 +151,11 @@ fn every_root_of_several_rotations_is_followed_from_the_first_one() -> Result<()
         }
         assert_eq!(stage.follow(&scene.path("client"), &stage.acme.program("1B"))?, b"the first program");
         assert_eq!(stage.known()?.root_version, 3);
+
+        // A root alone is news, too.
+        stage.acme.rotate("fourth")?;
+        stage.acme.publish(&stage.worker.origin())?;
+        assert_eq!((stage.status("metadata/4.root.json")?, stage.known()?.root_version), (200, 4));
         Ok(())
     })
 }

@@ -52,7 +52,6 @@ impl DistributionObject {
         let name: Manufacturer = manufacturer.parse().map_err(Failure::internal)?;
         let files = Files::of(&self.env, manufacturer)?;
         let trusted = trusted(database, &files, manufacturer).await?;
-        let is_first = !trusted.contains_key(&File::Timestamp);
         let verified = verify(&name, &trusted, &new, &files).await?;
         let targets = targets(&name, &verified.roles, &new, &files).await?;
         let timestamp = verified.timestamp.version();
@@ -63,7 +62,7 @@ impl DistributionObject {
         if manufacturers::known(database, manufacturer)?.generation != generation {
             return Err(refused("versions", "something else was published meanwhile; commit again"));
         }
-        if !is_first && trusted.get(&File::Timestamp) == verified.kept.get(&File::Timestamp) {
+        if trusted == verified.kept {
             finish(database, id, &published)?;
             return Ok(published);
         }
