@@ -178,6 +178,9 @@ fn an_idle_poll_shows_the_ticket_and_gets_nothing_new() -> Result<()> {
         assert_eq!((idle.status, idle.body.len()), (304, 0));
         assert_eq!(hub.poll("metadata/1.root.json", &ticket, "")?.body, talk.welcome.director_root.to_vec());
         assert_eq!(hub.poll("metadata/99.targets.json", &ticket, "")?.status, 404);
+        for other in ["", "x", "metadata", "metadata/"] {
+            assert_eq!(hub.poll(other, &ticket, "")?.status, 404, "{other}");
+        }
 
         let foreign = PollTicket::new([7; POLL_TICKET_BYTES]);
         assert_eq!(hub.poll("metadata/timestamp.json", &foreign, "")?.status, 401);

@@ -18,10 +18,11 @@ pub(crate) use poll::ADDED;
 use poll::Poll;
 use serde_bytes::ByteBuf;
 use std::rc::Rc;
+use wardlink_protocol::api::ProblemKind;
 use wardlink_protocol::{Device, UnixMillis};
 use worker::{
-    DurableObject, Env, Error, Request, Response, Result, ScheduledTime, State, WebSocket, WebSocketIncomingMessage,
-    durable_object, wasm_bindgen,
+    DurableObject, Env, Error, Method, Request, Response, Result, ScheduledTime, State, WebSocket,
+    WebSocketIncomingMessage, durable_object, wasm_bindgen,
 };
 
 /// How long a poll's ticket counts; each session gives a new one.
@@ -94,6 +95,10 @@ impl GatewayObject {
         }
         if request.headers().has("Upgrade")? {
             return self.take_socket(&request).await;
+        }
+        // What comes from outside is a GET; only the other objects ask by POST.
+        if request.method() != Method::Post {
+            return Err(ProblemKind::NotFound.into());
         }
         match objects::receive(&mut request).await? {
             GatewayRequest::Say(orders) => self.say(&orders)?,
