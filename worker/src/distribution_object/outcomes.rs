@@ -37,11 +37,26 @@ impl DistributionObject {
         if known.gateway.as_ref() != Some(gateway) || known.conflict.is_some() {
             return Ok(reports::refused(STEP, &format!("{} is not updated through {gateway}", told.device)));
         }
-        store(database, gateway, &told)?;
-        take(database, gateway, &known, &told)?;
+        if !was_told(database, &told)? {
+            store(database, gateway, &told)?;
+            take(database, gateway, &known, &told)?;
+        }
         let directive = self.match_anew(gateway, false).await?;
         Ok(Dealt { refused: None, orders: Orders { directive, devices: None } })
     }
+}
+
+/// Whether it was told before: a gateway whose answer was lost tells it again. Why a device waits may come back, and is then news.
+fn was_told(database: &Database, told: &Notification) -> Result<bool, Failure> {
+    let query = "SELECT EXISTS (SELECT 1 FROM outcomes
+                     WHERE client = ?1 AND identifier = ?2 AND directive = ?3 AND path IS ?4 AND outcome = ?5 AND detail = ?6
+                         AND (outcome <> 'postponed' OR id = (SELECT max(id) FROM outcomes
+                             WHERE client = ?1 AND identifier = ?2)))";
+    let (outcome, detail) = words(&told.outcome);
+    let [client, identifier] = catalog::names(&told.device);
+    let path = told.path.as_ref().map(ToString::to_string).into_value();
+    let values = [client, identifier, told.directive.into_value(), path, text(outcome), text(&detail)];
+    Ok(database.one(query, values)?.unwrap_or_default())
 }
 
 fn store(database: &Database, gateway: &Device, told: &Notification) -> Result<(), Failure> {
