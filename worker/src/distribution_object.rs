@@ -28,6 +28,7 @@ use catalog::Question;
 use core::cell::{Cell, RefCell};
 use core::time::Duration;
 use director::Director;
+use offers::Offers;
 use serde::Serialize;
 use std::collections::BTreeSet;
 use std::rc::Rc;
@@ -53,6 +54,8 @@ pub struct DistributionObject {
     database: Database,
     /// Every release that is public, once they were read.
     releases: RefCell<Option<Rc<Releases>>>,
+    /// Every offer that counts, once they were read.
+    offers: RefCell<Option<Rc<Offers>>>,
     /// The director's keys, once they were read.
     director: RefCell<Option<Rc<Director>>>,
     /// Files whose parts are being put together.
@@ -64,9 +67,9 @@ pub struct DistributionObject {
 impl DurableObject for DistributionObject {
     fn new(state: State, env: Env) -> Self {
         let database = Database::new(&state, &schema::VERSIONS);
-        let (releases, director) = (RefCell::default(), RefCell::default());
+        let (releases, offers, director) = (RefCell::default(), RefCell::default(), RefCell::default());
         let (assembling, alarm_at) = (RefCell::default(), Cell::default());
-        Self { state, env, database, releases, director, assembling, alarm_at }
+        Self { state, env, database, releases, offers, director, assembling, alarm_at }
     }
 
     async fn fetch(&self, request: Request) -> Result<Response> {
@@ -188,6 +191,7 @@ impl DistributionObject {
             DistributionCommand::Push(gateway) => {
                 catalog::check_gateway(database, &gateway)?;
                 Self::note(database, Some(person), Act::UpdateDecided, &gateway.to_string(), "pushed")?;
+                catalog::end_pauses(database, &gateway)?;
                 self.push(&gateway, true).await?;
                 json(&Pushed { gateways: 1 })
             }
@@ -204,7 +208,7 @@ impl DistributionObject {
                 let releases = self.releases().await?;
                 Ok(json(&offers::make(self, person, *new, &releases).await?)?.with_status(201))
             }
-            DistributionCommand::WithdrawOffer(id) => json(&offers::withdraw(database, person, id)?),
+            DistributionCommand::WithdrawOffer(id) => json(&offers::withdraw(self, person, id)?),
             DistributionCommand::Inventory { text, imports } => {
                 let imports = imports.then_some(person);
                 json(&inventories::take(self, imports, text.as_bytes()).await?)

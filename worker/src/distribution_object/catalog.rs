@@ -5,7 +5,7 @@ use crate::platform::now;
 use crate::problem::Failure;
 use crate::storage::{Column, Database, Row};
 use serde::Serialize;
-use wardlink_protocol::Device;
+use wardlink_protocol::{Device, UnixMillis};
 use wardlink_protocol::api::{
     CatalogChange, CatalogDevice, CatalogEntry, CatalogPage, Person, ProblemKind, UpdateState,
 };
@@ -24,7 +24,7 @@ const HISTORY: u64 = 100;
 const MAX_FIND_BYTES: usize = 128;
 
 const COLUMNS: &str = "client, identifier, characteristics, state, gateway, conflict, reported_at, factory_key, \
-                       standing, detail, failures";
+                       standing, detail, path, failures, retry_at, rests";
 
 /// A device of the catalog.
 pub(super) struct Known {
@@ -33,11 +33,31 @@ pub(super) struct Known {
     pub(super) state: Option<State>,
     pub(super) gateway: Option<Device>,
     pub(super) conflict: Option<Device>,
-    pub(super) failures: u64,
-    pub(super) standing: UpdateState,
-    reported_at: Option<wardlink_protocol::UnixMillis>,
+    pub(super) progress: Progress,
+    reported_at: Option<UnixMillis>,
     factory_key: Option<KeyFingerprint>,
-    detail: Option<String>,
+}
+
+/// How a device's update stands.
+#[derive(Clone, PartialEq, Eq)]
+pub(super) struct Progress {
+    pub(super) standing: UpdateState,
+    pub(super) detail: Option<String>,
+    /// The package that it is given, as far as it is.
+    pub(super) path: Option<String>,
+    /// How often in a row it has failed.
+    pub(super) failures: u64,
+    /// When it is directed anew. What fails before that belongs to the attempt that has failed.
+    pub(super) retry_at: UnixMillis,
+    /// Whether it is given nothing until then; otherwise it goes on by itself.
+    pub(super) rests: bool,
+}
+
+impl Progress {
+    /// Nothing has failed.
+    pub(super) const fn new(standing: UpdateState, detail: Option<String>, path: Option<String>) -> Self {
+        Self { standing, detail, path, failures: 0, retry_at: UnixMillis(0), rests: false }
+    }
 }
 
 /// A device as two columns.
@@ -73,9 +93,14 @@ fn known(mut row: Row) -> Result<Known, Failure> {
         conflict,
         reported_at,
         factory_key,
-        standing: serde_json::from_value(standing.into())?,
-        detail: row.take()?,
-        failures: row.take()?,
+        progress: Progress {
+            standing: serde_json::from_value(standing.into())?,
+            detail: row.take()?,
+            path: row.take()?,
+            failures: row.take()?,
+            retry_at: row.take()?,
+            rests: row.take()?,
+        },
     })
 }
 
@@ -83,6 +108,16 @@ fn known(mut row: Row) -> Result<Known, Failure> {
 pub(super) fn find(database: &Database, device: &Device) -> Result<Option<Known>, Failure> {
     let query = format!("SELECT {COLUMNS} FROM devices WHERE client = ? AND identifier = ?");
     database.row(&query, names(device))?.map(known).transpose()
+}
+
+/// The devices of a gateway's newest report.
+pub(super) fn reported(database: &Database, gateway: &Device) -> Result<Vec<Known>, Failure> {
+    let query = format!(
+        "SELECT {COLUMNS} FROM devices
+         WHERE (client, identifier) IN (SELECT client, identifier FROM reported WHERE reported.gateway = ?)
+         ORDER BY client, identifier"
+    );
+    database.rows(&query, [text(&gateway.to_string())])?.into_iter().map(known).collect()
 }
 
 /// The counter of a device's newest report; 0 before the first.
@@ -181,29 +216,32 @@ pub(super) fn allow_upload(
 }
 
 /// How a device's newest update stands.
-pub(super) fn set_standing(
-    database: &Database,
-    device: &Device,
-    standing: UpdateState,
-    detail: Option<&str>,
-) -> Result<(), Failure> {
-    let [client, identifier] = names(device);
+pub(super) fn set_progress(database: &Database, device: &Device, progress: Progress) -> Result<(), Failure> {
+    let Progress { standing, detail, path, failures, retry_at, rests } = progress;
     let serde_json::Value::String(word) = serde_json::to_value(standing)? else {
         return Err(Failure::internal("a standing is no word"));
     };
+    let [client, identifier] = names(device);
     database.run(
-        "UPDATE devices SET standing = ?, detail = ? WHERE client = ? AND identifier = ?",
-        [word.into_value(), detail.map(str::to_owned).into_value(), client, identifier],
+        "UPDATE devices SET standing = ?, detail = ?, path = ?, failures = ?, retry_at = ?, rests = ?
+         WHERE client = ? AND identifier = ?",
+        [
+            word.into_value(),
+            detail.into_value(),
+            path.into_value(),
+            failures.into_value(),
+            retry_at.into_value(),
+            rests.into_value(),
+            client,
+            identifier,
+        ],
     )
 }
 
-/// How often in a row a device has failed.
-pub(super) fn set_failures(database: &Database, device: &Device, failures: u64) -> Result<(), Failure> {
-    let [client, identifier] = names(device);
-    database.run(
-        "UPDATE devices SET failures = ? WHERE client = ? AND identifier = ?",
-        [failures.into_value(), client, identifier],
-    )
+/// What has failed at this gateway's devices is tried again now: a person wants it.
+pub(super) fn end_pauses(database: &Database, gateway: &Device) -> Result<(), Failure> {
+    let statement = "UPDATE devices SET retry_at = 0, rests = 0 WHERE gateway = ? AND retry_at > 0";
+    database.run(statement, [text(&gateway.to_string())])
 }
 
 /// Writes the history of a device.
@@ -242,8 +280,8 @@ fn entry(database: &Database, known: Known) -> Result<CatalogEntry, Failure> {
         reported_at: known.reported_at,
         factory_key: known.factory_key,
         attack: state.and_then(|state| state.attack).map(|attack| attack.to_string()),
-        update: known.standing,
-        detail: known.detail,
+        update: known.progress.standing,
+        detail: known.progress.detail,
     })
 }
 
@@ -322,29 +360,13 @@ pub(super) fn check_gateway(database: &Database, gateway: &Device) -> Result<(),
 /// A person says that a device that was set aside is tried again.
 pub(super) fn resume(database: &Database, person: &Person, device: &Device) -> Result<Option<Device>, Failure> {
     let known = find(database, device)?.ok_or(ProblemKind::NotFound)?;
-    if known.standing != UpdateState::SetAside {
+    if known.progress.standing != UpdateState::SetAside {
         return Err(ProblemKind::WrongState.into());
     }
-    set_failures(database, device, 0)?;
-    set_standing(database, device, UpdateState::Current, None)?;
+    set_progress(database, device, Progress::new(UpdateState::Current, None, None))?;
     DistributionObject::note(database, Some(person), Act::UpdateDecided, &device.to_string(), "tried again")?;
     note(database, device, "resumed", None, Some(&person.name))?;
     Ok(known.gateway)
-}
-
-/// The package that a device is given, as far as it is.
-pub(super) fn path(database: &Database, device: &Device) -> Result<Option<String>, Failure> {
-    let query = "SELECT path FROM devices WHERE client = ? AND identifier = ?";
-    Ok(database.one::<Option<String>, _>(query, names(device))?.flatten())
-}
-
-/// Sets the package that a device is given.
-pub(super) fn set_path(database: &Database, device: &Device, path: Option<&str>) -> Result<(), Failure> {
-    let [client, identifier] = names(device);
-    database.run(
-        "UPDATE devices SET path = ? WHERE client = ? AND identifier = ?",
-        [path.map(str::to_owned).into_value(), client, identifier],
-    )
 }
 
 impl Known {
@@ -353,6 +375,12 @@ impl Known {
         let is = &self.characteristics;
         (&is.manufacturer, &is.model, &is.serial_number, &is.hardware)
             == (&other.manufacturer, &other.model, &other.serial_number, &other.hardware)
+    }
+
+    /// Whether it is given nothing: until a person decides, or for a while after it has failed.
+    pub(super) fn is_stopped(&self) -> bool {
+        let Progress { standing, retry_at, rests, .. } = &self.progress;
+        *standing == UpdateState::SetAside || self.conflict.is_some() || (*rests && now() < *retry_at)
     }
 
     /// Whether an inventory says nothing new of it.

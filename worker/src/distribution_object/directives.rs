@@ -1,8 +1,9 @@
 //! From the catalog to a signed directive (figure 10, 214 to 217), and on to the gateway.
 
+use super::catalog::{self, Known, Progress};
 use super::director::{self, Director};
-use super::offers::{self, Offers};
-use super::{DistributionObject, blob, catalog, text};
+use super::offers;
+use super::{DistributionObject, blob, text};
 use crate::messages::{DirectorFiles, GatewayRequest, Orders};
 use crate::objects;
 use crate::platform::{log, now};
@@ -11,14 +12,15 @@ use crate::storage::{Column, Database};
 use core::time::Duration;
 use serde_bytes::ByteBuf;
 use sha2::{Digest, Sha256 as Hasher};
+use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
-use wardlink_protocol::Device;
 use wardlink_protocol::api::UpdateState;
 use wardlink_protocol::identity::Sha256;
+use wardlink_protocol::{Device, UnixMillis};
 use wardlink_update::catalog::{Associations, Picks};
 use wardlink_update::director::{Directive, Order, When};
 use wardlink_update::metadata::Expires;
-use wardlink_update::report::{Configuration, State};
+use wardlink_update::report::Configuration;
 
 /// When a gateway's object that did not answer is told again.
 const RETRY: Duration = Duration::from_secs(30);
@@ -42,9 +44,9 @@ pub(super) fn all_are_due(database: &Database) -> Result<(), Failure> {
 }
 
 /// When the next gateway has to be matched; none where none has to.
-pub(super) fn next_due(database: &Database) -> Result<Option<wardlink_protocol::UnixMillis>, Failure> {
+pub(super) fn next_due(database: &Database) -> Result<Option<UnixMillis>, Failure> {
     let query = "SELECT min(CASE WHEN is_due THEN 0 ELSE renew_at END) FROM gateways WHERE reported_at IS NOT NULL";
-    Ok(database.one::<Option<wardlink_protocol::UnixMillis>, 0>(query, [])?.flatten())
+    Ok(database.one::<Option<UnixMillis>, 0>(query, [])?.flatten())
 }
 
 /// The newest directive for a gateway whose object has the one of this version: none where it has the newest.
@@ -85,25 +87,37 @@ impl DistributionObject {
         let director = self.director()?;
         let database = self.database.open()?;
         let name = || text(&gateway.to_string());
-        database.run("UPDATE gateways SET is_due = 0 WHERE gateway = ?", [name()])?;
-        let Some((configuration, associations)) = configuration(database, gateway)? else { return Ok(None) };
-        let offers = Offers::open(database)?;
-        let stopped = stopped(database, &configuration)?;
+        let Some(reported) = Matched::read(database, gateway)? else {
+            database.run("UPDATE gateways SET is_due = 0 WHERE gateway = ?", [name()])?;
+            return Ok(None);
+        };
+        let Matched { configuration, associations, known } = &reported;
+        let offers = self.offers()?;
+        let stopped: BTreeSet<&Device> =
+            known.iter().filter(|known| known.is_stopped()).map(|known| &known.device).collect();
         let is_offered = |device: &Device, path: &_| !stopped.contains(device) && offers.of(device, path).is_some();
-        let picks = releases.pick_offered(&configuration, &associations, is_offered);
+        let picks = releases.pick_offered(configuration, associations, is_offered);
         let orders = Order::of(&picks.picks, |pick| {
             let device = &pick.state.characteristics.device;
             let offer = offers.of(device, &pick.package.path);
             offer.map_or_else(|| (When::AtOnce, Vec::new()), |offer| offer.terms(&pick.package.release))
         });
-        stand(database, &configuration, &picks, &stopped)?;
+        stand(database, known.iter().filter(|known| !stopped.contains(&known.device)), &picks)?;
 
-        let made = |version, ends| Directive::new(version, ends, gateway, &orders, &associations);
+        let made = |version, ends| Directive::new(version, ends, gateway, &orders, associations);
         let plain = made(1, Expires::at(0)).map_err(Failure::internal)?;
         let digest = Sha256(Hasher::digest(serde_json::to_vec(&plain)?).into());
         let query = "SELECT digest IS ? AND renew_at > ? FROM gateways WHERE gateway = ?";
         let is_same: Option<bool> = database.one(query, [blob(&digest), now().into_value(), name()])?;
+        // It is renewed after a week, and when the pause of a device that has failed is over.
+        let pauses = known.iter().map(|known| known.progress.retry_at).filter(|retry_at| *retry_at > now());
+        let renew_at = pauses.fold(now().after(director::RENEWAL), UnixMillis::min);
         if is_same == Some(true) && !always {
+            database.run(
+                "UPDATE gateways SET is_due = 0, renew_at = min(renew_at, ?1)
+                 WHERE gateway = ?2 AND (is_due = 1 OR renew_at > ?1)",
+                [renew_at.into_value(), name()],
+            )?;
             return Ok(None);
         }
         let version = director::next_version(database)?;
@@ -111,13 +125,14 @@ impl DistributionObject {
         let files = director.publish(&directive)?;
         let directed = orders.iter().map(|order| order.assignments.len()).fold(0, usize::saturating_add);
         database.run(
-            "UPDATE gateways SET directive = ?, digest = ?, directed = ?, directed_at = ?, renew_at = ? WHERE gateway = ?",
+            "UPDATE gateways SET is_due = 0, directive = ?, digest = ?, directed = ?, directed_at = ?, renew_at = ?
+             WHERE gateway = ?",
             [
                 version.into_value(),
                 blob(&digest),
                 u64::try_from(directed).unwrap_or(u64::MAX).into_value(),
                 now().into_value(),
-                now().after(director::RENEWAL).into_value(),
+                renew_at.into_value(),
                 name(),
             ],
         )?;
@@ -156,61 +171,54 @@ impl DistributionObject {
 }
 
 /// What the catalog has of a gateway and of the devices that it reports, and through which gateway each is updated.
-fn configuration(database: &Database, gateway: &Device) -> Result<Option<(Configuration, Associations)>, Failure> {
-    let Some(own) = catalog::find(database, gateway)?.and_then(|known| known.state) else { return Ok(None) };
-    let mut associations = Associations::default();
-    let mut devices: Vec<(State, Option<u64>)> = Vec::new();
-    let query = "SELECT client, identifier FROM reported WHERE gateway = ? ORDER BY client, identifier";
-    for mut row in database.rows(query, [text(&gateway.to_string())])? {
-        let Some(known) = catalog::find(database, &catalog::take_names(&mut row)?)? else { continue };
-        if let Some(by) = known.gateway.filter(|_| known.conflict.is_none()) {
-            associations.associate(known.device, by);
-        }
-        devices.extend(known.state.map(|state| (state, None)));
-    }
-    Ok(Some((Configuration { counter: 0, gateway: own, devices }, associations)))
+struct Matched {
+    configuration: Configuration,
+    associations: Associations,
+    /// The same, gateway first, without their states.
+    known: Vec<Known>,
 }
 
-fn states(configuration: &Configuration) -> impl Iterator<Item = &State> {
-    core::iter::once(&configuration.gateway).chain(configuration.devices.iter().map(|(state, _)| state))
-}
-
-/// Devices that are given nothing until a person decides.
-fn stopped(database: &Database, configuration: &Configuration) -> Result<Vec<Device>, Failure> {
-    let mut stopped = Vec::new();
-    for state in states(configuration) {
-        let device = &state.characteristics.device;
-        let Some(known) = catalog::find(database, device)? else { continue };
-        if known.standing == UpdateState::SetAside || known.conflict.is_some() {
-            stopped.push(device.clone());
+impl Matched {
+    fn read(database: &Database, gateway: &Device) -> Result<Option<Self>, Failure> {
+        let Some(mut own) = catalog::find(database, gateway)? else { return Ok(None) };
+        let Some(state) = own.state.take() else { return Ok(None) };
+        let mut configuration = Configuration { counter: 0, gateway: state, devices: Vec::new() };
+        let (mut associations, mut known) = (Associations::default(), vec![own]);
+        for mut device in catalog::reported(database, gateway)? {
+            let Some(state) = device.state.take() else { continue };
+            if let Some(by) = device.gateway.clone().filter(|_| device.conflict.is_none()) {
+                associations.associate(device.device.clone(), by);
+            }
+            configuration.devices.push((state, None));
+            known.push(device);
         }
+        Ok(Some(Self { configuration, associations, known }))
     }
-    Ok(stopped)
 }
 
 /// How each device's update stands after a match. What the device itself told of the same package stays.
-fn stand(database: &Database, configuration: &Configuration, picks: &Picks, stopped: &[Device]) -> Result<(), Failure> {
-    for state in states(configuration) {
-        let device = &state.characteristics.device;
-        if stopped.contains(device) {
-            continue;
-        }
-        let pick = picks.picks.iter().find(|pick| pick.state.characteristics.device == *device);
-        let pick = pick.filter(|pick| !pick.package.release.is_installed_on(&pick.state));
-        let path = pick.map(|pick| pick.package.path.to_string());
-        let was = catalog::path(database, device)?;
-        catalog::set_path(database, device, path.as_deref())?;
-        let withheld = picks.withheld.iter().find(|(other, _)| other == device).map(|(_, why)| why.to_string());
-        let recalled = picks.recalled.iter().find(|(other, _)| other == device);
-        let (standing, detail) = match (&path, withheld, recalled) {
-            (Some(path), ..) if was.as_ref() == Some(path) => continue,
-            (Some(path), ..) => (UpdateState::Directed, Some(path.clone())),
-            (None, Some(why), _) => (UpdateState::Withheld, Some(why)),
-            (None, None, Some((_, recall))) => (UpdateState::Recalled, Some(recall.reason.to_string())),
-            (None, None, None) => (UpdateState::Current, None),
+fn stand<'a>(database: &Database, devices: impl Iterator<Item = &'a Known>, picks: &Picks) -> Result<(), Failure> {
+    let given = picks.picks.iter().filter(|pick| !pick.package.release.is_installed_on(&pick.state));
+    let given: BTreeMap<_, _> =
+        given.map(|pick| (&pick.state.characteristics.device, pick.package.path.as_str())).collect();
+    let withheld: BTreeMap<_, _> = picks.withheld.iter().map(|(device, why)| (device, why)).collect();
+    let recalled: BTreeMap<_, _> = picks.recalled.iter().map(|(device, recall)| (device, recall)).collect();
+    for Known { device, progress: before, .. } in devices {
+        let progress = if let Some(&path) = given.get(device) {
+            if before.path.as_deref() == Some(path) {
+                continue;
+            }
+            Progress::new(UpdateState::Directed, Some(path.to_owned()), Some(path.to_owned()))
+        } else if let Some(why) = withheld.get(device) {
+            Progress::new(UpdateState::Withheld, Some(why.to_string()), None)
+        } else if let Some(recall) = recalled.get(device) {
+            Progress::new(UpdateState::Recalled, Some(recall.reason.to_string()), None)
+        } else {
+            Progress::new(UpdateState::Current, None, None)
         };
-        catalog::set_failures(database, device, 0)?;
-        catalog::set_standing(database, device, standing, detail.as_deref())?;
+        if progress != *before {
+            catalog::set_progress(database, device, progress)?;
+        }
     }
     Ok(())
 }

@@ -7,6 +7,8 @@ use crate::platform::{log, now};
 use crate::problem::Failure;
 use crate::storage::{Column, Database, read_record, record};
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::rc::Rc;
 use wardlink_protocol::api::{NewOffer, OfferScope, OfferView, OfferWhen, Person, ProblemKind};
 use wardlink_protocol::{Device, UnixMillis};
 use wardlink_trust::audit::Act;
@@ -39,25 +41,34 @@ struct Record {
 /// An offer that counts.
 pub(super) struct Offer(Record);
 
-/// Every offer that counts, the newest first.
-pub(super) struct Offers(Vec<Offer>);
+/// Every offer that counts, by its package's path, the newest first.
+pub(super) struct Offers(BTreeMap<String, Vec<Offer>>);
+
+impl DistributionObject {
+    /// Every offer that counts.
+    pub(super) fn offers(&self) -> Result<Rc<Offers>, Failure> {
+        if let Some(offers) = self.offers.borrow().as_ref() {
+            return Ok(Rc::clone(offers));
+        }
+        let query = "SELECT record FROM offers WHERE withdrawn_at IS NULL ORDER BY id DESC";
+        let mut offers = Offers(BTreeMap::new());
+        for mut row in self.database.open()?.rows(query, [])? {
+            let offer: Record = row.take_record()?;
+            offers.0.entry(offer.path.clone()).or_default().push(Offer(offer));
+        }
+        let offers = Rc::new(offers);
+        self.offers.replace(Some(Rc::clone(&offers)));
+        Ok(offers)
+    }
+}
 
 impl Offers {
-    pub(super) fn open(database: &Database) -> Result<Self, Failure> {
-        let rows = database.rows("SELECT record FROM offers WHERE withdrawn_at IS NULL ORDER BY id DESC", [])?;
-        let offers = rows.into_iter().map(|mut row| Ok(Offer(row.take_record()?)));
-        Ok(Self(offers.collect::<Result<_, Failure>>()?))
-    }
-
     /// The newest offer of a package to a device.
     pub(super) fn of(&self, device: &Device, path: &TargetPath) -> Option<&Offer> {
-        self.0.iter().find(|Offer(offer)| {
-            offer.path == path.as_str()
-                && match &offer.scope {
-                    OfferScope::Model => true,
-                    OfferScope::Class(client) => device.client == *client,
-                    OfferScope::Devices(devices) => devices.contains(device),
-                }
+        self.0.get(path.as_str())?.iter().find(|Offer(offer)| match &offer.scope {
+            OfferScope::Model => true,
+            OfferScope::Class(client) => device.client == *client,
+            OfferScope::Devices(devices) => devices.contains(device),
         })
     }
 }
@@ -143,18 +154,21 @@ pub(super) async fn make(
     let id = id.ok_or_else(|| Failure::internal("an offer has no number"))?;
     log!("distribution: person {} makes the offer {id}", person.id);
     DistributionObject::note(database, Some(person), Act::UpdateDecided, &offer.path, format!("offer {id}"))?;
+    object.offers.take();
     super::directives::offers_changed(database, &offer.scope)?;
     view(database, id, offer, None)
 }
 
 /// A person withdraws an offer. Who has installed it keeps it.
-pub(super) fn withdraw(database: &Database, person: &Person, id: u64) -> Result<OfferView, Failure> {
+pub(super) fn withdraw(object: &DistributionObject, person: &Person, id: u64) -> Result<OfferView, Failure> {
+    let database = object.database.open()?;
     let query = "UPDATE offers SET withdrawn_at = ? WHERE id = ? AND withdrawn_at IS NULL RETURNING record";
     let stored: Option<Vec<u8>> = database.one(query, [now().into_value(), id.into_value()])?;
     let offer: Record = read_record(&stored.ok_or(ProblemKind::NotFound)?)?;
     log!("distribution: person {} withdraws the offer {id}", person.id);
     let detail = format!("offer {id} withdrawn");
     DistributionObject::note(database, Some(person), Act::UpdateDecided, &offer.path, detail)?;
+    object.offers.take();
     super::directives::offers_changed(database, &offer.scope)?;
     view(database, id, offer, Some(now()))
 }

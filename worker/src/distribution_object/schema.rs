@@ -1,7 +1,7 @@
 //! The tables of the distribution server.
 
 /// The statements that lead from each version to the next.
-pub(super) const VERSIONS: [&str; 2] = [FIRST, SECOND];
+pub(super) const VERSIONS: [&str; 3] = [FIRST, SECOND, THIRD];
 
 /// Manufacturers, their tokens, what they upload, and what is public of them.
 const FIRST: &str = "
@@ -191,4 +191,11 @@ const SECOND: &str = "
     );
     CREATE INDEX outcomes_of_device ON outcomes (client, identifier, id);
     CREATE INDEX outcomes_of_path ON outcomes (path, outcome);
+";
+
+/// How long devices that have failed are left alone.
+const THIRD: &str = "
+    -- A device that has failed is directed anew at retry_at; rests: it is given nothing until then.
+    ALTER TABLE devices ADD COLUMN retry_at INTEGER NOT NULL DEFAULT 0;
+    ALTER TABLE devices ADD COLUMN rests INTEGER NOT NULL DEFAULT 0;
 ";
