@@ -120,7 +120,9 @@ impl DistributionObject {
                 answer(&dealt)
             }
             DistributionRequest::Ask(gateway) => {
-                answer(&Dealt { refused: None, orders: self.orders(&gateway, true).await? })
+                let orders = self.orders(&gateway, true).await?;
+                self.settle().await?;
+                answer(&Dealt { refused: None, orders })
             }
         }
     }

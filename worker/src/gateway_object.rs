@@ -101,10 +101,12 @@ impl GatewayObject {
             return Err(ProblemKind::NotFound.into());
         }
         match objects::receive(&mut request).await? {
-            GatewayRequest::Say(orders) => self.say(&orders)?,
-            GatewayRequest::Close => self.end()?,
+            GatewayRequest::Say(orders) => answer(&self.say(&orders)?),
+            GatewayRequest::Close => {
+                self.end()?;
+                answer(&())
+            }
         }
-        answer(&())
     }
 
     /// Whether something is stored; a name that was never admitted has no table.
@@ -113,10 +115,10 @@ impl GatewayObject {
         Ok(self.database.one::<bool, 0>(query, [])?.unwrap_or_default())
     }
 
-    /// Stores what is said to the gateway, and tells it over its session.
-    fn say(&self, orders: &Orders) -> core::result::Result<(), Failure> {
+    /// Stores what is said to the gateway, and tells it over its session; the version of the directive that is there then.
+    fn say(&self, orders: &Orders) -> core::result::Result<u64, Failure> {
         if !self.is_known()? {
-            return Ok(());
+            return Ok(0);
         }
         let is_newer = orders.directive.as_ref().map(|files| self.store(files)).transpose()?.unwrap_or_default();
         for open in session::open(&self.state) {
@@ -127,7 +129,7 @@ impl GatewayObject {
                 open.tell_of_devices(devices.clone());
             }
         }
-        Ok(())
+        self.directive()
     }
 
     /// Stores a version of the director's repository, unless it is older than the one that is there.

@@ -22,7 +22,7 @@ use wardlink_update::director::{Directive, Order, When};
 use wardlink_update::metadata::Expires;
 use wardlink_update::report::Configuration;
 
-/// When a gateway's object that did not answer is told again.
+/// When a gateway's object that did not answer is told again, and when it is asked whether what it was given has arrived.
 const RETRY: Duration = Duration::from_secs(30);
 /// How many gateways are matched before others get their turn.
 const BATCH: u64 = 32;
@@ -45,7 +45,8 @@ pub(super) fn all_are_due(database: &Database) -> Result<(), Failure> {
 
 /// When the next gateway has to be matched; none where none has to.
 pub(super) fn next_due(database: &Database) -> Result<Option<UnixMillis>, Failure> {
-    let query = "SELECT min(CASE WHEN is_due THEN 0 ELSE renew_at END) FROM gateways WHERE reported_at IS NOT NULL";
+    let query = "SELECT min(min(CASE WHEN is_due THEN 0 ELSE renew_at END, coalesce(check_at, renew_at))) FROM gateways
+                 WHERE reported_at IS NOT NULL";
     Ok(database.one::<Option<UnixMillis>, 0>(query, [])?.flatten())
 }
 
@@ -75,8 +76,8 @@ impl DistributionObject {
 
     /// What is said to a gateway now: its directive, where it changes, and its devices.
     pub(super) async fn orders(&self, gateway: &Device, with_devices: bool) -> Result<Orders, Failure> {
-        let directive = self.match_anew(gateway, false).await?;
         let devices = if with_devices { Some(self.associated(gateway).await?) } else { None };
+        let directive = self.match_anew(gateway, false).await?;
         Ok(Orders { directive, devices })
     }
 
@@ -125,7 +126,8 @@ impl DistributionObject {
         let files = director.publish(&directive)?;
         let directed = orders.iter().map(|order| order.assignments.len()).fold(0, usize::saturating_add);
         database.run(
-            "UPDATE gateways SET is_due = 0, directive = ?, digest = ?, directed = ?, directed_at = ?, renew_at = ?
+            "UPDATE gateways SET is_due = 0, directive = ?, digest = ?, directed = ?, directed_at = ?, renew_at = ?,
+                 check_at = ?
              WHERE gateway = ?",
             [
                 version.into_value(),
@@ -133,6 +135,7 @@ impl DistributionObject {
                 u64::try_from(directed).unwrap_or(u64::MAX).into_value(),
                 now().into_value(),
                 renew_at.into_value(),
+                now().after(RETRY).into_value(),
                 name(),
             ],
         )?;
@@ -141,32 +144,61 @@ impl DistributionObject {
         Ok(Some(DirectorFiles { version, targets, snapshot, timestamp }))
     }
 
-    /// Matches gateways that have to be, and tells them; as many as there are in one batch.
+    /// Matches gateways that have to be, and tells them; as many as there are in one batch. Looks whether directives that were handed out
+    /// with an answer have arrived.
     pub(super) async fn match_due(&self) -> Result<(), Failure> {
         let query = "SELECT gateway FROM gateways WHERE reported_at IS NOT NULL AND (is_due = 1 OR renew_at <= ?)
                      ORDER BY is_due DESC, renew_at LIMIT ?";
-        let rows = self.database.open()?.rows(query, [now().into_value(), BATCH.into_value()])?;
-        for mut row in rows {
-            let gateway: Device = row.take::<String>()?.parse().map_err(Failure::internal)?;
+        for gateway in self.some_gateways(query)? {
             self.push(&gateway, false).await?;
+        }
+        let query = "SELECT gateway FROM gateways WHERE check_at <= ? ORDER BY check_at LIMIT ?";
+        for gateway in self.some_gateways(query)? {
+            self.check(&gateway).await?;
         }
         Ok(())
     }
 
-    /// Matches a gateway and tells it: what is new, or always. What does not arrive, its next session begins with.
+    fn some_gateways(&self, query: &str) -> Result<Vec<Device>, Failure> {
+        let rows = self.database.open()?.rows(query, [now().into_value(), BATCH.into_value()])?.into_iter();
+        rows.map(|mut row| row.take::<String>()?.parse().map_err(Failure::internal)).collect()
+    }
+
+    /// Matches a gateway and tells it: what is new, or always. What does not arrive is told later.
     pub(super) async fn push(&self, gateway: &Device, always: bool) -> Result<(), Failure> {
-        let directive = self.match_anew(gateway, always).await?;
+        // Asked first: nothing stands between a directive that counts as signed and the way to its gateway.
         let devices = Some(self.associated(gateway).await?);
-        let orders = GatewayRequest::Say(Orders { directive, devices });
-        if let Err(failure) = objects::tell_gateway(&self.env, gateway, &orders).await {
+        let directive = self.match_anew(gateway, always).await?;
+        if let Err(failure) = self.say(gateway, Orders { directive, devices }).await {
             log!("distribution: {gateway} is told later: {failure:?}");
-            // Nothing is counted as said that did not arrive.
             self.database.open()?.run(
-                "UPDATE gateways SET digest = NULL, renew_at = ? WHERE gateway = ?",
+                "UPDATE gateways SET renew_at = ? WHERE gateway = ?",
                 [now().after(RETRY).into_value(), text(&gateway.to_string())],
             )?;
         }
         Ok(())
+    }
+
+    /// Signs and pushes anew where the newest directive is not there: the answer that it went with, or what it met there, was lost.
+    async fn check(&self, gateway: &Device) -> Result<(), Failure> {
+        self.database.open()?.run(
+            "UPDATE gateways SET check_at = ? WHERE gateway = ?",
+            [now().after(RETRY).into_value(), text(&gateway.to_string())],
+        )?;
+        if self.say(gateway, Orders::default()).await? {
+            return Ok(());
+        }
+        log!("distribution: {gateway} has not its newest directive");
+        self.push(gateway, true).await
+    }
+
+    /// Says something to a gateway's object; whether that has the newest directive then.
+    async fn say(&self, gateway: &Device, orders: Orders) -> Result<bool, Failure> {
+        let has: u64 = objects::tell_gateway(&self.env, gateway, &GatewayRequest::Say(orders)).await?;
+        let statement = "UPDATE gateways SET check_at = NULL WHERE gateway = ? AND directive = ? RETURNING directive";
+        let newest: Option<u64> =
+            self.database.open()?.one(statement, [text(&gateway.to_string()), has.into_value()])?;
+        Ok(newest.is_some())
     }
 }
 

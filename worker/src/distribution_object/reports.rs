@@ -60,8 +60,8 @@ impl DistributionObject {
             manufacturers.push(ManufacturerRoot { manufacturer, root });
         }
         let reported = counter(database, gateway)?;
-        let directive = directives::newest(self, gateway, known).await?;
         let devices = Some(self.associated(gateway).await?);
+        let directive = directives::newest(self, gateway, known).await?;
         Ok(Joined { director_root, manufacturers, reported, orders: Orders { directive, devices } })
     }
 

@@ -200,8 +200,10 @@ impl GatewayObject {
             FromGateway::Answer(_) => return Ok(()),
         };
         let dealt: Dealt = objects::call(&self.env, &request).await?;
-        reply(socket, number, dealt.refused)?;
-        Ok(self.say(&dealt.orders)?)
+        let replied = reply(socket, number, dealt.refused);
+        // It is stored for its polls, whether or not it has left meanwhile.
+        self.say(&dealt.orders)?;
+        replied
     }
 }
 
