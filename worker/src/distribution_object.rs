@@ -248,9 +248,15 @@ impl DistributionObject {
 
     /// Matches gateways that have to be; forgets what is over: publications that nobody goes on with, and files that nothing names.
     async fn round(&self) -> core::result::Result<(), Failure> {
-        self.match_due().await?;
-        publication::forget_abandoned(self).await?;
-        repository::remove_unnamed(self).await?;
+        let parts = [
+            self.match_due().await,
+            publication::forget_abandoned(self).await,
+            repository::remove_unnamed(self).await,
+        ];
+        // What fails is done in the next round, and keeps nothing else from being done in this one.
+        for failure in parts.into_iter().filter_map(core::result::Result::err) {
+            log!("distribution: a part of the round is done later: {failure:?}");
+        }
         self.settle().await
     }
 

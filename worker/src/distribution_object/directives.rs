@@ -149,14 +149,24 @@ impl DistributionObject {
     pub(super) async fn match_due(&self) -> Result<(), Failure> {
         let query = "SELECT gateway FROM gateways WHERE reported_at IS NOT NULL AND (is_due = 1 OR renew_at <= ?)
                      ORDER BY is_due DESC, renew_at LIMIT ?";
-        for gateway in self.some_gateways(query)? {
-            self.push(&gateway, false).await?;
-        }
+        let push = async |gateway: &Device| self.push(gateway, false).await;
+        one_by_one(self.some_gateways(query)?, push, |gateway, failure| self.put_off(gateway, &failure)).await?;
         let query = "SELECT gateway FROM gateways WHERE check_at <= ? ORDER BY check_at LIMIT ?";
-        for gateway in self.some_gateways(query)? {
-            self.check(&gateway).await?;
-        }
-        Ok(())
+        let check = async |gateway: &Device| self.check(gateway).await;
+        one_by_one(self.some_gateways(query)?, check, |gateway, failure| {
+            log!("distribution: {gateway} is asked again: {failure:?}");
+            Ok(())
+        })
+        .await
+    }
+
+    /// A gateway whose match fails is matched again later.
+    fn put_off(&self, gateway: &Device, failure: &Failure) -> Result<(), Failure> {
+        log!("distribution: {gateway} is matched later: {failure:?}");
+        self.database.open()?.run(
+            "UPDATE gateways SET is_due = 0, renew_at = ? WHERE gateway = ?",
+            [now().after(RETRY).into_value(), text(&gateway.to_string())],
+        )
     }
 
     fn some_gateways(&self, query: &str) -> Result<Vec<Device>, Failure> {
@@ -200,6 +210,20 @@ impl DistributionObject {
             self.database.open()?.one(statement, [text(&gateway.to_string()), has.into_value()])?;
         Ok(newest.is_some())
     }
+}
+
+/// Does something for one after another. One for whom it fails is dealt with, and keeps nobody else waiting.
+async fn one_by_one<T, E>(
+    all: Vec<T>,
+    work: impl AsyncFn(&T) -> Result<(), E>,
+    fail: impl Fn(&T, E) -> Result<(), E>,
+) -> Result<(), E> {
+    for one in all {
+        if let Err(error) = work(&one).await {
+            fail(&one, error)?;
+        }
+    }
+    Ok(())
 }
 
 /// What the catalog has of a gateway and of the devices that it reports, and through which gateway each is updated.
@@ -275,5 +299,30 @@ pub(super) fn offers_changed(database: &Database, scope: &offers::Scope) -> Resu
             let gateway = catalog::find(database, device)?.and_then(|known| known.gateway);
             gateway.map_or(Ok(()), |gateway| is_due(database, &gateway))
         }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::one_by_one;
+    use core::cell::RefCell;
+    use core::pin::pin;
+    use core::task::{Context, Poll, Waker};
+
+    #[test]
+    fn one_gateway_that_fails_keeps_nobody_else_waiting() {
+        let (told, failed) = (RefCell::new(Vec::new()), RefCell::new(Vec::new()));
+        let work = async |gateway: &u8| {
+            told.borrow_mut().push(*gateway);
+            if *gateway == 2 { Err("it cannot be matched") } else { Ok(()) }
+        };
+        let fail = |gateway: &u8, why| {
+            failed.borrow_mut().push((*gateway, why));
+            Ok(())
+        };
+        let done = pin!(one_by_one(vec![1, 2, 3], work, fail)).poll(&mut Context::from_waker(Waker::noop()));
+        assert_eq!(done, Poll::Ready(Ok(())));
+        assert_eq!(told.into_inner(), [1, 2, 3]);
+        assert_eq!(failed.into_inner(), [(2, "it cannot be matched")]);
     }
 }
