@@ -133,6 +133,8 @@ impl DistributionObject {
             DistributionCommand::Manufacturers => json(&manufacturers::views(database)?),
             DistributionCommand::AddManufacturer(new) => {
                 let view = manufacturers::add(self, person, new).await?;
+                self.releases.take();
+                directives::all_are_due(database)?;
                 Ok(json(&view)?.with_status(201))
             }
             DistributionCommand::EndManufacturer(name) => {
