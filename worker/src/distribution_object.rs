@@ -209,8 +209,7 @@ impl DistributionObject {
                 json(&Pushed { gateways: u64::try_from(gateways.len()).unwrap_or(u64::MAX) })
             }
             DistributionCommand::MakeOffer(new) => {
-                let releases = self.releases().await?;
-                Ok(json(&offers::make(self, person, *new, &releases).await?)?.with_status(201))
+                Ok(json(&offers::make(self, person, *new).await?)?.with_status(201))
             }
             DistributionCommand::WithdrawOffer(id) => json(&offers::withdraw(self, person, id)?),
             DistributionCommand::Inventory { text, imports } => {

@@ -41,14 +41,10 @@ impl DistributionObject {
     /// Verifies a publication and makes it visible. A repeated commit has the same answer.
     pub(super) async fn commit(&self, manufacturer: &str, id: u64, token: u64) -> Result<Published, Failure> {
         let database = self.database.open()?;
-        let (new, done) = publication::record_of(database, manufacturer, id)?;
-        if let Some(done) = done {
-            return crate::storage::read_record(&done);
-        }
-        if let Some(missing) = publication::view(database, manufacturer, id)?.missing.first() {
-            return Err(refused("files", format!("the file {} is not there", missing.file.sha256)));
-        }
-        let generation = manufacturers::known(database, manufacturer)?.generation;
+        let (new, generation) = match waiting(database, manufacturer, id, token)? {
+            Waiting::Committed(published) => return Ok(published),
+            Waiting::Ready { new, generation } => (new, generation),
+        };
         let name: Manufacturer = manufacturer.parse().map_err(Failure::internal)?;
         let files = Files::of(&self.env, manufacturer)?;
         let trusted = trusted(database, &files, manufacturer).await?;
@@ -57,10 +53,14 @@ impl DistributionObject {
         let timestamp = verified.timestamp.version();
         let published = Published { timestamp, packages: u64::try_from(verified.packages).unwrap_or(u64::MAX) };
 
-        // From here on nothing waits: one step.
+        // From here on nothing waits: one step. Meanwhile the token may have been revoked, the publication given up or committed.
         let database = self.database.open()?;
-        if manufacturers::known(database, manufacturer)?.generation != generation {
-            return Err(refused("versions", "something else was published meanwhile; commit again"));
+        match waiting(database, manufacturer, id, token)? {
+            Waiting::Committed(published) => return Ok(published),
+            Waiting::Ready { generation: now, .. } if now != generation => {
+                return Err(refused("versions", "something else was published meanwhile; commit again"));
+            }
+            Waiting::Ready { .. } => {}
         }
         if trusted == verified.kept {
             finish(database, id, &published)?;
@@ -75,6 +75,32 @@ impl DistributionObject {
         Self::note(database, None, Act::ReleasesPublished, manufacturer, detail)?;
         Ok(published)
     }
+}
+
+/// How a publication stands that is to be committed.
+enum Waiting {
+    /// It was committed.
+    Committed(Published),
+    /// All of it is there.
+    Ready {
+        new: NewPublication,
+        /// How often its manufacturer has published.
+        generation: u64,
+    },
+}
+
+/// Looks whether a publication may be committed under this token.
+fn waiting(database: &Database, manufacturer: &str, id: u64, token: u64) -> Result<Waiting, Failure> {
+    manufacturers::check_is_valid(database, token)?;
+    let generation = manufacturers::known(database, manufacturer)?.generation;
+    let (new, done) = publication::record_of(database, manufacturer, id)?;
+    if let Some(done) = done {
+        return Ok(Waiting::Committed(crate::storage::read_record(&done)?));
+    }
+    if let Some(missing) = publication::view(database, manufacturer, id)?.missing.first() {
+        return Err(refused("files", format!("the file {} is not there", missing.file.sha256)));
+    }
+    Ok(Waiting::Ready { new, generation })
 }
 
 /// What is trusted of a repository, as it was received.

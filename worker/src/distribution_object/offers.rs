@@ -101,13 +101,8 @@ fn refused(step: &str, why: impl core::fmt::Display) -> Failure {
     Failure::with_detail(ProblemKind::RefusedStep, format!("Step {step}: {why}. Nothing was offered."))
 }
 
-/// A person offers a package.
-pub(super) async fn make(
-    object: &DistributionObject,
-    person: &Person,
-    new: NewOffer,
-    releases: &Releases,
-) -> Result<OfferView, Failure> {
+/// Whether an offer may be made.
+fn check(new: &NewOffer, releases: &Releases) -> Result<(), Failure> {
     let package = releases.packages().iter().find(|listed| listed.path.as_str() == new.path);
     let package = &package.ok_or_else(|| refused("package", "there is no such package"))?.release;
     if package.recalled.is_some() {
@@ -125,18 +120,30 @@ pub(super) async fn make(
     if matches!(new.when, OfferWhen::Window { from, until } if from >= until || until <= now().as_secs()) {
         return Err(refused("when", "the window ends before it begins, or is over"));
     }
-    let mut files: Vec<(String, u64, wardlink_protocol::identity::Sha256)> = Vec::new();
-    for data in &new.added {
+    for (index, data) in new.added.iter().enumerate() {
         let kind = kind_of(&data.kind).filter(|kind| package.accepts.contains(kind));
         let kind = kind.ok_or_else(|| refused("added data", format!("the package takes no {}", data.kind)))?;
         kind.check(data.text.as_bytes()).map_err(|error| refused("added data", error))?;
-        if files.iter().any(|(other, ..)| *other == data.kind) {
+        if new.added.iter().take(index).any(|other| other.kind == data.kind) {
             return Err(refused("added data", format!("{} stands there twice", data.kind)));
         }
+    }
+    Ok(())
+}
+
+/// A person offers a package.
+pub(super) async fn make(object: &DistributionObject, person: &Person, new: NewOffer) -> Result<OfferView, Failure> {
+    let releases = object.releases().await?;
+    check(&new, &releases)?;
+    let mut files = Vec::new();
+    for data in &new.added {
         let length = u64::try_from(data.text.len()).unwrap_or(u64::MAX);
         let sha256 = Files::of(&object.env, ADDED)?.write(data.text.clone().into_bytes()).await?;
         files.push((data.kind.clone(), length, sha256));
     }
+    // Meanwhile the package may have been recalled, or have gone. From here on nothing waits.
+    let releases = object.releases().await?;
+    check(&new, &releases)?;
     let database = object.database.open()?;
     let count: Option<u64> = database.one("SELECT count(*) FROM offers WHERE withdrawn_at IS NULL", [])?;
     if count.is_some_and(|count| count >= MAX_OFFERS) {
