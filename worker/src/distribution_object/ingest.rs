@@ -49,7 +49,7 @@ impl DistributionObject {
         let files = Files::of(&self.env, manufacturer)?;
         let trusted = trusted(database, &files, manufacturer).await?;
         let verified = verify(&name, &trusted, &new, &files).await?;
-        let targets = targets(&name, &verified.roles, &new, &files).await?;
+        let targets = targets(database, &name, &verified.roles, &new, &files).await?;
         let timestamp = verified.timestamp.version();
         let published = Published { timestamp, packages: u64::try_from(verified.packages).unwrap_or(u64::MAX) };
 
@@ -271,6 +271,7 @@ impl Follower<'_> {
 
 /// Each target is the manufacturer's own, and its file is there with every hash that is listed. Their public names.
 async fn targets(
+    database: &Database,
     manufacturer: &Manufacturer,
     roles: &Roles,
     new: &NewPublication,
@@ -293,8 +294,8 @@ async fn targets(
             return Err(refused("targets", format!("the file of {path} is not there with its length and hash")));
         }
         if target.hashes.0.contains_key("sha512") {
-            let found = files.hash(&sha256, Algorithm::Sha512).await?;
-            if found.map(|(bytes, _)| bytes) != hash("sha512") {
+            let found = sha512(database, manufacturer, files, &sha256).await?;
+            if found.is_none() || found != hash("sha512") {
                 return Err(refused("targets", format!("the file of {path} has another SHA-512")));
             }
         }
@@ -304,6 +305,27 @@ async fn targets(
         }
     }
     Ok(public)
+}
+
+/// The SHA-512 of a file that is there. It is computed once: what lies under a SHA-256 does not change.
+async fn sha512(
+    database: &Database,
+    manufacturer: &Manufacturer,
+    files: &Files,
+    sha256: &Sha256,
+) -> Result<Option<Vec<u8>>, Failure> {
+    let place = || [text(manufacturer.as_str()), blob(sha256)];
+    let query = "SELECT sha512 FROM files WHERE manufacturer = ? AND sha256 = ?";
+    if let Some(known) = database.one::<Option<Vec<u8>>, _>(query, place())?.flatten() {
+        return Ok(Some(known));
+    }
+    let Some((found, _)) = files.hash(sha256, Algorithm::Sha512).await? else { return Ok(None) };
+    let [manufacturer, sha256] = place();
+    database.run(
+        "UPDATE files SET sha512 = ? WHERE manufacturer = ? AND sha256 = ?",
+        [found.clone().into_value(), manufacturer, sha256],
+    )?;
+    Ok(Some(found))
 }
 
 /// What was verified is trusted from now on, and what it names is public.

@@ -193,11 +193,13 @@ const SECOND: &str = "
     CREATE INDEX outcomes_of_path ON outcomes (path, outcome);
 ";
 
-/// How long devices that have failed are left alone, and which directives have yet to arrive.
+/// How long devices that have failed are left alone, which directives have yet to arrive, and what is known of files.
 const THIRD: &str = "
     -- A device that has failed is directed anew at retry_at; rests: it is given nothing until then.
     ALTER TABLE devices ADD COLUMN retry_at INTEGER NOT NULL DEFAULT 0;
     ALTER TABLE devices ADD COLUMN rests INTEGER NOT NULL DEFAULT 0;
     -- When the gateway's object is asked whether it has the newest directive; none once it has.
     ALTER TABLE gateways ADD COLUMN check_at INTEGER;
+    -- Once it was asked for.
+    ALTER TABLE files ADD COLUMN sha512 BLOB;
 ";
