@@ -5,6 +5,7 @@ use crate::platform::now;
 use crate::problem::Failure;
 use crate::storage::{Column, Database, Row};
 use serde::Serialize;
+use std::collections::BTreeMap;
 use wardlink_protocol::{Device, UnixMillis};
 use wardlink_protocol::api::{
     CatalogChange, CatalogDevice, CatalogEntry, CatalogPage, Person, ProblemKind, UpdateState,
@@ -12,7 +13,7 @@ use wardlink_protocol::api::{
 use wardlink_protocol::identity::KeyFingerprint;
 use wardlink_trust::audit::Act;
 use wardlink_update::inventory::Characteristics;
-use wardlink_update::package::Package;
+use wardlink_update::package::ModelFolder;
 use wardlink_update::report::State;
 use worker::SqlStorageValue;
 
@@ -403,10 +404,15 @@ pub(super) fn set_factory_key(
     )
 }
 
-/// What the devices of a package's model run.
-pub(super) fn states_of(database: &Database, package: &Package) -> Result<Vec<State>, Failure> {
-    let query = "SELECT state FROM devices WHERE manufacturer = ? AND model = ? AND client = ? AND state IS NOT NULL";
-    let values = [package.manufacturer.as_str(), package.model.as_str(), package.device_type.as_str()].map(text);
-    let rows = database.rows(query, values)?.into_iter();
-    rows.map(|mut row| Ok(serde_json::from_slice(&row.take::<Vec<u8>>()?)?)).collect()
+/// What runs where: each state that devices of a model are in, as far as it matters for packages, and how many are in it.
+pub(super) fn states(database: &Database) -> Result<BTreeMap<ModelFolder, Vec<(State, u64)>>, Failure> {
+    let mut found: BTreeMap<_, BTreeMap<_, (State, u64)>> = BTreeMap::new();
+    for mut row in database.rows("SELECT state FROM devices WHERE state IS NOT NULL", [])? {
+        let state: State = serde_json::from_slice(&row.take::<Vec<u8>>()?)?;
+        let is = &state.characteristics;
+        let (model, kind) = (is.models(), (is.hardware.clone(), is.revision.clone(), state.release_counter));
+        let (_, count) = found.entry(model).or_default().entry(kind).or_insert((state, 0));
+        *count = count.saturating_add(1);
+    }
+    Ok(found.into_iter().map(|(model, states)| (model, states.into_values().collect())).collect())
 }
