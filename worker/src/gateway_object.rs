@@ -80,10 +80,12 @@ impl DurableObject for GatewayObject {
 
     async fn alarm(&self) -> Result<Response> {
         for socket in self.state.get_websockets() {
-            if socket::is_overdue(&socket) {
+            if socket::unproven_since(&socket).is_some_and(|since| now() >= since.after(socket::PATIENCE)) {
                 socket::close(&socket, &socket::Over::Late);
             }
         }
+        // The platform tries again.
+        self.watch().await.map_err(|failure| Error::RustError(format!("{failure:?}")))?;
         Response::empty()
     }
 }
@@ -221,8 +223,12 @@ impl GatewayObject {
         }
     }
 
-    /// Closes handshakes that take too long.
+    /// Wakes when the first of the connections that prove nothing has taken too long, whoever comes later.
     async fn watch(&self) -> core::result::Result<(), Failure> {
-        Ok(self.state.storage().set_alarm(ScheduledTime::from(socket::PATIENCE)).await?)
+        let Some(since) = self.state.get_websockets().iter().filter_map(socket::unproven_since).min() else {
+            return Ok(());
+        };
+        let left = since.after(socket::PATIENCE).since(now());
+        Ok(self.state.storage().set_alarm(ScheduledTime::from(left)).await?)
     }
 }
