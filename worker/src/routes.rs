@@ -9,6 +9,8 @@ mod services;
 mod site;
 mod socket;
 
+pub(crate) use repository::names;
+
 use crate::guard::{Origin, check_page};
 use crate::messages::PublicName;
 use crate::problem::Failure;
