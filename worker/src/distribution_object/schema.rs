@@ -202,4 +202,5 @@ const THIRD: &str = "
     ALTER TABLE gateways ADD COLUMN check_at INTEGER;
     -- Once it was asked for.
     ALTER TABLE files ADD COLUMN sha512 BLOB;
+    ALTER TABLE uploads DROP COLUMN touched_at;
 ";
