@@ -14,7 +14,7 @@ use wardlink_protocol::api::GatewayView;
 use wardlink_protocol::distribution::{AssociatedDevice, ManufacturerRoot, SessionRefusal};
 use wardlink_update::key::Key;
 use wardlink_update::metadata::{Signed, Version};
-use wardlink_update::report::{Configuration, ConfigurationReport, Known, MAX_REPORT_BYTES, Reported, State};
+use wardlink_update::report::{Configuration, ConfigurationReport, Known, MAX_REPORT_BYTES, Reported};
 
 /// The step of the patent in which a report is checked.
 const STEP: &str = "figure 10, 213";
@@ -165,7 +165,7 @@ fn named_devices(bytes: &[u8]) -> Result<Vec<Device>, String> {
 
 /// What a device is does not change with what it runs.
 fn contradiction(database: &Database, configuration: &Configuration) -> Result<Option<String>, Failure> {
-    for state in states(configuration) {
+    for state in configuration.states() {
         let is = &state.characteristics;
         let Some(known) = catalog::find(database, &is.device)? else { continue };
         if !known.is_same_device(is) {
@@ -176,10 +176,6 @@ fn contradiction(database: &Database, configuration: &Configuration) -> Result<O
         }
     }
     Ok(None)
-}
-
-fn states(configuration: &Configuration) -> impl Iterator<Item = &State> {
-    core::iter::once(&configuration.gateway).chain(configuration.devices.iter().map(|(state, _)| state))
 }
 
 /// One step: what runs where, and what follows for the associations.
