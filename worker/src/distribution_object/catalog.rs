@@ -150,10 +150,23 @@ pub(super) fn put(database: &Database, is: &Characteristics, key: Option<KeyFing
     )
 }
 
-/// Stores what a device runs, and the counter of the report that says so.
-pub(super) fn put_state(database: &Database, state: &State, counter: Option<u64>) -> Result<(), Failure> {
+/// Stores what a device runs, and the counter of the report that says so. `before`: what the catalog has of it.
+pub(super) fn put_state(
+    database: &Database,
+    before: Option<&Known>,
+    state: &State,
+    counter: Option<u64>,
+) -> Result<(), Failure> {
     let is = &state.characteristics;
-    if let Some(before) = find(database, &is.device)? {
+    let [client, identifier] = names(&is.device);
+    let times = [counter.unwrap_or_default().into_value(), now().into_value(), client, identifier];
+    if before.is_some_and(|before| before.state.as_ref() == Some(state)) {
+        return database.run(
+            "UPDATE devices SET counter = max(counter, ?), reported_at = ? WHERE client = ? AND identifier = ?",
+            times,
+        );
+    }
+    if let Some(before) = before {
         let (from, to) = (before.characteristics.revision.to_string(), is.revision.to_string());
         if before.state.is_none() || from != to {
             note(database, &is.device, "revision", Some(&from), Some(&to))?;
@@ -162,16 +175,24 @@ pub(super) fn put_state(database: &Database, state: &State, counter: Option<u64>
         note(database, &is.device, "reported", None, Some(is.revision.as_str()))?;
     }
     put(database, is, None)?;
-    let [client, identifier] = names(&is.device);
+    let [counter, reported_at, client, identifier] = times;
     database.run(
         "UPDATE devices SET state = ?, counter = max(counter, ?), reported_at = ? WHERE client = ? AND identifier = ?",
-        [json(state)?, counter.unwrap_or_default().into_value(), now().into_value(), client, identifier],
+        [json(state)?, counter, reported_at, client, identifier],
     )
 }
 
-/// From now on the device is updated through this gateway, and its data may come through it.
-pub(super) fn associate(database: &Database, device: &Device, gateway: &Device) -> Result<(), Failure> {
-    let before = find(database, device)?.and_then(|known| known.gateway).map(|gateway| gateway.to_string());
+/// From now on the device is updated through this gateway, and its data may come through it. `before`: what the catalog has of it.
+pub(super) fn associate(
+    database: &Database,
+    before: Option<&Known>,
+    device: &Device,
+    gateway: &Device,
+) -> Result<(), Failure> {
+    let present = before.and_then(|known| known.gateway.as_ref());
+    if present == Some(gateway) && before.is_some_and(|known| known.conflict.is_none()) {
+        return Ok(());
+    }
     let after = gateway.to_string();
     let [client, identifier] = names(device);
     database.run(
@@ -179,8 +200,8 @@ pub(super) fn associate(database: &Database, device: &Device, gateway: &Device) 
         [text(&after), client, identifier],
     )?;
     allow_upload(database, device, gateway, true)?;
-    if before.as_ref() != Some(&after) {
-        note(database, device, "gateway", before.as_deref(), Some(&after))?;
+    if present != Some(gateway) {
+        note(database, device, "gateway", present.map(ToString::to_string).as_deref(), Some(&after))?;
     }
     Ok(())
 }
@@ -345,7 +366,7 @@ pub(super) fn decide(
 ) -> Result<Vec<Device>, Failure> {
     let known = find(database, device)?.ok_or(ProblemKind::NotFound)?;
     check_gateway(database, gateway)?;
-    associate(database, device, gateway)?;
+    associate(database, Some(&known), device, gateway)?;
     let subject = device.to_string();
     DistributionObject::note(database, Some(person), Act::GatewayChanged, &subject, format!("updated by {gateway}"))?;
     Ok(known.gateway.into_iter().chain(known.conflict).chain([gateway.clone()]).collect())

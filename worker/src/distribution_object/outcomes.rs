@@ -111,7 +111,7 @@ fn take(database: &Database, known: &Known, told: &Notification) -> Result<(), F
         Outcome::Installed { .. } => {
             let Some(mut state) = known.state.clone() else { return Ok(()) };
             told.outcome.apply(&mut state);
-            catalog::put_state(database, &state, None)?;
+            catalog::put_state(database, Some(known), &state, None)?;
             Progress::new(UpdateState::Current, None, None)
         }
         // Only a person, or success, changes that.
