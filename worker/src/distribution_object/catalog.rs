@@ -19,7 +19,7 @@ use worker::SqlStorageValue;
 
 /// The devices of one page.
 const PAGE: usize = 100;
-/// The changes of a device that are shown.
+/// The changes of a device that are kept, the newest ones.
 const HISTORY: u64 = 100;
 /// The longest text that is looked for, in bytes.
 const MAX_FIND_BYTES: usize = 128;
@@ -278,7 +278,12 @@ pub(super) fn note(
     let optional = |value: Option<&str>| value.map(str::to_owned).into_value();
     database.run(
         "INSERT INTO history (client, identifier, at, what, before, after) VALUES (?, ?, ?, ?, ?, ?)",
-        [client, identifier, now().into_value(), text(what), optional(before), optional(after)],
+        [client.clone(), identifier.clone(), now().into_value(), text(what), optional(before), optional(after)],
+    )?;
+    database.run(
+        "DELETE FROM history WHERE client = ?1 AND identifier = ?2 AND number <= (SELECT number FROM history
+             WHERE client = ?1 AND identifier = ?2 ORDER BY number DESC LIMIT 1 OFFSET ?3)",
+        [client, identifier, HISTORY.into_value()],
     )
 }
 
@@ -348,9 +353,8 @@ pub(super) fn page(database: &Database, question: &Question<'_>) -> Result<Catal
 pub(super) fn device(database: &Database, device: &Device) -> Result<CatalogDevice, Failure> {
     let known = find(database, device)?.ok_or(ProblemKind::NotFound)?;
     let query = "SELECT at, what, before, after FROM history WHERE client = ? AND identifier = ?
-                 ORDER BY number DESC LIMIT ?";
-    let [client, identifier] = names(device);
-    let rows = database.rows(query, [client, identifier, HISTORY.into_value()])?.into_iter();
+                 ORDER BY number DESC";
+    let rows = database.rows(query, names(device))?.into_iter();
     let history = rows
         .map(|mut row| Ok(CatalogChange { at: row.take()?, what: row.take()?, from: row.take()?, to: row.take()? }));
     let history = history.collect::<Result<_, Failure>>()?;

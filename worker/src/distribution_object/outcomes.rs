@@ -19,6 +19,8 @@ const FIRST_PAUSE: Duration = Duration::from_mins(5);
 const OWN_RETRIES: Duration = FIRST_RETRY.saturating_mul((1 << MAX_RETRIES) - 1);
 /// The outcomes of one page.
 const PAGE: u64 = 200;
+/// The outcomes of a device that are kept, the newest ones.
+const KEPT: u64 = 200;
 /// The longest notification, in bytes.
 const MAX_NOTIFICATION_BYTES: usize = 16 * 1024;
 const STEP: &str = "figure 10, 218";
@@ -71,13 +73,18 @@ fn store(database: &Database, gateway: &Device, told: &Notification) -> Result<(
         [
             now().into_value(),
             text(&gateway.to_string()),
-            client,
-            identifier,
+            client.clone(),
+            identifier.clone(),
             told.directive.into_value(),
             told.path.as_ref().map(ToString::to_string).into_value(),
             text(outcome),
             text(&detail),
         ],
+    )?;
+    database.run(
+        "DELETE FROM outcomes WHERE client = ?1 AND identifier = ?2 AND id <= (SELECT id FROM outcomes
+             WHERE client = ?1 AND identifier = ?2 ORDER BY id DESC LIMIT 1 OFFSET ?3)",
+        [client, identifier, KEPT.into_value()],
     )
 }
 
