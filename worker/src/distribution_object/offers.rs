@@ -1,15 +1,17 @@
 //! Offers: which package, to whom, when, and with which data (figure 10, 214; figure 5B, 125).
 
-use super::{DistributionObject, text};
+use super::{DistributionObject, blob, repository, text};
 use crate::files::Files;
 use crate::gateway_object::ADDED;
 use crate::platform::{log, now};
 use crate::problem::Failure;
 use crate::storage::{Column, Database, read_record, record};
 use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256 as Hasher};
 use std::collections::BTreeMap;
 use std::rc::Rc;
 use wardlink_protocol::api::{NewOffer, OfferScope, OfferView, OfferWhen, Person, ProblemKind};
+use wardlink_protocol::identity::Sha256;
 use wardlink_protocol::{Device, UnixMillis};
 use wardlink_trust::audit::Act;
 use wardlink_update::catalog::Releases;
@@ -25,6 +27,8 @@ const MAX_OFFERS: u64 = 1_000;
 const MAX_DEVICES: usize = 1_000;
 /// The most offers that are shown.
 const SHOWN: u64 = 1_000;
+/// The offers that were withdrawn and are kept, the newest ones.
+const WITHDRAWN: u64 = 1_000;
 
 /// An offer as it is stored.
 #[derive(Clone, Serialize, Deserialize)]
@@ -33,7 +37,7 @@ struct Record {
     scope: OfferScope,
     when: OfferWhen,
     /// The file of each kind: its name, length and hash.
-    added: Vec<(String, u64, wardlink_protocol::identity::Sha256)>,
+    added: Vec<(String, u64, Sha256)>,
     made_at: UnixMillis,
     made_by: String,
 }
@@ -137,8 +141,10 @@ pub(super) async fn make(object: &DistributionObject, person: &Person, new: NewO
     check(&new, &releases)?;
     let mut files = Vec::new();
     for data in &new.added {
-        let length = u64::try_from(data.text.len()).unwrap_or(u64::MAX);
-        let sha256 = Files::of(&object.env, ADDED)?.write(data.text.clone().into_bytes()).await?;
+        let (bytes, length) = (data.text.clone().into_bytes(), u64::try_from(data.text.len()).unwrap_or(u64::MAX));
+        let sha256 = Sha256(Hasher::digest(&bytes).into());
+        repository::comes(object.database.open()?, ADDED, &sha256, length)?;
+        Files::of(&object.env, ADDED)?.write(bytes).await?;
         files.push((data.kind.clone(), length, sha256));
     }
     // Meanwhile the package may have been recalled, or have gone. From here on nothing waits.
@@ -159,6 +165,9 @@ pub(super) async fn make(object: &DistributionObject, person: &Person, new: NewO
     };
     let id: Option<u64> = database.one("INSERT INTO offers (record) VALUES (?) RETURNING id", [record(&offer)?])?;
     let id = id.ok_or_else(|| Failure::internal("an offer has no number"))?;
+    for (_, _, sha256) in &offer.added {
+        database.run("INSERT OR IGNORE INTO added (offer, sha256) VALUES (?, ?)", [id.into_value(), blob(sha256)])?;
+    }
     log!("distribution: person {} makes the offer {id}", person.id);
     DistributionObject::note(database, Some(person), Act::UpdateDecided, &offer.path, format!("offer {id}"))?;
     object.offers.take();
@@ -172,6 +181,17 @@ pub(super) fn withdraw(object: &DistributionObject, person: &Person, id: u64) ->
     let query = "UPDATE offers SET withdrawn_at = ? WHERE id = ? AND withdrawn_at IS NULL RETURNING record";
     let stored: Option<Vec<u8>> = database.one(query, [now().into_value(), id.into_value()])?;
     let offer: Record = read_record(&stored.ok_or(ProblemKind::NotFound)?)?;
+    // Who has begun with it ends with it: its files stay as long as those that have just come.
+    database.run(
+        "UPDATE files SET stored_at = ? WHERE manufacturer = ? AND sha256 IN (SELECT sha256 FROM added WHERE offer = ?)",
+        [now().into_value(), text(ADDED), id.into_value()],
+    )?;
+    database.run("DELETE FROM added WHERE offer = ?", [id.into_value()])?;
+    database.run(
+        "DELETE FROM offers WHERE withdrawn_at IS NOT NULL AND id <= (SELECT id FROM offers
+             WHERE withdrawn_at IS NOT NULL ORDER BY id DESC LIMIT 1 OFFSET ?)",
+        [WITHDRAWN.into_value()],
+    )?;
     log!("distribution: person {} withdraws the offer {id}", person.id);
     let detail = format!("offer {id} withdrawn");
     DistributionObject::note(database, Some(person), Act::UpdateDecided, &offer.path, detail)?;

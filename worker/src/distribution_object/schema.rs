@@ -203,4 +203,11 @@ const THIRD: &str = "
     -- Once it was asked for.
     ALTER TABLE files ADD COLUMN sha512 BLOB;
     ALTER TABLE uploads DROP COLUMN touched_at;
+    -- Which files offers that count add.
+    CREATE TABLE added (
+        offer INTEGER NOT NULL,
+        sha256 BLOB NOT NULL,
+        PRIMARY KEY (offer, sha256)
+    ) WITHOUT ROWID;
+    CREATE INDEX added_by_hash ON added (sha256);
 ";
