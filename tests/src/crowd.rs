@@ -17,13 +17,17 @@ use crate::live::Live;
 use crate::pump::{Event, Pump, is, text};
 use crate::ward::Ward;
 
+/// How many pumps one process simulates, and how many begin to pair at a time: more would wait for one another's files.
+const WAVE: usize = 500;
+/// The pause between two messages of a pump is so long for each of the crowd, in milliseconds.
+const TELEMETRY_MS_EACH: usize = 10;
 /// How many requests the nurse has under way at a time.
 const HANDS: usize = 32;
 /// A silence after which she gives up.
 const STANDSTILL: Duration = Duration::from_mins(1);
 
-/// Starts so many pumps in one process, whose events `each` hears, and pairs all of them; returns the time from the first request to the
-/// last pairing. The process ends when nobody hears its events any more.
+/// Starts so many pumps, in waves, and pairs all of them; then `meanwhile` hears their events. Returns the time from the first request to
+/// the last pairing. The pumps' processes end when nobody hears their events any more.
 pub fn pair_side_by_side(
     scene: &Scene,
     ward: &Ward<'_>,
@@ -38,14 +42,33 @@ pub fn pair_side_by_side(
     let elapsed: Result<Duration> = thread::scope(|threads| {
         let told = sender.clone();
         threads.spawn(move || listen(live, &told));
-        let mut pumps = Pump::start_with(
-            scene,
-            &ward.provisioning,
-            "pumps",
-            &["--count", &count.to_string(), "--telemetry-ms", "10000"],
-        )?;
-        threads.spawn(move || while pumps.next_event().is_ok_and(|event| sender.send(Heard::Pump(event)).is_ok()) {});
-        let elapsed = direct(&heard, &acts, count);
+        // However many they are, they send as much together.
+        let telemetry = (TELEMETRY_MS_EACH * count.max(WAVE)).to_string();
+        let mut pairings = Pairings::default();
+        let mut elapsed = Ok(Duration::ZERO);
+        for (number, begin) in (0..count).step_by(WAVE).enumerate() {
+            let size = WAVE.min(count - begin);
+            let mut pumps = Pump::start_with(
+                scene,
+                &ward.provisioning,
+                &format!("pumps-{number}"),
+                &[
+                    "--identifier",
+                    &format!("ward-{number}"),
+                    "--count",
+                    &size.to_string(),
+                    "--telemetry-ms",
+                    &telemetry,
+                ],
+            )?;
+            let sender = sender.clone();
+            threads
+                .spawn(move || while pumps.next_event().is_ok_and(|event| sender.send(Heard::Pump(event)).is_ok()) {});
+            elapsed = pairings.direct(&heard, &acts, begin + size);
+            if elapsed.is_err() {
+                break;
+            }
+        }
         let meanwhile = elapsed.as_ref().ok().map(|_| meanwhile(&heard));
         drop((heard, acts));
         meanwhile.transpose()?;
@@ -78,45 +101,54 @@ fn listen(mut live: Live, told: &Sender<Heard>) {
     while live.next_event().is_ok_and(|event| told.send(Heard::Live(event)).is_ok()) {}
 }
 
-/// Accepts and verifies whatever appears, until all are paired; the time from the first request to the last pairing.
-fn direct(heard: &Receiver<Heard>, acts: &Sender<Act>, count: usize) -> Result<Duration> {
-    let mut codes: HashMap<String, (Option<String>, Option<SessionId>)> = HashMap::new();
-    let mut accepted = HashSet::new();
-    let mut begun = None;
-    let mut paired = 0;
-    while paired < count {
-        let known = match heard.recv_timeout(STANDSTILL).context("the pairings have come to a standstill")? {
-            Heard::Live(LiveEvent::Pairing { pairing }) if pairing.phase == PairingPhase::Waiting => {
-                begun.get_or_insert_with(Instant::now);
-                // A request may be told again, as when its pump sends it again.
-                if accepted.insert(pairing.session) {
-                    acts.send(Act::Accept(pairing.session))?;
+/// The pairings of a crowd.
+#[derive(Default)]
+struct Pairings {
+    /// What a device shows and which session it is in, as far as either is known.
+    codes: HashMap<String, (Option<String>, Option<SessionId>)>,
+    accepted: HashSet<SessionId>,
+    /// When the first request came.
+    begun: Option<Instant>,
+    paired: usize,
+}
+
+impl Pairings {
+    /// Accepts and verifies whatever appears, until so many are paired; the time since the first request.
+    fn direct(&mut self, heard: &Receiver<Heard>, acts: &Sender<Act>, count: usize) -> Result<Duration> {
+        while self.paired < count {
+            let known = match heard.recv_timeout(STANDSTILL).context("the pairings have come to a standstill")? {
+                Heard::Live(LiveEvent::Pairing { pairing }) if pairing.phase == PairingPhase::Waiting => {
+                    self.begun.get_or_insert_with(Instant::now);
+                    // A request may be told again, as when its pump sends it again.
+                    if self.accepted.insert(pairing.session) {
+                        acts.send(Act::Accept(pairing.session))?;
+                    }
+                    continue;
                 }
-                continue;
+                Heard::Live(LiveEvent::Pairing { pairing }) if pairing.phase == PairingPhase::Verifying => {
+                    let known = self.codes.entry(pairing.device.to_string()).or_default();
+                    known.1 = Some(pairing.session);
+                    known
+                }
+                Heard::Pump(event) if is(&event, "code") => {
+                    let known = self.codes.entry(text(&event, "device")?.to_owned()).or_default();
+                    known.0 = Some(text(&event, "code")?.to_owned());
+                    known
+                }
+                Heard::Pump(event) => {
+                    self.paired += usize::from(is(&event, "paired"));
+                    continue;
+                }
+                Heard::Live(_) => continue,
+                Heard::Failed(error) => return Err(error),
+            };
+            if let (Some(code), Some(session)) = known {
+                acts.send(Act::Verify(*session, std::mem::take(code)))?;
+                *known = (None, None);
             }
-            Heard::Live(LiveEvent::Pairing { pairing }) if pairing.phase == PairingPhase::Verifying => {
-                let known = codes.entry(pairing.device.to_string()).or_default();
-                known.1 = Some(pairing.session);
-                known
-            }
-            Heard::Pump(event) if is(&event, "code") => {
-                let known = codes.entry(text(&event, "device")?.to_owned()).or_default();
-                known.0 = Some(text(&event, "code")?.to_owned());
-                known
-            }
-            Heard::Pump(event) => {
-                paired += usize::from(is(&event, "paired"));
-                continue;
-            }
-            Heard::Live(_) => continue,
-            Heard::Failed(error) => return Err(error),
-        };
-        if let (Some(code), Some(session)) = known {
-            acts.send(Act::Verify(*session, std::mem::take(code)))?;
-            *known = (None, None);
         }
+        Ok(self.begun.context("a request")?.elapsed())
     }
-    Ok(begun.context("a request")?.elapsed())
 }
 
 fn hand(nurse: &Api, to_do: &Arc<Mutex<Receiver<Act>>>, told: &Sender<Heard>) -> thread::JoinHandle<()> {
