@@ -208,9 +208,7 @@ impl DistributionObject {
                 }
                 json(&Pushed { gateways: u64::try_from(gateways.len()).unwrap_or(u64::MAX) })
             }
-            DistributionCommand::MakeOffer(new) => {
-                Ok(json(&offers::make(self, person, *new).await?)?.with_status(201))
-            }
+            DistributionCommand::MakeOffer(new) => Ok(json(&offers::make(self, person, *new).await?)?.with_status(201)),
             DistributionCommand::WithdrawOffer(id) => json(&offers::withdraw(self, person, id)?),
             DistributionCommand::Inventory { text, imports } => {
                 let imports = imports.then_some(person);
@@ -249,11 +247,8 @@ impl DistributionObject {
 
     /// Matches gateways that have to be; forgets what is over: publications that nobody goes on with, and files that nothing names.
     async fn round(&self) -> core::result::Result<(), Failure> {
-        let parts = [
-            self.match_due().await,
-            publication::forget_abandoned(self).await,
-            repository::remove_unnamed(self).await,
-        ];
+        let parts =
+            [self.match_due().await, publication::forget_abandoned(self).await, repository::remove_unnamed(self).await];
         // What fails is done in the next round, and keeps nothing else from being done in this one.
         for failure in parts.into_iter().filter_map(core::result::Result::err) {
             log!("distribution: a part of the round is done later: {failure:?}");

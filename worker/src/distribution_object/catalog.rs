@@ -6,11 +6,11 @@ use crate::problem::Failure;
 use crate::storage::{Column, Database, Row};
 use serde::Serialize;
 use std::collections::BTreeMap;
-use wardlink_protocol::{Device, UnixMillis};
 use wardlink_protocol::api::{
     CatalogChange, CatalogDevice, CatalogEntry, CatalogPage, Person, ProblemKind, UpdateState,
 };
 use wardlink_protocol::identity::KeyFingerprint;
+use wardlink_protocol::{Device, UnixMillis};
 use wardlink_trust::audit::Act;
 use wardlink_update::inventory::Characteristics;
 use wardlink_update::package::ModelFolder;

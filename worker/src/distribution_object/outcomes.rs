@@ -123,9 +123,7 @@ fn take(database: &Database, known: &Known, told: &Notification) -> Result<(), F
         }
         // Only a person, or success, changes that.
         _ if before.standing == UpdateState::SetAside => return Ok(()),
-        Outcome::Postponed(_) => {
-            Progress { standing: UpdateState::Postponed, detail: Some(detail), ..before.clone() }
-        }
+        Outcome::Postponed(_) => Progress { standing: UpdateState::Postponed, detail: Some(detail), ..before.clone() },
         Outcome::Corrupt | Outcome::Refused { .. } | Outcome::Failed { .. } => {
             if now() < before.retry_at {
                 return Ok(());
