@@ -1,8 +1,9 @@
 //! A gateway in its plainest words: the session with the distribution server, reports, and polls. It has the key and the certificate of a
 //! paired pump that no longer runs, and speaks for itself as a device without a gateway does.
 
+use std::io::ErrorKind;
 use std::net::TcpStream;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context as _, Result, anyhow, bail, ensure};
 use p256::ecdsa::SigningKey;
@@ -56,6 +57,10 @@ pub struct Talk {
     /// What the server said first.
     pub welcome: Box<Welcome>,
 }
+
+/// A connection that proves nothing.
+#[derive(Debug)]
+pub struct Silent(WebSocket<TcpStream>);
 
 /// How the server took a poll.
 #[derive(Debug)]
@@ -131,6 +136,11 @@ impl Hub {
         }
     }
 
+    /// Opens a connection, and says nothing over it.
+    pub fn connect_silently(&self) -> Result<Silent> {
+        self.dial()?.map(Silent).map_err(|status| anyhow!("the worker refused with {status}"))
+    }
+
     /// Begins a session.
     pub fn connect(&self) -> Result<Talk> {
         let mut socket = self.dial()?.map_err(|status| anyhow!("the worker refused with {status}"))?;
@@ -200,6 +210,26 @@ impl Hub {
     }
 }
 
+impl Silent {
+    /// Waits until the server closes the connection.
+    pub fn wait_for_end(mut self) -> Result<()> {
+        ensure!(self.ends_within(wait::LIMIT)?, "the connection was not closed");
+        Ok(())
+    }
+
+    /// Listens for so long; says whether the server has closed the connection.
+    pub fn ends_within(&mut self, patience: Duration) -> Result<bool> {
+        self.0.get_ref().set_read_timeout(Some(patience)).context("cannot limit reading")?;
+        match self.0.read() {
+            Ok(Message::Close(_)) | Err(tungstenite::Error::ConnectionClosed | tungstenite::Error::Protocol(_)) => {
+                Ok(true)
+            }
+            Err(tungstenite::Error::Io(error)) if error.kind() == ErrorKind::WouldBlock => Ok(false),
+            other => bail!("neither silence nor an end: {other:?}"),
+        }
+    }
+}
+
 fn binary(socket: &mut WebSocket<TcpStream>) -> Result<Vec<u8>> {
     loop {
         match socket.read().context("the session ended")? {
@@ -242,6 +272,14 @@ impl Talk {
     pub fn report(&mut self, report: Vec<u8>) -> Result<Option<SessionRefusal>> {
         let message = FromGateway::Report(self.numbered(ByteBuf::from(report)));
         self.answered(&message)
+    }
+
+    /// Reports, and leaves without waiting for the answer.
+    pub fn report_and_leave(mut self, report: Vec<u8>) -> Result<()> {
+        let message = FromGateway::Report(self.numbered(ByteBuf::from(report)));
+        self.say(&message)?;
+        self.socket.close(None)?;
+        self.wait_for_end()
     }
 
     /// Tells what became of an update.

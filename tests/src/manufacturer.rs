@@ -74,6 +74,13 @@ impl<'s> Manufacturer<'s> {
         self.release(&["--yes", "sign", "--key", &keys[0]]).map(drop)
     }
 
+    /// A new key signs the root, too: a rotation, which is signed and published here.
+    pub fn rotate(&self, name: &str) -> Result<()> {
+        self.release(&["key", "new", &self.key(name)])?;
+        self.release(&["--yes", "rotate", "root", "--add", &format!("{}.pub", self.key(name))])?;
+        self.sign()
+    }
+
     /// Makes and signs an inventory of these devices (a JSON array of records); the inventory.
     pub fn inventory(&self, devices: &serde_json::Value) -> Result<serde_json::Value> {
         let file = self.path("devices.json");

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, bail};
 
 use crate::api::Api;
 use crate::process::{Killer, Process, free_port};
@@ -91,6 +91,32 @@ impl<'s> Worker<'s> {
     /// What it has stored by now, in bytes.
     pub fn stored(&self) -> Result<u64> {
         size_of(&self.folder.join("storage"))
+    }
+
+    /// The folder in which the objects of a class lie.
+    pub fn objects(&self, class: &str) -> Result<PathBuf> {
+        let inside = |folder: &Path, part: &str| -> Result<Option<PathBuf>> {
+            let entries = fs::read_dir(folder).context("cannot look into the storage")?;
+            let paths = entries.filter_map(|entry| entry.ok().map(|entry| entry.path()));
+            Ok(paths.into_iter().find(|path| path.to_string_lossy().ends_with(part)))
+        };
+        inside(&self.folder.join("storage/v3/do"), class)?.with_context(|| format!("no {class} has stored anything"))
+    }
+
+    /// Takes a file of this content out of the store of files.
+    pub fn lose_file(&self, content: &[u8]) -> Result<()> {
+        let mut folders = vec![self.folder.join("storage/v3/r2")];
+        while let Some(folder) = folders.pop() {
+            for entry in fs::read_dir(folder).context("cannot look into the storage")? {
+                let path = entry.context("cannot look into the storage")?.path();
+                if path.is_dir() {
+                    folders.push(path);
+                } else if fs::read(&path).is_ok_and(|found| found == content) {
+                    return fs::remove_file(path).context("cannot remove a file");
+                }
+            }
+        }
+        bail!("there is no such file")
     }
 
     /// Waits until a line of its log holds this.

@@ -3,20 +3,25 @@
 use std::fs;
 use std::path::Path;
 use std::process::Command;
+use std::thread;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context as _, Result, bail, ensure};
 use serde_json::Value;
+use sha2::{Digest as _, Sha512};
 use ureq::Agent;
 use ureq::http::{Request, Response};
 use wardlink_protocol::api::{
     MadePublishingToken, ManufacturerView, NewManufacturer, NewPublication, ProblemKind, ReleaseView, Role,
 };
 use wardlink_protocol::limits::PUBLISHED_PART_BYTES;
+use wardlink_test_repository::{Repository, signed};
 use wardlink_tests::api::{Api, Refused, refusal};
 use wardlink_tests::manufacturer::Manufacturer;
 use wardlink_tests::publisher::{Publisher, file, metadata};
 use wardlink_tests::worker::Worker;
 use wardlink_tests::{Scene, artifacts, scene, wait};
+use wardlink_update::metadata::{Expires, Hashes, MetadataFile, Snapshot, Target, Targets};
 
 /// A worker with its first administrator, and a manufacturer that it knows.
 struct Stage<'s> {
@@ -134,6 +139,44 @@ fn what_a_manufacturer_publishes_is_followed_from_the_worker() -> Result<()> {
         let releases: Vec<ReleaseView> = stage.administrator.get("releases?manufacturer=acme")?;
         let recalled: Vec<_> = releases.iter().filter_map(|release| release.recalled.as_deref()).collect();
         assert_eq!(recalled, ["it drips"]);
+        Ok(())
+    })
+}
+
+#[test]
+fn a_manufacturer_with_a_space_in_its_name_publishes_like_any_other() -> Result<()> {
+    scene(|scene| {
+        let stage = Stage::open(scene)?;
+        let acme = Manufacturer::found(scene, "Acme Medical")?;
+        acme.make_known(&stage.administrator)?;
+        let made: MadePublishingToken = stage.administrator.post("manufacturers/Acme%20Medical/tokens", &())?;
+        acme.take_token(&made.token)?;
+        acme.add("1A", "1B", b"the first program", &[])?;
+        assert_eq!(number(&acme.publish(&stage.worker.origin())?, "packages"), 1);
+        let releases: Vec<ReleaseView> = stage.administrator.get("releases?manufacturer=Acme%20Medical")?;
+        assert_eq!(releases.first().map(|release| release.manufacturer.as_str()), Some("Acme Medical"));
+        Ok(())
+    })
+}
+
+#[test]
+fn every_root_of_several_rotations_is_followed_from_the_first_one() -> Result<()> {
+    scene(|scene| {
+        let stage = Stage::open(scene)?;
+        stage.acme.add("1A", "1B", b"the first program", &[])?;
+        stage.acme.rotate("second")?;
+        stage.acme.rotate("third")?;
+        stage.acme.publish(&stage.worker.origin())?;
+        for version in 1..=3 {
+            assert_eq!(stage.status(&format!("metadata/{version}.root.json"))?, 200, "{version}");
+        }
+        assert_eq!(stage.follow(&scene.path("client"), &stage.acme.program("1B"))?, b"the first program");
+        assert_eq!(stage.known()?.root_version, 3);
+
+        // A root alone is news, too.
+        stage.acme.rotate("fourth")?;
+        stage.acme.publish(&stage.worker.origin())?;
+        assert_eq!((stage.status("metadata/4.root.json")?, stage.known()?.root_version), (200, 4));
         Ok(())
     })
 }
@@ -280,6 +323,7 @@ fn a_manufacturer_is_known_by_a_root_that_counts_and_ended() -> Result<()> {
         assert_eq!(refusal(add("acme", &fs::read_to_string(other.first_root())?))?, ProblemKind::WrongState);
         add("acme", &root)?;
         assert_eq!(stage.status("metadata/timestamp.json")?, 200);
+        assert_eq!(stage.administrator.get::<Vec<ReleaseView>>("releases")?.len(), 1);
         let log: wardlink_protocol::api::AuditPage = stage.administrator.get("audit?act=manufacturer-changed")?;
         ensure!(log.entries.iter().any(|entry| entry.detail == "ended"), "it stands in the log");
         Ok(())
@@ -392,6 +436,128 @@ fn a_publication_that_is_not_whole_is_refused_with_its_step_and_nothing_is_visib
         publish(&keep, Some(b"a program"))?;
         assert_eq!(stage.status("metadata/timestamp.json")?, 200);
         Ok(())
+    })
+}
+
+/// A repository of bolt's whose file is listed with a SHA-512, as other tools than ours do; its metadata by name.
+fn with_sha512(version: u64, program: &[u8], sha512: &str) -> Result<Vec<(String, Vec<u8>)>> {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).context("a clock")?.as_secs();
+    let ends = Expires::at(now + 86_400);
+    let mut repository = Repository::new();
+    repository.delegate("targets", "bolt", 5, "bolt/infusion-pump/PM2/*", true);
+    (repository.root_expires, repository.timestamp_expires, repository.snapshot_expires) = (ends, ends, ends);
+    repository.author("targets").expires = ends;
+    repository.publish_root();
+    repository.publish();
+
+    let hashes = [("sha256", file(program).sha256.to_string()), ("sha512", sha512.to_owned())];
+    let hashes = Hashes(hashes.map(|(name, hash)| (name.to_owned(), hash)).into());
+    let target = Target { length: file(program).length, hashes, custom: None };
+    let targets = [("bolt/infusion-pump/PM2/1B.bin".to_owned().try_into().context("a path")?, target)].into();
+    let bolt = signed(&Targets::new(version, ends, targets, None), &[5]);
+    let top = repository.files.get("1.targets.json").context("the top-level targets")?;
+    let listed = [("targets.json", 1, top), ("bolt.json", version, &bolt)];
+    let listed = listed.map(|(name, version, bytes)| (name.to_owned(), MetadataFile::of(version, bytes)));
+    (repository.timestamp_version, repository.snapshot_version) = (version, version);
+    let snapshot = Snapshot::new(version, ends, listed.into());
+    repository.files.insert(format!("{version}.bolt.json"), bolt);
+    repository.publish_snapshot(&snapshot);
+    Ok(repository.files.into_iter().collect())
+}
+
+/// Sends all of a publication.
+fn send(publisher: &Publisher, files: &[(String, Vec<u8>)], program: &[u8]) -> Result<u64> {
+    let list = NewPublication {
+        metadata: files.iter().map(|(name, bytes)| metadata(name, bytes)).collect(),
+        files: vec![file(program)],
+    };
+    let begun = publisher.begin(&list)?;
+    for missing in begun.missing {
+        let metadata = files.iter().find(|(_, bytes)| file(bytes) == missing.file);
+        let bytes = metadata.map_or(program, |(_, bytes)| bytes.as_slice());
+        for (part, bytes) in (0..).zip(bytes.chunks(usize::try_from(PUBLISHED_PART_BYTES)?)) {
+            publisher.put(begun.publication, &missing.file, part, bytes)?;
+        }
+    }
+    Ok(begun.publication)
+}
+
+impl Stage<'_> {
+    /// Makes bolt known, whose repository is in memory.
+    fn make_bolt_known(&self, files: &[(String, Vec<u8>)]) -> Result<()> {
+        let (_, root) = files.iter().find(|(name, _)| name == "1.root.json").context("a root")?;
+        let root = String::from_utf8(root.clone()).context("a root is text")?;
+        let new = NewManufacturer { manufacturer: "bolt".to_owned(), root };
+        self.administrator.post::<ManufacturerView>("manufacturers", &new).map(drop)
+    }
+
+    /// Somebody with a new token of bolt's.
+    fn bolt(&self) -> Result<(MadePublishingToken, Publisher)> {
+        let made: MadePublishingToken = self.administrator.post("manufacturers/bolt/tokens", &())?;
+        let publisher = Publisher::new(&self.worker.origin(), "bolt", &made.token);
+        Ok((made, publisher))
+    }
+}
+
+fn sha512(bytes: &[u8]) -> String {
+    data_encoding::HEXLOWER.encode(&Sha512::digest(bytes))
+}
+
+#[test]
+fn a_listed_sha512_is_held_to_and_read_once() -> Result<()> {
+    scene(|scene| {
+        let stage = Stage::open(scene)?;
+        let program = b"a program with two hashes";
+        let first = with_sha512(1, program, &sha512(program))?;
+        stage.make_bolt_known(&first)?;
+        let (_, publisher) = stage.bolt()?;
+        let wrong = with_sha512(1, program, &sha512(b"another program"))?;
+        let wrong = send(&publisher, &wrong, program)?;
+        assert_eq!(refused_step(publisher.commit(wrong))?, "targets");
+        let first = send(&publisher, &first, program)?;
+        assert_eq!(publisher.commit(first)?.timestamp, 1);
+
+        // The next one looks at its metadata only: the file is not even there to be read.
+        stage.worker.lose_file(program)?;
+        let second = send(&publisher, &with_sha512(2, program, &sha512(program))?, program)?;
+        assert_eq!(publisher.commit(second)?.timestamp, 2);
+        Ok(())
+    })
+}
+
+#[test]
+fn a_token_that_is_revoked_while_its_publication_is_verified_publishes_nothing() -> Result<()> {
+    scene(|scene| {
+        let stage = Stage::open(scene)?;
+        let program = long_program();
+        let files = with_sha512(1, &program, &sha512(&program))?;
+        stage.make_bolt_known(&files)?;
+        let url = format!("{}/api/repositories/bolt/metadata/timestamp.json", stage.worker.origin());
+        let agent: Agent = Agent::config_builder().http_status_as_error(false).build().into();
+        let is_visible = || Ok::<_, anyhow::Error>(agent.get(&url).call()?.status().as_u16() == 200);
+        // Each time the publication is further when its token is revoked, until it comes first.
+        for head_start in 0..40 {
+            let (made, publisher) = stage.bolt()?;
+            let id = send(&publisher, &files, &program)?;
+            let committing = thread::spawn({
+                let publisher = publisher.clone();
+                move || publisher.commit(id)
+            });
+            for _ in 0..head_start {
+                publisher.view(id)?;
+            }
+            let revoke = format!("manufacturers/bolt/tokens/{}/revoke", made.id);
+            let _: ManufacturerView = stage.administrator.post(&revoke, &())?;
+            let came_first = is_visible()?;
+            let committed = committing.join().ok().context("the publisher")?;
+            if came_first {
+                committed?;
+                return Ok(());
+            }
+            assert_eq!(refusal(committed)?, ProblemKind::Forbidden, "{head_start}");
+            ensure!(!is_visible()?, "it is visible after its token was revoked");
+        }
+        bail!("it never came first")
     })
 }
 

@@ -1,11 +1,15 @@
 //! The distribution server and those who report to it: sessions, the catalog, offers, directives, outcomes, polls.
 
+use std::fs;
+use std::path::Path;
+use std::time::Duration;
+
 use anyhow::{Context as _, Result, bail, ensure};
 use serde_json::json;
 use wardlink_protocol::Device;
 use wardlink_protocol::api::{
-    Associate, Broadcast, CatalogDevice, CatalogPage, GatewayView, InventoryPreview, NewOffer, OfferScope, OfferView,
-    OfferWhen, OutcomeView, ProblemKind, Pushed, Role, UpdateState,
+    AllowUpload, Associate, Broadcast, CatalogDevice, CatalogPage, GatewayView, InventoryPreview, NewOffer, OfferScope,
+    OfferView, OfferWhen, OutcomeView, ProblemKind, Pushed, ReleaseView, Role, UpdateState,
 };
 use wardlink_protocol::distribution::PollTicket;
 use wardlink_protocol::limits::POLL_TICKET_BYTES;
@@ -17,7 +21,7 @@ use wardlink_tests::ward::{Ward, device};
 use wardlink_tests::{Scene, wait};
 use wardlink_update::director::When;
 use wardlink_update::package::{Note, ReleaseCounter};
-use wardlink_update::uptane::Outcome;
+use wardlink_update::uptane::{Outcome, Postponed};
 
 /// A ward whose manufacturer has published a release from 1A to 1B.
 struct Stage<'s> {
@@ -104,11 +108,23 @@ fn a_report_is_answered_by_a_directive_that_verifies_and_an_outcome_by_the_next(
         assert_eq!(outcomes.first().map(|outcome| outcome.outcome.as_str()), Some("installed"));
         let offers: Vec<OfferView> = stage.ward.administrator.get("offers")?;
         assert_eq!(offers.first().map(|offer| (offer.installed, offer.directed)), Some((1, 0)));
+        let scales = ["1A", "1A", "1C"].into_iter().zip(["scale-1", "scale-2", "scale-3"]);
+        let scales = scales.map(|(revision, name)| state(&device(name)?, revision, None));
+        talk.report(hub.report("1B", Some(1), &scales.collect::<Result<Vec<_>>>()?)?)?;
+        let releases: Vec<ReleaseView> = stage.ward.administrator.get("releases")?;
+        assert_eq!(releases.first().map(|release| (release.fitting, release.running)), Some((2, 1)));
+
+        // That a device's data may not come through its gateway is not changed by the next report.
+        let scale = device("scale-1")?;
+        let never = AllowUpload { gateway: hub.device.clone(), allowed: false };
+        let _: CatalogDevice = stage.ward.administrator.post(&format!("catalog/{scale}/uploads"), &never)?;
+        talk.report(hub.report("1B", Some(1), &[state(&scale, "1A", None)?])?)?;
+        assert_eq!(stage.catalog(&scale)?.entry.uploads, []);
 
         // Who comes back begins with the same state.
         drop(talk);
         let talk = hub.connect()?;
-        assert_eq!(talk.welcome.reported, 1);
+        assert_eq!(talk.welcome.reported, 3);
         let gateways: Vec<GatewayView> = stage.ward.administrator.get("gateways")?;
         ensure!(
             gateways.iter().any(|known| known.gateway == hub.device && known.reported_at.is_some()),
@@ -176,8 +192,15 @@ fn an_idle_poll_shows_the_ticket_and_gets_nothing_new() -> Result<()> {
         assert_eq!(first.status, 200);
         let idle = hub.poll("metadata/timestamp.json", &ticket, &first.etag)?;
         assert_eq!((idle.status, idle.body.len()), (304, 0));
+        for known in [format!("\"older\", W/{}", first.etag), "*".to_owned()] {
+            assert_eq!(hub.poll("metadata/timestamp.json", &ticket, &known)?.status, 304, "{known}");
+        }
+        assert_eq!(hub.poll("metadata/timestamp.json", &ticket, "\"older\"")?.status, 200);
         assert_eq!(hub.poll("metadata/1.root.json", &ticket, "")?.body, talk.welcome.director_root.to_vec());
         assert_eq!(hub.poll("metadata/99.targets.json", &ticket, "")?.status, 404);
+        for other in ["", "x", "metadata", "metadata/"] {
+            assert_eq!(hub.poll(other, &ticket, "")?.status, 404, "{other}");
+        }
 
         let foreign = PollTicket::new([7; POLL_TICKET_BYTES]);
         assert_eq!(hub.poll("metadata/timestamp.json", &foreign, "")?.status, 401);
@@ -216,6 +239,33 @@ fn a_revoked_device_has_no_session_before_the_answer_and_strangers_have_none() -
         assert_eq!(hub.refused(None, None)?, Some(403));
         talk.wait_for_end()?;
         other.connect()?;
+        Ok(())
+    })
+}
+
+#[test]
+fn connections_that_prove_nothing_are_closed_and_lock_nobody_out() -> Result<()> {
+    scene(|scene| {
+        let stage = Stage::open(scene)?;
+        let mut hub = stage.hub("pump-1")?;
+        let mut talk = hub.connect()?;
+        // More than one gateway may have: the oldest goes for the newest, and the session stays.
+        let silent: Vec<_> = (0..9).map(|_| hub.connect_silently()).collect::<Result<_>>()?;
+        for (number, connection) in silent.into_iter().enumerate().take(2) {
+            connection.wait_for_end().with_context(|| format!("the connection {number}"))?;
+        }
+        assert_eq!(talk.report(hub.report("1A", None, &[])?)?, None);
+        drop(talk);
+        talk = hub.connect()?;
+        assert_eq!(talk.welcome.reported, 1);
+
+        // Nobody else who comes later gives more time to who proves nothing.
+        let mut first = hub.connect_silently()?;
+        let mut later = Vec::new();
+        while !first.ends_within(Duration::from_secs(5))? {
+            later.push(hub.connect_silently()?);
+            ensure!(later.len() < 7, "it is open still");
+        }
         Ok(())
     })
 }
@@ -319,17 +369,27 @@ fn a_device_that_fails_again_and_again_is_set_aside_until_somebody_decides() -> 
         let mut talk = hub.connect()?;
         let offer = stage.offer("1B", OfferScope::Model)?;
         talk.report(hub.report("1A", None, &[])?)?;
-        let version = talk.directive()?;
-        let device = hub.device.clone();
-        let fail =
-            |talk: &mut Talk| talk.outcome(&device, version, &offer.path, Outcome::Failed { reason: note("flash")? });
-        for _ in 0..2 {
-            fail(&mut talk)?;
-            assert_eq!(stage.standing(&hub.device)?, UpdateState::Retrying);
+        let pump = hub.device.clone();
+        let fail = |talk: &mut Talk, directive| {
+            talk.outcome(&pump, directive, &offer.path, Outcome::Failed { reason: note("flash")? })
+        };
+        let push = format!("gateways/{pump}/push");
+        for standing in [UpdateState::Retrying, UpdateState::Retrying, UpdateState::SetAside] {
+            let directed = wait::until("it is directed", || {
+                Ok(Some(hub.directive(&talk.welcome)?).filter(|directed| directed.order_for(&pump).is_some()))
+            })?;
+            // What is told again, since its answer was lost, counts once.
+            for _ in 0..3 {
+                assert_eq!(fail(&mut talk, directed.version)?, None);
+                assert_eq!(stage.standing(&pump)?, standing);
+            }
+            // It is left alone for a while, whatever its gateway reports meanwhile, unless a person wants it tried now.
+            let scale = device(&format!("scale-{}", directed.version))?;
+            talk.report(hub.report("1A", None, &[state(&scale, "1A", None)?])?)?;
+            ensure!(hub.directive(&talk.welcome)?.order_for(&pump).is_none(), "it is directed again at once");
+            let _: Pushed = stage.ward.administrator.post(&push, &())?;
         }
-        fail(&mut talk)?;
-        assert_eq!(stage.standing(&hub.device)?, UpdateState::SetAside);
-        ensure!(hub.directive(&talk.welcome)?.orders.is_empty(), "it is given nothing");
+        ensure!(hub.directive(&talk.welcome)?.order_for(&pump).is_none(), "it is given nothing");
 
         let path = format!("catalog/{}/resume", hub.device);
         let _: CatalogDevice = stage.ward.administrator.post(&path, &())?;
@@ -345,15 +405,107 @@ fn a_device_that_fails_again_and_again_is_set_aside_until_somebody_decides() -> 
 }
 
 #[test]
+fn a_directive_reaches_who_has_left_and_whose_answer_was_lost() -> Result<()> {
+    scene(|scene| {
+        let mut stage = Stage::open(scene)?;
+        let mut hub = stage.hub("pump-1")?;
+        let mut talk = hub.connect()?;
+        talk.report(hub.report("1A", None, &[])?)?;
+        let (scale, second) = (device("scale-1")?, device("scale-2")?);
+        stage.offer("1B", OfferScope::Devices(vec![scale.clone(), second.clone()]))?;
+        let welcome = talk.welcome.clone();
+        let scale_is = state(&scale, "1A", None)?;
+        talk.report_and_leave(hub.report("1A", None, core::slice::from_ref(&scale_is))?)?;
+        let polled = |hub: &Hub, of: &Device| Ok(hub.directive(&welcome)?.order_for(of).map(drop));
+        wait::until("its polls bring the directive", || polled(&hub, &scale))?;
+
+        // The server has signed the next one, and what it went to has died before it was stored.
+        let objects = stage.ward.worker.objects("GatewayObject")?;
+        stage.ward.worker.kill();
+        copy(&objects, &scene.path("before"))?;
+        stage.ward.worker.restart()?;
+        let mut talk = hub.connect()?;
+        talk.report(hub.report("1A", None, &[scale_is, state(&second, "1A", None)?])?)?;
+        stage.ward.worker.kill();
+        fs::remove_dir_all(&objects)?;
+        copy(&scene.path("before"), &objects)?;
+        stage.ward.worker.restart()?;
+        wait::patiently("it is signed anew", || polled(&hub, &second))
+    })
+}
+
+fn copy(from: &Path, to: &Path) -> Result<()> {
+    fs::create_dir_all(to)?;
+    for entry in fs::read_dir(from)? {
+        let entry = entry?;
+        fs::copy(entry.path(), to.join(entry.file_name()))?;
+    }
+    Ok(())
+}
+
+#[test]
+fn of_each_device_the_newest_outcomes_and_changes_are_kept() -> Result<()> {
+    scene(|scene| {
+        let stage = Stage::open(scene)?;
+        let mut hub = stage.hub("pump-1")?;
+        let mut talk = hub.connect()?;
+        let (pump, path) = (hub.device.clone(), stage.acme.program("1B"));
+        for round in 0..51 {
+            let revision = if round % 2 == 0 { "1A" } else { "1B" };
+            talk.report(hub.report(revision, None, &[])?)?;
+            talk.report(hub.report("1C", None, &[])?)?;
+            for postponed in [Postponed::Therapy, Postponed::Unsafe, Postponed::Window, Postponed::Confirmation] {
+                talk.outcome(&pump, 1, &path, Outcome::Postponed(postponed))?;
+            }
+        }
+        let changes = stage.catalog(&pump)?.history;
+        assert_eq!((changes.len(), changes.iter().filter(|change| change.what == "reported").count()), (100, 0));
+        let page = |more: &str| -> Result<Vec<OutcomeView>> {
+            stage.ward.administrator.get(&format!("outcomes?device={pump}{more}"))
+        };
+        let newest = page("")?;
+        let oldest = newest.last().context("outcomes")?;
+        assert_eq!((newest.len(), page(&format!("&before={}", oldest.id))?.len()), (200, 0));
+        Ok(())
+    })
+}
+
+#[test]
+fn an_image_that_is_corrupt_counts_once_however_often_its_device_tries_again() -> Result<()> {
+    scene(|scene| {
+        let stage = Stage::open(scene)?;
+        let mut hub = stage.hub("pump-1")?;
+        let mut talk = hub.connect()?;
+        let offer = stage.offer("1B", OfferScope::Model)?;
+        let (pump, mut scales) = (hub.device.clone(), Vec::new());
+        for round in 0..4 {
+            talk.report(hub.report("1A", None, &scales)?)?;
+            // The order stays, as the device goes on by itself, also where the directive says more than before.
+            let directed = hub.directive(&talk.welcome)?;
+            ensure!(directed.order_for(&pump).is_some(), "its order is taken from it");
+            for _ in 0..2 {
+                assert_eq!(talk.outcome(&pump, directed.version, &offer.path, Outcome::Corrupt)?, None);
+                assert_eq!(stage.standing(&pump)?, UpdateState::Retrying);
+            }
+            scales.push(state(&device(&format!("scale-{round}"))?, "1A", None)?);
+        }
+        let changes = stage.catalog(&pump)?.history;
+        assert_eq!(changes.iter().filter(|change| change.what == "corrupt").count(), 1);
+        Ok(())
+    })
+}
+
+#[test]
 fn an_inventory_is_previewed_imported_once_and_held_to_its_manufacturer() -> Result<()> {
     scene(|scene| {
         let stage = Stage::open(scene)?;
-        let record = |name: &str, serial: &str| {
+        let record_of = |manufacturer: &str, name: &str, serial: &str| {
             let device = json!({ "client": "infusion-pump", "identifier": name });
-            let (manufacturer, model) = ("acme", "PM2");
+            let model = "PM2";
             json!({ "characteristics": { "device": device, "manufacturer": manufacturer, "model": model,
                 "serial_number": serial, "revision": "1A", "hardware": "PM2-B" } })
         };
+        let record = |name: &str, serial: &str| record_of("acme", name, serial);
         let inventory = stage.acme.inventory(&json!([record("stored-1", "N1"), record("stored-2", "N2")]))?;
         let administrator = &stage.ward.administrator;
         let preview: InventoryPreview = administrator.post("inventories/preview", &inventory)?;
@@ -374,8 +526,23 @@ fn an_inventory_is_previewed_imported_once_and_held_to_its_manufacturer() -> Res
         assert_eq!(refused(&forged)?, ProblemKind::RefusedStep);
         let mut hub = stage.hub("pump-1")?;
         hub.connect()?.report(hub.report("1A", None, &[])?)?;
-        let contradiction = stage.acme.inventory(&json!([record("pump-1", "another")]))?;
+        let contradiction = json!([record("another-1", "N5"), record("pump-1", "another"), record("stored-1", "N6")]);
+        let contradiction = stage.acme.inventory(&contradiction)?;
         assert_eq!(refused(&contradiction)?, ProblemKind::RefusedStep);
+        // Another manufacturer takes nobody over, neither who has reported nor who has not.
+        let bolt = Manufacturer::found(scene, "bolt")?;
+        bolt.onboard(administrator)?;
+        bolt.add("1A", "1B", b"a foreign program", &[])?;
+        bolt.publish(&stage.ward.worker.origin())?;
+        for taken in ["pump-1", "stored-1"] {
+            let records = json!([record_of("bolt", "new-1", "M1"), record_of("bolt", taken, "M2")]);
+            assert_eq!(refused(&bolt.inventory(&records)?)?, ProblemKind::RefusedStep, "{taken}");
+        }
+        // What was refused has changed nothing, and a good one still counts.
+        assert_eq!(administrator.get::<CatalogPage>("catalog?find=stored-1")?.devices, [known.entry]);
+        assert_eq!(administrator.get::<CatalogPage>("catalog")?.total, 3);
+        let good = bolt.inventory(&json!([record_of("bolt", "new-1", "M1")]))?;
+        assert_eq!(administrator.post::<InventoryPreview>("inventories", &good)?.added, 1);
         let (_, auditor) = administrator.add_person("otto", Role::Auditor)?;
         let unsigned = auditor.post::<InventoryPreview>("inventories", &inventory);
         assert_eq!(refusal(unsigned)?, ProblemKind::Forbidden);

@@ -28,6 +28,7 @@ use catalog::Question;
 use core::cell::{Cell, RefCell};
 use core::time::Duration;
 use director::Director;
+use offers::Offers;
 use serde::Serialize;
 use std::collections::BTreeSet;
 use std::rc::Rc;
@@ -53,6 +54,8 @@ pub struct DistributionObject {
     database: Database,
     /// Every release that is public, once they were read.
     releases: RefCell<Option<Rc<Releases>>>,
+    /// Every offer that counts, once they were read.
+    offers: RefCell<Option<Rc<Offers>>>,
     /// The director's keys, once they were read.
     director: RefCell<Option<Rc<Director>>>,
     /// Files whose parts are being put together.
@@ -64,9 +67,9 @@ pub struct DistributionObject {
 impl DurableObject for DistributionObject {
     fn new(state: State, env: Env) -> Self {
         let database = Database::new(&state, &schema::VERSIONS);
-        let (releases, director) = (RefCell::default(), RefCell::default());
+        let (releases, offers, director) = (RefCell::default(), RefCell::default(), RefCell::default());
         let (assembling, alarm_at) = (RefCell::default(), Cell::default());
-        Self { state, env, database, releases, director, assembling, alarm_at }
+        Self { state, env, database, releases, offers, director, assembling, alarm_at }
     }
 
     async fn fetch(&self, request: Request) -> Result<Response> {
@@ -117,7 +120,9 @@ impl DistributionObject {
                 answer(&dealt)
             }
             DistributionRequest::Ask(gateway) => {
-                answer(&Dealt { refused: None, orders: self.orders(&gateway, true).await? })
+                let orders = self.orders(&gateway, true).await?;
+                self.settle().await?;
+                answer(&Dealt { refused: None, orders })
             }
         }
     }
@@ -128,6 +133,8 @@ impl DistributionObject {
             DistributionCommand::Manufacturers => json(&manufacturers::views(database)?),
             DistributionCommand::AddManufacturer(new) => {
                 let view = manufacturers::add(self, person, new).await?;
+                self.releases.take();
+                directives::all_are_due(database)?;
                 Ok(json(&view)?.with_status(201))
             }
             DistributionCommand::EndManufacturer(name) => {
@@ -188,6 +195,7 @@ impl DistributionObject {
             DistributionCommand::Push(gateway) => {
                 catalog::check_gateway(database, &gateway)?;
                 Self::note(database, Some(person), Act::UpdateDecided, &gateway.to_string(), "pushed")?;
+                catalog::end_pauses(database, &gateway)?;
                 self.push(&gateway, true).await?;
                 json(&Pushed { gateways: 1 })
             }
@@ -200,11 +208,8 @@ impl DistributionObject {
                 }
                 json(&Pushed { gateways: u64::try_from(gateways.len()).unwrap_or(u64::MAX) })
             }
-            DistributionCommand::MakeOffer(new) => {
-                let releases = self.releases().await?;
-                Ok(json(&offers::make(self, person, *new, &releases).await?)?.with_status(201))
-            }
-            DistributionCommand::WithdrawOffer(id) => json(&offers::withdraw(database, person, id)?),
+            DistributionCommand::MakeOffer(new) => Ok(json(&offers::make(self, person, *new).await?)?.with_status(201)),
+            DistributionCommand::WithdrawOffer(id) => json(&offers::withdraw(self, person, id)?),
             DistributionCommand::Inventory { text, imports } => {
                 let imports = imports.then_some(person);
                 json(&inventories::take(self, imports, text.as_bytes()).await?)
@@ -242,9 +247,12 @@ impl DistributionObject {
 
     /// Matches gateways that have to be; forgets what is over: publications that nobody goes on with, and files that nothing names.
     async fn round(&self) -> core::result::Result<(), Failure> {
-        self.match_due().await?;
-        publication::forget_abandoned(self).await?;
-        repository::remove_unnamed(self).await?;
+        let parts =
+            [self.match_due().await, publication::forget_abandoned(self).await, repository::remove_unnamed(self).await];
+        // What fails is done in the next round, and keeps nothing else from being done in this one.
+        for failure in parts.into_iter().filter_map(core::result::Result::err) {
+            log!("distribution: a part of the round is done later: {failure:?}");
+        }
         self.settle().await
     }
 

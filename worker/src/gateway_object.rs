@@ -18,10 +18,11 @@ pub(crate) use poll::ADDED;
 use poll::Poll;
 use serde_bytes::ByteBuf;
 use std::rc::Rc;
+use wardlink_protocol::api::ProblemKind;
 use wardlink_protocol::{Device, UnixMillis};
 use worker::{
-    DurableObject, Env, Error, Request, Response, Result, ScheduledTime, State, WebSocket, WebSocketIncomingMessage,
-    durable_object, wasm_bindgen,
+    DurableObject, Env, Error, Method, Request, Response, Result, ScheduledTime, State, WebSocket,
+    WebSocketIncomingMessage, durable_object, wasm_bindgen,
 };
 
 /// How long a poll's ticket counts; each session gives a new one.
@@ -79,10 +80,12 @@ impl DurableObject for GatewayObject {
 
     async fn alarm(&self) -> Result<Response> {
         for socket in self.state.get_websockets() {
-            if socket::is_overdue(&socket) {
+            if socket::unproven_since(&socket).is_some_and(|since| now() >= since.after(socket::PATIENCE)) {
                 socket::close(&socket, &socket::Over::Late);
             }
         }
+        // The platform tries again.
+        self.watch().await.map_err(|failure| Error::RustError(format!("{failure:?}")))?;
         Response::empty()
     }
 }
@@ -95,11 +98,17 @@ impl GatewayObject {
         if request.headers().has("Upgrade")? {
             return self.take_socket(&request).await;
         }
-        match objects::receive(&mut request).await? {
-            GatewayRequest::Say(orders) => self.say(&orders)?,
-            GatewayRequest::Close => self.end()?,
+        // What comes from outside is a GET; only the other objects ask by POST.
+        if request.method() != Method::Post {
+            return Err(ProblemKind::NotFound.into());
         }
-        answer(&())
+        match objects::receive(&mut request).await? {
+            GatewayRequest::Say(orders) => answer(&self.say(&orders)?),
+            GatewayRequest::Close => {
+                self.end()?;
+                answer(&())
+            }
+        }
     }
 
     /// Whether something is stored; a name that was never admitted has no table.
@@ -108,10 +117,10 @@ impl GatewayObject {
         Ok(self.database.one::<bool, 0>(query, [])?.unwrap_or_default())
     }
 
-    /// Stores what is said to the gateway, and tells it over its session.
-    fn say(&self, orders: &Orders) -> core::result::Result<(), Failure> {
+    /// Stores what is said to the gateway, and tells it over its session; the version of the directive that is there then.
+    fn say(&self, orders: &Orders) -> core::result::Result<u64, Failure> {
         if !self.is_known()? {
-            return Ok(());
+            return Ok(0);
         }
         let is_newer = orders.directive.as_ref().map(|files| self.store(files)).transpose()?.unwrap_or_default();
         for open in session::open(&self.state) {
@@ -122,7 +131,7 @@ impl GatewayObject {
                 open.tell_of_devices(devices.clone());
             }
         }
-        Ok(())
+        self.directive()
     }
 
     /// Stores a version of the director's repository, unless it is older than the one that is there.
@@ -214,8 +223,12 @@ impl GatewayObject {
         }
     }
 
-    /// Closes handshakes that take too long.
+    /// Wakes when the first of the connections that prove nothing has taken too long, whoever comes later.
     async fn watch(&self) -> core::result::Result<(), Failure> {
-        Ok(self.state.storage().set_alarm(ScheduledTime::from(socket::PATIENCE)).await?)
+        let Some(since) = self.state.get_websockets().iter().filter_map(socket::unproven_since).min() else {
+            return Ok(());
+        };
+        let left = since.after(socket::PATIENCE).since(now());
+        Ok(self.state.storage().set_alarm(ScheduledTime::from(left)).await?)
     }
 }

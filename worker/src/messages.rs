@@ -432,7 +432,8 @@ pub(crate) struct Dealt {
 #[derive(Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum GatewayRequest {
-    /// Something is said to the gateway: stored, and told over its session, if that is open. Answer: nothing.
+    /// Something is said to the gateway: stored, and told over its session, if that is open. Answer: the version of the directive that it
+    /// has then; 0 before the first.
     Say(Orders),
     /// The device has no rights any more: its session and its ticket end. Answer: nothing, when they have ended.
     Close,

@@ -47,7 +47,11 @@ pub(crate) fn gateway(env: &Env, gateway: &Device) -> Result<Stub, Failure> {
 }
 
 /// Asks the object of one gateway.
-pub(crate) async fn tell_gateway(env: &Env, to: &Device, request: &GatewayRequest) -> Result<(), Failure> {
+pub(crate) async fn tell_gateway<A: DeserializeOwned>(
+    env: &Env,
+    to: &Device,
+    request: &GatewayRequest,
+) -> Result<A, Failure> {
     read(send_to(&gateway(env, to)?, request).await?).await
 }
 

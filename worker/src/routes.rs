@@ -9,6 +9,8 @@ mod services;
 mod site;
 mod socket;
 
+pub(crate) use repository::names;
+
 use crate::guard::{Origin, check_page};
 use crate::messages::PublicName;
 use crate::problem::Failure;
@@ -200,7 +202,7 @@ fn device(client: &str, identifier: &str) -> Option<Device> {
 }
 
 /// A part of a path, as it was before it was percent-encoded.
-fn decoded(part: &str) -> Option<String> {
+pub(crate) fn decoded(part: &str) -> Option<String> {
     percent_encoding::percent_decode_str(part).decode_utf8().ok().map(Cow::into_owned)
 }
 

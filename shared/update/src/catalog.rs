@@ -160,19 +160,18 @@ impl Releases {
         is_offered: impl Fn(&Device, &TargetPath) -> bool,
     ) -> Picks {
         let gateway = &configuration.gateway.characteristics.device;
-        let mut picks = Picks::default();
-        let reported =
-            || [&configuration.gateway].into_iter().chain(configuration.devices.iter().map(|(state, _)| state));
-        picks.recalled = reported().filter_map(|state| self.recalled(state)).collect();
+        let recalled = configuration.states().filter_map(|state| self.recalled(state)).collect();
+        let mut picks = Picks { recalled, ..Picks::default() };
         let is_ours = |state: &State| {
             let device = &state.characteristics.device;
             device == gateway || associations.gateway_of(device) == Some(gateway)
         };
-        let best: Best<'_> = reported()
+        let best: Best<'_> = configuration
+            .states()
             .filter(|state| is_ours(state))
             .map(|state| (&state.characteristics.device, (state, self.best(state, &is_offered))))
             .collect();
-        for state in reported() {
+        for state in configuration.states() {
             let device = &state.characteristics.device;
             let Some((_, chosen)) = best.get(device) else {
                 if self.best(state, &is_offered).is_some() {

@@ -86,6 +86,13 @@ pub struct Configuration {
     pub devices: Vec<(State, Option<Version>)>,
 }
 
+impl Configuration {
+    /// What the gateway and its devices run, the gateway first.
+    pub fn states(&self) -> impl Iterator<Item = &State> {
+        core::iter::once(&self.gateway).chain(self.devices.iter().map(|(state, _)| state))
+    }
+}
+
 /// What the reader knows of who reports.
 pub trait Known {
     /// The key of a device or gateway; none where it has none.

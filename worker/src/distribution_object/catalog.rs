@@ -5,26 +5,27 @@ use crate::platform::now;
 use crate::problem::Failure;
 use crate::storage::{Column, Database, Row};
 use serde::Serialize;
-use wardlink_protocol::Device;
+use std::collections::BTreeMap;
 use wardlink_protocol::api::{
     CatalogChange, CatalogDevice, CatalogEntry, CatalogPage, Person, ProblemKind, UpdateState,
 };
 use wardlink_protocol::identity::KeyFingerprint;
+use wardlink_protocol::{Device, UnixMillis};
 use wardlink_trust::audit::Act;
 use wardlink_update::inventory::Characteristics;
-use wardlink_update::package::Package;
+use wardlink_update::package::ModelFolder;
 use wardlink_update::report::State;
 use worker::SqlStorageValue;
 
 /// The devices of one page.
 const PAGE: usize = 100;
-/// The changes of a device that are shown.
+/// The changes of a device that are kept, the newest ones.
 const HISTORY: u64 = 100;
 /// The longest text that is looked for, in bytes.
 const MAX_FIND_BYTES: usize = 128;
 
 const COLUMNS: &str = "client, identifier, characteristics, state, gateway, conflict, reported_at, factory_key, \
-                       standing, detail, failures";
+                       standing, detail, path, failures, retry_at, rests";
 
 /// A device of the catalog.
 pub(super) struct Known {
@@ -33,11 +34,31 @@ pub(super) struct Known {
     pub(super) state: Option<State>,
     pub(super) gateway: Option<Device>,
     pub(super) conflict: Option<Device>,
-    pub(super) failures: u64,
-    pub(super) standing: UpdateState,
-    reported_at: Option<wardlink_protocol::UnixMillis>,
+    pub(super) progress: Progress,
+    reported_at: Option<UnixMillis>,
     factory_key: Option<KeyFingerprint>,
-    detail: Option<String>,
+}
+
+/// How a device's update stands.
+#[derive(Clone, PartialEq, Eq)]
+pub(super) struct Progress {
+    pub(super) standing: UpdateState,
+    pub(super) detail: Option<String>,
+    /// The package that it is given, as far as it is.
+    pub(super) path: Option<String>,
+    /// How often in a row it has failed.
+    pub(super) failures: u64,
+    /// When it is directed anew. What fails before that belongs to the attempt that has failed.
+    pub(super) retry_at: UnixMillis,
+    /// Whether it is given nothing until then; otherwise it goes on by itself.
+    pub(super) rests: bool,
+}
+
+impl Progress {
+    /// Nothing has failed.
+    pub(super) const fn new(standing: UpdateState, detail: Option<String>, path: Option<String>) -> Self {
+        Self { standing, detail, path, failures: 0, retry_at: UnixMillis(0), rests: false }
+    }
 }
 
 /// A device as two columns.
@@ -73,9 +94,14 @@ fn known(mut row: Row) -> Result<Known, Failure> {
         conflict,
         reported_at,
         factory_key,
-        standing: serde_json::from_value(standing.into())?,
-        detail: row.take()?,
-        failures: row.take()?,
+        progress: Progress {
+            standing: serde_json::from_value(standing.into())?,
+            detail: row.take()?,
+            path: row.take()?,
+            failures: row.take()?,
+            retry_at: row.take()?,
+            rests: row.take()?,
+        },
     })
 }
 
@@ -83,6 +109,16 @@ fn known(mut row: Row) -> Result<Known, Failure> {
 pub(super) fn find(database: &Database, device: &Device) -> Result<Option<Known>, Failure> {
     let query = format!("SELECT {COLUMNS} FROM devices WHERE client = ? AND identifier = ?");
     database.row(&query, names(device))?.map(known).transpose()
+}
+
+/// The devices of a gateway's newest report.
+pub(super) fn reported(database: &Database, gateway: &Device) -> Result<Vec<Known>, Failure> {
+    let query = format!(
+        "SELECT {COLUMNS} FROM devices
+         WHERE (client, identifier) IN (SELECT client, identifier FROM reported WHERE reported.gateway = ?)
+         ORDER BY client, identifier"
+    );
+    database.rows(&query, [text(&gateway.to_string())])?.into_iter().map(known).collect()
 }
 
 /// The counter of a device's newest report; 0 before the first.
@@ -114,10 +150,23 @@ pub(super) fn put(database: &Database, is: &Characteristics, key: Option<KeyFing
     )
 }
 
-/// Stores what a device runs, and the counter of the report that says so.
-pub(super) fn put_state(database: &Database, state: &State, counter: Option<u64>) -> Result<(), Failure> {
+/// Stores what a device runs, and the counter of the report that says so. `before`: what the catalog has of it.
+pub(super) fn put_state(
+    database: &Database,
+    before: Option<&Known>,
+    state: &State,
+    counter: Option<u64>,
+) -> Result<(), Failure> {
     let is = &state.characteristics;
-    if let Some(before) = find(database, &is.device)? {
+    let [client, identifier] = names(&is.device);
+    let times = [counter.unwrap_or_default().into_value(), now().into_value(), client, identifier];
+    if before.is_some_and(|before| before.state.as_ref() == Some(state)) {
+        return database.run(
+            "UPDATE devices SET counter = max(counter, ?), reported_at = ? WHERE client = ? AND identifier = ?",
+            times,
+        );
+    }
+    if let Some(before) = before {
         let (from, to) = (before.characteristics.revision.to_string(), is.revision.to_string());
         if before.state.is_none() || from != to {
             note(database, &is.device, "revision", Some(&from), Some(&to))?;
@@ -126,16 +175,24 @@ pub(super) fn put_state(database: &Database, state: &State, counter: Option<u64>
         note(database, &is.device, "reported", None, Some(is.revision.as_str()))?;
     }
     put(database, is, None)?;
-    let [client, identifier] = names(&is.device);
+    let [counter, reported_at, client, identifier] = times;
     database.run(
         "UPDATE devices SET state = ?, counter = max(counter, ?), reported_at = ? WHERE client = ? AND identifier = ?",
-        [json(state)?, counter.unwrap_or_default().into_value(), now().into_value(), client, identifier],
+        [json(state)?, counter, reported_at, client, identifier],
     )
 }
 
-/// From now on the device is updated through this gateway, and its data may come through it.
-pub(super) fn associate(database: &Database, device: &Device, gateway: &Device) -> Result<(), Failure> {
-    let before = find(database, device)?.and_then(|known| known.gateway).map(|gateway| gateway.to_string());
+/// From now on the device is updated through this gateway, and its data may come through it. `before`: what the catalog has of it.
+pub(super) fn associate(
+    database: &Database,
+    before: Option<&Known>,
+    device: &Device,
+    gateway: &Device,
+) -> Result<(), Failure> {
+    let present = before.and_then(|known| known.gateway.as_ref());
+    if present == Some(gateway) && before.is_some_and(|known| known.conflict.is_none()) {
+        return Ok(());
+    }
     let after = gateway.to_string();
     let [client, identifier] = names(device);
     database.run(
@@ -143,8 +200,8 @@ pub(super) fn associate(database: &Database, device: &Device, gateway: &Device) 
         [text(&after), client, identifier],
     )?;
     allow_upload(database, device, gateway, true)?;
-    if before.as_ref() != Some(&after) {
-        note(database, device, "gateway", before.as_deref(), Some(&after))?;
+    if present != Some(gateway) {
+        note(database, device, "gateway", present.map(ToString::to_string).as_deref(), Some(&after))?;
     }
     Ok(())
 }
@@ -181,29 +238,32 @@ pub(super) fn allow_upload(
 }
 
 /// How a device's newest update stands.
-pub(super) fn set_standing(
-    database: &Database,
-    device: &Device,
-    standing: UpdateState,
-    detail: Option<&str>,
-) -> Result<(), Failure> {
-    let [client, identifier] = names(device);
+pub(super) fn set_progress(database: &Database, device: &Device, progress: Progress) -> Result<(), Failure> {
+    let Progress { standing, detail, path, failures, retry_at, rests } = progress;
     let serde_json::Value::String(word) = serde_json::to_value(standing)? else {
         return Err(Failure::internal("a standing is no word"));
     };
+    let [client, identifier] = names(device);
     database.run(
-        "UPDATE devices SET standing = ?, detail = ? WHERE client = ? AND identifier = ?",
-        [word.into_value(), detail.map(str::to_owned).into_value(), client, identifier],
+        "UPDATE devices SET standing = ?, detail = ?, path = ?, failures = ?, retry_at = ?, rests = ?
+         WHERE client = ? AND identifier = ?",
+        [
+            word.into_value(),
+            detail.into_value(),
+            path.into_value(),
+            failures.into_value(),
+            retry_at.into_value(),
+            rests.into_value(),
+            client,
+            identifier,
+        ],
     )
 }
 
-/// How often in a row a device has failed.
-pub(super) fn set_failures(database: &Database, device: &Device, failures: u64) -> Result<(), Failure> {
-    let [client, identifier] = names(device);
-    database.run(
-        "UPDATE devices SET failures = ? WHERE client = ? AND identifier = ?",
-        [failures.into_value(), client, identifier],
-    )
+/// What has failed at this gateway's devices is tried again now: a person wants it.
+pub(super) fn end_pauses(database: &Database, gateway: &Device) -> Result<(), Failure> {
+    let statement = "UPDATE devices SET retry_at = 0, rests = 0 WHERE gateway = ? AND retry_at > 0";
+    database.run(statement, [text(&gateway.to_string())])
 }
 
 /// Writes the history of a device.
@@ -218,7 +278,12 @@ pub(super) fn note(
     let optional = |value: Option<&str>| value.map(str::to_owned).into_value();
     database.run(
         "INSERT INTO history (client, identifier, at, what, before, after) VALUES (?, ?, ?, ?, ?, ?)",
-        [client, identifier, now().into_value(), text(what), optional(before), optional(after)],
+        [client.clone(), identifier.clone(), now().into_value(), text(what), optional(before), optional(after)],
+    )?;
+    database.run(
+        "DELETE FROM history WHERE client = ?1 AND identifier = ?2 AND number <= (SELECT number FROM history
+             WHERE client = ?1 AND identifier = ?2 ORDER BY number DESC LIMIT 1 OFFSET ?3)",
+        [client, identifier, HISTORY.into_value()],
     )
 }
 
@@ -242,8 +307,8 @@ fn entry(database: &Database, known: Known) -> Result<CatalogEntry, Failure> {
         reported_at: known.reported_at,
         factory_key: known.factory_key,
         attack: state.and_then(|state| state.attack).map(|attack| attack.to_string()),
-        update: known.standing,
-        detail: known.detail,
+        update: known.progress.standing,
+        detail: known.progress.detail,
     })
 }
 
@@ -288,9 +353,8 @@ pub(super) fn page(database: &Database, question: &Question<'_>) -> Result<Catal
 pub(super) fn device(database: &Database, device: &Device) -> Result<CatalogDevice, Failure> {
     let known = find(database, device)?.ok_or(ProblemKind::NotFound)?;
     let query = "SELECT at, what, before, after FROM history WHERE client = ? AND identifier = ?
-                 ORDER BY number DESC LIMIT ?";
-    let [client, identifier] = names(device);
-    let rows = database.rows(query, [client, identifier, HISTORY.into_value()])?.into_iter();
+                 ORDER BY number DESC";
+    let rows = database.rows(query, names(device))?.into_iter();
     let history = rows
         .map(|mut row| Ok(CatalogChange { at: row.take()?, what: row.take()?, from: row.take()?, to: row.take()? }));
     let history = history.collect::<Result<_, Failure>>()?;
@@ -306,7 +370,7 @@ pub(super) fn decide(
 ) -> Result<Vec<Device>, Failure> {
     let known = find(database, device)?.ok_or(ProblemKind::NotFound)?;
     check_gateway(database, gateway)?;
-    associate(database, device, gateway)?;
+    associate(database, Some(&known), device, gateway)?;
     let subject = device.to_string();
     DistributionObject::note(database, Some(person), Act::GatewayChanged, &subject, format!("updated by {gateway}"))?;
     Ok(known.gateway.into_iter().chain(known.conflict).chain([gateway.clone()]).collect())
@@ -322,29 +386,13 @@ pub(super) fn check_gateway(database: &Database, gateway: &Device) -> Result<(),
 /// A person says that a device that was set aside is tried again.
 pub(super) fn resume(database: &Database, person: &Person, device: &Device) -> Result<Option<Device>, Failure> {
     let known = find(database, device)?.ok_or(ProblemKind::NotFound)?;
-    if known.standing != UpdateState::SetAside {
+    if known.progress.standing != UpdateState::SetAside {
         return Err(ProblemKind::WrongState.into());
     }
-    set_failures(database, device, 0)?;
-    set_standing(database, device, UpdateState::Current, None)?;
+    set_progress(database, device, Progress::new(UpdateState::Current, None, None))?;
     DistributionObject::note(database, Some(person), Act::UpdateDecided, &device.to_string(), "tried again")?;
     note(database, device, "resumed", None, Some(&person.name))?;
     Ok(known.gateway)
-}
-
-/// The package that a device is given, as far as it is.
-pub(super) fn path(database: &Database, device: &Device) -> Result<Option<String>, Failure> {
-    let query = "SELECT path FROM devices WHERE client = ? AND identifier = ?";
-    Ok(database.one::<Option<String>, _>(query, names(device))?.flatten())
-}
-
-/// Sets the package that a device is given.
-pub(super) fn set_path(database: &Database, device: &Device, path: Option<&str>) -> Result<(), Failure> {
-    let [client, identifier] = names(device);
-    database.run(
-        "UPDATE devices SET path = ? WHERE client = ? AND identifier = ?",
-        [path.map(str::to_owned).into_value(), client, identifier],
-    )
 }
 
 impl Known {
@@ -353,6 +401,12 @@ impl Known {
         let is = &self.characteristics;
         (&is.manufacturer, &is.model, &is.serial_number, &is.hardware)
             == (&other.manufacturer, &other.model, &other.serial_number, &other.hardware)
+    }
+
+    /// Whether it is given nothing: until a person decides, or for a while after it has failed.
+    pub(super) fn is_stopped(&self) -> bool {
+        let Progress { standing, retry_at, rests, .. } = &self.progress;
+        *standing == UpdateState::SetAside || self.conflict.is_some() || (*rests && now() < *retry_at)
     }
 
     /// Whether an inventory says nothing new of it.
@@ -375,10 +429,15 @@ pub(super) fn set_factory_key(
     )
 }
 
-/// What the devices of a package's model run.
-pub(super) fn states_of(database: &Database, package: &Package) -> Result<Vec<State>, Failure> {
-    let query = "SELECT state FROM devices WHERE manufacturer = ? AND model = ? AND client = ? AND state IS NOT NULL";
-    let values = [package.manufacturer.as_str(), package.model.as_str(), package.device_type.as_str()].map(text);
-    let rows = database.rows(query, values)?.into_iter();
-    rows.map(|mut row| Ok(serde_json::from_slice(&row.take::<Vec<u8>>()?)?)).collect()
+/// What runs where: each state that devices of a model are in, as far as it matters for packages, and how many are in it.
+pub(super) fn states(database: &Database) -> Result<BTreeMap<ModelFolder, Vec<(State, u64)>>, Failure> {
+    let mut found: BTreeMap<_, BTreeMap<_, (State, u64)>> = BTreeMap::new();
+    for mut row in database.rows("SELECT state FROM devices WHERE state IS NOT NULL", [])? {
+        let state: State = serde_json::from_slice(&row.take::<Vec<u8>>()?)?;
+        let is = &state.characteristics;
+        let (model, kind) = (is.models(), (is.hardware.clone(), is.revision.clone(), state.release_counter));
+        let (_, count) = found.entry(model).or_default().entry(kind).or_insert((state, 0));
+        *count = count.saturating_add(1);
+    }
+    Ok(found.into_iter().map(|(model, states)| (model, states.into_values().collect())).collect())
 }

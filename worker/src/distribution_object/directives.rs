@@ -1,8 +1,9 @@
 //! From the catalog to a signed directive (figure 10, 214 to 217), and on to the gateway.
 
+use super::catalog::{self, Known, Progress};
 use super::director::{self, Director};
-use super::offers::{self, Offers};
-use super::{DistributionObject, blob, catalog, text};
+use super::offers;
+use super::{DistributionObject, blob, text};
 use crate::messages::{DirectorFiles, GatewayRequest, Orders};
 use crate::objects;
 use crate::platform::{log, now};
@@ -11,16 +12,17 @@ use crate::storage::{Column, Database};
 use core::time::Duration;
 use serde_bytes::ByteBuf;
 use sha2::{Digest, Sha256 as Hasher};
+use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
-use wardlink_protocol::Device;
 use wardlink_protocol::api::UpdateState;
 use wardlink_protocol::identity::Sha256;
+use wardlink_protocol::{Device, UnixMillis};
 use wardlink_update::catalog::{Associations, Picks};
 use wardlink_update::director::{Directive, Order, When};
 use wardlink_update::metadata::Expires;
-use wardlink_update::report::{Configuration, State};
+use wardlink_update::report::Configuration;
 
-/// When a gateway's object that did not answer is told again.
+/// When a gateway's object that did not answer is told again, and when it is asked whether what it was given has arrived.
 const RETRY: Duration = Duration::from_secs(30);
 /// How many gateways are matched before others get their turn.
 const BATCH: u64 = 32;
@@ -42,9 +44,10 @@ pub(super) fn all_are_due(database: &Database) -> Result<(), Failure> {
 }
 
 /// When the next gateway has to be matched; none where none has to.
-pub(super) fn next_due(database: &Database) -> Result<Option<wardlink_protocol::UnixMillis>, Failure> {
-    let query = "SELECT min(CASE WHEN is_due THEN 0 ELSE renew_at END) FROM gateways WHERE reported_at IS NOT NULL";
-    Ok(database.one::<Option<wardlink_protocol::UnixMillis>, 0>(query, [])?.flatten())
+pub(super) fn next_due(database: &Database) -> Result<Option<UnixMillis>, Failure> {
+    let query = "SELECT min(min(CASE WHEN is_due THEN 0 ELSE renew_at END, coalesce(check_at, renew_at))) FROM gateways
+                 WHERE reported_at IS NOT NULL";
+    Ok(database.one::<Option<UnixMillis>, 0>(query, [])?.flatten())
 }
 
 /// The newest directive for a gateway whose object has the one of this version: none where it has the newest.
@@ -73,8 +76,8 @@ impl DistributionObject {
 
     /// What is said to a gateway now: its directive, where it changes, and its devices.
     pub(super) async fn orders(&self, gateway: &Device, with_devices: bool) -> Result<Orders, Failure> {
-        let directive = self.match_anew(gateway, false).await?;
         let devices = if with_devices { Some(self.associated(gateway).await?) } else { None };
+        let directive = self.match_anew(gateway, false).await?;
         Ok(Orders { directive, devices })
     }
 
@@ -85,25 +88,37 @@ impl DistributionObject {
         let director = self.director()?;
         let database = self.database.open()?;
         let name = || text(&gateway.to_string());
-        database.run("UPDATE gateways SET is_due = 0 WHERE gateway = ?", [name()])?;
-        let Some((configuration, associations)) = configuration(database, gateway)? else { return Ok(None) };
-        let offers = Offers::open(database)?;
-        let stopped = stopped(database, &configuration)?;
+        let Some(reported) = Matched::read(database, gateway)? else {
+            database.run("UPDATE gateways SET is_due = 0 WHERE gateway = ?", [name()])?;
+            return Ok(None);
+        };
+        let Matched { configuration, associations, known } = &reported;
+        let offers = self.offers()?;
+        let stopped: BTreeSet<&Device> =
+            known.iter().filter(|known| known.is_stopped()).map(|known| &known.device).collect();
         let is_offered = |device: &Device, path: &_| !stopped.contains(device) && offers.of(device, path).is_some();
-        let picks = releases.pick_offered(&configuration, &associations, is_offered);
+        let picks = releases.pick_offered(configuration, associations, is_offered);
         let orders = Order::of(&picks.picks, |pick| {
             let device = &pick.state.characteristics.device;
             let offer = offers.of(device, &pick.package.path);
             offer.map_or_else(|| (When::AtOnce, Vec::new()), |offer| offer.terms(&pick.package.release))
         });
-        stand(database, &configuration, &picks, &stopped)?;
+        stand(database, known.iter().filter(|known| !stopped.contains(&known.device)), &picks)?;
 
-        let made = |version, ends| Directive::new(version, ends, gateway, &orders, &associations);
+        let made = |version, ends| Directive::new(version, ends, gateway, &orders, associations);
         let plain = made(1, Expires::at(0)).map_err(Failure::internal)?;
         let digest = Sha256(Hasher::digest(serde_json::to_vec(&plain)?).into());
         let query = "SELECT digest IS ? AND renew_at > ? FROM gateways WHERE gateway = ?";
         let is_same: Option<bool> = database.one(query, [blob(&digest), now().into_value(), name()])?;
+        // It is renewed after a week, and when the pause of a device that has failed is over.
+        let pauses = known.iter().map(|known| known.progress.retry_at).filter(|retry_at| *retry_at > now());
+        let renew_at = pauses.fold(now().after(director::RENEWAL), UnixMillis::min);
         if is_same == Some(true) && !always {
+            database.run(
+                "UPDATE gateways SET is_due = 0, renew_at = min(renew_at, ?1)
+                 WHERE gateway = ?2 AND (is_due = 1 OR renew_at > ?1)",
+                [renew_at.into_value(), name()],
+            )?;
             return Ok(None);
         }
         let version = director::next_version(database)?;
@@ -111,13 +126,16 @@ impl DistributionObject {
         let files = director.publish(&directive)?;
         let directed = orders.iter().map(|order| order.assignments.len()).fold(0, usize::saturating_add);
         database.run(
-            "UPDATE gateways SET directive = ?, digest = ?, directed = ?, directed_at = ?, renew_at = ? WHERE gateway = ?",
+            "UPDATE gateways SET is_due = 0, directive = ?, digest = ?, directed = ?, directed_at = ?, renew_at = ?,
+                 check_at = ?
+             WHERE gateway = ?",
             [
                 version.into_value(),
                 blob(&digest),
                 u64::try_from(directed).unwrap_or(u64::MAX).into_value(),
                 now().into_value(),
-                now().after(director::RENEWAL).into_value(),
+                renew_at.into_value(),
+                now().after(RETRY).into_value(),
                 name(),
             ],
         )?;
@@ -126,91 +144,137 @@ impl DistributionObject {
         Ok(Some(DirectorFiles { version, targets, snapshot, timestamp }))
     }
 
-    /// Matches gateways that have to be, and tells them; as many as there are in one batch.
+    /// Matches gateways that have to be, and tells them; as many as there are in one batch. Looks whether directives that were handed out
+    /// with an answer have arrived.
     pub(super) async fn match_due(&self) -> Result<(), Failure> {
         let query = "SELECT gateway FROM gateways WHERE reported_at IS NOT NULL AND (is_due = 1 OR renew_at <= ?)
                      ORDER BY is_due DESC, renew_at LIMIT ?";
-        let rows = self.database.open()?.rows(query, [now().into_value(), BATCH.into_value()])?;
-        for mut row in rows {
-            let gateway: Device = row.take::<String>()?.parse().map_err(Failure::internal)?;
-            self.push(&gateway, false).await?;
-        }
-        Ok(())
+        let push = async |gateway: &Device| self.push(gateway, false).await;
+        one_by_one(self.some_gateways(query)?, push, |gateway, failure| self.put_off(gateway, &failure)).await?;
+        let query = "SELECT gateway FROM gateways WHERE check_at <= ? ORDER BY check_at LIMIT ?";
+        let check = async |gateway: &Device| self.check(gateway).await;
+        one_by_one(self.some_gateways(query)?, check, |gateway, failure| {
+            log!("distribution: {gateway} is asked again: {failure:?}");
+            Ok(())
+        })
+        .await
     }
 
-    /// Matches a gateway and tells it: what is new, or always. What does not arrive, its next session begins with.
+    /// A gateway whose match fails is matched again later.
+    fn put_off(&self, gateway: &Device, failure: &Failure) -> Result<(), Failure> {
+        log!("distribution: {gateway} is matched later: {failure:?}");
+        self.database.open()?.run(
+            "UPDATE gateways SET is_due = 0, renew_at = ? WHERE gateway = ?",
+            [now().after(RETRY).into_value(), text(&gateway.to_string())],
+        )
+    }
+
+    fn some_gateways(&self, query: &str) -> Result<Vec<Device>, Failure> {
+        let rows = self.database.open()?.rows(query, [now().into_value(), BATCH.into_value()])?.into_iter();
+        rows.map(|mut row| row.take::<String>()?.parse().map_err(Failure::internal)).collect()
+    }
+
+    /// Matches a gateway and tells it: what is new, or always. What does not arrive is told later.
     pub(super) async fn push(&self, gateway: &Device, always: bool) -> Result<(), Failure> {
-        let directive = self.match_anew(gateway, always).await?;
+        // Asked first: nothing stands between a directive that counts as signed and the way to its gateway.
         let devices = Some(self.associated(gateway).await?);
-        let orders = GatewayRequest::Say(Orders { directive, devices });
-        if let Err(failure) = objects::tell_gateway(&self.env, gateway, &orders).await {
+        let directive = self.match_anew(gateway, always).await?;
+        if let Err(failure) = self.say(gateway, Orders { directive, devices }).await {
             log!("distribution: {gateway} is told later: {failure:?}");
-            // Nothing is counted as said that did not arrive.
             self.database.open()?.run(
-                "UPDATE gateways SET digest = NULL, renew_at = ? WHERE gateway = ?",
+                "UPDATE gateways SET renew_at = ? WHERE gateway = ?",
                 [now().after(RETRY).into_value(), text(&gateway.to_string())],
             )?;
         }
         Ok(())
     }
+
+    /// Signs and pushes anew where the newest directive is not there: the answer that it went with, or what it met there, was lost.
+    async fn check(&self, gateway: &Device) -> Result<(), Failure> {
+        self.database.open()?.run(
+            "UPDATE gateways SET check_at = ? WHERE gateway = ?",
+            [now().after(RETRY).into_value(), text(&gateway.to_string())],
+        )?;
+        if self.say(gateway, Orders::default()).await? {
+            return Ok(());
+        }
+        log!("distribution: {gateway} has not its newest directive");
+        self.push(gateway, true).await
+    }
+
+    /// Says something to a gateway's object; whether that has the newest directive then.
+    async fn say(&self, gateway: &Device, orders: Orders) -> Result<bool, Failure> {
+        let has: u64 = objects::tell_gateway(&self.env, gateway, &GatewayRequest::Say(orders)).await?;
+        let statement = "UPDATE gateways SET check_at = NULL WHERE gateway = ? AND directive = ? RETURNING directive";
+        let newest: Option<u64> =
+            self.database.open()?.one(statement, [text(&gateway.to_string()), has.into_value()])?;
+        Ok(newest.is_some())
+    }
+}
+
+/// Does something for one after another. One for whom it fails is dealt with, and keeps nobody else waiting.
+async fn one_by_one<T, E>(
+    all: Vec<T>,
+    work: impl AsyncFn(&T) -> Result<(), E>,
+    fail: impl Fn(&T, E) -> Result<(), E>,
+) -> Result<(), E> {
+    for one in all {
+        if let Err(error) = work(&one).await {
+            fail(&one, error)?;
+        }
+    }
+    Ok(())
 }
 
 /// What the catalog has of a gateway and of the devices that it reports, and through which gateway each is updated.
-fn configuration(database: &Database, gateway: &Device) -> Result<Option<(Configuration, Associations)>, Failure> {
-    let Some(own) = catalog::find(database, gateway)?.and_then(|known| known.state) else { return Ok(None) };
-    let mut associations = Associations::default();
-    let mut devices: Vec<(State, Option<u64>)> = Vec::new();
-    let query = "SELECT client, identifier FROM reported WHERE gateway = ? ORDER BY client, identifier";
-    for mut row in database.rows(query, [text(&gateway.to_string())])? {
-        let Some(known) = catalog::find(database, &catalog::take_names(&mut row)?)? else { continue };
-        if let Some(by) = known.gateway.filter(|_| known.conflict.is_none()) {
-            associations.associate(known.device, by);
-        }
-        devices.extend(known.state.map(|state| (state, None)));
-    }
-    Ok(Some((Configuration { counter: 0, gateway: own, devices }, associations)))
+struct Matched {
+    configuration: Configuration,
+    associations: Associations,
+    /// The same, gateway first, without their states.
+    known: Vec<Known>,
 }
 
-fn states(configuration: &Configuration) -> impl Iterator<Item = &State> {
-    core::iter::once(&configuration.gateway).chain(configuration.devices.iter().map(|(state, _)| state))
-}
-
-/// Devices that are given nothing until a person decides.
-fn stopped(database: &Database, configuration: &Configuration) -> Result<Vec<Device>, Failure> {
-    let mut stopped = Vec::new();
-    for state in states(configuration) {
-        let device = &state.characteristics.device;
-        let Some(known) = catalog::find(database, device)? else { continue };
-        if known.standing == UpdateState::SetAside || known.conflict.is_some() {
-            stopped.push(device.clone());
+impl Matched {
+    fn read(database: &Database, gateway: &Device) -> Result<Option<Self>, Failure> {
+        let Some(mut own) = catalog::find(database, gateway)? else { return Ok(None) };
+        let Some(state) = own.state.take() else { return Ok(None) };
+        let mut configuration = Configuration { counter: 0, gateway: state, devices: Vec::new() };
+        let (mut associations, mut known) = (Associations::default(), vec![own]);
+        for mut device in catalog::reported(database, gateway)? {
+            let Some(state) = device.state.take() else { continue };
+            if let Some(by) = device.gateway.clone().filter(|_| device.conflict.is_none()) {
+                associations.associate(device.device.clone(), by);
+            }
+            configuration.devices.push((state, None));
+            known.push(device);
         }
+        Ok(Some(Self { configuration, associations, known }))
     }
-    Ok(stopped)
 }
 
 /// How each device's update stands after a match. What the device itself told of the same package stays.
-fn stand(database: &Database, configuration: &Configuration, picks: &Picks, stopped: &[Device]) -> Result<(), Failure> {
-    for state in states(configuration) {
-        let device = &state.characteristics.device;
-        if stopped.contains(device) {
-            continue;
-        }
-        let pick = picks.picks.iter().find(|pick| pick.state.characteristics.device == *device);
-        let pick = pick.filter(|pick| !pick.package.release.is_installed_on(&pick.state));
-        let path = pick.map(|pick| pick.package.path.to_string());
-        let was = catalog::path(database, device)?;
-        catalog::set_path(database, device, path.as_deref())?;
-        let withheld = picks.withheld.iter().find(|(other, _)| other == device).map(|(_, why)| why.to_string());
-        let recalled = picks.recalled.iter().find(|(other, _)| other == device);
-        let (standing, detail) = match (&path, withheld, recalled) {
-            (Some(path), ..) if was.as_ref() == Some(path) => continue,
-            (Some(path), ..) => (UpdateState::Directed, Some(path.clone())),
-            (None, Some(why), _) => (UpdateState::Withheld, Some(why)),
-            (None, None, Some((_, recall))) => (UpdateState::Recalled, Some(recall.reason.to_string())),
-            (None, None, None) => (UpdateState::Current, None),
+fn stand<'a>(database: &Database, devices: impl Iterator<Item = &'a Known>, picks: &Picks) -> Result<(), Failure> {
+    let given = picks.picks.iter().filter(|pick| !pick.package.release.is_installed_on(&pick.state));
+    let given: BTreeMap<_, _> =
+        given.map(|pick| (&pick.state.characteristics.device, pick.package.path.as_str())).collect();
+    let withheld: BTreeMap<_, _> = picks.withheld.iter().map(|(device, why)| (device, why)).collect();
+    let recalled: BTreeMap<_, _> = picks.recalled.iter().map(|(device, recall)| (device, recall)).collect();
+    for Known { device, progress: before, .. } in devices {
+        let progress = if let Some(&path) = given.get(device) {
+            if before.path.as_deref() == Some(path) {
+                continue;
+            }
+            Progress::new(UpdateState::Directed, Some(path.to_owned()), Some(path.to_owned()))
+        } else if let Some(why) = withheld.get(device) {
+            Progress::new(UpdateState::Withheld, Some(why.to_string()), None)
+        } else if let Some(recall) = recalled.get(device) {
+            Progress::new(UpdateState::Recalled, Some(recall.reason.to_string()), None)
+        } else {
+            Progress::new(UpdateState::Current, None, None)
         };
-        catalog::set_failures(database, device, 0)?;
-        catalog::set_standing(database, device, standing, detail.as_deref())?;
+        if progress != *before {
+            catalog::set_progress(database, device, progress)?;
+        }
     }
     Ok(())
 }
@@ -235,5 +299,30 @@ pub(super) fn offers_changed(database: &Database, scope: &offers::Scope) -> Resu
             let gateway = catalog::find(database, device)?.and_then(|known| known.gateway);
             gateway.map_or(Ok(()), |gateway| is_due(database, &gateway))
         }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::one_by_one;
+    use core::cell::RefCell;
+    use core::pin::pin;
+    use core::task::{Context, Poll, Waker};
+
+    #[test]
+    fn one_gateway_that_fails_keeps_nobody_else_waiting() {
+        let (told, failed) = (RefCell::new(Vec::new()), RefCell::new(Vec::new()));
+        let work = async |gateway: &u8| {
+            told.borrow_mut().push(*gateway);
+            if *gateway == 2 { Err("it cannot be matched") } else { Ok(()) }
+        };
+        let fail = |gateway: &u8, why| {
+            failed.borrow_mut().push((*gateway, why));
+            Ok(())
+        };
+        let done = pin!(one_by_one(vec![1, 2, 3], work, fail)).poll(&mut Context::from_waker(Waker::noop()));
+        assert_eq!(done, Poll::Ready(Ok(())));
+        assert_eq!(told.into_inner(), [1, 2, 3]);
+        assert_eq!(failed.into_inner(), [(2, "it cannot be matched")]);
     }
 }

@@ -29,6 +29,8 @@ type Kept = BTreeMap<File, Vec<u8>>;
 struct Verified {
     kept: Kept,
     roles: Roles,
+    /// The roots that are new, oldest first: a client follows them one by one.
+    roots: Vec<(u64, Vec<u8>)>,
     root: Root,
     timestamp: Timestamp,
     snapshot: u64,
@@ -39,29 +41,28 @@ impl DistributionObject {
     /// Verifies a publication and makes it visible. A repeated commit has the same answer.
     pub(super) async fn commit(&self, manufacturer: &str, id: u64, token: u64) -> Result<Published, Failure> {
         let database = self.database.open()?;
-        let (new, done) = publication::record_of(database, manufacturer, id)?;
-        if let Some(done) = done {
-            return crate::storage::read_record(&done);
-        }
-        if let Some(missing) = publication::view(database, manufacturer, id)?.missing.first() {
-            return Err(refused("files", format!("the file {} is not there", missing.file.sha256)));
-        }
-        let generation = manufacturers::known(database, manufacturer)?.generation;
+        let (new, generation) = match waiting(database, manufacturer, id, token)? {
+            Waiting::Committed(published) => return Ok(published),
+            Waiting::Ready { new, generation } => (new, generation),
+        };
         let name: Manufacturer = manufacturer.parse().map_err(Failure::internal)?;
         let files = Files::of(&self.env, manufacturer)?;
         let trusted = trusted(database, &files, manufacturer).await?;
-        let is_first = !trusted.contains_key(&File::Timestamp);
         let verified = verify(&name, &trusted, &new, &files).await?;
-        let targets = targets(&name, &verified.roles, &new, &files).await?;
+        let targets = targets(database, &name, &verified.roles, &new, &files).await?;
         let timestamp = verified.timestamp.version();
         let published = Published { timestamp, packages: u64::try_from(verified.packages).unwrap_or(u64::MAX) };
 
-        // From here on nothing waits: one step.
+        // From here on nothing waits: one step. Meanwhile the token may have been revoked, the publication given up or committed.
         let database = self.database.open()?;
-        if manufacturers::known(database, manufacturer)?.generation != generation {
-            return Err(refused("versions", "something else was published meanwhile; commit again"));
+        match waiting(database, manufacturer, id, token)? {
+            Waiting::Committed(published) => return Ok(published),
+            Waiting::Ready { generation: now, .. } if now != generation => {
+                return Err(refused("versions", "something else was published meanwhile; commit again"));
+            }
+            Waiting::Ready { .. } => {}
         }
-        if !is_first && trusted.get(&File::Timestamp) == verified.kept.get(&File::Timestamp) {
+        if trusted == verified.kept {
             finish(database, id, &published)?;
             return Ok(published);
         }
@@ -74,6 +75,32 @@ impl DistributionObject {
         Self::note(database, None, Act::ReleasesPublished, manufacturer, detail)?;
         Ok(published)
     }
+}
+
+/// How a publication stands that is to be committed.
+enum Waiting {
+    /// It was committed.
+    Committed(Published),
+    /// All of it is there.
+    Ready {
+        new: NewPublication,
+        /// How often its manufacturer has published.
+        generation: u64,
+    },
+}
+
+/// Looks whether a publication may be committed under this token.
+fn waiting(database: &Database, manufacturer: &str, id: u64, token: u64) -> Result<Waiting, Failure> {
+    manufacturers::check_is_valid(database, token)?;
+    let generation = manufacturers::known(database, manufacturer)?.generation;
+    let (new, done) = publication::record_of(database, manufacturer, id)?;
+    if let Some(done) = done {
+        return Ok(Waiting::Committed(crate::storage::read_record(&done)?));
+    }
+    if let Some(missing) = publication::view(database, manufacturer, id)?.missing.first() {
+        return Err(refused("files", format!("the file {} is not there", missing.file.sha256)));
+    }
+    Ok(Waiting::Ready { new, generation })
 }
 
 /// What is trusted of a repository, as it was received.
@@ -119,6 +146,7 @@ async fn verify(
         named: new.metadata.iter().map(|listed| (listed.name.as_str(), listed.file)).collect(),
         files,
         kept: trusted.clone(),
+        roots: Vec::new(),
     };
     follower.follow().await?;
     if !follower.client.root().consistent_snapshot {
@@ -153,12 +181,13 @@ async fn verify(
         }
     }
     let releases = Releases::of([(manufacturer, &roles)]).map_err(|error| refused("packages", error))?;
-    let Follower { client, mut kept, .. } = follower;
+    let Follower { client, mut kept, roots, .. } = follower;
     kept.retain(|file, _| role_of(file).is_none_or(|role| roles.contains_key(&role)));
     let timestamp: Signed<Timestamp> = parse(&kept, &File::Timestamp)?;
     let snapshot: Signed<Snapshot> = parse(&kept, &File::Snapshot)?;
     let (root, packages) = (client.root().clone(), releases.packages().len());
-    Ok(Verified { kept, roles, root, timestamp: timestamp.role, snapshot: snapshot.role.version(), packages })
+    let snapshot = snapshot.role.version();
+    Ok(Verified { kept, roles, roots, root, timestamp: timestamp.role, snapshot, packages })
 }
 
 fn parse<T: Role>(kept: &Kept, file: &File) -> Result<Signed<T>, Failure> {
@@ -197,6 +226,8 @@ struct Follower<'a> {
     named: BTreeMap<&'a str, PublishedFile>,
     files: &'a Files,
     kept: Kept,
+    /// Each root that it came to, with its version.
+    roots: Vec<(u64, Vec<u8>)>,
 }
 
 impl Follower<'_> {
@@ -225,7 +256,12 @@ impl Follower<'_> {
             let fetched = bytes.map_or(Fetched::Missing, Fetched::Bytes);
             for command in self.client.receive(fetched).map_err(|refusal| refused_by_client(&refusal))? {
                 match command {
-                    Command::Store(file, bytes) => drop(self.kept.insert(file, bytes)),
+                    Command::Store(file, bytes) => {
+                        if file == File::Root {
+                            self.roots.push((self.client.root().version(), bytes.clone()));
+                        }
+                        self.kept.insert(file, bytes);
+                    }
                     Command::Delete(file) => drop(self.kept.remove(&file)),
                 }
             }
@@ -235,6 +271,7 @@ impl Follower<'_> {
 
 /// Each target is the manufacturer's own, and its file is there with every hash that is listed. Their public names.
 async fn targets(
+    database: &Database,
     manufacturer: &Manufacturer,
     roles: &Roles,
     new: &NewPublication,
@@ -257,8 +294,8 @@ async fn targets(
             return Err(refused("targets", format!("the file of {path} is not there with its length and hash")));
         }
         if target.hashes.0.contains_key("sha512") {
-            let found = files.hash(&sha256, Algorithm::Sha512).await?;
-            if found.map(|(bytes, _)| bytes) != hash("sha512") {
+            let found = sha512(database, manufacturer, files, &sha256).await?;
+            if found.is_none() || found != hash("sha512") {
                 return Err(refused("targets", format!("the file of {path} has another SHA-512")));
             }
         }
@@ -268,6 +305,27 @@ async fn targets(
         }
     }
     Ok(public)
+}
+
+/// The SHA-512 of a file that is there. It is computed once: what lies under a SHA-256 does not change.
+async fn sha512(
+    database: &Database,
+    manufacturer: &Manufacturer,
+    files: &Files,
+    sha256: &Sha256,
+) -> Result<Option<Vec<u8>>, Failure> {
+    let place = || [text(manufacturer.as_str()), blob(sha256)];
+    let query = "SELECT sha512 FROM files WHERE manufacturer = ? AND sha256 = ?";
+    if let Some(known) = database.one::<Option<Vec<u8>>, _>(query, place())?.flatten() {
+        return Ok(Some(known));
+    }
+    let Some((found, _)) = files.hash(sha256, Algorithm::Sha512).await? else { return Ok(None) };
+    let [manufacturer, sha256] = place();
+    database.run(
+        "UPDATE files SET sha512 = ? WHERE manufacturer = ? AND sha256 = ?",
+        [found.clone().into_value(), manufacturer, sha256],
+    )?;
+    Ok(Some(found))
 }
 
 /// What was verified is trusted from now on, and what it names is public.
@@ -281,6 +339,7 @@ fn make_visible(
     let generation = generation.saturating_add(1);
     database.run("DELETE FROM trusted WHERE manufacturer = ?", [text(manufacturer)])?;
     let mut public = targets;
+    public.extend(verified.roots.iter().map(|(version, bytes)| metadata(format!("{version}.root.json"), bytes, true)));
     for (file, bytes) in &verified.kept {
         let sha256 = Sha256(Hasher::digest(bytes).into());
         database.run(
@@ -288,15 +347,14 @@ fn make_visible(
             [text(manufacturer), text(&file.name()), blob(&sha256)],
         )?;
         let version = match file {
-            File::Root => Some(verified.root.version()),
+            // It is public already, or one of the new ones.
+            File::Root => continue,
             File::Timestamp => None,
             File::Snapshot => Some(verified.snapshot),
             File::Targets(role) => verified.roles.get(role).map(Targets::version),
         };
         let name = version.map_or_else(|| file.name(), |version| format!("{version}.{}", file.name()));
-        let length = u64::try_from(bytes.len()).unwrap_or(u64::MAX);
-        let stays = *file == File::Root;
-        public.push(Public { is_metadata: true, name, file: PublicFile { sha256, length }, stays });
+        public.push(metadata(name, bytes, false));
     }
     repository::put(database, manufacturer, generation, public)?;
     let view = PublishedView {
@@ -309,6 +367,13 @@ fn make_visible(
         "UPDATE manufacturers SET generation = ?, root_version = ?, published = ? WHERE manufacturer = ?",
         [generation.into_value(), verified.root.version().into_value(), record(&view)?, text(manufacturer)],
     )
+}
+
+/// A metadata file under its public name.
+fn metadata(name: String, bytes: &[u8], stays: bool) -> Public {
+    let sha256 = Sha256(Hasher::digest(bytes).into());
+    let length = u64::try_from(bytes.len()).unwrap_or(u64::MAX);
+    Public { is_metadata: true, name, file: PublicFile { sha256, length }, stays }
 }
 
 /// The publication is done; its answer is kept for whoever asks again.

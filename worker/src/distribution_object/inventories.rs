@@ -5,8 +5,9 @@ use super::{DistributionObject, catalog, manufacturers, text};
 use crate::files::Files;
 use crate::platform::now;
 use crate::problem::Failure;
-use crate::storage::Column;
+use crate::storage::{Column, Database};
 use wardlink_protocol::api::{InventoryPreview, Person};
+use wardlink_protocol::identity::Sha256;
 use wardlink_trust::audit::Act;
 use wardlink_update::inventory::{Inventory, Record};
 use wardlink_update::metadata::{Role, Signed, Targets};
@@ -27,55 +28,30 @@ pub(super) async fn take(
     let name: Manufacturer = read.role.manufacturer.clone();
     let database = object.database.open()?;
     manufacturers::known(database, name.as_str()).map_err(|_| refuse(format!("{name} is not known")))?;
-    let query = "SELECT sha256 FROM trusted WHERE manufacturer = ? AND file = 'targets.json'";
-    let top = database.row(query, [text(name.as_str())])?.map(|mut row| manufacturers::take_hash(&mut row));
-    let top = top.transpose()?.ok_or_else(|| refuse(format!("{name} has published nothing yet")))?;
-    let top = Files::of(&object.env, name.as_str())?.read(&top).await?;
+    let trusted = trusted_targets(database, &name)?;
+    let sha256 = trusted.ok_or_else(|| refuse(format!("{name} has published nothing yet")))?;
+    let top = Files::of(&object.env, name.as_str())?.read(&sha256).await?;
     let top = Signed::<Targets>::parse(&top.unwrap_or_default()).map_err(Failure::internal)?.role;
     let delegations = top.delegations.as_ref();
     let role = delegations.and_then(|all| all.roles.iter().find(|role| role.name.as_str() == name.as_str()));
     let (Some(role), Some(delegations)) = (role, delegations) else {
         return Err(refuse(format!("the repository trusts no {name}")));
     };
+    // From here on nothing waits. Meanwhile its keys may have changed, or it may have been ended.
     let database = object.database.open()?;
+    manufacturers::known(database, name.as_str()).map_err(|_| refuse(format!("{name} is not known")))?;
+    if trusted_targets(database, &name)? != trusted {
+        return Err(refuse(format!("{name} has published meanwhile; try again")));
+    }
     let query = "SELECT inventory FROM manufacturers WHERE manufacturer = ?";
     let least = database.one::<u64, _>(query, [text(name.as_str())])?.unwrap_or_default().saturating_add(1);
     let inventory = Inventory::verify(bytes, &name, &role.keys, &delegations.keys, least, now().as_secs());
     let inventory = inventory.map_err(|error| refuse(error.to_string()))?;
-    let mut preview = InventoryPreview {
-        manufacturer: name.to_string(),
-        version: inventory.version(),
-        devices: u64::try_from(inventory.devices.len()).unwrap_or(u64::MAX),
-        added: 0,
-        changed: 0,
-        examples: Vec::new(),
-    };
-    for Record { characteristics, key } in &inventory.devices {
-        let device = &characteristics.device;
-        let known = catalog::find(database, device)?;
-        let is_reported = known.as_ref().is_some_and(|known| known.state.is_some());
-        let is_same = known.as_ref().is_some_and(|known| known.is_as(characteristics, *key));
-        match &known {
-            Some(known) if is_reported && !known.is_same_device(characteristics) => {
-                return Err(refuse(format!("{device} reports another manufacturer, model, serial number or hardware")));
-            }
-            None => preview.added = preview.added.saturating_add(1),
-            Some(_) if !is_same => preview.changed = preview.changed.saturating_add(1),
-            Some(_) => {}
-        }
-        if !is_same && preview.examples.len() < EXAMPLES {
-            preview.examples.push(device.clone());
-        }
-        if imports.is_some() && !is_same {
-            if is_reported {
-                catalog::set_factory_key(database, device, *key)?;
-            } else {
-                catalog::put(database, characteristics, *key)?;
-            }
-            catalog::note(database, device, "inventory", None, Some(&preview.version.to_string()))?;
-        }
-    }
+    let (preview, news) = look(database, &inventory)?;
     if let Some(person) = imports {
+        for record in news {
+            put(database, record, preview.version)?;
+        }
         database.run(
             "UPDATE manufacturers SET inventory = ? WHERE manufacturer = ?",
             [preview.version.into_value(), text(name.as_str())],
@@ -84,4 +60,55 @@ pub(super) async fn take(
         DistributionObject::note(database, Some(person), Act::InventoryImported, name.as_str(), detail)?;
     }
     Ok(preview)
+}
+
+/// The top-level targets metadata that is trusted of a manufacturer; none before it has published.
+fn trusted_targets(database: &Database, name: &Manufacturer) -> Result<Option<Sha256>, Failure> {
+    let query = "SELECT sha256 FROM trusted WHERE manufacturer = ? AND file = 'targets.json'";
+    database.row(query, [text(name.as_str())])?.map(|mut row| manufacturers::take_hash(&mut row)).transpose()
+}
+
+/// Looks at every record before one of them counts: what an inventory does, and which of its records say something new. One that another
+/// manufacturer's device stands in, or that contradicts what a device has reported, is refused as a whole.
+fn look<'a>(database: &Database, inventory: &'a Inventory) -> Result<(InventoryPreview, Vec<&'a Record>), Failure> {
+    let mut preview = InventoryPreview {
+        manufacturer: inventory.manufacturer.to_string(),
+        version: inventory.version(),
+        devices: u64::try_from(inventory.devices.len()).unwrap_or(u64::MAX),
+        added: 0,
+        changed: 0,
+        examples: Vec::new(),
+    };
+    let mut news = Vec::new();
+    for record in &inventory.devices {
+        let Record { characteristics: is, key } = record;
+        match catalog::find(database, &is.device)? {
+            Some(known) if known.characteristics.manufacturer != is.manufacturer => {
+                return Err(refused("inventory", format!("{} is another manufacturer's", is.device)));
+            }
+            Some(known) if known.state.is_some() && !known.is_same_device(is) => {
+                let why = format!("{} reports another model, serial number or hardware", is.device);
+                return Err(refused("inventory", why));
+            }
+            Some(known) if known.is_as(is, *key) => continue,
+            Some(_) => preview.changed = preview.changed.saturating_add(1),
+            None => preview.added = preview.added.saturating_add(1),
+        }
+        if preview.examples.len() < EXAMPLES {
+            preview.examples.push(is.device.clone());
+        }
+        news.push(record);
+    }
+    Ok((preview, news))
+}
+
+/// Stores a record. What a device has reported of itself stays.
+fn put(database: &Database, Record { characteristics, key }: &Record, version: u64) -> Result<(), Failure> {
+    let device = &characteristics.device;
+    if catalog::find(database, device)?.is_some_and(|known| known.state.is_some()) {
+        catalog::set_factory_key(database, device, *key)?;
+    } else {
+        catalog::put(database, characteristics, *key)?;
+    }
+    catalog::note(database, device, "inventory", None, Some(&version.to_string()))
 }

@@ -230,12 +230,19 @@ pub(super) fn revoke_token(
     view_of(database, name)
 }
 
+fn wrong_token() -> Failure {
+    let detail = "The publishing token is wrong, revoked, or another manufacturer's.";
+    Failure::with_detail(ProblemKind::Forbidden, detail)
+}
+
+/// Whether a token that was shown has not been revoked since.
+pub(super) fn check_is_valid(database: &Database, id: u64) -> Result<(), Failure> {
+    let query = "SELECT id FROM tokens WHERE id = ? AND revoked_at IS NULL";
+    database.one::<u64, _>(query, [id.into_value()])?.map(drop).ok_or_else(wrong_token)
+}
+
 /// Which token of this manufacturer a publisher shows; anything else is refused alike, whether or not the manufacturer is known.
 pub(super) fn check_token(database: &Database, name: &str, token: &str) -> Result<u64, Failure> {
-    let refused = || {
-        let detail = "The publishing token is wrong, revoked, or another manufacturer's.";
-        Failure::with_detail(ProblemKind::Forbidden, detail)
-    };
     let shown: [u8; 32] = Hasher::digest(token.as_bytes()).into();
     let query = "SELECT id, sha256, coalesce(used_at, 0) FROM tokens WHERE manufacturer = ? AND revoked_at IS NULL";
     let mut found = None;
@@ -245,8 +252,8 @@ pub(super) fn check_token(database: &Database, name: &str, token: &str) -> Resul
             found = Some((id, used_at));
         }
     }
-    let (id, used_at) = found.ok_or_else(refused)?;
-    known(database, name).map_err(|_| refused())?;
+    let (id, used_at) = found.ok_or_else(wrong_token)?;
+    known(database, name).map_err(|_| wrong_token())?;
     if now().0.saturating_sub(used_at) >= NOTING_MILLIS {
         database.run("UPDATE tokens SET used_at = ? WHERE id = ?", [now().into_value(), id.into_value()])?;
     }

@@ -1,13 +1,17 @@
 //! Offers: which package, to whom, when, and with which data (figure 10, 214; figure 5B, 125).
 
-use super::{DistributionObject, text};
+use super::{DistributionObject, blob, repository, text};
 use crate::files::Files;
 use crate::gateway_object::ADDED;
 use crate::platform::{log, now};
 use crate::problem::Failure;
 use crate::storage::{Column, Database, read_record, record};
 use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256 as Hasher};
+use std::collections::BTreeMap;
+use std::rc::Rc;
 use wardlink_protocol::api::{NewOffer, OfferScope, OfferView, OfferWhen, Person, ProblemKind};
+use wardlink_protocol::identity::Sha256;
 use wardlink_protocol::{Device, UnixMillis};
 use wardlink_trust::audit::Act;
 use wardlink_update::catalog::Releases;
@@ -23,6 +27,8 @@ const MAX_OFFERS: u64 = 1_000;
 const MAX_DEVICES: usize = 1_000;
 /// The most offers that are shown.
 const SHOWN: u64 = 1_000;
+/// The offers that were withdrawn and are kept, the newest ones.
+const WITHDRAWN: u64 = 1_000;
 
 /// An offer as it is stored.
 #[derive(Clone, Serialize, Deserialize)]
@@ -31,7 +37,7 @@ struct Record {
     scope: OfferScope,
     when: OfferWhen,
     /// The file of each kind: its name, length and hash.
-    added: Vec<(String, u64, wardlink_protocol::identity::Sha256)>,
+    added: Vec<(String, u64, Sha256)>,
     made_at: UnixMillis,
     made_by: String,
 }
@@ -39,25 +45,34 @@ struct Record {
 /// An offer that counts.
 pub(super) struct Offer(Record);
 
-/// Every offer that counts, the newest first.
-pub(super) struct Offers(Vec<Offer>);
+/// Every offer that counts, by its package's path, the newest first.
+pub(super) struct Offers(BTreeMap<String, Vec<Offer>>);
+
+impl DistributionObject {
+    /// Every offer that counts.
+    pub(super) fn offers(&self) -> Result<Rc<Offers>, Failure> {
+        if let Some(offers) = self.offers.borrow().as_ref() {
+            return Ok(Rc::clone(offers));
+        }
+        let query = "SELECT record FROM offers WHERE withdrawn_at IS NULL ORDER BY id DESC";
+        let mut offers = Offers(BTreeMap::new());
+        for mut row in self.database.open()?.rows(query, [])? {
+            let offer: Record = row.take_record()?;
+            offers.0.entry(offer.path.clone()).or_default().push(Offer(offer));
+        }
+        let offers = Rc::new(offers);
+        self.offers.replace(Some(Rc::clone(&offers)));
+        Ok(offers)
+    }
+}
 
 impl Offers {
-    pub(super) fn open(database: &Database) -> Result<Self, Failure> {
-        let rows = database.rows("SELECT record FROM offers WHERE withdrawn_at IS NULL ORDER BY id DESC", [])?;
-        let offers = rows.into_iter().map(|mut row| Ok(Offer(row.take_record()?)));
-        Ok(Self(offers.collect::<Result<_, Failure>>()?))
-    }
-
     /// The newest offer of a package to a device.
     pub(super) fn of(&self, device: &Device, path: &TargetPath) -> Option<&Offer> {
-        self.0.iter().find(|Offer(offer)| {
-            offer.path == path.as_str()
-                && match &offer.scope {
-                    OfferScope::Model => true,
-                    OfferScope::Class(client) => device.client == *client,
-                    OfferScope::Devices(devices) => devices.contains(device),
-                }
+        self.0.get(path.as_str())?.iter().find(|Offer(offer)| match &offer.scope {
+            OfferScope::Model => true,
+            OfferScope::Class(client) => device.client == *client,
+            OfferScope::Devices(devices) => devices.contains(device),
         })
     }
 }
@@ -90,13 +105,8 @@ fn refused(step: &str, why: impl core::fmt::Display) -> Failure {
     Failure::with_detail(ProblemKind::RefusedStep, format!("Step {step}: {why}. Nothing was offered."))
 }
 
-/// A person offers a package.
-pub(super) async fn make(
-    object: &DistributionObject,
-    person: &Person,
-    new: NewOffer,
-    releases: &Releases,
-) -> Result<OfferView, Failure> {
+/// Whether an offer may be made.
+fn check(new: &NewOffer, releases: &Releases) -> Result<(), Failure> {
     let package = releases.packages().iter().find(|listed| listed.path.as_str() == new.path);
     let package = &package.ok_or_else(|| refused("package", "there is no such package"))?.release;
     if package.recalled.is_some() {
@@ -114,18 +124,32 @@ pub(super) async fn make(
     if matches!(new.when, OfferWhen::Window { from, until } if from >= until || until <= now().as_secs()) {
         return Err(refused("when", "the window ends before it begins, or is over"));
     }
-    let mut files: Vec<(String, u64, wardlink_protocol::identity::Sha256)> = Vec::new();
-    for data in &new.added {
+    for (index, data) in new.added.iter().enumerate() {
         let kind = kind_of(&data.kind).filter(|kind| package.accepts.contains(kind));
         let kind = kind.ok_or_else(|| refused("added data", format!("the package takes no {}", data.kind)))?;
         kind.check(data.text.as_bytes()).map_err(|error| refused("added data", error))?;
-        if files.iter().any(|(other, ..)| *other == data.kind) {
+        if new.added.iter().take(index).any(|other| other.kind == data.kind) {
             return Err(refused("added data", format!("{} stands there twice", data.kind)));
         }
-        let length = u64::try_from(data.text.len()).unwrap_or(u64::MAX);
-        let sha256 = Files::of(&object.env, ADDED)?.write(data.text.clone().into_bytes()).await?;
+    }
+    Ok(())
+}
+
+/// A person offers a package.
+pub(super) async fn make(object: &DistributionObject, person: &Person, new: NewOffer) -> Result<OfferView, Failure> {
+    let releases = object.releases().await?;
+    check(&new, &releases)?;
+    let mut files = Vec::new();
+    for data in &new.added {
+        let (bytes, length) = (data.text.clone().into_bytes(), u64::try_from(data.text.len()).unwrap_or(u64::MAX));
+        let sha256 = Sha256(Hasher::digest(&bytes).into());
+        repository::comes(object.database.open()?, ADDED, &sha256, length)?;
+        Files::of(&object.env, ADDED)?.write(bytes).await?;
         files.push((data.kind.clone(), length, sha256));
     }
+    // Meanwhile the package may have been recalled, or have gone. From here on nothing waits.
+    let releases = object.releases().await?;
+    check(&new, &releases)?;
     let database = object.database.open()?;
     let count: Option<u64> = database.one("SELECT count(*) FROM offers WHERE withdrawn_at IS NULL", [])?;
     if count.is_some_and(|count| count >= MAX_OFFERS) {
@@ -141,20 +165,37 @@ pub(super) async fn make(
     };
     let id: Option<u64> = database.one("INSERT INTO offers (record) VALUES (?) RETURNING id", [record(&offer)?])?;
     let id = id.ok_or_else(|| Failure::internal("an offer has no number"))?;
+    for (_, _, sha256) in &offer.added {
+        database.run("INSERT OR IGNORE INTO added (offer, sha256) VALUES (?, ?)", [id.into_value(), blob(sha256)])?;
+    }
     log!("distribution: person {} makes the offer {id}", person.id);
     DistributionObject::note(database, Some(person), Act::UpdateDecided, &offer.path, format!("offer {id}"))?;
+    object.offers.take();
     super::directives::offers_changed(database, &offer.scope)?;
     view(database, id, offer, None)
 }
 
 /// A person withdraws an offer. Who has installed it keeps it.
-pub(super) fn withdraw(database: &Database, person: &Person, id: u64) -> Result<OfferView, Failure> {
+pub(super) fn withdraw(object: &DistributionObject, person: &Person, id: u64) -> Result<OfferView, Failure> {
+    let database = object.database.open()?;
     let query = "UPDATE offers SET withdrawn_at = ? WHERE id = ? AND withdrawn_at IS NULL RETURNING record";
     let stored: Option<Vec<u8>> = database.one(query, [now().into_value(), id.into_value()])?;
     let offer: Record = read_record(&stored.ok_or(ProblemKind::NotFound)?)?;
+    // Who has begun with it ends with it: its files stay as long as those that have just come.
+    database.run(
+        "UPDATE files SET stored_at = ? WHERE manufacturer = ? AND sha256 IN (SELECT sha256 FROM added WHERE offer = ?)",
+        [now().into_value(), text(ADDED), id.into_value()],
+    )?;
+    database.run("DELETE FROM added WHERE offer = ?", [id.into_value()])?;
+    database.run(
+        "DELETE FROM offers WHERE withdrawn_at IS NOT NULL AND id <= (SELECT id FROM offers
+             WHERE withdrawn_at IS NOT NULL ORDER BY id DESC LIMIT 1 OFFSET ?)",
+        [WITHDRAWN.into_value()],
+    )?;
     log!("distribution: person {} withdraws the offer {id}", person.id);
     let detail = format!("offer {id} withdrawn");
     DistributionObject::note(database, Some(person), Act::UpdateDecided, &offer.path, detail)?;
+    object.offers.take();
     super::directives::offers_changed(database, &offer.scope)?;
     view(database, id, offer, Some(now()))
 }

@@ -1,6 +1,7 @@
 //! What became of updates (figure 10, 218 to 220; figure 12): stored, shown, retried within limits.
 
-use super::{DistributionObject, catalog, reports, text};
+use super::catalog::{self, Known, Progress};
+use super::{DistributionObject, reports, text};
 use crate::messages::{Dealt, Orders};
 use crate::platform::{log, now};
 use crate::problem::Failure;
@@ -8,14 +9,18 @@ use crate::storage::{Column, Database};
 use core::time::Duration;
 use wardlink_protocol::Device;
 use wardlink_protocol::api::{OutcomeView, UpdateState};
-use wardlink_update::uptane::{Notification, Outcome, Postponed};
+use wardlink_update::uptane::{FIRST_RETRY, MAX_RETRIES, Notification, Outcome, Postponed};
 
 /// A device that fails so often in a row is set aside until a person decides.
 const MAX_FAILURES: u64 = 3;
-/// When a failed update is directed again the first time; later times wait twice as long each.
+/// Half of how long a device that has failed is given nothing, the first time; later times wait twice as long each.
 const FIRST_PAUSE: Duration = Duration::from_mins(5);
+/// How long a device goes on by itself when its image is corrupt; only then it is directed anew, after a pause as above.
+const OWN_RETRIES: Duration = FIRST_RETRY.saturating_mul((1 << MAX_RETRIES) - 1);
 /// The outcomes of one page.
 const PAGE: u64 = 200;
+/// The outcomes of a device that are kept, the newest ones.
+const KEPT: u64 = 200;
 /// The longest notification, in bytes.
 const MAX_NOTIFICATION_BYTES: usize = 16 * 1024;
 const STEP: &str = "figure 10, 218";
@@ -37,11 +42,26 @@ impl DistributionObject {
         if known.gateway.as_ref() != Some(gateway) || known.conflict.is_some() {
             return Ok(reports::refused(STEP, &format!("{} is not updated through {gateway}", told.device)));
         }
-        store(database, gateway, &told)?;
-        take(database, gateway, &known, &told)?;
+        if !was_told(database, &told)? {
+            store(database, gateway, &told)?;
+            take(database, &known, &told)?;
+        }
         let directive = self.match_anew(gateway, false).await?;
         Ok(Dealt { refused: None, orders: Orders { directive, devices: None } })
     }
+}
+
+/// Whether it was told before: a gateway whose answer was lost tells it again. Why a device waits may come back, and is then news.
+fn was_told(database: &Database, told: &Notification) -> Result<bool, Failure> {
+    let query = "SELECT EXISTS (SELECT 1 FROM outcomes
+                     WHERE client = ?1 AND identifier = ?2 AND directive = ?3 AND path IS ?4 AND outcome = ?5 AND detail = ?6
+                         AND (outcome <> 'postponed' OR id = (SELECT max(id) FROM outcomes
+                             WHERE client = ?1 AND identifier = ?2)))";
+    let (outcome, detail) = words(&told.outcome);
+    let [client, identifier] = catalog::names(&told.device);
+    let path = told.path.as_ref().map(ToString::to_string).into_value();
+    let values = [client, identifier, told.directive.into_value(), path, text(outcome), text(&detail)];
+    Ok(database.one(query, values)?.unwrap_or_default())
 }
 
 fn store(database: &Database, gateway: &Device, told: &Notification) -> Result<(), Failure> {
@@ -53,13 +73,18 @@ fn store(database: &Database, gateway: &Device, told: &Notification) -> Result<(
         [
             now().into_value(),
             text(&gateway.to_string()),
-            client,
-            identifier,
+            client.clone(),
+            identifier.clone(),
             told.directive.into_value(),
             told.path.as_ref().map(ToString::to_string).into_value(),
             text(outcome),
             text(&detail),
         ],
+    )?;
+    database.run(
+        "DELETE FROM outcomes WHERE client = ?1 AND identifier = ?2 AND id <= (SELECT id FROM outcomes
+             WHERE client = ?1 AND identifier = ?2 ORDER BY id DESC LIMIT 1 OFFSET ?3)",
+        [client, identifier, KEPT.into_value()],
     )
 }
 
@@ -85,36 +110,41 @@ const fn word(until: Postponed) -> &'static str {
 }
 
 /// What follows for the device.
-fn take(database: &Database, gateway: &Device, known: &catalog::Known, told: &Notification) -> Result<(), Failure> {
+fn take(database: &Database, known: &Known, told: &Notification) -> Result<(), Failure> {
     let device = &told.device;
     let (outcome, detail) = words(&told.outcome);
-    match &told.outcome {
+    let before = &known.progress;
+    let progress = match &told.outcome {
         Outcome::Installed { .. } => {
             let Some(mut state) = known.state.clone() else { return Ok(()) };
             told.outcome.apply(&mut state);
-            catalog::put_state(database, &state, None)?;
-            catalog::set_failures(database, device, 0)?;
-            catalog::set_standing(database, device, UpdateState::Current, None)
+            catalog::put_state(database, Some(known), &state, None)?;
+            Progress::new(UpdateState::Current, None, None)
         }
-        Outcome::Postponed(_) => catalog::set_standing(database, device, UpdateState::Postponed, Some(&detail)),
+        // Only a person, or success, changes that.
+        _ if before.standing == UpdateState::SetAside => return Ok(()),
+        Outcome::Postponed(_) => Progress { standing: UpdateState::Postponed, detail: Some(detail), ..before.clone() },
         Outcome::Corrupt | Outcome::Refused { .. } | Outcome::Failed { .. } => {
-            let failures = known.failures.saturating_add(1);
-            catalog::set_failures(database, device, failures)?;
+            if now() < before.retry_at {
+                return Ok(());
+            }
             catalog::note(database, device, outcome, None, Some(&detail))?;
-            if failures >= MAX_FAILURES {
+            let failures = before.failures.saturating_add(1);
+            let rests = told.outcome != Outcome::Corrupt;
+            let pause = FIRST_PAUSE.saturating_mul(1 << u32::try_from(failures).unwrap_or(8).min(8));
+            let pause = if rests { pause } else { pause.saturating_add(OWN_RETRIES) };
+            let (detail, retry_at) = (Some(detail), now().after(pause));
+            if failures < MAX_FAILURES {
+                let (standing, path) = (UpdateState::Retrying, before.path.clone());
+                Progress { standing, detail, path, failures, retry_at, rests }
+            } else {
                 log!("distribution: {device} is set aside after {failures} failures");
                 catalog::note(database, device, "set aside", None, None)?;
-                catalog::set_path(database, device, None)?;
-                return catalog::set_standing(database, device, UpdateState::SetAside, Some(&detail));
+                Progress { failures, ..Progress::new(UpdateState::SetAside, detail, None) }
             }
-            let pause = FIRST_PAUSE.saturating_mul(1 << u32::try_from(failures).unwrap_or(8).min(8));
-            database.run(
-                "UPDATE gateways SET renew_at = min(renew_at, ?) WHERE gateway = ?",
-                [now().after(pause).into_value(), text(&gateway.to_string())],
-            )?;
-            catalog::set_standing(database, device, UpdateState::Retrying, Some(&detail))
         }
-    }
+    };
+    catalog::set_progress(database, device, progress)
 }
 
 /// The newest outcomes, of one device or of all.

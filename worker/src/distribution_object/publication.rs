@@ -219,8 +219,8 @@ impl Upload {
             } else {
                 let upload = made.upload_id().await;
                 database.run(
-                    "INSERT INTO uploads (manufacturer, sha256, upload, touched_at) VALUES (?, ?, ?, ?)",
-                    [text(&self.manufacturer), blob(&self.sha256), text(&upload), now().into_value()],
+                    "INSERT INTO uploads (manufacturer, sha256, upload) VALUES (?, ?, ?)",
+                    [text(&self.manufacturer), blob(&self.sha256), text(&upload)],
                 )?;
                 upload
             }

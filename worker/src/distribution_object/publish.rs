@@ -3,6 +3,7 @@
 use super::{DistributionObject, json, manufacturers, publication};
 use crate::platform::streams;
 use crate::problem::Failure;
+use crate::routes::decoded;
 use wardlink_protocol::api::{NewPublication, ProblemKind};
 use wardlink_protocol::identity::Sha256;
 use worker::{Method, Request, Response};
@@ -31,7 +32,8 @@ impl DistributionObject {
     async fn answer_publisher(&self, request: &mut Request) -> Result<Response, Failure> {
         let path = request.path();
         let segments: Vec<&str> = path.strip_prefix(PREFIX).unwrap_or_default().split('/').collect();
-        let manufacturer = segments.first().copied().unwrap_or_default();
+        let manufacturer = segments.first().and_then(|name| decoded(name)).ok_or(ProblemKind::NotFound)?;
+        let manufacturer = manufacturer.as_str();
         let token = bearer(request)?;
         let token = manufacturers::check_token(self.database.open()?, manufacturer, &token)?;
         let number = |text: &str| text.parse::<u64>().map_err(|_| Failure::from(ProblemKind::NotFound));

@@ -11,7 +11,8 @@ use wardlink_protocol::identity::Sha256;
 use wardlink_update::catalog::{Listed, Releases, Roles};
 use wardlink_update::client::File;
 use wardlink_update::metadata::{Signed, Target, Targets};
-use wardlink_update::package::{Manufacturer, Package};
+use wardlink_update::package::{Manufacturer, ModelFolder, Package};
+use wardlink_update::report::State;
 
 impl DistributionObject {
     /// The releases of all manufacturers that count. They were verified when they were published.
@@ -57,17 +58,22 @@ pub(super) fn views(
 ) -> Result<Vec<ReleaseView>, Failure> {
     let listed = releases.packages().iter();
     let of = |listed: &&Listed<Package>| manufacturer.is_none_or(|name| listed.release.manufacturer.as_str() == name);
-    listed.filter(of).map(|listed| view(database, listed)).collect()
+    let states = catalog::states(database)?;
+    let of_model = |package: &Package| {
+        let (manufacturer, model) = (package.manufacturer.clone(), package.model.clone());
+        let folder = ModelFolder { manufacturer, device_type: package.device_type.clone(), model };
+        states.get(&folder).map(Vec::as_slice).unwrap_or_default()
+    };
+    Ok(listed.filter(of).map(|listed| view(listed, of_model(&listed.release))).collect())
 }
 
-fn view(database: &Database, listed: &Listed<Package>) -> Result<ReleaseView, Failure> {
+/// A package, and how many of its model's devices may take it and run it.
+fn view(listed: &Listed<Package>, states: &[(State, u64)]) -> ReleaseView {
     let package = &listed.release;
-    let (mut fitting, mut running) = (0_u64, 0_u64);
-    for state in catalog::states_of(database, package)? {
-        fitting = fitting.saturating_add(u64::from(package.may_be_taken_by(&state)));
-        running = running.saturating_add(u64::from(package.is_installed_on(&state)));
-    }
-    Ok(ReleaseView {
+    let count = |fits: &dyn Fn(&State) -> bool| {
+        states.iter().filter(|(state, _)| fits(state)).map(|(_, count)| *count).fold(0, u64::saturating_add)
+    };
+    ReleaseView {
         path: listed.path.to_string(),
         manufacturer: package.manufacturer.to_string(),
         device_type: package.device_type.clone(),
@@ -87,9 +93,9 @@ fn view(database: &Database, listed: &Listed<Package>) -> Result<ReleaseView, Fa
         sha256: sha256(&listed.target),
         sbom: package.sbom.as_ref().map(|file| file.path.to_string()),
         provenance: package.provenance.as_ref().map(|file| file.path.to_string()),
-        fitting,
-        running,
-    })
+        fitting: count(&|state| package.may_be_taken_by(state)),
+        running: count(&|state| package.is_installed_on(state)),
+    }
 }
 
 /// The hash that every published target has.

@@ -8,13 +8,13 @@ use crate::platform::{log, now};
 use crate::problem::Failure;
 use crate::storage::{Column, Database};
 use serde_bytes::ByteBuf;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use wardlink_protocol::Device;
 use wardlink_protocol::api::GatewayView;
 use wardlink_protocol::distribution::{AssociatedDevice, ManufacturerRoot, SessionRefusal};
 use wardlink_update::key::Key;
 use wardlink_update::metadata::{Signed, Version};
-use wardlink_update::report::{Configuration, ConfigurationReport, Known, MAX_REPORT_BYTES, Reported, State};
+use wardlink_update::report::{Configuration, ConfigurationReport, Known, MAX_REPORT_BYTES, Reported};
 
 /// The step of the patent in which a report is checked.
 const STEP: &str = "figure 10, 213";
@@ -60,8 +60,8 @@ impl DistributionObject {
             manufacturers.push(ManufacturerRoot { manufacturer, root });
         }
         let reported = counter(database, gateway)?;
-        let directive = directives::newest(self, gateway, known).await?;
         let devices = Some(self.associated(gateway).await?);
+        let directive = directives::newest(self, gateway, known).await?;
         Ok(Joined { director_root, manufacturers, reported, orders: Orders { directive, devices } })
     }
 
@@ -165,7 +165,7 @@ fn named_devices(bytes: &[u8]) -> Result<Vec<Device>, String> {
 
 /// What a device is does not change with what it runs.
 fn contradiction(database: &Database, configuration: &Configuration) -> Result<Option<String>, Failure> {
-    for state in states(configuration) {
+    for state in configuration.states() {
         let is = &state.characteristics;
         let Some(known) = catalog::find(database, &is.device)? else { continue };
         if !known.is_same_device(is) {
@@ -178,48 +178,47 @@ fn contradiction(database: &Database, configuration: &Configuration) -> Result<O
     Ok(None)
 }
 
-fn states(configuration: &Configuration) -> impl Iterator<Item = &State> {
-    core::iter::once(&configuration.gateway).chain(configuration.devices.iter().map(|(state, _)| state))
-}
-
 /// One step: what runs where, and what follows for the associations.
 fn store(database: &Database, gateway: &Device, configuration: &Configuration) -> Result<(), Failure> {
     let name = || text(&gateway.to_string());
-    let mut before = Vec::new();
+    let mut gone = BTreeSet::new();
     for mut row in database.rows("SELECT client, identifier FROM reported WHERE gateway = ?", [name()])? {
-        before.push(catalog::take_names(&mut row)?);
+        gone.insert(catalog::take_names(&mut row)?);
     }
-    database.run("DELETE FROM reported WHERE gateway = ?", [name()])?;
-    catalog::put_state(database, &configuration.gateway, None)?;
-    catalog::associate(database, gateway, gateway)?;
+    let own = catalog::find(database, gateway)?;
+    catalog::put_state(database, own.as_ref(), &configuration.gateway, None)?;
+    catalog::associate(database, own.as_ref(), gateway, gateway)?;
     for (state, counter) in &configuration.devices {
         let device = &state.characteristics.device;
-        let [client, identifier] = catalog::names(device);
-        database
-            .run("INSERT INTO reported (gateway, client, identifier) VALUES (?, ?, ?)", [name(), client, identifier])?;
+        if !gone.remove(device) {
+            let [client, identifier] = catalog::names(device);
+            let statement = "INSERT INTO reported (gateway, client, identifier) VALUES (?, ?, ?)";
+            database.run(statement, [name(), client, identifier])?;
+        }
         let known = catalog::find(database, device)?;
-        let present = known.and_then(|known| known.gateway).filter(|present| present != gateway);
+        let known = known.as_ref();
+        let present = known.and_then(|known| known.gateway.as_ref()).filter(|present| *present != gateway);
         match present {
             // It is reported by two: nothing that the second one says counts until a person decides, or the first one lets it go.
-            Some(present) if reports(database, &present, device)? => {
+            Some(present) if reports(database, present, device)? => {
                 catalog::set_conflict(database, device, Some(gateway))?;
             }
             // It has moved, or is new.
             _ => {
-                catalog::put_state(database, state, *counter)?;
-                catalog::associate(database, device, gateway)?;
+                catalog::put_state(database, known, state, *counter)?;
+                catalog::associate(database, known, device, gateway)?;
             }
         }
     }
-    for device in before {
+    for device in gone {
+        let [client, identifier] = catalog::names(&device);
+        let statement = "DELETE FROM reported WHERE gateway = ? AND client = ? AND identifier = ?";
+        database.run(statement, [name(), client, identifier])?;
         let Some(known) = catalog::find(database, &device)? else { continue };
-        if reports(database, gateway, &device)? {
-            continue;
-        }
         // The gateway has let it go: a conflict is over, and who reports it beside updates it from its next report on.
         if known.gateway.as_ref() == Some(gateway) && known.conflict.is_some() {
-            let other = known.conflict.unwrap_or_else(|| gateway.clone());
-            catalog::associate(database, &device, &other)?;
+            let other = known.conflict.clone().unwrap_or_else(|| gateway.clone());
+            catalog::associate(database, Some(&known), &device, &other)?;
             directives::is_due(database, &other)?;
         } else if known.conflict.as_ref() == Some(gateway) {
             catalog::set_conflict(database, &device, None)?;

@@ -7,6 +7,7 @@ use crate::platform::now;
 use crate::problem::Failure;
 use crate::storage::{Column, Database};
 use core::time::Duration;
+use wardlink_protocol::api::ProblemKind;
 use wardlink_protocol::identity::Sha256;
 
 /// Files are kept so long after they came, whether or not something names them by then.
@@ -63,6 +64,18 @@ pub(super) fn put(
     )
 }
 
+/// A file comes. One that is just going cannot come before it is gone.
+pub(super) fn comes(database: &Database, owner: &str, sha256: &Sha256, length: u64) -> Result<(), Failure> {
+    let query = "SELECT is_going FROM files WHERE manufacturer = ? AND sha256 = ?";
+    if database.one::<bool, _>(query, [text(owner), blob(sha256)])? == Some(true) {
+        return Err(ProblemKind::Unavailable.into());
+    }
+    database.run(
+        "INSERT OR REPLACE INTO files (manufacturer, sha256, length, stored_at) VALUES (?, ?, ?, ?)",
+        [text(owner), blob(sha256), length.into_value(), now().into_value()],
+    )
+}
+
 /// Takes files away that nothing names. They are marked first, so that nobody counts on them meanwhile.
 pub(super) async fn remove_unnamed(object: &DistributionObject) -> Result<(), Failure> {
     let database = object.database.open()?;
@@ -74,7 +87,8 @@ pub(super) async fn remove_unnamed(object: &DistributionObject) -> Result<(), Fa
              AND NOT EXISTS (SELECT 1 FROM trusted
                  WHERE trusted.manufacturer = files.manufacturer AND trusted.sha256 = files.sha256)
              AND NOT EXISTS (SELECT 1 FROM publication_files AS named
-                 WHERE named.manufacturer = files.manufacturer AND named.sha256 = files.sha256)",
+                 WHERE named.manufacturer = files.manufacturer AND named.sha256 = files.sha256)
+             AND NOT EXISTS (SELECT 1 FROM added WHERE added.sha256 = files.sha256)",
         [before.into_value()],
     )?;
     let query = "SELECT manufacturer, sha256 FROM files WHERE is_going = 1 LIMIT ?";

@@ -1,7 +1,7 @@
 //! The tables of the distribution server.
 
 /// The statements that lead from each version to the next.
-pub(super) const VERSIONS: [&str; 2] = [FIRST, SECOND];
+pub(super) const VERSIONS: [&str; 3] = [FIRST, SECOND, THIRD];
 
 /// Manufacturers, their tokens, what they upload, and what is public of them.
 const FIRST: &str = "
@@ -191,4 +191,23 @@ const SECOND: &str = "
     );
     CREATE INDEX outcomes_of_device ON outcomes (client, identifier, id);
     CREATE INDEX outcomes_of_path ON outcomes (path, outcome);
+";
+
+/// How long devices that have failed are left alone, which directives have yet to arrive, and what is known of files.
+const THIRD: &str = "
+    -- A device that has failed is directed anew at retry_at; rests: it is given nothing until then.
+    ALTER TABLE devices ADD COLUMN retry_at INTEGER NOT NULL DEFAULT 0;
+    ALTER TABLE devices ADD COLUMN rests INTEGER NOT NULL DEFAULT 0;
+    -- When the gateway's object is asked whether it has the newest directive; none once it has.
+    ALTER TABLE gateways ADD COLUMN check_at INTEGER;
+    -- Once it was asked for.
+    ALTER TABLE files ADD COLUMN sha512 BLOB;
+    ALTER TABLE uploads DROP COLUMN touched_at;
+    -- Which files offers that count add.
+    CREATE TABLE added (
+        offer INTEGER NOT NULL,
+        sha256 BLOB NOT NULL,
+        PRIMARY KEY (offer, sha256)
+    ) WITHOUT ROWID;
+    CREATE INDEX added_by_hash ON added (sha256);
 ";

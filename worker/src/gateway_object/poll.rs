@@ -4,6 +4,7 @@ use super::GatewayObject;
 use crate::files::Files;
 use crate::platform::now;
 use crate::problem::Failure;
+use crate::routes::names;
 use crate::storage::Column;
 use rand_core::CryptoRng;
 use sha2::{Digest, Sha256 as Hasher};
@@ -75,7 +76,7 @@ impl GatewayObject {
         match asked {
             Asked::Metadata(name) if name == "timestamp.json" => {
                 let bytes = poll.timestamp.as_ref().ok_or(ProblemKind::NotFound)?;
-                if headers.get("If-None-Match")?.is_some_and(|known| known == poll.etag) {
+                if headers.get("If-None-Match")?.is_some_and(|known| names(&known, &poll.etag)) {
                     let response = Response::empty()?.with_status(304);
                     response.headers().set("ETag", &poll.etag)?;
                     return Ok(response);

@@ -21,7 +21,7 @@ use wardlink_protocol::limits::{MAX_HANDSHAKE_BYTES, MAX_SESSION_FRAME_BYTES, MA
 use worker::{Headers, Request, Response, State, WebSocket, WebSocketPair};
 use zeroize::Zeroizing;
 
-/// The most connections of one gateway, handshakes included.
+/// The most connections of one gateway, handshakes included; a newer one takes the place of the oldest that has proved nothing.
 const MAX_CONNECTIONS: usize = 8;
 /// The class of gateways.
 const GATEWAYS: &str = "gateway";
@@ -78,17 +78,22 @@ impl GatewayObject {
             let detail = format!("Ask for the subprotocol \"{SESSION_PROTOCOL}\".");
             return Err(Failure::with_detail(ProblemKind::BadRequest, detail));
         }
-        if self.state.get_websockets().len() >= MAX_CONNECTIONS {
-            return Err(Failure::too_many(socket::PATIENCE.as_secs()));
-        }
         let host = match request.headers().get("Host")? {
             Some(host) => host,
             None => request.url()?.authority().to_owned(),
         };
         let ends = self.ends.get();
-        let admission: Option<Admission> = objects::call(&self.env, &SiteRequest::Admit(device.clone())).await?;
-        let admission = admission.filter(|_| self.ends.get() == ends).ok_or(ProblemKind::Forbidden)?;
-        self.admission.replace(Some(Rc::new(admission)));
+        // Whoever opens many has the site asked no oftener: it is asked again with the proof.
+        let known = self.admission.borrow().clone().filter(|_| self.excess().is_some());
+        if known.is_none() {
+            let admission: Option<Admission> = objects::call(&self.env, &SiteRequest::Admit(device.clone())).await?;
+            let admission = admission.filter(|_| self.ends.get() == ends).ok_or(ProblemKind::Forbidden)?;
+            self.admission.replace(Some(Rc::new(admission)));
+        }
+        // The oldest that has proved nothing goes: nobody is kept out by those who prove nothing.
+        while let Some(oldest) = self.excess() {
+            socket::close(&oldest, &Over::Replaced);
+        }
         let WebSocketPair { client, server } = WebSocketPair::new()?;
         self.state.accept_web_socket(&server);
         let kept = Kept { device: device.to_string(), host, since: now(), number: 0, stage: Stage::Fresh };
@@ -97,6 +102,14 @@ impl GatewayObject {
         let answer = Headers::new();
         answer.set("Sec-WebSocket-Protocol", SESSION_PROTOCOL)?;
         Ok(Response::from_websocket(client)?.with_headers(answer))
+    }
+
+    /// The oldest connection that has proved nothing, where there are as many as there may be.
+    fn excess(&self) -> Option<WebSocket> {
+        let all = self.state.get_websockets();
+        let count = all.iter().filter(|socket| socket::kept(socket).is_ok()).count();
+        let unproven = all.into_iter().filter_map(|socket| Some((socket::unproven_since(&socket)?, socket)));
+        unproven.min_by_key(|(since, _)| *since).map(|(_, oldest)| oldest).filter(|_| count >= MAX_CONNECTIONS)
     }
 
     /// Takes a frame.
@@ -200,8 +213,10 @@ impl GatewayObject {
             FromGateway::Answer(_) => return Ok(()),
         };
         let dealt: Dealt = objects::call(&self.env, &request).await?;
-        reply(socket, number, dealt.refused)?;
-        Ok(self.say(&dealt.orders)?)
+        let replied = reply(socket, number, dealt.refused);
+        // It is stored for its polls, whether or not it has left meanwhile.
+        self.say(&dealt.orders)?;
+        replied
     }
 }
 

@@ -1,6 +1,5 @@
 //! What is kept with a connection: how far its handshake is, or its session's keys.
 
-use crate::platform::now;
 use crate::problem::Failure;
 use core::time::Duration;
 use serde::{Deserialize, Serialize};
@@ -31,7 +30,7 @@ pub(super) enum Over {
     /// The peer has no rights, or none any more.
     #[error("the site admits no session of it")]
     Refused,
-    /// A newer session of the same gateway takes its place.
+    /// A newer session of the same gateway takes its place, or a newer connection while it proves nothing.
     #[error("a newer session takes its place")]
     Replaced,
     /// Our fault.
@@ -100,9 +99,9 @@ pub(super) fn keep(socket: &WebSocket, kept: &Kept) -> Result<(), Over> {
     Ok(socket.serialize_attachment(ByteBuf::from(cbor::pack(kept)?))?)
 }
 
-/// Whether a connection has not proved itself for too long.
-pub(super) fn is_overdue(socket: &WebSocket) -> bool {
-    kept(socket).is_ok_and(|kept| !matches!(kept.stage, Stage::Open(_)) && now() >= kept.since.after(PATIENCE))
+/// Since when a connection has yet to prove itself; none of one that has, or that is just going.
+pub(super) fn unproven_since(socket: &WebSocket) -> Option<UnixMillis> {
+    kept(socket).ok().filter(|kept| !matches!(kept.stage, Stage::Open(_))).map(|kept| kept.since)
 }
 
 /// Closes a connection (RFC 6455 section 7.4.1); its keys go with it.

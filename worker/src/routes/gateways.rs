@@ -7,14 +7,15 @@ use wardlink_protocol::Device;
 use wardlink_protocol::api::ProblemKind;
 use worker::{Env, Method, Request, Response};
 
-/// The gateway that a path names: `/api/gateways/<client>/<identifier>/director/…` or `…/session`.
+/// The gateway that a path names: `/api/gateways/<client>/<identifier>/session`, `…/director/metadata/…` or `…/director/targets/…`.
 pub(super) fn of(path: &str) -> Option<Device> {
     let mut parts = path.strip_prefix("/api/gateways/")?.splitn(3, '/');
     let (client, identifier, rest) = (parts.next()?, parts.next()?, parts.next()?);
-    if rest != "session" && !rest.starts_with("director/") {
-        return None;
-    }
-    super::device(client, identifier)
+    let is_asked = match rest.strip_prefix("director/") {
+        Some(file) => file.starts_with("metadata/") || file.starts_with("targets/"),
+        None => rest == "session",
+    };
+    if is_asked { super::device(client, identifier) } else { None }
 }
 
 /// Hands a request on. Gateways are no browsers: what they send proves itself, by a ticket or by their key.
@@ -41,8 +42,16 @@ mod tests {
     fn only_what_a_gateway_asks_is_handed_on() {
         assert!(of("/api/gateways/gateway/ward-3/director/metadata/timestamp.json").is_some());
         assert!(of("/api/gateways/gateway/ward-3/session").is_some());
-        for other in ["/api/gateways/gateway/ward-3", "/api/gateways/gateway/ward-3/x", "/api/gateways/A/b/session"] {
-            assert!(of(other).is_none(), "{other}");
+        assert!(of("/api/gateways/gateway/ward-3/director/targets/added/x.json").is_some());
+        let others = [
+            "gateway/ward-3",
+            "gateway/ward-3/x",
+            "gateway/ward-3/director/x",
+            "gateway/ward-3/director/",
+            "A/b/session",
+        ];
+        for other in others {
+            assert!(of(&format!("/api/gateways/{other}")).is_none(), "{other}");
         }
     }
 }

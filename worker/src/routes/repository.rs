@@ -81,7 +81,7 @@ async fn content(call: &Call, manufacturer: &str, file: PublicFile, range: Asked
 }
 
 /// Whether an `If-None-Match` names the file (RFC 9110 section 13.1.2).
-fn names(known: &str, etag: &str) -> bool {
+pub(crate) fn names(known: &str, etag: &str) -> bool {
     known.trim() == "*" || known.split(',').any(|one| one.trim().trim_start_matches("W/") == etag)
 }
 
