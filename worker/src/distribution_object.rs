@@ -117,9 +117,7 @@ impl DistributionObject {
                 answer(&dealt)
             }
             DistributionRequest::Uploads(gateway) => answer(&catalog::uploads(self.database.open()?, &gateway)?),
-            DistributionRequest::Uploaders(of) => {
-                answer(&catalog::uploaders(self.database.open()?, of.as_ref())?)
-            }
+            DistributionRequest::Uploaders(of) => answer(&catalog::uploaders(self.database.open()?, of.as_ref())?),
             DistributionRequest::Ask(gateway) => {
                 answer(&Dealt { refused: None, orders: self.orders(&gateway, true).await? })
             }

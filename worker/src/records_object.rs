@@ -77,6 +77,7 @@ impl RecordsObject {
     async fn handle(&self, mut request: Request) -> core::result::Result<Response, Failure> {
         match objects::receive(&mut request).await? {
             RecordsRequest::Take(gateway, batch) => answer(&self.take(&gateway, &batch).await?),
+            RecordsRequest::Wanted(gateway) => answer(&asking::wanted(self.database.open()?, &gateway)?),
             RecordsRequest::Act(person, command) => {
                 let answered = self.act(&person, command).await;
                 self.settle().await?;
@@ -114,7 +115,9 @@ impl RecordsObject {
                 self.rules.take();
                 json(&view)
             }
-            RecordsCommand::Flags { device, open, before } => json(&flags::page(database, device.as_ref(), open, before)?),
+            RecordsCommand::Flags { device, open, before } => {
+                json(&flags::page(database, device.as_ref(), open, before)?)
+            }
             RecordsCommand::Acknowledge(id) => json(&flags::acknowledge(database, person, id)?),
         }
     }

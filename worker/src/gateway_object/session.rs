@@ -39,12 +39,12 @@ pub(super) fn open(state: &State) -> impl Iterator<Item = Open> {
 impl Open {
     /// There is a directive of this version.
     pub(super) fn tell_of_directive(&self, version: u64) {
-        let _ = self.number(version, FromServer::Directive);
+        self.number(version, FromServer::Directive);
     }
 
     /// These are the gateway's devices.
     pub(super) fn tell_of_devices(&self, devices: Vec<AssociatedDevice>) {
-        let _ = self.number(devices, FromServer::Devices);
+        self.number(devices, FromServer::Devices);
     }
 
     /// Stored data is wanted (figure 9, 193); false where the connection is just going.
@@ -192,7 +192,16 @@ impl GatewayObject {
         }
         kept.stage = Stage::Open(session);
         log!("gateway: a session of {device} stands");
-        seal(socket, kept, &FromServer::Welcome(Box::new(welcome)))
+        seal(socket, kept, &FromServer::Welcome(Box::new(welcome)))?;
+        match objects::call::<_, Vec<Option<Device>>>(&self.env, &RecordsRequest::Wanted(device)).await {
+            Ok(wanted) => open(&self.state).for_each(|open| {
+                for of in &wanted {
+                    open.ask_for_records(of.as_ref());
+                }
+            }),
+            Err(failure) => log!("gateway: it is not known what stored data is wanted: {failure:?}"),
+        }
+        Ok(())
     }
 
     async fn take_message(&self, socket: &WebSocket, device: Device, message: FromGateway) -> Result<(), Over> {

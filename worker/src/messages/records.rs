@@ -14,6 +14,8 @@ pub(crate) enum RecordsRequest {
     Act(Person, RecordsCommand),
     /// A gateway, or a device that speaks for itself, brings a signed batch. Answer: [`Deposited`].
     Take(Device, ByteBuf),
+    /// A gateway's session stands. Answer: what it is asked for that it was not told yet, a list of optional devices; none is everything.
+    Wanted(Device),
 }
 
 /// What became of a batch.

@@ -35,10 +35,12 @@ pub(super) fn set_settings(
         return Err(Failure::with_detail(ProblemKind::BadRequest, detail));
     }
     database.run(
-        "INSERT OR REPLACE INTO asking (one, every_minutes, asked_at) VALUES (1, ?, ?)",
-        [settings.every_minutes.map(u64::from).into_value(), now().into_value()],
+        // The first round is now.
+        "INSERT OR REPLACE INTO asking (one, every_minutes, asked_at) VALUES (1, ?, 0)",
+        [settings.every_minutes.map(u64::from).into_value()],
     )?;
-    let detail = settings.every_minutes.map_or_else(|| "never".to_owned(), |minutes| format!("every {minutes} minutes"));
+    let detail =
+        settings.every_minutes.map_or_else(|| "never".to_owned(), |minutes| format!("every {minutes} minutes"));
     note(database, person, Act::RecordsAsked, "all gateways", detail)?;
     Ok(settings)
 }
@@ -98,6 +100,12 @@ async fn ask(object: &RecordsObject, gateway: &Device, of: Option<&Device>) -> R
         object.database.open()?.run("DELETE FROM asks WHERE gateway = ? AND device = ?", names())?;
     }
     Ok(is_told)
+}
+
+/// What a gateway that has just connected is asked for; it counts as told.
+pub(super) fn wanted(database: &Database, gateway: &Device) -> Result<Vec<Option<Device>>, Failure> {
+    let rows = database.rows("DELETE FROM asks WHERE gateway = ? RETURNING device", [text(gateway)])?;
+    rows.into_iter().map(|mut row| Ok(row.take::<String>()?.parse().ok())).collect()
 }
 
 /// Asks those again who were not connected.

@@ -62,5 +62,13 @@ fn view(mut row: Row) -> Result<RecordsDevice, Failure> {
     let chains: Chains = row.take_record()?;
     let missing = chains.missing().into_iter();
     let missing = missing.map(|gap| MissingRecords { chain: gap.chain, from: gap.from, through: gap.through });
-    Ok(RecordsDevice { device, records, set_aside, received_at, gateway, missing: missing.collect(), flags: row.take()? })
+    Ok(RecordsDevice {
+        device,
+        records,
+        set_aside,
+        received_at,
+        gateway,
+        missing: missing.collect(),
+        flags: row.take()?,
+    })
 }

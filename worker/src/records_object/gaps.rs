@@ -43,13 +43,9 @@ pub(super) fn closed(database: &Database, device: &Device, chain: RecordChain, l
 }
 
 /// A person says that missing records do not come: what waits is taken when it is sent again.
-pub(super) fn concede(
-    database: &Database,
-    person: &Person,
-    device: &Device,
-    gap: &ConcedeGap,
-) -> Result<(), Failure> {
-    let statement = "UPDATE gaps SET conceded_by = ? WHERE device = ? AND chain = ? AND expected = ? AND conceded_by IS NULL
+pub(super) fn concede(database: &Database, person: &Person, device: &Device, gap: &ConcedeGap) -> Result<(), Failure> {
+    let statement =
+        "UPDATE gaps SET conceded_by = ? WHERE device = ? AND chain = ? AND expected = ? AND conceded_by IS NULL
                      RETURNING found";
     let values = [text(&person.name), text(device), text(gap.chain), gap.expected.into_value()];
     let found: u64 = database.one(statement, values)?.ok_or(ProblemKind::WrongState)?;

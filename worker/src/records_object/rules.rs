@@ -33,8 +33,7 @@ fn refused(why: &dyn ToString) -> Failure {
 
 /// The rules in force.
 pub(super) fn in_force(database: &Database, known: &Definitions) -> Result<Rules, Failure> {
-    let text: Option<String> =
-        database.one("SELECT text FROM rules ORDER BY version DESC LIMIT 1", [])?;
+    let text: Option<String> = database.one("SELECT text FROM rules ORDER BY version DESC LIMIT 1", [])?;
     text.map_or_else(|| Ok(Rules::default()), |text| Rules::parse(&text, known).map_err(Failure::internal))
 }
 

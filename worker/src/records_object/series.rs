@@ -80,8 +80,7 @@ fn described(series: &str, known: &Definitions) -> (Option<String>, String, Stri
 /// What of a device is stored.
 pub(super) fn detail(database: &Database, known: &Definitions, device: &Device) -> Result<RecordsDetail, Failure> {
     let found = devices::find(database, device)?;
-    let query =
-        "SELECT series, count, numbers, first_at, last_at FROM series WHERE device = ? ORDER BY series";
+    let query = "SELECT series, count, numbers, first_at, last_at FROM series WHERE device = ? ORDER BY series";
     let series = database.rows(query, [text(device)])?.into_iter().map(|mut row| {
         let name: String = row.take()?;
         let (unit, english, german) = described(&name, known);

@@ -60,8 +60,7 @@ impl RecordsObject {
             Ok(sealed) => sealed,
             Err(error) => return Ok(Err(Refusal::form(None, &error))),
         };
-        let mut allowed: Vec<Device> =
-            objects::call(&self.env, &DistributionRequest::Uploads(gateway.clone())).await?;
+        let mut allowed: Vec<Device> = objects::call(&self.env, &DistributionRequest::Uploads(gateway.clone())).await?;
         if !allowed.contains(gateway) {
             // Whoever it is: its own data comes from itself.
             allowed.push(gateway.clone());
