@@ -119,6 +119,8 @@ impl DistributionObject {
                 self.settle().await?;
                 answer(&dealt)
             }
+            DistributionRequest::Uploads(gateway) => answer(&catalog::uploads(self.database.open()?, &gateway)?),
+            DistributionRequest::Uploaders(of) => answer(&catalog::uploaders(self.database.open()?, of.as_ref())?),
             DistributionRequest::Ask(gateway) => {
                 let orders = self.orders(&gateway, true).await?;
                 self.settle().await?;

@@ -1,7 +1,8 @@
 //! How the Durable Objects are reached, and how they are spoken to.
 
 use crate::messages::{
-    AccountsRequest, BridgeRequest, DistributionRequest, GatewayRequest, MAX_OBJECT_MESSAGE_BYTES, SiteRequest,
+    AccountsRequest, BridgeRequest, DistributionRequest, GatewayRequest, MAX_OBJECT_MESSAGE_BYTES, RecordsRequest,
+    SiteRequest,
 };
 use crate::problem::Failure;
 use serde::{Serialize, de::DeserializeOwned};
@@ -34,6 +35,9 @@ impl ObjectRequest for AccountsRequest {
 }
 impl ObjectRequest for DistributionRequest {
     const BINDING: &'static str = "DISTRIBUTION";
+}
+impl ObjectRequest for RecordsRequest {
+    const BINDING: &'static str = "RECORDS";
 }
 
 /// The object that takes requests of the type `R`.

@@ -210,4 +210,6 @@ const THIRD: &str = "
         PRIMARY KEY (offer, sha256)
     ) WITHOUT ROWID;
     CREATE INDEX added_by_hash ON added (sha256);
+    -- Whose data may come through a gateway is asked with each batch of it.
+    CREATE INDEX uploads_of_gateway ON uploads_allowed (gateway);
 ";
