@@ -5,10 +5,16 @@
 //! part once more and remembers ([`Device::offer`]). The trusted metadata of a run is kept in memory: after a restart it begins at the
 //! roots that the device has stored, and the versions that the device has seen keep older metadata from coming back.
 //!
+//! Its stored data it sends to the server itself (`records`), and deletes on the server's receipt.
+//!
 //! Whoever has the device lends it for one step at a time ([`Work`]), and calls [`Device::go_on`] by itself.
 
+mod records;
+
 use super::disk::Folder;
+use super::handover::Handover;
 use super::image::MAX_CHUNK_BYTES;
+use super::records::RecordsError;
 use super::trusted::News;
 use super::{Device, DeviceError, Doing, Offer, Offered};
 use crate::clock;
@@ -25,7 +31,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Instant, MissedTickBehavior, interval};
-use wardlink_protocol::distribution::{Answer, DirectorRoot, FromServer, SessionRefusal, Welcome};
+use wardlink_protocol::distribution::{Answer, DirectorRoot, FromServer, Welcome};
 use wardlink_update::client::{Command, Fetched, File, Stored, Wanted};
 use wardlink_update::director::{Added, Directive};
 use wardlink_update::key::Key;
@@ -50,6 +56,8 @@ pub struct Driven {
     pub device: Device<Folder>,
     /// What [`Device::go_on`] has said last.
     pub doing: Doing,
+    /// The device's stored data; none where it stores nothing.
+    pub handover: Option<Handover<Folder>>,
 }
 
 /// One step with the device.
@@ -73,6 +81,9 @@ enum Over {
     /// The device's own part.
     #[error(transparent)]
     Device(#[from] DeviceError),
+    /// The device's stored data.
+    #[error(transparent)]
+    Records(#[from] RecordsError),
     /// Our fault: no report or notification can be made.
     #[error("nothing can be told: {0}")]
     Unsaid(String),
@@ -153,6 +164,7 @@ impl Direct<'_> {
 
     async fn talk(mut self, mut connection: Connection, welcome: &Welcome) -> Result<core::convert::Infallible, Over> {
         self.introduce(welcome).await?;
+        self.with(|driven| driven.handover.as_mut().map(|handover| handover.records.interrupted())).await?;
         let (mut seen, mut report_due, mut round_due) = (welcome.reported, true, welcome.directive > 0);
         let mut look = interval(LOOKED_AT);
         look.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -170,12 +182,15 @@ impl Direct<'_> {
                     connection.outcome(0, ByteBuf::from(json)).await?;
                 }
             }
+            self.send_records(&mut connection).await?;
             let message = tokio::select! {
                 message = connection.receive() => Some(message?),
                 _ = look.tick() => None,
             };
             match message {
+                Some(FromServer::Receipt(receipt)) => self.receipt(receipt).await?,
                 Some(FromServer::Answer(answer)) => match (connection.answered(answer.number), answer.refused) {
+                    (Some(Sent::Records(of)), Some(refused)) => self.records_refused(of.1, refused).await?,
                     (Some(Sent::Outcome(_)), _) => {
                         self.with(|driven| driven.device.told(1)).await??;
                         report_due = true;
@@ -197,10 +212,7 @@ impl Direct<'_> {
                             (wanted.number, None)
                         }
                         FromServer::Devices(listed) => (listed.number, None),
-                        FromServer::Send(wanted) => {
-                            let reason = "this device hands over its data elsewhere".to_owned();
-                            (wanted.number, Some(SessionRefusal { step: "figure 9, 193".to_owned(), reason }))
-                        }
+                        FromServer::Send(wanted) => (wanted.number, self.records_wanted(wanted.message).await?),
                         FromServer::Answer(_) | FromServer::Welcome(_) | FromServer::Receipt(_) => continue,
                     };
                     connection.answer(Answer { number, refused }).await?;

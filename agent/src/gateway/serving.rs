@@ -1,13 +1,16 @@
 //! What a gateway does from moment to moment: its session, its rounds of updates, its polls.
 
+mod collecting;
+
 use super::round::{Polled, Round, RoundEnd};
 use super::session::{Connection, Ended, MAX_WAITING, PING_EVERY, Sent};
 use super::status::{self, Status};
-use super::store::{Associated, Attack, Contact, Devices, Directives, Poll};
+use super::store::{Associated, Attack, Contact, Devices, Directives, Issuers, Poll};
 use super::{GatewayError, Order, Shared};
 use crate::clock;
 use crate::link::Backoff;
 use crate::pump::Membership;
+use collecting::Collecting;
 use rand::RngExt;
 use std::future::pending;
 use std::pin::Pin;
@@ -16,7 +19,7 @@ use std::time::Duration;
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep_until};
 use wardlink_protocol::UnixMillis;
-use wardlink_protocol::distribution::{Answer, AssociatedDevice, FromServer, SessionRefusal, Welcome};
+use wardlink_protocol::distribution::{Answer, AssociatedDevice, FromServer, Welcome};
 use wardlink_update::metadata::Version;
 use wardlink_update::uptane::Repository;
 
@@ -48,6 +51,7 @@ pub(super) struct Serving<'a> {
     report_due: bool,
     ask_due: bool,
     times: Times,
+    collecting: Collecting,
 }
 
 /// When something is to be done by itself.
@@ -70,6 +74,7 @@ enum Event {
     Dialled(Result<Dialled, Ended>),
     Round(Result<RoundEnd, GatewayError>),
     Polled(Result<Polled, GatewayError>),
+    Collect,
     Time,
 }
 
@@ -92,6 +97,7 @@ impl<'a> Serving<'a> {
             report_due: true,
             ask_due: false,
             times,
+            collecting: Collecting::new(&shared.settings),
         }
     }
 
@@ -121,6 +127,7 @@ impl<'a> Serving<'a> {
                 dialled = done(&mut self.dialling) => Event::Dialled(dialled),
                 ended = done(&mut self.round) => Event::Round(ended),
                 polled = done(&mut self.polling) => Event::Polled(polled),
+                () = self.collecting.tick() => Event::Collect,
                 () = sleep_until(wake) => Event::Time,
             };
             match event {
@@ -145,6 +152,7 @@ impl<'a> Serving<'a> {
                 Event::Dialled(Ok((connection, welcome))) => self.welcomed(*connection, &welcome)?,
                 Event::Round(ended) => self.round_ended(ended?)?,
                 Event::Polled(polled) => self.polled(polled)?,
+                Event::Collect => self.collect()?,
                 Event::Time => self.on_time().await,
             }
         }
@@ -157,7 +165,8 @@ impl<'a> Serving<'a> {
         let shared = self.shared;
         if self.round.is_none() && self.times.round.is_some_and(|at| at <= now) {
             self.times.round = None;
-            shared.works(|what| !matches!(what, "server" | "report" | "clock"));
+            shared
+                .works(|what| !matches!(what, "server" | "report" | "clock") && !what.starts_with(collecting::TROUBLE));
             let member = member.clone();
             self.round = Some(Box::pin(async move { Round::new(shared, &member)?.run().await }));
         }
@@ -178,7 +187,8 @@ impl<'a> Serving<'a> {
         let ticket =
             || self.shared.store.value::<Poll>().ok().flatten().is_some_and(|poll| clock::now() < poll.ends_at);
         let outcomes = || self.shared.store.waiting().is_ok_and(|waiting| waiting > 0);
-        self.shared.settings.keep_session || self.report_due || self.ask_due || !ticket() || outcomes()
+        let records = || self.shared.stored().due(clock::now()).is_some();
+        self.shared.settings.keep_session || self.report_due || self.ask_due || !ticket() || outcomes() || records()
     }
 
     /// Sends what the server has to know: stored before, and sent again in the next session unless it is answered.
@@ -208,7 +218,7 @@ impl<'a> Serving<'a> {
         if let Err(ended) = sent {
             self.lost(&ended);
         }
-        Ok(())
+        self.send_records().await
     }
 
     fn welcomed(&mut self, connection: Connection, welcome: &Welcome) -> Result<(), GatewayError> {
@@ -236,10 +246,12 @@ impl<'a> Serving<'a> {
         store.change(|change| {
             change.set(&Directives { heard, ..directives })?;
             change.set(&listed(&welcome.devices))?;
+            change.set(&Issuers(connection.issuers().to_vec()))?;
             change.set(&Poll { ticket, ends_at, etag })?;
             change.set(&Contact(now))
         })?;
         self.check_clock(last);
+        self.devices_changed()?;
         self.times.ticket = Some(Instant::now() + ends_at.since(now));
         (self.reported, self.report_due) = (welcome.reported, true);
         if heard > directives.done {
@@ -270,6 +282,7 @@ impl<'a> Serving<'a> {
         let answer = match message {
             FromServer::Devices(devices) => {
                 store.set(&listed(&devices.message))?;
+                self.devices_changed()?;
                 self.times.round = Some(Instant::now());
                 taken(devices.number)
             }
@@ -287,12 +300,12 @@ impl<'a> Serving<'a> {
                 taken(wanted.number)
             }
             FromServer::Send(wanted) => {
-                let reason = "this gateway stores no data of its devices".to_owned();
-                let refused = SessionRefusal { step: "figure 9, 193".to_owned(), reason };
-                Answer { number: wanted.number, refused: Some(refused) }
+                self.records_wanted(wanted.message);
+                taken(wanted.number)
             }
+            FromServer::Receipt(receipt) => return self.receipt(&receipt),
             FromServer::Answer(answer) => return self.answered(&answer),
-            FromServer::Welcome(_) | FromServer::Receipt(_) => {
+            FromServer::Welcome(_) => {
                 tracing::warn!("a message of the server that has no meaning now");
                 return Ok(());
             }
@@ -330,6 +343,11 @@ impl<'a> Serving<'a> {
                     self.shared.trouble("report".to_owned(), why);
                 }
             }
+            Some(Sent::Records(of)) => {
+                if let Some(refused) = &answer.refused {
+                    self.records_refused(&of, refused)?;
+                }
+            }
             None => tracing::debug!(number = answer.number, "an answer to nothing"),
         }
         Ok(())
@@ -345,6 +363,7 @@ impl<'a> Serving<'a> {
         self.times.session = Some(Instant::now() + self.backoff.pause());
         // What was not answered is sent again.
         self.report_due = true;
+        self.shared.stored().interrupted(clock::now(), rand::rng().random());
     }
 
     fn round_ended(&mut self, end: RoundEnd) -> Result<(), GatewayError> {
@@ -392,6 +411,8 @@ impl<'a> Serving<'a> {
                 work.confirmed = true;
                 self.shared.store.change(|change| change.set_work(&device, &work))?;
             }
+            Order::Retry => return self.retry_records(),
+            Order::Discard(device, key) => return self.discard_records(&device, key),
         }
         self.times.round = Some(Instant::now());
         Ok(())
@@ -479,6 +500,7 @@ fn listed(devices: &[AssociatedDevice]) -> Devices {
     let one = |device: &AssociatedDevice| Associated {
         device: device.device.clone(),
         has_key: device.key.is_some(),
+        key: device.key.clone(),
         updates: device.updates,
     };
     Devices(devices.iter().map(one).collect())

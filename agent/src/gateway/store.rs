@@ -4,6 +4,8 @@
 //! reports, what became of updates until the server knows it, and a change-over that is under way. Images lie beside it as files
 //! (`packages`).
 
+pub(super) mod records;
+
 use redb::{Database, ReadableDatabase, ReadableTable, StorageBackend, TableDefinition};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -89,6 +91,9 @@ pub(super) struct Associated {
     pub(super) device: Device,
     /// Whether it has a key, so that it speaks for itself.
     pub(super) has_key: bool,
+    /// The key, SubjectPublicKeyInfo, DER: what the device's stored data has to be signed with.
+    #[serde(default)]
+    pub(super) key: Option<ByteBuf>,
     pub(super) updates: bool,
 }
 
@@ -120,6 +125,10 @@ struct Counter(Version);
 #[derive(Clone, Copy, Serialize, Deserialize)]
 pub(super) struct Contact(pub(super) UnixMillis);
 
+/// The certificates above the gateway's own, as the server showed them in a session.
+#[derive(Clone, Default, Serialize, Deserialize)]
+pub(super) struct Issuers(pub(super) Vec<ByteBuf>);
+
 /// An attack that was seen and not yet reported, for people.
 #[derive(Clone, Default, Serialize, Deserialize)]
 pub(super) struct Attack(pub(super) Option<wardlink_update::package::Note>);
@@ -137,6 +146,7 @@ values! {
     Directives => "directives",
     Counter => "report counter",
     Contact => "contact",
+    Issuers => "issuers",
     Attack => "attack",
     Journal => "change-over",
 }
@@ -229,6 +239,7 @@ impl Store {
         write.open_table(OUTCOMES)?;
         write.open_table(WORK)?;
         write.open_table(PACKAGES)?;
+        records::prepare(&write)?;
         write.commit()?;
         Ok(Self { database })
     }

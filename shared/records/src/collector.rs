@@ -58,12 +58,7 @@ pub enum SaidError {
 }
 
 /// Signs (`COSE_Sign1`) what a gateway says to a device. `chain` is the gateway's certificate and those above, up to and including the root, DER.
-pub fn sign(
-    message: &Downward,
-    device: &Device,
-    key: &PrivateKey,
-    chain: &[ByteBuf],
-) -> Result<Vec<u8>, SaidError> {
+pub fn sign(message: &Downward, device: &Device, key: &PrivateKey, chain: &[ByteBuf]) -> Result<Vec<u8>, SaidError> {
     let kid = key.public().fingerprint()?.as_bytes().to_vec();
     let header = Header { kid, chain: chain.to_vec(), ..Header::default() };
     let said = Said { device: device.clone(), message: ByteBuf::from(message.encode()?) };

@@ -148,7 +148,10 @@ fn what_is_chained_to_a_forked_batch_is_refused_with_it() {
     queue.push(&run(chain(2), FIRST, 1)[0], 100);
     queue.refused(BatchKey { chain: chain(1), first: 3 }, FORK);
     let refused = queue.iter().filter(|held| held.standing == Standing::Refused(FORK.to_owned()));
-    assert_eq!(refused.map(|held| (held.key.chain, held.key.first)).collect::<Vec<_>>(), [(chain(1), 3), (chain(1), 5)]);
+    assert_eq!(
+        refused.map(|held| (held.key.chain, held.key.first)).collect::<Vec<_>>(),
+        [(chain(1), 3), (chain(1), 5)]
+    );
 }
 
 #[test]
