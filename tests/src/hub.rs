@@ -113,6 +113,16 @@ impl Hub {
         Self { device: device.clone(), key, certificate, root, origin, counter: 0 }
     }
 
+    /// Its key.
+    pub fn key(&self) -> &PrivateKey {
+        &self.key
+    }
+
+    /// The SHA-256 of its site's root.
+    pub const fn root(&self) -> Sha256 {
+        self.root
+    }
+
     fn authority(&self) -> &str {
         self.origin.trim_start_matches("http://")
     }
@@ -258,10 +268,29 @@ impl Talk {
         self.answered(&message)
     }
 
-    /// Hands over stored data.
-    pub fn records(&mut self, records: &[u8]) -> Result<Option<SessionRefusal>> {
-        let message = FromGateway::Records(self.numbered(ByteBuf::from(records.to_vec())));
-        self.answered(&message)
+    /// Hands over stored data, and does not wait for what is answered.
+    pub fn send_records(&mut self, batch: &[u8]) -> Result<()> {
+        let message = FromGateway::Records(self.numbered(ByteBuf::from(batch.to_vec())));
+        self.say(&message)
+    }
+
+    /// Hands over stored data: the receipt, or why it was refused.
+    pub fn records(&mut self, batch: &[u8]) -> Result<Result<Vec<u8>, SessionRefusal>> {
+        let message = FromGateway::Records(self.numbered(ByteBuf::from(batch.to_vec())));
+        if let Some(refused) = self.answered(&message)? {
+            return Ok(Err(refused));
+        }
+        loop {
+            if let FromServer::Receipt(receipt) = self.hear()? {
+                return Ok(Ok(receipt.into_vec()));
+            }
+        }
+    }
+
+    /// Ends the session from this side.
+    pub fn leave(mut self) -> Result<()> {
+        self.socket.close(None)?;
+        self.wait_for_end()
     }
 
     /// Asks to look for updates now.

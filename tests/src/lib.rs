@@ -28,6 +28,7 @@ pub mod process;
 pub mod publisher;
 pub mod pump;
 pub mod raw;
+pub mod records;
 pub mod revocations;
 mod scene;
 pub mod service;

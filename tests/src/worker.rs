@@ -213,6 +213,7 @@ fn workerd_configuration(port: u16, variables: &[(String, String)]) -> String {
         ("ACCOUNTS", "AccountsObject"),
         ("DISTRIBUTION", "DistributionObject"),
         ("GATEWAY", "GatewayObject"),
+        ("RECORDS", "RecordsObject"),
     ];
     let objects_bound =
         objects.map(|(name, class)| format!("(name = \"{name}\", durableObjectNamespace = \"{class}\"), "));

@@ -22,8 +22,8 @@ fn a_dry_run_puts_the_production_upload_together_and_sends_nothing() -> Result<(
         let (plan, checks) = (String::from_utf8_lossy(&run.stdout), String::from_utf8_lossy(&run.stderr));
         ensure!(run.status.success(), "{plan}\n{checks}");
         for found in [
-            "SiteObject, BridgeObject, AccountsObject, DistributionObject, GatewayObject (migrations: v1, v2)",
-            "TRUST, SITE, BRIDGE, ACCOUNTS, DISTRIBUTION, GATEWAY, FILES, ASSETS",
+            "SiteObject, BridgeObject, AccountsObject, DistributionObject, GatewayObject, RecordsObject (migrations: v1, v2, v3)",
+            "TRUST, SITE, BRIDGE, ACCOUNTS, DISTRIBUTION, GATEWAY, RECORDS, FILES, ASSETS",
             "gzip",
         ] {
             ensure!(checks.contains(found), "`{found}` is not among what was checked: {checks}");

@@ -116,6 +116,10 @@ impl DistributionObject {
                 self.settle().await?;
                 answer(&dealt)
             }
+            DistributionRequest::Uploads(gateway) => answer(&catalog::uploads(self.database.open()?, &gateway)?),
+            DistributionRequest::Uploaders(of) => {
+                answer(&catalog::uploaders(self.database.open()?, of.as_ref())?)
+            }
             DistributionRequest::Ask(gateway) => {
                 answer(&Dealt { refused: None, orders: self.orders(&gateway, true).await? })
             }

@@ -98,6 +98,10 @@ impl GatewayObject {
         match objects::receive(&mut request).await? {
             GatewayRequest::Say(orders) => self.say(&orders)?,
             GatewayRequest::Close => self.end()?,
+            GatewayRequest::Send(of) => {
+                let open = session::open(&self.state).map(|open| open.ask_for_records(of.as_ref()));
+                return answer(&open.fold(false, |told, is_told| told | is_told));
+            }
         }
         answer(&())
     }

@@ -20,6 +20,7 @@ mod notes;
 mod objects;
 mod platform;
 mod problem;
+mod records_object;
 mod routes;
 mod session;
 mod site_object;

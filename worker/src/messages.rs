@@ -3,6 +3,9 @@
 //! Requests are made at least once and are idempotent. An answer with a status other than 200 is a problem; the caller of an
 //! act passes it on, an object tries again later.
 
+mod records;
+
+pub(crate) use records::{Deposited, RecordsCommand, RecordsRequest};
 use serde::{Deserialize, Serialize};
 use serde_bytes::ByteBuf;
 use wardlink_bridge::Notice;
@@ -19,6 +22,7 @@ use wardlink_protocol::network::NetworkOrigin;
 use wardlink_protocol::stamp::StampedMessage;
 use wardlink_protocol::topic::Topic;
 use wardlink_protocol::{ClientClass, Device, DeviceIdentifier, UnixMillis};
+use wardlink_records::receipt::Receipt;
 use wardlink_trust::audit::Act as AuditAct;
 use zeroize::{Zeroize, ZeroizeOnDrop};
 
@@ -142,6 +146,29 @@ pub(crate) enum SiteRequest {
     Admit(Device),
     /// The keys of paired devices. Answer: for each of them an optional SubjectPublicKeyInfo, DER.
     Keys(Vec<Device>),
+    /// A gateway brings stored data that this key has signed; of these devices it may. Answer: [`Vouched`].
+    Vouch(Device, KeyFingerprint, Vec<Device>),
+    /// Stored data is on disk. Answer: the receipt, signed now.
+    Receipt(Receipt),
+}
+
+/// Whether a key that has signed stored data counts.
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Vouched {
+    /// It does, for these devices.
+    For {
+        /// The key, SubjectPublicKeyInfo, DER.
+        key: ByteBuf,
+        /// Whose data it signs.
+        devices: Vec<Device>,
+    },
+    /// No paired device has this key.
+    Unknown,
+    /// It is that of this device, whose data may not come through this gateway.
+    Elsewhere(Device),
+    /// It is that of this device, which has no rights any more; or the gateway has none.
+    Ended(Device),
 }
 
 /// With what a session of a device that may have one is authenticated.
@@ -380,6 +407,10 @@ pub(crate) enum DistributionRequest {
     Outcome(Device, ByteBuf),
     /// Somebody at the gateway asks to look for updates now. Answer: [`Dealt`].
     Ask(Device),
+    /// Of which devices stored data may come through a gateway. Answer: a list of devices.
+    Uploads(Device),
+    /// Through which gateways stored data of a device may come; none: the gateways whose session is open. Answer: a list of devices.
+    Uploaders(Option<Device>),
 }
 
 /// What a gateway's object knows when its session begins.
@@ -434,6 +465,8 @@ pub(crate) enum GatewayRequest {
     Say(Orders),
     /// The device has no rights any more: its session and its ticket end. Answer: nothing, when they have ended.
     Close,
+    /// Stored data is wanted: of this device, or of all. Answer: whether a session is open, so that it was told.
+    Send(Option<Device>),
 }
 
 /// What a person asks of the distribution server.

@@ -1,7 +1,8 @@
 //! How the Durable Objects are reached, and how they are spoken to.
 
 use crate::messages::{
-    AccountsRequest, BridgeRequest, DistributionRequest, GatewayRequest, MAX_OBJECT_MESSAGE_BYTES, SiteRequest,
+    AccountsRequest, BridgeRequest, DistributionRequest, GatewayRequest, MAX_OBJECT_MESSAGE_BYTES, RecordsRequest,
+    SiteRequest,
 };
 use crate::problem::Failure;
 use serde::{Serialize, de::DeserializeOwned};
@@ -35,6 +36,9 @@ impl ObjectRequest for AccountsRequest {
 impl ObjectRequest for DistributionRequest {
     const BINDING: &'static str = "DISTRIBUTION";
 }
+impl ObjectRequest for RecordsRequest {
+    const BINDING: &'static str = "RECORDS";
+}
 
 /// The object that takes requests of the type `R`.
 pub(crate) fn stub<R: ObjectRequest>(env: &Env) -> Result<Stub, Failure> {
@@ -47,7 +51,11 @@ pub(crate) fn gateway(env: &Env, gateway: &Device) -> Result<Stub, Failure> {
 }
 
 /// Asks the object of one gateway.
-pub(crate) async fn tell_gateway(env: &Env, to: &Device, request: &GatewayRequest) -> Result<(), Failure> {
+pub(crate) async fn tell_gateway<A: DeserializeOwned>(
+    env: &Env,
+    to: &Device,
+    request: &GatewayRequest,
+) -> Result<A, Failure> {
     read(send_to(&gateway(env, to)?, request).await?).await
 }
 

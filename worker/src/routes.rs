@@ -4,13 +4,14 @@ mod accounts;
 mod distribution;
 mod gateways;
 mod page;
+mod records;
 mod repository;
 mod services;
 mod site;
 mod socket;
 
 use crate::guard::{Origin, check_page};
-use crate::messages::PublicName;
+use crate::messages::{PublicName, RecordsCommand};
 use crate::problem::Failure;
 use data_encoding::HEXLOWER;
 use serde::Serialize;
@@ -90,6 +91,17 @@ enum Route {
     Outcomes,
     PreviewInventory,
     ImportInventory,
+    Records,
+    RecordsSettings,
+    RecordsOf(Device),
+    RecordsPlot(Device),
+    RecordsValues(Device),
+    AskDevice(Device),
+    AskGateway(Device),
+    ConcedeGap(Device),
+    Rules,
+    Flags,
+    AcknowledgeFlag(u64),
     /// A public file of a manufacturer's repository.
     Repository(PublicName),
     /// What a publisher asks; the object reads the rest of the path.
@@ -112,7 +124,7 @@ impl Route {
     /// How long its body may be, in bytes.
     const fn max_body_bytes(&self) -> usize {
         match self {
-            Self::Manufacturers | Self::Offers => MAX_LONG_BODY_BYTES,
+            Self::Manufacturers | Self::Offers | Self::Rules => MAX_LONG_BODY_BYTES,
             Self::PreviewInventory | Self::ImportInventory => MAX_INVENTORY_BYTES,
             _ => MAX_BODY_BYTES,
         }
@@ -190,6 +202,17 @@ impl Route {
             ["outcomes"] => Self::Outcomes,
             ["inventories", "preview"] => Self::PreviewInventory,
             ["inventories"] => Self::ImportInventory,
+            ["gateways", client, identifier, "ask"] => Self::AskGateway(device(client, identifier)?),
+            ["records"] => Self::Records,
+            ["records", "settings"] => Self::RecordsSettings,
+            ["records", client, identifier] => Self::RecordsOf(device(client, identifier)?),
+            ["records", client, identifier, "plot"] => Self::RecordsPlot(device(client, identifier)?),
+            ["records", client, identifier, "values"] => Self::RecordsValues(device(client, identifier)?),
+            ["records", client, identifier, "ask"] => Self::AskDevice(device(client, identifier)?),
+            ["records", client, identifier, "concede"] => Self::ConcedeGap(device(client, identifier)?),
+            ["rules"] => Self::Rules,
+            ["flags"] => Self::Flags,
+            ["flags", id, "acknowledge"] => Self::AcknowledgeFlag(id.parse().ok()?),
             _ => return None,
         })
     }
@@ -367,6 +390,18 @@ async fn dispatch(mut request: Request, env: Env) -> Result<Response, Failure> {
         (Route::Outcomes, Method::Get) => distribution::outcomes(&call).await,
         (Route::PreviewInventory, Method::Post) => distribution::inventory(call, false).await,
         (Route::ImportInventory, Method::Post) => distribution::inventory(call, true).await,
+        (Route::Records, Method::Get) => records::see(&call, RecordsCommand::Overview).await,
+        (Route::RecordsSettings, Method::Put) => records::set_settings(&call).await,
+        (Route::RecordsOf(device), Method::Get) => records::see(&call, RecordsCommand::Show(device)).await,
+        (Route::RecordsPlot(device), Method::Get) => records::plot(&call, device).await,
+        (Route::RecordsValues(device), Method::Get) => records::values(&call, device).await,
+        (Route::AskDevice(device), Method::Post) => records::ask(&call, RecordsCommand::AskDevice(device)).await,
+        (Route::AskGateway(gateway), Method::Post) => records::ask(&call, RecordsCommand::AskGateway(gateway)).await,
+        (Route::ConcedeGap(device), Method::Post) => records::concede(&call, device).await,
+        (Route::Rules, Method::Get) => records::see(&call, RecordsCommand::Rules).await,
+        (Route::Rules, Method::Put) => records::set_rules(&call).await,
+        (Route::Flags, Method::Get) => records::flags(&call).await,
+        (Route::AcknowledgeFlag(id), Method::Post) => records::acknowledge(&call, id).await,
         (Route::Repository(name), Method::Get | Method::Head) => repository::get(&call, name).await,
         (Route::Mqtt, Method::Get) => socket::mqtt(&call).await,
         (Route::VerificationPage, Method::Get | Method::Head) => page::verification(&call).await,

@@ -243,6 +243,10 @@ impl SiteObject {
             }
             SiteRequest::Admit(device) => answer(&gateways::admit(&self.site()?, &device)?),
             SiteRequest::Keys(devices) => answer(&gateways::keys(self.site()?.database, &devices)?),
+            SiteRequest::Vouch(gateway, signer, devices) => {
+                answer(&gateways::vouch(self.site()?.database, &gateway, signer, devices)?)
+            }
+            SiteRequest::Receipt(receipt) => answer(&gateways::sign_receipt(&self.site()?, receipt)?),
             SiteRequest::Act(act) => self.act(*act).await,
             SiteRequest::EnrolService(request) => {
                 cose(self.turn(|site, outcome| services::enrol(site, &request, outcome)).await?)
@@ -293,6 +297,8 @@ impl SiteObject {
             | SiteRequest::RevocationList(_)
             | SiteRequest::Admit(_)
             | SiteRequest::Keys(_)
+            | SiteRequest::Vouch(..)
+            | SiteRequest::Receipt(_)
             | SiteRequest::Messages(_)
             | SiteRequest::EnrolService(_)
             | SiteRequest::ServiceKeys(_)

@@ -5,6 +5,7 @@ mod authority;
 mod channels;
 mod distribution;
 mod orders;
+mod records;
 mod revocation;
 mod services;
 mod site;
@@ -19,6 +20,11 @@ pub use distribution::{
     PublishedMetadata, PublishedView, PublishingToken, Pushed, ReleaseView, UpdateState,
 };
 pub use orders::{NewOrder, OrderState, OrderView};
+pub use records::{
+    AskedRecords, ConcedeGap, FlagSeverity, FlagView, MissingRecords, PlotBucket, RecordedValue, RecordsBeginning,
+    RecordsDetail, RecordsDevice, RecordsGap, RecordsPage, RecordsPlot, RecordsSeries, RecordsSettings, RecordsView,
+    RefusedRecords, RuleView, RulesChange, RulesView, SetAsideRecord,
+};
 pub use revocation::{Decommissioning, NewRevocation, Revocation, RevocationReason};
 pub use services::{MadeService, NewService, ServiceState, ServiceView};
 pub use site::{
@@ -92,6 +98,12 @@ pub enum Right {
     ManageManufacturers,
     /// Give orders to devices.
     Order,
+    /// See and export stored data, its rules and flags.
+    SeeRecords,
+    /// Acknowledge flags.
+    AcknowledgeFlags,
+    /// Change the rules that flag conditions in stored data.
+    ChangeRules,
 }
 
 impl Role {
@@ -101,8 +113,8 @@ impl Role {
     /// Whether a person of this role may do it.
     pub const fn may(self, right: Right) -> bool {
         match right {
-            Right::SeeRequests | Right::SeeDevices => true,
-            Right::Pair => !matches!(self, Self::Auditor),
+            Right::SeeRequests | Right::SeeDevices | Right::SeeRecords => true,
+            Right::Pair | Right::AcknowledgeFlags => !matches!(self, Self::Auditor),
             Right::SeeAudit => matches!(self, Self::Administrator | Self::Auditor),
             Right::SeePolicy | Right::SeeUpdates => !matches!(self, Self::Nurse),
             Right::Provision | Right::ChangeClasses | Right::ChangeChannels | Right::ManageUpdates | Right::Order => {
@@ -113,7 +125,8 @@ impl Role {
             | Right::ChangePolicy
             | Right::Revoke
             | Right::ManageServices
-            | Right::ManageManufacturers => matches!(self, Self::Administrator),
+            | Right::ManageManufacturers
+            | Right::ChangeRules => matches!(self, Self::Administrator),
         }
     }
 }

@@ -125,6 +125,11 @@ impl<'de> Deserialize<'de> for Decimal {
 pub struct Billionths(#[serde(with = "wide")] pub(crate) i128);
 
 impl Billionths {
+    /// So many.
+    pub const fn new(count: i128) -> Self {
+        Self(count)
+    }
+
     /// The count.
     pub const fn count(self) -> i128 {
         self.0

@@ -180,6 +180,25 @@ pub(super) fn allow_upload(
     database.run(statement, [client, identifier, text(&gateway.to_string())])
 }
 
+/// The devices whose data may come through a gateway.
+pub(super) fn uploads(database: &Database, gateway: &Device) -> Result<Vec<Device>, Failure> {
+    let query = "SELECT client, identifier FROM uploads_allowed WHERE gateway = ?";
+    let rows = database.rows(query, [text(&gateway.to_string())])?.into_iter();
+    rows.map(|mut row| take_names(&mut row)).collect()
+}
+
+/// The gateways through which a device's data may come; or those whose session is open.
+pub(super) fn uploaders(database: &Database, of: Option<&Device>) -> Result<Vec<Device>, Failure> {
+    let rows = match of {
+        None => database.rows("SELECT gateway FROM gateways WHERE online = 1", [])?,
+        Some(device) => {
+            let query = "SELECT gateway FROM uploads_allowed WHERE client = ? AND identifier = ?";
+            database.rows(query, names(device))?
+        }
+    };
+    rows.into_iter().map(|mut row| row.take::<String>()?.parse().map_err(Failure::internal)).collect()
+}
+
 /// How a device's newest update stands.
 pub(super) fn set_standing(
     database: &Database,

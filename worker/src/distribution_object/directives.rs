@@ -143,7 +143,7 @@ impl DistributionObject {
         let directive = self.match_anew(gateway, always).await?;
         let devices = Some(self.associated(gateway).await?);
         let orders = GatewayRequest::Say(Orders { directive, devices });
-        if let Err(failure) = objects::tell_gateway(&self.env, gateway, &orders).await {
+        if let Err(failure) = objects::tell_gateway::<()>(&self.env, gateway, &orders).await {
             log!("distribution: {gateway} is told later: {failure:?}");
             // Nothing is counted as said that did not arrive.
             self.database.open()?.run(

@@ -1,7 +1,7 @@
 //! The tables of the distribution server.
 
 /// The statements that lead from each version to the next.
-pub(super) const VERSIONS: [&str; 2] = [FIRST, SECOND];
+pub(super) const VERSIONS: [&str; 3] = [FIRST, SECOND, THIRD];
 
 /// Manufacturers, their tokens, what they upload, and what is public of them.
 const FIRST: &str = "
@@ -192,3 +192,6 @@ const SECOND: &str = "
     CREATE INDEX outcomes_of_device ON outcomes (client, identifier, id);
     CREATE INDEX outcomes_of_path ON outcomes (path, outcome);
 ";
+
+/// Whose data may come through a gateway is asked with each batch of it.
+const THIRD: &str = "CREATE INDEX uploads_of_gateway ON uploads_allowed (gateway);";

@@ -2,10 +2,11 @@
 
 use super::GatewayObject;
 use super::socket::{self, Kept, Over, Stage};
-use crate::messages::{Admission, Dealt, DistributionRequest, Joined, SiteRequest};
+use crate::messages::{Admission, Dealt, Deposited, DistributionRequest, Joined, RecordsRequest, SiteRequest};
 use crate::objects;
 use crate::platform::{log, now, rng};
 use crate::problem::Failure;
+use serde_bytes::ByteBuf;
 use std::rc::Rc;
 use wardlink_crypto::key::PrivateKey;
 use wardlink_crypto::session::{ServerHandshake, Session};
@@ -38,15 +39,20 @@ pub(super) fn open(state: &State) -> impl Iterator<Item = Open> {
 impl Open {
     /// There is a directive of this version.
     pub(super) fn tell_of_directive(&self, version: u64) {
-        self.number(version, FromServer::Directive);
+        let _ = self.number(version, FromServer::Directive);
     }
 
     /// These are the gateway's devices.
     pub(super) fn tell_of_devices(&self, devices: Vec<AssociatedDevice>) {
-        self.number(devices, FromServer::Devices);
+        let _ = self.number(devices, FromServer::Devices);
     }
 
-    fn number<T>(&self, message: T, say: impl FnOnce(Numbered<T>) -> FromServer) {
+    /// Stored data is wanted (figure 9, 193); false where the connection is just going.
+    pub(super) fn ask_for_records(&self, of: Option<&Device>) -> bool {
+        self.number(of.cloned(), FromServer::Send)
+    }
+
+    fn number<T>(&self, message: T, say: impl FnOnce(Numbered<T>) -> FromServer) -> bool {
         let told = (|| {
             let mut kept = socket::kept(&self.0)?;
             kept.number = kept.number.saturating_add(1);
@@ -54,10 +60,11 @@ impl Open {
             seal(&self.0, kept, &message)
         })();
         // A connection that is just going is told nothing more; what it misses, the next session begins with.
-        if let Err(over) = told {
+        if let Err(over) = &told {
             log!("gateway: a session ends: {over}");
-            socket::close(&self.0, &over);
+            socket::close(&self.0, over);
         }
+        told.is_ok()
     }
 }
 
@@ -195,7 +202,9 @@ impl GatewayObject {
                 (number, DistributionRequest::Outcome(device, message))
             }
             FromGateway::Ask(Numbered { number, .. }) => (number, DistributionRequest::Ask(device)),
-            FromGateway::Records(Numbered { number, .. }) => return refuse_records(socket, number),
+            FromGateway::Records(Numbered { number, message }) => {
+                return self.take_records(socket, device, number, message).await;
+            }
             // What we say is the newest state; who did not take it hears it again with the next session.
             FromGateway::Answer(_) => return Ok(()),
         };
@@ -203,13 +212,14 @@ impl GatewayObject {
         reply(socket, number, dealt.refused)?;
         Ok(self.say(&dealt.orders)?)
     }
-}
 
-/// Stored data is not taken yet.
-fn refuse_records(socket: &WebSocket, number: u64) -> Result<(), Over> {
-    let step = "figure 13, 274".to_owned();
-    let reason = "this server takes no stored data yet".to_owned();
-    reply(socket, number, Some(SessionRefusal { step, reason }))
+    /// Stored data (figure 13, 274): answered when it is stored, and then with the receipt.
+    async fn take_records(&self, socket: &WebSocket, from: Device, number: u64, batch: ByteBuf) -> Result<(), Over> {
+        let request = RecordsRequest::Take(from, batch);
+        let Deposited { refused, receipt } = objects::call(&self.env, &request).await?;
+        reply(socket, number, refused)?;
+        receipt.map_or(Ok(()), |receipt| seal(socket, socket::kept(socket)?, &FromServer::Receipt(receipt)))
+    }
 }
 
 fn reply(socket: &WebSocket, number: u64, refused: Option<SessionRefusal>) -> Result<(), Over> {

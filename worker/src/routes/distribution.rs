@@ -61,7 +61,8 @@ pub(super) async fn catalog(call: &Call) -> Result<Response, Failure> {
     act(call, Right::SeeUpdates, DistributionCommand::Catalog { find, client, gateway, standing, after }).await
 }
 
-fn wrong(name: &str) -> Failure {
+/// A part of the question that cannot be read.
+pub(super) fn wrong(name: &str) -> Failure {
     Failure::with_detail(ProblemKind::BadRequest, format!("{name} has another form."))
 }
 

@@ -1,7 +1,7 @@
 //! Who may have a session with the distribution server, and the end of such sessions.
 
-use super::{Site, devices, locks};
-use crate::messages::{Admission, GatewayRequest};
+use super::{Site, devices, grants, locks};
+use crate::messages::{Admission, GatewayRequest, Vouched};
 use crate::objects;
 use crate::platform::log;
 use crate::problem::Failure;
@@ -11,6 +11,8 @@ use serde_bytes::ByteBuf;
 use wardlink_crypto::x509::Certificate;
 use wardlink_protocol::Device;
 use wardlink_protocol::grant::DeviceState;
+use wardlink_protocol::identity::KeyFingerprint;
+use wardlink_records::receipt::Receipt;
 
 /// When a gateway's object is told again.
 pub(super) const RETRY: Duration = Duration::from_secs(1);
@@ -48,6 +50,55 @@ pub(super) fn keys(database: &Database, named: &[Device]) -> Result<Vec<Option<B
     named.iter().map(key).collect()
 }
 
+/// Whether a key that has signed stored data counts: that of a device whose data may come through this gateway, or the gateway's own, for
+/// itself and for those of its devices that the site does not know, because they have no key. Both have to be paired, and not locked; what a device has
+/// signed counts also when its certificate has ended since.
+pub(super) fn vouch(
+    database: &Database,
+    gateway: &Device,
+    signer: KeyFingerprint,
+    mut allowed: Vec<Device>,
+) -> Result<Vouched, Failure> {
+    let trusted = |device: &Device| -> Result<Option<devices::DeviceRecord>, Failure> {
+        let is_trusted = |state| matches!(state, DeviceState::Paired | DeviceState::Expired);
+        let known = devices::find(database, device)?.filter(|known| is_trusted(known.state));
+        Ok(if locks::is_locked(database, device)? { None } else { known })
+    };
+    let bringing = trusted(gateway)?.filter(|known| known.state == DeviceState::Paired);
+    let Some(bringing) = bringing else { return Ok(Vouched::Ended(gateway.clone())) };
+    let key = |known: &devices::DeviceRecord| {
+        let certificate = Certificate::parse(&known.certificate).map_err(Failure::internal)?;
+        Ok::<_, Failure>(ByteBuf::from(certificate.key().to_spki().map_err(Failure::internal)?))
+    };
+    if bringing.key == signer {
+        let mut devices = vec![gateway.clone()];
+        for device in allowed {
+            if devices::find(database, &device)?.is_none() {
+                devices.push(device);
+            }
+        }
+        return Ok(Vouched::For { key: key(&bringing)?, devices });
+    }
+    let Some(device) = grants::find(database, signer)?.map(|grant| grant.device) else {
+        return Ok(Vouched::Unknown);
+    };
+    let Some(signing) = trusted(&device)?.filter(|known| known.key == signer) else {
+        return Ok(Vouched::Ended(device));
+    };
+    allowed.retain(|named| *named == device);
+    if allowed.is_empty() {
+        return Ok(Vouched::Elsewhere(device));
+    }
+    Ok(Vouched::For { key: key(&signing)?, devices: allowed })
+}
+
+/// Signs that stored data is stored.
+pub(super) fn sign_receipt(site: &Site<'_>, receipt: Receipt) -> Result<ByteBuf, Failure> {
+    let receipt = Receipt { signed_at: site.now, ..receipt };
+    let signed = receipt.sign(site.authority.key()?, &site.authority.chain()?).map_err(Failure::internal)?;
+    Ok(ByteBuf::from(signed))
+}
+
 /// A device has lost its rights: its session has to be closed, if it may have one.
 pub(super) fn close(database: &Database, device: &Device) -> Result<(), Failure> {
     let statement = "UPDATE gateway_sessions SET closing = 1 WHERE client = ? AND identifier = ?";
@@ -66,7 +117,7 @@ pub(super) async fn close_revoked(env: &worker::Env, database: &Database) -> Res
     let mut all = true;
     for mut row in rows {
         let device = devices::take_name(&mut row)?;
-        match objects::tell_gateway(env, &device, &GatewayRequest::Close).await {
+        match objects::tell_gateway::<()>(env, &device, &GatewayRequest::Close).await {
             Ok(()) => database.run(
                 "DELETE FROM gateway_sessions WHERE client = ? AND identifier = ? AND closing = 1",
                 devices::names(&device),

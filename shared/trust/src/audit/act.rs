@@ -126,6 +126,16 @@ acts! {
     ReleasesPublished = "releases-published",
     /// An inventory was imported.
     InventoryImported = "inventory-imported",
+    /// Stored data was asked for, or when that happens by itself was changed.
+    RecordsAsked = "records-asked",
+    /// A person said that missing records do not come.
+    GapConceded = "gap-conceded",
+    /// Stored data was exported.
+    RecordsExported = "records-exported",
+    /// The rules that look at stored data were changed.
+    RulesChanged = "rules-changed",
+    /// A flag was acknowledged.
+    FlagAcknowledged = "flag-acknowledged",
 }
 
 impl fmt::Display for Act {

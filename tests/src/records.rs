@@ -1,0 +1,63 @@
+//! A device's stored data in its plainest words: batches that it signs, each chained to the one before.
+
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use anyhow::{Context as _, Result};
+use wardlink_crypto::key::PrivateKey;
+use wardlink_protocol::identity::{PatientReference, RecordChain};
+use wardlink_protocol::{Device, UnixMillis};
+use wardlink_records::batch::{Batch, Beginning, Link, Reason};
+use wardlink_records::record::{Content, Measure, Record};
+
+/// Whose records the tests make.
+pub const PATIENT: PatientReference = PatientReference([7; 16]);
+
+/// What a device records, one batch after another.
+#[derive(Clone)]
+pub struct Recorder {
+    device: Device,
+    key: PrivateKey,
+    /// Its chain.
+    pub chain: RecordChain,
+    next: u64,
+    link: Link,
+}
+
+/// The time, in milliseconds since 1970.
+pub fn now() -> Result<UnixMillis> {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).context("a clock")?;
+    Ok(UnixMillis(u64::try_from(since.as_millis()).context("a time")?))
+}
+
+/// A measurement, so many seconds ago.
+pub fn measured(kind: &str, value: &str, unit: &str, seconds_ago: u64) -> Result<Record> {
+    let measure = Measure {
+        kind: kind.parse().context("a kind")?,
+        value: value.parse().context("a number")?,
+        unit: unit.parse().context("a unit")?,
+    };
+    let at = UnixMillis(now()?.0.saturating_sub(seconds_ago * 1000));
+    Ok(Record { at, patient: Some(PATIENT), content: Content::Measure(measure) })
+}
+
+/// A heart rate, so many seconds ago.
+pub fn heart_rate(value: &str, seconds_ago: u64) -> Result<Record> {
+    measured("heart-rate", value, "/min", seconds_ago)
+}
+
+impl Recorder {
+    /// A device that has recorded nothing. `key` signs, and `number` tells its chain from others.
+    pub fn of(device: &Device, key: &PrivateKey, number: u8) -> Self {
+        let link = Link::Begins(Beginning { reason: Reason::First, before: None });
+        Self { device: device.clone(), key: key.clone(), chain: RecordChain([number; 16]), next: 1, link }
+    }
+
+    /// Signs the next batch.
+    pub fn sign(&mut self, records: Vec<Record>) -> Result<Vec<u8>> {
+        let batch = Batch::new(self.device.clone(), self.chain, self.next, self.link, now()?, records)?;
+        let (bytes, verified) = batch.sign(&self.key)?;
+        self.next = verified.batch().last() + 1;
+        self.link = Link::Follows(verified.hash());
+        Ok(bytes)
+    }
+}

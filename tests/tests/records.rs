@@ -1,0 +1,318 @@
+//! Stored data on its way in: what the server takes, what it refuses at which step, and what people see of it.
+
+use anyhow::{Context as _, Result, bail, ensure};
+use wardlink_protocol::api::{
+    AllowUpload, AskedRecords, AuditPage, CatalogDevice, ConcedeGap, FlagSeverity, FlagView, ProblemKind, RecordsDetail,
+    RecordsGap, RecordsPage, RecordsPlot, RecordsSettings, RecordsView, Role, RulesChange, RulesView,
+};
+use wardlink_protocol::distribution::{FromServer, SessionRefusal};
+use wardlink_records::receipt::Receipt;
+use wardlink_tests::api::{Api, refusal};
+use wardlink_tests::hub::{Hub, Talk, state};
+use wardlink_tests::records::{Recorder, heart_rate, measured, now};
+use wardlink_tests::ward::{Ward, device};
+use wardlink_tests::{scene, wait};
+
+/// A pump is paired, and from then on speaks with the distribution server only.
+fn hub(ward: &Ward<'_>, name: &str) -> Result<Hub> {
+    let mut pump = ward.paired_pump(name)?;
+    pump.kill();
+    Hub::of(&pump, &device(name)?, &ward.worker.origin())
+}
+
+fn taken(hub: &Hub, talk: &mut Talk, batch: &[u8]) -> Result<Receipt> {
+    match talk.records(batch)? {
+        Ok(receipt) => Ok(Receipt::open(&receipt, &hub.root())?),
+        Err(refused) => bail!("it was refused: {refused:?}"),
+    }
+}
+
+fn refused(talk: &mut Talk, batch: &[u8]) -> Result<SessionRefusal> {
+    talk.records(batch)?.err().context("it was taken")
+}
+
+fn overview(api: &Api) -> Result<RecordsView> {
+    api.get("records")
+}
+
+#[test]
+fn a_signed_batch_is_stored_and_receipted_and_people_see_it() -> Result<()> {
+    scene(|scene| {
+        let ward = Ward::open(scene)?;
+        let hub = hub(&ward, "pump-1")?;
+        let mut talk = hub.connect()?;
+        let mut recorder = Recorder::of(&hub.device, hub.key(), 1);
+        let batch = recorder.sign(vec![heart_rate("70", 60)?, heart_rate("74", 30)?])?;
+        let receipt = taken(&hub, &mut talk, &batch)?;
+        assert_eq!((&receipt.device, receipt.chain), (&hub.device, recorder.chain));
+        assert_eq!((receipt.first, receipt.through, receipt.set_aside), (1, 2, 0));
+
+        // The same again changes nothing, and has the same receipt.
+        let again = taken(&hub, &mut talk, &batch)?;
+        assert_eq!((again.hash, again.through), (receipt.hash, receipt.through));
+        // What cannot be is stored beside its step, and counted in the receipt.
+        let odd = vec![heart_rate("4000", 20)?, measured("heart-rate", "70", "mL", 20)?, heart_rate("80", 10)?];
+        assert_eq!(taken(&hub, &mut talk, &recorder.sign(odd)?)?.set_aside, 2);
+
+        let view = overview(&ward.nurse)?;
+        let known = view.devices.first().context("a device")?;
+        assert_eq!((&known.device, known.records, known.set_aside), (&hub.device, 5, 2));
+        assert_eq!((&known.gateway, view.refused.len(), view.gaps.len()), (&hub.device, 0, 0));
+        let path = format!("records/{}", hub.device);
+        let detail: RecordsDetail = ward.nurse.get(&path)?;
+        let series = detail.series.first().context("a series")?;
+        assert_eq!((series.series.as_str(), series.count, series.english.as_str()), ("kind/heart-rate", 3, "Heart rate"));
+        let steps: Vec<&str> = detail.set_aside.iter().map(|record| record.step.as_str()).collect();
+        assert_eq!(steps, ["unit", "range"]);
+        assert_eq!(detail.beginnings.first().map(|began| began.standing.as_str()), Some("begun"));
+
+        let (from, until) = (now()?.0 - 3_600_000, now()?.0 + 60_000);
+        let plot: RecordsPlot = ward.nurse.get(&format!("{path}/plot?series=kind/heart-rate&from={from}&until={until}"))?;
+        assert_eq!((plot.unit.as_deref(), plot.buckets.iter().map(|bucket| bucket.count).sum::<u64>()), (Some("/min"), 3));
+        let page: RecordsPage = ward.administrator.get(&format!("{path}/values"))?;
+        let values: Vec<&str> = page.values.iter().map(|value| value.value.as_str()).collect();
+        assert_eq!((values, page.next), (vec!["70", "74", "80"], None));
+        let audit: AuditPage = ward.administrator.get("audit?act=records-exported")?;
+        assert_eq!(audit.entries.len(), 1, "an export stands in the audit log");
+        Ok(())
+    })
+}
+
+#[test]
+fn what_does_not_count_is_refused_with_its_step_and_leaves_nothing() -> Result<()> {
+    scene(|scene| {
+        let mut ward = Ward::open(scene)?;
+        let (mut hub_1, mut hub_2) = (hub(&ward, "pump-1")?, hub(&ward, "pump-2")?);
+        let mut talk = hub_1.connect()?;
+        hub_2.connect()?.report(hub_2.report("1A", None, &[])?)?;
+        let mut recorder = Recorder::of(&hub_1.device, hub_1.key(), 1);
+        let first = recorder.sign(vec![heart_rate("70", 60)?])?;
+        let second = recorder.sign(vec![heart_rate("71", 50)?])?;
+
+        assert_eq!(refused(&mut talk, b"no batch")?.step, "form");
+        // A forged device: another key, another device's name, a changed byte.
+        let stranger = wardlink_tests::service::new_key();
+        let forged = Recorder::of(&hub_1.device, &stranger, 2).sign(vec![heart_rate("70", 60)?])?;
+        assert_eq!(refused(&mut talk, &forged)?.step, "signature");
+        let posing = Recorder::of(&hub_2.device, hub_1.key(), 2).sign(vec![heart_rate("70", 60)?])?;
+        assert_eq!(refused(&mut talk, &posing)?.step, "signature");
+        let mut changed = first.clone();
+        *changed.last_mut().context("a byte")? ^= 1;
+        assert_eq!(refused(&mut talk, &changed)?.step, "signature");
+        // Another gateway's device.
+        let mut other = Recorder::of(&hub_2.device, hub_2.key(), 3);
+        let elsewhere = other.sign(vec![heart_rate("90", 60)?])?;
+        assert_eq!(refused(&mut talk, &elsewhere)?.step, "association");
+        // A broken chain: something is missing, or it goes on differently.
+        assert_eq!(refused(&mut talk, &second)?.step, "chain: gap");
+        ensure!(overview(&ward.administrator)?.devices.is_empty(), "nothing of all that is stored");
+        taken(&hub_1, &mut talk, &first)?;
+        let mut fork = Recorder::of(&hub_1.device, hub_1.key(), 1);
+        let forked = fork.sign(vec![heart_rate("99", 60)?])?;
+        assert_eq!(refused(&mut talk, &forked)?.step, "chain: fork");
+        assert_eq!(taken(&hub_1, &mut talk, &second)?.through, 2);
+
+        let view = overview(&ward.administrator)?;
+        assert_eq!(view.devices.iter().map(|known| known.records).collect::<Vec<_>>(), [2]);
+        let steps: Vec<&str> = view.refused.iter().map(|refused| refused.step.as_str()).collect();
+        assert_eq!(steps, ["chain: fork", "association", "signature", "signature", "signature", "form"]);
+
+        // A person lets it come this way.
+        let allowed = AllowUpload { gateway: hub_1.device.clone(), allowed: true };
+        talk.report(hub_1.report("1A", None, &[])?)?;
+        let path = format!("catalog/{}/uploads", hub_2.device);
+        let _: CatalogDevice = ward.administrator.post(&path, &allowed)?;
+        taken(&hub_1, &mut talk, &elsewhere)?;
+        // A device without a key, for which its gateway signs.
+        let scale = device("scale-1")?;
+        let weight = |recorder: &mut Recorder| recorder.sign(vec![measured("body-weight", "81.5", "kg", 60)?]);
+        let unknown = weight(&mut Recorder::of(&scale, hub_1.key(), 4))?;
+        assert_eq!(refused(&mut talk, &unknown)?.step, "signature");
+        talk.report(hub_1.report("1A", None, &[state(&scale, "1A", None)?])?)?;
+        taken(&hub_1, &mut talk, &unknown)?;
+
+        // Who is revoked, or signed by who is.
+        ward.administrator.revoke(core::slice::from_ref(&hub_2.device))?;
+        assert_eq!(refused(&mut talk, &other.sign(vec![heart_rate("91", 30)?])?)?.step, "rights");
+        ward.administrator.revoke(core::slice::from_ref(&hub_1.device))?;
+        talk.wait_for_end()?;
+        assert_eq!(hub_1.refused(None, None)?, Some(403));
+
+        // It is all there when the worker comes back.
+        let before = overview(&ward.administrator)?;
+        ward.worker.kill();
+        ward.worker.restart()?;
+        assert_eq!(overview(&ward.administrator)?, before);
+        Ok(())
+    })
+}
+
+#[test]
+fn a_worker_that_is_killed_before_the_receipt_stores_once_and_receipts_then() -> Result<()> {
+    scene(|scene| {
+        let mut ward = Ward::open(scene)?;
+        let hub = hub(&ward, "pump-1")?;
+        let mut recorder = Recorder::of(&hub.device, hub.key(), 1);
+        for round in 1..=3 {
+            let batch = recorder.sign(vec![heart_rate("70", 60)?; 100])?;
+            let mut talk = hub.connect()?;
+            talk.send_records(&batch)?;
+            if round > 1 {
+                // It is stored, and nobody has read the receipt.
+                let stored = || Ok(overview(&ward.administrator)?.devices.iter().any(|known| known.records == round * 100));
+                wait::until("it is stored", || Ok(stored()?.then_some(())))?;
+            }
+            ward.worker.kill();
+            drop(talk);
+            ward.worker.restart()?;
+            let receipt = taken(&hub, &mut hub.connect()?, &batch)?;
+            assert_eq!((receipt.first, receipt.through), (1, round * 100));
+            let known = overview(&ward.administrator)?.devices;
+            assert_eq!(known.iter().map(|known| known.records).collect::<Vec<_>>(), [round * 100]);
+        }
+        let page: RecordsPage = ward.administrator.get(&format!("records/{}/values", hub.device))?;
+        assert_eq!(page.values.iter().map(|value| value.sequence).collect::<Vec<_>>(), (1..=300).collect::<Vec<_>>());
+        Ok(())
+    })
+}
+
+#[test]
+fn a_gap_that_a_person_concedes_lets_the_rest_come_and_stays_on_record() -> Result<()> {
+    scene(|scene| {
+        let ward = Ward::open(scene)?;
+        let hub = hub(&ward, "pump-1")?;
+        let mut talk = hub.connect()?;
+        let mut recorder = Recorder::of(&hub.device, hub.key(), 1);
+        let mut sign = |value: &str| recorder.sign(vec![heart_rate(value, 60)?]);
+        let (first, lost, third) = (sign("70")?, sign("71")?, sign("72")?);
+        taken(&hub, &mut talk, &first)?;
+        assert_eq!(refused(&mut talk, &third)?.step, "chain: gap");
+        let view = overview(&ward.administrator)?;
+        let gap = view.gaps.first().context("it waits")?;
+        assert_eq!((gap.expected, gap.found, view.refused.len()), (2, 3, 0));
+
+        let path = format!("records/{}/concede", hub.device);
+        let concession = ConcedeGap { chain: gap.chain, expected: 2 };
+        assert_eq!(refusal(ward.nurse.post::<Vec<RecordsGap>>(&path, &concession))?, ProblemKind::Forbidden);
+        let other = ConcedeGap { expected: 3, ..concession.clone() };
+        assert_eq!(refusal(ward.administrator.post::<Vec<RecordsGap>>(&path, &other))?, ProblemKind::WrongState);
+        let gaps: Vec<RecordsGap> = ward.administrator.post(&path, &concession)?;
+        ensure!(gaps.iter().all(|gap| gap.conceded_by.is_some()), "it is conceded");
+        let receipt = taken(&hub, &mut talk, &third)?;
+        assert_eq!((receipt.first, receipt.through), (3, 3), "the receipt is for what is stored");
+        let view = overview(&ward.administrator)?;
+        let missing = &view.devices.first().context("a device")?.missing;
+        assert_eq!(missing.iter().map(|missing| (missing.from, missing.through)).collect::<Vec<_>>(), [(2, 2)]);
+        ensure!(view.gaps.is_empty(), "nothing waits any more");
+        // It comes after all.
+        taken(&hub, &mut talk, &lost)?;
+        ensure!(overview(&ward.administrator)?.devices.iter().all(|known| known.missing.is_empty()), "it is whole");
+        Ok(())
+    })
+}
+
+#[test]
+fn people_ask_for_stored_data_now_and_the_server_by_itself() -> Result<()> {
+    scene(|scene| {
+        let ward = Ward::open(scene)?;
+        let mut hub = hub(&ward, "pump-1")?;
+        let mut talk = hub.connect()?;
+        let administrator = &ward.administrator;
+        let path = format!("records/{}/ask", hub.device);
+        assert_eq!(refusal(administrator.post::<AskedRecords>(&path, &()))?, ProblemKind::NotFound);
+        let scale = device("scale-1")?;
+        talk.report(hub.report("1A", None, &[state(&scale, "1A", None)?])?)?;
+
+        let asked: AskedRecords = administrator.post(&format!("records/{scale}/ask"), &())?;
+        assert_eq!((asked.gateways, asked.told), (1, 1));
+        assert_eq!(wanted(&mut talk)?, Some(scale.clone()));
+        let asked: AskedRecords = administrator.post(&format!("gateways/{}/ask", hub.device), &())?;
+        assert_eq!((asked.told, wanted(&mut talk)?), (1, None));
+        assert_eq!(refusal(ward.nurse.post::<AskedRecords>(&path, &()))?, ProblemKind::Forbidden);
+
+        // Who is not connected is asked when it connects.
+        talk.leave()?;
+        wait::until("nobody is connected", || {
+            let asked: AskedRecords = administrator.post(&path, &())?;
+            Ok((asked.told == 0).then_some(()))
+        })?;
+        let mut talk = hub.connect()?;
+        assert_eq!(wanted(&mut talk)?, None);
+
+        let never = RecordsSettings { every_minutes: Some(0) };
+        let refused = administrator.put::<RecordsSettings>("records/settings", &never);
+        assert_eq!(refusal(refused)?, ProblemKind::BadRequest);
+        let often = RecordsSettings { every_minutes: Some(1) };
+        let _: RecordsSettings = administrator.put("records/settings", &often)?;
+        assert_eq!((wanted(&mut talk)?, overview(administrator)?.settings), (None, often));
+        Ok(())
+    })
+}
+
+/// Waits until the server asks for stored data; of whom.
+fn wanted(talk: &mut Talk) -> Result<Option<wardlink_protocol::Device>> {
+    loop {
+        if let FromServer::Send(wanted) = talk.hear()? {
+            return Ok(wanted.message);
+        }
+    }
+}
+
+const RULES: &str = r#"{"rules": [
+  {"id": "fast", "version": 1, "severity": "critical", "series": {"kind": "heart-rate"},
+   "condition": {"threshold": {"above": "120", "unit": "/min"}},
+   "message": {"en": "Heart rate above 120", "de": "Herzfrequenz über 120"}}
+]}"#;
+
+#[test]
+fn rules_are_read_strictly_raise_flags_on_arrival_and_people_acknowledge_them() -> Result<()> {
+    scene(|scene| {
+        let ward = Ward::open(scene)?;
+        let hub = hub(&ward, "pump-1")?;
+        let mut talk = hub.connect()?;
+        let mut recorder = Recorder::of(&hub.device, hub.key(), 1);
+        let administrator = &ward.administrator;
+        let change = |version, text: &str| {
+            administrator.put::<RulesView>("rules", &RulesChange { version, text: text.to_owned() })
+        };
+        let rules = change(0, RULES)?;
+        assert_eq!((rules.version, rules.rules.len()), (1, 1));
+
+        // What does not parse changes nothing, and says where it is wrong.
+        let error = change(1, &RULES.replace("\"above\"", "\"abvoe\"")).err().context("it does not parse")?;
+        ensure!(error.to_string().contains("line 3"), "{error}");
+        let unknown = change(1, &RULES.replace("heart-rate", "heart-hate"));
+        assert_eq!(refusal(unknown)?, ProblemKind::RefusedStep);
+        // The same version is the same rule; and nobody overwrites what somebody else has changed.
+        assert_eq!(refusal(change(1, &RULES.replace("120", "130")))?, ProblemKind::RefusedStep);
+        assert_eq!(refusal(change(0, RULES))?, ProblemKind::Outdated);
+        let (_, auditor) = administrator.add_person("otto", Role::Auditor)?;
+        let theirs = auditor.put::<RulesView>("rules", &RulesChange { version: 1, text: RULES.to_owned() });
+        assert_eq!(refusal(theirs)?, ProblemKind::Forbidden);
+        assert_eq!(auditor.get::<RulesView>("rules")?, rules);
+
+        taken(&hub, &mut talk, &recorder.sign(vec![heart_rate("100", 300)?, heart_rate("130", 200)?])?)?;
+        taken(&hub, &mut talk, &recorder.sign(vec![heart_rate("4000", 150)?, heart_rate("140", 100)?])?)?;
+        let flags: Vec<FlagView> = ward.nurse.get("flags?open=true")?;
+        let [flag] = flags.as_slice() else { bail!("one flag: {flags:?}") };
+        assert_eq!((flag.rule.as_str(), flag.version, flag.severity), ("fast", 1, FlagSeverity::Critical));
+        assert_eq!((flag.count, &flag.device), (2, &hub.device), "what is set aside raises nothing");
+        assert_eq!(overview(&ward.nurse)?.devices.first().map(|known| known.flags), Some(1));
+
+        let path = format!("flags/{}/acknowledge", flag.id);
+        assert_eq!(refusal(auditor.post::<FlagView>(&path, &()))?, ProblemKind::Forbidden);
+        let seen: FlagView = ward.nurse.post(&path, &())?;
+        assert_eq!(seen.acknowledged_by.as_deref(), Some("nina"));
+        assert_eq!(refusal(ward.nurse.post::<FlagView>(&path, &()))?, ProblemKind::WrongState);
+        ensure!(ward.nurse.get::<Vec<FlagView>>("flags?open=true")?.is_empty(), "nothing is open");
+        // A late record shows that it was two conditions: the first one ends, and another begins.
+        taken(&hub, &mut talk, &recorder.sign(vec![heart_rate("80", 120)?])?)?;
+        let flags: Vec<FlagView> = ward.nurse.get("flags?open=true")?;
+        assert_eq!(flags.iter().map(|flag| flag.count).collect::<Vec<_>>(), [1]);
+        for (act, count) in [("rules-changed", 1), ("flag-acknowledged", 1)] {
+            let audit: AuditPage = administrator.get(&format!("audit?act={act}"))?;
+            assert_eq!(audit.entries.len(), count, "{act}");
+        }
+        Ok(())
+    })
+}

@@ -1,0 +1,93 @@
+//! Stored data: each a person's command to the object that holds it.
+
+use super::Call;
+use super::distribution::wrong;
+use crate::messages::{RecordsCommand, RecordsRequest};
+use crate::objects;
+use crate::problem::Failure;
+use crate::session::with_right;
+use wardlink_protocol::api::Right;
+use wardlink_protocol::{Device, UnixMillis};
+use worker::Response;
+
+/// `GET /api/v1/records`, `GET /api/v1/rules` and `GET /api/v1/records/{client}/{identifier}`.
+pub(super) async fn see(call: &Call, command: RecordsCommand) -> Result<Response, Failure> {
+    act(call, Right::SeeRecords, || Ok(command)).await
+}
+
+/// `POST /api/v1/records/{client}/{identifier}/ask` and `POST /api/v1/gateways/{client}/{identifier}/ask`.
+pub(super) async fn ask(call: &Call, command: RecordsCommand) -> Result<Response, Failure> {
+    act(call, Right::ManageUpdates, || Ok(command)).await
+}
+
+/// `PUT /api/v1/records/settings`.
+pub(super) async fn set_settings(call: &Call) -> Result<Response, Failure> {
+    act(call, Right::ManageUpdates, || Ok(RecordsCommand::SetSettings(call.body()?))).await
+}
+
+/// `POST /api/v1/records/{client}/{identifier}/concede`.
+pub(super) async fn concede(call: &Call, device: Device) -> Result<Response, Failure> {
+    act(call, Right::ManageUpdates, || Ok(RecordsCommand::Concede(device, call.body()?))).await
+}
+
+/// `GET /api/v1/records/{client}/{identifier}/plot`.
+pub(super) async fn plot(call: &Call, device: Device) -> Result<Response, Failure> {
+    let (mut series, mut from, mut until) = (String::new(), 0, 0);
+    for (name, value) in call.request.url()?.query_pairs() {
+        match &*name {
+            "series" => series = value.into_owned(),
+            "from" => from = value.parse().map_err(|_| wrong(&name))?,
+            "until" => until = value.parse().map_err(|_| wrong(&name))?,
+            _ => return Err(wrong(&name)),
+        }
+    }
+    let (from, until) = (UnixMillis(from), UnixMillis(until));
+    see(call, RecordsCommand::Plot { device, series, from, until }).await
+}
+
+/// `GET /api/v1/records/{client}/{identifier}/values`.
+pub(super) async fn values(call: &Call, device: Device) -> Result<Response, Failure> {
+    let (mut series, mut after) = (String::new(), 0);
+    for (name, value) in call.request.url()?.query_pairs() {
+        match &*name {
+            "series" => series = value.into_owned(),
+            "after" => after = value.parse().map_err(|_| wrong(&name))?,
+            _ => return Err(wrong(&name)),
+        }
+    }
+    see(call, RecordsCommand::Values { device, series, after }).await
+}
+
+/// `PUT /api/v1/rules`.
+pub(super) async fn set_rules(call: &Call) -> Result<Response, Failure> {
+    act(call, Right::ChangeRules, || Ok(RecordsCommand::SetRules(call.body()?))).await
+}
+
+/// `GET /api/v1/flags`.
+pub(super) async fn flags(call: &Call) -> Result<Response, Failure> {
+    let (mut device, mut open, mut before) = (None, false, None);
+    for (name, value) in call.request.url()?.query_pairs() {
+        match &*name {
+            "device" => device = Some(value.parse().map_err(|_| wrong(&name))?),
+            "open" => open = value.parse().map_err(|_| wrong(&name))?,
+            "before" => before = Some(value.parse().map_err(|_| wrong(&name))?),
+            _ => return Err(wrong(&name)),
+        }
+    }
+    see(call, RecordsCommand::Flags { device, open, before }).await
+}
+
+/// `POST /api/v1/flags/{id}/acknowledge`.
+pub(super) async fn acknowledge(call: &Call, id: u64) -> Result<Response, Failure> {
+    act(call, Right::AcknowledgeFlags, || Ok(RecordsCommand::Acknowledge(id))).await
+}
+
+/// A person with the right acts; the body is looked at after the right.
+async fn act(
+    call: &Call,
+    right: Right,
+    command: impl FnOnce() -> Result<RecordsCommand, Failure>,
+) -> Result<Response, Failure> {
+    let person = with_right(&call.request, &call.env, right).await?.person;
+    objects::send(&call.env, &RecordsRequest::Act(person, command()?)).await
+}
