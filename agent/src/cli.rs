@@ -224,6 +224,8 @@ async fn run_gateway(args: &GatewayArgs) -> Result<ExitCode> {
     own::launch(&settings).context("the gateway's own programs")?;
     let (journal, entries) = mpsc::unbounded_channel();
     let (pump, handle) = Pump::open(coupling, journal)?;
+    // The state directory is held from here on; the old site's store is erased before anybody opens it.
+    gateway::wipe_unless_paired(&settings.directory)?;
     let printing = tokio::spawn(print(entries, args.json));
     let mut showing = JoinSet::new();
     if !args.json {
@@ -267,7 +269,8 @@ async fn run_gateway(args: &GatewayArgs) -> Result<ExitCode> {
         None => serving.await,
     };
     let served = served.context("the gateway broke")?;
-    if matches!(served, Err(GatewayError::Restart)) {
+    if served.is_err() {
+        // A coupling without a gateway serves nobody, whether it ends or begins anew.
         stop_coupling.send_replace(true);
     }
     let coupled = match coupled {

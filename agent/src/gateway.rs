@@ -26,6 +26,7 @@ pub mod unit;
 use crate::clock;
 use crate::link::Backoff;
 use crate::pump::{Membership, PumpError};
+use crate::state::{Record, StateDirectory};
 use change_over::Changed;
 use devices::Passive;
 use packages::Packages;
@@ -255,6 +256,16 @@ impl Shared {
     fn troubles(&self) -> Vec<Trouble> {
         self.troubles.lock().map(|troubles| troubles.values().cloned().collect()).unwrap_or_default()
     }
+}
+
+/// Erases what an earlier site has left where the gateway is not paired: the power may have failed between the end of a pairing and
+/// [`wipe`]. Whoever calls it holds the state directory, and has not opened the store.
+pub fn wipe_unless_paired(directory: &Path) -> Result<(), GatewayError> {
+    let pairing = StateDirectory::to_look_at(directory).read(Record::Pairing).map_err(PumpError::from)?;
+    if pairing.is_none() {
+        wipe(directory)?;
+    }
+    Ok(())
 }
 
 /// Erases everything that a gateway has stored beside its pairing: it has left its site.
