@@ -2,8 +2,8 @@
 
 use anyhow::{Context as _, Result, bail, ensure};
 use wardlink_protocol::api::{
-    AllowUpload, AskedRecords, AuditPage, CatalogDevice, ConcedeGap, FlagSeverity, FlagView, ProblemKind, RecordsDetail,
-    RecordsGap, RecordsPage, RecordsPlot, RecordsSettings, RecordsView, Role, RulesChange, RulesView,
+    AllowUpload, AskedRecords, AuditPage, CatalogDevice, ConcedeGap, FlagSeverity, FlagView, ProblemKind,
+    RecordsDetail, RecordsGap, RecordsPage, RecordsPlot, RecordsSettings, RecordsView, Role, RulesChange, RulesView,
 };
 use wardlink_protocol::distribution::{FromServer, SessionRefusal};
 use wardlink_records::receipt::Receipt;
@@ -61,14 +61,21 @@ fn a_signed_batch_is_stored_and_receipted_and_people_see_it() -> Result<()> {
         let path = format!("records/{}", hub.device);
         let detail: RecordsDetail = ward.nurse.get(&path)?;
         let series = detail.series.first().context("a series")?;
-        assert_eq!((series.series.as_str(), series.count, series.english.as_str()), ("kind/heart-rate", 3, "Heart rate"));
+        assert_eq!(
+            (series.series.as_str(), series.count, series.english.as_str()),
+            ("kind/heart-rate", 3, "Heart rate")
+        );
         let steps: Vec<&str> = detail.set_aside.iter().map(|record| record.step.as_str()).collect();
         assert_eq!(steps, ["unit", "range"]);
         assert_eq!(detail.beginnings.first().map(|began| began.standing.as_str()), Some("begun"));
 
         let (from, until) = (now()?.0 - 3_600_000, now()?.0 + 60_000);
-        let plot: RecordsPlot = ward.nurse.get(&format!("{path}/plot?series=kind/heart-rate&from={from}&until={until}"))?;
-        assert_eq!((plot.unit.as_deref(), plot.buckets.iter().map(|bucket| bucket.count).sum::<u64>()), (Some("/min"), 3));
+        let plot: RecordsPlot =
+            ward.nurse.get(&format!("{path}/plot?series=kind/heart-rate&from={from}&until={until}"))?;
+        assert_eq!(
+            (plot.unit.as_deref(), plot.buckets.iter().map(|bucket| bucket.count).sum::<u64>()),
+            (Some("/min"), 3)
+        );
         let page: RecordsPage = ward.administrator.get(&format!("{path}/values"))?;
         let values: Vec<&str> = page.values.iter().map(|value| value.value.as_str()).collect();
         assert_eq!((values, page.next), (vec!["70", "74", "80"], None));
@@ -159,7 +166,8 @@ fn a_worker_that_is_killed_before_the_receipt_stores_once_and_receipts_then() ->
             talk.send_records(&batch)?;
             if round > 1 {
                 // It is stored, and nobody has read the receipt.
-                let stored = || Ok(overview(&ward.administrator)?.devices.iter().any(|known| known.records == round * 100));
+                let stored =
+                    || Ok(overview(&ward.administrator)?.devices.iter().any(|known| known.records == round * 100));
                 wait::until("it is stored", || Ok(stored()?.then_some(())))?;
             }
             ward.worker.kill();

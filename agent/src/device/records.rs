@@ -168,17 +168,26 @@ impl<D: Disk> Records<D> {
         self.outbox.unrecorded()
     }
 
-    /// Stores a record, durably. Where the disk fails, it is in memory, and is written with what comes next.
+    /// Stores a record, durably: see [`Records::record_all`].
     pub fn record(&mut self, record: Record, now: UnixMillis) -> Result<Recorded, RecordsError> {
-        let recorded = match self.outbox.record(record) {
-            Ok(freed) => {
-                self.gone.extend(freed);
-                Recorded::Kept
+        self.record_all([record], now)
+    }
+
+    /// Stores records, durably, in one step. Where the disk fails, they are in memory, and are written with what comes next.
+    pub fn record_all(
+        &mut self,
+        records: impl IntoIterator<Item = Record>,
+        now: UnixMillis,
+    ) -> Result<Recorded, RecordsError> {
+        let mut recorded = Recorded::Kept;
+        for record in records {
+            match self.outbox.record(record) {
+                Ok(freed) => self.gone.extend(freed),
+                Err(NotRecorded::Full(span)) => recorded = Recorded::Lost(span),
+                Err(NotRecorded::Cbor(error)) => return Err(error.into()),
             }
-            Err(NotRecorded::Full(span)) => Recorded::Lost(span),
-            Err(NotRecorded::Cbor(error)) => return Err(error.into()),
-        };
-        self.is_written = false;
+            self.is_written = false;
+        }
         self.flush()?;
         if self.outbox.is_batch_full() {
             self.close(now)?;

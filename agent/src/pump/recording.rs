@@ -10,6 +10,7 @@ use crate::device::disk::Folder;
 use crate::device::handover::{Handover, Heard, PortWay, new_chain};
 use crate::device::records::{Recorded, Records, RecordsError};
 use crate::simulation::Infusion;
+use rand::RngExt as _;
 use std::time::Duration;
 use tokio::time::{Instant, Interval, MissedTickBehavior, interval};
 use wardlink_crypto::key::PrivateKey;
@@ -62,7 +63,8 @@ impl Software {
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         Ok(Recording {
             tick,
-            record_at: Instant::now(),
+            // Many pumps that are switched on together do not write at once.
+            record_at: Instant::now() + settings.record_every.mul_f64(rand::rng().random()),
             every: settings.record_every,
             port: port.map(|folder| PortWay::new(folder, device)),
             made: 0,
@@ -136,18 +138,15 @@ impl Recording {
             handover.ask(Trigger::OwnInitiative);
         }
         self.is_alarmed = urgent;
-        let mut failed = Ok(());
-        let answered = self.made % ANSWERS_EVERY == 0;
+        let answered = self.made.is_multiple_of(ANSWERS_EVERY);
         let answer = answered.then(|| answer(self.made / ANSWERS_EVERY)).flatten();
-        for content in measured(infusion).into_iter().chain(answer) {
-            match handover.records.record(Record { at: now, patient: None, content }, now) {
-                Ok(Recorded::Kept) => {}
-                Ok(Recorded::Lost(span)) => tracing::warn!(count = span.count, "the store of the pump's data is full"),
-                Err(error) => failed = Err(error),
-            }
-        }
+        let contents = measured(infusion).into_iter().chain(answer);
         self.made = self.made.saturating_add(1);
-        failed
+        let records = contents.map(|content| Record { at: now, patient: None, content });
+        if let Recorded::Lost(span) = handover.records.record_all(records, now)? {
+            tracing::warn!(count = span.count, "the store of the pump's data is full");
+        }
+        Ok(())
     }
 }
 
