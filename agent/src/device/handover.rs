@@ -194,18 +194,12 @@ impl PortWay {
             });
             self.down.remove(&letter)?;
         }
-        if heard.contains(&Heard::Wanted) && handover.is_done() {
+        let is_wanted = heard.contains(&Heard::Wanted);
+        if is_wanted && handover.is_done() {
             self.say(&Upward::Nothing)?;
             handover.received(now);
         }
-        if !handover.records.queue().is_under_way() {
-            self.answered_by = None;
-        } else if self.answered_by.is_none_or(|by| by <= now) {
-            // The gateway is away: what it has not read is written again later.
-            self.answered_by = None;
-            self.up.clear()?;
-            handover.failed(now);
-        }
+        self.look_for_answers(handover, is_wanted, now)?;
         while self.up.count()? < AT_ONCE
             && let Some(next) = handover.outgoing(now)?
         {
@@ -221,6 +215,30 @@ impl PortWay {
             self.answered_by = Some(now.after(ANSWERED_IN));
         }
         Ok(heard)
+    }
+
+    /// What is not answered in time is taken back and written again later; at once where a gateway asks, which may be another one.
+    fn look_for_answers<D: Disk>(
+        &mut self,
+        handover: &mut Handover<D>,
+        is_wanted: bool,
+        now: UnixMillis,
+    ) -> io::Result<()> {
+        if !handover.records.queue().is_under_way() {
+            self.answered_by = None;
+            return Ok(());
+        }
+        let is_over = self.answered_by.is_none_or(|by| by <= now);
+        if is_over {
+            self.answered_by = None;
+            self.up.clear()?;
+        }
+        if is_wanted && (is_over || self.up.count()? == 0) {
+            handover.records.interrupted();
+        } else if is_over {
+            handover.failed(now);
+        }
+        Ok(())
     }
 
     fn say(&self, message: &Upward) -> io::Result<bool> {
