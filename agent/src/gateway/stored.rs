@@ -358,6 +358,11 @@ impl Holdings {
         self.is_full
     }
 
+    /// How many batches the server has refused.
+    pub(super) fn refused_batches(&self) -> usize {
+        self.rows.values().filter(|row| matches!(row.held.standing, Standing::Refused(_))).count()
+    }
+
     /// How many bytes are held, and how many fit.
     pub(super) fn room(&self) -> (u64, u64) {
         (self.depot.bytes(), self.depot.capacity())

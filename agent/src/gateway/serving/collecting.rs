@@ -191,14 +191,21 @@ impl Serving<'_> {
         }
     }
 
-    /// Says when there is little room, and when there is none.
+    /// Says when there is little room or none, and when something was refused.
     fn show_room(&self) {
         let what = |what: &str| what == TROUBLE;
-        let (is_full, status) = {
+        let (is_full, (bytes, capacity), refused) = {
             let stored = self.shared.stored();
-            (stored.is_full(), stored.room())
+            (stored.is_full(), stored.room(), stored.refused_batches())
         };
-        let (bytes, capacity) = status;
+        if refused > 0 {
+            let why = format!(
+                "the server has refused {refused} batches: look at them below, and have them sent once more when the cause is gone"
+            );
+            self.shared.trouble(REFUSED.to_owned(), why);
+        } else {
+            self.shared.works(|what| what == REFUSED);
+        }
         let (used, all) = (bytes / 1_000_000, capacity / 1_000_000);
         if is_full {
             let why = format!(
@@ -338,6 +345,8 @@ impl Serving<'_> {
     }
 }
 
+/// What refused batches are called.
+const REFUSED: &str = "stored data: refused";
 /// What a receipt that counts as nothing is called.
 const RECEIPT: &str = "stored data: receipt";
 
