@@ -1,7 +1,7 @@
 //! `wardlink gateway`: between the distribution server and the devices of a ward (Distribution, figures 11 to 13).
 //!
 //! It couples like a pump ([`crate::pump`]), keeps a session with the server (`session`), verifies what is directed in full (`round`), and
-//! installs it on the devices that cannot verify for themselves ([`devices`]), and in its own place ([`own`]). What it has to know after a power
+//! installs it on the devices that cannot verify for themselves ([`devices`]), and in its own place ([`own`]). It collects what its devices have stored, and sends it on ([`stored`]). What it has to know after a power
 //! loss is in its [`store`]. Every failure is waited out: the server away, a full disk, a device that does not answer.
 
 mod change_over;
@@ -18,8 +18,10 @@ mod round;
 mod serving;
 pub(crate) mod session;
 pub mod settings;
+mod speaking;
 pub mod status;
 pub mod store;
+pub mod stored;
 mod troubles;
 pub mod unit;
 
@@ -36,17 +38,23 @@ use settings::Settings;
 use status::Status;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 use store::{Store, StoreError};
+use stored::Holdings;
 use tokio::sync::{mpsc, watch};
 use troubles::{Source, Troubles};
 use wardlink_protocol::Device;
+use wardlink_records::queue::BatchKey;
+use wardlink_records::sending::Plan;
 use wardlink_update::client::{Client, Stored};
 use wardlink_update::metadata::Version;
 use wardlink_update::uptane::Repository;
 
 /// Pauses after the store, or a device, has failed.
 const GO_ON: (Duration, Duration) = (Duration::from_secs(1), Duration::from_mins(1));
+/// So many batches of stored data are sent at once, whatever the time.
+const UPLOAD_AT: usize = 8;
 const STORE_FILE: &str = "gateway.redb";
 const PACKAGES_FOLDER: &str = "packages";
 
@@ -93,6 +101,10 @@ pub enum Order {
         /// The directive's version, as it was shown.
         directive: Version,
     },
+    /// Stored data that the server has refused is sent once more.
+    Retry,
+    /// A batch of stored data that the server has refused is discarded.
+    Discard(Device, BatchKey),
 }
 
 /// How the outside sees a gateway, and talks to it.
@@ -117,6 +129,7 @@ pub(crate) struct Shared {
     /// When this run began.
     begun: Instant,
     troubles: Arc<Troubles>,
+    stored: Mutex<Holdings>,
 }
 
 /// How a store is opened, at first and whenever the one before has failed.
@@ -187,7 +200,9 @@ impl Gateway {
             Some(store) => store,
             None => (self.opener)()?,
         };
+        let plan = Plan { every_secs: Some(self.settings.upload_every.as_secs()), at_batches: Some(UPLOAD_AT) };
         let shared = Shared {
+            stored: Mutex::new(Holdings::open(&store, self.settings.stored_bytes, plan, clock::now())?),
             packages: Packages::open(self.settings.directory.join(PACKAGES_FOLDER))?,
             devices: self.settings.passive(),
             own: own::device(&self.settings),
@@ -229,6 +244,11 @@ impl Shared {
     /// The device of that name for which this gateway installs.
     fn device(&self, device: &Device) -> Option<&Passive> {
         self.devices.iter().chain(&self.own).find(|passive| passive.device() == device)
+    }
+
+    /// The stored data of the devices.
+    fn stored(&self) -> MutexGuard<'_, Holdings> {
+        self.stored.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

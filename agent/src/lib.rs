@@ -13,6 +13,7 @@ pub mod firmware;
 pub mod gateway;
 pub mod link;
 pub mod listen;
+pub mod mailbox;
 pub mod printable;
 pub mod provisioned;
 pub mod pump;
@@ -22,3 +23,9 @@ pub mod service;
 pub mod simulation;
 pub mod state;
 pub mod tuf;
+
+#[cfg(test)]
+#[path = "../tests/depot/records.rs"]
+mod records_archive;
+#[cfg(test)]
+mod testing;

@@ -8,12 +8,14 @@ mod coupling;
 pub mod journal;
 mod membership;
 mod orders;
+mod recording;
 mod reporting;
 pub mod settings;
 mod software;
 mod trust;
 
 use crate::clock;
+use crate::device::records::RecordsError;
 use crate::display::{Notice, Phase, Screen};
 use crate::link::{EndpointError, Link, LinkEvent, Ticket};
 use crate::state::{Record, StateDirectory, StateError};
@@ -21,6 +23,7 @@ use coupling::{Access, Published, phase_of};
 use journal::{Entry, Event};
 pub use membership::{Membership, kept_membership};
 use orders::Ordered;
+use recording::Recording;
 use reporting::Reporter;
 use settings::{Settings, Start};
 use software::{LOOKED_AFTER, Session, Software};
@@ -75,6 +78,9 @@ pub enum PumpError {
     /// What the pump runs.
     #[error(transparent)]
     Software(#[from] SoftwareError),
+    /// What the pump stores of its data.
+    #[error(transparent)]
+    Records(#[from] RecordsError),
     /// The caller's fault: the state belongs to another site.
     #[error(
         "this pump is paired with another site than the provisioning names; use another state directory, or remove this one to pair anew"
@@ -129,6 +135,7 @@ pub struct Pump {
     ordered: Option<Ordered>,
     renewing: Option<Renewing>,
     software: Option<Software>,
+    recording: Option<Recording>,
     leaving: Option<Leaving>,
     /// Whether it had left already when the power went.
     is_gone: bool,
@@ -182,7 +189,8 @@ impl Pump {
         {
             return Err(PumpError::ForeignSite);
         }
-        let software = settings.software.as_ref().map(|given| Software::open(&settings, given)).transpose()?;
+        let mut software = settings.software.as_ref().map(|given| Software::open(&settings, given)).transpose()?;
+        let recording = software.as_mut().map(|software| software.begin_recording(&settings, &key)).transpose()?;
         if let Some(software) = &software {
             settings.information.firmware_version = software.firmware().revision.to_string();
         }
@@ -234,6 +242,7 @@ impl Pump {
             ordered: None,
             renewing: None,
             software,
+            recording,
             leaving,
             is_gone,
             screen,
@@ -287,6 +296,7 @@ impl Pump {
                 },
                 _ = self.times.telemetry.tick(), if self.reporter.is_some() => self.report()?,
                 _ = self.times.software.tick(), if self.software.as_ref().is_some_and(Software::needs_looking_after) => self.look_after_software()?,
+                () = Recording::tick(self.recording.as_mut()) => self.look_after_records(),
                 Some(work) = Session::work(session.as_mut()) => self.lend_device(work),
                 () = sleep_until(wake) => self.on_time()?,
             }

@@ -6,6 +6,7 @@ mod depot;
 mod site;
 
 use depot::Depot;
+use depot::records::heart_rate;
 use site::Site;
 use std::cell::Cell;
 use std::io::{BufRead as _, BufReader};
@@ -17,11 +18,14 @@ use wardlink_agent::clock;
 use wardlink_agent::device::direct::{Driven, Work, run};
 use wardlink_agent::device::disk::Folder;
 use wardlink_agent::device::factory::Factory;
+use wardlink_agent::device::handover::{Handover, new_chain};
+use wardlink_agent::device::records::{Records, STORED_BYTES};
 use wardlink_agent::device::{Device, Doing, FactoryImage, Identity, Tested};
 use wardlink_agent::firmware::{Firmware, Program, SelfTest};
 use wardlink_protocol::api::VerifyResult;
 use wardlink_protocol::distribution::{FromServer, Numbered};
 use wardlink_protocol::provisioning::Provisioning;
+use wardlink_records::sending::Plan;
 use wardlink_test_repository::hospital::{Hospital, OLD_IMAGE, device, gateway_package, image, pump_package, state};
 use wardlink_update::package::{Package, ReleaseCounter};
 use wardlink_update::uptane::{Circumstances, Outcome, Postponed};
@@ -99,7 +103,7 @@ fn open_as(folder: &Path, pump: &Package, own: &Package) -> Driven {
     };
     let disk = Folder::open(folder).unwrap();
     let device = Device::open(disk, identity, Some(&factory), image, |_, _| Tested::Passed).unwrap();
-    Driven { device, doing: Doing::Idle }
+    Driven { device, doing: Doing::Idle, handover: None }
 }
 
 /// Drives the device and its session until it is so.
@@ -354,4 +358,39 @@ async fn a_pump_couples_waits_for_its_infusion_and_updates_itself_whenever_it_is
     assert_eq!(said(&mut process, "booted", "revision").await, "1B");
     let installed = |outcome: &Outcome| matches!(outcome, Outcome::Installed { .. });
     assert_eq!(depot.with(|inner| inner.outcomes_of(PUMP)).iter().filter(|outcome| installed(outcome)).count(), 1);
+}
+
+#[tokio::test]
+async fn a_device_alone_sends_its_stored_data_and_deletes_it_on_the_servers_receipt_alone() {
+    let depot = depot().await;
+    let folder = tempfile::tempdir().unwrap();
+    let mut driven = open(folder.path());
+    let key = depot.member().identity.key.clone();
+    depot.with(|inner| inner.archive.knows(&key.public(), &device(PUMP)));
+    let disk = Folder::open(&folder.path().join("records")).unwrap();
+    let mut records = Records::open(disk, device(PUMP), key, STORED_BYTES, new_chain()).unwrap();
+    for value in 60..63 {
+        records.record(heart_rate(clock::now(), value), clock::now()).unwrap();
+    }
+    driven.handover = Some(Handover::new(records, Plan::default(), clock::now()));
+    let stored = |driven: &Driven| driven.handover.as_ref().unwrap().records.stored();
+    // The server asks; its receipt gets lost.
+    depot.with(|inner| inner.loses_receipts = true);
+    let wants = Cell::new(0);
+    let asks = |inner: &mut depot::Inner| {
+        wants.set(wants.get() + 1);
+        if wants.get() % 50 == 0 {
+            inner.push(|number| FromServer::Send(Numbered { number, message: Some(device(PUMP)) }));
+        }
+        inner.archive.values(&device(PUMP)).len() == 3
+    };
+    drive(&depot, &mut driven, "the values at the server", |inner, _| asks(inner)).await;
+    assert_eq!(stored(&driven), 3);
+    // The next session brings it, and every value is there once.
+    depot.with(|inner| inner.loses_receipts = false);
+    drive(&depot, &mut driven, "the receipt", |_, driven| stored(driven) == 0).await;
+    depot.with(|inner| {
+        assert_eq!(inner.archive.values(&device(PUMP)), ["60", "61", "62"]);
+        assert_eq!(inner.archive.refused, [""; 0]);
+    });
 }

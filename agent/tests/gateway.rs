@@ -75,7 +75,7 @@ async fn a_report_is_sent_when_the_server_wants_one() {
     assert!(counters.await.is_sorted());
     gateway.handle.orders.send(Order::Ask).await.unwrap();
     depot.until("the word to look for updates", |inner| (inner.asked == 1).then_some(())).await;
-    // Stored data is not kept here: the server is told.
+    // Stored data is asked for: there is none.
     depot.push(|number| FromServer::Send(Numbered { number, message: None }));
     let answers = depot.until("an answer", |inner| (inner.answers.len() == 2).then(|| inner.answers.clone())).await;
     assert_eq!(answers[0].refused, None);

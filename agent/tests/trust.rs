@@ -269,7 +269,7 @@ async fn a_pump_wipes_itself_and_proves_it() {
     assert_eq!(pump.ended().await, Outcome::Decommissioned);
     let mut left = files();
     left.sort();
-    assert_eq!(left, ["boot.cbor", "device.cbor", "lock", "software"]);
+    assert_eq!(left, ["boot.cbor", "device.cbor", "lock", "records", "software"]);
 }
 
 #[tokio::test]

@@ -107,10 +107,10 @@ impl GatewayObject {
             GatewayRequest::Close => {
                 self.end()?;
                 answer(&())
+            }
             GatewayRequest::Send(of) => {
                 let open = session::open(&self.state).map(|open| open.ask_for_records(of.as_ref()));
                 answer(&open.fold(false, |told, is_told| told | is_told))
-            }
             }
         }
     }

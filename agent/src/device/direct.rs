@@ -6,11 +6,16 @@
 //! restart it begins at the roots that the device has stored, and the versions that the device has seen keep older metadata from coming
 //! back. Images go to the device piece by piece, and the session answers meanwhile (`errand`).
 //!
+//! Its stored data it sends to the server itself (`records`), and deletes on the server's receipt.
+//!
 //! Whoever has the device lends it for one step at a time ([`Work`]), and calls [`Device::go_on`] by itself.
 
 mod errand;
+mod records;
 
 use super::disk::Folder;
+use super::handover::Handover;
+use super::records::RecordsError;
 use super::{Device, DeviceError, Doing};
 use crate::clock;
 use crate::gateway::http::{Http, HttpError};
@@ -26,7 +31,7 @@ use std::time::Duration;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::{JoinError, JoinSet};
 use tokio::time::{Instant, MissedTickBehavior, interval};
-use wardlink_protocol::distribution::{Answer, DirectorRoot, FromServer, SessionRefusal, Welcome};
+use wardlink_protocol::distribution::{Answer, DirectorRoot, FromServer, Welcome};
 use wardlink_update::metadata::Version;
 use zeroize::Zeroizing;
 
@@ -39,6 +44,8 @@ pub struct Driven {
     pub device: Device<Folder>,
     /// What [`Device::go_on`] has said last.
     pub doing: Doing,
+    /// The device's stored data; none where it stores nothing.
+    pub handover: Option<Handover<Folder>>,
 }
 
 /// One step with the device.
@@ -62,6 +69,9 @@ enum Over {
     /// The device's own part.
     #[error(transparent)]
     Device(#[from] DeviceError),
+    /// The device's stored data.
+    #[error(transparent)]
+    Records(#[from] RecordsError),
     /// Our fault: no report can be made.
     #[error(transparent)]
     Report(#[from] Unmade),
@@ -138,6 +148,7 @@ impl Direct {
 
     async fn talk(self, mut connection: Connection, welcome: &Welcome) -> Result<core::convert::Infallible, Over> {
         self.introduce(welcome).await?;
+        self.with(|driven| driven.handover.as_mut().map(|handover| handover.records.interrupted())).await?;
         let (mut seen, mut report_due, mut round_due) = (welcome.reported, true, welcome.directive > 0);
         let mut look = interval(LOOKED_AT);
         look.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -157,6 +168,7 @@ impl Direct {
                     connection.outcome(0, ByteBuf::from(serde_json::to_vec(&first)?)).await?;
                 }
             }
+            self.send_records(&mut connection).await?;
             let message = tokio::select! {
                 message = connection.receive() => Some(message?),
                 Some(done) = errands.join_next() => {
@@ -168,7 +180,9 @@ impl Direct {
                 _ = look.tick() => None,
             };
             match message {
+                Some(FromServer::Receipt(receipt)) => self.receipt(receipt).await?,
                 Some(FromServer::Answer(answer)) => match (connection.answered(answer.number), answer.refused) {
+                    (Some(Sent::Records(of)), Some(refused)) => self.records_refused(of.1, refused).await?,
                     (Some(Sent::Outcome(_)), _) => {
                         self.with(|driven| driven.device.told(1)).await??;
                         report_due = true;
@@ -190,10 +204,7 @@ impl Direct {
                             (wanted.number, None)
                         }
                         FromServer::Devices(listed) => (listed.number, None),
-                        FromServer::Send(wanted) => {
-                            let reason = "this device hands over its data elsewhere".to_owned();
-                            (wanted.number, Some(SessionRefusal { step: "figure 9, 193".to_owned(), reason }))
-                        }
+                        FromServer::Send(wanted) => (wanted.number, self.records_wanted(wanted.message).await?),
                         FromServer::Answer(_) | FromServer::Welcome(_) | FromServer::Receipt(_) => continue,
                     };
                     connection.answer(Answer { number, refused }).await?;

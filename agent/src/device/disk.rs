@@ -8,6 +8,7 @@ use std::io::{self, ErrorKind};
 use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use wardlink_protocol::identity::Sha256;
+use wardlink_records::queue::BatchKey;
 
 const LOCK_FILE: &str = "lock";
 
@@ -22,6 +23,14 @@ pub enum Name {
     Slot(Slot),
     /// Data that a server has added, by its SHA-256.
     Added(Sha256),
+    /// What the device has stored of its data, and not signed yet, and how far each signed batch is.
+    Stored,
+    /// The same on its way.
+    NewStored,
+    /// What could not be read of it, for a person to look at.
+    DamagedStored,
+    /// A signed batch of stored data.
+    Batch(BatchKey),
 }
 
 impl Name {
@@ -33,13 +42,29 @@ impl Name {
             Self::Slot(Slot::A) => "slot-a".to_owned(),
             Self::Slot(Slot::B) => "slot-b".to_owned(),
             Self::Added(hash) => format!("added-{hash}"),
+            Self::Stored => "stored".to_owned(),
+            Self::NewStored => "stored.new".to_owned(),
+            Self::DamagedStored => "stored.damaged".to_owned(),
+            Self::Batch(key) => format!("batch-{}-{}", key.chain, key.first),
         }
     }
 
     fn parse(text: &str) -> Option<Self> {
-        let fixed = [Self::Record, Self::NewRecord, Self::Slot(Slot::A), Self::Slot(Slot::B)];
+        let fixed = [
+            Self::Record,
+            Self::NewRecord,
+            Self::Slot(Slot::A),
+            Self::Slot(Slot::B),
+            Self::Stored,
+            Self::NewStored,
+            Self::DamagedStored,
+        ];
         let fixed = fixed.into_iter().find(|name| name.text() == text);
-        fixed.or_else(|| text.strip_prefix("added-")?.parse().ok().map(Self::Added))
+        let added = || text.strip_prefix("added-")?.parse().ok().map(Self::Added);
+        fixed.or_else(added).or_else(|| {
+            let (chain, first) = text.strip_prefix("batch-")?.split_once('-')?;
+            Some(Self::Batch(BatchKey { chain: chain.parse().ok()?, first: first.parse().ok()? }))
+        })
     }
 }
 

@@ -170,6 +170,11 @@ impl Passive {
         &self.configured.device
     }
 
+    /// Its folder.
+    pub fn folder(&self) -> &Path {
+        &self.configured.directory
+    }
+
     /// What it runs.
     pub fn state(&self) -> Result<State, DeviceError> {
         Ok(self.record()?.state)

@@ -4,6 +4,7 @@
 
 use super::http::{Asked, Http};
 use super::status;
+use super::stored::StoredStatus;
 use crate::clock;
 use crate::link::{Endpoint, Identity};
 use crate::provisioned::{Provisioned, ProvisionedArgs};
@@ -296,11 +297,36 @@ fn of_status(directory: &Path, now: UnixMillis) -> Vec<Check> {
     } else {
         Check::good("trust", format!("packages of {}", status.manufacturers.join(", ")))
     });
+    checks.push(stored(&status.stored, now));
     for trouble in &status.troubles {
         let found = format!("{}: {}", trouble.what, trouble.why);
         checks.push(Check::doubtful("trouble", found, "it is tried again by itself; see the log for more"));
     }
     checks
+}
+
+/// The stored data of the devices.
+fn stored(stored: &StoredStatus, now: UnixMillis) -> Check {
+    const WHAT: &str = "stored data";
+    let oldest = stored.oldest.map(|at| now.since(at));
+    let age = oldest.map(|age| format!(", the oldest {} min old", age.as_secs() / 60)).unwrap_or_default();
+    let megabytes = (stored.bytes / 1_000_000, stored.capacity / 1_000_000);
+    let found = format!("{} records{age}; {} of {} MB", stored.records, megabytes.0, megabytes.1);
+    if stored.refused_batches > 0 {
+        let found = format!("{found}; the server has refused {} batches", stored.refused_batches);
+        let advice = "look at them on the gateway's page or with wardlink gateway status; have them sent once more when the cause is gone";
+        Check::bad(WHAT, found, advice)
+    } else if stored.is_nearly_full() {
+        Check::bad(
+            WHAT,
+            found,
+            "let the gateway reach the server, or give it more room (--stored-mb): full, it takes no more",
+        )
+    } else if oldest.is_some_and(|age| age > LONG_SILENCE) {
+        Check::doubtful(WHAT, found, "see whether the gateway reaches the server, and what is bad above")
+    } else {
+        Check::good(WHAT, found)
+    }
 }
 
 #[cfg(test)]

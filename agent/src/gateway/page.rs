@@ -1,10 +1,12 @@
-//! The gateway's status as a page for its touch screen and for phones: `GET /`, `/status.json`, `/events`, and two buttons
-//! (`POST /ask`, `/confirm/<class>/<identifier>/<directive>`: what was shown is confirmed, and nothing else). While it couples, its codes are at `/coupling`.
+//! The gateway's status as a page for its touch screen and for phones: `GET /`, `/status.json`, `/events`, and its buttons
+//! (`POST /ask`, `/confirm/<class>/<identifier>/<directive>`: what was shown is confirmed, and nothing else;
+//! `/stored/retry`, `/stored/discard/<class>/<identifier>/<chain>/<number>`). While it couples, its codes are at `/coupling`.
 //!
 //! It keeps to the pump's display's rules ([`crate::display::web`]): on loopback it answers to loopback's names only, and only the page
 //! itself presses its buttons.
 
 use super::status::{DeviceStatus, Status, Waits};
+use super::stored::StoredStatus;
 use super::{Handle, Order};
 use crate::clock;
 use crate::display::texts::Language;
@@ -20,7 +22,9 @@ use futures_util::stream::{self, Stream};
 use std::convert::Infallible;
 use std::net::SocketAddr;
 use tokio::net::TcpListener;
+use wardlink_protocol::identity::RecordChain;
 use wardlink_protocol::{ClientClass, Device, DeviceIdentifier, UnixMillis};
+use wardlink_records::queue::BatchKey;
 use wardlink_update::metadata::Version;
 use wardlink_update::uptane::Postponed;
 
@@ -48,6 +52,7 @@ struct Texts {
     revision: &'static str,
     elsewhere: &'static str,
     troubles: &'static str,
+    stored: [&'static str; 6],
     ask: &'static str,
     confirm: &'static str,
     waits: [&'static str; 4],
@@ -74,6 +79,7 @@ const ENGLISH: Texts = Texts {
     revision: "revision",
     elsewhere: "not updated through this gateway",
     troubles: "What does not work",
+    stored: ["Stored data", "records for the server", "Oldest", "Refused by the server", "Send once more", "Discard"],
     ask: "Look for updates now",
     confirm: "Install the update now",
     waits: [
@@ -105,6 +111,14 @@ const GERMAN: Texts = Texts {
     revision: "Revision",
     elsewhere: "wird nicht über dieses Gateway aktualisiert",
     troubles: "Was nicht geht",
+    stored: [
+        "Gespeicherte Daten",
+        "Werte für den Server",
+        "Ältester",
+        "Vom Server abgelehnt",
+        "Noch einmal senden",
+        "Verwerfen",
+    ],
     ask: "Jetzt nach Aktualisierungen sehen",
     confirm: "Aktualisierung jetzt installieren",
     waits: [
@@ -138,6 +152,8 @@ fn router(address: SocketAddr, gateway: Handle, coupling: &crate::pump::Handle) 
         .route("/events", get(events))
         .route("/ask", post(ask))
         .route("/confirm/{client}/{identifier}/{directive}", post(confirm))
+        .route("/stored/retry", post(retry))
+        .route("/stored/discard/{client}/{identifier}/{chain}/{first}", post(discard))
         .route("/page.css", get(async || ([(header::CONTENT_TYPE, "text/css; charset=utf-8")], STYLE)))
         .route("/page.js", get(async || ([(header::CONTENT_TYPE, "text/javascript; charset=utf-8")], SCRIPT)))
         .with_state(gateway);
@@ -187,6 +203,18 @@ async fn confirm(
     headers: HeaderMap,
 ) -> StatusCode {
     order(&gateway, &headers, Order::Confirm { device: Device { client, identifier }, directive })
+}
+
+async fn retry(State(gateway): State<Handle>, headers: HeaderMap) -> StatusCode {
+    order(&gateway, &headers, Order::Retry)
+}
+
+async fn discard(
+    State(gateway): State<Handle>,
+    Path((client, identifier, chain, first)): Path<(ClientClass, DeviceIdentifier, RecordChain, u64)>,
+    headers: HeaderMap,
+) -> StatusCode {
+    order(&gateway, &headers, Order::Discard(Device { client, identifier }, BatchKey { chain, first }))
 }
 
 fn order(gateway: &Handle, headers: &HeaderMap, order: Order) -> StatusCode {
@@ -241,6 +269,7 @@ fn content(status: &Status, language: Language, now: UnixMillis) -> String {
     if let Some(own) = &status.own {
         let _ = write!(out, "<section><h2>{}</h2><ul>{}</ul></section>", texts.program, line(own, texts));
     }
+    out.push_str(&stored(&status.stored, texts, now));
     let _ = write!(out, "<section><h2>{}</h2><ul>", texts.devices);
     for device in &status.devices {
         out.push_str(&line(device, texts));
@@ -278,6 +307,36 @@ fn line(DeviceStatus { state, is_updated_here, waits }: &DeviceStatus, texts: &T
         }
     }
     line + "</li>"
+}
+
+/// The stored data of the devices, and what the server has refused of it.
+fn stored(stored: &StoredStatus, texts: &Texts, now: UnixMillis) -> String {
+    let [title, records, oldest, refused, retry, discard] = texts.stored;
+    let age = stored.oldest.map_or_else(|| texts.none.to_owned(), |at| ago(at, now, texts));
+    let percent = stored.bytes.saturating_mul(100).checked_div(stored.capacity).unwrap_or(0);
+    let mut out = format!(
+        "<section id=\"stored\"><h2>{title}</h2><dl><dt>{title}</dt><dd>{} {records} ({percent} %)</dd><dt>{oldest}</dt><dd>{age}</dd></dl>",
+        stored.records
+    );
+    if stored.refused_batches > 0 {
+        let _ = write!(
+            out,
+            "<h3>{refused}: {}</h3><button id=\"retry\" type=\"button\" data-order=\"/stored/retry\">{retry}</button><ul>",
+            stored.refused_batches
+        );
+        for of in &stored.refused {
+            let (device, step, reason) = (escaped(&of.device.to_string()), escaped(&of.step), escaped(&of.reason));
+            let (chain, first) = (of.chain, of.first);
+            let _ = write!(
+                out,
+                "<li><strong>{device}</strong> {first}–{}: {step}: {reason}<br><button id=\"discard-{chain}-{first}\" type=\"button\" \
+                 data-order=\"/stored/discard/{device}/{chain}/{first}\">{discard}</button></li>",
+                of.last
+            );
+        }
+        out.push_str("</ul>");
+    }
+    out + "</section>"
 }
 
 fn ago(at: UnixMillis, now: UnixMillis, texts: &Texts) -> String {

@@ -1,15 +1,18 @@
 //! What a gateway does from moment to moment: its session, its rounds of updates, its polls.
 
+mod collecting;
+
 use super::change_over::Changed;
 use super::round::{Polled, Round, RoundEnd};
 use super::session::{Connection, Ended, GOOD_SESSION, MAX_WAITING, PING_EVERY, Sent};
 use super::status::{self, Status};
-use super::store::{Associated, Attack, Contact, Devices, Directives, Poll, StoreError, Work};
+use super::store::{Associated, Attack, Contact, Devices, Directives, Issuers, Poll, StoreError, Work};
 use super::troubles::Source;
 use super::{GatewayError, Order, Shared};
 use crate::clock;
 use crate::link::Backoff;
 use crate::pump::Membership;
+use collecting::Collecting;
 use rand::RngExt;
 use std::future::pending;
 use std::pin::Pin;
@@ -18,7 +21,7 @@ use std::time::Duration;
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep_until};
 use wardlink_protocol::UnixMillis;
-use wardlink_protocol::distribution::{Answer, AssociatedDevice, FromServer, SessionRefusal, Welcome};
+use wardlink_protocol::distribution::{Answer, AssociatedDevice, FromServer, Welcome};
 use wardlink_update::metadata::Version;
 use wardlink_update::uptane::{Postponed, Repository};
 
@@ -50,6 +53,7 @@ pub(super) struct Serving<'a> {
     report_due: bool,
     ask_due: bool,
     times: Times,
+    collecting: Collecting,
 }
 
 /// When something is to be done by itself.
@@ -74,6 +78,7 @@ enum Event {
     Dialled(Result<Dialled, Ended>),
     Round(Result<RoundEnd, GatewayError>),
     Polled(Result<Polled, GatewayError>),
+    Collect,
     Time,
 }
 
@@ -97,6 +102,7 @@ impl<'a> Serving<'a> {
             report_due: true,
             ask_due: false,
             times,
+            collecting: Collecting::new(&shared.settings),
         }
     }
 
@@ -133,6 +139,7 @@ impl<'a> Serving<'a> {
                 dialled = done(&mut self.dialling) => Event::Dialled(dialled),
                 ended = done(&mut self.round) => Event::Round(ended),
                 polled = done(&mut self.polling) => Event::Polled(polled),
+                () = self.collecting.tick() => Event::Collect,
                 () = sleep_until(wake) => Event::Time,
             };
             match event {
@@ -157,6 +164,7 @@ impl<'a> Serving<'a> {
                 Event::Dialled(Ok((connection, welcome))) => self.welcomed(*connection, &welcome)?,
                 Event::Round(ended) => self.round_ended(ended?)?,
                 Event::Polled(polled) => self.polled(polled)?,
+                Event::Collect => self.collect()?,
                 Event::Time => self.on_time().await?,
             }
         }
@@ -192,7 +200,8 @@ impl<'a> Serving<'a> {
         }
         let poll = self.shared.store.value::<Poll>()?;
         let has_ticket = poll.is_some_and(|poll| clock::now() < poll.ends_at);
-        Ok(!has_ticket || self.shared.store.waiting()? > 0)
+        let has_records = || self.shared.stored().due(clock::now()).is_some();
+        Ok(!has_ticket || self.shared.store.waiting()? > 0 || has_records())
     }
 
     /// Sends what the server has to know: stored before, and sent again in the next session unless it is answered.
@@ -222,7 +231,7 @@ impl<'a> Serving<'a> {
         if let Err(ended) = sent {
             self.lost(&ended);
         }
-        Ok(())
+        self.send_records().await
     }
 
     fn welcomed(&mut self, connection: Connection, welcome: &Welcome) -> Result<(), GatewayError> {
@@ -256,11 +265,13 @@ impl<'a> Serving<'a> {
             let last: Option<Contact> = change.value()?;
             change.set(&directives)?;
             change.set(&listed(&welcome.devices))?;
+            change.set(&Issuers(connection.issuers().to_vec()))?;
             change.set(&Poll { ticket, ends_at, etag })?;
             change.set(&Contact(now))?;
             Ok((directives, last))
         })?;
         self.check_clock(last);
+        self.devices_changed()?;
         self.times.ticket = Some(Instant::now() + ends_at.since(now));
         (self.reported, self.report_due) = (welcome.reported, true);
         if directives.heard > directives.done {
@@ -292,6 +303,7 @@ impl<'a> Serving<'a> {
         let answer = match message {
             FromServer::Devices(devices) => {
                 store.set(&listed(&devices.message))?;
+                self.devices_changed()?;
                 self.times.round = Some(Instant::now());
                 taken(devices.number)
             }
@@ -312,12 +324,12 @@ impl<'a> Serving<'a> {
                 taken(wanted.number)
             }
             FromServer::Send(wanted) => {
-                let reason = "this gateway stores no data of its devices".to_owned();
-                let refused = SessionRefusal { step: "figure 9, 193".to_owned(), reason };
-                Answer { number: wanted.number, refused: Some(refused) }
+                self.records_wanted(wanted.message);
+                taken(wanted.number)
             }
+            FromServer::Receipt(receipt) => return self.receipt(&receipt),
             FromServer::Answer(answer) => return self.answered(&answer),
-            FromServer::Welcome(_) | FromServer::Receipt(_) => {
+            FromServer::Welcome(_) => {
                 tracing::warn!("a message of the server that has no meaning now");
                 return Ok(());
             }
@@ -353,6 +365,11 @@ impl<'a> Serving<'a> {
                     self.shared.troubles.find(Source::Report, "report", why);
                 }
             }
+            Some(Sent::Records(of)) => {
+                if let Some(refused) = &answer.refused {
+                    self.records_refused(&of, refused)?;
+                }
+            }
             None => tracing::debug!(number = answer.number, "an answer to nothing"),
         }
         Ok(())
@@ -383,6 +400,7 @@ impl<'a> Serving<'a> {
         self.times.session = Some(Instant::now() + self.backoff.pause());
         // What was not answered is sent again.
         self.report_due = true;
+        self.shared.stored().interrupted(clock::now(), rand::rng().random());
     }
 
     fn round_ended(&mut self, end: RoundEnd) -> Result<(), GatewayError> {
@@ -441,6 +459,8 @@ impl<'a> Serving<'a> {
                     tracing::info!(%device, directive, "what was confirmed is not on offer any more");
                 }
             }
+            Order::Retry => return self.retry_records(),
+            Order::Discard(device, key) => return self.discard_records(&device, key),
         }
         self.times.round = Some(Instant::now());
         Ok(())
@@ -539,6 +559,7 @@ fn listed(devices: &[AssociatedDevice]) -> Devices {
     let one = |device: &AssociatedDevice| Associated {
         device: device.device.clone(),
         has_key: device.key.is_some(),
+        key: device.key.clone(),
         updates: device.updates,
     };
     Devices(devices.iter().map(one).collect())

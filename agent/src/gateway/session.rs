@@ -14,8 +14,11 @@ use wardlink_crypto::session::{GatewayHandshake, Session, SessionError};
 use wardlink_crypto::x509::{Certificate, X509Error};
 use wardlink_protocol::Device;
 use wardlink_protocol::cbor::{self, CborError};
-use wardlink_protocol::distribution::{Answer, FromGateway, FromServer, Numbered, SESSION_PROTOCOL, Welcome};
+use wardlink_protocol::distribution::{
+    Answer, FromGateway, FromServer, Numbered, SESSION_PROTOCOL, SessionAnswer, Welcome,
+};
 use wardlink_protocol::limits::{MAX_SESSION_FRAME_BYTES, MAX_SESSION_MESSAGE_BYTES};
+use wardlink_records::queue::BatchKey;
 use wardlink_update::metadata::Version;
 
 /// How long connecting, and each step of the handshake, may take.
@@ -63,7 +66,7 @@ impl From<tungstenite::Error> for Ended {
 }
 
 /// What was sent and is not answered yet.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Sent {
     /// A report, with its counter.
     Report(Version),
@@ -71,6 +74,8 @@ pub(crate) enum Sent {
     Outcome(u64),
     /// The word to look for updates.
     Ask,
+    /// A batch of a device's stored data.
+    Records(Box<(Device, BatchKey)>),
 }
 
 /// A session that stands.
@@ -81,6 +86,7 @@ pub(crate) struct Connection {
     waiting: BTreeMap<u64, Sent>,
     /// Whether a ping has not been answered by anything yet.
     pinged: bool,
+    issuers: Vec<ByteBuf>,
 }
 
 /// Where a gateway's session is, at its host.
@@ -104,7 +110,10 @@ impl Connection {
         let answer = in_time(next_frame(&mut socket)).await??;
         let (session, proof) = handshake.finish(&answer, &identity.key, root, clock::now())?;
         in_time(socket.send(Message::binary(proof))).await??;
-        let mut connection = Self { socket, session, next_number: 1, waiting: BTreeMap::new(), pinged: false };
+        let said: SessionAnswer = cbor::decode(&answer, MAX_SESSION_FRAME_BYTES)?;
+        let issuers = said.chain.into_iter().skip(1).collect();
+        let (next_number, waiting) = (1, BTreeMap::new());
+        let mut connection = Self { socket, session, next_number, waiting, pinged: false, issuers };
         match in_time(connection.receive()).await?? {
             FromServer::Welcome(welcome) => Ok((Box::new(connection), welcome)),
             _ => Err(Ended::Message(CborError::Malformed)),
@@ -131,6 +140,17 @@ impl Connection {
         self.send(&FromGateway::Outcome(numbered)).await
     }
 
+    /// Sends a batch of a device's stored data (figure 13, 274).
+    pub(crate) async fn records(&mut self, device: Device, key: BatchKey, batch: Vec<u8>) -> Result<(), Ended> {
+        let numbered = self.number(Sent::Records(Box::new((device, key))), ByteBuf::from(batch));
+        self.send(&FromGateway::Records(numbered)).await
+    }
+
+    /// The certificates above the server's own, up to and including the root: the server has proved its own by them.
+    pub(crate) fn issuers(&self) -> &[ByteBuf] {
+        &self.issuers
+    }
+
     /// Asks to look for updates.
     pub(crate) async fn ask(&mut self) -> Result<(), Ended> {
         let numbered = self.number(Sent::Ask, ());
@@ -150,6 +170,11 @@ impl Connection {
     /// Whether something of this kind waits for its answer.
     pub(crate) fn waits_for(&self, fits: impl Fn(&Sent) -> bool) -> bool {
         self.waiting.values().any(fits)
+    }
+
+    /// How many of this kind wait for their answers.
+    pub(crate) fn count(&self, fits: impl Fn(&Sent) -> bool) -> usize {
+        self.waiting.values().filter(|sent| fits(sent)).count()
     }
 
     /// Whether everything is answered.

@@ -1,6 +1,7 @@
 //! What a gateway is told by its command line.
 
 use super::devices::{self, Configured, FailAt, Passive};
+use super::stored::STORED_BYTES;
 use crate::link::{Endpoint, TlsTrust};
 use crate::provisioned::ProvisionedArgs;
 use crate::pump::settings as pump;
@@ -11,6 +12,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use wardlink_protocol::Device;
 use wardlink_protocol::pairing::{DeviceInformation, DisplayAbilities};
+use wardlink_records::sending::Plan;
 use wardlink_update::inventory::Characteristics;
 use wardlink_update::package::{HardwareId, Manufacturer, Model, SerialNumber};
 use wardlink_update::report::State;
@@ -47,6 +49,18 @@ pub struct GatewayArgs {
     /// Ends the session when there is nothing to say, instead of keeping it for what the server pushes.
     #[arg(long, env = "WARDLINK_POLL_ONLY")]
     poll_only: bool,
+    /// The folder of the ports at which devices hand over their stored data; a pump has it as its service port.
+    #[arg(long, env = "WARDLINK_PORTS", value_name = "DIR")]
+    ports: Option<PathBuf>,
+    /// Seconds between two polls of the devices for their stored data.
+    #[arg(long, env = "WARDLINK_COLLECT_SECS", value_name = "SECONDS", default_value_t = 60, value_parser = clap::value_parser!(u64).range(1..=86_400))]
+    collect_secs: u64,
+    /// Seconds between two uploads of stored data; much of it, and what the server asks for, goes at once.
+    #[arg(long, env = "WARDLINK_UPLOAD_SECS", value_name = "SECONDS", default_value_t = 60, value_parser = clap::value_parser!(u64).range(60..=86_400))]
+    upload_secs: u64,
+    /// How much stored data of its devices the gateway holds until the server has it, in MB.
+    #[arg(long, env = "WARDLINK_STORED_MB", value_name = "MB", default_value_t = STORED_BYTES >> 20, value_parser = clap::value_parser!(u64).range(1..=65_536))]
+    stored_mb: u64,
     /// Shows the gateway's status as a web page at this address, such as 127.0.0.1:8791.
     #[arg(long = "status", env = "WARDLINK_STATUS", value_name = "ADDRESS")]
     pub page: Option<SocketAddr>,
@@ -108,6 +122,14 @@ pub struct Settings {
     pub poll_every: Duration,
     /// Whether it keeps its session when there is nothing to say.
     pub keep_session: bool,
+    /// The folder of the devices' ports.
+    pub ports: Option<PathBuf>,
+    /// How often the devices are polled for their stored data.
+    pub collect_every: Duration,
+    /// How often stored data is sent, in any case.
+    pub upload_every: Duration,
+    /// How much of it is held, in bytes.
+    pub stored_bytes: u64,
     /// The first and the longest pause before a new session.
     pub reconnect: (Duration, Duration),
     /// How long a new program of the gateway's own has to reach the server.
@@ -166,6 +188,10 @@ impl GatewayArgs {
             media: self.media.clone(),
             poll_every: Duration::from_secs(self.poll_secs),
             keep_session: !self.poll_only,
+            ports: self.ports.clone(),
+            collect_every: Duration::from_secs(self.collect_secs),
+            upload_every: Duration::from_secs(self.upload_secs),
+            stored_bytes: self.stored_mb << 20,
             reconnect: RECONNECT,
             trial: TRIAL,
         };
@@ -184,6 +210,9 @@ impl GatewayArgs {
             reports: false,
             software: None,
             telemetry_every: Duration::from_mins(1),
+            record_every: Duration::from_mins(1),
+            upload: Plan::default(),
+            stored_bytes: 0,
             retry_pause: Duration::from_secs(self.retry_secs),
         };
         Ok((coupling, settings))

@@ -2,6 +2,7 @@
 
 use super::settings::Settings;
 use super::store::{Attack, Contact, Devices, Directives, StoreError};
+use super::stored::StoredStatus;
 use super::{GatewayError, Shared};
 use crate::clock;
 use serde::{Deserialize, Serialize};
@@ -76,6 +77,9 @@ pub struct Status {
     pub manufacturers: Vec<String>,
     /// What the server does not know yet.
     pub outcomes_waiting: usize,
+    /// The stored data of its devices.
+    #[serde(default)]
+    pub stored: StoredStatus,
     /// What does not work.
     pub troubles: Vec<Trouble>,
 }
@@ -95,6 +99,7 @@ impl Status {
             devices: Vec::new(),
             manufacturers: Vec::new(),
             outcomes_waiting: 0,
+            stored: StoredStatus::default(),
             troubles: Vec::new(),
         }
     }
@@ -132,6 +137,7 @@ impl Status {
             devices,
             manufacturers: store.manufacturers()?.iter().map(ToString::to_string).collect(),
             outcomes_waiting: store.waiting()?,
+            stored: shared.stored().status(),
             troubles,
             ..Self::new(&shared.settings)
         })
@@ -193,8 +199,33 @@ pub fn lines(status: &Status) -> Vec<String> {
         let elsewhere = if *is_updated_here { "" } else { ", not updated through this gateway" };
         lines.push(format!("{what:<11} {} {} revision {}{counter}{elsewhere}", is.device, is.model, is.revision));
     }
+    lines.extend(stored_lines(&status.stored, now));
     for trouble in &status.troubles {
         lines.push(format!("trouble     {}: {} (since {})", trouble.what, trouble.why, ago(trouble.since)));
+    }
+    lines
+}
+
+/// The stored data for people, in lines.
+fn stored_lines(stored: &StoredStatus, now: UnixMillis) -> Vec<String> {
+    let oldest = stored.oldest.map(|at| format!(", the oldest {} s old", now.since(at).as_secs())).unwrap_or_default();
+    let mut lines = vec![format!(
+        "stored      {} records{oldest}; {} of {} MB",
+        stored.records,
+        stored.bytes / 1_000_000,
+        stored.capacity / 1_000_000
+    )];
+    for of in &stored.devices {
+        let impossible =
+            if of.impossible > 0 { format!(", {} of them cannot be", of.impossible) } else { String::new() };
+        lines.push(format!("  of        {}: {} records in {} batches{impossible}", of.device, of.records, of.batches));
+    }
+    if stored.refused_batches > 0 {
+        lines.push(format!("refused     {} batches of stored data", stored.refused_batches));
+    }
+    for of in &stored.refused {
+        let numbers = format!("numbers {} to {} of chain {}", of.first, of.last, of.chain);
+        lines.push(format!("  of        {}: {numbers}: {}: {}", of.device, of.step, of.reason));
     }
     lines
 }

@@ -4,6 +4,8 @@
 //! reports, what became of updates until the server knows it, and a change-over that is under way. Images lie beside it as files
 //! (`packages`).
 
+pub(super) mod records;
+
 use redb::{Database, ReadableDatabase, ReadableTable, StorageBackend, TableDefinition};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -90,6 +92,9 @@ pub(super) struct Associated {
     pub(super) device: Device,
     /// Whether it has a key, so that it speaks for itself.
     pub(super) has_key: bool,
+    /// The key, SubjectPublicKeyInfo, DER: what the device's stored data has to be signed with.
+    #[serde(default)]
+    pub(super) key: Option<ByteBuf>,
     pub(super) updates: bool,
 }
 
@@ -123,6 +128,10 @@ struct Counter(Version);
 #[derive(Clone, Copy, Serialize, Deserialize)]
 pub(super) struct Contact(pub(super) UnixMillis);
 
+/// The certificates above the gateway's own, as the server showed them in a session.
+#[derive(Clone, Default, Serialize, Deserialize)]
+pub(super) struct Issuers(pub(super) Vec<ByteBuf>);
+
 /// What may be an attack, until the server knows it.
 #[derive(Clone, Default, Serialize, Deserialize)]
 pub(super) struct Attack {
@@ -152,6 +161,7 @@ values! {
     Directives => "directives",
     Counter => "report counter",
     Contact => "contact",
+    Issuers => "issuers",
     Attack => "attack seen",
     Journal => "change-over",
 }
@@ -256,6 +266,7 @@ impl Store {
         write.open_table(OUTCOMES)?;
         write.open_table(WORK)?;
         write.open_table(PACKAGES)?;
+        records::prepare(&write)?;
         write.commit()?;
         Ok(Self { database })
     }

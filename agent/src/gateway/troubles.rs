@@ -27,6 +27,8 @@ pub(super) enum Source {
     Record,
     /// Devices that cannot delete what they ran before.
     Replaced,
+    /// Stored data.
+    Stored,
 }
 
 /// A moment: what is found later is newer.

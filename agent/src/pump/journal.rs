@@ -110,6 +110,13 @@ pub enum Event {
     },
     /// It wiped itself on an order, and its receipt is delivered.
     Decommissioned,
+    /// Its stored data is elsewhere: a gateway has stored a batch, or the server has and it is deleted here.
+    Handed {
+        /// Whether the server has it.
+        is_at_server: bool,
+        /// How many records are still stored here.
+        records: u64,
+    },
     /// It sent a report.
     Sent {
         /// On which channel.

@@ -2,7 +2,9 @@
 
 use super::software::SoftwareSettings;
 use crate::device::factory::{Factory, MAX_FACTORY_BYTES};
+use crate::device::handover::PLAN;
 use crate::device::image::MAX_IMAGE_BYTES;
+use crate::device::records::STORED_BYTES;
 use crate::display::texts::Language;
 use crate::firmware::{Firmware, FirmwareArgs};
 use crate::link::Endpoint;
@@ -17,6 +19,7 @@ use wardlink_protocol::identity::{SecretId, Sha256};
 use wardlink_protocol::pairing::{DeviceInformation, DisplayAbilities};
 use wardlink_protocol::provisioning::AccessSecret;
 use wardlink_protocol::{ClientClass, Device, DeviceIdentifier};
+use wardlink_records::sending::Plan;
 
 /// Whether an unpaired pump begins by itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -70,12 +73,18 @@ pub struct PumpArgs {
     /// The image that the pump leaves the factory with; it counts at its first start only [default: revision 1.4.2].
     #[arg(long, env = "WARDLINK_FACTORY_IMAGE", value_name = "FILE")]
     factory_image: Option<PathBuf>,
-    /// A folder, such as a stick's, that the pump takes updates from as from a gateway.
+    /// A folder, such as a stick's, that the pump takes updates from as from a gateway, and at which it hands over its stored data.
     #[arg(long, env = "WARDLINK_SERVICE_PORT", value_name = "FOLDER")]
     service_port: Option<PathBuf>,
     /// Does without a gateway: the pump keeps a session with the distribution server itself, and takes its updates from there.
     #[arg(long, env = "WARDLINK_DIRECT", conflicts_with = "service_port", requires = "factory")]
     direct: bool,
+    /// Milliseconds between two records of stored data.
+    #[arg(long, env = "WARDLINK_RECORD_MS", value_name = "MS", default_value_t = 60_000, value_parser = clap::value_parser!(u64).range(10..))]
+    record_ms: u64,
+    /// Seconds between two deliveries of stored data; what is urgent goes at once, and whenever it is asked for.
+    #[arg(long, env = "WARDLINK_UPLOAD_SECS", value_name = "SECONDS", default_value_t = 900, value_parser = clap::value_parser!(u64).range(60..=86_400))]
+    upload_secs: u64,
     /// Seconds before a refused pump asks again; doubles with each refusal, up to ten minutes.
     #[arg(long, env = "WARDLINK_RETRY_SECS", value_name = "SECONDS", default_value_t = 15)]
     retry_secs: u64,
@@ -115,6 +124,12 @@ pub struct Settings {
     pub software: Option<SoftwareSettings>,
     /// The pause between two measurements.
     pub telemetry_every: Duration,
+    /// The pause between two records of stored data.
+    pub record_every: Duration,
+    /// When stored data is handed over.
+    pub upload: Plan,
+    /// How much of it is stored, in bytes.
+    pub stored_bytes: u64,
     /// The pause after the first refusal.
     pub retry_pause: Duration,
 }
@@ -143,6 +158,9 @@ impl PumpArgs {
             reports: true,
             software: Some(self.software()?),
             telemetry_every: Duration::from_millis(self.telemetry_ms.unwrap_or(1_000)),
+            record_every: Duration::from_millis(self.record_ms),
+            upload: Plan { every_secs: Some(self.upload_secs), ..PLAN },
+            stored_bytes: STORED_BYTES,
             retry_pause: Duration::from_secs(self.retry_secs),
         };
         if self.count == 1 {

@@ -69,12 +69,12 @@ pub enum SoftwareError {
 
 /// A pump's software.
 pub(super) struct Software {
-    driven: Driven,
+    pub(super) driven: Driven,
     firmware: Firmware,
     port: Option<Port>,
     port_at: Instant,
     /// Whether the device has a session of its own.
-    is_direct: bool,
+    pub(super) is_direct: bool,
     /// What is shown, so that it is told when it changes.
     shown: Option<display::Update>,
     /// How many outcomes were told to the journal in this run: what nobody has taken yet is told again in the next.
@@ -100,7 +100,7 @@ impl Software {
         let firmware = Firmware::parse(device.image())?;
         let port = given.port.clone().map(Port::new);
         Ok(Self {
-            driven: Driven { device, doing: Doing::Idle },
+            driven: Driven { device, doing: Doing::Idle, handover: None },
             firmware,
             port,
             port_at: Instant::now(),

@@ -441,6 +441,7 @@ impl Pump {
         self.published = None;
         self.tell_membership();
         self.leave_directing_site()?;
+        self.erase_records()?;
         self.stored.clear();
         for record in [Record::Trust, Record::Orders, Record::Outbox, Record::Pairing] {
             self.state.remove(record)?;

@@ -5,8 +5,10 @@
 
 pub(crate) mod fault;
 mod http;
+pub(crate) mod records;
 mod session;
 
+use records::Archive;
 use serde_bytes::ByteBuf;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -114,6 +116,14 @@ pub(crate) struct Inner {
     pub(crate) has_no_images: bool,
     /// Devices that are not associated with the gateway any more.
     pub(crate) hides: Vec<Device>,
+    /// The keys of those of its devices that sign for themselves.
+    pub(crate) keys: BTreeMap<Device, ByteBuf>,
+    /// What it has of their stored data.
+    pub(crate) archive: Archive,
+    /// Receipts get lost.
+    pub(crate) loses_receipts: bool,
+    /// Receipts are signed by this one instead.
+    pub(crate) forger: Option<Archive>,
     /// What the server adds, by path.
     pub(crate) added: BTreeMap<String, Vec<u8>>,
     /// The ticket that counts.
@@ -161,6 +171,10 @@ impl Depot {
             hospital,
             me: gateway(),
             ca,
+            archive: Archive::new(server_key.clone(), chain.clone()),
+            keys: BTreeMap::new(),
+            loses_receipts: false,
+            forger: None,
             chain,
             server_key,
             gateway_key: key.clone(),
@@ -282,7 +296,16 @@ impl Depot {
         &self,
         opener: impl FnMut() -> Result<Store, StoreError> + Send + 'static,
     ) -> Option<Running> {
-        let (gateway, handle) = Gateway::on(self.settings(&[]), opener).ok()?;
+        self.power_with(&[], opener)
+    }
+
+    /// The same with more on its command line.
+    pub(crate) fn power_with(
+        &self,
+        more: &[&str],
+        opener: impl FnMut() -> Result<Store, StoreError> + Send + 'static,
+    ) -> Option<Running> {
+        let (gateway, handle) = Gateway::on(self.settings(more), opener).ok()?;
         Some(self.run(gateway, handle))
     }
 
@@ -419,6 +442,11 @@ impl Inner {
         let message = message(self.next_number);
         self.next_number += 1;
         self.live.retain(|live| live.send(message.clone()).is_ok());
+    }
+
+    /// Whose key was shown in the newest session.
+    pub(crate) const fn shown_key(&self) -> Option<wardlink_crypto::key::PublicKey> {
+        self.shown
     }
 
     /// Tells whoever is connected that there is a directive.

@@ -60,7 +60,10 @@ async fn handshake(socket: &mut WebSocketStream<TcpStream>, inner: &Mutex<Inner>
 }
 
 fn welcome(inner: &Inner) -> FromServer {
-    let device = |device: Device| AssociatedDevice { device, key: None, updates: true };
+    let device = |device: Device| {
+        let key = inner.keys.get(&device).cloned();
+        AssociatedDevice { updates: key.is_none(), device, key }
+    };
     let states = inner.hospital.bound.present.iter();
     let states = states.filter(|state| !inner.hides.contains(&state.characteristics.device));
     FromServer::Welcome(Box::new(Welcome {
@@ -85,9 +88,9 @@ async fn talk(
     welcome: FromServer,
     inner: &Mutex<Inner>,
 ) {
-    let mut next = Some(welcome);
+    let mut next = vec![welcome];
     loop {
-        if let Some(message) = next.take() {
+        for message in core::mem::take(&mut next) {
             let frame = session.seal(&cbor::encode(&message).unwrap()).unwrap();
             if socket.send(Message::binary(frame)).await.is_err() {
                 return;
@@ -95,14 +98,14 @@ async fn talk(
         }
         tokio::select! {
             order = orders.recv() => match order {
-                Some(order) => next = Some(order),
+                Some(order) => next.push(order),
                 None => return,
             },
             message = socket.next() => match message {
                 Some(Ok(Message::Binary(bytes))) => {
                     let opened = session.open(&bytes).unwrap();
                     let message = cbor::decode(&opened, MAX_SESSION_MESSAGE_BYTES).unwrap();
-                    next = hear(message, &mut inner.lock().unwrap()).map(FromServer::Answer);
+                    next = hear(message, &mut inner.lock().unwrap());
                 }
                 Some(Ok(Message::Ping(_) | Message::Pong(_))) => {}
                 _ => return,
@@ -134,7 +137,23 @@ impl Known for Registered<'_> {
     }
 }
 
-fn hear(message: FromGateway, inner: &mut Inner) -> Option<Answer> {
+/// What is answered: where data is stored, also the receipt.
+fn hear(message: FromGateway, inner: &mut Inner) -> Vec<FromServer> {
+    if let FromGateway::Records(batch) = &message {
+        let taken = inner.archive.take(&batch.message, clock::now());
+        let forged = inner.forger.as_mut().and_then(|forger| forger.take(&batch.message, clock::now()).ok());
+        let (refused, receipt) = match taken {
+            Ok(receipt) => (None, Some(forged.unwrap_or(receipt)).filter(|_| !inner.loses_receipts)),
+            Err((step, reason)) => (Some(SessionRefusal { step, reason }), None),
+        };
+        let answer = FromServer::Answer(Answer { number: batch.number, refused });
+        let receipt = receipt.map(|receipt| FromServer::Receipt(ByteBuf::from(receipt)));
+        return [Some(answer), receipt].into_iter().flatten().collect();
+    }
+    answer(message, inner).map(FromServer::Answer).into_iter().collect()
+}
+
+fn answer(message: FromGateway, inner: &mut Inner) -> Option<Answer> {
     let refusal = |reason: String| Some(SessionRefusal { step: "figure 10, 213".to_owned(), reason });
     match message {
         FromGateway::Report(report) => {

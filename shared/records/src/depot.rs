@@ -15,6 +15,9 @@ use crate::chain::FORK;
 use crate::queue::{BatchKey, Held, NotHeld, Queue, Standing};
 use crate::receipt::Receipt;
 
+/// The step of a refusal because there is no room for now.
+pub const FULL: &str = "store";
+
 /// What a gateway holds. The shell stores it in one write with the bytes of the batches.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -50,7 +53,7 @@ impl NotKept {
     /// The step that failed, as devices and logs name it.
     pub const fn step(&self) -> &'static str {
         match self {
-            Self::Full => "store",
+            Self::Full => FULL,
             Self::Fork { .. } => FORK,
         }
     }
@@ -60,6 +63,26 @@ impl Depot {
     /// An empty store of so many bytes.
     pub const fn new(capacity: u64) -> Self {
         Self { capacity, devices: BTreeMap::new() }
+    }
+
+    /// What the shell has stored: each batch as it was held. What was not answered is sent again.
+    pub fn restore(capacity: u64, stored: impl IntoIterator<Item = (Device, Held)>) -> Self {
+        let mut depot = Self::new(capacity);
+        for (device, held) in stored {
+            depot.devices.entry(device).or_default().insert(held);
+        }
+        depot.interrupted();
+        depot
+    }
+
+    /// What is held of one device; none where nothing is.
+    pub fn queue(&self, device: &Device) -> Option<&Queue> {
+        self.devices.get(device)
+    }
+
+    /// Whether some batch was sent and not answered.
+    pub fn is_under_way(&self) -> bool {
+        self.devices.values().any(Queue::is_under_way)
     }
 
     /// Takes a verified batch; `bytes` is the length of its envelope.

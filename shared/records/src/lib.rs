@@ -2,7 +2,8 @@
 //! figures 7, 9 and 13).
 //!
 //! A device keeps [`record`]s in its [`outbox`], signs them as [`batch`]es, each chained to the one before, and hands them to its gateway, which
-//! keeps them in its [`depot`]; [`sending`] says when, and [`exchange`] what the two say to each other. The server opens a batch, judges its [`chain`], [`check`]s each record against
+//! keeps them in its [`depot`]; [`sending`] says when, and [`exchange`] what the two say to each other,
+//! with [`collector`] where the way between them is not encrypted. The server opens a batch, judges its [`chain`], [`check`]s each record against
 //! what is possible ([`kind`], [`mod@unit`]), stores it as it was received, and signs a [`receipt`]. Only for that a holder deletes, and exactly what the receipt is for.
 //! [`rules`] flag conditions in what counts, [`plot`] shows it, and [`outlet`] sends it on to an outside database.
 //!
@@ -17,6 +18,7 @@ pub mod backoff;
 pub mod batch;
 pub mod chain;
 pub mod check;
+pub mod collector;
 pub mod decimal;
 pub mod depot;
 pub mod exchange;

@@ -67,6 +67,16 @@ impl Outbox {
         }
     }
 
+    /// Whose it is.
+    pub const fn device(&self) -> &Device {
+        &self.device
+    }
+
+    /// The present chain.
+    pub const fn chain(&self) -> RecordChain {
+        self.chain
+    }
+
     /// What is held.
     pub const fn queue(&self) -> &Queue {
         &self.queue

@@ -9,6 +9,7 @@ use wardlink_protocol::identity::{RecordChain, Sha256};
 
 use crate::batch::{Link, Verified};
 use crate::chain::{FORK, GAP};
+use crate::depot::FULL;
 use crate::receipt::Receipt;
 
 /// How much of a refusal's step is kept.
@@ -65,6 +66,8 @@ pub enum Remedy {
     SendEarlier,
     /// The device begins a new chain, and stores the batch's records anew.
     BeginAnew,
+    /// The receiver has no room for now: it is sent again after a pause.
+    TryLater,
     /// A person looks at it; until then it is kept.
     TellSomebody,
 }
@@ -75,6 +78,7 @@ impl Remedy {
         match step {
             GAP => Self::SendEarlier,
             FORK => Self::BeginAnew,
+            FULL => Self::TryLater,
             _ => Self::TellSomebody,
         }
     }
@@ -138,7 +142,12 @@ impl Queue {
             Link::Begins(_) => None,
             Link::Follows(hash) => Some(hash),
         };
-        let held = Held { key, last: found.last(), hash: batch.hash(), follows, bytes, standing: Standing::Waiting };
+        self.insert(Held { key, last: found.last(), hash: batch.hash(), follows, bytes, standing: Standing::Waiting });
+    }
+
+    /// Puts a batch in its place within its chain.
+    pub(crate) fn insert(&mut self, held: Held) {
+        let key = held.key;
         let later = |held: &Held| held.key.chain == key.chain && held.key.first > key.first;
         let place = self.0.iter().position(later).unwrap_or(self.0.len());
         self.0.insert(place, held);
@@ -166,6 +175,11 @@ impl Queue {
             held.standing == Standing::Waiting && !self.0.iter().take(*place).any(stops)
         };
         self.0.iter().enumerate().find(is_free).map(|(_, held)| held)
+    }
+
+    /// Whether some batch was sent and not answered.
+    pub fn is_under_way(&self) -> bool {
+        self.0.iter().any(|held| held.standing == Standing::Sent)
     }
 
     /// How many batches are to be sent.
@@ -202,14 +216,17 @@ impl Queue {
     /// A batch was refused at this step: it is kept, and the answer says what has to happen.
     pub fn refused(&mut self, key: BatchKey, step: &str) -> Remedy {
         let remedy = Remedy::of(step);
+        let refused = Standing::Refused(step.chars().take(MAX_STEP_CHARS).collect());
         for held in self.0.iter_mut().filter(|held| held.key.chain == key.chain) {
             if held.key == key {
                 held.standing = match remedy {
                     Remedy::SendEarlier => Standing::Later,
-                    Remedy::BeginAnew | Remedy::TellSomebody => {
-                        Standing::Refused(step.chars().take(MAX_STEP_CHARS).collect())
-                    }
+                    Remedy::TryLater => Standing::Waiting,
+                    Remedy::BeginAnew | Remedy::TellSomebody => refused.clone(),
                 };
+            } else if remedy == Remedy::BeginAnew && held.key.first > key.first {
+                // It is chained to what was refused.
+                held.standing = refused.clone();
             } else if remedy == Remedy::SendEarlier && held.key.first < key.first {
                 held.standing = Standing::Waiting;
             }

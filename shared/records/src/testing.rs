@@ -59,6 +59,7 @@ pub(crate) fn site(number: u64, purpose: Purpose) -> Site {
     let key = PrivateKey::make(&mut rng);
     let holder = match purpose {
         Purpose::ControlUnit => Holder::ControlUnit("St. Elsewhere".into()),
+        Purpose::Gateway => Holder::Gateway("gateway/ward-3".parse().unwrap()),
         _ => Holder::Device(pump(1)),
     };
     let certificate: Certificate = issuing.issue(&holder, &key.public(), validity, &mut rng).unwrap();

@@ -5,10 +5,12 @@ use crate::gateway::devices::Configured;
 use crate::gateway::packages::Packages;
 use crate::gateway::settings::Settings;
 use crate::gateway::store::Store;
+use crate::gateway::stored::Holdings;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
+use wardlink_records::sending::Plan;
 use wardlink_update::package::ReleaseCounter;
 use wardlink_update::report::State;
 
@@ -35,11 +37,17 @@ fn shared(folder: &Path) -> Shared {
         media: Vec::new(),
         poll_every: Duration::from_secs(1),
         keep_session: true,
+        ports: None,
+        collect_every: Duration::from_mins(1),
+        upload_every: Duration::from_mins(1),
+        stored_bytes: 0,
         reconnect: (Duration::from_secs(1), Duration::from_secs(1)),
         trial: Duration::from_mins(1),
     };
+    let store = Store::open(&folder.join("store")).unwrap();
     Shared {
-        store: Store::open(&folder.join("store")).unwrap(),
+        stored: Mutex::new(Holdings::open(&store, 0, Plan::default(), crate::clock::now()).unwrap()),
+        store,
         packages: Packages::open(folder.join("packages")).unwrap(),
         devices: settings.passive(),
         own: None,

@@ -83,3 +83,15 @@ fn a_clock_is_compared_with_the_servers() {
     assert_eq!(clock_of(Some("Sun, 06 Nov 1994 08:59:37 GMT"), now).verdict, Verdict::Bad);
     assert_eq!(clock_of(None, now).verdict, Verdict::Doubtful);
 }
+
+#[test]
+fn stored_data_is_judged_by_room_age_and_refusals() {
+    let now = UnixMillis::from_secs(1_800_000_000);
+    let is = StoredStatus { capacity: 100, ..StoredStatus::default() };
+    assert_eq!(stored(&is, now).verdict, Verdict::Good);
+    let old = StoredStatus { oldest: Some(UnixMillis::from_secs(1_800_000_000 - 25 * 3_600)), ..is.clone() };
+    assert_eq!(stored(&old, now).verdict, Verdict::Doubtful);
+    assert_eq!(stored(&StoredStatus { bytes: 80, ..is.clone() }, now).verdict, Verdict::Bad);
+    let refused = stored(&StoredStatus { refused_batches: 2, ..is }, now);
+    assert!(refused.verdict == Verdict::Bad && refused.found.contains("refused 2 batches"));
+}

@@ -59,3 +59,20 @@ fn only_what_waits_for_a_person_has_a_button() {
     let page = content(&status, Language::English, UnixMillis(0));
     assert!(page.contains("waits for a safe moment") && !page.contains("/confirm/"));
 }
+
+#[test]
+fn refused_data_is_shown_with_what_a_person_can_do() {
+    let mut status = status();
+    assert!(!content(&status, Language::English, UnixMillis(0)).contains("/stored/"));
+    status.stored = serde_json::from_value(serde_json::json!({
+        "records": 12, "bytes": 90, "capacity": 100, "oldest": 60_000, "receipted_at": null, "devices": [], "refused_batches": 1,
+        "refused": [{"device": {"client": "scale", "identifier": "s1"}, "chain": "01010101010101010101010101010101", "first": 3, "last": 4,
+            "step": "signature", "reason": "<b>forged</b>"}]
+    }))
+    .unwrap();
+    let page = content(&status, Language::German, UnixMillis(60_000));
+    for said in ["12 Werte", "90 %", "signature", "&lt;b&gt;", "data-order=\"/stored/retry\""] {
+        assert!(page.contains(said), "{said}: {page}");
+    }
+    assert!(page.contains("data-order=\"/stored/discard/scale/s1/01010101010101010101010101010101/3\""));
+}

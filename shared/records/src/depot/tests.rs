@@ -114,3 +114,20 @@ fn only_what_was_refused_can_be_discarded() {
     assert!(!depot.discard(&pump(1), key(1, 2)) && depot.discard(&pump(1), key(1, 1)));
     assert_eq!((depot.bytes(), depot.devices().count()), (0, 0));
 }
+
+#[test]
+fn what_was_stored_is_held_again_and_what_was_not_answered_is_sent_again() {
+    let (mut depot, batches) = (Depot::new(ROOM), run(chain(1), FIRST, 3));
+    for batch in &batches {
+        depot.take(batch, 100).unwrap();
+    }
+    depot.queue_mut(&pump(1)).unwrap().sent(key(1, 1));
+    depot.queue_mut(&pump(1)).unwrap().refused(key(1, 5), "signature");
+    assert!(depot.is_under_way() && depot.queue(&pump(2)).is_none());
+    let mut stored: Vec<_> = depot.queue(&pump(1)).unwrap().iter().map(|held| (pump(1), held.clone())).collect();
+    stored.reverse();
+    let again = Depot::restore(ROOM, stored);
+    depot.interrupted();
+    assert_eq!(again, depot);
+    assert_eq!((again.waiting(), again.next(None).unwrap().1.key), (2, key(1, 1)));
+}

@@ -132,6 +132,29 @@ fn what_is_refused_is_kept_and_not_sent_again_by_itself() {
 }
 
 #[test]
+fn a_receiver_without_room_is_tried_again() {
+    let mut queue = queue(&run(chain(1), FIRST, 2));
+    let key = queue.next().unwrap().key;
+    queue.sent(key);
+    assert!(queue.is_under_way());
+    assert_eq!(queue.refused(key, crate::depot::FULL), Remedy::TryLater);
+    assert!(!queue.is_under_way());
+    assert_eq!(queue.next().unwrap().key, key);
+}
+
+#[test]
+fn what_is_chained_to_a_forked_batch_is_refused_with_it() {
+    let mut queue = queue(&run(chain(1), FIRST, 3));
+    queue.push(&run(chain(2), FIRST, 1)[0], 100);
+    queue.refused(BatchKey { chain: chain(1), first: 3 }, FORK);
+    let refused = queue.iter().filter(|held| held.standing == Standing::Refused(FORK.to_owned()));
+    assert_eq!(
+        refused.map(|held| (held.key.chain, held.key.first)).collect::<Vec<_>>(),
+        [(chain(1), 3), (chain(1), 5)]
+    );
+}
+
+#[test]
 fn a_hand_over_is_for_exactly_one_batch() {
     let batches = run(chain(1), FIRST, 2);
     let mut queue = queue(&batches);

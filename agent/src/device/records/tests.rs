@@ -1,0 +1,284 @@
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
+
+use super::*;
+use crate::device::disk::model::{Loss, Model};
+use crate::records_archive::{heart_rate, text};
+use crate::testing::{NOW, Site, chain, later, pump};
+use std::collections::BTreeSet;
+use wardlink_records::chain::FORK;
+use wardlink_records::depot::FULL;
+
+fn key() -> PrivateKey {
+    PrivateKey::make(&mut crate::clock::rng())
+}
+
+fn open<'d>(disk: &'d mut Model, key: &PrivateKey) -> Result<Records<&'d mut Model>, RecordsError> {
+    static NEXT: core::sync::atomic::AtomicU8 = core::sync::atomic::AtomicU8::new(1);
+    let next = NEXT.fetch_add(1, core::sync::atomic::Ordering::Relaxed);
+    Records::open(disk, pump(), key.clone(), STORED_BYTES, chain(next))
+}
+
+/// What lies there, signed or not, in its order.
+fn values(records: &Records<&mut Model>, key: &PrivateKey) -> Vec<String> {
+    let mut values = Vec::new();
+    for held in records.queue().iter() {
+        let bytes = records.bytes(held.key).unwrap();
+        let (own, device) = (key.public(), [pump()]);
+        let opened = Sealed::parse(&bytes).unwrap().open(Signer { key: &own, devices: &device }).unwrap();
+        values.extend(opened.batch().records().map(|(_, record)| text(record)));
+    }
+    let mut pending = records.outbox.clone();
+    while let Some((_, bytes)) = pending.close(key, NOW).unwrap() {
+        let (own, device) = (key.public(), [pump()]);
+        let opened = Sealed::parse(&bytes).unwrap().open(Signer { key: &own, devices: &device }).unwrap();
+        values.extend(opened.batch().records().map(|(_, record)| text(record)));
+    }
+    values
+}
+
+/// Records, signs, hands over, takes receipts; `at` counts the values that are durable. As long as there is power.
+fn live(disk: &mut Model, key: &PrivateKey, site: &mut Site, at: &mut u64) -> Result<(), RecordsError> {
+    let mut records = open(disk, key)?;
+    for _ in 0..3 {
+        for _ in 0..2 {
+            records.record(heart_rate(later(*at), *at), later(*at))?;
+            *at += 1;
+        }
+        records.close(later(*at))?;
+        while let Some(next) = records.next()? {
+            records.sent(next.key);
+            let held = records.queue().iter().find(|held| held.key == next.key).unwrap().hash;
+            records.kept(&KeptBatch { key: next.key, hash: held })?;
+            let receipt = site.archive.take(&next.bytes, later(*at)).unwrap();
+            assert_eq!(records.receive(&Receipt::open(&receipt, &site.root).unwrap())?, Ok(1));
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn whenever_the_power_goes_every_value_arrives_once() {
+    let key = key();
+    let mut site = Site::open();
+    site.archive.knows(&key.public(), &pump());
+    let mut whole = Model::default();
+    live(&mut whole, &key, &mut site, &mut 0).unwrap();
+    assert_eq!(site.archive.values(&pump()), ["0", "1", "2", "3", "4", "5"]);
+    assert!(whole.steps > 60, "{}", whole.steps);
+    let mut seen = BTreeSet::new();
+    for steps in 0..whole.steps {
+        let mut disk = Model::default().powered_for(steps);
+        let mut site = Site::open();
+        site.archive.knows(&key.public(), &pump());
+        let mut durable = 0;
+        live(&mut disk, &key, &mut site, &mut durable).expect_err("the power is gone");
+        for loss in Loss::all() {
+            let mut after = disk.after(loss);
+            if !seen.insert((durable, after.files())) {
+                continue;
+            }
+            let mut arrived = site.archive.values(&pump());
+            let records = open(&mut after, &key).unwrap();
+            let held = values(&records, &key);
+            // What was handed over and is still held is held as it was: the server sees that by its number.
+            arrived.extend(held.into_iter().filter(|value| !site.archive.values(&pump()).contains(value)));
+            let count = u64::try_from(arrived.len()).unwrap();
+            assert!((durable..=durable + 1).contains(&count), "step {steps}, {loss:?}: {durable} {arrived:?}");
+            assert!(arrived.iter().enumerate().all(|(place, value)| *value == place.to_string()), "{arrived:?}");
+            assert!(after.files().iter().all(|(name, _)| *name != Name::NewStored && *name != Name::DamagedStored));
+        }
+    }
+}
+
+#[test]
+fn it_goes_on_to_the_end_after_every_power_loss() {
+    let key = key();
+    let mut whole = Model::default();
+    let mut site = Site::open();
+    site.archive.knows(&key.public(), &pump());
+    live(&mut whole, &key, &mut site, &mut 0).unwrap();
+    for steps in (0..whole.steps).step_by(3) {
+        let mut disk = Model::default().powered_for(steps);
+        let mut site = Site::open();
+        site.archive.knows(&key.public(), &pump());
+        let mut at = 0;
+        live(&mut disk, &key, &mut site, &mut at).expect_err("the power is gone");
+        let mut disk = disk.after(Loss::all().nth(steps % 8).unwrap());
+        // The value that was being written may be there, or not.
+        at += 1;
+        live(&mut disk, &key, &mut site, &mut at).unwrap();
+        let arrived = site.archive.values(&pump());
+        let once: BTreeSet<_> = arrived.iter().collect();
+        assert_eq!(once.len(), arrived.len(), "step {steps}: {arrived:?}");
+        assert!((6..=at).all(|number| number == at || once.contains(&number.to_string())), "step {steps}: {arrived:?}");
+        assert_eq!(site.archive.refused, [""; 0]);
+        assert!(open(&mut disk, &key).unwrap().queue().is_empty());
+    }
+}
+
+#[test]
+fn nothing_is_deleted_but_by_a_receipt_for_exactly_that() {
+    let key = key();
+    let (mut site, mut other) = (Site::open(), Site::open());
+    for site in [&mut site, &mut other] {
+        site.archive.knows(&key.public(), &pump());
+    }
+    let mut disk = Model::default();
+    let mut records = open(&mut disk, &key).unwrap();
+    for at in 0..4 {
+        records.record(heart_rate(later(at), at), later(at)).unwrap();
+        records.close(later(at)).unwrap();
+    }
+    let batches: Vec<_> = core::iter::from_fn(|| {
+        let next = records.next().unwrap()?;
+        records.sent(next.key);
+        Some(next)
+    })
+    .collect();
+    assert_eq!((batches.len(), records.queue().waiting()), (4, 0));
+    // A hand-over is for one batch, by its hash, and deletes nothing.
+    let key_of = |place: usize| batches[place].key;
+    assert!(!records.kept(&KeptBatch { key: key_of(0), hash: Sha256([1; 32]) }).unwrap());
+    let hash = records.queue().iter().next().unwrap().hash;
+    assert!(records.kept(&KeptBatch { key: key_of(0), hash }).unwrap());
+    assert_eq!(records.stored(), 4);
+    // Another signer's receipt is not even opened.
+    let foreign = other.archive.take(&batches[0].bytes, NOW).unwrap();
+    assert!(Receipt::open(&foreign, &site.root).is_err());
+    let receipts: Vec<_> = batches.iter().map(|batch| site.archive.take(&batch.bytes, NOW).unwrap()).collect();
+    let receipt = |place: usize| Receipt::open(&receipts[place], &site.root).unwrap();
+    let elsewhere = Receipt { device: "infusion-pump/p2".parse().unwrap(), ..receipt(1) };
+    assert_eq!(records.receive(&elsewhere).unwrap(), Err(NotHeld::Device));
+    let something_else = Receipt { hash: Sha256([2; 32]), ..receipt(1) };
+    assert_eq!(records.receive(&something_else).unwrap(), Err(NotHeld::Other));
+    assert_eq!(records.stored(), 4);
+    assert_eq!(records.receive(&receipt(1)).unwrap(), Ok(2));
+    assert_eq!(records.receive(&receipt(1)).unwrap(), Err(NotHeld::Batch), "a second time");
+    assert_eq!(records.stored(), 2);
+    drop(records);
+    let files = disk.files().into_iter().filter(|(name, _)| matches!(name, Name::Batch(_)));
+    assert_eq!(files.count(), 2);
+}
+
+#[test]
+fn a_full_store_says_how_much_is_missing_and_never_deletes_what_nobody_has() {
+    let key = key();
+    let mut disk = Model::default();
+    let mut records = Records::open(&mut disk, pump(), key.clone(), 0, chain(200)).unwrap();
+    let mut at = 0;
+    let lost = loop {
+        let recorded = records.record(heart_rate(later(at), at), later(at)).unwrap();
+        records.close(later(at)).unwrap();
+        at += 1;
+        if let Recorded::Lost(span) = recorded {
+            break span;
+        }
+    };
+    assert_eq!(lost.count, 1);
+    assert_eq!(records.stored(), at - 1);
+    // What a gateway has may go, and the loss is told in the chain.
+    let (first, hash) = records.queue().iter().next().map(|held| (held.key, held.hash)).unwrap();
+    assert!(records.kept(&KeptBatch { key: first, hash }).unwrap());
+    assert_eq!(
+        records.record(heart_rate(later(at), at), later(at)).unwrap(),
+        Recorded::Lost(Unrecorded { count: 2, from: later(at - 1), until: later(at) })
+    );
+    for held in records.queue().iter().take(9).map(|held| (held.key, held.hash)).collect::<Vec<_>>() {
+        records.kept(&KeptBatch { key: held.0, hash: held.1 }).unwrap();
+    }
+    assert_eq!(records.record(heart_rate(later(at + 1), at + 1), later(at + 1)).unwrap(), Recorded::Kept);
+    assert!(records.unrecorded().is_none() && records.pending() == 2);
+    assert!(records.queue().iter().all(|held| held.key != first));
+}
+
+#[test]
+fn a_disk_without_room_loses_nothing_while_the_device_runs() {
+    let key = key();
+    let mut disk = Model::default();
+    drop(open(&mut disk, &key).unwrap());
+    disk.full.push(Name::NewStored);
+    let mut records = Records::open(&mut disk, pump(), key.clone(), STORED_BYTES, chain(7)).unwrap();
+    for at in 0..3 {
+        assert!(matches!(records.record(heart_rate(later(at), at), later(at)), Err(RecordsError::Io(_))));
+    }
+    assert!(records.next().is_err(), "nothing is sent that is not stored");
+    records.disk.full.clear();
+    records.record(heart_rate(later(3), 3), later(3)).unwrap();
+    drop(records);
+    let records = open(&mut disk, &key).unwrap();
+    assert_eq!(values(&records, &key), ["0", "1", "2", "3"]);
+}
+
+#[test]
+fn a_damaged_store_begins_a_chain_that_says_so_and_stores_anew_what_is_signed() {
+    let key = key();
+    for spoil in [
+        (|bytes: &mut Vec<u8>| bytes.truncate(9)) as fn(&mut Vec<u8>),
+        |bytes| bytes[40] ^= 1,
+        |bytes| *bytes.last_mut().unwrap() ^= 1,
+    ] {
+        let mut disk = Model::default();
+        let mut records = open(&mut disk, &key).unwrap();
+        for at in 0..3 {
+            records.record(heart_rate(later(at), at), later(at)).unwrap();
+            records.close(later(at)).unwrap();
+        }
+        drop(records);
+        disk.spoil(Name::Stored, spoil);
+        let mut records = open(&mut disk, &key).unwrap();
+        assert_eq!(values(&records, &key), ["0", "1", "2"]);
+        records.close(NOW).unwrap();
+        let next = records.next().unwrap().unwrap();
+        let (own, device) = (key.public(), [pump()]);
+        let opened = Sealed::parse(&next.bytes).unwrap().open(Signer { key: &own, devices: &device }).unwrap();
+        let begins =
+            |link| matches!(link, wardlink_records::batch::Link::Begins(begins) if begins.reason == Reason::StoreLost);
+        assert!(begins(opened.batch().link()));
+        drop(records);
+        assert!(disk.bytes(Name::DamagedStored).is_some(), "a person may look at it");
+    }
+}
+
+#[test]
+fn a_refusal_is_answered_by_what_it_asks_for() {
+    let key = key();
+    let mut disk = Model::default();
+    let mut records = open(&mut disk, &key).unwrap();
+    for at in 0..3 {
+        records.record(heart_rate(later(at), at), later(at)).unwrap();
+        records.close(later(at)).unwrap();
+    }
+    let second = records.queue().iter().nth(1).unwrap().key;
+    let refused = |step: &str| RefusedBatch::new(Some(second), step, "because");
+    assert_eq!(records.refused(&RefusedBatch::new(None, "form", "what?"), chain(90)).unwrap(), None);
+    assert_eq!(records.refused(&refused(FULL), chain(90)).unwrap(), Some(Remedy::TryLater));
+    assert_eq!(records.refused(&refused("signature"), chain(90)).unwrap(), Some(Remedy::TellSomebody));
+    assert_eq!(records.queue().waiting(), 2);
+    records.retry().unwrap();
+    assert_eq!(records.queue().waiting(), 3);
+    // The chain has gone on elsewhere: the same values, in their order, under a new chain.
+    assert_eq!(records.refused(&refused(FORK), chain(91)).unwrap(), Some(Remedy::BeginAnew));
+    assert_eq!((records.queue().records(), records.pending()), (1, 2));
+    assert_eq!(values(&records, &key), ["0", "1", "2"]);
+    records.close(NOW).unwrap();
+    assert_eq!(records.queue().iter().last().unwrap().key, BatchKey { chain: chain(91), first: 1 });
+    drop(records);
+    let files = disk.files().into_iter().filter(|(name, _)| matches!(name, Name::Batch(_)));
+    assert_eq!(files.count(), 2, "what was signed anew is gone");
+}
+
+#[test]
+fn a_device_that_leaves_its_site_keeps_nothing_of_it() {
+    let key = key();
+    let mut disk = Model::default();
+    let mut records = open(&mut disk, &key).unwrap();
+    for at in 0..3 {
+        records.record(heart_rate(later(at), at), later(at)).unwrap();
+        records.close(later(at)).unwrap();
+    }
+    records.erase(STORED_BYTES, chain(99)).unwrap();
+    assert_eq!((records.stored(), records.waiting()), (0, 0));
+    drop(records);
+    let names: Vec<_> = disk.files().into_iter().map(|(name, _)| name).collect();
+    assert_eq!(names, [Name::Stored]);
+}

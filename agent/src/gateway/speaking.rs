@@ -1,0 +1,221 @@
+//! The stored data of devices that cannot sign, such as scales: the gateway reads it, chains it and signs for them (design, section 5).
+//!
+//! A passive device puts each value into a file of its own in the folder `stored` of its folder, whole (written beside and renamed), named so that
+//! the names' order is that of time, such as by the milliseconds since 1970. The gateway stores it in its chain, and then deletes the file: every value comes
+//! once, whenever the power goes.
+
+use super::store::records::Spoken;
+use super::store::{Store, StoreError};
+use super::stored::Holdings;
+use serde::Deserialize;
+use sha2::{Digest as _, Sha256 as Hasher};
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, ErrorKind, Read as _};
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::Path;
+use wardlink_crypto::key::PrivateKey;
+use wardlink_protocol::identity::{PatientReference, RecordChain, Sha256};
+use wardlink_protocol::{Device, UnixMillis};
+use wardlink_records::batch::{BatchError, Reason, Sealed, Signer, Verified};
+use wardlink_records::decimal::Decimal;
+use wardlink_records::exchange::Downward;
+use wardlink_records::name::{Choice, Instrument, Kind, Question, Text, Unit};
+use wardlink_records::outbox::{NotRecorded, Outbox};
+use wardlink_records::queue::BatchKey;
+use wardlink_records::record::{Answer, Content, Measure, Record, Response};
+
+/// Where a passive device puts its values.
+const FOLDER: &str = "stored";
+/// What the name of a value's file ends with; what cannot be read gets [`REFUSED`] behind it, and stays.
+const VALUE: &str = ".json";
+const REFUSED: &str = ".refused";
+/// The longest file of a value, in bytes.
+const MAX_VALUE_BYTES: u64 = 4 * 1024;
+/// The most values that are taken at once: one batch.
+const MAX_AT_ONCE: usize = 256;
+/// How much of a device's data its chain knows of before the receipts, in bytes; what is held in all is bounded besides.
+const CHAIN_BYTES: u64 = 1024 * 1024;
+
+/// A value, as a passive device writes it: a measurement, or an answer.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Written {
+    at: UnixMillis,
+    patient: Option<PatientReference>,
+    kind: Option<Kind>,
+    value: Option<Decimal>,
+    unit: Option<Unit>,
+    instrument: Option<Instrument>,
+    question: Option<Question>,
+    choice: Option<Choice>,
+    number: Option<Decimal>,
+    text: Option<Text>,
+}
+
+/// What a file says; none where that is nothing that can be stored.
+fn value(json: &[u8]) -> Option<Record> {
+    let is: Written = serde_json::from_slice(json).ok()?;
+    let response = match (is.choice, is.number, is.text) {
+        (Some(choice), None, None) => Some(Response::Choice(choice)),
+        (None, Some(number), None) => Some(Response::Number(number)),
+        (None, None, Some(text)) => Some(Response::Text(text)),
+        (None, None, None) => None,
+        _ => return None,
+    };
+    let content = match (is.kind, is.value, is.unit, is.instrument, is.question, response) {
+        (Some(kind), Some(value), Some(unit), None, None, None) => Content::Measure(Measure { kind, value, unit }),
+        (None, None, None, Some(instrument), Some(question), Some(response)) => {
+            Content::Answer(Answer { instrument, question, response })
+        }
+        _ => return None,
+    };
+    Some(Record { at: is.at, patient: is.patient, content })
+}
+
+/// Why nothing of a device can be taken now. Its values stay where they are.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum NotSpoken {
+    /// Our store.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The device's folder.
+    #[error("its folder: {0}")]
+    Folder(#[from] io::Error),
+    /// The gateway has no room.
+    #[error("{0}")]
+    Full(String),
+    /// The device's fault: files that say nothing. They are set aside.
+    #[error("{0} files in its folder say nothing that can be stored; they are set aside there")]
+    Unreadable(usize),
+    /// Our fault: no batch can be made.
+    #[error("nothing can be signed for it: {0}")]
+    Batch(#[from] BatchError),
+}
+
+/// For whom the gateway speaks.
+pub(super) struct Speaker<'a> {
+    pub(super) device: &'a Device,
+    /// The device's folder.
+    pub(super) folder: &'a Path,
+    /// The gateway's key.
+    pub(super) key: &'a PrivateKey,
+    /// Random, should a chain begin.
+    pub(super) chain: RecordChain,
+}
+
+impl Speaker<'_> {
+    /// Takes what the device has written, as one batch, in one step with what was read; says how many values it was.
+    pub(super) fn take(&self, store: &Store, stored: &mut Holdings, now: UnixMillis) -> Result<usize, NotSpoken> {
+        let folder = self.folder.join(FOLDER);
+        let names = names(&folder)?;
+        if names.is_empty() {
+            return Ok(0);
+        }
+        let begin = || Spoken {
+            outbox: Outbox::begin(self.device.clone(), CHAIN_BYTES, self.chain, Reason::First),
+            read: Vec::new(),
+        };
+        let mut spoken = store.spoken(self.device)?.unwrap_or_else(begin);
+        let before = core::mem::take(&mut spoken.read);
+        let (mut unreadable, mut done) = (0, Vec::new());
+        for name in names.into_iter().take(MAX_AT_ONCE) {
+            let path = folder.join(&name);
+            let read = read(&path)?;
+            let hash = Sha256(Hasher::digest(&read).into());
+            if before.contains(&(name.clone(), hash)) {
+                // It was stored, and the power went before it was deleted, or before that was durable.
+                fs::remove_file(&path)?;
+                continue;
+            }
+            let Some(record) = value(&read) else {
+                fs::rename(&path, folder.join(format!("{name}{REFUSED}")))?;
+                unreadable += 1;
+                continue;
+            };
+            match spoken.outbox.record(record) {
+                Ok(_) => {}
+                Err(NotRecorded::Full(_)) => return Err(NotSpoken::Full("its chain is full".to_owned())),
+                Err(NotRecorded::Cbor(error)) => return Err(NotSpoken::Batch(error.into())),
+            }
+            spoken.read.push((name, hash));
+            done.push(path);
+            if spoken.outbox.is_batch_full() {
+                break;
+            }
+        }
+        // What was deleted before may come back with a power loss, until this: only then it is forgotten.
+        File::open(&folder)?.sync_all()?;
+        if let Some(bytes) = self.sign(&mut spoken, now)? {
+            let verified = self.open(&bytes)?;
+            let kept = stored.keep(store, &verified, &bytes, now, |change| change.set_spoken(self.device, &spoken))?;
+            if let Downward::Refused(refused) = kept {
+                return Err(NotSpoken::Full(refused.reason));
+            }
+        }
+        for path in &done {
+            fs::remove_file(path)?;
+        }
+        if unreadable > 0 { Err(NotSpoken::Unreadable(unreadable)) } else { Ok(done.len()) }
+    }
+
+    /// Signs what waits, as one batch. The gateway itself holds it then: there is nobody to hand it over to.
+    fn sign(&self, spoken: &mut Spoken, now: UnixMillis) -> Result<Option<Vec<u8>>, NotSpoken> {
+        let Some((key, bytes)) = spoken.outbox.close(self.key, now)? else { return Ok(None) };
+        let hash = self.open(&bytes)?.hash();
+        spoken.outbox.queue_mut().handed(key, &hash);
+        Ok(Some(bytes))
+    }
+
+    fn open(&self, bytes: &[u8]) -> Result<Verified, NotSpoken> {
+        let own = self.key.public();
+        Ok(Sealed::parse(bytes)?.open(Signer { key: &own, devices: core::slice::from_ref(self.device) })?)
+    }
+
+    /// The server has other records under the numbers from this batch on, because the gateway was restored from an older state: they are
+    /// signed anew, under a new chain, and the refused ones go in the same step.
+    pub(super) fn begin_anew(
+        &self,
+        store: &Store,
+        stored: &mut Holdings,
+        from: BatchKey,
+        now: UnixMillis,
+    ) -> Result<(), NotSpoken> {
+        let Some(mut spoken) = store.spoken(self.device)?.filter(|spoken| spoken.outbox.chain() == from.chain) else {
+            return Ok(());
+        };
+        let refused = stored.refused_from(self.device, from);
+        let mut again = Vec::new();
+        for key in &refused {
+            again.extend(self.open(&store.batch(self.device, *key)?)?.into_batch().into_records());
+        }
+        spoken.outbox.begin_anew(self.chain, Reason::Restored, Some(from.first), again).map_err(BatchError::Cbor)?;
+        let mut batches = Vec::new();
+        while let Some(bytes) = self.sign(&mut spoken, now)? {
+            batches.push((self.open(&bytes)?, bytes));
+        }
+        Ok(stored
+            .replace(store, self.device, &refused, &batches, now, |change| change.set_spoken(self.device, &spoken))?)
+    }
+}
+
+fn names(folder: &Path) -> io::Result<Vec<String>> {
+    let entries = match fs::read_dir(folder) {
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
+        entries => entries?,
+    };
+    let names = entries.flatten().filter_map(|entry| entry.file_name().into_string().ok());
+    let mut names: Vec<String> = names.filter(|name| name.ends_with(VALUE)).collect();
+    names.sort_unstable();
+    Ok(names)
+}
+
+fn read(path: &Path) -> io::Result<Vec<u8>> {
+    let mut options = OpenOptions::new();
+    options.read(true).custom_flags(rustix::fs::OFlags::NOFOLLOW.bits().cast_signed());
+    let mut bytes = Vec::new();
+    options.open(path)?.take(MAX_VALUE_BYTES.saturating_add(1)).read_to_end(&mut bytes)?;
+    Ok(bytes)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,199 @@
+//! Messages in a folder, one file each: how a device and its gateway talk at a port, one folder for each direction (Distribution, figure
+//! 13, 272 to 274).
+//!
+//! One side writes, the other reads and deletes. Nothing here has to be durable or trusted: who gets no answer sends again, and what is
+//! read is verified by whoever reads it.
+
+use std::fs::{self, DirBuilder, OpenOptions};
+use std::io::{self, ErrorKind, Read as _, Write as _};
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::path::{Path, PathBuf};
+use wardlink_protocol::Device;
+
+/// The most messages that wait in one direction.
+pub const MAX_LETTERS: usize = 16;
+/// The most files of a folder that are looked at.
+const MAX_FILES: usize = 1024;
+/// Where the folders of stored data lie in a port.
+const FOLDER: &str = "records";
+/// A message on its way; there is one writer.
+const UNFINISHED: &str = ".new";
+
+/// One direction.
+#[derive(Clone, Debug)]
+pub struct Mailbox {
+    port: PathBuf,
+    folder: PathBuf,
+    limit: u64,
+}
+
+/// A message that was found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Letter {
+    number: u64,
+    /// What it says; one that is too long is cut, and is not understood.
+    pub bytes: Vec<u8>,
+}
+
+/// The way to a device, or from it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Direction {
+    /// From the device.
+    Up,
+    /// To the device.
+    Down,
+}
+
+impl Mailbox {
+    /// The messages of a device in this direction, of at most `limit` bytes each.
+    pub fn new(port: &Path, device: &Device, direction: Direction, limit: usize) -> Self {
+        let name = match direction {
+            Direction::Up => "up",
+            Direction::Down => "down",
+        };
+        let of = port.join(FOLDER).join(device.client.as_str()).join(device.identifier.as_str());
+        Self { port: port.to_owned(), folder: of.join(name), limit: u64::try_from(limit).unwrap_or(u64::MAX) }
+    }
+
+    /// The devices that have ever written at a port.
+    pub fn devices(port: &Path) -> Vec<Device> {
+        let names = |folder: PathBuf| {
+            let entries = fs::read_dir(folder).into_iter().flatten().flatten().take(MAX_FILES);
+            entries.filter_map(|entry| entry.file_name().into_string().ok()).collect::<Vec<_>>()
+        };
+        let of_class = |class: String| {
+            let identifiers = names(port.join(FOLDER).join(&class));
+            identifiers.into_iter().filter_map(move |identifier| format!("{class}/{identifier}").parse().ok())
+        };
+        names(port.join(FOLDER)).into_iter().flat_map(of_class).collect()
+    }
+
+    /// Whether anything was ever written in this direction.
+    pub fn exists(&self) -> bool {
+        self.folder.is_dir()
+    }
+
+    fn numbers(&self) -> io::Result<Vec<u64>> {
+        let entries = match fs::read_dir(&self.folder) {
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
+            entries => entries?,
+        };
+        let numbers = entries.take(MAX_FILES).flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+        let mut numbers: Vec<u64> = numbers.collect();
+        numbers.sort_unstable();
+        Ok(numbers)
+    }
+
+    fn file(&self, number: u64) -> PathBuf {
+        self.folder.join(format!("{number:020}"))
+    }
+
+    /// How many wait.
+    pub fn count(&self) -> io::Result<usize> {
+        Ok(self.numbers()?.len())
+    }
+
+    /// The first messages, in the order in which they were written.
+    pub fn letters(&self) -> io::Result<Vec<Letter>> {
+        let mut letters = Vec::new();
+        for number in self.numbers()?.into_iter().take(MAX_LETTERS) {
+            let mut options = OpenOptions::new();
+            options.read(true).custom_flags(rustix::fs::OFlags::NOFOLLOW.bits().cast_signed());
+            let Ok(file) = options.open(self.file(number)) else {
+                // Its writer has taken it back, or it is no file: what was meant by it comes again.
+                if_there(fs::remove_file(self.file(number)))?;
+                continue;
+            };
+            let mut bytes = Vec::new();
+            file.take(self.limit.saturating_add(1)).read_to_end(&mut bytes)?;
+            letters.push(Letter { number, bytes });
+        }
+        Ok(letters)
+    }
+
+    /// It was read.
+    pub fn remove(&self, letter: &Letter) -> io::Result<()> {
+        if_there(fs::remove_file(self.file(letter.number)))
+    }
+
+    /// Writes a message; false where too many wait already. A port that is not there is an error.
+    pub fn put(&self, bytes: &[u8]) -> io::Result<bool> {
+        fs::metadata(&self.port)?;
+        let numbers = self.numbers()?;
+        if numbers.len() >= MAX_LETTERS {
+            return Ok(false);
+        }
+        DirBuilder::new().recursive(true).mode(0o700).create(&self.folder)?;
+        let unfinished = self.folder.join(UNFINISHED);
+        if_there(fs::remove_file(&unfinished))?;
+        let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&unfinished)?;
+        file.write_all(bytes)?;
+        let next = numbers.last().map_or(1, |last| last.saturating_add(1));
+        fs::rename(&unfinished, self.file(next))?;
+        Ok(true)
+    }
+
+    /// Takes back everything that was not read.
+    pub fn clear(&self) -> io::Result<()> {
+        self.numbers()?.into_iter().try_for_each(|number| if_there(fs::remove_file(self.file(number))))
+    }
+}
+
+fn if_there(result: io::Result<()>) -> io::Result<()> {
+    match result {
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
+        result => result,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
+
+    use super::*;
+
+    fn mailbox(port: &Path) -> Mailbox {
+        Mailbox::new(port, &"infusion-pump/p1".parse().unwrap(), Direction::Up, 4)
+    }
+
+    #[test]
+    fn messages_are_read_in_their_order_and_deleted() {
+        let port = tempfile::tempdir().unwrap();
+        let mailbox = mailbox(port.path());
+        assert_eq!(mailbox.letters().unwrap(), []);
+        assert!(mailbox.put(b"one").unwrap() && mailbox.put(b"two").unwrap());
+        let letters = mailbox.letters().unwrap();
+        assert_eq!(letters.iter().map(|letter| letter.bytes.as_slice()).collect::<Vec<_>>(), [b"one", b"two"]);
+        mailbox.remove(&letters[0]).unwrap();
+        assert!(mailbox.put(b"three").unwrap());
+        assert_eq!(mailbox.letters().unwrap()[1].bytes, b"three");
+        mailbox.clear().unwrap();
+        assert_eq!(mailbox.count().unwrap(), 0);
+        assert_eq!(Mailbox::devices(port.path()), ["infusion-pump/p1".parse().unwrap()]);
+    }
+
+    #[test]
+    fn a_port_is_bounded_in_every_way() {
+        let port = tempfile::tempdir().unwrap();
+        let mailbox = mailbox(port.path());
+        assert!(mailbox.put(b"far too long").unwrap());
+        assert_eq!(mailbox.letters().unwrap()[0].bytes.len(), 5, "one byte more than may be");
+        for _ in 1..MAX_LETTERS {
+            assert!(mailbox.put(b"more").unwrap());
+        }
+        assert!(!mailbox.put(b"more").unwrap());
+        // What somebody else puts there is no message, and a link leads nowhere.
+        fs::write(mailbox.folder.join("note"), b"").unwrap();
+        mailbox.clear().unwrap();
+        std::os::unix::fs::symlink("/etc/hostname", mailbox.file(7)).unwrap();
+        assert_eq!((mailbox.letters().unwrap(), mailbox.count().unwrap()), (vec![], 0));
+    }
+
+    #[test]
+    fn a_port_that_is_not_there_is_not_made() {
+        let port = tempfile::tempdir().unwrap();
+        let gone = port.path().join("stick");
+        assert_eq!(mailbox(&gone).put(b"one").unwrap_err().kind(), ErrorKind::NotFound);
+        assert!(!gone.exists());
+    }
+}
