@@ -230,11 +230,6 @@ impl Holdings {
         if self.depot.next(None).is_some() { self.depot.waiting() } else { 0 }
     }
 
-    /// When to look again whether something is to be sent.
-    pub(super) fn next_at(&self, now: UnixMillis) -> Option<UnixMillis> {
-        self.sending.next_at(now, self.sendable())
-    }
-
     /// The next batch to be sent: its bytes, as they were signed. It counts as sent.
     pub(super) fn next(&mut self, store: &Store) -> Result<Option<(Device, BatchKey, Vec<u8>)>, StoreError> {
         let Some((device, held)) = self.depot.next(None) else { return Ok(None) };
