@@ -10,13 +10,13 @@ mod site;
 mod socket;
 
 use crate::guard::{Origin, check_page};
-use crate::messages::PublicName;
-use crate::problem::Failure;
 use data_encoding::HEXLOWER;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_bytes::ByteBuf;
 use std::borrow::Cow;
+use wardlink_edge::messages::PublicName;
+use wardlink_edge::problem::Failure;
 use wardlink_protocol::api::ProblemKind;
 use wardlink_protocol::channel::ChannelName;
 use wardlink_protocol::identity::{SecretId, SessionId};

@@ -2,11 +2,11 @@
 
 use super::{Call, json};
 use crate::guard;
-use crate::messages::{AccountsRequest, Session, SignedIn};
-use crate::objects;
-use crate::platform::{is_bootstrap_token, now};
-use crate::problem::Failure;
 use crate::session::{self, with_right};
+use wardlink_edge::messages::{AccountsRequest, Session, SignedIn};
+use wardlink_edge::objects;
+use wardlink_edge::platform::{is_bootstrap_token, now};
+use wardlink_edge::problem::Failure;
 use wardlink_protocol::api::{
     Bootstrap, BootstrapState, Credentials, NewPerson, Person, PersonChange, ProblemKind, Right,
 };

@@ -1,10 +1,10 @@
 //! The manufacturers' repositories, for everybody: plain TUF over HTTP, each file as it was published.
 
 use super::{Call, decoded};
-use crate::files::Files;
-use crate::messages::{DistributionRequest, PublicFile, PublicName};
-use crate::objects;
-use crate::problem::Failure;
+use wardlink_edge::files::Files;
+use wardlink_edge::messages::{DistributionRequest, PublicFile, PublicName};
+use wardlink_edge::objects;
+use wardlink_edge::problem::Failure;
 use wardlink_protocol::api::ProblemKind;
 use worker::{Method, Range, Response};
 

@@ -2,12 +2,12 @@
 
 use super::{Call, Step};
 use crate::guard;
-use crate::messages::{self, AccountsRequest, AuditQuery, Command, SiteRequest, Vantage};
-use crate::objects;
-use crate::platform::is_bootstrap_token;
-use crate::problem::Failure;
 use crate::session::with_right;
 use serde_bytes::ByteBuf;
+use wardlink_edge::messages::{self, AccountsRequest, AuditQuery, Command, SiteRequest, Vantage};
+use wardlink_edge::objects;
+use wardlink_edge::platform::is_bootstrap_token;
+use wardlink_edge::problem::Failure;
 use wardlink_protocol::Device;
 use wardlink_protocol::api::{BootstrapState, DeviceClass, NewProvisioning, Person, ProblemKind, Right};
 use wardlink_protocol::channel::ChannelName;

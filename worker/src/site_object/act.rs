@@ -6,11 +6,11 @@ use super::{
     revocations, secrets, services,
 };
 use crate::guard::Origin;
-use crate::messages::Command;
-use crate::platform::log;
-use crate::problem::Failure;
 use serde::Serialize;
 use std::rc::Rc;
+use wardlink_edge::messages::Command;
+use wardlink_edge::platform::log;
+use wardlink_edge::problem::Failure;
 use wardlink_protocol::api::{Person, ProblemKind};
 use wardlink_trust::audit::Act;
 use wardlink_trust::epochs::Why;

@@ -1,0 +1,143 @@
+//! What became of updates (figure 10, 218 to 220; figure 12): stored, shown, retried within limits.
+
+use super::{DistributionObject, catalog, reports, text};
+use core::time::Duration;
+use wardlink_edge::messages::{Dealt, Orders};
+use wardlink_edge::platform::{log, now};
+use wardlink_edge::problem::Failure;
+use wardlink_edge::storage::{Column, Database};
+use wardlink_protocol::Device;
+use wardlink_protocol::api::{OutcomeView, UpdateState};
+use wardlink_update::uptane::{Notification, Outcome, Postponed};
+
+/// A device that fails so often in a row is set aside until a person decides.
+const MAX_FAILURES: u64 = 3;
+/// When a failed update is directed again the first time; later times wait twice as long each.
+const FIRST_PAUSE: Duration = Duration::from_mins(5);
+/// The outcomes of one page.
+const PAGE: u64 = 200;
+/// The longest notification, in bytes.
+const MAX_NOTIFICATION_BYTES: usize = 16 * 1024;
+const STEP: &str = "figure 10, 218";
+
+impl DistributionObject {
+    /// A gateway tells what became of an update.
+    pub(super) async fn outcome(&self, gateway: &Device, bytes: &[u8]) -> Result<Dealt, Failure> {
+        if bytes.len() > MAX_NOTIFICATION_BYTES {
+            return Ok(reports::refused(STEP, &"it is too long"));
+        }
+        let told: Notification = match serde_json::from_slice(bytes) {
+            Ok(told) => told,
+            Err(error) => return Ok(reports::refused(STEP, &error)),
+        };
+        let database = self.database.open()?;
+        let Some(known) = catalog::find(database, &told.device)? else {
+            return Ok(reports::refused(STEP, &format!("the catalog has no {}", told.device)));
+        };
+        if known.gateway.as_ref() != Some(gateway) || known.conflict.is_some() {
+            return Ok(reports::refused(STEP, &format!("{} is not updated through {gateway}", told.device)));
+        }
+        store(database, gateway, &told)?;
+        take(database, gateway, &known, &told)?;
+        let directive = self.match_anew(gateway, false).await?;
+        Ok(Dealt { refused: None, orders: Orders { directive, devices: None } })
+    }
+}
+
+fn store(database: &Database, gateway: &Device, told: &Notification) -> Result<(), Failure> {
+    let (outcome, detail) = words(&told.outcome);
+    let [client, identifier] = catalog::names(&told.device);
+    database.run(
+        "INSERT INTO outcomes (at, gateway, client, identifier, directive, path, outcome, detail)
+         VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+        [
+            now().into_value(),
+            text(&gateway.to_string()),
+            client,
+            identifier,
+            told.directive.into_value(),
+            told.path.as_ref().map(ToString::to_string).into_value(),
+            text(outcome),
+            text(&detail),
+        ],
+    )
+}
+
+fn words(outcome: &Outcome) -> (&'static str, String) {
+    match outcome {
+        Outcome::Installed { revision, release_counter } => {
+            ("installed", format!("{revision}, release {release_counter}"))
+        }
+        Outcome::Refused { step, reason } => ("refused", format!("{step}: {reason}")),
+        Outcome::Failed { reason } => ("failed", reason.to_string()),
+        Outcome::Corrupt => ("corrupt", String::new()),
+        Outcome::Postponed(until) => ("postponed", word(*until).to_owned()),
+    }
+}
+
+const fn word(until: Postponed) -> &'static str {
+    match until {
+        Postponed::Therapy => "therapy",
+        Postponed::Unsafe => "unsafe",
+        Postponed::Window => "window",
+        Postponed::Confirmation => "confirmation",
+    }
+}
+
+/// What follows for the device.
+fn take(database: &Database, gateway: &Device, known: &catalog::Known, told: &Notification) -> Result<(), Failure> {
+    let device = &told.device;
+    let (outcome, detail) = words(&told.outcome);
+    match &told.outcome {
+        Outcome::Installed { .. } => {
+            let Some(mut state) = known.state.clone() else { return Ok(()) };
+            told.outcome.apply(&mut state);
+            catalog::put_state(database, &state, None)?;
+            catalog::set_failures(database, device, 0)?;
+            catalog::set_standing(database, device, UpdateState::Current, None)
+        }
+        Outcome::Postponed(_) => catalog::set_standing(database, device, UpdateState::Postponed, Some(&detail)),
+        Outcome::Corrupt | Outcome::Refused { .. } | Outcome::Failed { .. } => {
+            let failures = known.failures.saturating_add(1);
+            catalog::set_failures(database, device, failures)?;
+            catalog::note(database, device, outcome, None, Some(&detail))?;
+            if failures >= MAX_FAILURES {
+                log!("distribution: {device} is set aside after {failures} failures");
+                catalog::note(database, device, "set aside", None, None)?;
+                catalog::set_path(database, device, None)?;
+                return catalog::set_standing(database, device, UpdateState::SetAside, Some(&detail));
+            }
+            let pause = FIRST_PAUSE.saturating_mul(1 << u32::try_from(failures).unwrap_or(8).min(8));
+            database.run(
+                "UPDATE gateways SET renew_at = min(renew_at, ?) WHERE gateway = ?",
+                [now().after(pause).into_value(), text(&gateway.to_string())],
+            )?;
+            catalog::set_standing(database, device, UpdateState::Retrying, Some(&detail))
+        }
+    }
+}
+
+/// The newest outcomes, of one device or of all.
+pub(super) fn page(
+    database: &Database,
+    device: Option<&Device>,
+    before: Option<u64>,
+) -> Result<Vec<OutcomeView>, Failure> {
+    let query = "SELECT id, at, gateway, client, identifier, directive, outcome, detail FROM outcomes
+                 WHERE id < ? AND (? = '' OR (client = ? AND identifier = ?)) ORDER BY id DESC LIMIT ?";
+    let [client, identifier] = device.map_or_else(|| ["", ""].map(text), catalog::names);
+    let before = before.unwrap_or(u64::MAX).into_value();
+    let rows = database.rows(query, [before, client.clone(), client, identifier, PAGE.into_value()])?.into_iter();
+    rows.map(|mut row| {
+        Ok(OutcomeView {
+            id: row.take()?,
+            at: row.take()?,
+            gateway: row.take::<String>()?.parse().map_err(Failure::internal)?,
+            device: catalog::take_names(&mut row)?,
+            directive: row.take()?,
+            outcome: row.take()?,
+            detail: row.take()?,
+        })
+    })
+    .collect()
+}
