@@ -127,7 +127,7 @@ impl DistributionObject {
         match command {
             DistributionCommand::Manufacturers => json(&manufacturers::views(database)?),
             DistributionCommand::AddManufacturer(new) => {
-                let view = manufacturers::add(self, person, new).await?;
+                let view = manufacturers::add(self, person, new.read()?).await?;
                 Ok(json(&view)?.with_status(201))
             }
             DistributionCommand::EndManufacturer(name) => {
@@ -163,13 +163,15 @@ impl DistributionObject {
     async fn decide(&self, person: &Person, command: DistributionCommand) -> core::result::Result<Response, Failure> {
         let database = self.database.open()?;
         match command {
-            DistributionCommand::Associate(device, Associate { gateway }) => {
+            DistributionCommand::Associate(device, body) => {
+                let Associate { gateway } = body.read()?;
                 for concerned in catalog::decide(database, person, &device, &gateway)? {
                     directives::is_due(database, &concerned)?;
                 }
                 json(&catalog::device(database, &device)?)
             }
-            DistributionCommand::AllowUpload(device, AllowUpload { gateway, allowed }) => {
+            DistributionCommand::AllowUpload(device, body) => {
+                let AllowUpload { gateway, allowed } = body.read()?;
                 catalog::find(database, &device)?.ok_or(ProblemKind::NotFound)?;
                 catalog::check_gateway(database, &gateway)?;
                 catalog::allow_upload(database, &device, &gateway, allowed)?;
@@ -191,7 +193,8 @@ impl DistributionObject {
                 self.push(&gateway, true).await?;
                 json(&Pushed { gateways: 1 })
             }
-            DistributionCommand::Broadcast(Broadcast { client }) => {
+            DistributionCommand::Broadcast(body) => {
+                let Broadcast { client } = body.read()?;
                 let gateways = directives::of_class(database, client.as_str())?;
                 let detail = format!("broadcast to {} gateways", gateways.len());
                 Self::note(database, Some(person), Act::UpdateDecided, client.as_str(), detail)?;
@@ -202,7 +205,7 @@ impl DistributionObject {
             }
             DistributionCommand::MakeOffer(new) => {
                 let releases = self.releases().await?;
-                Ok(json(&offers::make(self, person, *new, &releases).await?)?.with_status(201))
+                Ok(json(&offers::make(self, person, new.read()?, &releases).await?)?.with_status(201))
             }
             DistributionCommand::WithdrawOffer(id) => json(&offers::withdraw(database, person, id)?),
             DistributionCommand::Inventory { text, imports } => {

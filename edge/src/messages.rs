@@ -3,6 +3,7 @@
 //! Requests are made at least once and are idempotent. An answer with a status other than 200 is a problem; the caller of an
 //! act passes it on, an object tries again later.
 
+use crate::body::Body;
 use serde::{Deserialize, Serialize};
 use serde_bytes::ByteBuf;
 use wardlink_bridge::Notice;
@@ -216,15 +217,15 @@ pub enum Command {
     /// Shows one pairing.
     Pairing(SessionId),
     /// Accepts a request.
-    Accept(SessionId, Accept),
+    Accept(SessionId, Body<Accept>),
     /// Rejects a request.
-    Reject(SessionId, Reject),
+    Reject(SessionId, Body<Reject>),
     /// Takes an ended pairing, or a request that nobody wants to answer, out of sight.
     Dismiss(SessionId),
     /// Ends an accepted pairing.
     Cancel(SessionId),
     /// Verifies a device.
-    Verify(SessionId, Verify),
+    Verify(SessionId, Body<Verify>),
     /// Lists devices.
     Devices,
     /// Shows one device.
@@ -234,7 +235,7 @@ pub enum Command {
     /// Lists locked identifiers.
     Locks,
     /// Ends the trust in devices.
-    Revoke(NewRevocation),
+    Revoke(Body<NewRevocation>),
     /// Orders a device to erase itself.
     Decommission(Device),
     /// Shows the receipt of a device that has erased itself.
@@ -244,13 +245,13 @@ pub enum Command {
     /// Lists the orders of a device.
     Orders(Device),
     /// Gives a device an order.
-    GiveOrder(Device, NewOrder),
+    GiveOrder(Device, Body<NewOrder>),
     /// Lists revoked devices.
     Revocations,
     /// Shows the pairing policy.
     Policy(Vantage),
     /// Changes the pairing policy.
-    SetPolicy(Box<PairingPolicy>, Vantage),
+    SetPolicy(Body<PairingPolicy>, Vantage),
     /// Shows the CA.
     Authority,
     /// Asks the CA outside now.
@@ -258,9 +259,9 @@ pub enum Command {
     /// Shows the channel policy.
     Channels,
     /// Says what a change of the channel policy would do.
-    PreviewChannels(ChannelsChange),
+    PreviewChannels(Body<ChannelsChange>),
     /// Changes the channel policy.
-    SetChannels(ChannelsChange),
+    SetChannels(Body<ChannelsChange>),
     /// Makes new keys of a channel.
     RotateKeys(ChannelName),
     /// Shows a page of the audit log.
@@ -269,20 +270,20 @@ pub enum Command {
     ExportAudit(u64),
     /// Lists device classes.
     Classes,
-    /// Makes or changes a device class.
-    SetClass(DeviceClass),
+    /// Makes or changes a device class, which has this name.
+    SetClass(String, Body<DeviceClass>),
     /// Lists access secrets.
     Secrets,
     /// Makes a hospital-wide access secret.
-    MakeSecret(NewSecret),
+    MakeSecret(Body<NewSecret>),
     /// Ends an access secret.
     EndSecret(SecretId),
     /// Makes a provisioning file.
-    Provision(NewProvisioning),
+    Provision(Body<NewProvisioning>),
     /// Lists services.
     Services,
     /// Makes a service.
-    MakeService(NewService),
+    MakeService(Body<NewService>),
     /// Revokes a service.
     RevokeService(DeviceIdentifier),
 }
@@ -443,7 +444,7 @@ pub enum DistributionCommand {
     /// Lists manufacturers.
     Manufacturers,
     /// Makes a manufacturer known.
-    AddManufacturer(NewManufacturer),
+    AddManufacturer(Body<NewManufacturer>),
     /// Ends a manufacturer.
     EndManufacturer(String),
     /// Makes a publishing token for a manufacturer.
@@ -468,9 +469,9 @@ pub enum DistributionCommand {
     /// Shows one device of the catalog.
     CatalogDevice(Device),
     /// Says through which gateway a device is updated.
-    Associate(Device, Associate),
+    Associate(Device, Body<Associate>),
     /// Says through which gateways a device's data may come.
-    AllowUpload(Device, AllowUpload),
+    AllowUpload(Device, Body<AllowUpload>),
     /// Tries a device again that was set aside.
     Resume(Device),
     /// Lists gateways.
@@ -478,11 +479,11 @@ pub enum DistributionCommand {
     /// Pushes to one gateway now.
     Push(Device),
     /// Pushes to all gateways of a class of devices.
-    Broadcast(Broadcast),
+    Broadcast(Body<Broadcast>),
     /// Lists offers.
     Offers,
     /// Offers a package.
-    MakeOffer(Box<NewOffer>),
+    MakeOffer(Body<NewOffer>),
     /// Withdraws an offer.
     WithdrawOffer(u64),
     /// Shows outcomes: of one device, before one of them.

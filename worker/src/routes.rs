@@ -12,9 +12,9 @@ mod socket;
 use crate::guard::{Origin, check_page};
 use data_encoding::HEXLOWER;
 use serde::Serialize;
-use serde::de::DeserializeOwned;
 use serde_bytes::ByteBuf;
 use std::borrow::Cow;
+use wardlink_edge::body::Body;
 use wardlink_edge::messages::PublicName;
 use wardlink_edge::problem::Failure;
 use wardlink_protocol::api::ProblemKind;
@@ -239,15 +239,14 @@ impl Call {
         Ok(ByteBuf::from(core::mem::take(&mut *bytes)))
     }
 
-    /// The body, JSON of a bounded length.
-    fn body<T: DeserializeOwned>(&self) -> Result<T, Failure> {
+    /// The body, JSON of a bounded length: for the object that acts on it.
+    fn body<T>(&self) -> Result<Body<T>, Failure> {
         let is_json = self.request.headers().get("Content-Type")?.is_some_and(|kind| is_json(&kind));
         let Some(bytes) = self.body.as_ref().filter(|_| is_json) else {
             let detail = format!("Send JSON of at most {} bytes, with its type and length.", self.max_body_bytes);
             return Err(Failure::with_detail(ProblemKind::BadRequest, detail));
         };
-        serde_json::from_slice(bytes)
-            .map_err(|error| Failure::with_detail(ProblemKind::BadRequest, format!("The body: {error}.")))
+        Ok(Body::new(bytes))
     }
 }
 

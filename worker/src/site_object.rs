@@ -305,8 +305,8 @@ impl SiteObject {
     async fn act(&self, act: Act) -> Result<Response, Failure> {
         let Act { person, origin, command } = act;
         match (person, command) {
-            (Some(person), Command::Verify(session, verify)) => self.verify(&person, session, &verify).await,
-            (Some(person), Command::Revoke(new)) => self.revoke(&person, new).await,
+            (Some(person), Command::Verify(session, verify)) => self.verify(&person, session, &verify.read()?).await,
+            (Some(person), Command::Revoke(new)) => self.revoke(&person, new.read()?).await,
             (_, Command::Authority) => self.show_ca(),
             (person, command) => {
                 let origin = origin.parse()?;

@@ -107,7 +107,7 @@ pub(super) async fn offers(call: &Call) -> Result<Response, Failure> {
 
 /// `POST /api/v1/offers`.
 pub(super) async fn make_offer(call: Call) -> Result<Response, Failure> {
-    decide(&call, || Ok(DistributionCommand::MakeOffer(Box::new(call.body()?)))).await
+    decide(&call, || Ok(DistributionCommand::MakeOffer(call.body()?))).await
 }
 
 /// `POST /api/v1/offers/{id}/withdraw`.
