@@ -153,7 +153,9 @@ impl Listener {
                     self.taken.push(receipt);
                 }
                 LinkEvent::Disconnected { error, again_in } => {
+                    // Once the certificate has ended, the control unit alone says whether it is renewed.
                     if matches!(error, LinkError::Refused(ConnectReasonCode::Banned | ConnectReasonCode::NotAuthorized))
+                        && !self.service.has_ended(clock::now())?
                     {
                         return Err(ServiceError::Ended);
                     }

@@ -53,8 +53,8 @@ pub enum ServiceError {
     /// The stored or enrolled certificate.
     #[error("the certificate cannot be used: {0}")]
     Certificate(#[from] X509Error),
-    /// A question for keys could not be asked, or its answer does not count.
-    #[error("the keys cannot be read: {0}")]
+    /// A question for keys could not be asked.
+    #[error("the keys cannot be asked for: {0}")]
     Keys(#[from] WrapError),
     /// A message could not be protected.
     #[error("the order cannot be sent: {0}")]
@@ -152,8 +152,13 @@ impl Service {
         Ok(renews_at(&Certificate::parse(&self.enrolled.certificate)?))
     }
 
-    /// Renews the certificate where that is due, also after it has ended; whether there is a new one. While the site does not answer, the old
-    /// one serves as long as it holds.
+    /// Whether its certificate has ended: whoever refuses it now says nothing of the service.
+    pub(crate) fn has_ended(&self, now: UnixMillis) -> Result<bool, ServiceError> {
+        Ok(Certificate::parse(&self.enrolled.certificate)?.validity().not_after <= now)
+    }
+
+    /// Renews the certificate where that is due, also after it has ended; whether there is a new one. While the site gives no answer that
+    /// counts, the old one serves as long as it holds.
     pub(crate) async fn renew(&mut self, printer: &mut Printer) -> Result<bool, ServiceError> {
         let now = clock::now();
         if now < self.renews_at()? {
@@ -168,7 +173,7 @@ impl Service {
             self.state.write_value(Record::Renewing, &begun)?;
             begun
         };
-        let has_ended = Certificate::parse(&self.enrolled.certificate)?.validity().not_after <= now;
+        let has_ended = self.has_ended(now)?;
         let answer = match self.site.renew(begun.request().to_vec()).await {
             Ok(answer) => answer,
             Err(SiteError::Refused { status: 403, .. }) if has_ended => return Err(ServiceError::Ended),
@@ -177,7 +182,15 @@ impl Service {
                 return Ok(false);
             }
         };
-        let enrolled = begun.finish(&self.enrolled, &self.key, &answer, now)?;
+        let enrolled = match begun.finish(&self.enrolled, &self.key, &answer, now) {
+            Ok(enrolled) => enrolled,
+            Err(error) => {
+                tracing::warn!(%error, "an answer of the control unit does not count: the certificate is renewed later");
+                // The same question has the same answer: the next one is another.
+                self.state.remove(Record::Renewing)?;
+                return Ok(false);
+            }
+        };
         self.state.write_value(Record::Service, &enrolled)?;
         self.state.remove(Record::Renewing)?;
         self.keys = Keys::new(&enrolled)?;
@@ -206,7 +219,8 @@ impl Service {
         }
     }
 
-    /// Knows the keys of a channel of a device; whether they were asked for just now. While the site does not answer, it is asked again.
+    /// Knows the keys of a channel of a device; whether they were asked for just now. While the site gives no answer that counts, it is
+    /// asked again.
     pub(crate) async fn know(&mut self, channel: &ChannelName, device: &Device) -> Result<bool, ServiceError> {
         if self.keys.knows(channel, device) {
             return Ok(false);
@@ -214,17 +228,16 @@ impl Service {
         loop {
             let question = self.keys.ask(channel, device)?;
             match self.site.keys(question.clone()).await {
-                Ok(answer) => {
-                    self.keys.learn(channel, device, &question, &answer)?;
-                    return Ok(true);
-                }
-                Err(SiteError::Unreachable(reason)) => {
-                    tracing::warn!(%reason, "the control unit is asked for keys again");
-                    sleep(RETRY).await;
-                }
+                Ok(answer) => match self.keys.learn(channel, device, &question, &answer) {
+                    Ok(()) => return Ok(true),
+                    Err(error) => {
+                        tracing::warn!(%error, "an answer does not count: the control unit is asked for keys again");
+                    }
+                },
                 Err(SiteError::Refused { status: 403, .. }) => return Err(ServiceError::Ended),
-                Err(error) => return Err(error.into()),
+                Err(error) => tracing::warn!(%error, "the control unit is asked for keys again"),
             }
+            sleep(RETRY).await;
         }
     }
 }
@@ -263,3 +276,6 @@ async fn enrol(
     });
     Ok((key, enrolled))
 }
+
+#[cfg(test)]
+mod tests;

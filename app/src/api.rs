@@ -4,7 +4,7 @@ use gloo_net::http::{Method, RequestBuilder, Response};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use wardlink_protocol::UnixMillis;
-use wardlink_protocol::api::{Problem, ProblemKind};
+use wardlink_protocol::api::{BY_ITSELF_HEADER, Problem, ProblemKind};
 use web_sys::AbortSignal;
 
 use crate::clock::parse_http_date;
@@ -118,11 +118,21 @@ impl Answer {
 
 /// Sends a request to `/api/v1<path>`.
 pub(crate) async fn send(method: Method, path: &str, body: Option<String>) -> Result<Answer, Failure> {
+    finish(RequestBuilder::new(&address(path)).method(method), body).await
+}
+
+/// Gets `/api/v1<path>` by itself, again: no person has done anything.
+pub(crate) async fn look(path: &str) -> Result<Answer, Failure> {
+    finish(RequestBuilder::new(&address(path)).header(BY_ITSELF_HEADER, "1"), None).await
+}
+
+fn address(path: &str) -> String {
+    format!("/api/v1{path}")
+}
+
+async fn finish(builder: RequestBuilder, body: Option<String>) -> Result<Answer, Failure> {
     let signal = AbortSignal::timeout_with_u32(TIMEOUT_MS);
-    let builder = RequestBuilder::new(&format!("/api/v1{path}"))
-        .method(method)
-        .header("accept", "application/json")
-        .abort_signal(Some(&signal));
+    let builder = builder.header("accept", "application/json").abort_signal(Some(&signal));
     let request = match body {
         Some(body) => builder.header("content-type", "application/json").body(body),
         None => builder.build(),

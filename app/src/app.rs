@@ -7,6 +7,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use wardlink_protocol::api::{Person, ProblemKind, Right};
 use wasm_bindgen::JsCast;
+use web_sys::VisibilityState;
 
 use crate::api::{self, Answer, Failure};
 use crate::clock::Clock;
@@ -156,6 +157,16 @@ impl App {
         self.send(Method::GET, path, None).await?.read()
     }
 
+    /// Gets a value by itself, again: that keeps no session alive.
+    pub(crate) async fn look<T: DeserializeOwned>(self, path: &str) -> Result<T, Failure> {
+        self.learn(api::look(path).await)?.read()
+    }
+
+    /// Whether somebody may see the page: it is in front, and not locked. While it is not, it asks for nothing by itself.
+    pub(crate) fn is_watched(self) -> bool {
+        !self.lock.is_on_now() && document().visibility_state() == VisibilityState::Visible
+    }
+
     /// Posts a value.
     pub(crate) async fn post(self, path: &str, body: &impl Serialize) -> Result<Answer, Failure> {
         self.send(Method::POST, path, api::json(body)).await
@@ -163,7 +174,10 @@ impl App {
 
     /// Sends a request, and learns from the answer the server's time and whether the session has ended.
     pub(crate) async fn send(self, method: Method, path: &str, body: Option<String>) -> Result<Answer, Failure> {
-        let answer = api::send(method, path, body).await;
+        self.learn(api::send(method, path, body).await)
+    }
+
+    fn learn(self, answer: Result<Answer, Failure>) -> Result<Answer, Failure> {
         match &answer {
             Ok(Answer { date: Some(date), .. }) => self.clock.learn(*date),
             Err(failure) if failure.kind() == Some(ProblemKind::SignedOut) => self.session.set(Session::Out),

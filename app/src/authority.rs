@@ -17,8 +17,6 @@ use crate::ui::{Fact, Loading, ScreenTitle, Trouble, icon};
 
 /// How often the page looks again, while the CA is not in order.
 const PAUSE: Duration = Duration::from_secs(5);
-/// How often at most, so that a page which nobody looks at does not keep its session alive.
-const LOOKS: usize = 120;
 
 /// What the page knows of the CA.
 #[derive(Clone, Copy)]
@@ -35,35 +33,36 @@ impl Known {
         known
     }
 
-    /// Looks until the CA is in order, or nobody is there to see it.
+    /// Looks until the CA is in order, nobody is signed in, or the screen is gone. While nobody may see it, it waits.
     fn watch(self) {
         self.failure.set(None);
         spawn_local(async move {
-            for _ in 0..LOOKS {
-                if !self.look().await {
-                    break;
-                }
+            let mut looks = self.is_wanted() && self.learn(self.app.get("/authority").await);
+            while looks {
                 sleep(PAUSE).await;
+                looks = self.is_wanted() && (!self.app.is_watched() || self.learn(self.app.look("/authority").await));
             }
         });
     }
 
-    /// Whether to look again.
-    async fn look(self) -> bool {
+    /// Whether somebody is signed in and the screen is there.
+    fn is_wanted(self) -> bool {
         let is_in = self.app.session.try_with_untracked(|session| matches!(session, Session::In(_)));
-        if is_in != Some(true) {
-            return false;
-        }
-        match self.app.get::<AuthorityView>("/authority").await {
+        is_in == Some(true) && self.view.try_with_untracked(|_| ()).is_some()
+    }
+
+    /// Whether to look again.
+    fn learn(self, answer: Result<AuthorityView, Failure>) -> bool {
+        // The screen may be gone by now.
+        match answer {
             Ok(view) => {
                 let is_in_order = view.state == AuthorityState::Ready && view.trouble.is_none();
-                let is_gone = self.view.try_set(Some(view)).is_some();
-                !is_in_order && !is_gone
+                let _ = self.failure.try_set(None);
+                self.view.try_set(Some(view)).is_none() && !is_in_order
             }
             Err(failure) => {
                 let passes = failure.is_passing();
-                // The screen may be gone by now.
-                passes && self.failure.try_set(Some(failure)).is_none()
+                self.failure.try_set(Some(failure)).is_none() && passes
             }
         }
     }

@@ -1,19 +1,18 @@
 //! The channels: what travels how, under which keys, and what a change does.
 
 use leptos::prelude::*;
-use leptos::task::spawn_local;
 use wardlink_protocol::api::{ChannelKeyState, ChannelsView, KeyJob, KeyJobReason, Right};
 use wardlink_protocol::channel::{Channel, ContentAlgorithm, DataType, KeyScope, Priority, Qos};
 use wardlink_protocol::identity::TrustLevel;
 
-use crate::api::Failure;
-use crate::app::{App, use_app, use_text};
+use crate::app::use_text;
 use crate::clock;
+use crate::fetched::Fetched;
 use crate::live::Live;
 use crate::text::Language;
 use crate::ui::dialog::{CloseDialog, asking};
 use crate::ui::form::{Answers, Sender};
-use crate::ui::{Loading, ScreenTitle, Trouble, icon};
+use crate::ui::{ScreenTitle, icon};
 
 mod edit;
 
@@ -30,29 +29,7 @@ enum Ask {
 }
 
 /// The channels that are known.
-#[derive(Clone, Copy)]
-struct Channels {
-    app: App,
-    view: RwSignal<Option<ChannelsView>>,
-    failure: RwSignal<Option<Failure>>,
-}
-
-impl Channels {
-    fn load(self) {
-        self.failure.set(None);
-        spawn_local(async move {
-            match self.app.get::<ChannelsView>("/channels").await {
-                // The screen may be gone by now.
-                Ok(view) => drop(self.view.try_set(Some(view))),
-                Err(failure) => drop(self.failure.try_set(Some(failure))),
-            }
-        });
-    }
-
-    fn learn(self, view: ChannelsView) {
-        let _ = self.view.try_set(Some(view));
-    }
-}
+type Channels = Fetched<ChannelsView>;
 
 fn priority_word(priority: Priority, t: Language) -> &'static str {
     match priority {
@@ -117,13 +94,11 @@ fn facts(row: &Channel, t: Language) -> Vec<String> {
 #[component]
 pub(crate) fn ChannelsScreen() -> impl IntoView {
     let t = use_text();
-    let app = use_app();
-    let channels = Channels { app, view: RwSignal::new(None), failure: RwSignal::new(None) };
+    let channels = Channels::start("/channels");
     let ask = RwSignal::new(None);
-    let may_change = app.may(Right::ChangeChannels);
-    channels.load();
+    let may_change = channels.app.may(Right::ChangeChannels);
     let history = move || {
-        channels.view.with(|view| {
+        channels.value.with(|view| {
             let view = view.as_ref()?;
             Some(match view.changed_at.zip(view.changed_by.as_ref()) {
                 Some((at, by)) => t.channels_changed(&clock::day_and_time(at, t), by),
@@ -132,7 +107,7 @@ pub(crate) fn ChannelsScreen() -> impl IntoView {
         })
     };
     let rows = move || {
-        let view = channels.view.get();
+        let view = channels.value.get();
         let rows = view.into_iter().flat_map(|view| view.channels.into_iter().zip(view.keys));
         rows.map(|(row, keys)| view! { <Row row=row keys=keys ask=ask may_change=may_change/> }).collect_view()
     };
@@ -148,13 +123,12 @@ pub(crate) fn ChannelsScreen() -> impl IntoView {
             </div>
             <crate::classes::Tabs/>
             <p class="quiet">{t.channels_text()} " " <span data-testid="channels-history">{history}</span></p>
-            <Trouble failure=channels.failure retry=Callback::new(move |()| channels.load())/>
+            {channels.trouble()}
             <KeyJobs/>
-            {move || match channels.view.with(Option::is_some) {
-                true => view! { <ul class="card rows" data-testid="channels">{rows}</ul> }.into_any(),
-                false if channels.failure.with(Option::is_some) => ().into_any(),
-                false => view! { <div class="card"><Loading/></div> }.into_any(),
-            }}
+            <Show when=move || channels.value.with(Option::is_some)>
+                <ul class="card rows" data-testid="channels">{rows}</ul>
+            </Show>
+            {channels.waiting()}
             <Asking ask=ask channels=channels/>
         </section>
     }

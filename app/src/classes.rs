@@ -8,12 +8,13 @@ use wardlink_protocol::api::{Activity, DeviceClass, Placement, Right};
 use wardlink_protocol::limits::MAX_TEXT_BYTES;
 
 use crate::api::{self, Failure};
-use crate::app::{App, use_app, use_text};
+use crate::app::{use_app, use_text};
+use crate::fetched::Fetched;
 use crate::route::Route;
 use crate::text::Language;
 use crate::ui::dialog::{CloseDialog, asking};
 use crate::ui::field::{Choice, Field};
-use crate::ui::{Loading, ScreenTitle, Trouble, icon, unique_id};
+use crate::ui::{ScreenTitle, Trouble, icon, unique_id};
 
 /// A class's name in the language of the reader.
 fn name(class: &DeviceClass, t: Language) -> &str {
@@ -63,54 +64,33 @@ enum Ask {
 }
 
 /// The classes that are known.
-#[derive(Clone, Copy)]
-struct Classes {
-    app: App,
-    list: RwSignal<Option<Vec<DeviceClass>>>,
-    failure: RwSignal<Option<Failure>>,
-}
+type Classes = Fetched<Vec<DeviceClass>>;
 
-impl Classes {
-    fn load(self) {
-        self.failure.set(None);
-        spawn_local(async move {
-            match self.app.get::<Vec<DeviceClass>>("/classes").await {
-                // The screen may be gone by now.
-                Ok(list) => drop(self.list.try_set(Some(list))),
-                Err(failure) => drop(self.failure.try_set(Some(failure))),
-            }
-        });
-    }
-
-    /// Makes or changes a class. The list is drawn anew only where `redraw`: who switches one after the other keeps the place.
-    async fn put(self, class: DeviceClass, redraw: bool) -> Result<(), Failure> {
-        let path = format!("/classes/{}", class.client);
-        let answer = self.app.send(Method::PUT, &path, api::json(&class)).await?;
-        let stored = answer.read_unless_empty::<DeviceClass>()?.unwrap_or(class);
-        // The screen may be gone by now.
-        let _ = self.list.try_maybe_update(|list| {
-            let list = list.get_or_insert_default();
-            match list.iter_mut().find(|known| known.client == stored.client) {
-                Some(known) => *known = stored,
-                None => list.push(stored),
-            }
-            (redraw, ())
-        });
-        Ok(())
-    }
+/// Makes or changes a class. The list is drawn anew only where `redraw`: who switches one after the other keeps the place.
+async fn put(classes: Classes, class: DeviceClass, redraw: bool) -> Result<(), Failure> {
+    let path = format!("/classes/{}", class.client);
+    let answer = classes.app.send(Method::PUT, &path, api::json(&class)).await?;
+    let stored = answer.read_unless_empty::<DeviceClass>()?.unwrap_or(class);
+    classes.amend(|list| {
+        let list = list.get_or_insert_default();
+        match list.iter_mut().find(|known| known.client == stored.client) {
+            Some(known) => *known = stored,
+            None => list.push(stored),
+        }
+        redraw
+    });
+    Ok(())
 }
 
 /// The screen.
 #[component]
 pub(crate) fn ClassesScreen() -> impl IntoView {
     let t = use_text();
-    let app = use_app();
-    let classes = Classes { app, list: RwSignal::new(None), failure: RwSignal::new(None) };
+    let classes = Classes::start("/classes");
     let ask = RwSignal::new(None);
-    let may_change = app.may(Right::ChangeClasses);
-    classes.load();
+    let may_change = classes.app.may(Right::ChangeClasses);
     let rows = move || {
-        let mut list = classes.list.get().unwrap_or_default();
+        let mut list = classes.value.get().unwrap_or_default();
         list.sort_by_key(|class| (!class.enabled, name(class, t).to_lowercase()));
         list.into_iter()
             .map(|class| view! { <Row class=class classes=classes ask=ask may_change=may_change/> })
@@ -128,13 +108,13 @@ pub(crate) fn ClassesScreen() -> impl IntoView {
             </div>
             <Tabs/>
             <p class="quiet">{t.classes_text()}</p>
-            <Trouble failure=classes.failure retry=Callback::new(move |()| classes.load())/>
-            {move || match classes.list.with(|list| list.as_ref().map(Vec::is_empty)) {
+            {classes.trouble()}
+            {move || match classes.value.with(|list| list.as_ref().map(Vec::is_empty)) {
                 Some(true) => view! { <div class="card empty"><p><b>{t.no_classes()}</b></p></div> }.into_any(),
                 Some(false) => view! { <ul class="card rows" data-testid="classes">{rows}</ul> }.into_any(),
-                None if classes.failure.with(Option::is_some) => ().into_any(),
-                None => view! { <div class="card"><Loading/></div> }.into_any(),
+                None => ().into_any(),
             }}
+            {classes.waiting()}
             <Asking ask=ask classes=classes/>
         </section>
     }
@@ -160,7 +140,7 @@ fn Row(class: DeviceClass, classes: Classes, ask: RwSignal<Option<Ask>>, may_cha
         let wanted = DeviceClass { enabled, ..to_switch.clone() };
         let words = if enabled { t.class_switched_on(&said) } else { t.class_switched_off(&said) };
         spawn_local(async move {
-            match classes.put(wanted, false).await {
+            match put(classes, wanted, false).await {
                 Ok(()) => app.notices.say(words),
                 Err(failure) => {
                     app.notices.failure(&failure, t);
@@ -237,7 +217,7 @@ fn ClassForm(class: Option<DeviceClass>, classes: Classes, close: CloseDialog) -
         event.prevent_default();
         let wanted = client.get_untracked().trim().parse::<ClientClass>();
         let is_taken = |wanted: &ClientClass| {
-            is_new && classes.list.with_untracked(|list| list.iter().flatten().any(|class| class.client == *wanted))
+            is_new && classes.value.with_untracked(|list| list.iter().flatten().any(|class| class.client == *wanted))
         };
         client_error.set(match &wanted {
             Err(_) => Some(t.invalid_name().to_owned()),
@@ -262,7 +242,7 @@ fn ClassForm(class: Option<DeviceClass>, classes: Classes, close: CloseDialog) -
             enabled: known.as_ref().is_none_or(|class| class.enabled),
         };
         spawn_local(async move {
-            let answer = classes.put(class, true).await;
+            let answer = put(classes, class, true).await;
             // The dialog may have been closed meanwhile.
             let _ = busy.try_set(false);
             match answer {

@@ -14,11 +14,50 @@ use crate::ui::{Loading, Trouble};
 /// How often a screen that shows something under way looks again.
 const REFRESH: Duration = Duration::from_secs(5);
 
+/// Which answers count: questions are numbered, and no answer follows one to a later question.
+#[derive(Clone, Copy, Debug, Default)]
+struct Turns {
+    asked: u64,
+    answered: u64,
+}
+
+impl Turns {
+    /// Another question.
+    const fn ask(&mut self) -> u64 {
+        self.asked = self.asked.saturating_add(1);
+        self.asked
+    }
+
+    /// Whether the answer to this question counts.
+    const fn answer(&mut self, question: u64) -> bool {
+        let counts = self.answered < question;
+        if counts {
+            self.answered = question;
+        }
+        counts
+    }
+
+    /// No question that was asked before counts any more.
+    const fn forget(&mut self) {
+        self.answered = self.asked;
+    }
+}
+
+/// Who asks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum By {
+    /// A person, who does something.
+    Person,
+    /// The page by itself.
+    Page,
+}
+
 /// A value of the web API. Screens that are gone hear of nothing more.
 pub(crate) struct Fetched<T: Send + Sync + 'static> {
     /// What every screen shares.
     pub(crate) app: App,
     path: RwSignal<String>,
+    turns: StoredValue<Turns>,
     /// The value, once it is known.
     pub(crate) value: RwSignal<Option<T>>,
     failure: RwSignal<Option<Failure>>,
@@ -38,6 +77,7 @@ impl<T: DeserializeOwned + PartialEq + Send + Sync + 'static> Fetched<T> {
         let fetched = Self {
             app: use_app(),
             path: RwSignal::new(path.into()),
+            turns: StoredValue::new(Turns::default()),
             value: RwSignal::new(None),
             failure: RwSignal::new(None),
         };
@@ -45,33 +85,69 @@ impl<T: DeserializeOwned + PartialEq + Send + Sync + 'static> Fetched<T> {
         fetched
     }
 
-    /// The same, and looks again while the screen is shown.
+    /// The same, and looks again while the screen is shown and somebody may see it: neither behind the lock nor in a page that is hidden,
+    /// and at once when it is seen again. That keeps no session alive.
     pub(crate) fn follow(path: impl Into<String>) -> Self {
         let fetched = Self::start(path);
-        if let Ok(timer) = set_interval_with_handle(move || fetched.look(), REFRESH) {
+        let look = move || {
+            if fetched.app.is_watched() {
+                fetched.look(By::Page);
+            }
+        };
+        if let Ok(timer) = set_interval_with_handle(look, REFRESH) {
             on_cleanup(move || timer.clear());
         }
+        let shown = window_event_listener_untyped("visibilitychange", move |_| look());
+        on_cleanup(move || shown.remove());
+        Effect::new(move |was_locked: Option<bool>| {
+            let is_locked = fetched.app.lock.is_on();
+            if was_locked == Some(true) && !is_locked {
+                look();
+            }
+            is_locked
+        });
         fetched
     }
 
     /// Fetches it again.
     pub(crate) fn load(self) {
         self.failure.set(None);
-        self.look();
+        self.look(By::Person);
     }
 
     /// Fetches something else from now on.
     pub(crate) fn ask(self, path: String) {
         self.path.set(path);
+        self.turns.update_value(Turns::forget);
         self.load();
     }
 
-    fn look(self) {
+    /// Knows this from now on, by the answer to another request.
+    pub(crate) fn learn(self, value: T) {
+        self.amend(|known| {
+            *known = Some(value);
+            true
+        });
+    }
+
+    /// Changes what is known, by the answer to another request; the screen is drawn anew where the change says so. What was asked before
+    /// does not count any more.
+    pub(crate) fn amend(self, change: impl FnOnce(&mut Option<T>) -> bool) {
+        // The screen may be gone by now.
+        let _ = self.turns.try_update_value(Turns::forget);
+        let _ = self.value.try_maybe_update(|known| (change(known), ()));
+    }
+
+    fn look(self, by: By) {
         let Some(path) = self.path.try_get_untracked() else { return };
+        let Some(question) = self.turns.try_update_value(Turns::ask) else { return };
         spawn_local(async move {
-            let fetched = self.app.get::<T>(&path).await;
-            // A late answer to an earlier question is not shown.
-            if self.path.try_get_untracked() != Some(path) {
+            let fetched = match by {
+                By::Person => self.app.get::<T>(&path).await,
+                By::Page => self.app.look(&path).await,
+            };
+            // A late answer to an earlier question is not shown, and a screen that is gone shows none.
+            if self.turns.try_update_value(|turns| turns.answer(question)) != Some(true) {
                 return;
             }
             match fetched {
@@ -128,5 +204,32 @@ impl<T: DeserializeOwned + Serialize + Clone + PartialEq + Send + Sync + 'static
     /// Whether it is known and there is none.
     pub(crate) fn is_empty(self) -> bool {
         self.value.with(|list| list.as_ref().is_some_and(Vec::is_empty))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Turns;
+
+    #[test]
+    fn no_answer_follows_one_to_a_later_question() {
+        let mut turns = Turns::default();
+        let (first, second, third) = (turns.ask(), turns.ask(), turns.ask());
+        assert!(turns.answer(first));
+        assert!(turns.answer(third));
+        assert!(!turns.answer(second), "it is late");
+        assert!(!turns.answer(third), "it came already");
+        let fourth = turns.ask();
+        assert!(turns.answer(fourth));
+    }
+
+    #[test]
+    fn answers_to_what_is_not_asked_any_more_do_not_count() {
+        let mut turns = Turns::default();
+        let earlier = turns.ask();
+        turns.forget();
+        let later = turns.ask();
+        assert!(!turns.answer(earlier));
+        assert!(turns.answer(later));
     }
 }

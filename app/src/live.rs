@@ -193,8 +193,8 @@ impl Live {
         }
         self.orders.update(|known| {
             let Some(orders) = known.get_mut(&order.device) else { return };
-            let same = |known: &OrderView| known.id == order.id && known.given_by == order.given_by;
-            match orders.iter().position(same).and_then(|place| orders.get_mut(place)) {
+            let place = orders.iter().position(|known| known.is_same(&order));
+            match place.and_then(|place| orders.get_mut(place)) {
                 Some(known) => *known = order,
                 None => orders.insert(0, order),
             }

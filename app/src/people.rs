@@ -7,13 +7,14 @@ use wardlink_protocol::api::{Credentials, NewPerson, Person, PersonChange, Role}
 use wardlink_protocol::limits::MIN_PASSWORD_CHARS;
 
 use crate::api::{self, Failure};
-use crate::app::{App, use_app, use_text};
+use crate::app::{use_app, use_text};
 use crate::clock;
 use crate::control_unit_page::role_name;
+use crate::fetched::Fetched;
 use crate::session::password_error;
 use crate::ui::dialog::{CloseDialog, asking};
 use crate::ui::field::{Choice, Field};
-use crate::ui::{Loading, ScreenTitle, Trouble, icon, unique_id};
+use crate::ui::{ScreenTitle, Trouble, icon, unique_id};
 
 /// What is asked in a dialog.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -24,56 +25,32 @@ enum Ask {
 }
 
 /// The accounts that are known.
-#[derive(Clone, Copy)]
-struct Accounts {
-    app: App,
-    list: RwSignal<Option<Vec<Person>>>,
-    failure: RwSignal<Option<Failure>>,
+type Accounts = Fetched<Vec<Person>>;
+
+/// Changes an account and shows the answer in the list.
+async fn change(accounts: Accounts, id: u64, change: PersonChange) -> Result<(), Failure> {
+    let answer = accounts.app.send(Method::PATCH, &format!("/people/{id}"), api::json(&change)).await?;
+    put(accounts, answer.read()?);
+    Ok(())
 }
 
-impl Accounts {
-    fn load(self) {
-        self.failure.set(None);
-        spawn_local(async move {
-            match self.app.get::<Vec<Person>>("/people").await {
-                // The screen may be gone by now.
-                Ok(list) => drop(self.list.try_set(Some(list))),
-                Err(failure) => drop(self.failure.try_set(Some(failure))),
-            }
-        });
-    }
-
-    /// Changes an account and shows the answer in the list.
-    async fn change(self, id: u64, change: PersonChange) -> Result<(), Failure> {
-        let answer = self.app.send(Method::PATCH, &format!("/people/{id}"), api::json(&change)).await?;
-        let changed: Person = answer.read()?;
-        self.put(changed);
-        Ok(())
-    }
-
-    fn put(self, person: Person) {
-        let _ = self.list.try_update(|list| {
-            let list = list.get_or_insert_default();
-            match list.iter_mut().find(|known| known.id == person.id) {
-                Some(known) => *known = person,
-                None => list.push(person),
-            }
-        });
-    }
+fn put(accounts: Accounts, person: Person) {
+    accounts.amend(|list| {
+        let list = list.get_or_insert_default();
+        match list.iter_mut().find(|known| known.id == person.id) {
+            Some(known) => *known = person,
+            None => list.push(person),
+        }
+        true
+    });
 }
 
 /// The screen.
 #[component]
 pub(crate) fn People() -> impl IntoView {
     let t = use_text();
-    let accounts = Accounts { app: use_app(), list: RwSignal::new(None), failure: RwSignal::new(None) };
+    let accounts = Accounts::start("/people");
     let ask = RwSignal::new(None);
-    accounts.load();
-    let rows = move || {
-        accounts.list.get().map(|list| {
-            list.into_iter().map(|person| view! { <Row person=person accounts=accounts ask=ask/> }).collect_view()
-        })
-    };
     view! {
         <section class="list-pane wide">
             <div class="screen-head">
@@ -82,12 +59,9 @@ pub(crate) fn People() -> impl IntoView {
                     {icon::add()} {t.add_person()}
                 </button>
             </div>
-            <Trouble failure=accounts.failure retry=Callback::new(move |()| accounts.load())/>
-            {move || match accounts.list.with(Option::is_some) {
-                true => view! { <ul class="card rows" data-testid="people">{rows}</ul> }.into_any(),
-                false if accounts.failure.with(Option::is_some) => ().into_any(),
-                false => view! { <div class="card"><Loading/></div> }.into_any(),
-            }}
+            {accounts.trouble()}
+            {accounts.rows("people", |_| true, move |person| view! { <Row person=person accounts=accounts ask=ask/> })}
+            {accounts.waiting()}
             <Asking ask=ask accounts=accounts/>
         </section>
     }
@@ -104,8 +78,8 @@ fn Row(person: Person, accounts: Accounts, ask: RwSignal<Option<Ask>>) -> impl I
     let (id, active) = (person.id, person.active);
     let switch = move |_| {
         spawn_local(async move {
-            let change = PersonChange { active: Some(!active), ..PersonChange::default() };
-            if let Err(failure) = accounts.change(id, change).await {
+            let wanted = PersonChange { active: Some(!active), ..PersonChange::default() };
+            if let Err(failure) = change(accounts, id, wanted).await {
                 app.notices.failure(&failure, t);
             }
         });
@@ -216,14 +190,14 @@ async fn save(accounts: Accounts, ask: Ask, name: String, password: String, role
     match ask {
         Ask::Add => {
             let person = NewPerson { credentials: Credentials { name, password }, role };
-            accounts.put(accounts.app.post("/people", &person).await?.read()?);
+            put(accounts, accounts.app.post("/people", &person).await?.read()?);
             Ok(())
         }
         Ask::Role(person) => {
-            accounts.change(person.id, PersonChange { role: Some(role), ..PersonChange::default() }).await
+            change(accounts, person.id, PersonChange { role: Some(role), ..PersonChange::default() }).await
         }
         Ask::Password(person) => {
-            accounts.change(person.id, PersonChange { password: Some(password), ..PersonChange::default() }).await
+            change(accounts, person.id, PersonChange { password: Some(password), ..PersonChange::default() }).await
         }
     }
 }

@@ -314,6 +314,8 @@ pub enum AccountsRequest {
     },
     /// Asks whose session this is, and keeps it alive. Answer: an optional [`Session`].
     Session(SessionToken),
+    /// Asks whose session this is, for a page that looks by itself: it ends no later for that. Answer: an optional [`Session`].
+    Watch(SessionToken),
     /// Signs out. Answer: nothing.
     SignOut(SessionToken),
     /// Lists people. Answer: a list of `Person`.

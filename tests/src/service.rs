@@ -53,6 +53,26 @@ pub struct StolenService {
 }
 
 impl StolenService {
+    /// Enrols a service that nobody runs, and that says nothing by itself.
+    pub fn enrol(site: &str, ticket: &EnrolmentTicket) -> Result<Self> {
+        let key = new_key();
+        let begun = Enrolling::begin(ticket, &key, &mut rng())?;
+        let answer = post(site, "enrol", begun.request())?.map_err(|status| anyhow!("not enrolled: {status}"))?;
+        let enrolled = begun.finish(&key, &answer, wardlink_agent::clock::now())?;
+        Ok(Self { site: site.to_owned(), enrolled, key })
+    }
+
+    /// Begins to renew its certificate.
+    pub fn begin_renewal(&self) -> Result<Renewing> {
+        Ok(Renewing::begin(&self.enrolled, &self.key, &mut rng())?)
+    }
+
+    /// Takes the answer to a renewal: it has a new certificate and new keys.
+    pub fn finish_renewal(&mut self, begun: &Renewing, answer: &[u8]) -> Result<()> {
+        self.enrolled = begun.finish(&self.enrolled, &self.key, answer, wardlink_agent::clock::now())?;
+        Ok(())
+    }
+
     /// What it shows to the bridge.
     pub fn credentials(&self) -> Credentials {
         Credentials::certificate(self.key.clone(), &self.enrolled.certificate)
@@ -60,7 +80,7 @@ impl StolenService {
 
     /// What it would ask for a new certificate with.
     pub fn renewal(&self) -> Result<Vec<u8>> {
-        Ok(Renewing::begin(&self.enrolled, &self.key, &mut rng())?.request().to_vec())
+        Ok(self.begin_renewal()?.request().to_vec())
     }
 
     /// Its static key.

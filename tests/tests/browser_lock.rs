@@ -26,6 +26,27 @@ fn holds(browser: &Browser, word: &str) -> Result<bool> {
     Ok(page.contains(&word.to_lowercase()))
 }
 
+/// Notes what the page asks, and whether by itself; what it does every five seconds happens when the test says so, and whether it is in front,
+/// too.
+const BY_HAND: &str = "{
+    window.asked = []; window.ticks = []; window.isHidden = false;
+    const { fetch, setInterval } = window;
+    window.fetch = (request, ...rest) => {
+        const address = new URL(request.url ?? request, location);
+        window.asked.push([address.pathname, request.headers?.has('wardlink-by-itself') ?? false]);
+        return fetch.call(window, request, ...rest);
+    };
+    window.setInterval = (tick, pause, ...rest) =>
+        pause === 5000 ? (window.ticks.push(tick), 0) : setInterval.call(window, tick, pause, ...rest);
+    Object.defineProperty(document, 'visibilityState', { get: () => window.isHidden ? 'hidden' : 'visible' });
+}";
+
+/// How often the page has asked for the releases: by itself or not.
+fn asked(browser: &Browser, by_itself: bool) -> Result<usize> {
+    let asked: Vec<(String, bool)> = browser.script("return window.asked")?;
+    Ok(asked.into_iter().filter(|asked| *asked == ("/api/v1/releases".to_owned(), by_itself)).count())
+}
+
 fn the_lock() -> Target {
     Target::id("lock-screen")
 }
@@ -162,6 +183,41 @@ fn a_person_chooses_how_long_it_waits_and_the_browser_remembers() -> Result<()> 
         );
         let_pass(&desk, 2)?;
         desk.see(&the_lock())?;
+        Ok(())
+    })
+}
+
+#[test]
+fn a_screen_looks_again_only_while_somebody_may_see_it_and_keeps_no_session_alive_by_that() -> Result<()> {
+    scene(|scene| {
+        let ward = Ward::open(scene)?;
+        let desk = Browser::start(scene, Screen::Desk)?;
+        desk.before_load(BY_HAND)?;
+        sign_in(&desk, &ward, "/#/updates", ADMINISTRATOR)?;
+        desk.see(&Target::id("no-releases"))?;
+        let (by_person, by_itself) = (asked(&desk, false)?, asked(&desk, true)?);
+        ensure!(by_person > 0 && by_itself == 0, "who opens the screen asks: {by_person}, {by_itself}");
+        let tick = || desk.script::<()>("window.ticks.forEach(tick => tick())");
+        let wait_for = |times| wait::until("another look", || Ok((asked(&desk, true)? == times).then_some(())));
+        tick()?;
+        wait_for(1)?;
+
+        desk.script::<()>("window.isHidden = true")?;
+        tick()?;
+        assert_eq!(asked(&desk, true)?, 1, "nobody sees it");
+        desk.script::<()>(
+            "window.isHidden = false; document.dispatchEvent(new Event('visibilitychange', { bubbles: true }))",
+        )?;
+        wait_for(2)?;
+
+        desk.click(&Target::id("lock-now"))?;
+        desk.see(&the_lock())?;
+        tick()?;
+        assert_eq!(asked(&desk, true)?, 2, "it is locked");
+        desk.click(&Target::id("continue"))?;
+        wait_for(3)?;
+        assert_eq!(asked(&desk, false)?, by_person, "no person has asked again");
+        assert_eq!(desk.complaints()?, Vec::<String>::new());
         Ok(())
     })
 }

@@ -4,8 +4,9 @@ use std::process::{Command, Output, Stdio};
 
 use anyhow::{Context as _, Result, anyhow, ensure};
 use wardlink_protocol::api::{
-    MadeService, NewOrder, NewService, OrderState, OrderView, ProblemKind, Role, ServiceState,
+    AuditOutcome, AuditPage, MadeService, NewOrder, NewService, OrderState, OrderView, ProblemKind, Role, ServiceState,
 };
+use wardlink_protocol::limits::MAX_WAITING_ORDERS;
 use wardlink_protocol::order::{Order, OrderId, OrderRefusal, Task};
 use wardlink_protocol::service::ServiceAccess;
 use wardlink_protocol::{UnixMillis, cbor};
@@ -283,6 +284,63 @@ fn a_revoked_services_order_that_waits_is_not_carried_out() -> Result<()> {
         assert_eq!(find(&ward.nurse, "ip-1", order.id)?.state, OrderState::Waiting);
         let late = send(scene, &ward, "desk", None, &["infusion-pump/ip-1", "report"])?;
         assert_eq!(late.status.code(), Some(3), "{}", said(&late));
+        Ok(())
+    })
+}
+
+#[test]
+fn orders_of_services_displace_none_of_people_and_are_held_to_the_same_limits() -> Result<()> {
+    scene(|scene| {
+        let ward = Ward::open(scene)?;
+        let mut pump = ward.paired_pump("ip-1")?;
+        let listens = give(&ward.administrator, "ip-1", Task::ReportNow, LIFETIME)?;
+        wait_for(&ward.administrator, "ip-1", listens.id, OrderState::Done)?;
+        pump.kill();
+        let desk = made(&ward, "desk", true)?;
+        let mut enrolled = Service::start(scene, &ward.worker.origin(), "desk", &desk.enrolment)?;
+        enrolled.wait_for("connected")?;
+        enrolled.stop()?;
+        let stolen = enrolled.steal()?;
+        let mut mqtt =
+            Mqtt::connect(&ward.worker.broker(), &stolen.credentials(), "own")?.map_err(|no| anyhow!("{no:?}"))?;
+        let now = ward.administrator.device(&device("ip-1")?)?.last_seen.context("the pump was heard")?;
+        let order = |task| -> Result<Order> {
+            Ok(Order { id: new_id()?, given_at: now, expires_at: UnixMillis(now.0 + 600_000), task })
+        };
+        let mut boot = 0;
+        let mut publish = |order: &Order| {
+            boot += 1;
+            let (topic, message) = stolen.say_in("command", "ip-1", &cbor::encode(order)?, boot)?;
+            ensure!(!mqtt.publish(&topic, &message)?.is_refusal(), "it may send");
+            Ok(())
+        };
+        // What a person could not give, a service cannot either.
+        let given_at = UnixMillis(now.0 + 48 * 3_600_000);
+        let far = Order { given_at, expires_at: UnixMillis(given_at.0 + 1), ..order(Task::ReportNow)? };
+        let late =
+            Order { given_at: UnixMillis(now.0 - 2), expires_at: UnixMillis(now.0 - 1), ..order(Task::ReportNow)? };
+        let refused = [order(show(""))?, order(show("a\nb"))?, order(Task::SetInterval { seconds: 0 })?, far, late];
+        refused.iter().try_for_each(&mut publish)?;
+        let before = give(&ward.administrator, "ip-1", show("before"), LIFETIME)?;
+        for index in 0..=MAX_WAITING_ORDERS {
+            publish(&order(show(&format!("{index}")))?)?;
+        }
+        let audited = || -> Result<usize> {
+            let page: AuditPage = ward.administrator.get("audit?act=order-given")?;
+            Ok(page.entries.iter().filter(|entry| entry.outcome == AuditOutcome::Refused).count())
+        };
+        wait::until("every order is noted", || Ok((audited()? == refused.len() + 1).then_some(())))?;
+        let listed = orders(&ward.nurse, "ip-1")?;
+        let of_service = listed.iter().filter(|order| order.by_service);
+        ensure!(of_service.clone().all(|order| order.state == OrderState::Waiting), "{listed:?}");
+        assert_eq!(of_service.count(), MAX_WAITING_ORDERS);
+        // People go on, and theirs are carried out.
+        let after = give(&ward.administrator, "ip-1", show("after"), LIFETIME)?;
+        assert_eq!(find(&ward.administrator, "ip-1", before.id)?.state, OrderState::Waiting);
+        pump.restart()?;
+        for order in [before, after] {
+            wait_for(&ward.administrator, "ip-1", order.id, OrderState::Done)?;
+        }
         Ok(())
     })
 }

@@ -8,7 +8,7 @@ use wardlink_tests::api::refusal;
 use wardlink_tests::impostor::{open, report, steal};
 use wardlink_tests::mqtt::Mqtt;
 use wardlink_tests::pump::is;
-use wardlink_tests::service::{self, Service, of_pumps, post};
+use wardlink_tests::service::{self, Service, StolenService, of_pumps, post};
 use wardlink_tests::ward::{Ward, device};
 use wardlink_tests::worker::{Host, Worker};
 use wardlink_tests::{Scene, scene, wait};
@@ -291,6 +291,42 @@ fn a_service_renews_its_certificate_before_and_after_its_end_and_not_once_it_is_
             let status = post(&ward.worker.origin(), "renew", junk)?.err();
             ensure!(matches!(status, Some(400 | 403)), "{status:?}");
         }
+        Ok(())
+    })
+}
+
+#[test]
+fn a_quiet_service_renews_again_and_again_and_an_answer_counts_until_it_was_used() -> Result<()> {
+    scene(|scene| {
+        let worker = Worker::start_with(scene, Host::Wrangler, &[("SERVICE_CERTIFICATE_SECS", "20")])?;
+        let ward = Ward::around(scene, worker)?;
+        let site = ward.worker.origin();
+        let made = service::make(&ward.administrator, "archive", &["telemetry"])?;
+        let mut quiet = StolenService::enrol(&site, &made.enrolment.parse()?)?;
+        // As soon as its time has come.
+        let renewed = |request: &[u8]| wait::until("a new certificate", || Ok(post(&site, "renew", request)?.ok()));
+        let mut begun = Vec::new();
+        for _ in 0..3 {
+            let asked = quiet.begin_renewal()?;
+            let answer = renewed(asked.request())?;
+            assert_eq!(post(&site, "renew", asked.request())?, Ok(answer.clone()), "the same for one who lost it");
+            quiet.finish_renewal(&asked, &answer)?;
+            begun.push(asked);
+        }
+        // Those that it has used are gone; the last one, which the site has not seen in use, is given again.
+        let [first, second, last] = begun.as_slice() else { return Err(anyhow!("three renewals")) };
+        for used in [first, second] {
+            assert_eq!(post(&site, "renew", used.request())?.err(), Some(403));
+        }
+        // One who lost it for longer is given one that lasts.
+        let lost = post(&site, "renew", last.request())?.map_err(|status| anyhow!("{status}"))?;
+        let later = wait::until("another answer", || {
+            Ok(post(&site, "renew", last.request())?.ok().filter(|answer| *answer != lost))
+        })?;
+        quiet.finish_renewal(last, &later)?;
+        assert_eq!(state(&ward, "archive")?, ServiceState::Active);
+        let log: serde_json::Value = ward.administrator.get("audit?act=certificate-renewed&find=archive")?;
+        assert_eq!(log["entries"].as_array().map(Vec::len), Some(2), "{log}");
         Ok(())
     })
 }

@@ -94,6 +94,7 @@ impl AccountsObject {
             AccountsRequest::Bootstrap(credentials) => self.bootstrap(&credentials).await,
             AccountsRequest::SignIn { credentials, address } => self.sign_in(&credentials, address).await,
             AccountsRequest::Session(token) => answer(&sessions::find(database, &token, now())?),
+            AccountsRequest::Watch(token) => answer(&sessions::look(database, &token, now())?),
             AccountsRequest::SignOut(token) => {
                 if let Some(Session { id, person, .. }) = sessions::find(database, &token, now())? {
                     sessions::end(database, id)?;

@@ -5,7 +5,7 @@ use wardlink_edge::messages::{AccountsRequest, Session, SessionToken};
 use wardlink_edge::objects;
 use wardlink_edge::platform::log;
 use wardlink_edge::problem::Failure;
-use wardlink_protocol::api::{ProblemKind, Right};
+use wardlink_protocol::api::{BY_ITSELF_HEADER, ProblemKind, Right};
 use worker::{Env, Request};
 
 /// The prefix makes the browser refuse the cookie from anywhere but this host over TLS (RFC 6265bis section 4.1.3.2).
@@ -38,9 +38,19 @@ fn find(cookies: &str) -> Option<SessionToken> {
 /// Who is signed in, if anybody is.
 pub(crate) async fn present(request: &Request, env: &Env) -> Result<Option<Session>, Failure> {
     match token(request)? {
-        Some(token) => objects::call(env, &AccountsRequest::Session(token)).await,
+        Some(token) => objects::call(env, &question(token, is_by_itself(request)?)).await,
         None => Ok(None),
     }
+}
+
+/// Whether the page asks by itself, and no person has done anything.
+fn is_by_itself(request: &Request) -> Result<bool, Failure> {
+    Ok(request.headers().get(BY_ITSELF_HEADER)?.is_some())
+}
+
+/// What a page asks by itself keeps no session alive: it ends when nobody has used it for long, whatever is on the screen.
+const fn question(token: SessionToken, is_by_itself: bool) -> AccountsRequest {
+    if is_by_itself { AccountsRequest::Watch(token) } else { AccountsRequest::Session(token) }
 }
 
 /// Who is signed in.
@@ -60,7 +70,14 @@ pub(crate) async fn with_right(request: &Request, env: &Env, right: Right) -> Re
 
 #[cfg(test)]
 mod tests {
-    use super::find;
+    use super::{AccountsRequest, SessionToken, find, question};
+
+    #[test]
+    fn what_a_page_asks_by_itself_is_no_use_of_the_session() {
+        let token = || SessionToken("secret".to_owned());
+        assert!(matches!(question(token(), true), AccountsRequest::Watch(_)));
+        assert!(matches!(question(token(), false), AccountsRequest::Session(_)));
+    }
 
     #[test]
     fn the_cookie_is_found_by_its_whole_name() {

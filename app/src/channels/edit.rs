@@ -113,7 +113,7 @@ pub(super) fn EditForm(row: Option<Channel>, channels: Channels, close: CloseDia
     let sender = Sender::new();
     let look = move |row: Option<Channel>| {
         let change = channels
-            .view
+            .value
             .with_untracked(|view| view.as_ref().map(|view| was.with_value(|was| changed(view, was.as_ref(), row))));
         let Some(change) = change.filter(|_| sender.begin()) else { return };
         spawn_local(async move {

@@ -257,7 +257,7 @@ fn Progress(order: OrderView, close: CloseDialog) -> impl IntoView {
     let given = StoredValue::new(order);
     let now = Memo::new(move |_| {
         let given = given.get_value();
-        let same = |known: &&OrderView| known.id == given.id && known.by_service == given.by_service;
+        let same = |known: &&OrderView| known.is_same(&given);
         let known = live.orders.with(|known| known.get(&given.device).and_then(|list| list.iter().find(same).cloned()));
         known.unwrap_or(given)
     });

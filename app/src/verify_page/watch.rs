@@ -7,7 +7,6 @@ use leptos::prelude::*;
 use leptos::task::spawn_local;
 use wardlink_protocol::api::{PairingPhase, PairingView};
 use wardlink_protocol::identity::SessionId;
-use web_sys::VisibilityState;
 
 use crate::api::Failure;
 use crate::app::{App, Session};
@@ -44,9 +43,8 @@ impl Watch {
         spawn_local(async move {
             loop {
                 sleep(watch.pause()).await;
-                let looks = document().visibility_state() == VisibilityState::Visible;
-                if looks && person.get_untracked() {
-                    watch.ask(app).await;
+                if app.is_watched() && person.get_untracked() {
+                    watch.take(app.look("/pairings").await);
                 }
             }
         });
@@ -55,11 +53,11 @@ impl Watch {
 
     /// Asks now.
     pub(super) fn refresh(self, app: App) {
-        spawn_local(self.ask(app));
+        spawn_local(async move { self.take(app.get("/pairings").await) });
     }
 
-    async fn ask(self, app: App) {
-        match app.get::<Vec<PairingView>>("/pairings").await {
+    fn take(self, answer: Result<Vec<PairingView>, Failure>) {
+        match answer {
             Ok(pairings) => {
                 self.is_lost.set(false);
                 self.failure.set(None);

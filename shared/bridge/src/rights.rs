@@ -155,11 +155,6 @@ impl<'a> Rights<'a> {
         }
     }
 
-    /// Whether it may do nothing at all.
-    pub fn is_nothing(&self) -> bool {
-        self.row == Row::Nothing
-    }
-
     /// Whether its device counts as paired, so that its presence is of interest.
     pub fn is_paired(&self) -> bool {
         matches!(self.row, Row::Work | Row::Renew)

@@ -15,5 +15,7 @@ pub mod package;
 pub mod provider;
 pub mod schedule;
 pub mod session;
+#[cfg(test)]
+mod testing;
 pub mod token;
 pub mod x509;

@@ -24,6 +24,7 @@ pub use enrolment::{
 };
 pub use request::CertificationRequest;
 
+use core::time::Duration;
 use wardlink_protocol::UnixMillis;
 
 /// From when to when a certificate holds. Whole seconds: the rest is cut off.
@@ -33,6 +34,14 @@ pub struct Validity {
     pub not_before: UnixMillis,
     /// The last moment.
     pub not_after: UnixMillis,
+}
+
+impl Validity {
+    /// For `lifetime` from now on, and `skew` back, for whoever's clock is behind.
+    pub fn from_now(now: UnixMillis, skew: Duration, lifetime: Duration) -> Self {
+        let skew = u64::try_from(skew.as_millis()).unwrap_or(u64::MAX);
+        Self { not_before: UnixMillis(now.0.saturating_sub(skew)), not_after: now.after(lifetime) }
+    }
 }
 
 /// Why a certificate or a certification request is refused, or cannot be made.

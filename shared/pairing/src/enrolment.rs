@@ -10,7 +10,7 @@ use rand_core::CryptoRng;
 use serde::{Deserialize, Serialize};
 use serde_bytes::ByteBuf;
 use wardlink_crypto::cose::{ContentKey, Encrypted, Header};
-use wardlink_crypto::key::{PrivateKey, PublicKey};
+use wardlink_crypto::key::{PrivateKey, PublicKey, SharedSecret};
 use wardlink_crypto::schedule::{self, KID_ENROLMENT, PairingKeys, derive_enrolment_key};
 use wardlink_crypto::x509::{Certificate, CertificationRequest, Chain, Holder, Validity, X509Error};
 use wardlink_protocol::identity::{CertificateSerial, DeviceIdentifier, KeyFingerprint, Purpose, SessionId, Sha256};
@@ -28,8 +28,41 @@ pub mod renewal;
 
 /// The AAD of SERVICE_ENROLMENT.
 const REQUEST_PLACE: &str = "wardlink service enrolment";
-/// The AAD of SERVICE_ENROLLED.
-const ANSWER_PLACE: &str = "wardlink service enrolled";
+
+/// What a service asks for a certificate by: the two differ in the words of their messages, and in nothing else that is answered.
+#[derive(Clone, Copy)]
+enum Exchange {
+    Enrolment,
+    Renewal,
+}
+
+impl Exchange {
+    /// What the answer says that it is.
+    const fn answered(self) -> Status {
+        match self {
+            Self::Enrolment => Status::ServiceEnrolled,
+            Self::Renewal => Status::ServiceRenewed,
+        }
+    }
+
+    /// The answer's AAD.
+    const fn answer_place(self) -> &'static str {
+        match self {
+            Self::Enrolment => "wardlink service enrolled",
+            Self::Renewal => "wardlink service renewed",
+        }
+    }
+
+    /// `K_wrap`, from both secrets and both messages.
+    fn wrap_key(self, secrets: &[SharedSecret; 2], request: &[u8], answer: &[u8]) -> Result<[u8; 32], MessageError> {
+        let [first, second] = secrets;
+        let keys = match self {
+            Self::Enrolment => PairingKeys::derive_enrolment(first, second, request, answer),
+            Self::Renewal => PairingKeys::derive_renewal(first, second, request, answer),
+        };
+        Ok(*keys?.wrap()?)
+    }
+}
 
 /// Why an enrolment does not come about. Nothing has changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -131,10 +164,46 @@ impl Enrolling {
 
     /// Takes SERVICE_ENROLLED: from the control unit of the site that the enrolment text names, for this request, this name and this key.
     pub fn finish(&self, key: &PrivateKey, answer: &[u8], now: UnixMillis) -> Result<Enrolled, EnrolmentError> {
-        let verified = message::verify(answer, Some(self.id), &ANSWER_PLACE, Some(&self.root), now)?;
+        let asked = Asked {
+            exchange: Exchange::Enrolment,
+            session: self.id,
+            request: &self.request,
+            ephemeral: &self.ephemeral,
+            name: &self.name,
+            id: self.id,
+            root: self.root,
+        };
+        Ok(asked.accept(key, answer, now)?.0)
+    }
+}
+
+/// What a service has asked with, and who it is.
+struct Asked<'a> {
+    exchange: Exchange,
+    /// Which exchange.
+    session: SessionId,
+    request: &'a [u8],
+    /// Ed, PKCS#8.
+    ephemeral: &'a [u8],
+    name: &'a DeviceIdentifier,
+    /// Which enrolment.
+    id: SessionId,
+    root: Sha256,
+}
+
+impl Asked<'_> {
+    /// Takes the control unit's answer: what the service is enrolled with, and until when its certificate holds.
+    fn accept(
+        &self,
+        key: &PrivateKey,
+        answer: &[u8],
+        now: UnixMillis,
+    ) -> Result<(Enrolled, UnixMillis), EnrolmentError> {
+        let place = self.exchange.answer_place();
+        let verified = message::verify(answer, Some(self.session), &place, Some(&self.root), now)?;
         let message: ServiceEnrolled = verified.decode()?;
-        let bound = schedule::same(&message.request_hash, &schedule::message_hash(&self.request));
-        if message.status != Status::ServiceEnrolled || !bound || !message.access.is_reasonable() {
+        let bound = schedule::same(&message.request_hash, &schedule::message_hash(self.request));
+        if message.status != self.exchange.answered() || !bound || !message.access.is_reasonable() {
             return Err(MessageError::Contradiction.into());
         }
         let above: Vec<ByteBuf> = message.chain.iter().cloned().chain([verified.root_certificate.clone()]).collect();
@@ -146,18 +215,18 @@ impl Enrolling {
             return Err(MessageError::Contradiction.into());
         }
         let control_unit = PublicKey::from_point(&message.ephemeral).map_err(MessageError::from)?;
-        let ephemeral = PrivateKey::from_pkcs8(&self.ephemeral).map_err(MessageError::from)?;
-        let (first, second) = (key.agree(&control_unit), ephemeral.agree(&control_unit));
-        let keys = PairingKeys::derive_enrolment(&first, &second, &self.request, answer).map_err(MessageError::from)?;
-        Ok(Enrolled {
+        let ephemeral = PrivateKey::from_pkcs8(self.ephemeral).map_err(MessageError::from)?;
+        let secrets = [key.agree(&control_unit), ephemeral.agree(&control_unit)];
+        let enrolled = Enrolled {
             name: self.name.clone(),
-            id: self.id(),
+            id: self.id,
             root: self.root,
             certificate: message.certificate,
             chain: above,
             access: message.access,
-            wrap_key: *keys.wrap().map_err(MessageError::from)?,
-        })
+            wrap_key: self.exchange.wrap_key(&secrets, self.request, answer)?,
+        };
+        Ok((enrolled, certificate.validity().not_after))
     }
 }
 
@@ -214,31 +283,73 @@ pub fn enrol<R: CryptoRng>(
     if message.status != Status::ServiceEnrolment || *csr.device() != Device::service(service.name.clone()) {
         return Err(MessageError::Contradiction.into());
     }
-    let service_ephemeral = PublicKey::from_point(&message.ephemeral).map_err(MessageError::from)?;
-    let skew = u64::try_from(CLOCK_SKEW.as_millis()).unwrap_or(0);
-    let validity = Validity {
-        not_before: UnixMillis(now.0.saturating_sub(skew)),
-        not_after: now.after(control_unit.certificate_lifetime),
+    let wanted = Wanted {
+        exchange: Exchange::Enrolment,
+        session: service.id,
+        request,
+        name: service.name,
+        access: service.access,
+        key: csr.key(),
+        ephemeral: &message.ephemeral,
     };
-    let holder = Holder::Service(service.name.to_string());
-    let certificate: Certificate = control_unit.ca.issue(&holder, csr.key(), validity, rng)?;
-    let ephemeral = PrivateKey::make(rng);
-    let enrolled = ServiceEnrolled {
-        status: Status::ServiceEnrolled,
-        request_hash: schedule::message_hash(request),
-        certificate: certificate.to_bytes(),
-        chain: control_unit.ca.chain_below_root(),
-        ephemeral: ByteBuf::from(ephemeral.public().to_point()),
-        access: service.access.clone(),
-    };
-    let answer = message::sign(control_unit.signer, Some(service.id), &ANSWER_PLACE, &enrolled)?;
-    let (first, second) = (ephemeral.agree(csr.key()), ephemeral.agree(&service_ephemeral));
-    let keys = PairingKeys::derive_enrolment(&first, &second, request, &answer).map_err(MessageError::from)?;
-    Ok(EnrolledService {
-        answer,
-        key: certificate.fingerprint()?,
-        serial: certificate.serial(),
-        certificate_ends: certificate.validity().not_after,
-        wrap_key: *keys.wrap().map_err(MessageError::from)?,
-    })
+    wanted.issue(control_unit, now, rng)
+}
+
+/// A request that counts.
+struct Wanted<'a> {
+    exchange: Exchange,
+    /// Which exchange.
+    session: SessionId,
+    request: &'a [u8],
+    name: &'a DeviceIdentifier,
+    access: &'a ServiceAccess,
+    /// The service's static key.
+    key: &'a PublicKey,
+    /// Ed, as a point.
+    ephemeral: &'a [u8],
+}
+
+impl Wanted<'_> {
+    /// Issues the certificate, and answers: the same for an enrolment and a renewal. E is not needed after this.
+    fn issue<R: CryptoRng>(
+        &self,
+        control_unit: RenewingControlUnit<'_>,
+        now: UnixMillis,
+        rng: &mut R,
+    ) -> Result<EnrolledService, EnrolmentError> {
+        let service_ephemeral = PublicKey::from_point(self.ephemeral).map_err(MessageError::from)?;
+        let validity = Validity::from_now(now, CLOCK_SKEW, control_unit.certificate_lifetime);
+        let holder = Holder::Service(self.name.to_string());
+        let certificate = control_unit.ca.issue(&holder, self.key, validity, rng)?;
+        let ephemeral = PrivateKey::make(rng);
+        let message = self.message(control_unit, &certificate, &ephemeral);
+        let place = self.exchange.answer_place();
+        let answer = message::sign(control_unit.signer, Some(self.session), &place, &message)?;
+        let secrets = [ephemeral.agree(self.key), ephemeral.agree(&service_ephemeral)];
+        let wrap_key = self.exchange.wrap_key(&secrets, self.request, &answer)?;
+        Ok(EnrolledService {
+            answer,
+            key: certificate.fingerprint()?,
+            serial: certificate.serial(),
+            certificate_ends: certificate.validity().not_after,
+            wrap_key,
+        })
+    }
+
+    /// SERVICE_ENROLLED or SERVICE_RENEWED.
+    fn message(
+        &self,
+        control_unit: RenewingControlUnit<'_>,
+        certificate: &Certificate,
+        ephemeral: &PrivateKey,
+    ) -> ServiceEnrolled {
+        ServiceEnrolled {
+            status: self.exchange.answered(),
+            request_hash: schedule::message_hash(self.request),
+            certificate: certificate.to_bytes(),
+            chain: control_unit.ca.chain_below_root(),
+            ephemeral: ByteBuf::from(ephemeral.public().to_point()),
+            access: self.access.clone(),
+        }
+    }
 }

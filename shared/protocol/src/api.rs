@@ -518,6 +518,9 @@ impl ProblemKind {
     }
 }
 
+/// The header of a request that a page sends by itself, again and again, without a person who does something: it keeps no session alive.
+pub const BY_ITSELF_HEADER: &str = "Wardlink-By-Itself";
+
 /// A problem (RFC 9457, `application/problem+json`).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Problem {

@@ -60,16 +60,6 @@ pub enum ContentAlgorithm {
     A256GCM,
 }
 
-impl ContentAlgorithm {
-    /// The length of its key, in bytes.
-    pub const fn key_bytes(self) -> usize {
-        match self {
-            Self::A128GCM => 16,
-            Self::A256GCM => 32,
-        }
-    }
-}
-
 /// Who shares a channel's key (Coupling, claim 2).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]

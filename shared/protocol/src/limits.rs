@@ -99,14 +99,17 @@ pub const MIN_INTERVAL_SECS: u32 = 1;
 pub const MAX_INTERVAL_SECS: u32 = 15 * 60;
 /// The most orders that a device remembers; more are refused until some have ended.
 pub const MAX_KNOWN_ORDERS: usize = 256;
+/// The most of them that services have given: the rest is the control unit's, so that people are heard whatever services send.
+pub const MAX_KNOWN_SERVICE_ORDERS: usize = 192;
 /// How long a device remembers an order after its end: longer than clocks differ.
 pub const ORDER_MEMORY: Duration = Duration::from_hours(1);
 /// Of how many who write to it a device remembers what has counted.
 pub const MAX_GIVERS: usize = 64;
-/// The most orders of one device that wait for their outcome at the control unit.
+/// The most orders of one device that wait for their outcome at the control unit: of people, and as many of services.
 pub const MAX_WAITING_ORDERS: usize = 32;
-/// The most orders of one device that the control unit keeps; those that ended first go first.
-pub const MAX_KEPT_ORDERS: u64 = 100;
+/// The most orders of one device that the control unit keeps of people, and as many of services, so that neither displace the others';
+/// those that ended first go first.
+pub const MAX_KEPT_ORDERS: u64 = 50;
 
 /// Wrong verification attempts that end a pairing.
 pub const MAX_WRONG_ATTEMPTS: u32 = 3;

@@ -26,9 +26,6 @@ mod rekeying;
 pub use knowledge::{Acknowledged, Given, Knowledge};
 pub use rekeying::{Progress, Recipient, Rekeying, Target};
 
-/// The first epoch of a key.
-pub const FIRST_EPOCH: u64 = 1;
-
 /// Whose keys a line holds.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

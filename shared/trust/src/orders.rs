@@ -15,7 +15,8 @@ use wardlink_protocol::cbor;
 use wardlink_protocol::channel::{ChannelKey, ChannelName};
 use wardlink_protocol::identity::{CertificateSerial, DeviceIdentifier, Purpose, Sha256};
 use wardlink_protocol::limits::{
-    MAX_CHANNEL_MESSAGE_BYTES, MAX_CLOCK_SKEW, MAX_GIVERS, MAX_KNOWN_ORDERS, MAX_ORDER_LIFETIME, ORDER_MEMORY,
+    MAX_CHANNEL_MESSAGE_BYTES, MAX_CLOCK_SKEW, MAX_GIVERS, MAX_KNOWN_ORDERS, MAX_KNOWN_SERVICE_ORDERS,
+    MAX_ORDER_LIFETIME, ORDER_MEMORY,
 };
 use wardlink_protocol::order::{Giver, NotTaken, Order, OrderId, OrderOutcome, OrderRefusal, OrderResult};
 use wardlink_protocol::stamp::{Publisher, StampedMessage};
@@ -142,6 +143,21 @@ pub const fn reason(refused: &Refused) -> NotTaken {
     }
 }
 
+/// Until when a device carries out orders at most, by this clock.
+fn latest(now: UnixMillis) -> UnixMillis {
+    now.after(MAX_ORDER_LIFETIME).after(MAX_CLOCK_SKEW)
+}
+
+/// What an order that was stamped then comes to, as far as it alone says: it is to be carried out ([`OrderResult::Taken`]), or it is too
+/// late, or beyond its limits.
+pub fn verdict(order: &Order, stamped_at: UnixMillis, now: UnixMillis) -> OrderResult {
+    match order.check() {
+        Ok(()) if order.expires_at <= now || order.expires_at <= stamped_at => OrderResult::Expired,
+        Ok(()) if order.expires_at <= latest(now) => OrderResult::Taken,
+        _ => OrderResult::Refused(OrderRefusal::OutOfRange),
+    }
+}
+
 /// An order that a device took.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -231,21 +247,24 @@ impl OrderBook {
             known.reported = false;
             return Received::Settled(known.outcome());
         }
-        let latest = now.after(MAX_ORDER_LIFETIME).after(MAX_CLOCK_SKEW);
-        let has_room = self.known.len() < MAX_KNOWN_ORDERS;
-        let result = match order.check() {
-            Ok(()) if order.expires_at <= now || order.expires_at <= stamped_at => OrderResult::Expired,
-            Ok(()) if order.expires_at > latest => OrderResult::Refused(OrderRefusal::OutOfRange),
-            Ok(()) if has_room => OrderResult::Taken,
-            Ok(()) => OrderResult::Refused(OrderRefusal::Busy),
-            Err(_) => OrderResult::Refused(OrderRefusal::OutOfRange),
+        let has_room = self.has_room(giver);
+        let result = match verdict(&order, stamped_at, now) {
+            OrderResult::Taken if !has_room => OrderResult::Refused(OrderRefusal::Busy),
+            verdict => verdict,
         };
-        let known = Known { giver, id: order.id, expires_at: order.expires_at.min(latest), result, reported: false };
+        let expires_at = order.expires_at.min(latest(now));
+        let known = Known { giver, id: order.id, expires_at, result, reported: false };
         let outcome = known.outcome();
         if has_room {
             self.known.push(known);
         }
         if result == OrderResult::Taken { Received::CarryOut(giver, order) } else { Received::Settled(outcome) }
+    }
+
+    fn has_room(&self, giver: Giver) -> bool {
+        let of_services = self.known.iter().filter(|known| known.giver != Giver::ControlUnit).count();
+        let is_fair = giver == Giver::ControlUnit || of_services < MAX_KNOWN_SERVICE_ORDERS;
+        is_fair && self.known.len() < MAX_KNOWN_ORDERS
     }
 
     fn find(&mut self, giver: Giver, id: OrderId) -> Option<&mut Known> {

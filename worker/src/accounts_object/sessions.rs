@@ -46,6 +46,20 @@ pub(super) fn begin(
 
 /// The session of a secret, if it counts, and notes its use.
 pub(super) fn find(database: &Database, token: &SessionToken, now: UnixMillis) -> Result<Option<Session>, Failure> {
+    let Some((session, used_at)) = known(database, token, now)? else { return Ok(None) };
+    if now.since(used_at) >= USE_PRECISION {
+        database.run("UPDATE sessions SET used_at = ? WHERE id = ?", [now.into_value(), column(session.id)])?;
+    }
+    Ok(Some(session))
+}
+
+/// The session of a secret, if it counts. Nobody has used it by that.
+pub(super) fn look(database: &Database, token: &SessionToken, now: UnixMillis) -> Result<Option<Session>, Failure> {
+    Ok(known(database, token, now)?.map(|(session, _)| session))
+}
+
+/// The session of a secret, if it counts, and when it was used last.
+fn known(database: &Database, token: &SessionToken, now: UnixMillis) -> Result<Option<(Session, UnixMillis)>, Failure> {
     let id = id(token);
     let query = "SELECT person, used_at, ends_at FROM sessions WHERE id = ?";
     let Some(mut row) = database.row(query, [column(id)])? else { return Ok(None) };
@@ -54,10 +68,7 @@ pub(super) fn find(database: &Database, token: &SessionToken, now: UnixMillis) -
         return Ok(None);
     }
     let Some(person) = people::find(database, person)?.filter(|person| person.active) else { return Ok(None) };
-    if now.since(used_at) >= USE_PRECISION {
-        database.run("UPDATE sessions SET used_at = ? WHERE id = ?", [now.into_value(), column(id)])?;
-    }
-    Ok(Some(Session { id, person, ends_at }))
+    Ok(Some((Session { id, person, ends_at }, used_at)))
 }
 
 /// Ends one session.

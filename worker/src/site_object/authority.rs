@@ -298,7 +298,7 @@ fn make_control_unit(
 }
 
 fn years(now: UnixMillis, years: u32) -> Validity {
-    Validity { not_before: before(now, CLOCK_SKEW), not_after: now.after(YEAR.saturating_mul(years)) }
+    Validity::from_now(now, CLOCK_SKEW, YEAR.saturating_mul(years))
 }
 
 /// The time `duration` before `now`.

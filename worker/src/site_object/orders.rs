@@ -96,7 +96,8 @@ pub(super) fn give(
         let detail = format!("{device} has no channel for orders now. Nothing was sent.");
         return refuse(ProblemKind::WrongState, detail);
     };
-    if waiting(site, device)?.len() >= MAX_WAITING_ORDERS {
+    let of_people = |given: &&Record| given.giver == Giver::ControlUnit;
+    if waiting(site, device)?.iter().filter(of_people).count() >= MAX_WAITING_ORDERS {
         let detail = format!("{MAX_WAITING_ORDERS} orders wait for {device} already.");
         return refuse(ProblemKind::WrongState, detail);
     }
@@ -230,8 +231,14 @@ pub(super) fn take(site: &Site<'_>, message: &StampedMessage, outcome: &mut Outc
     if find(site, &device, giver, order.id)?.is_some() {
         return Ok(());
     }
-    log!("site: {service} gives {device} the order {}: {}", order.id, order.task.word());
     let actor = audit::device(service, *key);
+    if let Err(reason) = judge(site, &known, &channel, &order, message.accepted_at)? {
+        log!("site: the order {} of {service} to {device} does not count: {reason}", order.id);
+        let detail = format!("{}: {reason}", describe(&order));
+        outcome.notes.put(actor, Act::OrderGiven, &device, detail, Went::Refused);
+        return Ok(());
+    }
+    log!("site: {service} gives {device} the order {}: {}", order.id, order.task.word());
     outcome.notes.put(actor, Act::OrderGiven, &device, describe(&order), Went::Begun);
     let noted = Record {
         order,
@@ -245,6 +252,33 @@ pub(super) fn take(site: &Site<'_>, message: &StampedMessage, outcome: &mut Outc
         ended_at: None,
     };
     put(site, &device, &noted, outcome)
+}
+
+/// Whether a service's order counts: as one of people's does, and as the device will judge it.
+fn judge(
+    site: &Site<'_>,
+    known: &DeviceRecord,
+    channel: &ChannelName,
+    order: &Order,
+    stamped_at: UnixMillis,
+) -> Result<Result<(), String>, Failure> {
+    let policy = channels::policy(site.database)?;
+    let carries = policy.row(channel).is_some_and(|row| row.data_types.contains(&DataType::Command));
+    if !carries || known.state != DeviceState::Paired || !known.channels.contains(channel) {
+        return Ok(Err(format!("{channel} is no channel for orders to it now")));
+    }
+    match orders::verdict(order, stamped_at, stamped_at) {
+        OrderResult::Expired => return Ok(Err("it came too late".to_owned())),
+        OrderResult::Refused(_) => return Ok(Err("it is beyond the limits of orders".to_owned())),
+        OrderResult::Taken | OrderResult::Done => {}
+    }
+    let of_services = |given: &&Record| given.giver != Giver::ControlUnit;
+    if waiting(site, &known.device)?.iter().filter(of_services).count() >= MAX_WAITING_ORDERS {
+        return Ok(Err(format!(
+            "{MAX_WAITING_ORDERS} of services wait for it already, so that its outcome is not noted"
+        )));
+    }
+    Ok(Ok(()))
 }
 
 /// A device says how an order went.
@@ -349,7 +383,8 @@ fn find(site: &Site<'_>, device: &Device, giver: Giver, id: OrderId) -> Result<O
     row.map(|mut row| row.take_record()).transpose()
 }
 
-/// Stores a new order. Of those that have ended, the oldest go where there are too many.
+/// Stores a new order. Of those that have ended, the oldest go where there are too many: people's displace people's, and services'
+/// displace services'.
 fn put(site: &Site<'_>, device: &Device, given: &Record, outcome: &mut Outcome) -> Result<(), Failure> {
     let [client, identifier] = devices::names(device);
     site.database.run(
@@ -364,10 +399,14 @@ fn put(site: &Site<'_>, device: &Device, given: &Record, outcome: &mut Outcome) 
         ],
     )?;
     let [client, identifier] = devices::names(device);
+    let are_alike = if given.giver == Giver::ControlUnit { "=" } else { "<>" };
     site.database.run(
-        "DELETE FROM orders WHERE number IN (SELECT number FROM orders WHERE client = ? AND identifier = ?
-         ORDER BY ends_at IS NULL, number DESC LIMIT -1 OFFSET ?)",
-        [client, identifier, MAX_KEPT_ORDERS.into_value()],
+        &format!(
+            "DELETE FROM orders WHERE number IN (SELECT number FROM orders
+             WHERE client = ? AND identifier = ? AND giver {are_alike} ?
+             ORDER BY ends_at IS NULL, number DESC LIMIT -1 OFFSET ?)"
+        ),
+        [client, identifier, record(&Giver::ControlUnit)?, MAX_KEPT_ORDERS.into_value()],
     )?;
     tell(device, given.clone(), outcome);
     timers::set_by(site.database, &Timer::Orders, given.order.expires_at)

@@ -67,6 +67,12 @@ impl ServiceRecord {
             (None, None) => ServiceState::Waiting,
         }
     }
+
+    /// As it is with the certificate that it was given last, which counts beside the one that it is known to have.
+    fn with(self, next: Option<Vec<u8>>) -> Result<Self, Failure> {
+        let next = next.map(|next| read_record(&next)).transpose()?;
+        Ok(Self { enrolled: next.or(self.enrolled), ..self })
+    }
 }
 
 /// How long certificates of services hold in this deployment.
@@ -75,7 +81,7 @@ pub(super) fn lifetime(env: &Env) -> Duration {
     said.map_or(CERTIFICATE_LIFETIME, Duration::from_secs)
 }
 
-const COLUMNS: &str = "name, record, wrong, last_seen";
+const COLUMNS: &str = "name, record, wrong, last_seen, next";
 
 /// All services, by name.
 pub(super) fn all(site: &Site<'_>) -> Result<Vec<ServiceView>, Failure> {
@@ -91,7 +97,9 @@ fn view_of(site: &Site<'_>, name: &DeviceIdentifier) -> Result<Option<ServiceVie
 fn view(mut row: Row, now: UnixMillis) -> Result<ServiceView, Failure> {
     let name = take_name(&mut row)?;
     let record: ServiceRecord = row.take_record()?;
-    let state = record.state(row.take()?, now);
+    let (wrong, last_seen) = (row.take()?, row.take()?);
+    let record = record.with(row.take()?)?;
+    let state = record.state(wrong, now);
     let (revoked_at, revoked_by) = record.revoked.unzip();
     Ok(ServiceView {
         name,
@@ -103,7 +111,7 @@ fn view(mut row: Row, now: UnixMillis) -> Result<ServiceView, Failure> {
         key: record.enrolled.as_ref().map(|enrolled| enrolled.key),
         certificate: record.enrolled.as_ref().map(|enrolled| enrolled.certificate),
         certificate_ends: record.enrolled.as_ref().map(|enrolled| enrolled.ends),
-        last_seen: row.take()?,
+        last_seen,
         revoked_at,
         revoked_by,
     })
@@ -321,9 +329,9 @@ pub(super) fn give_keys(site: &Site<'_>, question: &[u8], outcome: &mut Outcome)
 
 /// Whether a service is trusted now, and this is its key.
 pub(super) fn is_active(site: &Site<'_>, name: &DeviceIdentifier, key: KeyFingerprint) -> Result<bool, Failure> {
-    let row = site.database.row("SELECT record FROM services WHERE name = ?", [column(name)])?;
+    let row = site.database.row("SELECT record, next FROM services WHERE name = ?", [column(name)])?;
     let Some(mut row) = row else { return Ok(false) };
-    let known: ServiceRecord = row.take_record()?;
+    let known = row.take_record::<ServiceRecord>()?.with(row.take()?)?;
     let is_its_own = known.enrolled.as_ref().is_some_and(|enrolled| enrolled.key == key);
     Ok(is_its_own && known.state(0, site.now) == ServiceState::Active)
 }
@@ -391,11 +399,8 @@ pub(super) fn expire(site: &Site<'_>, service: &Device, outcome: &mut Outcome) -
     let query = "SELECT record, next FROM services WHERE name = ?";
     let row = site.database.row(query, [column(&service.identifier)])?;
     let Some(mut row) = row else { return Ok(()) };
-    let mut known: ServiceRecord = row.take_record()?;
-    if let Some(next) = row.take::<Option<Vec<u8>>>()? {
-        // One that it was given and never used has ended, too, or its time comes.
-        known.enrolled = Some(read_record(&next)?);
-    }
+    // One that it was given and never used has ended, too, or its time comes.
+    let known = row.take_record::<ServiceRecord>()?.with(row.take()?)?;
     let Some(enrolled) = known.enrolled.as_ref().filter(|_| known.state(0, site.now) == ServiceState::Expired) else {
         return Ok(());
     };

@@ -1,39 +1,14 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
 
 use super::*;
-use crate::x509::{Holder, IssuingCa, RootCa, Validity};
-use rand::SeedableRng;
-use rand::rngs::StdRng;
+use crate::testing::{HOST, NOW, Site};
+use crate::x509::Holder;
 
-pub(super) const NOW: UnixMillis = UnixMillis::from_secs(1_800_000_000);
-pub(super) const HOST: &str = "wardlink.example";
 pub(super) const CLIENT: &str = "pump-1-mqtt";
 
-pub(super) struct Site {
-    ca: IssuingCa,
-    pub(super) key: PrivateKey,
-    pub(super) chain: Vec<ByteBuf>,
-    pub(super) rng: StdRng,
-}
-
 impl Site {
-    pub(super) fn new(seed: u64) -> Self {
-        let mut rng = StdRng::seed_from_u64(seed);
-        let validity = Validity { not_before: UnixMillis(0), not_after: UnixMillis::from_secs(1_900_000_000) };
-        let root = RootCa::make("Root", validity, &mut rng).unwrap();
-        let ca = root.make_issuing_ca("Issuing", validity, &mut rng).unwrap();
-        let key = PrivateKey::make(&mut rng);
-        let own = ca.issue(&Holder::ControlUnit("Site".into()), &key.public(), validity, &mut rng).unwrap();
-        let mut chain = vec![own.to_bytes()];
-        chain.extend(ca.chain());
-        Self { ca, key, chain, rng }
-    }
-
     pub(super) fn device(&mut self) -> (PrivateKey, Certificate) {
-        let key = PrivateKey::make(&mut self.rng);
-        let validity = self.ca.certificate().validity();
-        let certificate = self.ca.issue(&Holder::Device(pump()), &key.public(), validity, &mut self.rng).unwrap();
-        (key, certificate)
+        self.holder(&Holder::Device(pump()))
     }
 
     /// The client's proof for this identity, and the bridge's side of it.
@@ -42,10 +17,6 @@ impl Site {
         let (server, challenge) = ServerAuthentication::start(&hello, CLIENT, HOST, &mut self.rng).unwrap();
         let (client, proof) = client.prove(&challenge, key).unwrap();
         (client, server, proof)
-    }
-
-    pub(super) fn root(&self) -> Sha256 {
-        self.ca.root().sha256()
     }
 }
 

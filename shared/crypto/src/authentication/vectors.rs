@@ -4,8 +4,9 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
 
-use super::tests::{CLIENT, HOST, NOW, Site, pump};
+use super::tests::{CLIENT, pump};
 use super::*;
+use crate::testing::{HOST, NOW, Site};
 use crate::x509::CertificationRequest;
 use data_encoding::HEXLOWER;
 use serde_json::{Value, json};

@@ -1,46 +1,9 @@
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
 
 use super::*;
-use crate::key::PrivateKey;
-use crate::x509::{Holder, IssuingCa, RootCa, Validity};
+use crate::testing::{LATE, NOW, Site};
+use crate::x509::Holder;
 use data_encoding::HEXLOWER;
-use rand::SeedableRng;
-use rand::rngs::StdRng;
-
-const NOW: UnixMillis = UnixMillis::from_secs(1_800_000_000);
-
-struct Site {
-    ca: IssuingCa,
-    rng: StdRng,
-}
-
-impl Site {
-    fn new(seed: u64) -> Self {
-        let mut rng = StdRng::seed_from_u64(seed);
-        let validity = Validity { not_before: UnixMillis(0), not_after: UnixMillis::from_secs(1_900_000_000) };
-        let root = RootCa::make("Root", validity, &mut rng).unwrap();
-        let ca = root.make_issuing_ca("Issuing", validity, &mut rng).unwrap();
-        Self { ca, rng }
-    }
-
-    /// The key of somebody of the site, and the chain up to CertCA.
-    fn holder(&mut self, holder: &Holder) -> (PrivateKey, Vec<ByteBuf>) {
-        let key = PrivateKey::make(&mut self.rng);
-        let validity = self.ca.certificate().validity();
-        let own = self.ca.issue(holder, &key.public(), validity, &mut self.rng).unwrap();
-        let mut chain = vec![own.to_bytes()];
-        chain.extend(self.ca.chain());
-        (key, chain)
-    }
-
-    fn control_unit(&mut self) -> (PrivateKey, Vec<ByteBuf>) {
-        self.holder(&Holder::ControlUnit("Site".into()))
-    }
-
-    fn cert_ca(&self) -> Sha256 {
-        self.ca.root().sha256()
-    }
-}
 
 fn pump() -> Device {
     "infusion-pump/p1".parse().unwrap()
@@ -52,77 +15,70 @@ fn given() -> DirectorRoot {
 
 #[test]
 fn a_device_takes_what_its_own_control_unit_has_signed_for_it() {
-    let mut site = Site::new(1);
-    let (key, chain) = site.control_unit();
-    let signed = sign(&given(), &chain, &key).unwrap();
-    assert_eq!(verify(&signed, &pump(), &site.cert_ca(), NOW).unwrap(), given());
+    let site = Site::new(1);
+    let signed = sign(&given(), &site.chain, &site.key).unwrap();
+    assert_eq!(verify(&signed, &pump(), &site.root(), NOW).unwrap(), given());
 }
 
 #[test]
 fn another_devices_root_is_refused() {
-    let mut site = Site::new(1);
-    let (key, chain) = site.control_unit();
-    let signed = sign(&given(), &chain, &key).unwrap();
+    let site = Site::new(1);
+    let signed = sign(&given(), &site.chain, &site.key).unwrap();
     let other = "infusion-pump/p2".parse().unwrap();
-    assert_eq!(verify(&signed, &other, &site.cert_ca(), NOW), Err(DirectorRootError::Device(pump())));
+    assert_eq!(verify(&signed, &other, &site.root(), NOW), Err(DirectorRootError::Device(pump())));
 }
 
 #[test]
 fn another_sites_control_unit_is_refused() {
-    let (mut site, mut other) = (Site::new(1), Site::new(2));
-    let (key, chain) = other.control_unit();
-    let signed = sign(&given(), &chain, &key).unwrap();
-    assert_eq!(verify(&signed, &pump(), &site.cert_ca(), NOW), Err(ChainError::Root.into()));
+    let (site, other) = (Site::new(1), Site::new(2));
+    let signed = sign(&given(), &other.chain, &other.key).unwrap();
+    assert_eq!(verify(&signed, &pump(), &site.root(), NOW), Err(ChainError::Root.into()));
     // Nor does it count under the site's own chain.
-    let (_, chain) = site.control_unit();
-    let signed = sign(&given(), &chain, &key).unwrap();
-    assert_eq!(verify(&signed, &pump(), &site.cert_ca(), NOW), Err(DirectorRootError::Header));
+    let signed = sign(&given(), &site.chain, &other.key).unwrap();
+    assert_eq!(verify(&signed, &pump(), &site.root(), NOW), Err(DirectorRootError::Header));
 }
 
 #[test]
 fn a_device_or_gateway_of_the_site_directs_nobody() {
     let mut site = Site::new(1);
     for holder in [Holder::Device(pump()), Holder::Gateway("gateway/ward-3".parse().unwrap())] {
-        let (key, chain) = site.holder(&holder);
+        let (key, certificate) = site.holder(&holder);
+        let chain = [vec![certificate.to_bytes()], site.ca.chain()].concat();
         let signed = sign(&given(), &chain, &key).unwrap();
-        assert_eq!(verify(&signed, &pump(), &site.cert_ca(), NOW), Err(ChainError::Purpose.into()));
+        assert_eq!(verify(&signed, &pump(), &site.root(), NOW), Err(ChainError::Purpose.into()));
     }
 }
 
 #[test]
 fn an_ended_certificate_vouches_for_nobody() {
-    let mut site = Site::new(1);
-    let (key, chain) = site.control_unit();
-    let signed = sign(&given(), &chain, &key).unwrap();
-    let later = UnixMillis::from_secs(1_900_000_001);
-    assert_eq!(verify(&signed, &pump(), &site.cert_ca(), later), Err(ChainError::Expired.into()));
+    let site = Site::new(1);
+    let signed = sign(&given(), &site.chain, &site.key).unwrap();
+    assert_eq!(verify(&signed, &pump(), &site.root(), LATE), Err(ChainError::Expired.into()));
 }
 
 #[test]
 fn every_changed_byte_is_refused() {
-    let mut site = Site::new(1);
-    let (key, chain) = site.control_unit();
-    let signed = sign(&given(), &chain, &key).unwrap();
+    let site = Site::new(1);
+    let signed = sign(&given(), &site.chain, &site.key).unwrap();
     for at in 0..signed.len() {
         let mut changed = signed.clone();
         changed[at] ^= 1;
-        assert!(verify(&changed, &pump(), &site.cert_ca(), NOW).is_err(), "{at}");
+        assert!(verify(&changed, &pump(), &site.root(), NOW).is_err(), "{at}");
     }
-    assert!(verify(&signed[1..], &pump(), &site.cert_ca(), NOW).is_err());
+    assert!(verify(&signed[1..], &pump(), &site.root(), NOW).is_err());
 }
 
 #[test]
 fn what_the_control_unit_signs_otherwise_is_no_directors_root() {
-    let mut site = Site::new(1);
-    let (key, chain) = site.control_unit();
-    let kid = key.public().fingerprint().unwrap().as_bytes().to_vec();
-    let header = Header { kid, chain, ..Header::default() };
-    let signed = cose::sign(&header, &key, b"ais/infusion-pump/p1", &cbor::encode(&given()).unwrap()).unwrap();
-    let refused = verify(&signed, &pump(), &site.cert_ca(), NOW);
+    let site = Site::new(1);
+    let kid = site.key.public().fingerprint().unwrap().as_bytes().to_vec();
+    let header = Header { kid, chain: site.chain.clone(), ..Header::default() };
+    let signed = cose::sign(&header, &site.key, b"ais/infusion-pump/p1", &cbor::encode(&given()).unwrap()).unwrap();
+    let refused = verify(&signed, &pump(), &site.root(), NOW);
     assert_eq!(refused, Err(EnvelopeError::Authentication.into()));
     let header = Header { counter: Some(1), ..header };
-    let signed = cose::sign(&header, &key, AAD, &cbor::encode(&given()).unwrap()).unwrap();
-    assert_eq!(verify(&signed, &pump(), &site.cert_ca(), NOW), Err(DirectorRootError::Header));
+    let signed = cose::sign(&header, &site.key, AAD, &cbor::encode(&given()).unwrap()).unwrap();
+    assert_eq!(verify(&signed, &pump(), &site.root(), NOW), Err(DirectorRootError::Header));
 }
 
 #[test]

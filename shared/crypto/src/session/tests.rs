@@ -1,47 +1,13 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
 
 use super::*;
-use crate::x509::{Holder, IssuingCa, RootCa, Validity};
+use crate::testing::{HOST, LATE, NOW, Site};
+use crate::x509::Holder;
 use proptest::prelude::*;
-use rand::SeedableRng;
-use rand::rngs::StdRng;
-
-const NOW: UnixMillis = UnixMillis::from_secs(1_800_000_000);
-const HOST: &str = "wardlink.example";
-
-struct Site {
-    ca: IssuingCa,
-    key: PrivateKey,
-    chain: Vec<ByteBuf>,
-    rng: StdRng,
-}
 
 impl Site {
-    fn new(seed: u64) -> Self {
-        let mut rng = StdRng::seed_from_u64(seed);
-        let validity = Validity { not_before: UnixMillis(0), not_after: UnixMillis::from_secs(1_900_000_000) };
-        let root = RootCa::make("Root", validity, &mut rng).unwrap();
-        let ca = root.make_issuing_ca("Issuing", validity, &mut rng).unwrap();
-        let key = PrivateKey::make(&mut rng);
-        let own = ca.issue(&Holder::ControlUnit("Site".into()), &key.public(), validity, &mut rng).unwrap();
-        let mut chain = vec![own.to_bytes()];
-        chain.extend(ca.chain());
-        Self { ca, key, chain, rng }
-    }
-
-    fn holder(&mut self, holder: &Holder) -> (PrivateKey, Certificate) {
-        let key = PrivateKey::make(&mut self.rng);
-        let validity = self.ca.certificate().validity();
-        let certificate = self.ca.issue(holder, &key.public(), validity, &mut self.rng).unwrap();
-        (key, certificate)
-    }
-
     fn gateway(&mut self) -> (PrivateKey, Certificate) {
         self.holder(&Holder::Gateway("gateway/ward-3".parse().unwrap()))
-    }
-
-    fn root(&self) -> Sha256 {
-        self.ca.root().sha256()
     }
 
     fn issuers(&self) -> Vec<Certificate> {
@@ -148,8 +114,7 @@ fn only_a_gateway_of_the_site_is_believed() {
 
     let (key, certificate) = Site::new(7).gateway();
     assert_eq!(refuse(&key, &certificate, Purpose::Gateway, NOW), None);
-    let late = UnixMillis::from_secs(1_900_000_001);
-    assert!(matches!(refuse(&key, &certificate, Purpose::Gateway, late), Some(SessionError::Chain(_))), "ended");
+    assert!(matches!(refuse(&key, &certificate, Purpose::Gateway, LATE), Some(SessionError::Chain(_))), "ended");
     assert!(matches!(refuse(&key, &certificate, Purpose::Device, NOW), Some(SessionError::Chain(_))), "not a device's");
     let (stranger, _) = Site::new(9).gateway();
     assert!(matches!(refuse(&stranger, &certificate, Purpose::Gateway, NOW), Some(SessionError::Key(_))), "a thief's");

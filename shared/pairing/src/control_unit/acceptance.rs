@@ -40,9 +40,10 @@ impl Session {
             return Err(Refusal::Text);
         }
         let choice = policy::choose_of(&self.candidates(control_unit.policy), mode)?;
-        let expires_at = now.after(control_unit.policy.verification_lifetime);
+        let lifetime = control_unit.policy.verification_lifetime;
+        let expires_at = now.after(lifetime);
         let ephemeral = PrivateKey::make(rng);
-        let certificate = self.issue(&Holder::Pairing(self.device.clone()), control_unit, now, expires_at, rng)?;
+        let certificate = self.issue(&Holder::Pairing(self.device.clone()), control_unit, now, lifetime, rng)?;
         let network = control_unit.network;
         let command = PairingCommand {
             status: choice.mode.into(),
@@ -114,13 +115,11 @@ impl Session {
         holder: &Holder,
         control_unit: ControlUnit<'_>,
         now: UnixMillis,
-        not_after: UnixMillis,
+        lifetime: Duration,
         rng: &mut R,
     ) -> Result<Certificate, Refusal> {
         let key = PublicKey::from_point(&self.static_point).map_err(MessageError::from)?;
-        let skew = u64::try_from(CLOCK_SKEW.as_millis()).unwrap_or(0);
-        let not_before = UnixMillis(now.0.saturating_sub(skew));
-        Ok(control_unit.ca.issue(holder, &key, Validity { not_before, not_after }, rng)?)
+        Ok(control_unit.ca.issue(holder, &key, Validity::from_now(now, CLOCK_SKEW, lifetime), rng)?)
     }
 }
 

@@ -129,8 +129,8 @@ impl Session {
     ) -> Result<Vec<Action>, Refusal> {
         let Commanded { choice, keys, provisional, .. } = commanded;
         let channels = channels_for(control_unit.channels, choice.trust())?;
-        let not_after = now.after(control_unit.policy.certificate_lifetime);
-        let certificate = self.issue(&Holder::paired(self.device.clone()), control_unit, now, not_after, rng)?;
+        let lifetime = control_unit.policy.certificate_lifetime;
+        let certificate = self.issue(&Holder::paired(self.device.clone()), control_unit, now, lifetime, rng)?;
         let confirmation = PairingConfirmed {
             status: Status::PairingConfirmed,
             certificate: certificate.to_bytes(),

@@ -2,7 +2,8 @@
 //!
 //! The exchange is that of a device's renewal, in one question and one answer: signed by the static key, signed by the control unit,
 //! and a fresh `K_wrap` from fresh ephemeral keys. The same question gets the same answer. The old certificate and the old `K_wrap` end when the
-//! service has shown that it has the new ones; until then both count, so that a lost answer locks nobody out.
+//! service has shown that it has the new ones, by a question for keys or by asking to have the new certificate replaced; until then both
+//! count, so that a lost answer locks nobody out.
 
 use core::time::Duration;
 use rand_core::CryptoRng;
@@ -10,24 +11,20 @@ use serde::{Deserialize, Serialize};
 use serde_bytes::ByteBuf;
 use wardlink_crypto::cose::{self, Header, Signed};
 use wardlink_crypto::key::{PrivateKey, PublicKey};
-use wardlink_crypto::schedule::{self, PairingKeys};
-use wardlink_crypto::x509::{Certificate, CertificationRequest, Chain, Holder, Validity};
-use wardlink_protocol::identity::{CertificateSerial, DeviceIdentifier, KeyFingerprint, Purpose, SessionId};
+use wardlink_crypto::x509::{Certificate, CertificationRequest};
+use wardlink_protocol::identity::{CertificateSerial, DeviceIdentifier, KeyFingerprint, SessionId};
 use wardlink_protocol::limits::MAX_ENROLMENT_MESSAGE_BYTES;
 use wardlink_protocol::pairing::Status;
-use wardlink_protocol::service::{ServiceAccess, ServiceEnrolled, ServiceRenewal};
+use wardlink_protocol::service::{ServiceAccess, ServiceRenewal};
 use wardlink_protocol::{Device, UnixMillis, cbor};
 use zeroize::{Zeroize, ZeroizeOnDrop};
 
-use super::{Enrolled, EnrolledService, EnrolmentError};
-use crate::control_unit::CLOCK_SKEW;
-use crate::message::{self, MessageError};
+use super::{Asked, Enrolled, EnrolledService, EnrolmentError, Exchange, Wanted};
+use crate::message::MessageError;
 use crate::renewal::RenewingControlUnit;
 
 /// The AAD of SERVICE_RENEWAL.
 const REQUEST_PLACE: &str = "wardlink service renewal";
-/// The AAD of SERVICE_RENEWED.
-const ANSWER_PLACE: &str = "wardlink service renewed";
 
 /// A service that asks for a new certificate. It is stored before [`Renewing::request`] is sent, which can be sent again. It holds a secret.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize, Zeroize, ZeroizeOnDrop)]
@@ -85,50 +82,32 @@ impl Renewing {
         answer: &[u8],
         now: UnixMillis,
     ) -> Result<Enrolled, EnrolmentError> {
-        let verified = message::verify(answer, Some(self.session), &ANSWER_PLACE, Some(&enrolled.root), now)?;
-        let message: ServiceEnrolled = verified.decode()?;
-        let bound = schedule::same(&message.request_hash, &schedule::message_hash(&self.request));
-        if message.status != Status::ServiceRenewed || !bound || !message.access.is_reasonable() {
-            return Err(MessageError::Contradiction.into());
-        }
-        let above: Vec<ByteBuf> = message.chain.iter().cloned().chain([verified.root_certificate.clone()]).collect();
-        let chain: Vec<ByteBuf> = [message.certificate.clone()].into_iter().chain(above.iter().cloned()).collect();
-        let chain = Chain::parse(&chain).map_err(MessageError::from)?;
-        let certificate = chain.verify(&enrolled.root, Purpose::Service, now).map_err(MessageError::from)?;
-        let named = certificate.holder() == Some(&Holder::Service(enrolled.name.to_string()));
-        let old = Certificate::parse(&enrolled.certificate)?;
-        let is_later = certificate.validity().not_after > old.validity().not_after;
-        if !named || !is_later || *certificate.key() != key.public() {
-            return Err(MessageError::Contradiction.into());
-        }
-        let control_unit = PublicKey::from_point(&message.ephemeral).map_err(MessageError::from)?;
-        let ephemeral = PrivateKey::from_pkcs8(&self.ephemeral).map_err(MessageError::from)?;
-        let (first, second) = (key.agree(&control_unit), ephemeral.agree(&control_unit));
-        let keys = PairingKeys::derive_renewal(&first, &second, &self.request, answer).map_err(MessageError::from)?;
-        Ok(Enrolled {
-            name: enrolled.name.clone(),
+        let asked = Asked {
+            exchange: Exchange::Renewal,
+            session: self.session,
+            request: &self.request,
+            ephemeral: &self.ephemeral,
+            name: &enrolled.name,
             id: enrolled.id,
             root: enrolled.root,
-            certificate: message.certificate,
-            chain: above,
-            access: message.access,
-            wrap_key: *keys.wrap().map_err(MessageError::from)?,
-        })
+        };
+        let (renewed, ends) = asked.accept(key, answer, now)?;
+        let old = Certificate::parse(&enrolled.certificate)?;
+        if ends <= old.validity().not_after {
+            return Err(MessageError::Contradiction.into());
+        }
+        Ok(renewed)
     }
 }
 
-/// A service that asks, as the site knows it. That it is not revoked, the caller has checked.
+/// The certificate of a service that asks, as the site knows it. That the service is not revoked, the caller has checked.
 #[derive(Clone, Copy)]
 pub struct EnrolledOne<'a> {
-    /// Its name.
-    pub name: &'a DeviceIdentifier,
-    /// Its static key.
-    pub key: KeyFingerprint,
-    /// Its certificate's serial number.
+    /// The certificate's serial number.
     pub serial: CertificateSerial,
     /// From when on it may be renewed.
     pub from: UnixMillis,
-    /// What it may read and write.
+    /// What the service may read and write.
     pub access: &'a ServiceAccess,
 }
 
@@ -143,57 +122,66 @@ pub fn asked_by(request: &[u8]) -> Option<KeyFingerprint> {
     KeyFingerprint::try_from(envelope.header().kid.as_slice()).ok()
 }
 
-/// Takes SERVICE_RENEWAL.
-pub fn renew<R: CryptoRng>(
-    service: EnrolledOne<'_>,
-    request: &[u8],
-    control_unit: RenewingControlUnit<'_>,
-    now: UnixMillis,
-    rng: &mut R,
-) -> Result<EnrolledService, EnrolmentError> {
-    let envelope = Signed::parse(request, MAX_ENROLMENT_MESSAGE_BYTES).map_err(MessageError::from)?;
-    let session = envelope.header().session.ok_or(MessageError::Header)?;
-    let chain = envelope.header().chain.clone();
-    let old = Certificate::parse(chain.first().ok_or(MessageError::Header)?)?;
-    let expected = Header { chain, ..Header::pairing(service.key.as_bytes(), session) };
-    // What the certificate says beside its key nobody has verified, and nobody believes.
-    if *envelope.header() != expected || old.fingerprint()? != service.key {
-        return Err(MessageError::Header.into());
+/// SERVICE_RENEWAL, as the service's static key has signed it.
+pub struct Asking<'a> {
+    name: &'a DeviceIdentifier,
+    session: SessionId,
+    request: &'a [u8],
+    serial: CertificateSerial,
+    /// The static key.
+    key: PublicKey,
+    /// Ed.
+    ephemeral: ByteBuf,
+}
+
+impl<'a> Asking<'a> {
+    /// Opens SERVICE_RENEWAL of the service with this name and this static key.
+    pub fn open(name: &'a DeviceIdentifier, key: KeyFingerprint, request: &'a [u8]) -> Result<Self, EnrolmentError> {
+        let envelope = Signed::parse(request, MAX_ENROLMENT_MESSAGE_BYTES).map_err(MessageError::from)?;
+        let session = envelope.header().session.ok_or(MessageError::Header)?;
+        let chain = envelope.header().chain.clone();
+        let old = Certificate::parse(chain.first().ok_or(MessageError::Header)?)?;
+        let expected = Header { chain, ..Header::pairing(key.as_bytes(), session) };
+        // What the certificate says beside its key nobody has verified, and nobody believes.
+        if *envelope.header() != expected || old.fingerprint()? != key {
+            return Err(MessageError::Header.into());
+        }
+        let payload = envelope.verify(old.key(), REQUEST_PLACE.as_bytes()).map_err(MessageError::from)?;
+        let message: ServiceRenewal = cbor::decode(payload, MAX_ENROLMENT_MESSAGE_BYTES).map_err(MessageError::from)?;
+        let csr = CertificationRequest::parse(&message.csr).map_err(MessageError::from)?;
+        let is_its_own = *csr.device() == Device::service(name.clone()) && csr.key() == old.key();
+        if message.status != Status::ServiceRenewal || !is_its_own {
+            return Err(MessageError::Contradiction.into());
+        }
+        let (serial, ephemeral) = (message.serial, message.ephemeral);
+        Ok(Self { name, session, request, serial, key: *csr.key(), ephemeral })
     }
-    let payload = envelope.verify(old.key(), REQUEST_PLACE.as_bytes()).map_err(MessageError::from)?;
-    let message: ServiceRenewal = cbor::decode(payload, MAX_ENROLMENT_MESSAGE_BYTES).map_err(MessageError::from)?;
-    let csr = CertificationRequest::parse(&message.csr).map_err(MessageError::from)?;
-    let is_its_own = *csr.device() == Device::service(service.name.clone())
-        && csr.key() == old.key()
-        && message.serial == service.serial;
-    if message.status != Status::ServiceRenewal || !is_its_own || now < service.from {
-        return Err(MessageError::Contradiction.into());
+
+    /// The certificate that the service has, and wants to have replaced. Where it is the one that it was given last, the answer has arrived.
+    pub const fn serial(&self) -> CertificateSerial {
+        self.serial
     }
-    let service_ephemeral = PublicKey::from_point(&message.ephemeral).map_err(MessageError::from)?;
-    let skew = u64::try_from(CLOCK_SKEW.as_millis()).unwrap_or(0);
-    let validity = Validity {
-        not_before: UnixMillis(now.0.saturating_sub(skew)),
-        not_after: now.after(control_unit.certificate_lifetime),
-    };
-    let holder = Holder::Service(service.name.to_string());
-    let certificate: Certificate = control_unit.ca.issue(&holder, csr.key(), validity, rng)?;
-    let ephemeral = PrivateKey::make(rng);
-    let renewed = ServiceEnrolled {
-        status: Status::ServiceRenewed,
-        request_hash: schedule::message_hash(request),
-        certificate: certificate.to_bytes(),
-        chain: vec![control_unit.ca.certificate().to_bytes()],
-        ephemeral: ByteBuf::from(ephemeral.public().to_point()),
-        access: service.access.clone(),
-    };
-    let answer = message::sign(control_unit.signer, Some(session), &ANSWER_PLACE, &renewed)?;
-    let (first, second) = (ephemeral.agree(csr.key()), ephemeral.agree(&service_ephemeral));
-    let keys = PairingKeys::derive_renewal(&first, &second, request, &answer).map_err(MessageError::from)?;
-    Ok(EnrolledService {
-        answer,
-        key: certificate.fingerprint()?,
-        serial: certificate.serial(),
-        certificate_ends: certificate.validity().not_after,
-        wrap_key: *keys.wrap().map_err(MessageError::from)?,
-    })
+
+    /// Answers, where this is the service's certificate and its time has come.
+    pub fn renew<R: CryptoRng>(
+        &self,
+        enrolled: EnrolledOne<'_>,
+        control_unit: RenewingControlUnit<'_>,
+        now: UnixMillis,
+        rng: &mut R,
+    ) -> Result<EnrolledService, EnrolmentError> {
+        if self.serial != enrolled.serial || now < enrolled.from {
+            return Err(MessageError::Contradiction.into());
+        }
+        let wanted = Wanted {
+            exchange: Exchange::Renewal,
+            session: self.session,
+            request: self.request,
+            name: self.name,
+            access: enrolled.access,
+            key: &self.key,
+            ephemeral: &self.ephemeral,
+        };
+        wanted.issue(control_unit, now, rng)
+    }
 }

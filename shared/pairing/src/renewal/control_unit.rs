@@ -178,11 +178,7 @@ impl Renewal {
         }
         let (session, request) = open_request(stamped, known, &old)?;
         let device_ephemeral = PublicKey::from_point(&request.ephemeral).map_err(MessageError::from)?;
-        let skew = u64::try_from(CLOCK_SKEW.as_millis()).unwrap_or(0);
-        let validity = Validity {
-            not_before: UnixMillis(now.0.saturating_sub(skew)),
-            not_after: now.after(control_unit.certificate_lifetime),
-        };
+        let validity = Validity::from_now(now, CLOCK_SKEW, control_unit.certificate_lifetime);
         let holder = Holder::paired(known.device.clone());
         let certificate = control_unit.ca.issue(&holder, old.key(), validity, rng)?;
         let ephemeral = PrivateKey::make(rng);

@@ -146,7 +146,7 @@ fn an_answer_to_another_request_is_refused() {
 mod renewing {
     use super::*;
     use crate::enrolment::Enrolled;
-    use crate::enrolment::renewal::{EnrolledOne, Renewing, asked_by, renew, renewable_from};
+    use crate::enrolment::renewal::{Asking, EnrolledOne, Renewing, asked_by, renewable_from};
     use wardlink_protocol::UnixMillis;
     use wardlink_protocol::identity::{CertificateSerial, KeyFingerprint};
 
@@ -161,7 +161,10 @@ mod renewing {
     }
 
     fn enrolled() -> Renewal {
-        let mut world = World::new();
+        enrolled_in(World::new())
+    }
+
+    fn enrolled_in(mut world: World) -> Renewal {
         let asked = world.ask();
         let answer = world.answer(asked.request()).unwrap();
         let enrolled = asked.finish(&world.key, &answer.answer, START).unwrap();
@@ -180,14 +183,10 @@ mod renewing {
                 ca: &self.world.site.ca,
                 certificate_lifetime: LIFETIME,
             };
-            let service = EnrolledOne {
-                name: &self.world.ticket.name,
-                key: self.fingerprint,
-                serial: self.serial,
-                from: renewable_from(self.ends, LIFETIME),
-                access: &self.world.access,
-            };
-            renew(service, request, control_unit, now, &mut self.world.rng)
+            let from = renewable_from(self.ends, LIFETIME);
+            let enrolled = EnrolledOne { serial: self.serial, from, access: &self.world.access };
+            let asking = Asking::open(&self.world.ticket.name, self.fingerprint, request)?;
+            asking.renew(enrolled, control_unit, now, &mut self.world.rng)
         }
     }
 
@@ -211,6 +210,38 @@ mod renewing {
             assert!(answer.certificate_ends > service.ends);
             assert_eq!((renewed.access.clone(), renewed.root), (service.world.access.clone(), service.enrolled.root));
         }
+    }
+
+    #[test]
+    fn a_service_shows_which_certificate_it_has_and_the_next_one_is_renewed_too() {
+        let mut service = enrolled();
+        let mut now = START;
+        for _ in 0..3 {
+            now = now.after(Duration::from_hours(13));
+            let asked = service.begin();
+            let (name, key) = (service.world.ticket.name.clone(), service.fingerprint);
+            let shown = Asking::open(&name, key, asked.request()).unwrap().serial();
+            assert_eq!(shown, Certificate::parse(&service.enrolled.certificate).unwrap().serial());
+            // The site believes that it has the certificate that it shows, and nothing else has to be heard of it.
+            service.serial = shown;
+            let answer = service.renew(asked.request(), now).unwrap();
+            service.enrolled = asked.finish(&service.enrolled, &service.world.key, &answer.answer, now).unwrap();
+            service.ends = answer.certificate_ends;
+        }
+    }
+
+    #[test]
+    fn a_service_is_enrolled_and_renewed_where_a_ca_stands_between_the_root_and_the_sites() {
+        let mut world = World::new();
+        world.site = Site::below_another_ca(&mut world.rng);
+        world.ticket.root = world.site.cert_ca();
+        let mut service = enrolled_in(world);
+        assert_eq!(service.enrolled.chain.len(), 3);
+        assert_eq!(service.enrolled.chain, service.world.site.ca.chain());
+        let asked = service.begin();
+        let answer = service.renew(asked.request(), later(13)).unwrap();
+        let renewed = asked.finish(&service.enrolled, &service.world.key, &answer.answer, later(13)).unwrap();
+        assert_eq!(renewed.chain, service.world.site.ca.chain());
     }
 
     #[test]
@@ -244,11 +275,7 @@ mod renewing {
         world.ticket.name = name.parse().unwrap();
         world.kept = *derive_enrolment_key(&world.ticket.secret, &world.ticket.id, &world.ticket.name).unwrap();
         world.key = PrivateKey::make(&mut StdRng::seed_from_u64(99));
-        let asked = world.ask();
-        let answer = world.answer(asked.request()).unwrap();
-        let enrolled = asked.finish(&world.key, &answer.answer, START).unwrap();
-        let fingerprint = world.key.public().fingerprint().unwrap();
-        Renewal { enrolled, serial: answer.serial, ends: answer.certificate_ends, fingerprint, world }
+        enrolled_in(world)
     }
 
     #[test]

@@ -1,11 +1,12 @@
 //! A site and a device for tests.
 
 use core::time::Duration;
+use data_encoding::BASE64;
 use rand::SeedableRng;
 use rand::rngs::StdRng;
 use serde_bytes::ByteBuf;
 use wardlink_crypto::key::PrivateKey;
-use wardlink_crypto::x509::{Certificate, Holder, IssuingCa, RootCa, Validity};
+use wardlink_crypto::x509::{Certificate, Holder, IssuingCa, RootCa, Validity, certify, read_certificates};
 use wardlink_protocol::channel::{ChannelKey, default_channels};
 use wardlink_protocol::grant::DeviceState;
 use wardlink_protocol::identity::{KeyFingerprint, KeyId, Purpose, SecretId, SessionId, Sha256};
@@ -35,6 +36,13 @@ pub(super) fn information(display: DisplayAbilities) -> DeviceInformation {
     }
 }
 
+/// OpenSSL made what is read here: `tests/vectors/est/make.sh`.
+macro_rules! vector {
+    ($name:literal) => {
+        include_str!(concat!("../../../../tests/vectors/est/", $name))
+    };
+}
+
 /// The control unit of a site.
 pub(crate) struct Site {
     pub(crate) ca: IssuingCa,
@@ -52,13 +60,30 @@ impl Site {
         let validity = Validity { not_before: UnixMillis(0), not_after: START.after(Duration::from_hours(24 * 3650)) };
         let root = RootCa::make("Test root", validity, rng).unwrap();
         let ca = root.make_issuing_ca("Test issuing CA", validity, rng).unwrap();
+        Self::with_ca(ca, rng)
+    }
+
+    /// The control unit of a hospital with a CA between its root and the site's.
+    pub(crate) fn below_another_ca(rng: &mut StdRng) -> Self {
+        let key = BASE64.decode(vector!("site-below.pkcs8").replace('\n', "").as_bytes()).unwrap();
+        let key = PrivateKey::from_pkcs8(&key).unwrap();
+        let given = read_certificates(vector!("site-below").as_bytes()).unwrap();
+        let known = read_certificates(vector!("cacerts").as_bytes()).unwrap();
+        let root = vector!("root.sha256").trim().parse().unwrap();
+        let chain = certify(&given, &known, &key.public(), &root, START).unwrap();
+        let [own, between, root] = <[Certificate; 3]>::try_from(chain).unwrap();
+        Self::with_ca(IssuingCa::restore_below(key, own, vec![between], root).unwrap(), rng)
+    }
+
+    fn with_ca(ca: IssuingCa, rng: &mut StdRng) -> Self {
+        let validity = ca.certificate().validity();
         let key = PrivateKey::make(rng);
         let own = ca.issue(&Holder::ControlUnit("Test site".into()), &key.public(), validity, rng).unwrap();
         let mut chain = vec![own.to_bytes()];
         chain.extend(ca.chain());
         let network = NetworkAccess {
             broker_host: "localhost:8787".into(),
-            tls_anchors: vec![root.certificate().to_bytes()],
+            tls_anchors: vec![ca.root().to_bytes()],
             web_pki: false,
             web_origin: "https://wardlink.example".into(),
             chain: Vec::new(),

@@ -58,3 +58,45 @@ pub struct OrderView {
     /// When it was done, refused or expired.
     pub ended_at: Option<UnixMillis>,
 }
+
+impl OrderView {
+    /// Whether both are the same order, however far each has come: an id is drawn by its giver, and counts among the giver's.
+    pub fn is_same(&self, other: &Self) -> bool {
+        let which = |order: &Self| (order.id, order.by_service);
+        which(self) == which(other) && self.device == other.device && self.given_by == other.given_by
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+
+    use super::*;
+
+    #[test]
+    fn an_order_is_known_by_its_device_its_giver_and_its_id() {
+        let order = OrderView {
+            id: OrderId([1; 16]),
+            device: "infusion-pump/ip-1".parse().unwrap(),
+            task: Task::ReportNow,
+            given_at: UnixMillis(1),
+            given_by: "desk".to_owned(),
+            by_service: false,
+            expires_at: UnixMillis(2),
+            state: OrderState::Waiting,
+            refusal: None,
+            ended_at: None,
+        };
+        let later = OrderView { state: OrderState::Done, ended_at: Some(UnixMillis(2)), ..order.clone() };
+        assert!(order.is_same(&later));
+        for other in [
+            OrderView { id: OrderId([2; 16]), ..order.clone() },
+            OrderView { device: "infusion-pump/ip-2".parse().unwrap(), ..order.clone() },
+            OrderView { given_by: "ada".to_owned(), ..order.clone() },
+            // A service may have a person's name.
+            OrderView { by_service: true, ..order.clone() },
+        ] {
+            assert!(!order.is_same(&other), "{other:?}");
+        }
+    }
+}

@@ -1,8 +1,8 @@
 //! What one device has been given: what has to be replaced when it is trusted no longer.
 
 use serde::{Deserialize, Serialize};
-use wardlink_protocol::channel::{Channel, ChannelName};
-use wardlink_protocol::identity::{KeyId, TrustLevel};
+use wardlink_protocol::channel::ChannelName;
+use wardlink_protocol::identity::KeyId;
 use wardlink_protocol::keys::HeldKey;
 use wardlink_protocol::limits::MAX_EPOCH_LEAD;
 use wardlink_protocol::{Device, UnixMillis};
@@ -118,20 +118,6 @@ impl Knowledge {
     /// counts.
     pub fn revoke(&mut self, cut: UnixMillis) -> Vec<Action> {
         self.given.drain(..).map(|given| replace(given, cut)).collect()
-    }
-
-    /// The device keeps only the channels of these rows that its trust allows: what it knew beyond them is replaced, and withdrawn.
-    pub fn trust_fell(&mut self, rows: &[Channel], trust: TrustLevel, cut: UnixMillis) -> Vec<Action> {
-        let may = |line: &LineId| rows.iter().any(|row| row.name == line.channel && row.trust <= trust);
-        let (kept, lost): (Vec<Given>, Vec<Given>) =
-            core::mem::take(&mut self.given).into_iter().partition(|given| may(&given.line));
-        self.given = kept;
-        let withdraw =
-            |given: &Given| Action::Withdraw { device: self.device.clone(), channel: given.line.channel.clone() };
-        // The device is told after the keys have changed: its withdrawal names the last epoch.
-        let mut actions: Vec<Action> = lost.iter().cloned().map(|given| replace(given, cut)).collect();
-        actions.extend(lost.iter().map(withdraw));
-        actions
     }
 
     /// The device has one line no longer.

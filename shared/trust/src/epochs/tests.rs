@@ -227,31 +227,6 @@ fn a_revocation_replaces_every_key_that_the_device_knew() {
     assert!(knowledge.revoke(later(20)).is_empty());
 }
 
-#[test]
-fn a_device_whose_trust_fell_keeps_what_it_may_have() {
-    let mut rng = Counting(1);
-    let mut knowledge = Knowledge::new(pump(1));
-    let secret = Channel { trust: TrustLevel::Full, ..row("therapy") };
-    let rows = [row("alarm"), row("command"), secret.clone()];
-    for row in &rows {
-        knowledge.give(&Line::begin(LineId::of(row, &pump(1)), row.clone(), 0, NOW, &mut rng).unwrap());
-    }
-    let cut = later(10);
-    let actions = knowledge.trust_fell(&rows, TrustLevel::Reduced, cut);
-    let (command, therapy) = (LineId::of(&rows[1], &pump(1)), LineId::of(&secret, &pump(1)));
-    assert_eq!(
-        actions,
-        [
-            Action::CloseLine { line: command.clone(), cut },
-            Action::MakeKey { line: therapy.clone(), why: Why::Cut(cut) },
-            Action::Withdraw { device: pump(1), channel: command.channel },
-            Action::Withdraw { device: pump(1), channel: therapy.channel },
-        ]
-    );
-    let left: Vec<_> = knowledge.given().iter().map(|given| given.line.channel.as_str()).collect();
-    assert_eq!(left, ["alarm"]);
-}
-
 /// Runs a job over these devices in slices, and returns what it asked for.
 fn run(job: &mut Rekeying, devices: &[Knowledge], size: usize) -> Vec<Action> {
     let mut actions = Vec::new();

@@ -208,7 +208,7 @@ fn an_order_beyond_its_limits_is_refused_and_said_so() {
 #[test]
 fn a_device_that_remembers_as_many_orders_as_it_can_takes_no_more_until_some_have_ended() {
     let mut world = world();
-    let mut writer = world.service();
+    let mut writer = world.control_unit();
     let number = |index: usize| {
         let mut id = [0; 16];
         id[..8].copy_from_slice(&(index as u64).to_be_bytes());
@@ -226,6 +226,32 @@ fn a_device_that_remembers_as_many_orders_as_it_can_takes_no_more_until_some_hav
     let later_one = Order { given_at: later(4_300), expires_at: later(4_400), ..number(MAX_KNOWN_ORDERS + 1) };
     let message = world.message(&mut writer, &later_one, 4_300);
     assert!(matches!(world.receive(&message, 4_301), Received::CarryOut(..)));
+}
+
+#[test]
+fn however_many_orders_services_give_those_of_people_are_taken() {
+    let mut world = world();
+    let (mut first, mut second, mut people) = (world.service(), world.service(), world.control_unit());
+    let number = |index: usize| {
+        let mut id = [0; 16];
+        id[..8].copy_from_slice(&(index as u64).to_be_bytes());
+        Order { id: OrderId(id), ..order(0, 600) }
+    };
+    for index in 0..MAX_KNOWN_SERVICE_ORDERS {
+        let writer = if index % 2 == 0 { &mut first } else { &mut second };
+        let message = world.message(writer, &number(index), 1);
+        assert!(matches!(world.receive(&message, 1), Received::CarryOut(..)), "{index}");
+    }
+    for writer in [&mut first, &mut second] {
+        let one_more = number(MAX_KNOWN_SERVICE_ORDERS);
+        let message = world.message(writer, &one_more, 1);
+        let busy = settled(&one_more, writer.giver, OrderResult::Refused(OrderRefusal::Busy));
+        assert_eq!(world.receive(&message, 1), busy);
+    }
+    for index in MAX_KNOWN_SERVICE_ORDERS..MAX_KNOWN_ORDERS {
+        let message = world.message(&mut people, &number(index), 1);
+        assert!(matches!(world.receive(&message, 1), Received::CarryOut(..)), "{index}");
+    }
 }
 
 #[test]
