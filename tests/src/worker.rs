@@ -169,7 +169,8 @@ impl<'s> Worker<'s> {
 
     fn wrangler(&self) -> Result<Command> {
         let mut command = Command::new(artifacts::in_checkout("node_modules/.bin/wrangler")?);
-        command.args(["dev", "--local", "--ip", "127.0.0.1", "--port", &self.port.to_string()]);
+        command.args(["dev", "--config", "wrangler.toml", "--config", "wrangler.distribution.toml"]);
+        command.args(["--local", "--ip", "127.0.0.1", "--port", &self.port.to_string()]);
         command.args(["--persist-to", "storage", "--show-interactive-dev-session", "false", "--inspector-port", "0"]);
         command.env("CLOUDFLARE_CF_FETCH_ENABLED", "false").env("WRANGLER_SEND_METRICS", "false").env("NO_COLOR", "1");
         Ok(command)
@@ -198,7 +199,9 @@ fn prepare(folder: &Path, variables: &[(String, String)]) -> Result<()> {
     for built in ["build", "dist"] {
         copy(&artifacts::in_checkout(built)?, &folder.join(built))?;
     }
-    copy(&artifacts::in_checkout("wrangler.toml")?, &folder.join("wrangler.toml"))?;
+    for configuration in ["wrangler.toml", "wrangler.distribution.toml"] {
+        copy(&artifacts::in_checkout(configuration)?, &folder.join(configuration))?;
+    }
     write_variables(folder, variables)
 }
 
@@ -231,40 +234,69 @@ fn size_of(folder: &Path) -> Result<u64> {
     Ok(size)
 }
 
+/// A worker under `workerd` alone, with the classes of its objects: name and class.
+struct Script {
+    /// Its service, and its folder in `build`.
+    name: &'static str,
+    objects: &'static [(&'static str, &'static str)],
+}
+
+/// As `wrangler.toml` and `wrangler.distribution.toml` say. There is no store of files (R2) here: what needs one is measured under wrangler.
+const SCRIPTS: [Script; 2] = [
+    Script {
+        name: "worker",
+        objects: &[("SITE", "SiteObject"), ("BRIDGE", "BridgeObject"), ("ACCOUNTS", "AccountsObject")],
+    },
+    Script {
+        name: "distribution",
+        objects: &[("DISTRIBUTION", "DistributionObject"), ("GATEWAY", "GatewayObject"), ("RECORDS", "RecordsObject")],
+    },
+];
+
 fn workerd_configuration(port: u16, variables: &[(String, String)]) -> String {
-    // There is no store of files (R2) here: what needs one is measured under wrangler.
-    let objects = [
-        ("SITE", "SiteObject"),
-        ("BRIDGE", "BridgeObject"),
-        ("ACCOUNTS", "AccountsObject"),
-        ("DISTRIBUTION", "DistributionObject"),
-        ("GATEWAY", "GatewayObject"),
-        ("RECORDS", "RecordsObject"),
-    ];
-    let objects_bound =
-        objects.map(|(name, class)| format!("(name = \"{name}\", durableObjectNamespace = \"{class}\"), "));
-    let texts = variables.iter().map(|(name, value)| format!("(name = \"{name}\", text = {value:?}), "));
-    let bindings: String = objects_bound.into_iter().chain(texts).collect();
-    let namespaces: String = objects
-        .map(|(_, class)| format!("(className = \"{class}\", uniqueKey = \"{class}\", enableSql = true), "))
-        .concat();
+    let services = SCRIPTS.map(|Script { name, .. }| format!("(name = \"{name}\", worker = .{name}), ")).concat();
+    let texts: String =
+        variables.iter().map(|(name, value)| format!("(name = \"{name}\", text = {value:?}), ")).collect();
+    let workers = SCRIPTS.map(|script| script.configuration(&texts)).concat();
     format!(
         r#"using Workerd = import "/workerd/workerd.capnp";
 const config :Workerd.Config = (
-  services = [(name = "main", worker = .wardlink), (name = "storage", disk = (path = "storage", writable = true))],
-  sockets = [(name = "http", address = "127.0.0.1:{port}", http = (), service = "main")],
+  services = [{services}(name = "storage", disk = (path = "storage", writable = true))],
+  sockets = [(name = "http", address = "127.0.0.1:{port}", http = (), service = "worker")],
 );
-const wardlink :Workerd.Worker = (
+{workers}"#
+    )
+}
+
+impl Script {
+    fn configuration(&self, texts: &str) -> String {
+        let Self { name, objects } = self;
+        let bindings: String = SCRIPTS
+            .iter()
+            .flat_map(|script| script.objects.iter().map(|(object, class)| (object, class, script.name)))
+            .map(|(object, class, service)| {
+                format!(
+                    "(name = \"{object}\", durableObjectNamespace = (className = \"{class}\", serviceName = \"{service}\")), "
+                )
+            })
+            .collect();
+        let namespaces: String = objects
+            .iter()
+            .map(|(_, class)| format!("(className = \"{class}\", uniqueKey = \"{class}\", enableSql = true), "))
+            .collect();
+        format!(
+            r#"const {name} :Workerd.Worker = (
   modules = [
-    (name = "index.js", esModule = embed "build/index.js"),
-    (name = "index_bg.wasm", wasm = embed "build/index_bg.wasm"),
+    (name = "index.js", esModule = embed "build/{name}/index.js"),
+    (name = "index_bg.wasm", wasm = embed "build/{name}/index_bg.wasm"),
   ],
   compatibilityDate = "2025-12-01",
   compatibilityFlags = ["nodejs_compat"],
-  bindings = [{bindings}],
+  bindings = [{bindings}{texts}],
   durableObjectNamespaces = [{namespaces}],
   durableObjectStorage = (localDisk = "storage"),
 );
 "#
-    )
+        )
+    }
 }

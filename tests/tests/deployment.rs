@@ -22,14 +22,23 @@ fn a_dry_run_puts_the_production_upload_together_and_sends_nothing() -> Result<(
         let (plan, checks) = (String::from_utf8_lossy(&run.stdout), String::from_utf8_lossy(&run.stderr));
         ensure!(run.status.success(), "{plan}\n{checks}");
         for found in [
-            "SiteObject, BridgeObject, AccountsObject, DistributionObject, GatewayObject, RecordsObject (migrations: v1, v2, v3)",
-            "TRUST, SITE, BRIDGE, ACCOUNTS, DISTRIBUTION, GATEWAY, RECORDS, FILES, ASSETS",
+            "Durable Objects of wardlink: SiteObject, BridgeObject, AccountsObject (migrations: v1)",
+            "Bindings of wardlink: TRUST, SITE, BRIDGE, ACCOUNTS, DISTRIBUTION, GATEWAY, RECORDS, FILES, ASSETS",
+            "Durable Objects of wardlink-distribution: DistributionObject, GatewayObject, RecordsObject (migrations: v1)",
+            "Bindings of wardlink-distribution: DISTRIBUTION, GATEWAY, RECORDS, SITE, FILES",
             "gzip",
         ] {
             ensure!(checks.contains(found), "`{found}` is not among what was checked: {checks}");
         }
-        ensure!(plan.contains("wrangler deploy --no-bundle --env production"), "it says what it would do: {plan}");
-        ensure!(plan.contains("MASTER_KEY, BOOTSTRAP_TOKEN") && plan.contains("--secrets-file=FILE"), "{plan}");
+        for script in ["wrangler.toml", "wrangler.distribution.toml"] {
+            let call = format!("wrangler deploy --no-bundle --config {script} --env production");
+            ensure!(plan.contains(&call), "it says what it would do: {plan}");
+        }
+        ensure!(
+            plan.contains("MASTER_KEY, BOOTSTRAP_TOKEN, DISTRIBUTION_MASTER_KEY")
+                && plan.contains("--secrets-file=FILE"),
+            "{plan}"
+        );
         ensure!(plan.contains("nothing has left this machine"), "{plan}");
         Ok(())
     })

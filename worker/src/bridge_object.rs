@@ -7,11 +7,6 @@
 mod records;
 mod site;
 
-use crate::messages::{ADDRESS_HEADER, Applied, BridgeRequest, CLIENT_CERTIFICATE_HEADER, NETWORK_HEADER};
-use crate::objects::{answer, receive};
-use crate::platform::{log, now, rng};
-use crate::problem::Failure;
-use crate::storage::Database;
 use core::cell::{Cell, RefCell};
 use core::time::Duration;
 use data_encoding::BASE64URL_NOPAD;
@@ -21,6 +16,11 @@ use site::Lane;
 use std::collections::BTreeMap;
 use wardlink_bridge::storage::Changes;
 use wardlink_bridge::{Broker, ConnectionId, Origin, Output};
+use wardlink_edge::messages::{ADDRESS_HEADER, Applied, BridgeRequest, CLIENT_CERTIFICATE_HEADER, NETWORK_HEADER};
+use wardlink_edge::objects::{answer, receive};
+use wardlink_edge::platform::{log, now, rng};
+use wardlink_edge::problem::Failure;
+use wardlink_edge::storage::Database;
 use wardlink_protocol::UnixMillis;
 use wardlink_protocol::api::ProblemKind;
 use wardlink_protocol::network::NetworkOrigin;

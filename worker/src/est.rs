@@ -1,10 +1,10 @@
 //! A CA outside, over EST (RFC 7030): where it is, and what it is asked over HTTP. What its answers are worth, `wardlink_crypto` says.
 
-use crate::platform::now;
 use core::time::Duration;
 use data_encoding::BASE64;
 use futures_util::StreamExt as _;
 use wardlink_crypto::x509::{CertificatesError, read_certificates};
+use wardlink_edge::platform::now;
 use wardlink_protocol::UnixMillis;
 use wardlink_protocol::identity::Sha256;
 use wardlink_protocol::limits::MAX_CERTIFICATES_BYTES;

@@ -8,8 +8,8 @@
 
 mod client;
 
-use crate::platform::{is_secret, log};
-use crate::problem::Failure;
+use wardlink_edge::platform::{is_secret, log};
+use wardlink_edge::problem::Failure;
 use wardlink_protocol::api::{ProblemKind, Trust};
 use worker::{Env, Method, Request, Url};
 

@@ -1,4 +1,4 @@
-//! Wardlink's control unit, MQTT bridge and accounts as a Cloudflare Worker.
+//! Wardlink's control unit, MQTT bridge and accounts as a Cloudflare Worker. The distribution server is a worker of its own.
 //!
 //! The routes and the Durable Objects are thin: what they decide is decided in `shared/`; they move bytes, store what they
 //! are told before they send, and keep the clock and the random source.
@@ -10,30 +10,18 @@
 
 mod accounts_object;
 mod bridge_object;
-mod distribution_object;
 mod est;
-mod files;
-mod gateway_object;
 mod guard;
-mod messages;
-mod notes;
-mod objects;
-mod platform;
-mod problem;
-mod records_object;
 mod routes;
 mod session;
 mod site_object;
-mod storage;
 mod tls;
-mod vault;
 
 use worker::{Context, Env, Request, Response, Result, event};
 
 #[event(start)]
 fn start() {
-    platform::p256::install();
-    platform::foreign::install();
+    wardlink_edge::platform::p256::install();
 }
 
 #[event(fetch)]

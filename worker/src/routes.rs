@@ -10,16 +10,14 @@ mod services;
 mod site;
 mod socket;
 
-pub(crate) use repository::names;
-
 use crate::guard::{Origin, check_page};
-use crate::messages::{PublicName, RecordsCommand};
-use crate::problem::Failure;
 use data_encoding::HEXLOWER;
 use serde::Serialize;
-use serde::de::DeserializeOwned;
 use serde_bytes::ByteBuf;
-use std::borrow::Cow;
+use wardlink_edge::body::Body;
+use wardlink_edge::http::decoded;
+use wardlink_edge::messages::{PublicName, RecordsCommand};
+use wardlink_edge::problem::Failure;
 use wardlink_protocol::api::ProblemKind;
 use wardlink_protocol::channel::ChannelName;
 use wardlink_protocol::identity::{SecretId, SessionId};
@@ -224,11 +222,6 @@ fn device(client: &str, identifier: &str) -> Option<Device> {
     Some(Device { client: client.parse().ok()?, identifier: identifier.parse().ok()? })
 }
 
-/// A part of a path, as it was before it was percent-encoded.
-pub(crate) fn decoded(part: &str) -> Option<String> {
-    percent_encoding::percent_decode_str(part).decode_utf8().ok().map(Cow::into_owned)
-}
-
 impl Step {
     fn of(segment: &str) -> Option<Self> {
         Some(match segment {
@@ -264,15 +257,14 @@ impl Call {
         Ok(ByteBuf::from(core::mem::take(&mut *bytes)))
     }
 
-    /// The body, JSON of a bounded length.
-    fn body<T: DeserializeOwned>(&self) -> Result<T, Failure> {
+    /// The body, JSON of a bounded length: for the object that acts on it.
+    fn body<T>(&self) -> Result<Body<T>, Failure> {
         let is_json = self.request.headers().get("Content-Type")?.is_some_and(|kind| is_json(&kind));
         let Some(bytes) = self.body.as_ref().filter(|_| is_json) else {
             let detail = format!("Send JSON of at most {} bytes, with its type and length.", self.max_body_bytes);
             return Err(Failure::with_detail(ProblemKind::BadRequest, detail));
         };
-        serde_json::from_slice(bytes)
-            .map_err(|error| Failure::with_detail(ProblemKind::BadRequest, format!("The body: {error}.")))
+        Ok(Body::new(bytes))
     }
 }
 

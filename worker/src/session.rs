@@ -1,10 +1,10 @@
 //! The browser session: its cookie, and who is signed in.
 
-use crate::messages::{AccountsRequest, Session, SessionToken};
-use crate::objects;
-use crate::platform::log;
-use crate::problem::Failure;
 use core::time::Duration;
+use wardlink_edge::messages::{AccountsRequest, Session, SessionToken};
+use wardlink_edge::objects;
+use wardlink_edge::platform::log;
+use wardlink_edge::problem::Failure;
 use wardlink_protocol::api::{BY_ITSELF_HEADER, ProblemKind, Right};
 use worker::{Env, Request};
 

@@ -32,13 +32,7 @@ mod services;
 mod timers;
 
 use crate::est::EstServer;
-use crate::messages::{Act, Command, SiteRequest, Taken};
-use crate::objects::{self, answer};
-use crate::platform::{log, now};
-use crate::problem::Failure;
-use crate::storage::{Column, Database};
 use crate::tls::TlsAnchors;
-use crate::vault::Vault;
 use authority::Authority;
 use core::cell::{Cell, OnceCell, RefCell};
 use core::time::Duration;
@@ -51,6 +45,12 @@ use policy::Rules;
 use std::rc::Rc;
 use timers::Timer;
 use wardlink_bridge::Notice;
+use wardlink_edge::messages::{Act, Command, SiteRequest, Taken};
+use wardlink_edge::objects::{self, answer};
+use wardlink_edge::platform::{log, now};
+use wardlink_edge::problem::Failure;
+use wardlink_edge::storage::{Column, Database};
+use wardlink_edge::vault::Vault;
 use wardlink_protocol::api::{LiveEvent, NewRevocation, Person, ProblemKind, Verify};
 use wardlink_protocol::grant::DeviceState;
 use wardlink_protocol::identity::{KeyFingerprint, SessionId};
@@ -311,8 +311,8 @@ impl SiteObject {
     async fn act(&self, act: Act) -> Result<Response, Failure> {
         let Act { person, origin, command } = act;
         match (person, command) {
-            (Some(person), Command::Verify(session, verify)) => self.verify(&person, session, &verify).await,
-            (Some(person), Command::Revoke(new)) => self.revoke(&person, new).await,
+            (Some(person), Command::Verify(session, verify)) => self.verify(&person, session, &verify.read()?).await,
+            (Some(person), Command::Revoke(new)) => self.revoke(&person, new.read()?).await,
             (_, Command::Authority) => self.show_ca(),
             (person, command) => {
                 let origin = origin.parse()?;

@@ -1,9 +1,9 @@
 //! What devices check the broker's TLS certificate by.
 
-use crate::problem::Failure;
 use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject;
 use serde_bytes::ByteBuf;
+use wardlink_edge::problem::Failure;
 use worker::Env;
 
 /// The root certificates of the variable `TLS_ANCHORS` (PEM, one after another). Where there is none, the worker's certificate

@@ -60,8 +60,38 @@ impl Variant {
 pub(crate) enum Part {
     /// The web app.
     App,
-    /// The worker.
+    /// The workers: the control unit and the distribution server.
     Worker,
+}
+
+/// A worker of the platform: a script of its own, with its Durable Objects.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Script {
+    /// The control unit, the MQTT bridge and the accounts: what has an address.
+    ControlUnit,
+    /// The distribution server.
+    Distribution,
+}
+
+impl Script {
+    /// All of them; the first is the one that has an address.
+    pub(crate) const ALL: [Self; 2] = [Self::ControlUnit, Self::Distribution];
+
+    /// The folder of its crate and of its build.
+    pub(crate) fn folder(self) -> &'static str {
+        match self {
+            Self::ControlUnit => "worker",
+            Self::Distribution => "distribution",
+        }
+    }
+
+    /// Its configuration, in the root of the checkout.
+    pub(crate) fn configuration(self) -> &'static str {
+        match self {
+            Self::ControlUnit => "wrangler.toml",
+            Self::Distribution => "wrangler.distribution.toml",
+        }
+    }
 }
 
 /// Where a build lies before it is published: `dist` and `build` inside a folder of its own.
@@ -69,8 +99,15 @@ pub(crate) enum Part {
 pub(crate) struct Staged {
     /// The static assets.
     pub(crate) dist: PathBuf,
-    /// The worker's script and module.
+    /// The workers: a folder for each [`Script`], with its script and module.
     pub(crate) build: PathBuf,
+}
+
+impl Staged {
+    /// The entry of a script.
+    pub(crate) fn entry(&self, script: Script) -> PathBuf {
+        self.build.join(script.folder()).join("index.js")
+    }
 }
 
 /// Builds both parts and publishes them to `dist/` and `build/`.

@@ -13,7 +13,7 @@ mod imports;
 
 const WASM: &str = "wasm32-unknown-unknown";
 /// The shells that exist as WebAssembly only.
-const WASM_SHELLS: [&str; 2] = ["wardlink-app", "wardlink-worker"];
+const WASM_SHELLS: [&str; 4] = ["wardlink-app", "wardlink-edge", "wardlink-worker", "wardlink-distribution"];
 
 /// A check: its name, and what it does.
 type Check = (&'static str, fn(&Workspace) -> Result<()>);

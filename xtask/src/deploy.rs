@@ -1,16 +1,17 @@
 //! `cargo xtask deploy`: Wardlink as a Cloudflare Worker, from the build to the one-time link.
 //!
-//! What `wrangler.toml` names under `[env.production]` comes to be with the upload itself: the worker, its assets, and, by
-//! migrations, its Durable Objects. The secrets go up in the same step, so that there is never a worker without its key.
+//! What `wrangler.toml` and `wrangler.distribution.toml` name under `[env.production]` comes to be with the uploads themselves: the
+//! workers, the assets, and, by migrations, the Durable Objects. A worker's secrets go up in the same step, so that there is never one
+//! without its key.
 
 use std::fs;
 use std::io::{self, BufRead as _, IsTerminal as _, Write as _};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail, ensure};
 use tempfile::NamedTempFile;
 
-use crate::build::{self, Part, Staged, Variant};
+use crate::build::{self, Part, Script, Staged, Variant};
 use crate::progress::Step;
 use crate::shell;
 use crate::size::Limits;
@@ -22,7 +23,7 @@ mod secrets;
 mod wrangler;
 
 use secrets::{Made, Missing};
-use wrangler::{Account, Call, ENVIRONMENT};
+use wrangler::{Account, Call, ENVIRONMENT, FIRST_ENVIRONMENT};
 
 /// How a deployment goes.
 #[derive(Debug, clap::Args)]
@@ -63,77 +64,121 @@ pub(crate) fn run(workspace: &Workspace, options: &Options) -> Result<()> {
     }
     step.done();
     let Some(account) = account else {
-        println!("{}", plan(&staged, options, None, Missing::Both));
+        let missing = Script::ALL.map(|script| Missing::of(script, None)).into_iter().collect::<Result<Vec<_>>>()?;
+        println!("{}", plan(&staged, options, None, &missing));
         println!(
             "\nThis was a dry run of a first deployment: nothing has left this machine. A later one keeps the secrets."
         );
         return Ok(());
     };
 
-    let present = wrangler::secret_names(Call::list_secrets().output(workspace))?;
-    let missing = Missing::of(present.as_deref())?;
-    println!("{}", plan(&staged, options, Some(&account), missing));
+    let missing = Script::ALL.map(|script| {
+        Missing::of(script, wrangler::secret_names(Call::list_secrets(script).output(workspace))?.as_deref())
+    });
+    let missing = missing.into_iter().collect::<Result<Vec<_>>>()?;
+    println!("{}", plan(&staged, options, Some(&account), &missing));
     if !options.yes && !confirmed()? {
         bail!("nothing was changed");
     }
-    let made = missing.make()?;
+    let made = missing.iter().map(Missing::make).collect::<Result<Vec<_>>>()?;
     if let Some(path) = &options.write_recovery {
-        made.write_recovery(path)?;
+        secrets::write_recovery(&made, path)?;
     }
-    let origins = upload(workspace, &staged, options, &account, &made)?;
-    println!("{}", farewell(&origins, made.bootstrap_token()));
+    let mut origins = Vec::new();
+    for upload in uploads(&missing) {
+        let secrets = made.iter().find(|made| upload.sets_secrets && made.script() == upload.script);
+        origins.extend(send(workspace, &staged, options, &account, upload, secrets)?);
+    }
+    println!("{}", farewell(&origins, made.iter().find_map(Made::bootstrap_token)));
     Ok(())
 }
 
-/// Uploads, and returns the origins under which the worker answers.
-fn upload(
+/// One upload of a script.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Upload {
+    script: Script,
+    environment: &'static str,
+    /// Whether the secrets that were made go with it.
+    sets_secrets: bool,
+}
+
+/// The uploads, in their order. Each worker names Durable Objects of the other, which have to be there: where one is new, the distribution
+/// server begins without the control unit's. What it asks comes before what asks.
+fn uploads(missing: &[Missing]) -> Vec<Upload> {
+    let is_new = missing.iter().any(Missing::is_everything);
+    let upload = |script, environment, sets_secrets| Upload { script, environment, sets_secrets };
+    let first = is_new.then(|| upload(Script::Distribution, FIRST_ENVIRONMENT, true));
+    let then =
+        [upload(Script::ControlUnit, ENVIRONMENT, true), upload(Script::Distribution, ENVIRONMENT, first.is_none())];
+    first.into_iter().chain(then).collect()
+}
+
+/// Sends an upload, and returns the origins under which its worker answers.
+fn send(
     workspace: &Workspace,
     staged: &Staged,
     options: &Options,
     account: &Account,
-    made: &Made,
+    upload: Upload,
+    made: Option<&Made>,
 ) -> Result<Vec<String>> {
-    let step = Step::start("Deploy");
-    let secrets = made.file()?;
+    let step = Step::start(&format!("Deploy {} ({})", upload.script.configuration(), upload.environment));
+    let secrets = made.map(Made::file).transpose()?.flatten();
     let report = NamedTempFile::new().context("cannot make a file for wrangler's report")?;
-    let call = Call::deploy(staged, options.domain.as_deref(), secrets.as_ref().map(NamedTempFile::path));
-    let mut command = call.command(workspace);
+    let mut command = upload.call(staged, options, secrets.as_ref().map(NamedTempFile::path)).command(workspace);
     command.env("CLOUDFLARE_ACCOUNT_ID", &account.id).env("WRANGLER_OUTPUT_FILE_PATH", report.path());
     shell::run(&mut command).context(match &options.write_recovery {
-        Some(path) => format!("if the worker is not there, {} belongs to nothing: remove it", path.display()),
-        None => "the worker was not deployed".to_owned(),
+        Some(path) => {
+            format!("deploy again; if a worker is not there, its secret in {} belongs to nothing", path.display())
+        }
+        None => "the worker was not deployed: deploy again, which begins where this one stopped".to_owned(),
     })?;
     step.done();
     let report = fs::read_to_string(report.path()).context("cannot read wrangler's report")?;
     Ok(wrangler::origins(&report))
 }
 
+impl Upload {
+    fn call(self, staged: &Staged, options: &Options, secrets: Option<&Path>) -> Call {
+        let domain = options.domain.as_deref().filter(|_| self.script == Script::ControlUnit);
+        Call::deploy(self.script, self.environment, staged, domain, secrets)
+    }
+}
+
 /// What is going to happen, in order.
-fn plan(staged: &Staged, options: &Options, account: Option<&Account>, missing: Missing) -> String {
+fn plan(staged: &Staged, options: &Options, account: Option<&Account>, missing: &[Missing]) -> String {
     let into =
         account.map_or_else(|| "your account".to_owned(), |account| format!("{} ({})", account.name, account.id));
     let mut steps = Vec::new();
-    if missing != Missing::Neither {
-        steps.push(format!("make secrets from this machine's random source: {}", missing.names().join(", ")));
+    let names: Vec<String> = missing.iter().flat_map(Missing::names).collect();
+    if !names.is_empty() {
+        steps.push(format!("make secrets from this machine's random source: {}", names.join(", ")));
     }
-    match (&options.write_recovery, missing) {
-        (Some(path), Missing::Both) => steps.push(format!("keep a copy of them in {}, for you only", path.display())),
-        (None, Missing::Both) => steps.push(
-            "keep NO copy of them. Cloudflare shows a secret to nobody: without a copy, a MASTER_KEY that is deleted there takes \
-             the site's CA and keys with it. --write-recovery FILE keeps one"
+    if missing.iter().any(Missing::is_everything) {
+        steps.push(match &options.write_recovery {
+            Some(path) => format!("keep a copy of them in {}, for you only", path.display()),
+            None => "keep NO copy of them. Cloudflare shows a secret to nobody: without a copy, a MASTER_KEY that is deleted there \
+                     takes the site's CA and keys with it. --write-recovery FILE keeps one"
                 .to_owned(),
-        ),
-        _ => {}
+        });
     }
     if let Some(domain) = &options.domain {
         steps.push(format!("serve under https://{domain}, too (its DNS record and certificate come with it)"));
     }
-    let secrets = (missing != Missing::Neither).then_some("FILE".as_ref());
-    steps.push(format!(
-        "upload worker and assets, apply the migrations of the Durable Objects{}:\n     {}",
-        if secrets.is_some() { ", set the secrets, all in one step" } else { ", leave the secrets as they are" },
-        Call::deploy(staged, options.domain.as_deref(), secrets).line()
-    ));
+    for upload in uploads(missing) {
+        let is_made = |missing: &Missing| missing.script() == upload.script && !missing.is_nothing();
+        let secrets = (upload.sets_secrets && missing.iter().any(is_made)).then_some("FILE".as_ref());
+        steps.push(format!(
+            "upload {}, apply the migrations of its Durable Objects{}:\n     {}",
+            match (upload.script, upload.environment) {
+                (Script::ControlUnit, _) => "the control unit and the web app",
+                (Script::Distribution, FIRST_ENVIRONMENT) => "the distribution server, as yet without the control unit",
+                (Script::Distribution, _) => "the distribution server",
+            },
+            if secrets.is_some() { ", set its secrets, all in one step" } else { ", leave its secrets as they are" },
+            upload.call(staged, options, secrets).line()
+        ));
+    }
     let steps: Vec<String> = (1..).zip(steps).map(|(number, step)| format!("  {number}. {step}")).collect();
     format!("\nA deployment into {into} will\n{}", steps.join("\n"))
 }
@@ -175,7 +220,7 @@ fn farewell(origins: &[String], token: Option<&str>) -> String {
 mod tests {
     use std::path::Path;
 
-    use super::{Account, Missing, Options, Staged, farewell, plan};
+    use super::{Account, Missing, Options, Script, Staged, farewell, plan, uploads};
 
     fn staged() -> Staged {
         Staged { dist: "dist".into(), build: "build".into() }
@@ -186,28 +231,56 @@ mod tests {
         Options { dry_run: false, yes: false, domain: None, write_recovery, no_build: false }
     }
 
+    /// What is missing where the control unit and the distribution server have these secrets, or are not there.
+    fn missing(present: [Option<&[&str]>; 2]) -> Vec<Missing> {
+        let present =
+            present.map(|names| names.map(|names| names.iter().map(|&name| name.to_owned()).collect::<Vec<_>>()));
+        Script::ALL
+            .into_iter()
+            .zip(present)
+            .map(|(script, names)| Missing::of(script, names.as_deref()).unwrap())
+            .collect()
+    }
+
+    const BOTH: &[&str] = &["MASTER_KEY", "BOOTSTRAP_TOKEN"];
+
     #[test]
     fn the_plan_names_the_account_and_every_step() {
         let account = Account { name: "Ward".to_owned(), id: "17".to_owned() };
-        let first = plan(&staged(), &options(Some("copy")), Some(&account), Missing::Both);
+        let nothing = missing([None, None]);
+        let first = plan(&staged(), &options(Some("copy")), Some(&account), &nothing);
         for part in [
             "Ward (17)",
-            "MASTER_KEY, BOOTSTRAP_TOKEN",
+            "MASTER_KEY, BOOTSTRAP_TOKEN, DISTRIBUTION_MASTER_KEY",
             "copy of them in copy",
-            "wrangler deploy",
-            "--secrets-file=FILE",
+            "--env first build/distribution/index.js --secrets-file=FILE",
+            "build/worker/index.js --secrets-file=FILE",
         ] {
             assert!(first.contains(part), "{part}: {first}");
         }
-        assert!(plan(&staged(), &options(None), Some(&account), Missing::Both).contains("--write-recovery FILE"));
+        assert!(first.ends_with("--env production build/distribution/index.js"), "{first}");
+        assert!(plan(&staged(), &options(None), Some(&account), &nothing).contains("--write-recovery FILE"));
     }
 
     #[test]
     fn a_second_deployment_leaves_the_secrets_alone() {
-        let again = plan(&staged(), &options(None), None, Missing::Neither);
-        assert!(again.contains("leave the secrets as they are") && !again.contains("--secrets-file"), "{again}");
-        let renewed = plan(&staged(), &options(None), None, Missing::Token);
+        let again = plan(&staged(), &options(None), None, &missing([Some(BOTH), Some(&["MASTER_KEY"])]));
+        assert!(again.contains("leave its secrets as they are") && !again.contains("--secrets-file"), "{again}");
+        assert!(!again.contains("--env first"), "{again}");
+        let renewed = plan(&staged(), &options(None), None, &missing([Some(&["MASTER_KEY"]), Some(&["MASTER_KEY"])]));
         assert!(renewed.contains("BOOTSTRAP_TOKEN") && !renewed.contains("MASTER_KEY"), "{renewed}");
+    }
+
+    #[test]
+    fn a_deployment_that_stopped_goes_on() {
+        for present in [[None, Some(&["MASTER_KEY"][..])], [Some(BOTH), None]] {
+            let uploads = uploads(&missing(present));
+            let environments: Vec<_> = uploads.iter().map(|upload| (upload.script, upload.environment)).collect();
+            let [first, unit, last] = environments[..] else { panic!("{environments:?}") };
+            assert_eq!(first, (Script::Distribution, "first"));
+            assert_eq!(unit, (Script::ControlUnit, "production"));
+            assert_eq!(last, (Script::Distribution, "production"));
+        }
     }
 
     #[test]

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 
-use crate::build::{self, Variant};
+use crate::build::{self, Script, Variant};
 use crate::progress::Step;
 use crate::tools;
 use crate::workspace::Workspace;
@@ -195,7 +195,8 @@ fn interrupts() -> Result<Receiver<()>> {
 
 fn start_worker(workspace: &Workspace, state: &State, place: &Place) -> Result<Child> {
     let mut wrangler = tools::node_program(workspace, "wrangler");
-    wrangler.args(["dev", "--local", "--show-interactive-dev-session", "false", "--inspector-port", "0"]);
+    wrangler.arg("dev").args(Script::ALL.map(|script| format!("--config={}", script.configuration())));
+    wrangler.args(["--local", "--show-interactive-dev-session", "false", "--inspector-port", "0"]);
     wrangler.args(place.arguments()).arg("--env-file").arg(&state.secrets).arg("--persist-to").arg(state.worker());
     wrangler.env("CLOUDFLARE_CF_FETCH_ENABLED", "false").env("WRANGLER_SEND_METRICS", "false").env("NO_COLOR", "1");
     Child::spawn("The worker", &mut wrangler, state.folder.join("worker.log"))

@@ -1,4 +1,4 @@
-//! `cargo xtask size`: what a phone loads, and what the platform stores of the worker.
+//! `cargo xtask size`: what a phone loads, and what the platform stores of each worker.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -7,7 +7,7 @@ use std::process::Command;
 use anyhow::{Context, Result, ensure};
 use serde_json::{Map, Value};
 
-use crate::build::{self, Part, Staged, Variant};
+use crate::build::{self, Part, Script, Staged, Variant};
 use crate::shell;
 use crate::workspace::Workspace;
 
@@ -23,23 +23,27 @@ enum Encoding {
 pub(crate) struct Limits {
     /// What the phone loads, if that counts.
     phone: Option<u64>,
-    worker: u64,
+    /// Each script of the platform.
+    script: u64,
 }
 
 impl Limits {
     /// What production keeps to: quick on a phone, and far from what the platform takes.
-    pub(crate) const RELEASE: Self = Self { phone: Some(200_000), worker: 1_000_000 };
-    /// What the platform takes at all: 10 MB of worker, compressed.
-    pub(crate) const PLATFORM: Self = Self { phone: None, worker: 10 * 1024 * 1024 };
+    pub(crate) const RELEASE: Self = Self { phone: Some(200_000), script: 1_000_000 };
+    /// What the platform takes at all: 10 MB for a script, compressed.
+    pub(crate) const PLATFORM: Self = Self { phone: None, script: 10 * 1024 * 1024 };
 
     /// Fails when a build is too large, and says how large it is otherwise.
     pub(crate) fn check(self, staged: &Staged) -> Result<String> {
-        let worker = worker_bytes(staged)?;
-        ensure!(worker <= self.worker, "the worker has {worker} bytes (gzip); at most {} are allowed", self.worker);
-        let Some(limit) = self.phone else { return Ok(format!("Size: the worker has {worker} bytes (gzip)")) };
+        let [worker, distribution] = Script::ALL.map(|script| script_bytes(staged, script));
+        let (worker, distribution) = (worker?, distribution?);
+        let largest = worker.max(distribution);
+        let workers = format!("the worker has {worker} bytes (gzip), the distribution server's {distribution}");
+        ensure!(largest <= self.script, "{workers}; at most {} are allowed for each", self.script);
+        let Some(limit) = self.phone else { return Ok(format!("Size: {workers}")) };
         let phone = page_bytes(staged, "verify.html")?;
         ensure!(phone <= limit, "the phone loads {phone} bytes (brotli); at most {limit} are allowed");
-        Ok(format!("Sizes: the worker has {worker} bytes (gzip), the phone loads {phone} bytes (brotli)"))
+        Ok(format!("Sizes: {workers}; the phone loads {phone} bytes (brotli)"))
     }
 }
 
@@ -51,7 +55,8 @@ pub(crate) fn run(workspace: &Workspace, json: bool) -> Result<()> {
     let figures = [
         ("size.phone_bytes", phone_bytes.iter().sum()),
         ("size.control_unit_bytes", page_bytes(&staged, "index.html")?),
-        ("size.worker_bytes", worker_bytes(&staged)?),
+        ("size.worker_bytes", script_bytes(&staged, Script::ControlUnit)?),
+        ("size.distribution_bytes", script_bytes(&staged, Script::Distribution)?),
     ];
     if json {
         let object: Map<String, Value> =
@@ -74,9 +79,10 @@ fn page_bytes(staged: &Staged, page: &str) -> Result<u64> {
     Ok(measure(&loaded_by(&staged.dist, page)?, Encoding::Brotli)?.iter().sum())
 }
 
-/// The worker's script and module, with gzip.
-fn worker_bytes(staged: &Staged) -> Result<u64> {
-    let files = ["index.js", "index_bg.wasm"].map(|name| staged.build.join(name));
+/// A worker's script and module, with gzip.
+fn script_bytes(staged: &Staged, script: Script) -> Result<u64> {
+    let entry = staged.entry(script);
+    let files = [entry.with_file_name("index_bg.wasm"), entry];
     Ok(measure(&files, Encoding::Gzip)?.iter().sum())
 }
 
@@ -121,15 +127,17 @@ fn measure(files: &[PathBuf], encoding: Encoding) -> Result<Vec<u64>> {
 mod tests {
     use std::fs;
 
-    use super::{Limits, Staged};
+    use super::{Limits, Script, Staged};
 
     #[test]
     fn a_build_that_is_too_large_is_refused() {
         let folder = tempfile::tempdir().unwrap();
         let staged = Staged { dist: folder.path().join("dist"), build: folder.path().join("build") };
         for (file, text) in [
-            ("build/index.js", "export {};"),
-            ("build/index_bg.wasm", "wasm"),
+            ("build/worker/index.js", "export {};"),
+            ("build/worker/index_bg.wasm", "wasm"),
+            ("build/distribution/index.js", "export {};"),
+            ("build/distribution/index_bg.wasm", "more wasm than the other"),
             ("dist/verify.html", "/a.js /b.css"),
             ("dist/a.js", "x"),
             ("dist/b.css", "y"),
@@ -138,9 +146,11 @@ mod tests {
             fs::create_dir_all(file.parent().unwrap()).unwrap();
             fs::write(file, text).unwrap();
         }
-        assert!(Limits { phone: Some(100), worker: 100 }.check(&staged).is_ok());
-        let refused = |phone, worker| Limits { phone, worker }.check(&staged).unwrap_err().to_string();
+        assert!(Limits { phone: Some(100), script: 100 }.check(&staged).is_ok());
+        let refused = |phone, script| Limits { phone, script }.check(&staged).unwrap_err().to_string();
         assert!(refused(Some(100), 10).contains("the worker has"));
+        let between = Limits { phone: None, script: super::script_bytes(&staged, Script::ControlUnit).unwrap() };
+        assert!(between.check(&staged).unwrap_err().to_string().contains("the distribution server's"));
         assert!(refused(Some(10), 100).contains("the phone loads"));
     }
 }

@@ -1,11 +1,11 @@
 //! Passwords: argon2id with 19 MiB and two passes (RFC 9106; the least of the OWASP recommendations), one at a time.
 
-use crate::platform::rng;
-use crate::problem::Failure;
 use argon2::password_hash::{Error, PasswordHasher, PasswordVerifier};
 use argon2::{Algorithm, Argon2, Params, Version};
 use core::cell::Cell;
 use rand_core::Rng;
+use wardlink_edge::platform::rng;
+use wardlink_edge::problem::Failure;
 use wardlink_protocol::UnixMillis;
 use wardlink_protocol::api::ProblemKind;
 use wardlink_protocol::limits::{MAX_PASSWORD_BYTES, MIN_PASSWORD_CHARS};

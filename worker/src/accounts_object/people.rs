@@ -1,7 +1,7 @@
 //! The table of people.
 
-use crate::problem::Failure;
-use crate::storage::{Column, Database, Row, record};
+use wardlink_edge::problem::Failure;
+use wardlink_edge::storage::{Column, Database, Row, record};
 use wardlink_protocol::UnixMillis;
 use wardlink_protocol::api::{Person, ProblemKind, Role};
 

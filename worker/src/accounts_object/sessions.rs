@@ -1,13 +1,13 @@
 //! The table of browser sessions. Of a session's secret only the SHA-256 is stored.
 
 use super::people;
-use crate::messages::{Session, SessionToken};
-use crate::problem::Failure;
-use crate::storage::{Column, Database, Row};
 use core::time::Duration;
 use data_encoding::BASE64URL_NOPAD;
 use rand_core::CryptoRng;
 use sha2::Digest as _;
+use wardlink_edge::messages::{Session, SessionToken};
+use wardlink_edge::problem::Failure;
+use wardlink_edge::storage::{Column, Database, Row};
 use wardlink_protocol::UnixMillis;
 use wardlink_protocol::identity::Sha256;
 use zeroize::Zeroizing;

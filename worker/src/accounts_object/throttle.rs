@@ -1,8 +1,8 @@
 //! How often somebody may try to sign in: counted per name and per address, durably, with growing pauses.
 
-use crate::problem::Failure;
-use crate::storage::{Column, Database};
 use core::time::Duration;
+use wardlink_edge::problem::Failure;
+use wardlink_edge::storage::{Column, Database};
 use wardlink_protocol::UnixMillis;
 
 /// Failures of one name that cost no pause.

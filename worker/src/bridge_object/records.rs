@@ -1,9 +1,9 @@
 //! The broker's records in SQLite: one table, whose values only the broker reads.
 
-use crate::problem::Failure;
-use crate::storage::{Column, Database};
 use std::collections::BTreeMap;
 use wardlink_bridge::storage::{Changes, RecordKey, Table};
+use wardlink_edge::problem::Failure;
+use wardlink_edge::storage::{Column, Database};
 use worker::SqlStorageValue;
 
 /// The schema, version by version.

@@ -1,14 +1,14 @@
 //! What the bridge and the site tell one another.
 
 use super::{BridgeObject, Core};
-use crate::messages::{Apply, BridgeTable, SiteRequest, Taken};
-use crate::objects::call;
-use crate::platform::now;
-use crate::problem::Failure;
 use core::cell::Cell;
 use core::time::Duration;
 use wardlink_bridge::auth::ControlUnit;
 use wardlink_bridge::{Broker, Clients, ControlMessage, SiteTable, Step, Stream};
+use wardlink_edge::messages::{Apply, BridgeTable, SiteRequest, Taken};
+use wardlink_edge::objects::call;
+use wardlink_edge::platform::now;
+use wardlink_edge::problem::Failure;
 use wardlink_protocol::UnixMillis;
 
 /// The wait after the first failure to tell the site something; it doubles from failure to failure.
@@ -171,13 +171,13 @@ impl BridgeObject {
     }
 }
 
-fn clients_of(clients: crate::messages::Clients) -> Clients {
+fn clients_of(clients: wardlink_edge::messages::Clients) -> Clients {
     Clients { version: clients.version, names: clients.names.into_iter().collect() }
 }
 
 /// A step of the site, as the broker takes it.
 pub(super) fn step_of(step: Apply) -> Step {
-    let message = |message: crate::messages::ControlMessage| ControlMessage {
+    let message = |message: wardlink_edge::messages::ControlMessage| ControlMessage {
         topic: message.topic,
         payload: message.payload,
         qos: message.qos,

@@ -1,12 +1,12 @@
 //! Who stands before the worker, and what it says of the client: its address, its network, its TLS client certificate.
 
 use super::is_behind_proxy;
-use crate::problem::Failure;
 use core::net::{IpAddr, SocketAddr};
 use data_encoding::BASE64;
 use percent_encoding::percent_decode_str;
 use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject;
+use wardlink_edge::problem::Failure;
 use wardlink_protocol::api::{ProblemKind, Trust};
 use wardlink_protocol::limits::MAX_CERTIFICATE_BYTES;
 use wardlink_protocol::network::NetworkOrigin;

@@ -2,11 +2,11 @@
 
 use super::{Call, json};
 use crate::guard;
-use crate::messages::{AccountsRequest, Session, SignedIn};
-use crate::objects;
-use crate::platform::{is_bootstrap_token, now};
-use crate::problem::Failure;
 use crate::session::{self, with_right};
+use wardlink_edge::messages::{AccountsRequest, Session, SignedIn};
+use wardlink_edge::objects;
+use wardlink_edge::platform::{is_bootstrap_token, now};
+use wardlink_edge::problem::Failure;
 use wardlink_protocol::api::{
     Bootstrap, BootstrapState, Credentials, NewPerson, Person, PersonChange, ProblemKind, Right,
 };
@@ -19,7 +19,7 @@ pub(super) async fn bootstrap_state(call: &Call) -> Result<Response, Failure> {
 
 /// `POST /api/v1/bootstrap`.
 pub(super) async fn bootstrap(call: Call) -> Result<Response, Failure> {
-    let body: Bootstrap = call.body()?;
+    let body: Bootstrap = call.body()?.read()?;
     if !is_bootstrap_token(&call.env, &body.token) {
         return Err(ProblemKind::WrongToken.into());
     }
@@ -37,7 +37,7 @@ pub(super) async fn who(call: &Call) -> Result<Response, Failure> {
 
 /// `POST /api/v1/session`.
 pub(super) async fn sign_in(call: Call) -> Result<Response, Failure> {
-    let credentials: Credentials = call.body()?;
+    let credentials: Credentials = call.body()?.read()?;
     let address = guard::network(&call.request, &call.env)?.address.map(|address| address.to_string());
     signed_in(&objects::call(&call.env, &AccountsRequest::SignIn { credentials, address }).await?)
 }
@@ -61,7 +61,7 @@ pub(super) async fn people(call: &Call) -> Result<Response, Failure> {
 /// `POST /api/v1/people`.
 pub(super) async fn add(call: Call) -> Result<Response, Failure> {
     let Session { person: by, .. } = with_right(&call.request, &call.env, Right::ManagePeople).await?;
-    let new: NewPerson = call.body()?;
+    let new: NewPerson = call.body()?.read()?;
     let person: Person = objects::call(&call.env, &AccountsRequest::AddPerson { by, new }).await?;
     Ok(json(&person)?.with_status(201))
 }
@@ -69,7 +69,7 @@ pub(super) async fn add(call: Call) -> Result<Response, Failure> {
 /// `PATCH /api/v1/people/{id}`.
 pub(super) async fn change(call: Call, id: u64) -> Result<Response, Failure> {
     let Session { person: by, .. } = with_right(&call.request, &call.env, Right::ManagePeople).await?;
-    let change: PersonChange = call.body()?;
+    let change: PersonChange = call.body()?.read()?;
     let person: Person = objects::call(&call.env, &AccountsRequest::ChangePerson { by, id, change }).await?;
     json(&person)
 }

@@ -1,10 +1,10 @@
 //! Manufacturers and what they publish: each a person's command to the distribution server, or a publisher's request.
 
 use super::Call;
-use crate::messages::{DistributionCommand, DistributionRequest};
-use crate::objects;
-use crate::problem::Failure;
 use crate::session::with_right;
+use wardlink_edge::messages::{DistributionCommand, DistributionRequest};
+use wardlink_edge::objects;
+use wardlink_edge::problem::Failure;
 use wardlink_protocol::Device;
 use wardlink_protocol::api::{ProblemKind, Right};
 use worker::{Env, Request, Response};
@@ -108,7 +108,7 @@ pub(super) async fn offers(call: &Call) -> Result<Response, Failure> {
 
 /// `POST /api/v1/offers`.
 pub(super) async fn make_offer(call: Call) -> Result<Response, Failure> {
-    decide(&call, || Ok(DistributionCommand::MakeOffer(Box::new(call.body()?)))).await
+    decide(&call, || Ok(DistributionCommand::MakeOffer(call.body()?))).await
 }
 
 /// `POST /api/v1/offers/{id}/withdraw`.

@@ -1,8 +1,8 @@
 //! Gateways: their polls, their director's repository, and their sessions, handed on to each one's object.
 
 use crate::guard::{Origin, check_page};
-use crate::objects;
-use crate::problem::Failure;
+use wardlink_edge::objects;
+use wardlink_edge::problem::Failure;
 use wardlink_protocol::Device;
 use wardlink_protocol::api::ProblemKind;
 use worker::{Env, Method, Request, Response};

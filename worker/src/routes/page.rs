@@ -1,8 +1,8 @@
 //! The verification page, as a phone's camera app opens it from the device's QR code.
 
 use super::Call;
-use crate::platform::log;
-use crate::problem::Failure;
+use wardlink_edge::platform::log;
+use wardlink_edge::problem::Failure;
 use wardlink_protocol::api::ProblemKind;
 use worker::Response;
 

@@ -2,10 +2,10 @@
 
 use super::Call;
 use super::distribution::wrong;
-use crate::messages::{RecordsCommand, RecordsRequest};
-use crate::objects;
-use crate::problem::Failure;
 use crate::session::with_right;
+use wardlink_edge::messages::{RecordsCommand, RecordsRequest};
+use wardlink_edge::objects;
+use wardlink_edge::problem::Failure;
 use wardlink_protocol::api::Right;
 use wardlink_protocol::{Device, UnixMillis};
 use worker::Response;

@@ -1,10 +1,11 @@
 //! The manufacturers' repositories, for everybody: plain TUF over HTTP, each file as it was published.
 
-use super::{Call, decoded};
-use crate::files::Files;
-use crate::messages::{DistributionRequest, PublicFile, PublicName};
-use crate::objects;
-use crate::problem::Failure;
+use super::Call;
+use wardlink_edge::files::Files;
+use wardlink_edge::http::{decoded, names};
+use wardlink_edge::messages::{DistributionRequest, PublicFile, PublicName};
+use wardlink_edge::objects;
+use wardlink_edge::problem::Failure;
 use wardlink_protocol::api::ProblemKind;
 use worker::{Method, Range, Response};
 
@@ -80,11 +81,6 @@ async fn content(call: &Call, manufacturer: &str, file: PublicFile, range: Asked
     Ok(response.with_status(status))
 }
 
-/// Whether an `If-None-Match` names the file (RFC 9110 section 13.1.2).
-pub(crate) fn names(known: &str, etag: &str) -> bool {
-    known.trim() == "*" || known.split(',').any(|one| one.trim().trim_start_matches("W/") == etag)
-}
-
 /// What of a file is asked for (RFC 9110 section 14.2).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Asked {
@@ -125,7 +121,7 @@ impl Asked {
 
 #[cfg(test)]
 mod tests {
-    use super::{Asked, names};
+    use super::Asked;
 
     #[test]
     fn ranges_are_read_as_http_has_them() {
@@ -145,11 +141,5 @@ mod tests {
         ] {
             assert_eq!(Asked::of(header, 100), asked, "{header}");
         }
-    }
-
-    #[test]
-    fn a_file_that_is_known_is_named_by_its_whole_tag() {
-        assert!(names("\"a\", W/\"b\"", "\"b\"") && names("*", "\"b\""));
-        assert!(!names("\"bc\"", "\"b\"") && !names("", "\"b\""));
     }
 }

@@ -2,10 +2,10 @@
 
 use super::Call;
 use super::site::{act, send};
-use crate::messages::{Command, SiteRequest};
-use crate::objects;
-use crate::problem::Failure;
 use crate::session::with_right;
+use wardlink_edge::messages::{Command, SiteRequest};
+use wardlink_edge::objects;
+use wardlink_edge::problem::Failure;
 use wardlink_protocol::DeviceIdentifier;
 use wardlink_protocol::api::Right;
 use worker::Response;

@@ -2,14 +2,14 @@
 
 use super::{Call, Step};
 use crate::guard;
-use crate::messages::{self, AccountsRequest, AuditQuery, Command, SiteRequest, Vantage};
-use crate::objects;
-use crate::platform::is_bootstrap_token;
-use crate::problem::Failure;
 use crate::session::with_right;
 use serde_bytes::ByteBuf;
+use wardlink_edge::messages::{self, AccountsRequest, AuditQuery, Command, SiteRequest, Vantage};
+use wardlink_edge::objects;
+use wardlink_edge::platform::is_bootstrap_token;
+use wardlink_edge::problem::Failure;
 use wardlink_protocol::Device;
-use wardlink_protocol::api::{BootstrapState, DeviceClass, NewProvisioning, Person, ProblemKind, Right};
+use wardlink_protocol::api::{BootstrapState, Person, ProblemKind, Right};
 use wardlink_protocol::channel::ChannelName;
 use wardlink_protocol::identity::{SecretId, SessionId};
 use wardlink_trust::audit::Act;
@@ -42,7 +42,7 @@ pub(super) async fn set_policy(call: Call) -> Result<Response, Failure> {
     let person = with_right(&call.request, &call.env, Right::ChangePolicy).await?.person;
     let policy = call.body()?;
     let vantage = vantage(&call)?;
-    send(&call, Some(person), Command::SetPolicy(Box::new(policy), vantage)).await
+    send(&call, Some(person), Command::SetPolicy(policy, vantage)).await
 }
 
 fn vantage(call: &Call) -> Result<Vantage, Failure> {
@@ -57,12 +57,8 @@ pub(super) async fn classes(call: &Call) -> Result<Response, Failure> {
 /// `PUT /api/v1/classes/{client}`.
 pub(super) async fn set_class(call: Call, client: &str) -> Result<Response, Failure> {
     let person = with_right(&call.request, &call.env, Right::ChangeClasses).await?.person;
-    let class: DeviceClass = call.body()?;
-    if class.client.as_str() != client {
-        let detail = "The class in the body is not the one in the address.";
-        return Err(Failure::with_detail(ProblemKind::BadRequest, detail));
-    }
-    send(&call, Some(person), Command::SetClass(class)).await
+    let class = call.body()?;
+    send(&call, Some(person), Command::SetClass(client.to_owned(), class)).await
 }
 
 /// `GET /api/v1/locks`.
@@ -83,7 +79,7 @@ pub(super) async fn provision(call: Call) -> Result<Response, Failure> {
         }
         None => Some(with_right(&call.request, &call.env, Right::Provision).await?.person),
     };
-    let new: NewProvisioning = call.body()?;
+    let new = call.body()?;
     send(&call, person, Command::Provision(new)).await
 }
 

@@ -2,13 +2,13 @@
 
 use super::Call;
 use crate::guard;
-use crate::messages::{
-    ADDRESS_HEADER, BridgeRequest, CLIENT_CERTIFICATE_HEADER, NETWORK_HEADER, SESSION_HEADER, SiteRequest,
-};
-use crate::objects::{ObjectRequest, stub};
-use crate::problem::Failure;
 use crate::session::with_right;
 use data_encoding::BASE64URL_NOPAD;
+use wardlink_edge::messages::{
+    ADDRESS_HEADER, BridgeRequest, CLIENT_CERTIFICATE_HEADER, NETWORK_HEADER, SESSION_HEADER, SiteRequest,
+};
+use wardlink_edge::objects::{ObjectRequest, stub};
+use wardlink_edge::problem::Failure;
 use wardlink_protocol::api::{ProblemKind, Right};
 use wardlink_protocol::cbor;
 use worker::{Headers, Request, RequestInit, Response};

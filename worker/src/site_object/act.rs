@@ -6,11 +6,11 @@ use super::{
     revocations, secrets, services,
 };
 use crate::guard::Origin;
-use crate::messages::Command;
-use crate::platform::log;
-use crate::problem::Failure;
 use serde::Serialize;
 use std::rc::Rc;
+use wardlink_edge::messages::Command;
+use wardlink_edge::platform::log;
+use wardlink_edge::problem::Failure;
 use wardlink_protocol::api::{Person, ProblemKind};
 use wardlink_trust::audit::Act;
 use wardlink_trust::epochs::Why;
@@ -39,7 +39,7 @@ pub(super) fn perform(
         }
         Command::Orders(device) => return json(&orders::all(site, &device)?),
         Command::GiveOrder(device, new) => {
-            let given = orders::give(site, someone(person)?, &device, new, outcome)?;
+            let given = orders::give(site, someone(person)?, &device, new.read()?, outcome)?;
             return Ok(json(&given)?.with_status(201));
         }
         Command::Revocations => return json(&revocations::all(database)?),
@@ -55,7 +55,7 @@ pub(super) fn perform(
         }
         Command::Policy(vantage) => return json(&site.rules.view(vantage)),
         Command::SetPolicy(policy, vantage) => {
-            let rules = Rc::new(policy::set(site, someone(person)?, origin, *policy)?);
+            let rules = Rc::new(policy::set(site, someone(person)?, origin, policy.read()?)?);
             outcome.notes.by(person, Act::PolicyChanged, "pairing rules", format!("version {}", rules.version()));
             outcome.rules = Some(Rc::clone(&rules));
             let site = Site { rules, authority: Rc::clone(&site.authority), ..*site };
@@ -74,8 +74,8 @@ pub(super) fn perform(
             return audit::export(site, after);
         }
         Command::Channels => return json(&channels::view(site)?),
-        Command::PreviewChannels(change) => return json(&channels::preview(site, change)?),
-        Command::SetChannels(change) => return json(&channels::set(site, someone(person)?, change, outcome)?),
+        Command::PreviewChannels(change) => return json(&channels::preview(site, change.read()?)?),
+        Command::SetChannels(change) => return json(&channels::set(site, someone(person)?, change.read()?, outcome)?),
         Command::RotateKeys(channel) => {
             let row = channels::row(database, &channel)?;
             log!("site: {} makes new keys of the channel {channel}", who(person));
@@ -84,7 +84,12 @@ pub(super) fn perform(
             return json(&channels::view(site)?);
         }
         Command::Classes => return json(&classes::all(database)?),
-        Command::SetClass(class) => {
+        Command::SetClass(client, class) => {
+            let class = class.read()?;
+            if class.client.as_str() != client {
+                let detail = "The class in the body is not the one in the address.";
+                return Err(Failure::with_detail(ProblemKind::BadRequest, detail));
+            }
             let set = classes::set(site, someone(person)?, class, outcome)?;
             let detail = if set.enabled { "may ask" } else { "may not ask" };
             outcome.notes.by(person, Act::ClassesChanged, &set.client, detail);
@@ -92,7 +97,7 @@ pub(super) fn perform(
         }
         Command::Secrets => return json(&secrets::all(site)?),
         Command::MakeSecret(new) => {
-            let made = secrets::make(site, someone(person)?, new)?;
+            let made = secrets::make(site, someone(person)?, new.read()?)?;
             outcome.notes.by(person, Act::SecretMade, &made.id, made.name.clone());
             return Ok(json(&made)?.with_status(201));
         }
@@ -103,19 +108,19 @@ pub(super) fn perform(
             return json(&ended);
         }
         Command::Provision(new) => {
-            let file = secrets::provision(site, person, new, origin)?;
+            let file = secrets::provision(site, person, new.read()?, origin)?;
             log!("site: {} was given a provisioning file with {}", who(person), file.secret_id);
             outcome.notes.by(person, Act::SecretShown, &file.secret_id, "provisioning file");
             return json(&file);
         }
         Command::Services => return json(&services::all(site)?),
         Command::MakeService(new) => {
-            let made = services::make(site, someone(person)?, new, outcome)?;
+            let made = services::make(site, someone(person)?, new.read()?, outcome)?;
             return Ok(json(&made)?.with_status(201));
         }
         Command::RevokeService(name) => return json(&services::revoke(site, someone(person)?, &name, outcome)?),
-        Command::Accept(session, accept) => (session, Step::Accept(accept)),
-        Command::Reject(session, reject) => (session, Step::Reject(reject)),
+        Command::Accept(session, accept) => (session, Step::Accept(accept.read()?)),
+        Command::Reject(session, reject) => (session, Step::Reject(reject.read()?)),
         Command::Dismiss(session) => (session, Step::Dismiss),
         Command::Cancel(session) => (session, Step::Cancel),
         // They take more than this turn.

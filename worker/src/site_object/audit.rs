@@ -2,11 +2,11 @@
 
 use super::Site;
 use super::authority::Authority;
-use crate::messages::{AuditQuery, Note};
-use crate::problem::Failure;
-use crate::storage::{Column, Database, record};
 use core::fmt::Write as _;
 use data_encoding::BASE64;
+use wardlink_edge::messages::{AuditQuery, Note};
+use wardlink_edge::problem::Failure;
+use wardlink_edge::storage::{Column, Database, record};
 use wardlink_protocol::Device;
 use wardlink_protocol::api::{AuditEntry, AuditOutcome, AuditPage, Person};
 use wardlink_protocol::identity::{KeyFingerprint, Sha256};

@@ -1,9 +1,9 @@
 //! The site's channel policy: its rows, a look at what a change would do, and the change.
 
 use super::{Outcome, Site, rekeying};
-use crate::platform::log;
-use crate::problem::Failure;
-use crate::storage::{Column, Database, record};
+use wardlink_edge::platform::log;
+use wardlink_edge::problem::Failure;
+use wardlink_edge::storage::{Column, Database, record};
 use wardlink_protocol::api::{ChannelsChange, ChannelsView, Person, ProblemKind};
 use wardlink_protocol::channel::{Channel, ChannelName};
 use wardlink_trust::audit::Act;

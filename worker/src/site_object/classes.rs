@@ -1,10 +1,10 @@
 //! The device classes: which there are, and whose devices may ask.
 
 use super::{Outcome, Site};
-use crate::messages::Clients;
-use crate::platform::log;
-use crate::problem::Failure;
-use crate::storage::{Column, Database, Row};
+use wardlink_edge::messages::Clients;
+use wardlink_edge::platform::log;
+use wardlink_edge::problem::Failure;
+use wardlink_edge::storage::{Column, Database, Row};
 use wardlink_protocol::ClientClass;
 use wardlink_protocol::api::{Activity, DeviceClass, Person, Placement, ProblemKind};
 use wardlink_protocol::limits::{MAX_CLASSES, MAX_TEXT_BYTES};

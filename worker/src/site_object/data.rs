@@ -1,10 +1,10 @@
 //! The second channels: what devices send is opened here, for people who may see it, and what services send to devices is noted.
 
 use super::{Outcome, Site, channels, devices, keys, orders};
-use crate::platform::log;
-use crate::problem::Failure;
-use crate::storage::{Column, Database, record};
 use wardlink_crypto::x509::Certificate;
+use wardlink_edge::platform::log;
+use wardlink_edge::problem::Failure;
+use wardlink_edge::storage::{Column, Database, record};
 use wardlink_protocol::api::{LiveData, LiveEvent};
 use wardlink_protocol::channel::{Channel, ChannelName};
 use wardlink_protocol::grant::DeviceState;

@@ -1,11 +1,11 @@
 //! Taking a device out of service for good: it is told to erase itself, answers with a signed receipt, and is revoked.
 
 use super::{Outcome, Site, audit, devices, revocations};
-use crate::platform::{log, rng};
-use crate::problem::Failure;
-use crate::storage::{Database, record};
 use serde::{Deserialize, Serialize};
 use wardlink_crypto::x509::Certificate;
+use wardlink_edge::platform::{log, rng};
+use wardlink_edge::problem::Failure;
+use wardlink_edge::storage::{Database, record};
 use wardlink_pairing::control_unit::Signer;
 use wardlink_pairing::decommission::{Order, Receipt, is_receipt};
 use wardlink_protocol::api::{Decommissioning, Person, ProblemKind};

@@ -1,12 +1,12 @@
 //! The devices of the site, and what they last said.
 
 use super::{decommissioning, revocations};
-use crate::problem::Failure;
-use crate::storage::{Column, Database, Row, record};
-use crate::vault::Vault;
 use serde::{Deserialize, Serialize};
 use serde_bytes::ByteBuf;
 use std::collections::BTreeMap;
+use wardlink_edge::problem::Failure;
+use wardlink_edge::storage::{Column, Database, Row, record};
+use wardlink_edge::vault::Vault;
 use wardlink_protocol::api::{DeviceView, LiveData, ProblemKind};
 use wardlink_protocol::channel::ChannelName;
 use wardlink_protocol::grant::DeviceState;

@@ -1,14 +1,14 @@
 //! Who may have a session with the distribution server, and the end of such sessions.
 
 use super::{Site, devices, grants, locks};
-use crate::messages::{Admission, GatewayRequest, Vouched};
-use crate::objects;
-use crate::platform::log;
-use crate::problem::Failure;
-use crate::storage::Database;
 use core::time::Duration;
 use serde_bytes::ByteBuf;
 use wardlink_crypto::x509::Certificate;
+use wardlink_edge::messages::{Admission, GatewayRequest, Vouched};
+use wardlink_edge::objects;
+use wardlink_edge::platform::log;
+use wardlink_edge::problem::Failure;
+use wardlink_edge::storage::Database;
 use wardlink_protocol::Device;
 use wardlink_protocol::grant::DeviceState;
 use wardlink_protocol::identity::KeyFingerprint;

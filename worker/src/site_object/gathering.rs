@@ -1,10 +1,10 @@
 //! Turns that are taken together: what is written in one go is one commit, and a commit costs more than a turn.
 
-use crate::platform::now;
 use core::cell::{Cell, RefCell};
 use core::future::poll_fn;
 use core::task::{Poll, Waker};
 use core::time::Duration;
+use wardlink_edge::platform::now;
 use wardlink_protocol::UnixMillis;
 use worker::Delay;
 

@@ -1,7 +1,7 @@
 //! What each key may do, as the bridge is told.
 
-use crate::problem::Failure;
-use crate::storage::{Column, Database, record};
+use wardlink_edge::problem::Failure;
+use wardlink_edge::storage::{Column, Database, record};
 use wardlink_protocol::Device;
 use wardlink_protocol::channel::ChannelName;
 use wardlink_protocol::grant::{DeviceState, Grant, GrantedCertificate};

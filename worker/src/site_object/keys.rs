@@ -3,12 +3,12 @@
 use super::devices::{self, DeviceRecord};
 use super::timers::{self, Timer};
 use super::{Outcome, Site, channels, orders, rekeying};
-use crate::platform::{log, rng};
-use crate::problem::Failure;
-use crate::storage::{Column, Database, Row, record};
-use crate::vault::Vault;
 use core::cell::RefCell;
 use std::collections::BTreeMap;
+use wardlink_edge::platform::{log, rng};
+use wardlink_edge::problem::Failure;
+use wardlink_edge::storage::{Column, Database, Row, record};
+use wardlink_edge::vault::Vault;
 use wardlink_protocol::channel::{Channel, ChannelKey, ChannelName};
 use wardlink_protocol::grant::DeviceState;
 use wardlink_protocol::identity::{KeyFingerprint, TrustLevel};

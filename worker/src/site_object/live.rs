@@ -1,11 +1,11 @@
 //! Live changes for people, over hibernating WebSockets. A connection belongs to a browser session and ends with it.
 
-use crate::messages::{SESSION_HEADER, Session};
-use crate::platform::now;
-use crate::problem::Failure;
 use core::cell::RefCell;
 use data_encoding::BASE64URL_NOPAD;
 use std::collections::VecDeque;
+use wardlink_edge::messages::{SESSION_HEADER, Session};
+use wardlink_edge::platform::now;
+use wardlink_edge::problem::Failure;
 use wardlink_protocol::api::{LiveEvent, ProblemKind};
 use wardlink_protocol::cbor;
 use wardlink_protocol::identity::Sha256;

@@ -1,9 +1,9 @@
 //! Identifiers that failed too often: counted within a day, locked by the fifth failure, free when an administrator says so.
 
 use super::{Outcome, Site, devices};
-use crate::platform::log;
-use crate::problem::Failure;
-use crate::storage::{Column, Database, Row, record};
+use wardlink_edge::platform::log;
+use wardlink_edge::problem::Failure;
+use wardlink_edge::storage::{Column, Database, Row, record};
 use wardlink_pairing::lockout::record_failure;
 use wardlink_protocol::api::{LiveEvent, Lock};
 use wardlink_protocol::{Device, UnixMillis};

@@ -3,11 +3,11 @@
 use super::devices::{self, DeviceRecord};
 use super::timers::{self, Timer};
 use super::{Outcome, Site, audit, channels, keys, services};
-use crate::platform::{log, rng};
-use crate::problem::Failure;
-use crate::storage::{Column, record};
 use core::time::Duration;
 use serde::{Deserialize, Serialize};
+use wardlink_edge::platform::{log, rng};
+use wardlink_edge::problem::Failure;
+use wardlink_edge::storage::{Column, record};
 use wardlink_protocol::api::{LiveEvent, NewOrder, OrderState, OrderView, Person, ProblemKind};
 use wardlink_protocol::channel::{ChannelName, DataType, Priority};
 use wardlink_protocol::grant::DeviceState;

@@ -1,10 +1,10 @@
 //! What the bridge has to carry out: stored in the same turn as the state that asks for it, delivered by number.
 
-use crate::messages::{Applied, Apply, BridgeRequest, Clients, ControlMessage};
-use crate::objects;
-use crate::problem::Failure;
-use crate::storage::{Column, Database, record};
 use serde_bytes::ByteBuf;
+use wardlink_edge::messages::{Applied, Apply, BridgeRequest, Clients, ControlMessage};
+use wardlink_edge::objects;
+use wardlink_edge::problem::Failure;
+use wardlink_edge::storage::{Column, Database, record};
 use wardlink_protocol::channel::Qos;
 use wardlink_protocol::grant::Grant;
 use wardlink_protocol::topic::Topic;

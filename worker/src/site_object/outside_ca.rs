@@ -7,12 +7,6 @@ use super::authority::{Authority, Issuing, Trouble};
 use super::timers::{self, Timer};
 use super::{Site, SiteObject, classes, grants};
 use crate::est::{Enrolled, EstError, EstServer, Misconfigured};
-use crate::messages::BridgeRequest;
-use crate::objects;
-use crate::platform::{log, now, rng};
-use crate::problem::Failure;
-use crate::storage::{Column, Database, Row, record};
-use crate::vault::Vault;
 use core::time::Duration;
 use serde::{Deserialize, Serialize};
 use serde_bytes::ByteBuf;
@@ -21,6 +15,12 @@ use wardlink_crypto::key::PrivateKey;
 use wardlink_crypto::x509::{
     Certificate, EnrolmentError, IssuingCa, Validity, certify, check_root, make_authority_request, make_renewal_request,
 };
+use wardlink_edge::messages::BridgeRequest;
+use wardlink_edge::objects;
+use wardlink_edge::platform::{log, now, rng};
+use wardlink_edge::problem::Failure;
+use wardlink_edge::storage::{Column, Database, Row, record};
+use wardlink_edge::vault::Vault;
 use wardlink_protocol::UnixMillis;
 use wardlink_protocol::api::{AuthorityKind, AuthorityState, AuthorityTrouble, AuthorityView, Person, ProblemKind};
 use wardlink_protocol::identity::Sha256;

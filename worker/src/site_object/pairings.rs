@@ -13,10 +13,10 @@ pub(super) use settings::{refuse_under, weigh_anew};
 
 use super::{Outcome, Site, audit, classes, decommissioning, devices, keys, locks, renewals, revocations, secrets};
 use crate::guard::Origin;
-use crate::platform::{log, rng};
-use crate::problem::Failure;
 use actions::perform;
 use serde_bytes::ByteBuf;
+use wardlink_edge::platform::{log, rng};
+use wardlink_edge::problem::Failure;
 use wardlink_pairing::control_unit::{Action, Arrived, ControlUnit, Refusal, Session, Signer, session_of};
 use wardlink_pairing::device::NetworkAccess;
 use wardlink_pairing::policy::Applicant;

@@ -2,10 +2,10 @@
 
 use super::{Site, classes};
 use crate::guard::Origin;
-use crate::messages::Vantage;
-use crate::platform::log;
-use crate::problem::Failure;
-use crate::storage::{Column, Database, record};
+use wardlink_edge::messages::Vantage;
+use wardlink_edge::platform::log;
+use wardlink_edge::problem::Failure;
+use wardlink_edge::storage::{Column, Database, record};
 use wardlink_pairing::policy::{self, Applicant, Policy};
 use wardlink_protocol::UnixMillis;
 use wardlink_protocol::api::{AcceptanceRule, PairingPolicy, Person, PolicyView, ProblemKind};

@@ -3,11 +3,11 @@
 use super::devices::{self, DeviceRecord};
 use super::timers::{self, Timer};
 use super::{Outcome, Site, channels, grants, keys};
-use crate::platform::log;
-use crate::problem::Failure;
-use crate::storage::{Column, Database, record};
 use core::time::Duration;
 use std::collections::BTreeMap;
+use wardlink_edge::platform::log;
+use wardlink_edge::problem::Failure;
+use wardlink_edge::storage::{Column, Database, record};
 use wardlink_protocol::api::{ChannelKeyState, KeyJob, KeyJobReason, LiveEvent};
 use wardlink_protocol::channel::{Channel, ChannelName, KeyScope};
 use wardlink_protocol::grant::DeviceState;

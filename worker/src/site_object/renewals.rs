@@ -3,9 +3,9 @@
 use super::devices::{self, DeviceRecord};
 use super::timers::{self, Timer};
 use super::{Outcome, Site, audit, grants, keys, revocation_list};
-use crate::platform::{log, rng};
-use crate::problem::Failure;
-use crate::storage::{Column, record};
+use wardlink_edge::platform::{log, rng};
+use wardlink_edge::problem::Failure;
+use wardlink_edge::storage::{Column, record};
 use wardlink_pairing::control_unit::Signer;
 use wardlink_pairing::renewal::{KnownDevice, Renewal, RenewalAction, RenewedDevice, RenewingControlUnit};
 use wardlink_protocol::Device;

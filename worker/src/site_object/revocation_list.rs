@@ -1,11 +1,11 @@
 //! The list of revoked certificates (RFC 5280 section 5), signed by the issuing CA, for whoever asks.
 
 use super::Site;
-use crate::problem::Failure;
-use crate::storage::{Column, Row, record};
 use core::time::Duration;
 use std::collections::BTreeMap;
 use wardlink_crypto::x509::{IssuingCa, Revocation, RevocationReason};
+use wardlink_edge::problem::Failure;
+use wardlink_edge::storage::{Column, Row, record};
 use wardlink_protocol::api::{ProblemKind, RevocationReason as Why};
 use wardlink_protocol::identity::CertificateSerial;
 use wardlink_protocol::limits::MAX_CRL_ENTRIES;

@@ -3,12 +3,12 @@
 use super::devices::{self, DeviceRecord};
 use super::timers::{self, Timer};
 use super::{Outcome, Site, gateways, grants, keys, pairings, rekeying, renewals, revocation_list};
-use crate::platform::log;
-use crate::problem::Failure;
-use crate::storage::{Column, Database, Row, record};
 use core::time::Duration;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
+use wardlink_edge::platform::log;
+use wardlink_edge::problem::Failure;
+use wardlink_edge::storage::{Column, Database, Row, record};
 use wardlink_pairing::announcement;
 use wardlink_pairing::control_unit::Signer;
 use wardlink_protocol::api::{NewRevocation, Person, ProblemKind, Revocation, RevocationReason};

@@ -5,14 +5,14 @@ mod provisioning;
 pub(super) use provisioning::provision;
 
 use super::Site;
-use crate::platform::{log, rng};
-use crate::problem::Failure;
-use crate::storage::{Column, Database, Row};
-use crate::vault::Vault;
 use core::time::Duration;
 use data_encoding::HEXLOWER;
 use rand_core::Rng;
 use wardlink_crypto::schedule::derive_device_secret;
+use wardlink_edge::platform::{log, rng};
+use wardlink_edge::problem::Failure;
+use wardlink_edge::storage::{Column, Database, Row};
+use wardlink_edge::vault::Vault;
 use wardlink_protocol::api::{NewSecret, Person, ProblemKind, SecretState, SecretView};
 use wardlink_protocol::identity::SecretId;
 use wardlink_protocol::limits::{MAX_SECRET_DAYS, MAX_TEXT_BYTES};

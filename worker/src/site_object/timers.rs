@@ -1,8 +1,8 @@
 //! What the site has to do later: a table, because the platform has one alarm.
 
-use crate::problem::Failure;
-use crate::storage::{Column, Database, record};
 use serde::{Deserialize, Serialize};
+use wardlink_edge::problem::Failure;
+use wardlink_edge::storage::{Column, Database, record};
 use wardlink_protocol::channel::ChannelName;
 use wardlink_protocol::identity::SessionId;
 use wardlink_protocol::{Device, UnixMillis};

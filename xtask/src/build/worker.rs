@@ -1,4 +1,4 @@
-//! The worker: `build/index.js` and `build/index_bg.wasm`, as workers-rs wants them.
+//! The workers: `build/<script>/index.js` and `build/<script>/index_bg.wasm`, as workers-rs wants them.
 
 use std::fmt::Write as _;
 use std::fs;
@@ -6,7 +6,7 @@ use std::path::Path;
 
 use anyhow::{Context, Result};
 
-use super::{Optimize, Variant, bindgen, compile, files, once, optimize};
+use super::{Optimize, Script, Variant, bindgen, compile, files, once, optimize};
 use crate::workspace::Workspace;
 use crate::{shell, tools};
 
@@ -14,14 +14,19 @@ use crate::{shell, tools};
 const SHIM: &str = include_str!("worker_shim.js");
 const MODULE: &str = "index_bg.wasm";
 
-/// Compiles the worker and bundles its script.
+/// Compiles the workers and bundles their scripts.
 pub(super) fn build(workspace: &Workspace, variant: Variant, stage: &Path, build: &Path) -> Result<()> {
-    let modules = compile(workspace, "wardlink-worker", variant, variant.edge_profile())?;
-    let folder = stage.join("worker");
-    let wasm = modules.join("wardlink_worker.wasm");
-    let recipe = format!("{}\n{SHIM}", variant.name());
-    once(&folder, &wasm, &recipe, || process(workspace, variant, &wasm, &folder))?;
-    files::mirror(&folder.join("out"), build)
+    let bundled = stage.join("workers");
+    for script in Script::ALL {
+        let name = script.folder();
+        let modules = compile(workspace, &format!("wardlink-{name}"), variant, variant.edge_profile())?;
+        let folder = stage.join(name);
+        let wasm = modules.join(format!("wardlink_{name}.wasm"));
+        let recipe = format!("{}\n{SHIM}", variant.name());
+        once(&folder, &wasm, &recipe, || process(workspace, variant, &wasm, &folder))?;
+        files::mirror(&folder.join("out"), &bundled.join(name))?;
+    }
+    files::mirror(&bundled, build)
 }
 
 fn process(workspace: &Workspace, variant: Variant, wasm: &Path, folder: &Path) -> Result<()> {

@@ -9,8 +9,8 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::secrets::{BOOTSTRAP_TOKEN, MASTER_KEY};
-use super::wrangler::{Call, ENVIRONMENT};
-use crate::build::{self, Staged};
+use super::wrangler::{Call, ENVIRONMENT, FIRST_ENVIRONMENT};
+use crate::build::{self, Script, Staged};
 use crate::shell;
 use crate::size::Limits;
 use crate::workspace::Workspace;
@@ -30,9 +30,11 @@ const ASSETS: [&str; 4] = ["_headers", "index.html", "verify.html", "manifest.we
 /// The largest asset that the platform takes, in bytes.
 const MAX_ASSET_BYTES: u64 = 25 * 1024 * 1024;
 
-/// The part of `wrangler.toml` that a check compares, as wrangler itself understands it.
+/// The part of a script's configuration that a check compares, as wrangler itself understands it.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 struct Configuration {
+    name: String,
+    #[serde(default)]
     vars: std::collections::BTreeMap<String, String>,
     durable_objects: Objects,
     migrations: Vec<Migration>,
@@ -55,6 +57,8 @@ struct Objects {
 struct Object {
     name: String,
     class_name: String,
+    /// The worker that it belongs to, where it is another.
+    script_name: Option<String>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
@@ -71,37 +75,43 @@ pub(super) struct Upload {
     pub(super) findings: Vec<String>,
 }
 
-/// Puts the upload together without sending it, and checks it; needs neither account nor network.
+/// Puts the uploads together without sending them, and checks them; needs neither account nor network.
 pub(super) fn rehearse(workspace: &Workspace, staged: &Staged, limits: Limits) -> Result<Upload> {
     let folder = workspace.target().join("deploy");
     drop(fs::remove_dir_all(&folder));
     fs::create_dir_all(&folder).with_context(|| format!("cannot create {}", folder.display()))?;
-    let upload = folder.join("upload");
-    Call::rehearse(staged, &folder.join("worker"), &upload).output(workspace)?;
-
-    let local = configuration(workspace, None)?;
-    let production = configuration(workspace, Some(ENVIRONMENT))?;
-    let script = fs::read_to_string(staged.build.join("index.js")).context("cannot read the worker's script")?;
-    let upload = fs::read(&upload).context("cannot read the upload")?;
     let secrets = secrets_of_development(workspace)?;
-    Ok(Upload {
-        findings: vec![
-            check_configuration(&local, &production, &script)?,
-            check_bindings(&production, &metadata(&upload)?)?,
-            check_assets(&staged.dist)?,
-            check_secrets(&secrets, &upload, &staged.dist)?,
-            limits.check(staged)?,
-        ],
-    })
+    let configurations = Script::ALL.map(|script| configuration(workspace, script, Some(ENVIRONMENT)));
+    let configurations = configurations.into_iter().collect::<Result<Vec<_>>>()?;
+    let mut findings = Vec::new();
+    for (script, production) in Script::ALL.into_iter().zip(&configurations) {
+        let upload = folder.join(format!("{}.upload", script.folder()));
+        Call::rehearse(script, staged, &folder.join(script.folder()), &upload).output(workspace)?;
+        let local = configuration(workspace, script, None)?;
+        let text = fs::read_to_string(staged.entry(script)).context("cannot read a worker's script")?;
+        let upload = fs::read(&upload).context("cannot read the upload")?;
+        findings.push(check_configuration(&local, production, &configurations, &text)?);
+        findings.push(check_bindings(production, &metadata(&upload)?)?);
+        if script == Script::ControlUnit {
+            check_address(production, &metadata(&upload)?)?;
+            findings.push(check_assets(&staged.dist)?);
+        } else {
+            check_beginning(production, &configuration(workspace, script, Some(FIRST_ENVIRONMENT))?)?;
+        }
+        findings.push(check_secrets(&secrets, &upload, &staged.dist)?);
+    }
+    findings.push(limits.check(staged)?);
+    Ok(Upload { findings })
 }
 
-/// Reads `wrangler.toml` as wrangler does.
-fn configuration(workspace: &Workspace, environment: Option<&str>) -> Result<Configuration> {
-    let script = "const { unstable_readConfig } = require('wrangler'); const [env] = process.argv.slice(1); \
-                  console.log(JSON.stringify(unstable_readConfig({ config: 'wrangler.toml', env }, { hideWarnings: true })))";
+/// Reads a script's configuration as wrangler does.
+fn configuration(workspace: &Workspace, script: Script, environment: Option<&str>) -> Result<Configuration> {
+    const READ: &str = "const { unstable_readConfig } = require('wrangler'); const [config, env] = process.argv.slice(1); \
+                        console.log(JSON.stringify(unstable_readConfig({ config, env }, { hideWarnings: true })))";
     let mut node = Command::new("node");
-    node.current_dir(workspace.root()).args(["--eval", script, "--"]).args(environment);
-    serde_json::from_str(&shell::output(&mut node)?).context("wrangler.toml has another form")
+    node.current_dir(workspace.root()).args(["--eval", READ, "--", script.configuration()]).args(environment);
+    let read = serde_json::from_str(&shell::output(&mut node)?);
+    read.with_context(|| format!("{} has another form", script.configuration()))
 }
 
 /// The description that the upload carries: the first part of its form.
@@ -112,26 +122,46 @@ fn metadata(upload: &[u8]) -> Result<Value> {
     first.context("the upload has no description")?.context("the upload's description is unreadable")
 }
 
-fn check_configuration(local: &Configuration, production: &Configuration, script: &str) -> Result<String> {
-    ensure!(
-        production.vars.get("TRUST").is_some_and(|trust| trust == "cloudflare"),
-        "[env.{ENVIRONMENT}.vars] has to say TRUST = \"cloudflare\": the edge tells addresses"
-    );
+fn check_configuration(
+    local: &Configuration,
+    production: &Configuration,
+    all: &[Configuration],
+    script: &str,
+) -> Result<String> {
     ensure!(
         (&local.durable_objects, &local.migrations, &local.r2_buckets)
             == (&production.durable_objects, &production.migrations, &production.r2_buckets),
         "[env.{ENVIRONMENT}] has other Durable Objects, migrations or buckets than development, where they are tested"
     );
     let exports = script.rfind("export").and_then(|begin| script.get(begin..)).unwrap_or_default();
-    for Object { class_name, .. } in &production.durable_objects.bindings {
-        let made = production.migrations.iter().any(|migration| migration.new_sqlite_classes.contains(class_name));
+    let mut own = Vec::new();
+    for Object { class_name, script_name, .. } in &production.durable_objects.bindings {
+        let owner = match script_name {
+            Some(name) => {
+                all.iter().find(|other| other.name == *name).with_context(|| format!("no worker is {name}"))?
+            }
+            None => production,
+        };
+        let made = owner.migrations.iter().any(|migration| migration.new_sqlite_classes.contains(class_name));
         ensure!(made, "no migration makes {class_name}");
-        ensure!(exports.contains(class_name.as_str()), "the worker's script does not export {class_name}");
+        if script_name.is_none() {
+            ensure!(exports.contains(class_name.as_str()), "the worker's script does not export {class_name}");
+            own.push(class_name.as_str());
+        }
     }
     let tags: Vec<&str> = production.migrations.iter().map(|migration| migration.tag.as_str()).collect();
-    let classes: Vec<&str> =
-        production.durable_objects.bindings.iter().map(|object| object.class_name.as_str()).collect();
-    Ok(format!("Durable Objects: {} (migrations: {})", classes.join(", "), tags.join(", ")))
+    Ok(format!("Durable Objects of {}: {} (migrations: {})", production.name, own.join(", "), tags.join(", ")))
+}
+
+/// What a first deployment begins with is the same without what is not there yet.
+fn check_beginning(production: &Configuration, first: &Configuration) -> Result<()> {
+    let mut expected = production.clone();
+    expected.durable_objects.bindings.retain(|object| object.script_name.is_none());
+    ensure!(
+        *first == expected,
+        "[env.{FIRST_ENVIRONMENT}] has to be [env.{ENVIRONMENT}] without the objects of other workers"
+    );
+    Ok(())
 }
 
 fn check_bindings(production: &Configuration, metadata: &Value) -> Result<String> {
@@ -141,6 +171,7 @@ fn check_bindings(production: &Configuration, metadata: &Value) -> Result<String
         let bound = bindings.iter().any(|binding| {
             text(binding, "name").as_deref() == Some(&object.name)
                 && text(binding, "class_name").as_deref() == Some(&object.class_name)
+                && text(binding, "script_name") == object.script_name
         });
         ensure!(bound, "the upload does not bind {}", object.name);
     }
@@ -151,10 +182,6 @@ fn check_bindings(production: &Configuration, metadata: &Value) -> Result<String
         });
         ensure!(bound, "the upload does not bind the bucket {}", bucket.binding);
     }
-    ensure!(
-        bindings.iter().any(|binding| text(binding, "type").as_deref() == Some("assets")),
-        "the upload has no assets"
-    );
     let names: Vec<String> = bindings.iter().filter_map(|binding| text(binding, "name")).collect();
     for name in NEVER_UPLOADED {
         ensure!(
@@ -162,7 +189,19 @@ fn check_bindings(production: &Configuration, metadata: &Value) -> Result<String
             "the upload says {name}, which belongs to one deployment only"
         );
     }
-    Ok(format!("Bindings: {}", names.join(", ")))
+    Ok(format!("Bindings of {}: {}", production.name, names.join(", ")))
+}
+
+/// The worker that has an address serves the web app, and is told addresses by the platform.
+fn check_address(production: &Configuration, metadata: &Value) -> Result<()> {
+    ensure!(
+        production.vars.get("TRUST").is_some_and(|trust| trust == "cloudflare"),
+        "[env.{ENVIRONMENT}.vars] has to say TRUST = \"cloudflare\": the edge tells addresses"
+    );
+    let bindings = metadata.get("bindings").and_then(Value::as_array).context("the upload has no bindings")?;
+    let has_assets = bindings.iter().any(|binding| binding.get("type").and_then(Value::as_str) == Some("assets"));
+    ensure!(has_assets, "the upload has no assets");
+    Ok(())
 }
 
 fn check_assets(dist: &Path) -> Result<String> {

@@ -6,13 +6,15 @@ use std::process::{Command, Stdio};
 use anyhow::{Context, Result, bail};
 use serde::Deserialize;
 
-use crate::build::Staged;
+use crate::build::{Script, Staged};
 use crate::shell;
 use crate::tools;
 use crate::workspace::Workspace;
 
 /// The environment of `wrangler.toml` that is deployed.
 pub(super) const ENVIRONMENT: &str = "production";
+/// The one by which the distribution server comes to be, before the control unit that it asks is there.
+pub(super) const FIRST_ENVIRONMENT: &str = "first";
 /// What nobody who is not signed in gets around.
 const SIGN_IN: &str = "nobody is signed in to Cloudflare here. At a desk: `npx wrangler login`. In a script: set \
                        CLOUDFLARE_API_TOKEN to a token with the permission \"Edit Cloudflare Workers\", and CLOUDFLARE_ACCOUNT_ID";
@@ -27,22 +29,28 @@ impl Call {
         Self(words(&["whoami", "--json"]))
     }
 
-    /// The names of the secrets that the worker has.
-    pub(super) fn list_secrets() -> Self {
-        Self(words(&["secret", "list", "--format", "json", "--env", ENVIRONMENT]))
+    /// The names of the secrets that a script's worker has.
+    pub(super) fn list_secrets(script: Script) -> Self {
+        Self(words(&["secret", "list", "--format", "json", "--config", script.configuration(), "--env", ENVIRONMENT]))
     }
 
     /// Puts the upload together as a real deployment does, and sends nothing. `upload` gets all of it, in one file.
-    pub(super) fn rehearse(staged: &Staged, folder: &Path, upload: &Path) -> Self {
-        let mut call = Self::upload(staged);
+    pub(super) fn rehearse(script: Script, staged: &Staged, folder: &Path, upload: &Path) -> Self {
+        let mut call = Self::upload(script, ENVIRONMENT, staged);
         call.0.extend(words(&["--dry-run"]));
         call.0.extend([format!("--outdir={}", folder.display()), format!("--outfile={}", upload.display())]);
         call
     }
 
-    /// Uploads worker and assets, applies the migrations of Durable Objects, and, in the same step, sets the secrets in a file.
-    pub(super) fn deploy(staged: &Staged, domain: Option<&str>, secrets: Option<&Path>) -> Self {
-        let mut call = Self::upload(staged);
+    /// Uploads a worker and its assets, applies the migrations of Durable Objects, and, in the same step, sets the secrets in a file.
+    pub(super) fn deploy(
+        script: Script,
+        environment: &str,
+        staged: &Staged,
+        domain: Option<&str>,
+        secrets: Option<&Path>,
+    ) -> Self {
+        let mut call = Self::upload(script, environment, staged);
         call.0.extend(domain.map(|domain| format!("--domain={domain}")));
         call.0.extend(secrets.map(|secrets| format!("--secrets-file={}", secrets.display())));
         call
@@ -50,10 +58,13 @@ impl Call {
 
     /// What is uploaded is what was built and measured: wrangler does not bundle it again. (`no_bundle` in wrangler.toml would
     /// have `wrangler dev` start the worker anew again and again.)
-    fn upload(staged: &Staged) -> Self {
-        let mut call = Self(words(&["deploy", "--no-bundle", "--env", ENVIRONMENT]));
-        call.0.push(format!("--assets={}", staged.dist.display()));
-        call.0.push(staged.build.join("index.js").display().to_string());
+    fn upload(script: Script, environment: &str, staged: &Staged) -> Self {
+        let mut call =
+            Self(words(&["deploy", "--no-bundle", "--config", script.configuration(), "--env", environment]));
+        if script == Script::ControlUnit {
+            call.0.push(format!("--assets={}", staged.dist.display()));
+        }
+        call.0.push(staged.entry(script).display().to_string());
         call
     }
 

@@ -3,9 +3,9 @@
 use super::super::timers::{self, Timer};
 use super::super::{Outcome, Site, audit, data, decommissioning, devices, grants, keys, renewals};
 use super::store;
-use crate::platform::log;
-use crate::problem::Failure;
 use devices::DeviceRecord;
+use wardlink_edge::platform::log;
+use wardlink_edge::problem::Failure;
 use wardlink_pairing::control_unit::{Action, KeyGrant, PairedDevice};
 use wardlink_protocol::Device;
 use wardlink_protocol::grant::DeviceState;

@@ -2,8 +2,8 @@
 
 use super::super::{Outcome, Site};
 use super::people::take_up;
-use crate::platform::log;
-use crate::problem::Failure;
+use wardlink_edge::platform::log;
+use wardlink_edge::problem::Failure;
 use wardlink_pairing::control_unit::{Acceptance, Session};
 use wardlink_pairing::policy::Applicant;
 use wardlink_trust::audit::{Act, Actor};

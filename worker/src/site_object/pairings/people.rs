@@ -5,8 +5,8 @@ use super::super::{Outcome, Site, audit};
 use super::actions::withdraw;
 use super::{Needs, refused, step, store};
 use crate::guard::Origin;
-use crate::platform::{log, rng};
-use crate::problem::Failure;
+use wardlink_edge::platform::{log, rng};
+use wardlink_edge::problem::Failure;
 use wardlink_pairing::control_unit::{Acceptance, AttemptRefusal, Begun, PendingAttempt, Session};
 use wardlink_protocol::api::{
     Accept, PairingPhase, PairingView, Person, ProblemKind, Reject, Verify, VerifyAnswer, VerifyResult,

@@ -2,8 +2,8 @@
 
 use super::super::{Outcome, Site};
 use super::{Needs, step, store};
-use crate::platform::{log, rng};
-use crate::problem::Failure;
+use wardlink_edge::platform::{log, rng};
+use wardlink_edge::problem::Failure;
 use wardlink_protocol::identity::SecretId;
 
 /// What the device shows when its access secret was ended before anybody answered.

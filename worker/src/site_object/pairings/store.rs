@@ -3,9 +3,9 @@
 use super::super::authority::before;
 use super::super::timers::{self, Timer};
 use super::super::{Outcome, Site, devices};
-use crate::problem::Failure;
-use crate::storage::{Column, Row, read_record, record};
 use core::time::Duration;
+use wardlink_edge::problem::Failure;
+use wardlink_edge::storage::{Column, Row, read_record, record};
 use wardlink_pairing::control_unit::Session;
 use wardlink_protocol::Device;
 use wardlink_protocol::api::{LiveEvent, PairingPhase, PairingView, ProblemKind};

@@ -2,11 +2,11 @@
 
 use super::{COLUMNS, LIFETIME, add, derive, stored, view, view_of};
 use crate::guard::Origin;
-use crate::platform::log;
-use crate::problem::Failure;
 use crate::site_object::{Site, classes};
-use crate::storage::Column;
 use core::time::Duration;
+use wardlink_edge::platform::log;
+use wardlink_edge::problem::Failure;
+use wardlink_edge::storage::Column;
 use wardlink_protocol::Device;
 use wardlink_protocol::api::{NewProvisioning, Person, ProblemKind, SecretState};
 use wardlink_protocol::identity::SecretId;

@@ -1,12 +1,12 @@
 //! Renewal of a service's certificate: the new one counts beside the old one until the service has used it.
 
 use super::{Enrolled, ServiceRecord, column, wrapping_place};
-use crate::platform::{log, rng};
-use crate::problem::Failure;
 use crate::site_object::timers::{self, Timer};
 use crate::site_object::{Outcome, Site, audit, grants, revocation_list};
-use crate::storage::{Column, read_record, record};
 use wardlink_crypto::schedule::message_hash;
+use wardlink_edge::platform::{log, rng};
+use wardlink_edge::problem::Failure;
+use wardlink_edge::storage::{Column, read_record, record};
 use wardlink_pairing::control_unit::Signer;
 use wardlink_pairing::enrolment::EnrolledService;
 use wardlink_pairing::enrolment::renewal::{Asking, EnrolledOne, asked_by, renewable_from};

@@ -2,13 +2,17 @@ use std::fs;
 
 use serde_json::json;
 
-use super::{Configuration, check_assets, check_bindings, check_configuration, check_secrets, metadata};
+use super::{
+    Configuration, check_address, check_assets, check_beginning, check_bindings, check_configuration, check_secrets,
+    metadata,
+};
 
 const SCRIPT: &str = "class a{}export{a as SiteObject,a as BridgeObject};";
 
 fn configuration(trust: &str, classes: &[&str]) -> Configuration {
     let objects: Vec<_> = classes.iter().map(|class| json!({ "name": class, "class_name": class })).collect();
     serde_json::from_value(json!({
+        "name": "wardlink",
         "vars": { "TRUST": trust },
         "durable_objects": { "bindings": objects },
         "migrations": [{ "tag": "v1", "new_sqlite_classes": ["SiteObject", "BridgeObject"] }],
@@ -18,23 +22,57 @@ fn configuration(trust: &str, classes: &[&str]) -> Configuration {
 
 fn refused(production: &Configuration, script: &str) -> String {
     let local = configuration("none", &["SiteObject", "BridgeObject"]);
-    check_configuration(&local, production, script).unwrap_err().to_string()
+    check_configuration(&local, production, &[], script).unwrap_err().to_string()
 }
 
 #[test]
 fn production_has_to_be_what_is_tested() {
     let classes = ["SiteObject", "BridgeObject"];
     let local = configuration("none", &classes);
-    let found = check_configuration(&local, &configuration("cloudflare", &classes), SCRIPT).unwrap();
-    assert_eq!(found, "Durable Objects: SiteObject, BridgeObject (migrations: v1)");
-    assert!(refused(&configuration("none", &classes), SCRIPT).contains("TRUST"));
+    let found = check_configuration(&local, &configuration("cloudflare", &classes), &[], SCRIPT).unwrap();
+    assert_eq!(found, "Durable Objects of wardlink: SiteObject, BridgeObject (migrations: v1)");
     assert!(refused(&configuration("cloudflare", &["SiteObject"]), SCRIPT).contains("other Durable Objects"));
     assert!(refused(&configuration("cloudflare", &classes), "export{a as SiteObject};").contains("BridgeObject"));
 
     let unmade = configuration("cloudflare", &["SiteObject", "GatewayObject"]);
     let local = configuration("none", &["SiteObject", "GatewayObject"]);
-    let error = check_configuration(&local, &unmade, SCRIPT).unwrap_err().to_string();
+    let error = check_configuration(&local, &unmade, &[], SCRIPT).unwrap_err().to_string();
     assert!(error.contains("no migration makes GatewayObject"), "{error}");
+}
+
+/// A worker that names an object of another.
+fn asking(owner: &str) -> Configuration {
+    let bindings = json!([
+        { "name": "GATEWAY", "class_name": "GatewayObject" },
+        { "name": "SITE", "class_name": "SiteObject", "script_name": owner },
+    ]);
+    serde_json::from_value(json!({
+        "name": "other",
+        "durable_objects": { "bindings": bindings },
+        "migrations": [{ "tag": "v1", "new_sqlite_classes": ["GatewayObject"] }],
+    }))
+    .unwrap()
+}
+
+#[test]
+fn an_object_of_another_worker_is_one_that_it_makes() {
+    let script = "export{a as GatewayObject};";
+    let all = [configuration("cloudflare", &["SiteObject"]), asking("wardlink")];
+    let check = |owner| check_configuration(&asking(owner), &asking(owner), &all, script);
+    assert_eq!(check("wardlink").unwrap(), "Durable Objects of other: GatewayObject (migrations: v1)");
+    assert!(check("nobody").unwrap_err().to_string().contains("no worker is nobody"));
+    assert!(check("other").unwrap_err().to_string().contains("no migration makes SiteObject"));
+}
+
+#[test]
+fn a_first_deployment_begins_without_what_is_not_there() {
+    let production = asking("wardlink");
+    let mut first = asking("wardlink");
+    assert!(check_beginning(&production, &first).is_err());
+    first.durable_objects.bindings.retain(|object| object.script_name.is_none());
+    check_beginning(&production, &first).unwrap();
+    first.migrations.clear();
+    assert!(check_beginning(&production, &first).is_err());
 }
 
 #[test]
@@ -43,8 +81,11 @@ fn an_upload_binds_every_object_and_names_no_secret() {
     let site = json!({ "name": "SiteObject", "type": "durable_object_namespace", "class_name": "SiteObject" });
     let assets = json!({ "name": "ASSETS", "type": "assets" });
     let check = |bindings| check_bindings(&production, &json!({ "bindings": bindings }));
-    assert_eq!(check(json!([site, assets])).unwrap(), "Bindings: SiteObject, ASSETS");
-    assert!(check(json!([site])).unwrap_err().to_string().contains("assets"));
+    assert_eq!(check(json!([site, assets])).unwrap(), "Bindings of wardlink: SiteObject, ASSETS");
+    let address = |trust, bindings| check_address(&configuration(trust, &[]), &json!({ "bindings": bindings }));
+    address("cloudflare", json!([site, assets])).unwrap();
+    assert!(address("cloudflare", json!([site])).unwrap_err().to_string().contains("assets"));
+    assert!(address("none", json!([site, assets])).unwrap_err().to_string().contains("TRUST"));
     assert!(check(json!([assets])).unwrap_err().to_string().contains("SiteObject"));
     for name in ["MASTER_KEY", "BOOTSTRAP_TOKEN", "PROXY_SECRET", "TLS_ANCHORS", "EST_CREDENTIALS"] {
         let secret = json!({ "name": name, "type": "plain_text", "text": "x" });

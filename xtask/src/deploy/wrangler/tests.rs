@@ -3,7 +3,7 @@ use std::path::Path;
 use anyhow::anyhow;
 
 use super::{Call, account, origins, secret_names};
-use crate::build::Staged;
+use crate::build::{Script, Staged};
 
 fn staged() -> Staged {
     Staged { dist: "/stage/dist".into(), build: "/stage/build".into() }
@@ -11,24 +11,33 @@ fn staged() -> Staged {
 
 #[test]
 fn a_deployment_uploads_what_was_built_into_the_production_environment() {
-    let upload = "wrangler deploy --no-bundle --env production --assets=/stage/dist /stage/build/index.js";
-    assert_eq!(Call::deploy(&staged(), None, None).line(), upload);
+    let upload = "wrangler deploy --no-bundle --config wrangler.toml --env production --assets=/stage/dist \
+                  /stage/build/worker/index.js";
+    let deploy = |domain, secrets| Call::deploy(Script::ControlUnit, "production", &staged(), domain, secrets).line();
+    assert_eq!(deploy(None, None), upload);
     assert_eq!(
-        Call::deploy(&staged(), Some("wardlink.example"), Some(Path::new("/tmp/secrets"))).line(),
+        Call::deploy(Script::Distribution, "first", &staged(), None, None).line(),
+        "wrangler deploy --no-bundle --config wrangler.distribution.toml --env first /stage/build/distribution/index.js"
+    );
+    assert_eq!(
+        deploy(Some("wardlink.example"), Some(Path::new("/tmp/secrets"))),
         format!("{upload} --domain=wardlink.example --secrets-file=/tmp/secrets")
     );
 }
 
 #[test]
 fn a_rehearsal_is_the_same_upload_and_stays_here() {
-    let rehearsal = Call::rehearse(&staged(), Path::new("/out"), Path::new("/out/upload")).line();
-    let upload = Call::deploy(&staged(), None, None).line();
-    assert_eq!(rehearsal, format!("{upload} --dry-run --outdir=/out --outfile=/out/upload"));
+    for script in Script::ALL {
+        let rehearsal = Call::rehearse(script, &staged(), Path::new("/out"), Path::new("/out/upload")).line();
+        let upload = Call::deploy(script, "production", &staged(), None, None).line();
+        assert_eq!(rehearsal, format!("{upload} --dry-run --outdir=/out --outfile=/out/upload"));
+    }
 }
 
 #[test]
 fn only_names_of_secrets_are_read() {
-    assert_eq!(Call::list_secrets().line(), "wrangler secret list --format json --env production");
+    let list = "wrangler secret list --format json --config wrangler.distribution.toml --env production";
+    assert_eq!(Call::list_secrets(Script::Distribution).line(), list);
     let answer = r#"[{"name":"MASTER_KEY","type":"secret_text"},{"name":"BOOTSTRAP_TOKEN","type":"secret_text"}]"#;
     let names = secret_names(Ok(answer.to_owned())).unwrap();
     assert_eq!(names.unwrap(), ["MASTER_KEY", "BOOTSTRAP_TOKEN"]);

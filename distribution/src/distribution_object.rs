@@ -1,0 +1,291 @@
+//! The distribution server (Distribution, figure 4): what manufacturers publish, verified before it is seen; the configuration catalog;
+//! offers, and directives for each gateway.
+//!
+//! Everything that decides lies in this object's database, so that what belongs together changes in one step; files lie in R2.
+
+mod catalog;
+mod directives;
+mod director;
+mod ingest;
+mod inventories;
+mod manufacturers;
+mod offers;
+mod outcomes;
+mod publication;
+mod publish;
+mod releases;
+mod reports;
+mod repository;
+mod schema;
+
+use catalog::Question;
+use core::cell::{Cell, RefCell};
+use core::time::Duration;
+use director::Director;
+use offers::Offers;
+use serde::Serialize;
+use std::collections::BTreeSet;
+use std::rc::Rc;
+use wardlink_edge::messages::{Dealt, DistributionCommand, DistributionRequest, SiteRequest};
+use wardlink_edge::notes;
+use wardlink_edge::objects::{self, answer};
+use wardlink_edge::platform::{log, now, rng};
+use wardlink_edge::problem::Failure;
+use wardlink_edge::storage::{Column, Database};
+use wardlink_protocol::UnixMillis;
+use wardlink_protocol::api::{AllowUpload, Associate, Broadcast, Person, ProblemKind, Pushed};
+use wardlink_protocol::identity::Sha256;
+use wardlink_trust::audit::Act;
+use wardlink_update::catalog::Releases;
+use worker::{
+    DurableObject, Env, Error, Request, Response, Result, ScheduledTime, State, durable_object, wasm_bindgen,
+};
+
+/// How often it looks for what is over.
+const ROUND: Duration = Duration::from_hours(1);
+/// When the site is told again.
+const RETRY: Duration = Duration::from_secs(1);
+
+/// The Durable Object of the distribution server.
+#[durable_object]
+pub struct DistributionObject {
+    state: State,
+    env: Env,
+    database: Database,
+    /// Every release that is public, once they were read.
+    releases: RefCell<Option<Rc<Releases>>>,
+    /// Every offer that counts, once they were read.
+    offers: RefCell<Option<Rc<Offers>>>,
+    /// The director's keys, once they were read.
+    director: RefCell<Option<Rc<Director>>>,
+    /// Files whose parts are being put together.
+    assembling: RefCell<BTreeSet<(String, Sha256)>>,
+    /// For when the alarm is set, as far as this instance knows.
+    alarm_at: Cell<Option<UnixMillis>>,
+}
+
+impl DurableObject for DistributionObject {
+    fn new(state: State, env: Env) -> Self {
+        let database = Database::new(&state, &schema::VERSIONS);
+        let (releases, offers, director) = (RefCell::default(), RefCell::default(), RefCell::default());
+        let (assembling, alarm_at) = (RefCell::default(), Cell::default());
+        Self { state, env, database, releases, offers, director, assembling, alarm_at }
+    }
+
+    async fn fetch(&self, request: Request) -> Result<Response> {
+        match self.handle(request).await {
+            Ok(response) => Ok(response),
+            Err(failure) => failure.into_response(),
+        }
+    }
+
+    async fn alarm(&self) -> Result<Response> {
+        self.alarm_at.set(None);
+        match self.round().await {
+            Ok(()) => Response::empty(),
+            // The platform tries again.
+            Err(failure) => Err(Error::RustError(format!("{failure:?}"))),
+        }
+    }
+}
+
+impl DistributionObject {
+    async fn handle(&self, mut request: Request) -> core::result::Result<Response, Failure> {
+        if publish::is_for(&request.path()) {
+            let answered = self.publish(request).await;
+            self.settle().await?;
+            return answered;
+        }
+        match objects::receive(&mut request).await? {
+            DistributionRequest::Find(name) => answer(&repository::find(self.database.open()?, &name)?),
+            DistributionRequest::Act(person, command) => {
+                let answered = self.act(&person, command).await;
+                self.settle().await?;
+                answered
+            }
+            DistributionRequest::Join(gateway, known) => {
+                let joined = self.join(&gateway, known).await?;
+                self.settle().await?;
+                answer(&joined)
+            }
+            DistributionRequest::Leave(gateway) => answer(&self.leave(&gateway)?),
+            DistributionRequest::Report(gateway, report) => {
+                let dealt = self.report(&gateway, &report).await?;
+                self.settle().await?;
+                answer(&dealt)
+            }
+            DistributionRequest::Outcome(gateway, told) => {
+                let dealt = self.outcome(&gateway, &told).await?;
+                self.settle().await?;
+                answer(&dealt)
+            }
+            DistributionRequest::Uploads(gateway) => answer(&catalog::uploads(self.database.open()?, &gateway)?),
+            DistributionRequest::Uploaders(of) => answer(&catalog::uploaders(self.database.open()?, of.as_ref())?),
+            DistributionRequest::Ask(gateway) => {
+                let orders = self.orders(&gateway, true).await?;
+                self.settle().await?;
+                answer(&Dealt { refused: None, orders })
+            }
+        }
+    }
+
+    async fn act(&self, person: &Person, command: DistributionCommand) -> core::result::Result<Response, Failure> {
+        let database = self.database.open()?;
+        match command {
+            DistributionCommand::Manufacturers => json(&manufacturers::views(database)?),
+            DistributionCommand::AddManufacturer(new) => {
+                let view = manufacturers::add(self, person, new.read()?).await?;
+                self.releases.take();
+                directives::all_are_due(database)?;
+                Ok(json(&view)?.with_status(201))
+            }
+            DistributionCommand::EndManufacturer(name) => {
+                let view = manufacturers::end(database, person, &name)?;
+                self.releases.take();
+                directives::all_are_due(database)?;
+                json(&view)
+            }
+            DistributionCommand::MakeToken(name) => {
+                Ok(json(&manufacturers::make_token(database, person, &name)?)?.with_status(201))
+            }
+            DistributionCommand::RevokeToken(name, id) => {
+                json(&manufacturers::revoke_token(database, person, &name, id)?)
+            }
+            DistributionCommand::Releases(manufacturer) => {
+                let releases = self.releases().await?;
+                json(&releases::views(database, &releases, manufacturer.as_deref())?)
+            }
+            DistributionCommand::Catalog { find, client, gateway, standing, after } => {
+                let (find, client, gateway, standing) =
+                    (find.as_str(), client.as_str(), gateway.as_str(), standing.as_str());
+                json(&catalog::page(database, &Question { find, client, gateway, standing, after: after.as_ref() })?)
+            }
+            DistributionCommand::CatalogDevice(device) => json(&catalog::device(database, &device)?),
+            DistributionCommand::Gateways => json(&reports::gateways(database)?),
+            DistributionCommand::Offers => json(&offers::views(database)?),
+            DistributionCommand::Outcomes(device, before) => json(&outcomes::page(database, device.as_ref(), before)?),
+            command => self.decide(person, command).await,
+        }
+    }
+
+    /// What a person decides about updates; gateways that it concerns are told.
+    async fn decide(&self, person: &Person, command: DistributionCommand) -> core::result::Result<Response, Failure> {
+        let database = self.database.open()?;
+        match command {
+            DistributionCommand::Associate(device, body) => {
+                let Associate { gateway } = body.read()?;
+                for concerned in catalog::decide(database, person, &device, &gateway)? {
+                    directives::is_due(database, &concerned)?;
+                }
+                json(&catalog::device(database, &device)?)
+            }
+            DistributionCommand::AllowUpload(device, body) => {
+                let AllowUpload { gateway, allowed } = body.read()?;
+                catalog::find(database, &device)?.ok_or(ProblemKind::NotFound)?;
+                catalog::check_gateway(database, &gateway)?;
+                catalog::allow_upload(database, &device, &gateway, allowed)?;
+                let what = if allowed { "data may come" } else { "data may not come" };
+                let detail = format!("{what} through {gateway}");
+                Self::note(database, Some(person), Act::GatewayChanged, &device.to_string(), detail)?;
+                directives::is_due(database, &gateway)?;
+                json(&catalog::device(database, &device)?)
+            }
+            DistributionCommand::Resume(device) => {
+                if let Some(gateway) = catalog::resume(database, person, &device)? {
+                    directives::is_due(database, &gateway)?;
+                }
+                json(&catalog::device(database, &device)?)
+            }
+            DistributionCommand::Push(gateway) => {
+                catalog::check_gateway(database, &gateway)?;
+                Self::note(database, Some(person), Act::UpdateDecided, &gateway.to_string(), "pushed")?;
+                catalog::end_pauses(database, &gateway)?;
+                self.push(&gateway, true).await?;
+                json(&Pushed { gateways: 1 })
+            }
+            DistributionCommand::Broadcast(body) => {
+                let Broadcast { client } = body.read()?;
+                let gateways = directives::of_class(database, client.as_str())?;
+                let detail = format!("broadcast to {} gateways", gateways.len());
+                Self::note(database, Some(person), Act::UpdateDecided, client.as_str(), detail)?;
+                for gateway in &gateways {
+                    directives::is_renewed(database, gateway)?;
+                }
+                json(&Pushed { gateways: u64::try_from(gateways.len()).unwrap_or(u64::MAX) })
+            }
+            DistributionCommand::MakeOffer(new) => {
+                Ok(json(&offers::make(self, person, new.read()?).await?)?.with_status(201))
+            }
+            DistributionCommand::WithdrawOffer(id) => json(&offers::withdraw(self, person, id)?),
+            DistributionCommand::Inventory { text, imports } => {
+                let imports = imports.then_some(person);
+                json(&inventories::take(self, imports, text.as_bytes()).await?)
+            }
+            _ => Err(Failure::internal("this is answered elsewhere")),
+        }
+    }
+
+    /// Tells the site what its audit log has to know, and sees to it that there is a next round.
+    async fn settle(&self) -> core::result::Result<(), Failure> {
+        let told = self.tell().await;
+        if let Err(failure) = &told {
+            log!("distribution: the audit log is told again: {failure:?}");
+        }
+        let due = now().after(if told.is_ok() { ROUND } else { RETRY });
+        let due = directives::next_due(self.database.open()?)?.map_or(due, |next| next.min(due));
+        if self.alarm_at.get().is_none_or(|set| due < set) {
+            self.alarm_at.set(Some(due));
+            self.state.storage().set_alarm(ScheduledTime::from(due.since(now()))).await?;
+        }
+        Ok(())
+    }
+
+    async fn tell(&self) -> core::result::Result<(), Failure> {
+        let database = self.database.open()?;
+        loop {
+            let (notes, last) = notes::waiting(database)?;
+            if notes.is_empty() {
+                return Ok(());
+            }
+            let () = objects::call(&self.env, &SiteRequest::Notes(notes)).await?;
+            notes::forget(database, last)?;
+        }
+    }
+
+    /// Matches gateways that have to be; forgets what is over: publications that nobody goes on with, and files that nothing names.
+    async fn round(&self) -> core::result::Result<(), Failure> {
+        let parts =
+            [self.match_due().await, publication::forget_abandoned(self).await, repository::remove_unnamed(self).await];
+        // What fails is done in the next round, and keeps nothing else from being done in this one.
+        for failure in parts.into_iter().filter_map(core::result::Result::err) {
+            log!("distribution: a part of the round is done later: {failure:?}");
+        }
+        self.settle().await
+    }
+
+    /// A person, or the server by itself, did something.
+    fn note(
+        database: &Database,
+        person: Option<&Person>,
+        act: Act,
+        subject: &str,
+        detail: impl Into<String>,
+    ) -> core::result::Result<(), Failure> {
+        notes::add(database, person, act, subject, detail.into(), &mut rng())
+    }
+}
+
+/// Answers with JSON.
+fn json<T: Serialize>(value: &T) -> core::result::Result<Response, Failure> {
+    Ok(Response::from_json(value)?)
+}
+
+/// A text as a column holds it.
+fn text(value: &str) -> worker::SqlStorageValue {
+    value.to_owned().into_value()
+}
+
+/// A hash as a column holds it.
+fn blob(hash: &Sha256) -> worker::SqlStorageValue {
+    hash.0.to_vec().into_value()
+}

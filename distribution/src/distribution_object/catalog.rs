@@ -1,0 +1,462 @@
+//! The configuration catalog (figure 2): what each device is and runs, and through which gateway it is updated.
+
+use super::{DistributionObject, text};
+use serde::Serialize;
+use std::collections::BTreeMap;
+use wardlink_edge::platform::now;
+use wardlink_edge::problem::Failure;
+use wardlink_edge::storage::{Column, Database, Row};
+use wardlink_protocol::api::{
+    CatalogChange, CatalogDevice, CatalogEntry, CatalogPage, Person, ProblemKind, UpdateState,
+};
+use wardlink_protocol::identity::KeyFingerprint;
+use wardlink_protocol::{Device, UnixMillis};
+use wardlink_trust::audit::Act;
+use wardlink_update::inventory::Characteristics;
+use wardlink_update::package::ModelFolder;
+use wardlink_update::report::State;
+use worker::SqlStorageValue;
+
+/// The devices of one page.
+const PAGE: usize = 100;
+/// The changes of a device that are kept, the newest ones.
+const HISTORY: u64 = 100;
+/// The longest text that is looked for, in bytes.
+const MAX_FIND_BYTES: usize = 128;
+
+const COLUMNS: &str = "client, identifier, characteristics, state, gateway, conflict, reported_at, factory_key, \
+                       standing, detail, path, failures, retry_at, rests";
+
+/// A device of the catalog.
+pub(super) struct Known {
+    pub(super) device: Device,
+    pub(super) characteristics: Characteristics,
+    pub(super) state: Option<State>,
+    pub(super) gateway: Option<Device>,
+    pub(super) conflict: Option<Device>,
+    pub(super) progress: Progress,
+    reported_at: Option<UnixMillis>,
+    factory_key: Option<KeyFingerprint>,
+}
+
+/// How a device's update stands.
+#[derive(Clone, PartialEq, Eq)]
+pub(super) struct Progress {
+    pub(super) standing: UpdateState,
+    pub(super) detail: Option<String>,
+    /// The package that it is given, as far as it is.
+    pub(super) path: Option<String>,
+    /// How often in a row it has failed.
+    pub(super) failures: u64,
+    /// When it is directed anew. What fails before that belongs to the attempt that has failed.
+    pub(super) retry_at: UnixMillis,
+    /// Whether it is given nothing until then; otherwise it goes on by itself.
+    pub(super) rests: bool,
+}
+
+impl Progress {
+    /// Nothing has failed.
+    pub(super) const fn new(standing: UpdateState, detail: Option<String>, path: Option<String>) -> Self {
+        Self { standing, detail, path, failures: 0, retry_at: UnixMillis(0), rests: false }
+    }
+}
+
+/// A device as two columns.
+pub(super) fn names(device: &Device) -> [SqlStorageValue; 2] {
+    [text(device.client.as_str()), text(device.identifier.as_str())]
+}
+
+/// The device in the next two columns.
+pub(super) fn take_names(row: &mut Row) -> Result<Device, Failure> {
+    let (client, identifier) = (row.take::<String>()?, row.take::<String>()?);
+    format!("{client}/{identifier}").parse().map_err(Failure::internal)
+}
+
+fn json<T: Serialize>(value: &T) -> Result<SqlStorageValue, Failure> {
+    Ok(serde_json::to_vec(value)?.into_value())
+}
+
+fn known(mut row: Row) -> Result<Known, Failure> {
+    let device = take_names(&mut row)?;
+    let characteristics = serde_json::from_slice(&row.take::<Vec<u8>>()?)?;
+    let state: Option<Vec<u8>> = row.take()?;
+    let other = |named: Option<String>| named.map(|name| name.parse()).transpose().map_err(Failure::internal);
+    let (gateway, conflict) = (other(row.take()?)?, other(row.take()?)?);
+    let reported_at = row.take()?;
+    let factory_key: Option<Vec<u8>> = row.take()?;
+    let factory_key = factory_key.and_then(|bytes| bytes.try_into().ok()).map(KeyFingerprint);
+    let standing: String = row.take()?;
+    Ok(Known {
+        device,
+        characteristics,
+        state: state.map(|state| serde_json::from_slice(&state)).transpose()?,
+        gateway,
+        conflict,
+        reported_at,
+        factory_key,
+        progress: Progress {
+            standing: serde_json::from_value(standing.into())?,
+            detail: row.take()?,
+            path: row.take()?,
+            failures: row.take()?,
+            retry_at: row.take()?,
+            rests: row.take()?,
+        },
+    })
+}
+
+/// A device of the catalog; none where it is not there.
+pub(super) fn find(database: &Database, device: &Device) -> Result<Option<Known>, Failure> {
+    let query = format!("SELECT {COLUMNS} FROM devices WHERE client = ? AND identifier = ?");
+    database.row(&query, names(device))?.map(known).transpose()
+}
+
+/// The devices of a gateway's newest report.
+pub(super) fn reported(database: &Database, gateway: &Device) -> Result<Vec<Known>, Failure> {
+    let query = format!(
+        "SELECT {COLUMNS} FROM devices
+         WHERE (client, identifier) IN (SELECT client, identifier FROM reported WHERE reported.gateway = ?)
+         ORDER BY client, identifier"
+    );
+    database.rows(&query, [text(&gateway.to_string())])?.into_iter().map(known).collect()
+}
+
+/// The counter of a device's newest report; 0 before the first.
+pub(super) fn counter(database: &Database, device: &Device) -> Result<u64, Failure> {
+    let query = "SELECT counter FROM devices WHERE client = ? AND identifier = ?";
+    Ok(database.one(query, names(device))?.unwrap_or_default())
+}
+
+/// Stores what a device is; what it runs and where it belongs stays.
+pub(super) fn put(database: &Database, is: &Characteristics, key: Option<KeyFingerprint>) -> Result<(), Failure> {
+    let words =
+        format!("{} {} {} {} {} {}", is.device, is.manufacturer, is.model, is.serial_number, is.revision, is.hardware);
+    let [client, identifier] = names(&is.device);
+    database.run(
+        "INSERT INTO devices (client, identifier, characteristics, words, manufacturer, model, factory_key)
+         VALUES (?, ?, ?, ?, ?, ?, ?)
+         ON CONFLICT (client, identifier) DO UPDATE SET characteristics = excluded.characteristics, words = excluded.words,
+             manufacturer = excluded.manufacturer, model = excluded.model,
+             factory_key = coalesce(excluded.factory_key, factory_key)",
+        [
+            client,
+            identifier,
+            json(is)?,
+            text(&words.to_lowercase()),
+            text(is.manufacturer.as_str()),
+            text(is.model.as_str()),
+            key.map(|key| key.0.to_vec()).into_value(),
+        ],
+    )
+}
+
+/// Stores what a device runs, and the counter of the report that says so. `before`: what the catalog has of it.
+pub(super) fn put_state(
+    database: &Database,
+    before: Option<&Known>,
+    state: &State,
+    counter: Option<u64>,
+) -> Result<(), Failure> {
+    let is = &state.characteristics;
+    let [client, identifier] = names(&is.device);
+    let times = [counter.unwrap_or_default().into_value(), now().into_value(), client, identifier];
+    if before.is_some_and(|before| before.state.as_ref() == Some(state)) {
+        return database.run(
+            "UPDATE devices SET counter = max(counter, ?), reported_at = ? WHERE client = ? AND identifier = ?",
+            times,
+        );
+    }
+    if let Some(before) = before {
+        let (from, to) = (before.characteristics.revision.to_string(), is.revision.to_string());
+        if before.state.is_none() || from != to {
+            note(database, &is.device, "revision", Some(&from), Some(&to))?;
+        }
+    } else {
+        note(database, &is.device, "reported", None, Some(is.revision.as_str()))?;
+    }
+    put(database, is, None)?;
+    let [counter, reported_at, client, identifier] = times;
+    database.run(
+        "UPDATE devices SET state = ?, counter = max(counter, ?), reported_at = ? WHERE client = ? AND identifier = ?",
+        [json(state)?, counter, reported_at, client, identifier],
+    )
+}
+
+/// From now on the device is updated through this gateway, and its data may come through it. `before`: what the catalog has of it.
+pub(super) fn associate(
+    database: &Database,
+    before: Option<&Known>,
+    device: &Device,
+    gateway: &Device,
+) -> Result<(), Failure> {
+    let present = before.and_then(|known| known.gateway.as_ref());
+    if present == Some(gateway) && before.is_some_and(|known| known.conflict.is_none()) {
+        return Ok(());
+    }
+    let after = gateway.to_string();
+    let [client, identifier] = names(device);
+    database.run(
+        "UPDATE devices SET gateway = ?, conflict = NULL WHERE client = ? AND identifier = ?",
+        [text(&after), client, identifier],
+    )?;
+    allow_upload(database, device, gateway, true)?;
+    if present != Some(gateway) {
+        note(database, device, "gateway", present.map(ToString::to_string).as_deref(), Some(&after))?;
+    }
+    Ok(())
+}
+
+/// Two gateways report the device; none where that is over.
+pub(super) fn set_conflict(database: &Database, device: &Device, other: Option<&Device>) -> Result<(), Failure> {
+    let before = find(database, device)?.and_then(|known| known.conflict);
+    if before.as_ref() == other {
+        return Ok(());
+    }
+    let [client, identifier] = names(device);
+    let other = other.map(ToString::to_string);
+    database.run(
+        "UPDATE devices SET conflict = ? WHERE client = ? AND identifier = ?",
+        [other.clone().into_value(), client, identifier],
+    )?;
+    note(database, device, "conflict", before.map(|before| before.to_string()).as_deref(), other.as_deref())
+}
+
+/// Whether a device's data may come through a gateway.
+pub(super) fn allow_upload(
+    database: &Database,
+    device: &Device,
+    gateway: &Device,
+    allowed: bool,
+) -> Result<(), Failure> {
+    let statement = if allowed {
+        "INSERT OR IGNORE INTO uploads_allowed (client, identifier, gateway) VALUES (?, ?, ?)"
+    } else {
+        "DELETE FROM uploads_allowed WHERE client = ? AND identifier = ? AND gateway = ?"
+    };
+    let [client, identifier] = names(device);
+    database.run(statement, [client, identifier, text(&gateway.to_string())])
+}
+
+/// The devices whose data may come through a gateway.
+pub(super) fn uploads(database: &Database, gateway: &Device) -> Result<Vec<Device>, Failure> {
+    let query = "SELECT client, identifier FROM uploads_allowed WHERE gateway = ?";
+    let rows = database.rows(query, [text(&gateway.to_string())])?.into_iter();
+    rows.map(|mut row| take_names(&mut row)).collect()
+}
+
+/// The gateways through which a device's data may come; or those whose session is open.
+pub(super) fn uploaders(database: &Database, of: Option<&Device>) -> Result<Vec<Device>, Failure> {
+    let rows = match of {
+        None => database.rows("SELECT gateway FROM gateways WHERE online = 1", [])?,
+        Some(device) => {
+            let query = "SELECT gateway FROM uploads_allowed WHERE client = ? AND identifier = ?";
+            database.rows(query, names(device))?
+        }
+    };
+    rows.into_iter().map(|mut row| row.take::<String>()?.parse().map_err(Failure::internal)).collect()
+}
+
+/// How a device's newest update stands.
+pub(super) fn set_progress(database: &Database, device: &Device, progress: Progress) -> Result<(), Failure> {
+    let Progress { standing, detail, path, failures, retry_at, rests } = progress;
+    let serde_json::Value::String(word) = serde_json::to_value(standing)? else {
+        return Err(Failure::internal("a standing is no word"));
+    };
+    let [client, identifier] = names(device);
+    database.run(
+        "UPDATE devices SET standing = ?, detail = ?, path = ?, failures = ?, retry_at = ?, rests = ?
+         WHERE client = ? AND identifier = ?",
+        [
+            word.into_value(),
+            detail.into_value(),
+            path.into_value(),
+            failures.into_value(),
+            retry_at.into_value(),
+            rests.into_value(),
+            client,
+            identifier,
+        ],
+    )
+}
+
+/// What has failed at this gateway's devices is tried again now: a person wants it.
+pub(super) fn end_pauses(database: &Database, gateway: &Device) -> Result<(), Failure> {
+    let statement = "UPDATE devices SET retry_at = 0, rests = 0 WHERE gateway = ? AND retry_at > 0";
+    database.run(statement, [text(&gateway.to_string())])
+}
+
+/// Writes the history of a device.
+pub(super) fn note(
+    database: &Database,
+    device: &Device,
+    what: &str,
+    before: Option<&str>,
+    after: Option<&str>,
+) -> Result<(), Failure> {
+    let [client, identifier] = names(device);
+    let optional = |value: Option<&str>| value.map(str::to_owned).into_value();
+    database.run(
+        "INSERT INTO history (client, identifier, at, what, before, after) VALUES (?, ?, ?, ?, ?, ?)",
+        [client.clone(), identifier.clone(), now().into_value(), text(what), optional(before), optional(after)],
+    )?;
+    database.run(
+        "DELETE FROM history WHERE client = ?1 AND identifier = ?2 AND number <= (SELECT number FROM history
+             WHERE client = ?1 AND identifier = ?2 ORDER BY number DESC LIMIT 1 OFFSET ?3)",
+        [client, identifier, HISTORY.into_value()],
+    )
+}
+
+fn entry(database: &Database, known: Known) -> Result<CatalogEntry, Failure> {
+    let query = "SELECT gateway FROM uploads_allowed WHERE client = ? AND identifier = ? ORDER BY gateway";
+    let uploads = database.rows(query, names(&known.device))?.into_iter();
+    let uploads = uploads.map(|mut row| row.take::<String>()?.parse().map_err(Failure::internal));
+    let uploads = uploads.collect::<Result<_, Failure>>()?;
+    let Known { device, characteristics: is, state, gateway, conflict, .. } = known;
+    Ok(CatalogEntry {
+        device,
+        manufacturer: is.manufacturer.to_string(),
+        model: is.model.to_string(),
+        serial_number: is.serial_number.to_string(),
+        revision: is.revision.to_string(),
+        hardware: is.hardware.to_string(),
+        release_counter: state.as_ref().and_then(|state| state.release_counter).map(|counter| counter.number().into()),
+        gateway,
+        uploads,
+        conflict,
+        reported_at: known.reported_at,
+        factory_key: known.factory_key,
+        attack: state.and_then(|state| state.attack).map(|attack| attack.to_string()),
+        update: known.progress.standing,
+        detail: known.progress.detail,
+    })
+}
+
+/// What of the catalog is asked for.
+pub(super) struct Question<'a> {
+    pub(super) find: &'a str,
+    pub(super) client: &'a str,
+    pub(super) gateway: &'a str,
+    pub(super) standing: &'a str,
+    pub(super) after: Option<&'a Device>,
+}
+
+/// A part of the catalog.
+pub(super) fn page(database: &Database, question: &Question<'_>) -> Result<CatalogPage, Failure> {
+    let find: String = question.find.to_lowercase().chars().take(MAX_FIND_BYTES).collect();
+    let condition = "(? = '' OR instr(words, ?) > 0) AND (? = '' OR client = ?) AND (? = '' OR gateway = ?)
+                     AND (? = '' OR standing = ? OR (? = 'conflict' AND conflict IS NOT NULL))";
+    let values = || {
+        let Question { client, gateway, standing, .. } = question;
+        let words = [&find, &find].map(|word| text(word));
+        let names = [client, client, gateway, gateway, standing, standing, standing].map(|name| text(name));
+        words.into_iter().chain(names).collect::<Vec<_>>()
+    };
+    let count = format!("SELECT count(*) FROM devices WHERE {condition}");
+    let total = database.rows_with(&count, values())?.into_iter().next().map(|mut row| row.take()).transpose()?;
+    let query = format!(
+        "SELECT {COLUMNS} FROM devices WHERE {condition} AND (client, identifier) > (?, ?)
+         ORDER BY client, identifier LIMIT ?"
+    );
+    let after = question.after.map_or_else(|| ["", ""].map(text), names);
+    let limit = u64::try_from(PAGE + 1).unwrap_or(u64::MAX).into_value();
+    let values = values().into_iter().chain(after).chain([limit]).collect();
+    let mut found = database.rows_with(&query, values)?.into_iter().map(known).collect::<Result<Vec<_>, _>>()?;
+    let more = found.len() > PAGE;
+    found.truncate(PAGE);
+    let next = found.last().filter(|_| more).map(|last| last.device.clone());
+    let devices = found.into_iter().map(|known| entry(database, known)).collect::<Result<_, _>>()?;
+    Ok(CatalogPage { devices, total: total.unwrap_or_default(), next })
+}
+
+/// One device, with what happened to it.
+pub(super) fn device(database: &Database, device: &Device) -> Result<CatalogDevice, Failure> {
+    let known = find(database, device)?.ok_or(ProblemKind::NotFound)?;
+    let query = "SELECT at, what, before, after FROM history WHERE client = ? AND identifier = ?
+                 ORDER BY number DESC";
+    let rows = database.rows(query, names(device))?.into_iter();
+    let history = rows
+        .map(|mut row| Ok(CatalogChange { at: row.take()?, what: row.take()?, from: row.take()?, to: row.take()? }));
+    let history = history.collect::<Result<_, Failure>>()?;
+    Ok(CatalogDevice { entry: entry(database, known)?, history })
+}
+
+/// A person says through which gateway a device is updated; a conflict is decided with that.
+pub(super) fn decide(
+    database: &Database,
+    person: &Person,
+    device: &Device,
+    gateway: &Device,
+) -> Result<Vec<Device>, Failure> {
+    let known = find(database, device)?.ok_or(ProblemKind::NotFound)?;
+    check_gateway(database, gateway)?;
+    associate(database, Some(&known), device, gateway)?;
+    let subject = device.to_string();
+    DistributionObject::note(database, Some(person), Act::GatewayChanged, &subject, format!("updated by {gateway}"))?;
+    Ok(known.gateway.into_iter().chain(known.conflict).chain([gateway.clone()]).collect())
+}
+
+/// A gateway that was in a session once.
+pub(super) fn check_gateway(database: &Database, gateway: &Device) -> Result<(), Failure> {
+    let query = "SELECT gateway FROM gateways WHERE gateway = ?";
+    let known: Option<String> = database.one(query, [text(&gateway.to_string())])?;
+    known.map(drop).ok_or_else(|| Failure::with_detail(ProblemKind::NotFound, "No such gateway was ever in a session."))
+}
+
+/// A person says that a device that was set aside is tried again.
+pub(super) fn resume(database: &Database, person: &Person, device: &Device) -> Result<Option<Device>, Failure> {
+    let known = find(database, device)?.ok_or(ProblemKind::NotFound)?;
+    if known.progress.standing != UpdateState::SetAside {
+        return Err(ProblemKind::WrongState.into());
+    }
+    set_progress(database, device, Progress::new(UpdateState::Current, None, None))?;
+    DistributionObject::note(database, Some(person), Act::UpdateDecided, &device.to_string(), "tried again")?;
+    note(database, device, "resumed", None, Some(&person.name))?;
+    Ok(known.gateway)
+}
+
+impl Known {
+    /// Whether it is the same device: what does not change with what it runs.
+    pub(super) fn is_same_device(&self, other: &Characteristics) -> bool {
+        let is = &self.characteristics;
+        (&is.manufacturer, &is.model, &is.serial_number, &is.hardware)
+            == (&other.manufacturer, &other.model, &other.serial_number, &other.hardware)
+    }
+
+    /// Whether it is given nothing: until a person decides, or for a while after it has failed.
+    pub(super) fn is_stopped(&self) -> bool {
+        let Progress { standing, retry_at, rests, .. } = &self.progress;
+        *standing == UpdateState::SetAside || self.conflict.is_some() || (*rests && now() < *retry_at)
+    }
+
+    /// Whether an inventory says nothing new of it.
+    pub(super) fn is_as(&self, other: &Characteristics, key: Option<KeyFingerprint>) -> bool {
+        let is_key_known = key.is_none() || key == self.factory_key;
+        is_key_known && self.is_same_device(other) && (self.state.is_some() || self.characteristics == *other)
+    }
+}
+
+/// The key that the manufacturer gave a device.
+pub(super) fn set_factory_key(
+    database: &Database,
+    device: &Device,
+    key: Option<KeyFingerprint>,
+) -> Result<(), Failure> {
+    let [client, identifier] = names(device);
+    database.run(
+        "UPDATE devices SET factory_key = coalesce(?, factory_key) WHERE client = ? AND identifier = ?",
+        [key.map(|key| key.0.to_vec()).into_value(), client, identifier],
+    )
+}
+
+/// What runs where: each state that devices of a model are in, as far as it matters for packages, and how many are in it.
+pub(super) fn states(database: &Database) -> Result<BTreeMap<ModelFolder, Vec<(State, u64)>>, Failure> {
+    let mut found: BTreeMap<_, BTreeMap<_, (State, u64)>> = BTreeMap::new();
+    for mut row in database.rows("SELECT state FROM devices WHERE state IS NOT NULL", [])? {
+        let state: State = serde_json::from_slice(&row.take::<Vec<u8>>()?)?;
+        let is = &state.characteristics;
+        let (model, kind) = (is.models(), (is.hardware.clone(), is.revision.clone(), state.release_counter));
+        let (_, count) = found.entry(model).or_default().entry(kind).or_insert((state, 0));
+        *count = count.saturating_add(1);
+    }
+    Ok(found.into_iter().map(|(model, states)| (model, states.into_values().collect())).collect())
+}

@@ -1,0 +1,383 @@
+//! The checker and verifier (figure 4, 71): a staged repository is followed with the client of devices, from the trusted root on, and
+//! becomes visible in one step when everything about it is right.
+
+use super::publication::{self, refused};
+use super::repository::{self, Public};
+use super::{DistributionObject, blob, manufacturers, text};
+use data_encoding::HEXLOWER_PERMISSIVE;
+use sha2::{Digest, Sha256 as Hasher};
+use std::collections::BTreeMap;
+use wardlink_edge::files::Files;
+use wardlink_edge::messages::PublicFile;
+use wardlink_edge::platform::streams::Algorithm;
+use wardlink_edge::platform::{log, now};
+use wardlink_edge::problem::Failure;
+use wardlink_edge::storage::{Column, Database, record};
+use wardlink_protocol::UnixMillis;
+use wardlink_protocol::api::{NewPublication, Published, PublishedFile, PublishedView};
+use wardlink_protocol::identity::Sha256;
+use wardlink_trust::audit::Act;
+use wardlink_update::catalog::{Releases, Roles};
+use wardlink_update::client::{Client, Command, Fetched, File, Next, Stored};
+use wardlink_update::metadata::{Role, RoleName, Root, Signed, Snapshot, Target, TargetPath, Targets, Timestamp};
+use wardlink_update::package::{Manufacturer, ModelFolder};
+
+/// The metadata of a repository as a client keeps it, by the files' names without versions.
+type Kept = BTreeMap<File, Vec<u8>>;
+
+/// What a verified repository says.
+struct Verified {
+    kept: Kept,
+    roles: Roles,
+    /// The roots that are new, oldest first: a client follows them one by one.
+    roots: Vec<(u64, Vec<u8>)>,
+    root: Root,
+    timestamp: Timestamp,
+    snapshot: u64,
+    packages: usize,
+}
+
+impl DistributionObject {
+    /// Verifies a publication and makes it visible. A repeated commit has the same answer.
+    pub(super) async fn commit(&self, manufacturer: &str, id: u64, token: u64) -> Result<Published, Failure> {
+        let database = self.database.open()?;
+        let (new, generation) = match waiting(database, manufacturer, id, token)? {
+            Waiting::Committed(published) => return Ok(published),
+            Waiting::Ready { new, generation } => (new, generation),
+        };
+        let name: Manufacturer = manufacturer.parse().map_err(Failure::internal)?;
+        let files = Files::of(&self.env, manufacturer)?;
+        let trusted = trusted(database, &files, manufacturer).await?;
+        let verified = verify(&name, &trusted, &new, &files).await?;
+        let targets = targets(database, &name, &verified.roles, &new, &files).await?;
+        let timestamp = verified.timestamp.version();
+        let published = Published { timestamp, packages: u64::try_from(verified.packages).unwrap_or(u64::MAX) };
+
+        // From here on nothing waits: one step. Meanwhile the token may have been revoked, the publication given up or committed.
+        let database = self.database.open()?;
+        match waiting(database, manufacturer, id, token)? {
+            Waiting::Committed(published) => return Ok(published),
+            Waiting::Ready { generation: now, .. } if now != generation => {
+                return Err(refused("versions", "something else was published meanwhile; commit again"));
+            }
+            Waiting::Ready { .. } => {}
+        }
+        if trusted == verified.kept {
+            finish(database, id, &published)?;
+            return Ok(published);
+        }
+        make_visible(database, manufacturer, generation, &verified, targets)?;
+        finish(database, id, &published)?;
+        self.releases.take();
+        super::directives::all_are_due(database)?;
+        log!("distribution: a manufacturer publishes version {timestamp}, {} packages", published.packages);
+        let detail = format!("version {timestamp}, {} packages, by publishing token {token}", published.packages);
+        Self::note(database, None, Act::ReleasesPublished, manufacturer, detail)?;
+        Ok(published)
+    }
+}
+
+/// How a publication stands that is to be committed.
+enum Waiting {
+    /// It was committed.
+    Committed(Published),
+    /// All of it is there.
+    Ready {
+        new: NewPublication,
+        /// How often its manufacturer has published.
+        generation: u64,
+    },
+}
+
+/// Looks whether a publication may be committed under this token.
+fn waiting(database: &Database, manufacturer: &str, id: u64, token: u64) -> Result<Waiting, Failure> {
+    manufacturers::check_is_valid(database, token)?;
+    let generation = manufacturers::known(database, manufacturer)?.generation;
+    let (new, done) = publication::record_of(database, manufacturer, id)?;
+    if let Some(done) = done {
+        return Ok(Waiting::Committed(wardlink_edge::storage::read_record(&done)?));
+    }
+    if let Some(missing) = publication::view(database, manufacturer, id)?.missing.first() {
+        return Err(refused("files", format!("the file {} is not there", missing.file.sha256)));
+    }
+    Ok(Waiting::Ready { new, generation })
+}
+
+/// What is trusted of a repository, as it was received.
+async fn trusted(database: &Database, files: &Files, manufacturer: &str) -> Result<Kept, Failure> {
+    let mut kept = Kept::new();
+    let rows = database.rows("SELECT file, sha256 FROM trusted WHERE manufacturer = ?", [text(manufacturer)])?;
+    for mut row in rows {
+        let (file, sha256) = (file_of(&row.take::<String>()?)?, manufacturers::take_hash(&mut row)?);
+        let bytes = files.read(&sha256).await?;
+        kept.insert(file, bytes.ok_or_else(|| Failure::internal("trusted metadata is missing"))?);
+    }
+    Ok(kept)
+}
+
+/// The metadata file of a name.
+pub(super) fn file_of(name: &str) -> Result<File, Failure> {
+    Ok(match name {
+        "root.json" => File::Root,
+        "timestamp.json" => File::Timestamp,
+        "snapshot.json" => File::Snapshot,
+        _ => {
+            let role = name.strip_suffix(".json").unwrap_or(name).to_owned();
+            File::Targets(RoleName::try_from(role).map_err(Failure::internal)?)
+        }
+    })
+}
+
+/// Follows the staged repository (TUF section 5), reads every role that it has, and holds each target to the client's search.
+async fn verify(
+    manufacturer: &Manufacturer,
+    trusted: &Kept,
+    new: &NewPublication,
+    files: &Files,
+) -> Result<Verified, Failure> {
+    let stored = Stored {
+        root: trusted.get(&File::Root).cloned().unwrap_or_default(),
+        timestamp: trusted.get(&File::Timestamp).cloned(),
+        snapshot: trusted.get(&File::Snapshot).cloned(),
+        targets: trusted.iter().filter_map(|(file, bytes)| role_of(file).map(|role| (role, bytes.clone()))).collect(),
+    };
+    let mut follower = Follower {
+        client: Client::start(stored, now().as_secs()).map_err(|refusal| refused_by_client(&refusal))?,
+        named: new.metadata.iter().map(|listed| (listed.name.as_str(), listed.file)).collect(),
+        files,
+        kept: trusted.clone(),
+        roots: Vec::new(),
+    };
+    follower.follow().await?;
+    if !follower.client.root().consistent_snapshot {
+        return Err(refused("5.3.12", "the repository has no consistent snapshots"));
+    }
+    let top = follower.client.targets().cloned().ok_or_else(|| refused("5.6.1", "the repository has no targets"))?;
+    for delegation in top.delegated() {
+        let folders = ModelFolder::of_delegation(delegation).map_err(|error| refused("delegations", error))?;
+        if delegation.name.as_str() != manufacturer.as_str() {
+            return Err(refused("manufacturer", format!("it delegates to {}", delegation.name)));
+        }
+        for folder in folders {
+            let nobody = folder.path(".nobody names this").map_err(|error| refused("delegations", error))?;
+            follower.search(nobody).await?;
+        }
+    }
+    let mut roles = Roles::new();
+    let names = top.delegated().map(|delegation| delegation.name.clone());
+    for role in core::iter::once(RoleName::targets()).chain(names) {
+        let Some(bytes) = follower.client.received(&role).map(<[u8]>::to_vec) else { continue };
+        let parsed = Signed::<Targets>::parse(&bytes).map_err(|error| refused("5.6.7.1", error))?.role;
+        if role != RoleName::targets() && parsed.delegated().next().is_some() {
+            return Err(refused("delegations", format!("{role} delegates further")));
+        }
+        follower.kept.insert(File::Targets(role.clone()), bytes);
+        roles.insert(role, parsed);
+    }
+    for (role, path, target) in named(&roles) {
+        // 5.6.7: what a role says counts only where the client comes to it, and to nobody else before.
+        if follower.search(path.clone()).await?.as_ref() != Some(target) {
+            return Err(refused("5.6.7", format!("{role} names {path}, and is not trusted for it")));
+        }
+    }
+    let releases = Releases::of([(manufacturer, &roles)]).map_err(|error| refused("packages", error))?;
+    let Follower { client, mut kept, roots, .. } = follower;
+    kept.retain(|file, _| role_of(file).is_none_or(|role| roles.contains_key(&role)));
+    let timestamp: Signed<Timestamp> = parse(&kept, &File::Timestamp)?;
+    let snapshot: Signed<Snapshot> = parse(&kept, &File::Snapshot)?;
+    let (root, packages) = (client.root().clone(), releases.packages().len());
+    let snapshot = snapshot.role.version();
+    Ok(Verified { kept, roles, roots, root, timestamp: timestamp.role, snapshot, packages })
+}
+
+fn parse<T: Role>(kept: &Kept, file: &File) -> Result<Signed<T>, Failure> {
+    let bytes = kept.get(file).ok_or_else(|| Failure::internal("verified metadata is missing"))?;
+    Signed::parse(bytes).map_err(Failure::internal)
+}
+
+fn role_of(file: &File) -> Option<RoleName> {
+    match file {
+        File::Targets(role) => Some(role.clone()),
+        File::Root | File::Timestamp | File::Snapshot => None,
+    }
+}
+
+fn named(roles: &Roles) -> impl Iterator<Item = (&RoleName, &TargetPath, &Target)> {
+    let of = |(role, targets)| named_by(role, targets);
+    roles.iter().flat_map(of)
+}
+
+fn named_by<'a>(
+    role: &'a RoleName,
+    targets: &'a Targets,
+) -> impl Iterator<Item = (&'a RoleName, &'a TargetPath, &'a Target)> {
+    targets.targets.iter().map(move |(path, target)| (role, path, target))
+}
+
+fn refused_by_client(refusal: &wardlink_update::client::Refusal) -> Failure {
+    // The refusal names its step itself.
+    let detail = format!("S{}. Nothing was published.", refusal.to_string().trim_start_matches('s'));
+    Failure::with_detail(wardlink_protocol::api::ProblemKind::RefusedStep, detail)
+}
+
+/// A client that is given what was staged.
+struct Follower<'a> {
+    client: Client,
+    named: BTreeMap<&'a str, PublishedFile>,
+    files: &'a Files,
+    kept: Kept,
+    /// Each root that it came to, with its version.
+    roots: Vec<(u64, Vec<u8>)>,
+}
+
+impl Follower<'_> {
+    async fn search(&mut self, path: TargetPath) -> Result<Option<Target>, Failure> {
+        self.client.search(path).map_err(|refusal| refused_by_client(&refusal))?;
+        self.follow().await
+    }
+
+    async fn follow(&mut self) -> Result<Option<Target>, Failure> {
+        loop {
+            let wanted = match self.client.next() {
+                Next::Fetch(wanted) => wanted,
+                Next::Ready => return Ok(None),
+                Next::Found(target) => return Ok(target),
+            };
+            let version = wanted.version.map(|version| format!("{version}.")).unwrap_or_default();
+            let listed = self.named.get(format!("{version}{}", wanted.file.name()).as_str());
+            let bytes = match listed {
+                // One that is longer than asked for is not read, and refused for its length.
+                Some(file) if file.length > wanted.max_bytes => {
+                    Some(vec![0; usize::try_from(wanted.max_bytes).unwrap_or_default().saturating_add(1)])
+                }
+                Some(file) => self.files.read(&file.sha256).await?,
+                None => None,
+            };
+            let fetched = bytes.map_or(Fetched::Missing, Fetched::Bytes);
+            for command in self.client.receive(fetched).map_err(|refusal| refused_by_client(&refusal))? {
+                match command {
+                    Command::Store(file, bytes) => {
+                        if file == File::Root {
+                            self.roots.push((self.client.root().version(), bytes.clone()));
+                        }
+                        self.kept.insert(file, bytes);
+                    }
+                    Command::Delete(file) => drop(self.kept.remove(&file)),
+                }
+            }
+        }
+    }
+}
+
+/// Each target is the manufacturer's own, and its file is there with every hash that is listed. Their public names.
+async fn targets(
+    database: &Database,
+    manufacturer: &Manufacturer,
+    roles: &Roles,
+    new: &NewPublication,
+    files: &Files,
+) -> Result<Vec<Public>, Failure> {
+    let there: BTreeMap<Sha256, u64> = new.files.iter().map(|file| (file.sha256, file.length)).collect();
+    let mut public = Vec::new();
+    for (_, path, target) in named(roles) {
+        let folder = ModelFolder::of(path).map_err(|error| refused("targets", error))?;
+        if folder.manufacturer != *manufacturer {
+            return Err(refused("manufacturer", format!("{path} is another manufacturer's")));
+        }
+        let hash = |algorithm: &str| {
+            let text = target.hashes.0.get(algorithm)?;
+            HEXLOWER_PERMISSIVE.decode(text.as_bytes()).ok()
+        };
+        let sha256 = hash("sha256").and_then(|bytes| bytes.try_into().ok()).map(Sha256);
+        let sha256 = sha256.ok_or_else(|| refused("targets", format!("{path} has no SHA-256")))?;
+        if there.get(&sha256) != Some(&target.length) {
+            return Err(refused("targets", format!("the file of {path} is not there with its length and hash")));
+        }
+        if target.hashes.0.contains_key("sha512") {
+            let found = sha512(database, manufacturer, files, &sha256).await?;
+            if found.is_none() || found != hash("sha512") {
+                return Err(refused("targets", format!("the file of {path} has another SHA-512")));
+            }
+        }
+        let file = PublicFile { sha256, length: target.length };
+        for hash in target.hashes.0.values() {
+            public.push(Public { is_metadata: false, name: path.with_hash(hash), file, stays: false });
+        }
+    }
+    Ok(public)
+}
+
+/// The SHA-512 of a file that is there. It is computed once: what lies under a SHA-256 does not change.
+async fn sha512(
+    database: &Database,
+    manufacturer: &Manufacturer,
+    files: &Files,
+    sha256: &Sha256,
+) -> Result<Option<Vec<u8>>, Failure> {
+    let place = || [text(manufacturer.as_str()), blob(sha256)];
+    let query = "SELECT sha512 FROM files WHERE manufacturer = ? AND sha256 = ?";
+    if let Some(known) = database.one::<Option<Vec<u8>>, _>(query, place())?.flatten() {
+        return Ok(Some(known));
+    }
+    let Some((found, _)) = files.hash(sha256, Algorithm::Sha512).await? else { return Ok(None) };
+    let [manufacturer, sha256] = place();
+    database.run(
+        "UPDATE files SET sha512 = ? WHERE manufacturer = ? AND sha256 = ?",
+        [found.clone().into_value(), manufacturer, sha256],
+    )?;
+    Ok(Some(found))
+}
+
+/// What was verified is trusted from now on, and what it names is public.
+fn make_visible(
+    database: &Database,
+    manufacturer: &str,
+    generation: u64,
+    verified: &Verified,
+    targets: Vec<Public>,
+) -> Result<(), Failure> {
+    let generation = generation.saturating_add(1);
+    database.run("DELETE FROM trusted WHERE manufacturer = ?", [text(manufacturer)])?;
+    let mut public = targets;
+    public.extend(verified.roots.iter().map(|(version, bytes)| metadata(format!("{version}.root.json"), bytes, true)));
+    for (file, bytes) in &verified.kept {
+        let sha256 = Sha256(Hasher::digest(bytes).into());
+        database.run(
+            "INSERT INTO trusted (manufacturer, file, sha256) VALUES (?, ?, ?)",
+            [text(manufacturer), text(&file.name()), blob(&sha256)],
+        )?;
+        let version = match file {
+            // It is public already, or one of the new ones.
+            File::Root => continue,
+            File::Timestamp => None,
+            File::Snapshot => Some(verified.snapshot),
+            File::Targets(role) => verified.roles.get(role).map(Targets::version),
+        };
+        let name = version.map_or_else(|| file.name(), |version| format!("{version}.{}", file.name()));
+        public.push(metadata(name, bytes, false));
+    }
+    repository::put(database, manufacturer, generation, public)?;
+    let view = PublishedView {
+        at: now(),
+        timestamp: verified.timestamp.version(),
+        ends_at: UnixMillis::from_secs(verified.timestamp.expires().seconds()),
+        packages: u64::try_from(verified.packages).unwrap_or(u64::MAX),
+    };
+    database.run(
+        "UPDATE manufacturers SET generation = ?, root_version = ?, published = ? WHERE manufacturer = ?",
+        [generation.into_value(), verified.root.version().into_value(), record(&view)?, text(manufacturer)],
+    )
+}
+
+/// A metadata file under its public name.
+fn metadata(name: String, bytes: &[u8], stays: bool) -> Public {
+    let sha256 = Sha256(Hasher::digest(bytes).into());
+    let length = u64::try_from(bytes.len()).unwrap_or(u64::MAX);
+    Public { is_metadata: true, name, file: PublicFile { sha256, length }, stays }
+}
+
+/// The publication is done; its answer is kept for whoever asks again.
+fn finish(database: &Database, id: u64, published: &Published) -> Result<(), Failure> {
+    database.run("DELETE FROM publication_files WHERE publication = ?", [id.into_value()])?;
+    database.run("UPDATE publications SET done = ? WHERE id = ?", [record(published)?, id.into_value()])
+}

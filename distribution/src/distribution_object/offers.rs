@@ -1,0 +1,222 @@
+//! Offers: which package, to whom, when, and with which data (figure 10, 214; figure 5B, 125).
+
+use super::{DistributionObject, blob, repository, text};
+use crate::gateway_object::ADDED;
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256 as Hasher};
+use std::collections::BTreeMap;
+use std::rc::Rc;
+use wardlink_edge::files::Files;
+use wardlink_edge::platform::{log, now};
+use wardlink_edge::problem::Failure;
+use wardlink_edge::storage::{Column, Database, read_record, record};
+use wardlink_protocol::api::{NewOffer, OfferScope, OfferView, OfferWhen, Person, ProblemKind};
+use wardlink_protocol::identity::Sha256;
+use wardlink_protocol::{Device, UnixMillis};
+use wardlink_trust::audit::Act;
+use wardlink_update::catalog::Releases;
+use wardlink_update::director::{Added, When};
+use wardlink_update::metadata::TargetPath;
+use wardlink_update::package::{AddedKind, BoundFile, Package};
+
+pub(super) use wardlink_protocol::api::OfferScope as Scope;
+
+/// The most offers that count at once.
+const MAX_OFFERS: u64 = 1_000;
+/// The most devices of one offer.
+const MAX_DEVICES: usize = 1_000;
+/// The most offers that are shown.
+const SHOWN: u64 = 1_000;
+/// The offers that were withdrawn and are kept, the newest ones.
+const WITHDRAWN: u64 = 1_000;
+
+/// An offer as it is stored.
+#[derive(Clone, Serialize, Deserialize)]
+struct Record {
+    path: String,
+    scope: OfferScope,
+    when: OfferWhen,
+    /// The file of each kind: its name, length and hash.
+    added: Vec<(String, u64, Sha256)>,
+    made_at: UnixMillis,
+    made_by: String,
+}
+
+/// An offer that counts.
+pub(super) struct Offer(Record);
+
+/// Every offer that counts, by its package's path, the newest first.
+pub(super) struct Offers(BTreeMap<String, Vec<Offer>>);
+
+impl DistributionObject {
+    /// Every offer that counts.
+    pub(super) fn offers(&self) -> Result<Rc<Offers>, Failure> {
+        if let Some(offers) = self.offers.borrow().as_ref() {
+            return Ok(Rc::clone(offers));
+        }
+        let query = "SELECT record FROM offers WHERE withdrawn_at IS NULL ORDER BY id DESC";
+        let mut offers = Offers(BTreeMap::new());
+        for mut row in self.database.open()?.rows(query, [])? {
+            let offer: Record = row.take_record()?;
+            offers.0.entry(offer.path.clone()).or_default().push(Offer(offer));
+        }
+        let offers = Rc::new(offers);
+        self.offers.replace(Some(Rc::clone(&offers)));
+        Ok(offers)
+    }
+}
+
+impl Offers {
+    /// The newest offer of a package to a device.
+    pub(super) fn of(&self, device: &Device, path: &TargetPath) -> Option<&Offer> {
+        self.0.get(path.as_str())?.iter().find(|Offer(offer)| match &offer.scope {
+            OfferScope::Model => true,
+            OfferScope::Class(client) => device.client == *client,
+            OfferScope::Devices(devices) => devices.contains(device),
+        })
+    }
+}
+
+impl Offer {
+    /// When a device installs it, and what the server adds, as far as the package takes it.
+    pub(super) fn terms(&self, package: &Package) -> (When, Vec<Added>) {
+        let when = match self.0.when {
+            OfferWhen::AtOnce => When::AtOnce,
+            OfferWhen::NextSafeMoment => When::NextSafeMoment,
+            OfferWhen::Window { from, until } => When::Window { from, until },
+            OfferWhen::OnConfirmation => When::OnConfirmation,
+        };
+        let added = self.0.added.iter().filter_map(|(kind, length, sha256)| {
+            let kind = kind_of(kind).filter(|kind| package.accepts.contains(kind))?;
+            let path = TargetPath::try_from(format!("added/{sha256}.json")).ok()?;
+            Some(Added { kind, file: BoundFile { path, length: *length, sha256: *sha256 } })
+        });
+        let mut added: Vec<Added> = added.collect();
+        added.sort();
+        (when, added)
+    }
+}
+
+fn kind_of(name: &str) -> Option<AddedKind> {
+    AddedKind::ALL.into_iter().find(|kind| kind.name() == name)
+}
+
+fn refused(step: &str, why: impl core::fmt::Display) -> Failure {
+    Failure::with_detail(ProblemKind::RefusedStep, format!("Step {step}: {why}. Nothing was offered."))
+}
+
+/// Whether an offer may be made.
+fn check(new: &NewOffer, releases: &Releases) -> Result<(), Failure> {
+    let package = releases.packages().iter().find(|listed| listed.path.as_str() == new.path);
+    let package = &package.ok_or_else(|| refused("package", "there is no such package"))?.release;
+    if package.recalled.is_some() {
+        return Err(refused("package", "it is recalled"));
+    }
+    match &new.scope {
+        OfferScope::Class(client) if *client != package.device_type => {
+            return Err(refused("scope", format!("the package is for {}", package.device_type)));
+        }
+        OfferScope::Devices(devices) if devices.is_empty() || devices.len() > MAX_DEVICES => {
+            return Err(refused("scope", format!("name 1 to {MAX_DEVICES} devices")));
+        }
+        OfferScope::Model | OfferScope::Class(_) | OfferScope::Devices(_) => {}
+    }
+    if matches!(new.when, OfferWhen::Window { from, until } if from >= until || until <= now().as_secs()) {
+        return Err(refused("when", "the window ends before it begins, or is over"));
+    }
+    for (index, data) in new.added.iter().enumerate() {
+        let kind = kind_of(&data.kind).filter(|kind| package.accepts.contains(kind));
+        let kind = kind.ok_or_else(|| refused("added data", format!("the package takes no {}", data.kind)))?;
+        kind.check(data.text.as_bytes()).map_err(|error| refused("added data", error))?;
+        if new.added.iter().take(index).any(|other| other.kind == data.kind) {
+            return Err(refused("added data", format!("{} stands there twice", data.kind)));
+        }
+    }
+    Ok(())
+}
+
+/// A person offers a package.
+pub(super) async fn make(object: &DistributionObject, person: &Person, new: NewOffer) -> Result<OfferView, Failure> {
+    let releases = object.releases().await?;
+    check(&new, &releases)?;
+    let mut files = Vec::new();
+    for data in &new.added {
+        let (bytes, length) = (data.text.clone().into_bytes(), u64::try_from(data.text.len()).unwrap_or(u64::MAX));
+        let sha256 = Sha256(Hasher::digest(&bytes).into());
+        repository::comes(object.database.open()?, ADDED, &sha256, length)?;
+        Files::of(&object.env, ADDED)?.write(bytes).await?;
+        files.push((data.kind.clone(), length, sha256));
+    }
+    // Meanwhile the package may have been recalled, or have gone. From here on nothing waits.
+    let releases = object.releases().await?;
+    check(&new, &releases)?;
+    let database = object.database.open()?;
+    let count: Option<u64> = database.one("SELECT count(*) FROM offers WHERE withdrawn_at IS NULL", [])?;
+    if count.is_some_and(|count| count >= MAX_OFFERS) {
+        return Err(refused("offers", format!("there are {MAX_OFFERS} at most; withdraw one first")));
+    }
+    let offer = Record {
+        path: new.path,
+        scope: new.scope,
+        when: new.when,
+        added: files,
+        made_at: now(),
+        made_by: person.name.clone(),
+    };
+    let id: Option<u64> = database.one("INSERT INTO offers (record) VALUES (?) RETURNING id", [record(&offer)?])?;
+    let id = id.ok_or_else(|| Failure::internal("an offer has no number"))?;
+    for (_, _, sha256) in &offer.added {
+        database.run("INSERT OR IGNORE INTO added (offer, sha256) VALUES (?, ?)", [id.into_value(), blob(sha256)])?;
+    }
+    log!("distribution: person {} makes the offer {id}", person.id);
+    DistributionObject::note(database, Some(person), Act::UpdateDecided, &offer.path, format!("offer {id}"))?;
+    object.offers.take();
+    super::directives::offers_changed(database, &offer.scope)?;
+    view(database, id, offer, None)
+}
+
+/// A person withdraws an offer. Who has installed it keeps it.
+pub(super) fn withdraw(object: &DistributionObject, person: &Person, id: u64) -> Result<OfferView, Failure> {
+    let database = object.database.open()?;
+    let query = "UPDATE offers SET withdrawn_at = ? WHERE id = ? AND withdrawn_at IS NULL RETURNING record";
+    let stored: Option<Vec<u8>> = database.one(query, [now().into_value(), id.into_value()])?;
+    let offer: Record = read_record(&stored.ok_or(ProblemKind::NotFound)?)?;
+    // Who has begun with it ends with it: its files stay as long as those that have just come.
+    database.run(
+        "UPDATE files SET stored_at = ? WHERE manufacturer = ? AND sha256 IN (SELECT sha256 FROM added WHERE offer = ?)",
+        [now().into_value(), text(ADDED), id.into_value()],
+    )?;
+    database.run("DELETE FROM added WHERE offer = ?", [id.into_value()])?;
+    database.run(
+        "DELETE FROM offers WHERE withdrawn_at IS NOT NULL AND id <= (SELECT id FROM offers
+             WHERE withdrawn_at IS NOT NULL ORDER BY id DESC LIMIT 1 OFFSET ?)",
+        [WITHDRAWN.into_value()],
+    )?;
+    log!("distribution: person {} withdraws the offer {id}", person.id);
+    let detail = format!("offer {id} withdrawn");
+    DistributionObject::note(database, Some(person), Act::UpdateDecided, &offer.path, detail)?;
+    object.offers.take();
+    super::directives::offers_changed(database, &offer.scope)?;
+    view(database, id, offer, Some(now()))
+}
+
+/// The newest offers.
+pub(super) fn views(database: &Database) -> Result<Vec<OfferView>, Failure> {
+    let query = "SELECT id, record, withdrawn_at FROM offers ORDER BY id DESC LIMIT ?";
+    let rows = database.rows(query, [SHOWN.into_value()])?.into_iter();
+    rows.map(|mut row| view(database, row.take()?, row.take_record()?, row.take()?)).collect()
+}
+
+fn view(database: &Database, id: u64, offer: Record, withdrawn_at: Option<UnixMillis>) -> Result<OfferView, Failure> {
+    let path = || text(&offer.path);
+    let count = |query: &str| Ok::<u64, Failure>(database.one(query, [path()])?.unwrap_or_default());
+    let of = |outcome: &str| {
+        let query = "SELECT count(DISTINCT client || '/' || identifier) FROM outcomes WHERE path = ? AND outcome = ?";
+        Ok::<u64, Failure>(database.one(query, [path(), text(outcome)])?.unwrap_or_default())
+    };
+    let directed = count("SELECT count(*) FROM devices WHERE path = ?")?;
+    let (installed, failed) = (of("installed")?, of("failed")?.saturating_add(of("refused")?));
+    let Record { path, scope, when, added, made_at, made_by } = offer;
+    let added = added.into_iter().map(|(kind, ..)| kind).collect();
+    Ok(OfferView { id, path, scope, when, added, made_at, made_by, withdrawn_at, directed, installed, failed })
+}

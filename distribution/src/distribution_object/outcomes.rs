@@ -1,0 +1,173 @@
+//! What became of updates (figure 10, 218 to 220; figure 12): stored, shown, retried within limits.
+
+use super::catalog::{self, Known, Progress};
+use super::{DistributionObject, reports, text};
+use core::time::Duration;
+use wardlink_edge::messages::{Dealt, Orders};
+use wardlink_edge::platform::{log, now};
+use wardlink_edge::problem::Failure;
+use wardlink_edge::storage::{Column, Database};
+use wardlink_protocol::Device;
+use wardlink_protocol::api::{OutcomeView, UpdateState};
+use wardlink_update::uptane::{FIRST_RETRY, MAX_RETRIES, Notification, Outcome, Postponed};
+
+/// A device that fails so often in a row is set aside until a person decides.
+const MAX_FAILURES: u64 = 3;
+/// Half of how long a device that has failed is given nothing, the first time; later times wait twice as long each.
+const FIRST_PAUSE: Duration = Duration::from_mins(5);
+/// How long a device goes on by itself when its image is corrupt; only then it is directed anew, after a pause as above.
+const OWN_RETRIES: Duration = FIRST_RETRY.saturating_mul((1 << MAX_RETRIES) - 1);
+/// The outcomes of one page.
+const PAGE: u64 = 200;
+/// The outcomes of a device that are kept, the newest ones.
+const KEPT: u64 = 200;
+/// The longest notification, in bytes.
+const MAX_NOTIFICATION_BYTES: usize = 16 * 1024;
+const STEP: &str = "figure 10, 218";
+
+impl DistributionObject {
+    /// A gateway tells what became of an update.
+    pub(super) async fn outcome(&self, gateway: &Device, bytes: &[u8]) -> Result<Dealt, Failure> {
+        if bytes.len() > MAX_NOTIFICATION_BYTES {
+            return Ok(reports::refused(STEP, &"it is too long"));
+        }
+        let told: Notification = match serde_json::from_slice(bytes) {
+            Ok(told) => told,
+            Err(error) => return Ok(reports::refused(STEP, &error)),
+        };
+        let database = self.database.open()?;
+        let Some(known) = catalog::find(database, &told.device)? else {
+            return Ok(reports::refused(STEP, &format!("the catalog has no {}", told.device)));
+        };
+        if known.gateway.as_ref() != Some(gateway) || known.conflict.is_some() {
+            return Ok(reports::refused(STEP, &format!("{} is not updated through {gateway}", told.device)));
+        }
+        if !was_told(database, &told)? {
+            store(database, gateway, &told)?;
+            take(database, &known, &told)?;
+        }
+        let directive = self.match_anew(gateway, false).await?;
+        Ok(Dealt { refused: None, orders: Orders { directive, devices: None } })
+    }
+}
+
+/// Whether it was told before: a gateway whose answer was lost tells it again. Why a device waits may come back, and is then news.
+fn was_told(database: &Database, told: &Notification) -> Result<bool, Failure> {
+    let query = "SELECT EXISTS (SELECT 1 FROM outcomes
+                     WHERE client = ?1 AND identifier = ?2 AND directive = ?3 AND path IS ?4 AND outcome = ?5 AND detail = ?6
+                         AND (outcome <> 'postponed' OR id = (SELECT max(id) FROM outcomes
+                             WHERE client = ?1 AND identifier = ?2)))";
+    let (outcome, detail) = words(&told.outcome);
+    let [client, identifier] = catalog::names(&told.device);
+    let path = told.path.as_ref().map(ToString::to_string).into_value();
+    let values = [client, identifier, told.directive.into_value(), path, text(outcome), text(&detail)];
+    Ok(database.one(query, values)?.unwrap_or_default())
+}
+
+fn store(database: &Database, gateway: &Device, told: &Notification) -> Result<(), Failure> {
+    let (outcome, detail) = words(&told.outcome);
+    let [client, identifier] = catalog::names(&told.device);
+    database.run(
+        "INSERT INTO outcomes (at, gateway, client, identifier, directive, path, outcome, detail)
+         VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+        [
+            now().into_value(),
+            text(&gateway.to_string()),
+            client.clone(),
+            identifier.clone(),
+            told.directive.into_value(),
+            told.path.as_ref().map(ToString::to_string).into_value(),
+            text(outcome),
+            text(&detail),
+        ],
+    )?;
+    database.run(
+        "DELETE FROM outcomes WHERE client = ?1 AND identifier = ?2 AND id <= (SELECT id FROM outcomes
+             WHERE client = ?1 AND identifier = ?2 ORDER BY id DESC LIMIT 1 OFFSET ?3)",
+        [client, identifier, KEPT.into_value()],
+    )
+}
+
+fn words(outcome: &Outcome) -> (&'static str, String) {
+    match outcome {
+        Outcome::Installed { revision, release_counter } => {
+            ("installed", format!("{revision}, release {release_counter}"))
+        }
+        Outcome::Refused { step, reason } => ("refused", format!("{step}: {reason}")),
+        Outcome::Failed { reason } => ("failed", reason.to_string()),
+        Outcome::Corrupt => ("corrupt", String::new()),
+        Outcome::Postponed(until) => ("postponed", word(*until).to_owned()),
+    }
+}
+
+const fn word(until: Postponed) -> &'static str {
+    match until {
+        Postponed::Therapy => "therapy",
+        Postponed::Unsafe => "unsafe",
+        Postponed::Window => "window",
+        Postponed::Confirmation => "confirmation",
+    }
+}
+
+/// What follows for the device.
+fn take(database: &Database, known: &Known, told: &Notification) -> Result<(), Failure> {
+    let device = &told.device;
+    let (outcome, detail) = words(&told.outcome);
+    let before = &known.progress;
+    let progress = match &told.outcome {
+        Outcome::Installed { .. } => {
+            let Some(mut state) = known.state.clone() else { return Ok(()) };
+            told.outcome.apply(&mut state);
+            catalog::put_state(database, Some(known), &state, None)?;
+            Progress::new(UpdateState::Current, None, None)
+        }
+        // Only a person, or success, changes that.
+        _ if before.standing == UpdateState::SetAside => return Ok(()),
+        Outcome::Postponed(_) => Progress { standing: UpdateState::Postponed, detail: Some(detail), ..before.clone() },
+        Outcome::Corrupt | Outcome::Refused { .. } | Outcome::Failed { .. } => {
+            if now() < before.retry_at {
+                return Ok(());
+            }
+            catalog::note(database, device, outcome, None, Some(&detail))?;
+            let failures = before.failures.saturating_add(1);
+            let rests = told.outcome != Outcome::Corrupt;
+            let pause = FIRST_PAUSE.saturating_mul(1 << u32::try_from(failures).unwrap_or(8).min(8));
+            let pause = if rests { pause } else { pause.saturating_add(OWN_RETRIES) };
+            let (detail, retry_at) = (Some(detail), now().after(pause));
+            if failures < MAX_FAILURES {
+                let (standing, path) = (UpdateState::Retrying, before.path.clone());
+                Progress { standing, detail, path, failures, retry_at, rests }
+            } else {
+                log!("distribution: {device} is set aside after {failures} failures");
+                catalog::note(database, device, "set aside", None, None)?;
+                Progress { failures, ..Progress::new(UpdateState::SetAside, detail, None) }
+            }
+        }
+    };
+    catalog::set_progress(database, device, progress)
+}
+
+/// The newest outcomes, of one device or of all.
+pub(super) fn page(
+    database: &Database,
+    device: Option<&Device>,
+    before: Option<u64>,
+) -> Result<Vec<OutcomeView>, Failure> {
+    let query = "SELECT id, at, gateway, client, identifier, directive, outcome, detail FROM outcomes
+                 WHERE id < ? AND (? = '' OR (client = ? AND identifier = ?)) ORDER BY id DESC LIMIT ?";
+    let [client, identifier] = device.map_or_else(|| ["", ""].map(text), catalog::names);
+    let before = before.unwrap_or(u64::MAX).into_value();
+    let rows = database.rows(query, [before, client.clone(), client, identifier, PAGE.into_value()])?.into_iter();
+    rows.map(|mut row| {
+        Ok(OutcomeView {
+            id: row.take()?,
+            at: row.take()?,
+            gateway: row.take::<String>()?.parse().map_err(Failure::internal)?,
+            device: catalog::take_names(&mut row)?,
+            directive: row.take()?,
+            outcome: row.take()?,
+            detail: row.take()?,
+        })
+    })
+    .collect()
+}

@@ -1,0 +1,261 @@
+//! Sessions of gateways, and their reports (figure 6; figure 10, 211 to 213).
+
+use super::{DistributionObject, catalog, directives, text};
+use serde_bytes::ByteBuf;
+use std::collections::{BTreeMap, BTreeSet};
+use wardlink_edge::files::Files;
+use wardlink_edge::messages::{Dealt, Joined, Orders, SiteRequest};
+use wardlink_edge::objects;
+use wardlink_edge::platform::{log, now};
+use wardlink_edge::problem::Failure;
+use wardlink_edge::storage::{Column, Database};
+use wardlink_protocol::Device;
+use wardlink_protocol::api::GatewayView;
+use wardlink_protocol::distribution::{AssociatedDevice, ManufacturerRoot, SessionRefusal};
+use wardlink_update::key::Key;
+use wardlink_update::metadata::{Signed, Version};
+use wardlink_update::report::{Configuration, ConfigurationReport, Known, MAX_REPORT_BYTES, Reported};
+
+/// The step of the patent in which a report is checked.
+const STEP: &str = "figure 10, 213";
+
+/// The keys of who reports, and the counters of their newest reports.
+struct Reporters {
+    keys: BTreeMap<Device, Key>,
+    counters: BTreeMap<Device, Version>,
+}
+
+impl Known for Reporters {
+    fn key(&self, device: &Device) -> Option<Key> {
+        self.keys.get(device).cloned()
+    }
+
+    fn counter(&self, device: &Device) -> Version {
+        self.counters.get(device).copied().unwrap_or_default()
+    }
+}
+
+/// A refusal, as the gateway is told.
+pub(super) fn refused(step: &str, reason: &dyn ToString) -> Dealt {
+    let refused = SessionRefusal { step: step.to_owned(), reason: reason.to_string() };
+    Dealt { refused: Some(refused), orders: Orders::default() }
+}
+
+impl DistributionObject {
+    /// A gateway's session stands.
+    pub(super) async fn join(&self, gateway: &Device, known: u64) -> Result<Joined, Failure> {
+        let database = self.database.open()?;
+        database.run(
+            "INSERT INTO gateways (gateway, online, last_contact) VALUES (?, 1, ?)
+             ON CONFLICT (gateway) DO UPDATE SET online = 1, last_contact = excluded.last_contact",
+            [text(&gateway.to_string()), now().into_value()],
+        )?;
+        let director_root = ByteBuf::from(self.director()?.root().to_vec());
+        let query = "SELECT manufacturer, first_root FROM manufacturers WHERE ended_at IS NULL ORDER BY manufacturer";
+        let mut manufacturers = Vec::new();
+        for mut row in database.rows(query, [])? {
+            let (manufacturer, root) = (row.take::<String>()?, super::manufacturers::take_hash(&mut row)?);
+            let root = Files::of(&self.env, &manufacturer)?.read(&root).await?;
+            let root = ByteBuf::from(root.ok_or_else(|| Failure::internal("a first root is missing"))?);
+            manufacturers.push(ManufacturerRoot { manufacturer, root });
+        }
+        let reported = counter(database, gateway)?;
+        let devices = Some(self.associated(gateway).await?);
+        let directive = directives::newest(self, gateway, known).await?;
+        Ok(Joined { director_root, manufacturers, reported, orders: Orders { directive, devices } })
+    }
+
+    /// A gateway's session has ended.
+    pub(super) fn leave(&self, gateway: &Device) -> Result<(), Failure> {
+        let statement = "UPDATE gateways SET online = 0, last_contact = ? WHERE gateway = ?";
+        self.database.open()?.run(statement, [now().into_value(), text(&gateway.to_string())])
+    }
+
+    /// A gateway's report: verified, stored, and answered with what follows from it.
+    pub(super) async fn report(&self, gateway: &Device, bytes: &[u8]) -> Result<Dealt, Failure> {
+        let dealt = self.take_report(gateway, bytes).await?;
+        let database = self.database.open()?;
+        let reason = dealt.refused.as_ref().map(|refused| format!("{}: {}", refused.step, refused.reason));
+        if reason.is_some() {
+            log!("distribution: a report of {gateway} is refused");
+        }
+        database.run(
+            "UPDATE gateways SET refused = ? WHERE gateway = ?",
+            [reason.into_value(), text(&gateway.to_string())],
+        )?;
+        Ok(dealt)
+    }
+
+    async fn take_report(&self, gateway: &Device, bytes: &[u8]) -> Result<Dealt, Failure> {
+        let named = match named_devices(bytes) {
+            Ok(named) => named,
+            Err(error) => return Ok(refused(STEP, &error)),
+        };
+        let keys: Vec<Option<ByteBuf>> = objects::call(&self.env, &SiteRequest::Keys(named.clone())).await?;
+        let database = self.database.open()?;
+        let mut reporters = Reporters { keys: BTreeMap::new(), counters: BTreeMap::new() };
+        for (device, key) in named.into_iter().zip(keys) {
+            let counter =
+                if device == *gateway { counter(database, gateway)? } else { catalog::counter(database, &device)? };
+            reporters.counters.insert(device.clone(), counter);
+            if let Some(key) = key.as_ref().and_then(|key| Key::of_spki(key)) {
+                reporters.keys.insert(device, key);
+            }
+        }
+        let configuration = match ConfigurationReport::verify(bytes, gateway, &reporters, now().as_secs()) {
+            Ok(configuration) => configuration,
+            Err(error) => return Ok(refused(STEP, &error)),
+        };
+        if let Some(why) = contradiction(database, &configuration)? {
+            return Ok(refused(STEP, &why));
+        }
+        store(database, gateway, &configuration)?;
+        let orders = self.orders(gateway, true).await?;
+        Ok(Dealt { refused: None, orders })
+    }
+
+    /// The devices that a gateway has to do with, with their keys.
+    pub(super) async fn associated(&self, gateway: &Device) -> Result<Vec<AssociatedDevice>, Failure> {
+        let database = self.database.open()?;
+        let name = gateway.to_string();
+        let query =
+            "SELECT client, identifier, coalesce(gateway = ?, 0) AND conflict IS NULL FROM devices WHERE gateway = ?
+                     UNION
+                     SELECT devices.client, devices.identifier,
+                         coalesce(devices.gateway = ?, 0) AND devices.conflict IS NULL
+                     FROM uploads_allowed AS allowed
+                     JOIN devices USING (client, identifier) WHERE allowed.gateway = ?
+                     ORDER BY 1, 2";
+        let mut devices = Vec::new();
+        for mut row in database.rows(query, [&name, &name, &name, &name].map(|name| text(name)))? {
+            devices.push((catalog::take_names(&mut row)?, row.take::<bool>()?));
+        }
+        devices.retain(|(device, _)| device != gateway);
+        let named = devices.iter().map(|(device, _)| device.clone()).collect();
+        let keys: Vec<Option<ByteBuf>> = objects::call(&self.env, &SiteRequest::Keys(named)).await?;
+        let with_key = |((device, updates), key)| AssociatedDevice { device, key, updates };
+        Ok(devices.into_iter().zip(keys).map(with_key).collect())
+    }
+}
+
+fn counter(database: &Database, gateway: &Device) -> Result<u64, Failure> {
+    let query = "SELECT counter FROM gateways WHERE gateway = ?";
+    Ok(database.one(query, [text(&gateway.to_string())])?.unwrap_or_default())
+}
+
+/// Who stands in a report that nobody has verified yet.
+fn named_devices(bytes: &[u8]) -> Result<Vec<Device>, String> {
+    if bytes.len() > MAX_REPORT_BYTES {
+        return Err(format!("it is longer than {MAX_REPORT_BYTES} bytes"));
+    }
+    let signed: Signed<ConfigurationReport> = Signed::parse(bytes).map_err(|error| error.to_string())?;
+    let mut named = vec![signed.role.gateway.characteristics.device.clone()];
+    for reported in &signed.role.devices {
+        let device = match reported {
+            Reported::Unsigned(state) => Some(state.characteristics.device.clone()),
+            Reported::Signed(envelope) => {
+                let device = envelope.pointer("/signed/state/characteristics/device");
+                device.and_then(|device| serde_json::from_value(device.clone()).ok())
+            }
+        };
+        named.push(device.ok_or_else(|| "a device's report cannot be read".to_owned())?);
+    }
+    Ok(named)
+}
+
+/// What a device is does not change with what it runs.
+fn contradiction(database: &Database, configuration: &Configuration) -> Result<Option<String>, Failure> {
+    for state in configuration.states() {
+        let is = &state.characteristics;
+        let Some(known) = catalog::find(database, &is.device)? else { continue };
+        if !known.is_same_device(is) {
+            return Ok(Some(format!(
+                "the catalog has another manufacturer, model, serial number or hardware of {}",
+                is.device
+            )));
+        }
+    }
+    Ok(None)
+}
+
+/// One step: what runs where, and what follows for the associations.
+fn store(database: &Database, gateway: &Device, configuration: &Configuration) -> Result<(), Failure> {
+    let name = || text(&gateway.to_string());
+    let mut gone = BTreeSet::new();
+    for mut row in database.rows("SELECT client, identifier FROM reported WHERE gateway = ?", [name()])? {
+        gone.insert(catalog::take_names(&mut row)?);
+    }
+    let own = catalog::find(database, gateway)?;
+    catalog::put_state(database, own.as_ref(), &configuration.gateway, None)?;
+    catalog::associate(database, own.as_ref(), gateway, gateway)?;
+    for (state, counter) in &configuration.devices {
+        let device = &state.characteristics.device;
+        if !gone.remove(device) {
+            let [client, identifier] = catalog::names(device);
+            let statement = "INSERT INTO reported (gateway, client, identifier) VALUES (?, ?, ?)";
+            database.run(statement, [name(), client, identifier])?;
+        }
+        let known = catalog::find(database, device)?;
+        let known = known.as_ref();
+        let present = known.and_then(|known| known.gateway.as_ref()).filter(|present| *present != gateway);
+        match present {
+            // It is reported by two: nothing that the second one says counts until a person decides, or the first one lets it go.
+            Some(present) if reports(database, present, device)? => {
+                catalog::set_conflict(database, device, Some(gateway))?;
+            }
+            // It has moved, or is new.
+            _ => {
+                catalog::put_state(database, known, state, *counter)?;
+                catalog::associate(database, known, device, gateway)?;
+            }
+        }
+    }
+    for device in gone {
+        let [client, identifier] = catalog::names(&device);
+        let statement = "DELETE FROM reported WHERE gateway = ? AND client = ? AND identifier = ?";
+        database.run(statement, [name(), client, identifier])?;
+        let Some(known) = catalog::find(database, &device)? else { continue };
+        // The gateway has let it go: a conflict is over, and who reports it beside updates it from its next report on.
+        if known.gateway.as_ref() == Some(gateway) && known.conflict.is_some() {
+            let other = known.conflict.clone().unwrap_or_else(|| gateway.clone());
+            catalog::associate(database, Some(&known), &device, &other)?;
+            directives::is_due(database, &other)?;
+        } else if known.conflict.as_ref() == Some(gateway) {
+            catalog::set_conflict(database, &device, None)?;
+        }
+    }
+    database.run(
+        "UPDATE gateways SET counter = ?, reported_at = ?, last_contact = ? WHERE gateway = ?",
+        [configuration.counter.into_value(), now().into_value(), now().into_value(), name()],
+    )
+}
+
+/// Whether a device stands in a gateway's newest report.
+fn reports(database: &Database, gateway: &Device, device: &Device) -> Result<bool, Failure> {
+    let query = "SELECT EXISTS (SELECT 1 FROM reported WHERE gateway = ? AND client = ? AND identifier = ?)";
+    let [client, identifier] = catalog::names(device);
+    Ok(database.one(query, [text(&gateway.to_string()), client, identifier])?.unwrap_or_default())
+}
+
+/// Every gateway that was ever in a session.
+pub(super) fn gateways(database: &Database) -> Result<Vec<GatewayView>, Failure> {
+    let query = "SELECT gateway, online, last_contact, reported_at,
+                     (SELECT count(*) FROM reported WHERE reported.gateway = gateways.gateway),
+                     directive, directed, directed_at, refused
+                 FROM gateways ORDER BY gateway";
+    let rows = database.rows(query, [])?.into_iter();
+    rows.map(|mut row| {
+        Ok(GatewayView {
+            gateway: row.take::<String>()?.parse().map_err(Failure::internal)?,
+            online: row.take()?,
+            last_contact: row.take()?,
+            reported_at: row.take()?,
+            devices: row.take()?,
+            directive: row.take()?,
+            directed: row.take()?,
+            directed_at: row.take()?,
+            refused: row.take()?,
+        })
+    })
+    .collect()
+}

@@ -1,0 +1,150 @@
+//! Polls: the director's repository for who shows the ticket, conditional, from memory.
+
+use super::GatewayObject;
+use rand_core::CryptoRng;
+use sha2::{Digest, Sha256 as Hasher};
+use std::rc::Rc;
+use subtle::ConstantTimeEq;
+use wardlink_edge::files::Files;
+use wardlink_edge::http::names;
+use wardlink_edge::platform::now;
+use wardlink_edge::problem::Failure;
+use wardlink_edge::storage::Column;
+use wardlink_protocol::UnixMillis;
+use wardlink_protocol::api::ProblemKind;
+use wardlink_protocol::distribution::PollTicket;
+use wardlink_protocol::identity::Sha256;
+use wardlink_protocol::limits::POLL_TICKET_BYTES;
+use worker::{Request, Response};
+
+/// Whose the files are that the server adds.
+pub(crate) const ADDED: &str = "@added";
+
+/// What of the director's repository is asked for.
+pub(super) enum Asked {
+    Metadata(String),
+    /// A file that the server added, by its hash.
+    Added(Option<Sha256>),
+}
+
+impl Asked {
+    /// Reads `/api/gateways/<client>/<identifier>/director/…`.
+    pub(super) fn of(path: &str) -> Option<Self> {
+        let mut parts = path.strip_prefix("/api/gateways/")?.splitn(4, '/').skip(2);
+        let rest = (parts.next()? == "director").then(|| parts.next())??;
+        if let Some(name) = rest.strip_prefix("metadata/") {
+            return Some(Self::Metadata(name.to_owned()));
+        }
+        let name = rest.strip_prefix("targets/")?.rsplit('/').next()?;
+        Some(Self::Added(name.split('.').next().and_then(|hash| hash.parse().ok())))
+    }
+}
+
+/// What polls are answered by.
+pub(super) struct Poll {
+    ticket: [u8; 32],
+    ends_at: UnixMillis,
+    /// The newest directive's version, as the timestamp's tag has it.
+    etag: String,
+    timestamp: Option<Vec<u8>>,
+}
+
+/// A new ticket, and its SHA-256.
+pub(super) fn make_ticket(rng: &mut impl CryptoRng) -> (PollTicket, [u8; 32]) {
+    let mut bytes = [0; POLL_TICKET_BYTES];
+    rng.fill_bytes(&mut bytes);
+    let ticket = PollTicket::new(bytes);
+    let sha256 = Hasher::digest(ticket.as_bytes()).into();
+    (ticket, sha256)
+}
+
+impl GatewayObject {
+    /// Answers a poll, or gives a file of the director's repository.
+    pub(super) async fn answer_poll(&self, request: &Request, asked: &Asked) -> Result<Response, Failure> {
+        let headers = request.headers();
+        let poll = self.poll()?.ok_or(ProblemKind::SignedOut)?;
+        let shown = headers.get("Authorization")?;
+        let shown = shown.as_deref().and_then(|shown| shown.strip_prefix("Bearer "));
+        let ticket: Option<PollTicket> = shown.and_then(|text| text.parse().ok());
+        let fits = ticket.is_some_and(|ticket| {
+            let sha256: [u8; 32] = Hasher::digest(ticket.as_bytes()).into();
+            bool::from(sha256.ct_eq(&poll.ticket))
+        });
+        if !fits || poll.ends_at <= now() {
+            return Err(ProblemKind::SignedOut.into());
+        }
+        match asked {
+            Asked::Metadata(name) if name == "timestamp.json" => {
+                let bytes = poll.timestamp.as_ref().ok_or(ProblemKind::NotFound)?;
+                if headers.get("If-None-Match")?.is_some_and(|known| names(&known, &poll.etag)) {
+                    let response = Response::empty()?.with_status(304);
+                    response.headers().set("ETag", &poll.etag)?;
+                    return Ok(response);
+                }
+                let response = Response::from_bytes(bytes.clone())?;
+                response.headers().set("ETag", &poll.etag)?;
+                with_kind(response, "application/json", "private, no-cache")
+            }
+            Asked::Metadata(name) => {
+                let query = "SELECT bytes FROM files WHERE name = ?";
+                let bytes = self.database.open()?.one::<Vec<u8>, _>(query, [name.clone().into_value()])?;
+                let response = Response::from_bytes(bytes.ok_or(ProblemKind::NotFound)?)?;
+                with_kind(response, "application/json", "private, max-age=86400, immutable")
+            }
+            Asked::Added(sha256) => {
+                let sha256 = sha256.ok_or(ProblemKind::NotFound)?;
+                let bytes = Files::of(&self.env, ADDED)?.read(&sha256).await?.ok_or(ProblemKind::NotFound)?;
+                with_kind(Response::from_bytes(bytes)?, "application/json", "private, max-age=86400, immutable")
+            }
+        }
+    }
+
+    /// What polls are answered by; none where nobody has a ticket.
+    fn poll(&self) -> Result<Option<Rc<Poll>>, Failure> {
+        if let Some(poll) = self.poll.borrow().as_ref() {
+            return Ok(Some(Rc::clone(poll)));
+        }
+        if !self.is_known()? {
+            return Ok(None);
+        }
+        let database = self.database.open()?;
+        let query = "SELECT ticket, ticket_ends, directive FROM gateway WHERE ticket IS NOT NULL";
+        let Some(mut row) = database.row(query, [])? else { return Ok(None) };
+        let ticket: Vec<u8> = row.take()?;
+        let (ends_at, directive) = (row.take()?, row.take::<u64>()?);
+        let poll = Rc::new(Poll {
+            ticket: ticket.try_into().map_err(|_| Failure::internal("a ticket's hash has another length"))?,
+            ends_at,
+            etag: format!("\"{directive}\""),
+            timestamp: database.one("SELECT bytes FROM files WHERE name = 'timestamp.json'", [])?,
+        });
+        self.poll.replace(Some(Rc::clone(&poll)));
+        Ok(Some(poll))
+    }
+}
+
+fn with_kind(response: Response, kind: &str, cache: &str) -> Result<Response, Failure> {
+    let headers = response.headers();
+    headers.set("Content-Type", kind)?;
+    headers.set("Cache-Control", cache)?;
+    headers.set("X-Content-Type-Options", "nosniff")?;
+    Ok(response)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Asked;
+
+    #[test]
+    fn a_path_asks_for_metadata_or_for_added_data_by_its_hash() {
+        let path = |rest: &str| Asked::of(&format!("/api/gateways/gateway/ward-3/{rest}"));
+        assert!(
+            matches!(path("director/metadata/timestamp.json"), Some(Asked::Metadata(name)) if name == "timestamp.json")
+        );
+        let hash = "a".repeat(64);
+        assert!(matches!(path(&format!("director/targets/added/{hash}.json")), Some(Asked::Added(Some(_)))));
+        assert!(matches!(path(&format!("director/targets/added/{hash}.{hash}.json")), Some(Asked::Added(Some(_)))));
+        assert!(matches!(path("director/targets/x"), Some(Asked::Added(None))));
+        assert!(path("session").is_none() && path("director").is_none() && path("other/metadata/x").is_none());
+    }
+}

@@ -1,0 +1,187 @@
+//! Stored data of devices (Distribution, figures 7, 9 and 13): verified, stored as it was signed, and only then receipted; what rules find in it.
+//!
+//! A batch, its records, the chains of its device and what the rules make of them change in one step.
+
+mod asking;
+mod devices;
+mod flags;
+mod gaps;
+mod rules;
+mod schema;
+mod series;
+mod take;
+
+use core::cell::{Cell, OnceCell, RefCell};
+use core::time::Duration;
+use serde::Serialize;
+use std::rc::Rc;
+use wardlink_edge::messages::{RecordsCommand, RecordsRequest, SiteRequest};
+use wardlink_edge::notes;
+use wardlink_edge::objects::{self, answer};
+use wardlink_edge::platform::{log, now, rng};
+use wardlink_edge::problem::Failure;
+use wardlink_edge::storage::Database;
+use wardlink_protocol::UnixMillis;
+use wardlink_protocol::api::{Person, RecordsView};
+use wardlink_records::kind::Definitions;
+use wardlink_records::rules::Rules;
+use wardlink_trust::audit::Act;
+use worker::{
+    DurableObject, Env, Error, Request, Response, Result, ScheduledTime, State, durable_object, wasm_bindgen,
+};
+
+/// When the site is told again.
+const RETRY: Duration = Duration::from_secs(1);
+
+/// The Durable Object of stored data.
+#[durable_object]
+pub struct RecordsObject {
+    state: State,
+    env: Env,
+    database: Database,
+    /// What can be measured and asked.
+    definitions: OnceCell<Definitions>,
+    /// The rules in force, once they were read.
+    rules: RefCell<Option<Rc<Rules>>>,
+    /// For when the alarm is set, as far as this instance knows.
+    alarm_at: Cell<Option<UnixMillis>>,
+}
+
+impl DurableObject for RecordsObject {
+    fn new(state: State, env: Env) -> Self {
+        let database = Database::new(&state, &schema::VERSIONS);
+        let (definitions, rules, alarm_at) = (OnceCell::new(), RefCell::default(), Cell::default());
+        Self { state, env, database, definitions, rules, alarm_at }
+    }
+
+    async fn fetch(&self, request: Request) -> Result<Response> {
+        self.handle(request).await.or_else(Failure::into_response)
+    }
+
+    async fn alarm(&self) -> Result<Response> {
+        self.alarm_at.set(None);
+        let worked = async {
+            asking::ask_when_due(self).await?;
+            asking::tell_waiting(self).await?;
+            self.settle().await
+        };
+        match worked.await {
+            Ok(()) => Response::empty(),
+            // The platform tries again.
+            Err(failure) => Err(Error::RustError(format!("{failure:?}"))),
+        }
+    }
+}
+
+impl RecordsObject {
+    async fn handle(&self, mut request: Request) -> core::result::Result<Response, Failure> {
+        match objects::receive(&mut request).await? {
+            RecordsRequest::Take(gateway, batch) => answer(&self.take(&gateway, &batch).await?),
+            RecordsRequest::Wanted(gateway) => answer(&asking::wanted(self.database.open()?, &gateway)?),
+            RecordsRequest::Act(person, command) => {
+                let answered = self.act(&person, command).await;
+                self.settle().await?;
+                answered
+            }
+        }
+    }
+
+    async fn act(&self, person: &Person, command: RecordsCommand) -> core::result::Result<Response, Failure> {
+        let database = self.database.open()?;
+        match command {
+            RecordsCommand::Overview => json(&RecordsView {
+                devices: devices::all(database)?,
+                gaps: gaps::all(database)?,
+                refused: take::refused(database)?,
+                settings: asking::settings(database)?,
+            }),
+            RecordsCommand::SetSettings(settings) => json(&asking::set_settings(database, person, settings.read()?)?),
+            RecordsCommand::AskDevice(device) => json(&asking::ask_device(self, person, &device).await?),
+            RecordsCommand::AskGateway(gateway) => json(&asking::ask_gateway(self, person, &gateway).await?),
+            RecordsCommand::Concede(device, gap) => {
+                gaps::concede(database, person, &device, &gap.read()?)?;
+                json(&gaps::all(database)?)
+            }
+            RecordsCommand::Show(device) => json(&series::detail(database, self.definitions(), &device)?),
+            RecordsCommand::Plot { device, series, from, until } => {
+                json(&series::plot(database, self.definitions(), &device, &series, from..until)?)
+            }
+            RecordsCommand::Values { device, series, after } => {
+                json(&series::values(database, person, &device, &series, after)?)
+            }
+            RecordsCommand::Rules => json(&rules::view(database, self.definitions())?),
+            RecordsCommand::SetRules(change) => {
+                let view = rules::change(database, self.definitions(), person, &change.read()?)?;
+                self.rules.take();
+                json(&view)
+            }
+            RecordsCommand::Flags { device, open, before } => {
+                json(&flags::page(database, device.as_ref(), open, before)?)
+            }
+            RecordsCommand::Acknowledge(id) => json(&flags::acknowledge(database, person, id)?),
+        }
+    }
+
+    fn definitions(&self) -> &Definitions {
+        self.definitions.get_or_init(Definitions::default)
+    }
+
+    /// The rules in force.
+    fn rules(&self) -> core::result::Result<Rc<Rules>, Failure> {
+        if let Some(rules) = self.rules.borrow().as_ref() {
+            return Ok(Rc::clone(rules));
+        }
+        let rules = Rc::new(rules::in_force(self.database.open()?, self.definitions())?);
+        self.rules.replace(Some(Rc::clone(&rules)));
+        Ok(rules)
+    }
+
+    /// Tells the site what its audit log has to know, and sets the alarm.
+    async fn settle(&self) -> core::result::Result<(), Failure> {
+        let database = self.database.open()?;
+        let told = self.tell().await;
+        if let Err(failure) = &told {
+            log!("records: the audit log is told again: {failure:?}");
+        }
+        let retry = told.is_err().then(|| now().after(RETRY));
+        let due = retry.into_iter().chain(asking::next(database)?).min();
+        if let Some(due) = due.filter(|due| self.alarm_at.get().is_none_or(|set| *due < set)) {
+            self.alarm_at.set(Some(due));
+            self.state.storage().set_alarm(ScheduledTime::from(due.since(now()))).await?;
+        }
+        Ok(())
+    }
+
+    async fn tell(&self) -> core::result::Result<(), Failure> {
+        let database = self.database.open()?;
+        loop {
+            let (notes, last) = notes::waiting(database)?;
+            if notes.is_empty() {
+                return Ok(());
+            }
+            let () = objects::call(&self.env, &SiteRequest::Notes(notes)).await?;
+            notes::forget(database, last)?;
+        }
+    }
+}
+
+/// A person did something.
+fn note(
+    database: &Database,
+    person: &Person,
+    act: Act,
+    subject: &str,
+    detail: impl Into<String>,
+) -> core::result::Result<(), Failure> {
+    notes::add(database, Some(person), act, subject, detail.into(), &mut rng())
+}
+
+/// Answers with JSON.
+fn json<T: Serialize>(value: &T) -> core::result::Result<Response, Failure> {
+    Ok(Response::from_json(value)?)
+}
+
+/// A text as a column holds it.
+fn text(value: impl ToString) -> worker::SqlStorageValue {
+    worker::SqlStorageValue::String(value.to_string())
+}

@@ -1,0 +1,123 @@
+//! The rules in force, and what they remember of each device.
+
+use super::{note, series, text};
+use wardlink_edge::platform::now;
+use wardlink_edge::problem::Failure;
+use wardlink_edge::storage::{Column, Database, Row};
+use wardlink_protocol::api::{FlagSeverity, Person, ProblemKind, RuleView, RulesChange, RulesView};
+use wardlink_protocol::{Device, cbor};
+use wardlink_records::kind::Definitions;
+use wardlink_records::rules::{Evaluation, Rule, Rules, Severity};
+use wardlink_trust::audit::Act;
+
+/// The rules before the first change.
+const NONE: &str = "{\"rules\": []}\n";
+/// How much of what the rules remember lies in one row: a row of the platform holds 2 MB.
+const PART_BYTES: usize = 1024 * 1024;
+/// The longest memory of the rules of one device, in bytes: that of every state that the core keeps.
+const MAX_EVALUATION_BYTES: usize = 48 * 1024 * 1024;
+
+/// The newest row.
+fn newest(database: &Database) -> Result<Option<Row>, Failure> {
+    database.row("SELECT version, text, changed_at, changed_by FROM rules ORDER BY version DESC LIMIT 1", [])
+}
+
+fn parse(text: &str, known: &Definitions) -> Result<Rules, Failure> {
+    Rules::parse(text, known).map_err(|error| refused(&error))
+}
+
+fn refused(why: &dyn ToString) -> Failure {
+    let detail = format!("Step rules: {}. Nothing has changed.", why.to_string());
+    Failure::with_detail(ProblemKind::RefusedStep, detail)
+}
+
+/// The rules in force.
+pub(super) fn in_force(database: &Database, known: &Definitions) -> Result<Rules, Failure> {
+    let text: Option<String> = database.one("SELECT text FROM rules ORDER BY version DESC LIMIT 1", [])?;
+    text.map_or_else(|| Ok(Rules::default()), |text| Rules::parse(&text, known).map_err(Failure::internal))
+}
+
+/// The rules as people see them.
+pub(super) fn view(database: &Database, known: &Definitions) -> Result<RulesView, Failure> {
+    let rules = in_force(database, known)?.iter().map(rule).collect();
+    Ok(match newest(database)? {
+        Some(mut row) => {
+            let (version, text) = (row.take()?, row.take()?);
+            RulesView { version, text, rules, changed_at: Some(row.take()?), changed_by: Some(row.take()?) }
+        }
+        None => RulesView { version: 0, text: NONE.to_owned(), rules, changed_at: None, changed_by: None },
+    })
+}
+
+fn rule(rule: &Rule) -> RuleView {
+    RuleView {
+        rule: rule.id().to_string(),
+        version: rule.version(),
+        severity: severity(rule.severity()),
+        series: series::word(rule.series()),
+        english: rule.english().to_owned(),
+        german: rule.german().to_owned(),
+    }
+}
+
+/// How urgent it is, as the web API says it.
+pub(super) const fn severity(severity: Severity) -> FlagSeverity {
+    match severity {
+        Severity::Information => FlagSeverity::Information,
+        Severity::Warning => FlagSeverity::Warning,
+        Severity::Critical => FlagSeverity::Critical,
+    }
+}
+
+/// A person puts rules in force: all of them, or none.
+pub(super) fn change(
+    database: &Database,
+    known: &Definitions,
+    person: &Person,
+    change: &RulesChange,
+) -> Result<RulesView, Failure> {
+    let before = newest(database)?.map(|mut row| row.take::<u64>()).transpose()?.unwrap_or_default();
+    if change.version != before {
+        return Err(ProblemKind::Outdated.into());
+    }
+    let rules = parse(&change.text, known)?;
+    let earlier = in_force(database, known)?;
+    // A flag names the rule and its version: they have to say which rule that was.
+    let is_same_version = |rule: &&Rule| {
+        let same = |other: &Rule| other.id() == rule.id() && other.version() >= rule.version() && other != *rule;
+        earlier.iter().any(same)
+    };
+    if let Some(rule) = rules.iter().find(is_same_version) {
+        return Err(refused(&format!("rule {} has changed: its version has to rise", rule.id())));
+    }
+    let version = before.saturating_add(1);
+    database.run(
+        "INSERT INTO rules (version, text, changed_at, changed_by) VALUES (?, ?, ?, ?)",
+        [version.into_value(), text(&change.text), now().into_value(), text(&person.name)],
+    )?;
+    let detail = format!("version {version}, {} rules", rules.iter().count());
+    note(database, person, Act::RulesChanged, "rules", detail)?;
+    view(database, known)
+}
+
+/// What the rules remember of a device.
+pub(super) fn evaluation(database: &Database, device: &Device) -> Result<Evaluation, Failure> {
+    let rows = database.rows("SELECT bytes FROM evaluations WHERE device = ? ORDER BY part", [text(device)])?;
+    let mut bytes = Vec::new();
+    for mut row in rows {
+        bytes.extend(row.take::<Vec<u8>>()?);
+    }
+    if bytes.is_empty() { Ok(Evaluation::default()) } else { Ok(cbor::unpack(&bytes, MAX_EVALUATION_BYTES)?) }
+}
+
+/// Stores what the rules remember of a device.
+pub(super) fn put_evaluation(database: &Database, device: &Device, evaluation: &Evaluation) -> Result<(), Failure> {
+    database.run("DELETE FROM evaluations WHERE device = ?", [text(device)])?;
+    for (part, bytes) in (0_u64..).zip(cbor::pack(evaluation)?.chunks(PART_BYTES)) {
+        database.run(
+            "INSERT INTO evaluations (device, part, bytes) VALUES (?, ?, ?)",
+            [text(device), part.into_value(), bytes.to_vec().into_value()],
+        )?;
+    }
+    Ok(())
+}

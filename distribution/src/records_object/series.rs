@@ -1,0 +1,188 @@
+//! What a device has measured and asked, and how it is shown: as lists, plots and pages.
+
+use super::{devices, note, text};
+use core::ops::Range;
+use wardlink_edge::problem::Failure;
+use wardlink_edge::storage::{Column, Database, Row};
+use wardlink_protocol::api::{
+    Person, PlotBucket, ProblemKind, RecordedValue, RecordsBeginning, RecordsDetail, RecordsPage, RecordsPlot,
+    RecordsSeries, SetAsideRecord,
+};
+use wardlink_protocol::{Device, UnixMillis};
+use wardlink_records::decimal::Billionths;
+use wardlink_records::kind::Definitions;
+use wardlink_records::plot::{Plot, Point};
+use wardlink_records::record::{Content, Record, Response, Series};
+use wardlink_trust::audit::Act;
+
+/// The parts of a plot.
+const BUCKETS: usize = 120;
+/// How many values are read at once.
+const AT_ONCE: u64 = 5_000;
+/// The records of one page.
+const PAGE: usize = 1_000;
+/// The beginnings, and the records that were set aside, that are shown.
+const SHOWN: u64 = 50;
+/// The series of records that a device could not keep.
+const UNRECORDED: &str = "unrecorded";
+
+/// The name of a record's series.
+pub(super) fn name(record: &Record) -> String {
+    record.series().as_ref().map_or_else(|| UNRECORDED.to_owned(), word)
+}
+
+/// The name of a series.
+pub(super) fn word(series: &Series) -> String {
+    match series {
+        Series::Kind(kind) => format!("kind/{kind}"),
+        Series::Question(instrument, question) => format!("question/{instrument}/{question}"),
+    }
+}
+
+/// Counts a value that is stored.
+pub(super) fn count(
+    database: &Database,
+    device: &Device,
+    series: &str,
+    at: UnixMillis,
+    is_number: bool,
+) -> Result<(), Failure> {
+    database.run(
+        "INSERT INTO series (device, series, count, numbers, first_at, last_at) VALUES (?1, ?2, 1, ?3, ?4, ?4)
+         ON CONFLICT (device, series) DO UPDATE SET count = count + 1, numbers = numbers + excluded.numbers,
+             first_at = min(first_at, excluded.first_at), last_at = max(last_at, excluded.last_at)",
+        [text(device), text(series), is_number.into_value(), at.into_value()],
+    )
+}
+
+/// What a record says, and in which unit.
+fn said(record: &Record) -> (String, Option<String>) {
+    match &record.content {
+        Content::Measure(measure) => (measure.value.to_string(), Some(measure.unit.to_string())),
+        Content::Answer(answer) => match &answer.response {
+            Response::Choice(choice) => (choice.to_string(), None),
+            Response::Number(number) => (number.to_string(), None),
+            Response::Text(text) => (text.to_string(), None),
+        },
+        Content::Unrecorded(span) => (span.count.to_string(), None),
+    }
+}
+
+/// The unit of a series, and its names in English and German.
+fn described(series: &str, known: &Definitions) -> (Option<String>, String, String) {
+    let kind = series.strip_prefix("kind/").and_then(|kind| kind.parse().ok());
+    match kind.and_then(|kind| known.kind(&kind)) {
+        Some(kind) => (Some(kind.unit.to_string()), kind.english.clone(), kind.german.clone()),
+        None => (None, series.to_owned(), series.to_owned()),
+    }
+}
+
+/// What of a device is stored.
+pub(super) fn detail(database: &Database, known: &Definitions, device: &Device) -> Result<RecordsDetail, Failure> {
+    let found = devices::find(database, device)?;
+    let query = "SELECT series, count, numbers, first_at, last_at FROM series WHERE device = ? ORDER BY series";
+    let series = database.rows(query, [text(device)])?.into_iter().map(|mut row| {
+        let name: String = row.take()?;
+        let (unit, english, german) = described(&name, known);
+        let (count, numbers) = (row.take()?, row.take()?);
+        let (first_at, last_at) = (row.take()?, row.take()?);
+        Ok(RecordsSeries { series: name, english, german, unit, count, numbers, first_at, last_at })
+    });
+    let query = "SELECT received_at, chain, standing, reason FROM batches WHERE device = ? AND standing IS NOT NULL
+                 ORDER BY id DESC LIMIT ?";
+    let beginnings = database.rows(query, [text(device), SHOWN.into_value()])?.into_iter().map(|mut row| {
+        let at = row.take()?;
+        let chain = row.take::<String>()?.parse().map_err(Failure::internal)?;
+        Ok(RecordsBeginning { at, chain, standing: row.take()?, reason: row.take()? })
+    });
+    let query = "SELECT received_at, step, record FROM set_aside WHERE device = ? ORDER BY id DESC LIMIT ?";
+    let set_aside = database.rows(query, [text(device), SHOWN.into_value()])?.into_iter().map(|mut row| {
+        let (received_at, step) = (row.take()?, row.take()?);
+        let record: Record = row.take_record()?;
+        let (value, unit) = said(&record);
+        Ok(SetAsideRecord { received_at, at: record.at, series: name(&record), value, unit, step })
+    });
+    Ok(RecordsDetail {
+        device: found,
+        series: series.collect::<Result<_, Failure>>()?,
+        beginnings: beginnings.collect::<Result<_, Failure>>()?,
+        set_aside: set_aside.collect::<Result<_, Failure>>()?,
+    })
+}
+
+/// One series over a time.
+pub(super) fn plot(
+    database: &Database,
+    known: &Definitions,
+    device: &Device,
+    series: &str,
+    time: Range<UnixMillis>,
+) -> Result<RecordsPlot, Failure> {
+    let mut plot = Plot::new(time.start, time.end, BUCKETS)
+        .map_err(|error| Failure::with_detail(ProblemKind::BadRequest, format!("The time: {error}.")))?;
+    let query = "SELECT at, position, amount FROM records
+                 WHERE device = ? AND series = ? AND (at, position) > (?, ?) AND at < ? AND amount IS NOT NULL
+                 ORDER BY at, position LIMIT ?";
+    let (mut at, mut position) = (UnixMillis(time.start.0.saturating_sub(1)), u64::MAX);
+    loop {
+        let values = [
+            text(device),
+            text(series),
+            at.into_value(),
+            position.into_value(),
+            time.end.into_value(),
+            AT_ONCE.into_value(),
+        ];
+        let rows = database.rows(query, values)?;
+        let is_last = u64::try_from(rows.len()).is_ok_and(|count| count < AT_ONCE);
+        for mut row in rows {
+            (at, position) = (row.take()?, row.take()?);
+            let amount = row.take::<String>()?.parse().map_err(Failure::internal)?;
+            plot.add(Point { at, value: Billionths::new(amount) });
+        }
+        if is_last {
+            break;
+        }
+    }
+    let buckets = plot.buckets().map(|bucket| PlotBucket {
+        from: bucket.from,
+        count: bucket.count,
+        least: bucket.least.value.to_string(),
+        greatest: bucket.greatest.value.to_string(),
+        mean: bucket.mean.to_string(),
+    });
+    Ok(RecordsPlot { unit: described(series, known).0, buckets: buckets.collect() })
+}
+
+/// A page of what counts. Whoever begins with the first one exports: that stands in the audit log.
+pub(super) fn values(
+    database: &Database,
+    person: &Person,
+    device: &Device,
+    series: &str,
+    after: u64,
+) -> Result<RecordsPage, Failure> {
+    devices::find(database, device)?;
+    if after == 0 {
+        note(database, person, Act::RecordsExported, &device.to_string(), series)?;
+    }
+    let query = "SELECT position, received_at, chain, sequence, record FROM records
+                 WHERE device = ? AND position > ? AND (? = '' OR series = ?) ORDER BY position LIMIT ?";
+    let limit = u64::try_from(PAGE + 1).unwrap_or(u64::MAX);
+    let asked = [text(device), after.into_value(), text(series), text(series), limit.into_value()];
+    let mut values = database.rows(query, asked)?.into_iter().map(value).collect::<Result<Vec<_>, _>>()?;
+    let has_more = values.len() > PAGE;
+    values.truncate(PAGE);
+    let next = values.last().filter(|_| has_more).map(|last| last.position);
+    Ok(RecordsPage { values, next })
+}
+
+fn value(mut row: Row) -> Result<RecordedValue, Failure> {
+    let (position, received_at) = (row.take()?, row.take()?);
+    let chain = row.take::<String>()?.parse().map_err(Failure::internal)?;
+    let sequence = row.take()?;
+    let record: Record = row.take_record()?;
+    let (value, unit) = said(&record);
+    let (at, patient, series) = (record.at, record.patient, name(&record));
+    Ok(RecordedValue { position, at, received_at, chain, sequence, patient, series, value, unit })
+}

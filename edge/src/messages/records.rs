@@ -1,0 +1,82 @@
+//! What is asked of the object that holds stored data.
+
+use crate::body::Body;
+use serde::{Deserialize, Serialize};
+use serde_bytes::ByteBuf;
+use wardlink_protocol::api::{ConcedeGap, Person, RecordsSettings, RulesChange};
+use wardlink_protocol::distribution::SessionRefusal;
+use wardlink_protocol::{Device, UnixMillis};
+
+/// What is asked of the object that holds stored data.
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RecordsRequest {
+    /// A person acts. Answer: JSON as the web API gives it.
+    Act(Person, RecordsCommand),
+    /// A gateway, or a device that speaks for itself, brings a signed batch. Answer: [`Deposited`].
+    Take(Device, ByteBuf),
+    /// A gateway's session stands. Answer: what it is asked for that it was not told yet, a list of optional devices; none is everything.
+    Wanted(Device),
+}
+
+/// What became of a batch.
+#[derive(Serialize, Deserialize)]
+pub struct Deposited {
+    /// Why it was refused; none where it is stored.
+    pub refused: Option<SessionRefusal>,
+    /// The receipt, as the control unit signed it; none where it was refused.
+    pub receipt: Option<ByteBuf>,
+}
+
+/// What a person asks of stored data.
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RecordsCommand {
+    /// Shows what has arrived.
+    Overview,
+    /// Says when the server asks by itself.
+    SetSettings(Body<RecordsSettings>),
+    /// Asks for a device's data now.
+    AskDevice(Device),
+    /// Asks for everything that a gateway holds.
+    AskGateway(Device),
+    /// Says that missing records do not come.
+    Concede(Device, Body<ConcedeGap>),
+    /// Shows what of a device is stored.
+    Show(Device),
+    /// Plots one series.
+    Plot {
+        /// Whose.
+        device: Device,
+        /// Which.
+        series: String,
+        /// From when on.
+        from: UnixMillis,
+        /// Before when.
+        until: UnixMillis,
+    },
+    /// Gives a page of what counts.
+    Values {
+        /// Whose.
+        device: Device,
+        /// Only this series; all where it is empty.
+        series: String,
+        /// Only after this position.
+        after: u64,
+    },
+    /// Shows the rules.
+    Rules,
+    /// Changes the rules.
+    SetRules(Body<RulesChange>),
+    /// Lists flags.
+    Flags {
+        /// Only of this device.
+        device: Option<Device>,
+        /// Only those that nobody has acknowledged.
+        open: bool,
+        /// Only before this one.
+        before: Option<u64>,
+    },
+    /// Acknowledges a flag.
+    Acknowledge(u64),
+}
