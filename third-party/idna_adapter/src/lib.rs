@@ -13,6 +13,7 @@
 #[cfg(target_family = "wasm")]
 mod ascii;
 #[cfg(not(target_family = "wasm"))]
+#[allow(deprecated)] // as upstream has it
 mod icu;
 
 #[cfg(target_family = "wasm")]
