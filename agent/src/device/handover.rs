@@ -75,7 +75,7 @@ impl<D: Disk> Handover<D> {
         if self.sending.due(now, self.records.waiting()).is_none() {
             return Ok(None);
         }
-        if let Some(next) = self.records.next()? {
+        if let Some(next) = self.records.next_batch()? {
             return Ok(Some(next));
         }
         // What waits behind a refused batch is not made more by making it smaller.
@@ -83,7 +83,7 @@ impl<D: Disk> Handover<D> {
             return Ok(None);
         }
         self.records.close(now)?;
-        self.records.next()
+        self.records.next_batch()
     }
 
     /// The other side cannot be reached, or does not answer.

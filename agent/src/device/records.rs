@@ -83,14 +83,15 @@ impl<D: Disk> Records<D> {
         capacity: u64,
         chain: RecordChain,
     ) -> Result<Self, RecordsError> {
+        let begin = move |reason| Outbox::begin(device, capacity, chain, reason);
         let (outbox, was_there, is_lost) = match load(&disk)? {
             Loaded::Whole(outbox) => (*outbox, true, false),
-            Loaded::Nothing => (Outbox::begin(device.clone(), capacity, chain, Reason::First), false, false),
-            Loaded::Damaged => (Outbox::begin(device.clone(), capacity, chain, Reason::StoreLost), false, true),
+            Loaded::Nothing => (begin(Reason::First), false, false),
+            Loaded::Damaged => (begin(Reason::StoreLost), false, true),
         };
         let mut records = Self { disk, key, outbox, is_written: was_there, gone: Vec::new() };
         if is_lost {
-            records.salvage(&device)?;
+            records.salvage()?;
         }
         records.flush()?;
         records.outbox.queue_mut().interrupted();
@@ -99,13 +100,13 @@ impl<D: Disk> Records<D> {
     }
 
     /// Stores anew what the batches on the disk say, and sets the damaged file aside.
-    fn salvage(&mut self, device: &Device) -> Result<(), RecordsError> {
+    fn salvage(&mut self) -> Result<(), RecordsError> {
         let mut found = Vec::new();
         for name in self.disk.names()? {
             let Name::Batch(key) = name else { continue };
             let bytes = disk::read(&self.disk, name, limit())?.unwrap_or_default();
             let own = self.key.public();
-            let signer = Signer { key: &own, devices: core::slice::from_ref(device) };
+            let signer = Signer { key: &own, devices: core::slice::from_ref(self.outbox.device()) };
             if let Ok(verified) = Sealed::parse(&bytes).and_then(|sealed| sealed.open(signer)) {
                 found.push((verified.batch().made_at(), key, verified.into_batch()));
             }
@@ -208,7 +209,7 @@ impl<D: Disk> Records<D> {
     }
 
     /// The next batch to be sent. It and what is before it are durable.
-    pub fn next(&mut self) -> Result<Option<Outgoing>, RecordsError> {
+    pub fn next_batch(&mut self) -> Result<Option<Outgoing>, RecordsError> {
         self.flush()?;
         let Some(key) = self.outbox.queue().next().map(|held| held.key) else { return Ok(None) };
         let bytes = self.bytes(key)?;

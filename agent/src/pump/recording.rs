@@ -97,7 +97,7 @@ impl Pump {
         let records = handover.records.stored();
         let trouble = troubles.into_iter().next();
         let is_new = trouble.is_some() && trouble != recording.trouble;
-        recording.trouble = trouble.clone();
+        recording.trouble.clone_from(&trouble);
         if let Some(message) = trouble.filter(|_| is_new) {
             self.tell(Event::Error { message });
         }

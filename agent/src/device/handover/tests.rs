@@ -49,7 +49,9 @@ impl Bench {
     fn written(&self) -> Vec<Upward> {
         let up = Mailbox::new(self.port.path(), &pump(), Direction::Up, MAX_UPWARD_BYTES);
         let letters = up.letters().unwrap();
-        letters.iter().for_each(|letter| up.remove(letter).unwrap());
+        for letter in &letters {
+            up.remove(letter).unwrap();
+        }
         letters.iter().map(|letter| Upward::decode(&letter.bytes).unwrap()).collect()
     }
 

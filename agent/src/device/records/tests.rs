@@ -45,7 +45,7 @@ fn live(disk: &mut Model, key: &PrivateKey, site: &mut Site, at: &mut u64) -> Re
             *at += 1;
         }
         records.close(later(*at))?;
-        while let Some(next) = records.next()? {
+        while let Some(next) = records.next_batch()? {
             records.sent(next.key);
             // Whoever says that it keeps the batch has it, whatever happens here.
             let receipt = site.archive.take(&next.bytes, later(*at)).unwrap();
@@ -131,7 +131,7 @@ fn nothing_is_deleted_but_by_a_receipt_for_exactly_that() {
         records.close(later(at)).unwrap();
     }
     let batches: Vec<_> = core::iter::from_fn(|| {
-        let next = records.next().unwrap()?;
+        let next = records.next_batch().unwrap()?;
         records.sent(next.key);
         Some(next)
     })
@@ -195,7 +195,7 @@ fn a_disk_without_room_loses_nothing_while_the_device_runs() {
     for at in 0..3 {
         assert!(matches!(records.record(heart_rate(later(at), at), later(at)), Err(RecordsError::Io(_))));
     }
-    assert!(records.next().is_err(), "nothing is sent that is not stored");
+    assert!(records.next_batch().is_err(), "nothing is sent that is not stored");
     records.disk.full.clear();
     records.record(heart_rate(later(3), 3), later(3)).unwrap();
     drop(records);
@@ -222,7 +222,7 @@ fn a_damaged_store_begins_a_chain_that_says_so_and_stores_anew_what_is_signed() 
         let mut records = open(&mut disk, &key).unwrap();
         assert_eq!(values(&records, &key), ["0", "1", "2"]);
         records.close(NOW).unwrap();
-        let next = records.next().unwrap().unwrap();
+        let next = records.next_batch().unwrap().unwrap();
         let (own, device) = (key.public(), [pump()]);
         let opened = Sealed::parse(&next.bytes).unwrap().open(Signer { key: &own, devices: &device }).unwrap();
         let begins =

@@ -4,6 +4,7 @@
 use super::Serving;
 use crate::clock;
 use crate::device::handover::new_chain;
+use crate::gateway::devices::Passive;
 use crate::gateway::session::Sent;
 use crate::gateway::settings::Settings;
 use crate::gateway::speaking::{NotSpoken, Speaker};
@@ -43,8 +44,24 @@ pub(super) struct Collecting {
     poll_at: Instant,
     upload_every: Duration,
     again_at: Instant,
-    /// Somebody at the server asks for what the devices have: of this one, or of all.
-    wanted: Option<Option<Device>>,
+    /// Somebody at the server asks for what the devices have.
+    wanted: Option<Of>,
+}
+
+/// Whose data is asked for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Of {
+    One(Device),
+    All,
+}
+
+impl Of {
+    fn is_for(&self, device: &Device) -> bool {
+        match self {
+            Self::One(one) => one == device,
+            Self::All => true,
+        }
+    }
 }
 
 impl Collecting {
@@ -135,7 +152,7 @@ impl Serving<'_> {
         }
         let wanted = self.collecting.wanted.take();
         let trigger = |device: &Device| match &wanted {
-            Some(of) if of.as_ref().is_none_or(|of| of == device) => Some(Trigger::Request),
+            Some(of) if of.is_for(device) => Some(Trigger::Request),
             _ => polls.then_some(Trigger::Poll),
         };
         let Issuers(issuers) = shared.store.value()?.unwrap_or_default();
@@ -245,10 +262,11 @@ impl Serving<'_> {
     /// The server asks for stored data (figure 9, 193): what is here goes at once, and the devices are asked.
     pub(super) fn records_wanted(&mut self, of: Option<Device>) {
         self.shared.stored().sending.ask(Trigger::Request);
+        let of = of.map_or(Of::All, Of::One);
         let before = self.collecting.wanted.take();
-        let differs = before.as_ref().is_some_and(|before| *before != of);
+        let differs = before.is_some_and(|before| before != of);
         // Two that ask for different devices ask for all.
-        self.collecting.wanted = Some(if differs { None } else { of });
+        self.collecting.wanted = Some(if differs { Of::All } else { of });
         self.collecting.tick.reset_immediately();
     }
 
@@ -265,8 +283,7 @@ impl Serving<'_> {
         let (Some(told), Some(member)) = (told, self.member.clone()) else { return Ok(()) };
         let Devices(devices) = shared.store.value()?.unwrap_or_default();
         if devices.iter().any(|one| one.device == of.0 && !one.has_key) {
-            let folder =
-                shared.devices.iter().find(|passive| *passive.device() == of.0).map(|passive| passive.folder());
+            let folder = shared.devices.iter().find(|passive| *passive.device() == of.0).map(Passive::folder);
             let Some(folder) = folder else { return Ok(()) };
             let speaker = Speaker { device: &of.0, folder, key: &member.identity.key, chain: new_chain() };
             return match speaker.begin_anew(&shared.store, &mut shared.stored(), of.1, clock::now()) {

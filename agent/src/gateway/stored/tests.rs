@@ -112,8 +112,8 @@ fn a_duplicate_is_held_once_and_a_forged_or_forked_batch_not_at_all() {
     let kept = bench.take(&good).unwrap();
     assert_eq!((bench.take(&good).unwrap(), bench.holdings.status().records), (kept, 1));
     // Signed by another, changed on the way, or in another device's name.
-    let mut forger = Bench::new();
-    let forged = forger.batch();
+    let mut stranger = Bench::new();
+    let forged = stranger.batch();
     assert_eq!(bench.take(&forged).unwrap_err().step, "signature");
     let mut changed = bench.batch();
     *changed.last_mut().unwrap() ^= 1;
@@ -127,8 +127,8 @@ fn a_duplicate_is_held_once_and_a_forged_or_forked_batch_not_at_all() {
     // Other values under the same numbers: a device that was restored from an older state.
     let mut restored = Outbox::begin(pump(), 1 << 20, chain(1), Reason::First);
     restored.record(heart_rate(NOW, 99)).unwrap();
-    let (_, forked) = restored.close(&bench.key, NOW).unwrap().unwrap();
-    assert_eq!(bench.take(&forked).unwrap_err().step, FORK);
+    let (_, other_history) = restored.close(&bench.key, NOW).unwrap().unwrap();
+    assert_eq!(bench.take(&other_history).unwrap_err().step, FORK);
     assert_eq!(bench.holdings.status().records, 1);
 }
 
