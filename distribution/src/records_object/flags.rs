@@ -61,12 +61,12 @@ pub(super) fn page(
     before: Option<u64>,
 ) -> Result<Vec<FlagView>, Failure> {
     let device = device.map(ToString::to_string).unwrap_or_default();
-    let before = before.unwrap_or(u64::MAX);
     let query = format!(
-        "{QUERY} WHERE id < ? AND (? = '' OR device = ?) AND (? = 0 OR (acknowledged_at IS NULL AND withdrawn_at IS NULL))
+        "{QUERY} WHERE (? IS NULL OR id < ?) AND (? = '' OR device = ?) AND (? = 0 OR (acknowledged_at IS NULL AND withdrawn_at IS NULL))
          ORDER BY id DESC LIMIT ?"
     );
-    let values = [before.into_value(), text(&device), text(&device), open.into_value(), PAGE.into_value()];
+    let values =
+        [before.into_value(), before.into_value(), text(&device), text(&device), open.into_value(), PAGE.into_value()];
     database.rows(&query, values)?.into_iter().map(view).collect()
 }
 

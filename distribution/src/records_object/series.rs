@@ -123,7 +123,8 @@ pub(super) fn plot(
     let query = "SELECT at, position, amount FROM records
                  WHERE device = ? AND series = ? AND (at, position) > (?, ?) AND at < ? AND amount IS NOT NULL
                  ORDER BY at, position LIMIT ?";
-    let (mut at, mut position) = (UnixMillis(time.start.0.saturating_sub(1)), u64::MAX);
+    // Positions begin with 1.
+    let (mut at, mut position) = (time.start, 0);
     loop {
         let values = [
             text(device),

@@ -21,6 +21,9 @@ use wardlink_records::rules::Seen;
 /// How many refusals are remembered.
 const REFUSALS: u64 = 50;
 
+/// The greatest number of a record: what the platform's database takes as it is.
+const MAX_NUMBER: u64 = (1 << 53) - 1;
+
 /// Why a batch is refused.
 struct Refusal {
     device: Option<Device>,
@@ -88,7 +91,7 @@ impl RecordsObject {
         let (database, now) = (self.database.open()?, now());
         let found = batch.batch();
         let device = found.device();
-        if i64::try_from(found.last()).is_err() {
+        if found.last() > MAX_NUMBER {
             let reason = "the numbers of the records cannot be".to_owned();
             return Ok(Err(Refusal { device: Some(device.clone()), step: "form", reason }));
         }
