@@ -224,6 +224,8 @@ async fn run_gateway(args: &GatewayArgs) -> Result<ExitCode> {
     own::launch(&settings).context("the gateway's own programs")?;
     let (journal, entries) = mpsc::unbounded_channel();
     let (pump, handle) = Pump::open(coupling, journal)?;
+    // The state directory is held from here on; the old site's store is erased before anybody opens it.
+    gateway::wipe_unless_paired(&settings)?;
     let printing = tokio::spawn(print(entries, args.json));
     let mut showing = JoinSet::new();
     if !args.json {
@@ -231,8 +233,7 @@ async fn run_gateway(args: &GatewayArgs) -> Result<ExitCode> {
         let (screen, orders) = (handle.screen.clone(), Some(handle.orders.clone()));
         showing.spawn(terminal::run(screen, Language::default(), style, orders));
     }
-    let directory = settings.directory.clone();
-    let (gateway, watched) = Gateway::open(settings)?;
+    let (gateway, watched) = Gateway::open(settings.clone())?;
     let membership = handle.membership.clone();
     if let Some(address) = args.page {
         let listener = TcpListener::bind(address)
@@ -267,7 +268,8 @@ async fn run_gateway(args: &GatewayArgs) -> Result<ExitCode> {
         None => serving.await,
     };
     let served = served.context("the gateway broke")?;
-    if matches!(served, Err(GatewayError::Restart)) {
+    if served.is_err() {
+        // A coupling without a gateway serves nobody, whether it ends or begins anew.
         stop_coupling.send_replace(true);
     }
     let coupled = match coupled {
@@ -284,7 +286,7 @@ async fn run_gateway(args: &GatewayArgs) -> Result<ExitCode> {
         Outcome::Stopped => ExitCode::SUCCESS,
         Outcome::Decommissioned => {
             // Nothing is left that another site could take for its own.
-            gateway::wipe(&directory)?;
+            gateway::wipe(&settings)?;
             ExitCode::SUCCESS
         }
     };

@@ -409,8 +409,12 @@ impl<D: Disk> Device<D> {
     pub fn leave_site(&mut self) -> Result<(), DeviceError> {
         let mut next = self.software.clone();
         next.trusted = next.trusted.map(|trusted| trusted.without_site());
-        // What is on trial for the sake of a set has passed its own test, and there is no set any more.
-        next.slots.confirm();
+        // What waits for its set has passed its own test, and there is no set any more. What has yet to be tested counts for nothing.
+        if next.slots.trial.as_ref().is_some_and(|trial| trial.has_passed) {
+            next.slots.confirm();
+        } else {
+            next.slots.roll_back();
+        }
         next.slots.active.added.clear();
         (next.job, next.ended) = (None, None);
         next.untold.clear();

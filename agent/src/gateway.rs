@@ -12,33 +12,37 @@ pub(crate) mod http;
 pub mod own;
 mod packages;
 pub mod page;
-mod report;
+pub(crate) mod places;
+pub(crate) mod report;
 mod round;
 mod serving;
 pub(crate) mod session;
 pub mod settings;
 pub mod status;
 pub mod store;
+mod troubles;
 pub mod unit;
 
 use crate::clock;
 use crate::link::Backoff;
 use crate::pump::{Membership, PumpError};
+use crate::state::{Record, StateDirectory};
 use change_over::Changed;
 use devices::Passive;
 use packages::Packages;
+pub use report::Unmade;
 use serving::Serving;
 use settings::Settings;
-use status::{Status, Trouble};
-use std::collections::BTreeMap;
-use std::path::Path;
-use std::sync::Mutex;
+use status::Status;
+use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 use store::{Store, StoreError};
 use tokio::sync::{mpsc, watch};
+use troubles::{Source, Troubles};
 use wardlink_protocol::Device;
 use wardlink_update::client::{Client, Stored};
+use wardlink_update::metadata::Version;
 use wardlink_update::uptane::Repository;
 
 /// Pauses after the store, or a device, has failed.
@@ -55,6 +59,9 @@ pub enum GatewayError {
     /// The coupling.
     #[error(transparent)]
     Coupling(#[from] PumpError),
+    /// Its own program, which cannot be taken back.
+    #[error("the gateway's own program: {0}")]
+    Own(#[from] devices::DeviceError),
     /// The server does not answer as it should.
     #[error("the server: {0}")]
     Server(String),
@@ -62,8 +69,8 @@ pub enum GatewayError {
     #[error("the gateway has another program now: start it again")]
     Restart,
     /// Our fault: no report can be made.
-    #[error("a report cannot be made: {0}")]
-    Report(String),
+    #[error(transparent)]
+    Report(#[from] Unmade),
     /// The caller's fault: a root that is none.
     #[error("{manufacturer}: it is no root to trust: {why}")]
     Root {
@@ -79,8 +86,13 @@ pub enum GatewayError {
 pub enum Order {
     /// Look for updates now.
     Ask,
-    /// What is offered to this device may be installed.
-    Confirm(Device),
+    /// What was shown may be installed: what this directive offers to this device, and nothing that came later.
+    Confirm {
+        /// Which device.
+        device: Device,
+        /// The directive's version, as it was shown.
+        directive: Version,
+    },
 }
 
 /// How the outside sees a gateway, and talks to it.
@@ -104,7 +116,7 @@ pub(crate) struct Shared {
     has_reached: AtomicBool,
     /// When this run began.
     begun: Instant,
-    troubles: Mutex<BTreeMap<String, Trouble>>,
+    troubles: Arc<Troubles>,
 }
 
 /// How a store is opened, at first and whenever the one before has failed.
@@ -116,6 +128,7 @@ pub struct Gateway {
     /// The store that was opened first; a later one is opened where this one failed.
     store: Option<Store>,
     opener: Opener,
+    troubles: Arc<Troubles>,
     status: watch::Sender<Status>,
     orders: mpsc::Receiver<Order>,
 }
@@ -136,7 +149,8 @@ impl Gateway {
         let store = Some(opener()?);
         let (status, watched) = watch::channel(Status::new(&settings));
         let (sender, orders) = mpsc::channel(8);
-        Ok((Self { settings, store, opener, status, orders }, Handle { status: watched, orders: sender }))
+        let troubles = Arc::default();
+        Ok((Self { settings, store, opener, troubles, status, orders }, Handle { status: watched, orders: sender }))
     }
 
     /// Works until `stop` changes.
@@ -153,8 +167,8 @@ impl Gateway {
                 Err(error) => error,
             };
             tracing::error!(%error, "the gateway waits");
-            let trouble = Trouble { what: "gateway".to_owned(), why: error.to_string(), since: clock::now() };
-            self.status.send_modify(|status| status.fault(trouble));
+            self.troubles.find(Source::Gateway, "gateway", error.to_string());
+            self.status.send_modify(|status| status.fault(self.troubles.all()));
             status::write(&self.settings.directory, &self.status.borrow());
             tokio::select! {
                 _ = stop.changed() => return Ok(()),
@@ -181,7 +195,7 @@ impl Gateway {
             begun: Instant::now(),
             settings: self.settings.clone(),
             store,
-            troubles: Mutex::default(),
+            troubles: Arc::clone(&self.troubles),
         };
         shared.begin()?;
         Serving::new(&shared, &self.status).run(membership, &mut self.orders, stop).await
@@ -216,36 +230,31 @@ impl Shared {
     fn device(&self, device: &Device) -> Option<&Passive> {
         self.devices.iter().chain(&self.own).find(|passive| passive.device() == device)
     }
-
-    /// Something does not work: it is shown until it does.
-    fn trouble(&self, what: String, why: String) {
-        tracing::warn!(what, why, "trouble");
-        if let Ok(mut troubles) = self.troubles.lock() {
-            let since = troubles.get(&what).map_or_else(clock::now, |earlier| earlier.since);
-            troubles.insert(what.clone(), Trouble { what, why, since });
-        }
-    }
-
-    /// It works again.
-    fn works(&self, fits: impl Fn(&str) -> bool) {
-        if let Ok(mut troubles) = self.troubles.lock() {
-            troubles.retain(|what, _| !fits(what));
-        }
-    }
-
-    fn troubles(&self) -> Vec<Trouble> {
-        self.troubles.lock().map(|troubles| troubles.values().cloned().collect()).unwrap_or_default()
-    }
 }
 
-/// Erases everything that a gateway has stored beside its pairing: it has left its site.
-pub fn wipe(directory: &Path) -> Result<(), StoreError> {
+/// Erases what an earlier site has left where the gateway is not paired: the power may have failed between the end of a pairing and
+/// [`wipe`]. Whoever calls it holds the state directory, and has not opened the store.
+pub fn wipe_unless_paired(settings: &Settings) -> Result<(), GatewayError> {
+    let pairing = StateDirectory::to_look_at(&settings.directory).read(Record::Pairing).map_err(PumpError::from)?;
+    if pairing.is_none() {
+        wipe(settings)?;
+    }
+    Ok(())
+}
+
+/// Erases everything that a gateway has stored beside its pairing: it has left its site. A program of its own that has yet to prove itself
+/// goes, too, since nobody would know any more that it is on trial.
+pub fn wipe(settings: &Settings) -> Result<(), GatewayError> {
+    if let Some(own) = own::device(settings) {
+        own.go_back()?;
+    }
+    let directory = &settings.directory;
     let packages = directory.join(PACKAGES_FOLDER);
     let files = [directory.join(STORE_FILE), status::file(directory)];
     let removed = files.iter().map(std::fs::remove_file).chain([std::fs::remove_dir_all(packages)]);
     for removed in removed {
         match removed {
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(StoreError::of_file(error)),
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(StoreError::of_file(error).into()),
             _ => {}
         }
     }

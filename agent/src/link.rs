@@ -12,6 +12,7 @@ mod outbox;
 mod proxy;
 mod session;
 mod task;
+pub(crate) mod web;
 
 pub(crate) use backoff::Backoff;
 pub(crate) use endpoint::{DialError, Socket};

@@ -182,6 +182,30 @@ fn what_waits_for_a_person_is_installed_when_the_button_is_pressed() {
 }
 
 #[test]
+fn a_confirmation_that_cannot_be_stored_is_told_and_the_pump_works_on() {
+    let bedside = Bedside::new();
+    bedside.direct(|order| order.assignments[0].when = When::OnConfirmation);
+    let mut pump = bedside.power_with_display();
+    assert_eq!(pump.until("updating")["update"]["why"], "confirmation");
+    // Where the record is written to on its way, nothing can be written.
+    let way = bedside.desk.path("pump/software/software.new");
+    std::fs::create_dir(&way).unwrap();
+    assert_eq!(pump.press("install", true), 202);
+    let told = pump.until("error");
+    assert!(told["message"].as_str().unwrap().contains("cannot be read or written"), "{told}");
+    assert_eq!(pump.view()["version"], OLD, "it works on");
+    std::fs::remove_dir(&way).unwrap();
+    assert_eq!(pump.press("install", true), 202);
+    loop {
+        let outcome = pump.until("update");
+        if outcome["outcome"]["installed"]["revision"] == NEW {
+            break;
+        }
+        assert_eq!(outcome["outcome"]["postponed"], "confirmation");
+    }
+}
+
+#[test]
 fn images_and_factory_files_are_made_once_and_shown() {
     let bedside = Bedside::new();
     let image = bedside.desk.path("1B.bin");

@@ -7,6 +7,7 @@ mod site;
 
 use depot::Depot;
 use site::Site;
+use std::cell::Cell;
 use std::io::{BufRead as _, BufReader};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
@@ -19,8 +20,9 @@ use wardlink_agent::device::factory::Factory;
 use wardlink_agent::device::{Device, Doing, FactoryImage, Identity, Tested};
 use wardlink_agent::firmware::{Firmware, Program, SelfTest};
 use wardlink_protocol::api::VerifyResult;
+use wardlink_protocol::distribution::{FromServer, Numbered};
 use wardlink_protocol::provisioning::Provisioning;
-use wardlink_test_repository::hospital::{Hospital, OLD_IMAGE, device, image, pump_package, state};
+use wardlink_test_repository::hospital::{Hospital, OLD_IMAGE, device, gateway_package, image, pump_package, state};
 use wardlink_update::package::{Package, ReleaseCounter};
 use wardlink_update::uptane::{Circumstances, Outcome, Postponed};
 
@@ -28,11 +30,17 @@ const PUMP: &str = "infusion-pump/p1";
 
 /// The hospital of a pump that is its own gateway.
 async fn depot() -> Depot {
+    depot_of(&pump_package(), &gateway_package()).await
+}
+
+/// The same with other packages.
+async fn depot_of(pump: &Package, own: &Package) -> Depot {
     let depot = Depot::open().await;
+    depot.made_by(pump, own);
     depot.with(|inner| {
         inner.me = device(PUMP);
         inner.hospital.bound.gateway = device(PUMP);
-        inner.hospital.bound.present = vec![state(PUMP, "PM2", "1A")];
+        inner.hospital.bound.present.truncate(1);
     });
     depot
 }
@@ -57,26 +65,29 @@ fn release(depot: &Depot, package: &Package, image: &[u8]) {
     direct(depot);
 }
 
-fn factory() -> Factory {
-    let hospital = Hospital::new();
+fn factory(hospital: &Hospital, pump: &Package) -> Factory {
     let json = |bytes: &[u8]| Some(serde_json::from_slice(bytes).unwrap());
     Factory {
         version: 1,
         trust: wardlink_update::uptane::Trust::Both,
-        manufacturer: "acme".parse().unwrap(),
-        device_type: "infusion-pump".parse().unwrap(),
-        model: "PM2".parse().unwrap(),
+        manufacturer: pump.manufacturer.clone(),
+        device_type: pump.device_type.clone(),
+        model: pump.model.clone(),
         root: json(&hospital.images.root()),
         targets: json(&hospital.handed_delegator()),
     }
 }
 
 fn open(folder: &Path) -> Driven {
-    let factory = factory();
-    let is = state(PUMP, "PM2", "1A").characteristics;
+    open_as(folder, &pump_package(), &gateway_package())
+}
+
+fn open_as(folder: &Path, pump: &Package, own: &Package) -> Driven {
+    let factory = factory(&Hospital::of(pump, own), pump);
+    let is = state(PUMP, pump.model.as_str(), "1A").characteristics;
     let identity = Identity {
         device: is.device,
-        manufacturer: is.manufacturer,
+        manufacturer: pump.manufacturer.clone(),
         model: is.model,
         serial_number: is.serial_number,
         hardware: is.hardware,
@@ -142,6 +153,44 @@ async fn a_device_alone_learns_who_directs_installs_tells_and_reports() {
     // Counters rise, whatever happens in between.
     let counters: Vec<_> = depot.with(|inner| inner.reports.iter().map(|report| report.counter).collect());
     assert!(counters.is_sorted_by(|one, next| one < next), "{counters:?}");
+}
+
+#[tokio::test]
+async fn names_of_makers_and_models_may_have_spaces_and_signs() {
+    let maker = |package: Package| Package { manufacturer: "Acme Inc+Co".parse().unwrap(), ..package };
+    let (pump, own) = (maker(pump_package()), maker(gateway_package()));
+    let pump = Package { model: "PM 2+b".parse().unwrap(), ..pump };
+    let depot = depot_of(&pump, &own).await;
+    let folder = tempfile::tempdir().unwrap();
+    let mut driven = open_as(folder.path(), &pump, &own);
+    direct(&depot);
+    drive(&depot, &mut driven, "the update", |inner, _| has_installed(inner, "1B")).await;
+    assert_eq!(driven.device.image(), image(&pump));
+}
+
+#[tokio::test]
+async fn an_image_is_taken_as_it_comes_and_the_session_answers_meanwhile() {
+    let depot = depot().await;
+    let folder = tempfile::tempdir().unwrap();
+    let mut driven = open(folder.path());
+    let long: Vec<u8> = (0..200_000_u32).map(|number| number.wrapping_mul(2_654_435_761).to_be_bytes()[0]).collect();
+    release(&depot, &pump_package(), &long);
+    depot.with(|inner| inner.hold("/targets/", 150_000));
+    let is_asked = Cell::new(false);
+    drive(&depot, &mut driven, "the update", |inner, driven| {
+        let is_held = inner.hold.is_none() && inner.released < inner.holds;
+        if is_held && !is_asked.replace(true) {
+            inner.push(|number| FromServer::Report(Numbered { number, message: () }));
+        }
+        // What has come lies in the slot, and the server's word is answered, while the rest is still to come.
+        let lies_there = matches!(driven.doing, Doing::WantsImage { position, .. } if position >= 131_072);
+        if lies_there && !inner.answers.is_empty() {
+            inner.released = inner.holds;
+        }
+        has_installed(inner, "1B")
+    })
+    .await;
+    assert_eq!(driven.device.image(), long);
 }
 
 #[tokio::test]
@@ -270,7 +319,11 @@ async fn a_pump_couples_waits_for_its_infusion_and_updates_itself_whenever_it_is
     let provisioning = Provisioning { client: "infusion-pump".parse().unwrap(), identifier, ..site.provisioning() };
     let folder = depot.path("");
     std::fs::write(folder.join("site.json"), serde_json::to_vec(&provisioning).unwrap()).unwrap();
-    std::fs::write(folder.join("factory.json"), serde_json::to_vec(&factory()).unwrap()).unwrap();
+    std::fs::write(
+        folder.join("factory.json"),
+        serde_json::to_vec(&factory(&Hospital::new(), &pump_package())).unwrap(),
+    )
+    .unwrap();
     std::fs::write(folder.join("1A.bin"), program("1A", 1)).unwrap();
 
     let mut process = power(&folder);

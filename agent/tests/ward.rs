@@ -8,6 +8,7 @@ mod site;
 use depot::{Depot, Inner, image_of, pumps};
 use site::Site;
 use std::io::{BufRead, BufReader};
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
@@ -37,10 +38,14 @@ impl Drop for Process {
 const OWN: [&str; 6] = ["--made-by", "acme", "--model", "RP", "--hardware", "B"];
 
 fn run(folder: &Path) -> Process {
+    run_with(folder, &[])
+}
+
+fn run_with(folder: &Path, flags: &[&str]) -> Process {
     let path = |name: &str| folder.join(name).to_str().unwrap().to_owned();
     let arguments = ["run", "--json", "--provisioning", &path("site.json"), "--state", &path("state")];
     let more = ["--devices", &path("devices.json"), "--programs", &path("programs")];
-    Process(wardlink(&arguments).args(more).args(OWN).spawn().unwrap())
+    Process(wardlink(&arguments).args(more).args(OWN).args(flags).spawn().unwrap())
 }
 
 /// A site with its server, and what its gateway is provisioned with.
@@ -129,6 +134,47 @@ async fn the_gateway_may_be_killed_at_any_point() {
     let bad: Vec<_> = checks.as_array().unwrap().iter().filter(|check| check["verdict"] == "bad").collect();
     assert!(bad.is_empty(), "{bad:?}");
     drop(process);
+}
+
+/// The exit code of a process that ends by itself.
+async fn code_of(process: &mut Process) -> Option<i32> {
+    tokio::time::timeout(Duration::from_secs(20), ended(process)).await.expect("it goes on");
+    process.0.try_wait().unwrap().unwrap().code()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_gateway_that_cannot_serve_ends_its_coupling_too() {
+    let (_site, depot) = ward().await;
+    let folder = depot.path("");
+    std::fs::write(folder.join("bad.json"), "{}").unwrap();
+    let given = format!("acme={}", folder.join("bad.json").display());
+    let mut process = run_with(&folder, &["--manufacturer", &given]);
+    assert_eq!(code_of(&mut process).await, Some(1));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_an_earlier_site_has_left_is_gone_before_a_gateway_couples_and_stays_while_it_is_paired() {
+    let (site, depot) = ward().await;
+    let folder = depot.path("");
+    let packages = folder.join("state/packages");
+    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(&packages).unwrap();
+    // As after a power loss right behind the end of a pairing: a store, and an image.
+    drop(wardlink_agent::gateway::store::Store::open(&folder.join("state/gateway.redb")).unwrap());
+    std::fs::write(packages.join("old"), "an image").unwrap();
+    let store = || std::fs::metadata(folder.join("state/gateway.redb")).unwrap().ino();
+    let mut process = run(&folder);
+    site.accept().await;
+    let code = code(&mut process).await;
+    assert!(!packages.join("old").exists());
+    assert_eq!(site.verify(&code).await, VerifyResult::Verified);
+    depot.until("a report", |inner| inner.reports.last().map(drop)).await;
+    drop(process);
+    let kept = store();
+    std::fs::write(packages.join("kept"), "an image").unwrap();
+    let reports = depot.with(|inner| inner.reports.len());
+    let _process = run(&folder);
+    depot.until("another report", |inner| (inner.reports.len() > reports).then_some(())).await;
+    assert_eq!((store(), packages.join("kept").exists()), (kept, true));
 }
 
 #[test]

@@ -7,8 +7,9 @@
 use super::Shared;
 use super::devices::{DeviceError, Passive};
 use super::store::{ChangeOverPhase, Journal, Part, StoreError, Work};
+use super::troubles::Source;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
+use std::time::Instant;
 use wardlink_protocol::Device;
 use wardlink_update::uptane::{Notification, Outcome};
 
@@ -24,9 +25,6 @@ pub(super) enum Changed {
     /// The gateway has another program now, and is to start with it.
     Restart,
 }
-
-/// How long a new program of the gateway has to reach the server.
-const TRIAL: Duration = Duration::from_mins(10);
 
 impl Shared {
     /// Goes on with a change-over that has begun, to its end. Where a device can neither go on nor back, it stays under way: that is
@@ -64,12 +62,20 @@ impl Shared {
         if journal.phase == ChangeOverPhase::Undo
             && let Err((device, error)) = self.undo(&journal)
         {
-            self.trouble(device.to_string(), format!("it can neither start the new image nor go back: {error}"));
+            let why = format!("it can neither start the new image nor go back: {error}");
+            self.troubles.find(Source::Round, device.to_string(), why);
             return Ok(Changed::Stuck);
         }
         self.end(&journal)?;
         self.keep_what_runs();
         Ok(Changed::Ended)
+    }
+
+    /// When the gateway's own program on trial has to have reached the server; none where none is on trial.
+    pub(super) fn trial_ends(&self) -> Result<Option<Instant>, StoreError> {
+        let journal = self.store.value::<Journal>()?;
+        let is_on_trial = journal.is_some_and(|journal| journal.phase == ChangeOverPhase::Trial);
+        Ok(self.begun.checked_add(self.settings.trial).filter(|_| is_on_trial))
     }
 
     /// The gateway's own part, where it has one: it is the last to change over.
@@ -88,10 +94,10 @@ impl Shared {
                 journal.phase = ChangeOverPhase::Commit;
                 return Ok(None);
             }
-            Some(Ok((_, true))) if self.begun.elapsed() < TRIAL => return Ok(Some(Changed::Stuck)),
+            Some(Ok((_, true))) if self.begun.elapsed() < self.settings.trial => return Ok(Some(Changed::Stuck)),
             Some(Ok((own, true))) => match own.go_back() {
                 Ok(()) => return Ok(Some(Changed::Restart)),
-                Err(error) => self.trouble(own.device().to_string(), error.to_string()),
+                Err(error) => self.troubles.find(Source::Round, own.device().to_string(), error.to_string()),
             },
             // The launcher has taken it back, or the power failed before it was switched to.
             Some(Ok((_, false))) | None => {
@@ -100,7 +106,7 @@ impl Shared {
                 self.store.set(journal)?;
                 return Ok(None);
             }
-            Some(Err(error)) => self.trouble("own program".to_owned(), error.to_string()),
+            Some(Err(error)) => self.troubles.find(Source::Round, "own program", error.to_string()),
         }
         Ok(Some(Changed::Stuck))
     }
@@ -148,8 +154,10 @@ impl Shared {
     /// No change-over is under way: what devices ran before is deleted (figure 12, 264).
     pub(super) fn keep_what_runs(&self) {
         for device in self.devices.iter().chain(&self.own) {
-            if let Err(error) = device.keep() {
-                self.trouble(device.device().to_string(), error.to_string());
+            let what = device.device().to_string();
+            match device.keep() {
+                Ok(()) => self.troubles.works_again(Source::Replaced, &what),
+                Err(error) => self.troubles.find(Source::Replaced, what, error.to_string()),
             }
         }
     }

@@ -3,9 +3,9 @@
 
 use super::http::{Answer, Asked, Http, HttpError};
 use super::packages::Partial;
+use super::places;
 use super::round::Round;
 use super::store::StoreError;
-use crate::tuf::quoted_path;
 use hyper::StatusCode;
 use std::fs;
 use std::io::Write;
@@ -151,7 +151,8 @@ impl Round<'_> {
             for (folder, name) in
                 self.shared.settings.media.iter().flat_map(|folder| names.iter().map(move |name| (folder, name)))
             {
-                let file = folder.join(manufacturer.to_string()).join("targets").join(quoted_path(name));
+                // Names of files are not escaped, as the release tool exports them.
+                let file = folder.join(manufacturer.as_str()).join("targets").join(name);
                 let mut partial = self.shared.packages.partial(sha256)?;
                 if file.is_file() && copy(&file, target, &mut partial)? {
                     match self.shared.packages.finish(store, &partial, sha256, target)? {
@@ -164,7 +165,7 @@ impl Round<'_> {
         let mut last = Undelivered::Unreachable(format!("nobody has {path}"));
         for (http, base, bearer) in self.bases(origin) {
             for name in &names {
-                let url = format!("{base}/targets/{}", quoted_path(name));
+                let url = places::target(&base, name);
                 match self.download(http, &url, bearer, target, sha256).await {
                     Ok(Some(path)) => return Ok(path),
                     Ok(None) => {}
@@ -184,8 +185,9 @@ impl Round<'_> {
         match origin {
             Origin::Director => vec![(&self.http, self.director(), self.bearer())],
             Origin::Manufacturer(manufacturer) => {
-                let mirror = self.mirror.as_ref().map(|(http, base)| (http, format!("{base}/{manufacturer}"), None));
-                let site = (&self.http, format!("/api/repositories/{manufacturer}"), None);
+                let mirror = self.mirror.as_ref();
+                let mirror = mirror.map(|(http, base)| (http, places::of_manufacturer(base, manufacturer), None));
+                let site = (&self.http, places::images(manufacturer), None);
                 mirror.into_iter().chain([site]).collect()
             }
         }

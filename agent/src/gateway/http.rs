@@ -4,13 +4,13 @@ use crate::link::{DialError, Endpoint, Identity};
 use http_body_util::{BodyExt, Empty};
 use hyper::body::{Bytes, Incoming};
 use hyper::client::conn::http1::{self, SendRequest};
-use hyper::header::{AUTHORIZATION, CONTENT_RANGE, DATE, ETAG, HOST, IF_NONE_MATCH, IF_RANGE, RANGE, USER_AGENT};
+use hyper::header::{AUTHORIZATION, CONTENT_RANGE, DATE, ETAG, HOST, IF_NONE_MATCH, RANGE, USER_AGENT};
 use hyper::{Request, StatusCode};
 use hyper_util::rt::TokioIo;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::Mutex;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout, timeout_at};
 
 /// How long a server may take to connect, to answer, and between two pieces of a file.
 const TIMEOUT: Duration = Duration::from_secs(30);
@@ -44,9 +44,9 @@ pub(crate) struct Asked<'a> {
     pub(crate) path: &'a str,
     /// What shows who asks.
     pub(crate) bearer: Option<&'a str>,
-    /// What is there already.
+    /// What is there already: it is asked for the whole of something else.
     pub(crate) etag: Option<&'a str>,
-    /// From which byte on.
+    /// From which byte on. What came is compared with its hash at its end: it needs no validator.
     pub(crate) from: u64,
 }
 
@@ -103,15 +103,11 @@ impl Http {
         if let Some(bearer) = asked.bearer {
             request = request.header(AUTHORIZATION, format!("Bearer {bearer}"));
         }
-        match (asked.from, asked.etag) {
-            (0, Some(etag)) => request = request.header(IF_NONE_MATCH, etag),
-            (0, None) => {}
-            (from, etag) => {
-                request = request.header(RANGE, format!("bytes={from}-"));
-                if let Some(etag) = etag {
-                    request = request.header(IF_RANGE, etag);
-                }
-            }
+        if let Some(etag) = asked.etag {
+            request = request.header(IF_NONE_MATCH, etag);
+        }
+        if asked.from > 0 {
+            request = request.header(RANGE, format!("bytes={}-", asked.from));
         }
         request.body(Empty::new())
     }
@@ -125,27 +121,50 @@ impl Http {
     }
 }
 
+/// A file that comes, piece by piece.
+pub(crate) struct Pieces {
+    body: Incoming,
+    left: u64,
+    /// When all of it has to be there.
+    ends: Instant,
+}
+
+impl Pieces {
+    /// The next piece; none at the end.
+    pub(crate) async fn next(&mut self) -> Result<Option<Bytes>, HttpError> {
+        while self.left > 0 {
+            let soon = Instant::now() + TIMEOUT;
+            let frame = timeout_at(soon.min(self.ends), self.body.frame()).await.map_err(|_| HttpError::Slow)?;
+            let Some(frame) = frame else { break };
+            let Ok(mut bytes) = frame?.into_data() else { continue };
+            bytes.truncate(usize::try_from(self.left).unwrap_or(usize::MAX));
+            self.left = self.left.saturating_sub(u64::try_from(bytes.len()).unwrap_or(u64::MAX));
+            return Ok(Some(bytes));
+        }
+        Ok(None)
+    }
+}
+
 impl Answer {
+    /// The file, at most one byte more than it may have.
+    pub(crate) fn pieces(self, max_bytes: u64) -> Pieces {
+        let patience = TIMEOUT.saturating_add(Duration::from_secs(max_bytes.div_ceil(LEAST_BYTES_PER_SECOND)));
+        let now = Instant::now();
+        let ends = now.checked_add(patience).unwrap_or(now);
+        Pieces { body: self.body, left: max_bytes.saturating_add(1), ends }
+    }
+
     /// Reads the file, at most one byte more than it may have, piece by piece.
     pub(crate) async fn read<E: From<HttpError>>(
-        mut self,
+        self,
         max_bytes: u64,
         mut take: impl FnMut(&[u8]) -> Result<(), E>,
     ) -> Result<(), E> {
-        let patience = TIMEOUT.saturating_add(Duration::from_secs(max_bytes.div_ceil(LEAST_BYTES_PER_SECOND)));
-        let read = async {
-            let mut left = max_bytes.saturating_add(1);
-            while left > 0 {
-                let frame = timeout(TIMEOUT, self.body.frame()).await.map_err(|_| HttpError::Slow)?;
-                let Some(frame) = frame else { break };
-                let Ok(bytes) = frame.map_err(HttpError::Http)?.into_data() else { continue };
-                let most = usize::try_from(left).unwrap_or(usize::MAX).min(bytes.len());
-                take(bytes.get(..most).unwrap_or_default())?;
-                left = left.saturating_sub(u64::try_from(most).unwrap_or(left));
-            }
-            Ok(())
-        };
-        timeout(patience, read).await.map_err(|_| HttpError::Slow)?
+        let mut pieces = self.pieces(max_bytes);
+        while let Some(piece) = pieces.next().await? {
+            take(&piece)?;
+        }
+        Ok(())
     }
 
     /// Reads a short file whole; up to one byte more than it may have.

@@ -1,10 +1,10 @@
 //! The gateway's status as a page for its touch screen and for phones: `GET /`, `/status.json`, `/events`, and two buttons
-//! (`POST /ask`, `/confirm/<class>/<identifier>`). While it couples, its codes are at `/coupling`.
+//! (`POST /ask`, `/confirm/<class>/<identifier>/<directive>`: what was shown is confirmed, and nothing else). While it couples, its codes are at `/coupling`.
 //!
 //! It keeps to the pump's display's rules ([`crate::display::web`]): on loopback it answers to loopback's names only, and only the page
 //! itself presses its buttons.
 
-use super::status::{DeviceStatus, Status};
+use super::status::{DeviceStatus, Status, Waits};
 use super::{Handle, Order};
 use crate::clock;
 use crate::display::texts::Language;
@@ -21,6 +21,7 @@ use std::convert::Infallible;
 use std::net::SocketAddr;
 use tokio::net::TcpListener;
 use wardlink_protocol::{ClientClass, Device, DeviceIdentifier, UnixMillis};
+use wardlink_update::metadata::Version;
 use wardlink_update::uptane::Postponed;
 
 const STYLE: &str = include_str!("page/page.css");
@@ -41,6 +42,7 @@ struct Texts {
     under_way: &'static str,
     to_tell: &'static str,
     manufacturers: &'static str,
+    program: &'static str,
     devices: &'static str,
     none: &'static str,
     revision: &'static str,
@@ -66,6 +68,7 @@ const ENGLISH: Texts = Texts {
     under_way: "under way",
     to_tell: "Still to be told to the server",
     manufacturers: "Trusted manufacturers",
+    program: "This gateway's program",
     devices: "Devices",
     none: "none",
     revision: "revision",
@@ -96,6 +99,7 @@ const GERMAN: Texts = Texts {
     under_way: "im Gange",
     to_tell: "Dem Server noch zu melden",
     manufacturers: "Hersteller, denen vertraut wird",
+    program: "Programm dieses Gateways",
     devices: "Geräte",
     none: "keine",
     revision: "Revision",
@@ -126,14 +130,14 @@ pub async fn serve(listener: TcpListener, gateway: Handle, coupling: &crate::pum
 }
 
 /// The page's routes.
-pub fn router(address: SocketAddr, gateway: Handle, coupling: &crate::pump::Handle) -> Router {
+fn router(address: SocketAddr, gateway: Handle, coupling: &crate::pump::Handle) -> Router {
     let router = Router::new()
         .route("/", get(page))
         .route("/main", get(main))
         .route("/status.json", get(status))
         .route("/events", get(events))
         .route("/ask", post(ask))
-        .route("/confirm/{client}/{identifier}", post(confirm))
+        .route("/confirm/{client}/{identifier}/{directive}", post(confirm))
         .route("/page.css", get(async || ([(header::CONTENT_TYPE, "text/css; charset=utf-8")], STYLE)))
         .route("/page.js", get(async || ([(header::CONTENT_TYPE, "text/javascript; charset=utf-8")], SCRIPT)))
         .with_state(gateway);
@@ -179,10 +183,10 @@ async fn ask(State(gateway): State<Handle>, headers: HeaderMap) -> StatusCode {
 
 async fn confirm(
     State(gateway): State<Handle>,
-    Path((client, identifier)): Path<(ClientClass, DeviceIdentifier)>,
+    Path((client, identifier, directive)): Path<(ClientClass, DeviceIdentifier, Version)>,
     headers: HeaderMap,
 ) -> StatusCode {
-    order(&gateway, &headers, Order::Confirm(Device { client, identifier }))
+    order(&gateway, &headers, Order::Confirm { device: Device { client, identifier }, directive })
 }
 
 fn order(gateway: &Handle, headers: &HeaderMap, order: Order) -> StatusCode {
@@ -234,6 +238,9 @@ fn content(status: &Status, language: Language, now: UnixMillis) -> String {
         }
         out.push_str("</ul></section>");
     }
+    if let Some(own) = &status.own {
+        let _ = write!(out, "<section><h2>{}</h2><ul>{}</ul></section>", texts.program, line(own, texts));
+    }
     let _ = write!(out, "<section><h2>{}</h2><ul>", texts.devices);
     for device in &status.devices {
         out.push_str(&line(device, texts));
@@ -244,7 +251,7 @@ fn content(status: &Status, language: Language, now: UnixMillis) -> String {
     out + "</ul></section>"
 }
 
-fn line(DeviceStatus { state, is_updated_here, postponed }: &DeviceStatus, texts: &Texts) -> String {
+fn line(DeviceStatus { state, is_updated_here, waits }: &DeviceStatus, texts: &Texts) -> String {
     let is = &state.characteristics;
     let (device, model) = (escaped(&is.device.to_string()), escaped(&is.model.to_string()));
     let mut line =
@@ -252,20 +259,20 @@ fn line(DeviceStatus { state, is_updated_here, postponed }: &DeviceStatus, texts
     if !is_updated_here {
         let _ = write!(line, " <small>{}</small>", texts.elsewhere);
     }
-    if let Some(postponed) = postponed {
+    if let Some(Waits { why, directive, revision }) = waits {
         let [therapy, moment, time, confirmation] = texts.waits;
-        let waits = match postponed {
+        let waits = match why {
             Postponed::Therapy => therapy,
             Postponed::Unsafe => moment,
             Postponed::Window => time,
             Postponed::Confirmation => confirmation,
         };
-        let _ = write!(line, "<br>{waits}");
-        if *postponed == Postponed::Confirmation {
+        let _ = write!(line, "<br>{} {}: {waits}", texts.revision, escaped(revision.as_str()));
+        if *why == Postponed::Confirmation {
             let id = device.replace('/', "-");
             let _ = write!(
                 line,
-                "<br><button id=\"confirm-{id}\" type=\"button\" data-order=\"/confirm/{device}\">{}</button>",
+                "<br><button id=\"confirm-{id}\" type=\"button\" data-order=\"/confirm/{device}/{directive}\">{}</button>",
                 texts.confirm
             );
         }

@@ -5,20 +5,22 @@
 
 use super::change_over::Changed;
 use super::delivery::{AddedFiles, Undelivered, sha256_of};
+use super::devices::Passive;
 use super::http::{Asked, Http, HttpError};
-use super::store::{Attack, ChangeOverPhase, Directives, Journal, Part, Poll, Work};
-use super::{GatewayError, Shared};
+use super::store::{Attack, ChangeOverPhase, Directives, Journal, Part, Poll, Seen, StoreError, Work};
+use super::troubles::Source;
+use super::{GatewayError, Shared, places};
 use crate::clock;
 use crate::pump::Membership;
-use crate::tuf::quoted;
 use hyper::StatusCode;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::Arc;
 use wardlink_protocol::Device;
-use wardlink_update::client::{Fetched, File, Stored, Wanted};
+use wardlink_update::client::{Fetched, File, Stored};
 use wardlink_update::director::{Directive, When};
-use wardlink_update::metadata::{RoleName, TargetPath, Version};
+use wardlink_update::metadata::{RoleName, Version};
+use wardlink_update::package::Note;
 use wardlink_update::report::{Image, State};
 use wardlink_update::uptane::{
     Bound, Circumstances, Decision, Full, Install, Next, Notification, Outcome, Postponed, Refused, Repository, Then,
@@ -41,8 +43,6 @@ type Ready<'a> = (&'a Install, PathBuf, AddedFiles);
 pub(super) struct RoundEnd {
     /// When to look again, seconds since 1970; none: nothing waits.
     pub(super) again_at: Option<u64>,
-    /// Whether the server could not be reached.
-    pub(super) is_offline: bool,
     /// Whether the server does not take the ticket any more.
     pub(super) is_denied: bool,
 }
@@ -73,7 +73,13 @@ pub(super) struct Round<'a> {
     ticket: Option<Zeroizing<String>>,
     /// Whether that is all there is: one whose time is over is not shown.
     has_ended: bool,
-    now: u64,
+    /// When the round began: what is verified is verified as of then (TUF section 5.1), and nothing else.
+    begun: u64,
+}
+
+/// Now, in seconds since 1970: a round may take its time.
+fn now() -> u64 {
+    clock::now().as_secs()
 }
 
 impl<'a> Round<'a> {
@@ -91,7 +97,7 @@ impl<'a> Round<'a> {
             member: member.clone(),
             ticket: poll.map(|poll| poll.ticket.to_text()),
             has_ended,
-            now: now.as_secs(),
+            begun: now.as_secs(),
         })
     }
 
@@ -101,13 +107,12 @@ impl<'a> Round<'a> {
 
     /// Where this gateway's director repository is.
     pub(super) fn director(&self) -> String {
-        let device = &self.member.identity.device;
-        format!("/api/gateways/{}/{}/director", device.client, device.identifier)
+        places::director(&self.member.identity.device)
     }
 
     /// An idle poll: whether there is a newer timestamp than the one that was seen last.
     pub(super) async fn poll(&self) -> Result<Polled, GatewayError> {
-        let Some(mut poll) = self.shared.store.value::<Poll>()? else { return Ok(Polled::Denied) };
+        let Some(poll) = self.shared.store.value::<Poll>()? else { return Ok(Polled::Denied) };
         let url = format!("{}/metadata/timestamp.json", self.director());
         let asked = Asked { path: &url, bearer: self.bearer(), etag: poll.etag.as_deref(), from: 0 };
         let answer = self.http.get(asked).await.map_err(|error| GatewayError::Server(error.to_string()))?;
@@ -115,8 +120,11 @@ impl<'a> Round<'a> {
             StatusCode::NOT_MODIFIED => Ok(Polled::Nothing),
             StatusCode::OK => {
                 let is_new = answer.etag.is_none() || answer.etag != poll.etag;
-                poll.etag = answer.etag;
-                self.shared.store.set(&poll)?;
+                // A session may have brought another ticket meanwhile: that one stays.
+                self.shared.store.change(|change| match change.value::<Poll>()? {
+                    Some(poll) => change.set(&Poll { etag: answer.etag, ..poll }),
+                    None => Ok(()),
+                })?;
                 Ok(if is_new { Polled::New } else { Polled::Nothing })
             }
             // A ticket that does not count any more: a session brings another one.
@@ -125,12 +133,19 @@ impl<'a> Round<'a> {
         }
     }
 
-    /// The whole round.
+    /// The whole round. What it does not find again of what did not work before works.
     pub(super) async fn run(&self) -> Result<RoundEnd, GatewayError> {
+        let began = self.shared.troubles.begin();
+        let end = self.work().await?;
+        self.shared.troubles.end(Source::Round, began);
+        Ok(end)
+    }
+
+    async fn work(&self) -> Result<RoundEnd, GatewayError> {
         let mut end = RoundEnd::default();
         match self.shared.change_over()? {
             Changed::Stuck => {
-                end.again(self.now.saturating_add(UNREACHABLE_SECS));
+                end.again(now().saturating_add(UNREACHABLE_SECS));
                 return Ok(end);
             }
             Changed::Restart => return Err(GatewayError::Restart),
@@ -140,12 +155,15 @@ impl<'a> Round<'a> {
         let verified = self.verify(directives.heard, &mut end).await?;
         if end.is_denied && self.has_newer_ticket()? {
             // A session has brought another one meanwhile.
-            return Ok(RoundEnd { again_at: Some(self.now), is_offline: true, is_denied: false });
+            return Ok(RoundEnd { again_at: Some(now()), is_denied: false });
         }
         let Some(transactions) = verified else { return Ok(end) };
         let Some(version) = self.verified_version()? else { return Ok(end) };
-        let heard = directives.heard.max(version);
-        self.shared.store.set(&Directives { heard, ..directives })?;
+        self.change_directives(|known| Directives {
+            heard: known.heard.max(version),
+            verified: known.verified.max(version),
+            ..known
+        })?;
         let mut waits = false;
         for transaction in &transactions {
             waits |= self.install(transaction, version, &mut end).await?;
@@ -153,10 +171,15 @@ impl<'a> Round<'a> {
         if waits {
             self.delete_replaced(&transactions)?;
         } else {
-            self.shared.store.set(&Directives { heard, done: version.max(directives.done) })?;
+            self.change_directives(|known| Directives { done: known.done.max(version), ..known })?;
             self.delete_replaced(&[])?;
         }
         Ok(end)
+    }
+
+    /// What was heard of while something was waited for stays heard of.
+    fn change_directives(&self, change: impl FnOnce(Directives) -> Directives) -> Result<(), StoreError> {
+        self.shared.store.change(|stored| stored.set(&change(stored.value()?.unwrap_or_default())))
     }
 
     /// Verifies both repositories in full (256 and 257); none where it was refused, or is to be tried later.
@@ -175,23 +198,29 @@ impl<'a> Round<'a> {
         let key = self.member.identity.key.public().fingerprint().ok();
         let gateway = self.member.identity.device.clone();
         let bound = Bound { gateway, key, present: self.shared.present()? };
-        let mut full = match Full::start(bound, director, images, self.now) {
+        let mut full = match Full::start(bound, director, images, self.begun) {
             Ok(full) => full,
             Err(refused) => return self.refused(&refused, heard, end).map(|()| None),
         };
+        let (ticket, mut is_offline) = (self.bearer(), false);
         loop {
             match full.next() {
                 Next::Fetch(repository, wanted) => {
                     let from_store = || stored.get(&repository).map_or(Fetched::Missing, |of| kept(of, &wanted.file));
-                    let fetched = if end.is_offline { None } else { Some(self.metadata(&repository, &wanted).await) };
+                    let fetched = if is_offline {
+                        None
+                    } else {
+                        let gateway = &self.member.identity.device;
+                        Some(places::metadata(&self.http, gateway, ticket, &repository, &wanted).await)
+                    };
                     let fetched = match fetched {
                         Some(Ok(fetched)) => fetched,
                         Some(Err(error)) => {
-                            self.shared.trouble("files".to_owned(), error.to_string());
-                            end.is_offline = true;
+                            self.shared.troubles.find(Source::Round, "files", error.to_string());
+                            is_offline = true;
                             let denials = [StatusCode::UNAUTHORIZED, StatusCode::FORBIDDEN];
                             end.is_denied |= matches!(error, HttpError::Status(status) if denials.contains(&status));
-                            end.again(self.now.saturating_add(UNREACHABLE_SECS));
+                            end.again(now().saturating_add(UNREACHABLE_SECS));
                             // What is stored belongs together; to what has come of a repository meanwhile it does not.
                             if wanted.file != File::Root {
                                 return Ok(None);
@@ -200,14 +229,14 @@ impl<'a> Round<'a> {
                         }
                         None => from_store(),
                     };
-                    if fetched == Fetched::Missing && end.is_offline && wanted.file != File::Root {
+                    if fetched == Fetched::Missing && is_offline && wanted.file != File::Root {
                         // Not what a repository lacks, but what is not here yet.
                         return Ok(None);
                     }
                     match full.receive(fetched) {
                         Ok((repository, commands)) => store.carry_out(&repository, &commands)?,
                         // What is stored of one repository may be older than what is stored of another: that is nobody's fault.
-                        Err(_) if end.is_offline => return Ok(None),
+                        Err(_) if is_offline => return Ok(None),
                         Err(refused) => return self.refused(&refused, heard, end).map(|()| None),
                     }
                 }
@@ -217,58 +246,59 @@ impl<'a> Round<'a> {
         }
     }
 
-    async fn metadata(&self, repository: &Repository, wanted: &Wanted) -> Result<Fetched, HttpError> {
-        let (base, bearer) = match repository {
-            Repository::Director => (self.director(), self.bearer()),
-            Repository::Image(manufacturer) => (format!("/api/repositories/{manufacturer}"), None),
-        };
-        let version = wanted.version.map(|version| format!("{version}.")).unwrap_or_default();
-        let url = format!("{base}/metadata/{version}{}", quoted(&wanted.file.name()));
-        let answer = self.http.get(Asked { path: &url, bearer, etag: None, from: 0 }).await?;
-        match answer.status {
-            StatusCode::OK => Ok(Fetched::Bytes(answer.bytes(wanted.max_bytes).await?)),
-            StatusCode::NOT_FOUND | StatusCode::GONE => Ok(Fetched::Missing),
-            status => Err(HttpError::Status(status)),
-        }
-    }
-
     /// A refusal is told once, and noted as what may be an attack.
     fn refused(&self, refused: &Refused, directive: Version, end: &mut RoundEnd) -> Result<(), GatewayError> {
         tracing::warn!(%refused, "an update is refused");
-        self.shared.trouble("updates".to_owned(), refused.to_string());
-        end.again(self.now.saturating_add(REFUSED_SECS));
+        self.shared.troubles.find(Source::Round, "updates", refused.to_string());
+        end.again(now().saturating_add(REFUSED_SECS));
         let outcome = Outcome::refused(refused);
         let gateway = &self.member.identity.device;
         if refused.attack().is_some()
             && let Outcome::Refused { reason, .. } = &outcome
         {
-            self.shared.store.set(&Attack(Some(reason.clone())))?;
+            self.note_attack(reason)?;
         }
         self.tell(gateway, directive, None, outcome)
     }
 
-    /// Tells the server what became of something, unless that is what it was told last.
+    /// The same one again is no news; another one has yet to be reported.
+    fn note_attack(&self, note: &Note) -> Result<(), StoreError> {
+        self.shared.store.change(|change| match change.value::<Attack>()?.unwrap_or_default().seen {
+            Some(seen) if seen.note == *note => Ok(()),
+            _ => {
+                let seen = Seen { note: note.clone(), since: clock::now(), reported_in: None };
+                change.set(&Attack { seen: Some(seen) })
+            }
+        })
+    }
+
+    /// Tells the server what became of something, unless that is what it was told last. Only what is postponed waits from now on.
     fn tell(
         &self,
         device: &Device,
         directive: Version,
-        path: Option<&TargetPath>,
+        install: Option<&Install>,
         outcome: Outcome,
     ) -> Result<(), GatewayError> {
-        let mut work = self.shared.store.work(device, directive)?;
-        let said = format!("{outcome:?} {path:?} {}", work.retries);
-        if work.told.as_ref() == Some(&said) {
-            return Ok(());
-        }
-        work.told = Some(said);
-        work.postponed = match &outcome {
-            Outcome::Postponed(why) => Some(*why),
-            _ => None,
-        };
-        let notification = Notification { device: device.clone(), directive, path: path.cloned(), outcome };
+        let path = install.map(|install| &install.path);
         self.shared.store.change(|change| {
-            change.set_work(device, &work)?;
-            change.tell(&notification)
+            let work = change.work(device, directive)?;
+            let said = format!("{outcome:?} {path:?} {}", work.retries);
+            let is_new = work.told.as_ref() != Some(&said);
+            let postponed = match &outcome {
+                Outcome::Postponed(why) => Some(*why),
+                _ => None,
+            };
+            let offered = install.filter(|_| postponed.is_some()).map(|install| install.package.post_revision.clone());
+            let next = Work { told: Some(said), postponed, offered, ..work.clone() };
+            if next != work {
+                change.set_work(device, &next)?;
+            }
+            if is_new {
+                let path = path.cloned();
+                change.tell(&Notification { device: device.clone(), directive, path, outcome })?;
+            }
+            Ok(())
         })?;
         Ok(())
     }
@@ -298,7 +328,7 @@ impl<'a> Round<'a> {
             if work.ended {
                 return Ok(false);
             }
-            if work.not_before > self.now {
+            if work.not_before > now() {
                 end.again(work.not_before);
                 return Ok(true);
             }
@@ -314,16 +344,20 @@ impl<'a> Round<'a> {
                 Err(error) => return self.undelivered(transaction, install, version, error, end),
             }
         }
-        if let Err((device, postponed)) = transaction.may_begin(|device| self.circumstances(device, version)) {
-            return self.postponed(transaction, &device, postponed, version, end);
+        if let Err((device, why)) = self.may_begin(transaction, version)? {
+            return self.postponed(transaction, &device, why, version, end);
         }
         match self.prepare(transaction, &ready) {
             Ok(parts) => {
+                // To write the images takes its time, too: what counts is how things stand when the devices change over.
+                if let Err((device, why)) = self.may_begin(transaction, version)? {
+                    return self.postponed(transaction, &device, why, version, end);
+                }
                 let reason = String::new();
                 store.set(&Journal { directive: version, phase: ChangeOverPhase::Commit, reason, parts })?;
                 match self.shared.change_over()? {
                     Changed::Stuck => {
-                        end.again(self.now.saturating_add(UNREACHABLE_SECS));
+                        end.again(now().saturating_add(UNREACHABLE_SECS));
                         return Ok(true);
                     }
                     Changed::Restart => return Err(GatewayError::Restart),
@@ -363,10 +397,25 @@ impl<'a> Round<'a> {
         }
     }
 
-    fn circumstances(&self, device: &Device, version: Version) -> Circumstances {
-        let is_confirmed = self.shared.store.work(device, version).is_ok_and(|work| work.confirmed);
-        let is_safe = self.shared.device(device).is_none_or(super::devices::Passive::is_safe);
-        Circumstances { now: self.now, therapy_runs: false, is_safe, is_confirmed }
+    /// Whether an installation may begin now, or which device holds it up.
+    fn may_begin(
+        &self,
+        transaction: &Transaction,
+        version: Version,
+    ) -> Result<Result<(), (Device, Postponed)>, StoreError> {
+        let mut confirmed = BTreeSet::new();
+        for install in &transaction.installs {
+            if self.shared.store.work(&install.device, version)?.confirmed {
+                confirmed.insert(&install.device);
+            }
+        }
+        let now = now();
+        Ok(transaction.may_begin(|device| Circumstances {
+            now,
+            therapy_runs: false,
+            is_safe: self.shared.device(device).is_none_or(Passive::is_safe),
+            is_confirmed: confirmed.contains(device),
+        }))
     }
 
     fn postponed(
@@ -377,15 +426,30 @@ impl<'a> Round<'a> {
         version: Version,
         end: &mut RoundEnd,
     ) -> Result<bool, GatewayError> {
-        let install = transaction.installs.iter().find(|install| install.device == *device);
+        let (install, now) = (transaction.installs.iter().find(|install| install.device == *device), now());
         let again_at = match install.map(|install| install.when) {
-            Some(When::Window { from, until: _ }) if from > self.now => from,
-            Some(When::Window { until, .. }) if until <= self.now => self.now.saturating_add(REFUSED_SECS),
-            _ => self.now.saturating_add(LOOK_AGAIN_SECS),
+            Some(When::Window { from, until: _ }) if from > now => from,
+            Some(When::Window { until, .. }) if until <= now => now.saturating_add(REFUSED_SECS),
+            _ => now.saturating_add(LOOK_AGAIN_SECS),
         };
         end.again(again_at);
-        self.tell(device, version, install.map(|install| &install.path), Outcome::Postponed(why))?;
+        self.tell(device, version, install, Outcome::Postponed(why))?;
+        for other in transaction.installs.iter().filter(|install| install.device != *device) {
+            self.waits_no_more(&other.device, version)?;
+        }
         Ok(true)
+    }
+
+    /// Whatever the device waited for, it is not that any more.
+    fn waits_no_more(&self, device: &Device, version: Version) -> Result<(), StoreError> {
+        let work = self.shared.store.work(device, version)?;
+        if work.postponed.is_none() {
+            return Ok(());
+        }
+        self.shared.store.change(|change| {
+            let work = change.work(device, version)?;
+            change.set_work(device, &Work { postponed: None, offered: None, ..work })
+        })
     }
 
     fn undelivered(
@@ -396,12 +460,15 @@ impl<'a> Round<'a> {
         error: Undelivered,
         end: &mut RoundEnd,
     ) -> Result<bool, GatewayError> {
-        let (device, path) = (&install.device, Some(&install.path));
+        let device = &install.device;
         match error {
             Undelivered::Store(error) => Err(error.into()),
             Undelivered::Unreachable(why) => {
-                self.shared.trouble(install.path.to_string(), why);
-                end.again(self.now.saturating_add(UNREACHABLE_SECS));
+                self.shared.troubles.find(Source::Round, install.path.to_string(), why);
+                end.again(now().saturating_add(UNREACHABLE_SECS));
+                for install in &transaction.installs {
+                    self.waits_no_more(&install.device, version)?;
+                }
                 Ok(true)
             }
             Undelivered::Unusable(why) => {
@@ -409,19 +476,22 @@ impl<'a> Round<'a> {
             }
             // 261: thrown away, and asked for again.
             Undelivered::Corrupt(_) => {
-                let mut work = self.shared.store.work(device, version)?;
-                let then = Outcome::Corrupt.then(work.retries);
-                self.tell(device, version, path, Outcome::Corrupt)?;
-                work = Work { told: self.shared.store.work(device, version)?.told, ..work };
-                match then {
-                    Then::Retry { after } => {
-                        work.retries = work.retries.saturating_add(1);
-                        work.not_before = self.now.saturating_add(after.as_secs());
-                        end.again(work.not_before);
+                self.tell(device, version, Some(install), Outcome::Corrupt)?;
+                let work = self.shared.store.change(|change| {
+                    let mut work = change.work(device, version)?;
+                    match Outcome::Corrupt.then(work.retries) {
+                        Then::Retry { after } => {
+                            work.retries = work.retries.saturating_add(1);
+                            work.not_before = now().saturating_add(after.as_secs());
+                        }
+                        Then::Done | Then::Wait | Then::Stop => work.ended = true,
                     }
-                    Then::Done | Then::Wait | Then::Stop => work.ended = true,
+                    change.set_work(device, &work)?;
+                    Ok(work)
+                })?;
+                if !work.ended {
+                    end.again(work.not_before);
                 }
-                self.shared.store.change(|change| change.set_work(device, &work))?;
                 if work.ended && transaction.installs.len() > 1 {
                     let why = format!("{device}: the image is corrupt");
                     self.failed(transaction, version, &why)?;

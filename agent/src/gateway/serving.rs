@@ -1,9 +1,11 @@
 //! What a gateway does from moment to moment: its session, its rounds of updates, its polls.
 
+use super::change_over::Changed;
 use super::round::{Polled, Round, RoundEnd};
-use super::session::{Connection, Ended, MAX_WAITING, PING_EVERY, Sent};
+use super::session::{Connection, Ended, GOOD_SESSION, MAX_WAITING, PING_EVERY, Sent};
 use super::status::{self, Status};
-use super::store::{Associated, Attack, Contact, Devices, Directives, Poll};
+use super::store::{Associated, Attack, Contact, Devices, Directives, Poll, StoreError, Work};
+use super::troubles::Source;
 use super::{GatewayError, Order, Shared};
 use crate::clock;
 use crate::link::Backoff;
@@ -18,19 +20,19 @@ use tokio::time::{Instant, sleep_until};
 use wardlink_protocol::UnixMillis;
 use wardlink_protocol::distribution::{Answer, AssociatedDevice, FromServer, SessionRefusal, Welcome};
 use wardlink_update::metadata::Version;
-use wardlink_update::uptane::Repository;
+use wardlink_update::uptane::{Postponed, Repository};
 
-/// A session that lasted this long was a good one: the next pause is short again.
-const GOOD_SESSION: Duration = Duration::from_secs(30);
 /// How long a session that is not kept stays open with nothing to say.
 const LINGER: Duration = Duration::from_secs(5);
+/// When it is tried again to take back an own program that has not reached the server.
+const TRIAL_AGAIN: Duration = Duration::from_mins(1);
 /// How far the clock may have gone back since the server was heard before that is said.
 const CLOCK_BACK: Duration = Duration::from_hours(1);
 
 /// A session that stands, and what the server says first.
 type Dialled = (Box<Connection>, Box<Welcome>);
 
-type Work<'a, T> = Option<Pin<Box<dyn Future<Output = T> + Send + 'a>>>;
+type Task<'a, T> = Option<Pin<Box<dyn Future<Output = T> + Send + 'a>>>;
 
 /// A gateway at work.
 pub(super) struct Serving<'a> {
@@ -39,9 +41,9 @@ pub(super) struct Serving<'a> {
     member: Option<Membership>,
     connection: Option<Connection>,
     begun: Option<Instant>,
-    dialling: Work<'a, Result<Dialled, Ended>>,
-    round: Work<'a, Result<RoundEnd, GatewayError>>,
-    polling: Work<'a, Result<Polled, GatewayError>>,
+    dialling: Task<'a, Result<Dialled, Ended>>,
+    round: Task<'a, Result<RoundEnd, GatewayError>>,
+    polling: Task<'a, Result<Polled, GatewayError>>,
     backoff: Backoff,
     /// The counter of the newest report that the server has.
     reported: Version,
@@ -59,6 +61,8 @@ struct Times {
     close: Option<Instant>,
     /// When the ticket ends that came with the session.
     ticket: Option<Instant>,
+    /// When the gateway's own program on trial has to have reached the server.
+    trial: Option<Instant>,
 }
 
 /// What has happened.
@@ -77,7 +81,8 @@ impl<'a> Serving<'a> {
     pub(super) fn new(shared: &'a Shared, status: &'a watch::Sender<Status>) -> Self {
         let now = Instant::now();
         let (first, limit) = shared.settings.reconnect;
-        let times = Times { session: Some(now), round: None, poll: now, ping: now, close: None, ticket: None };
+        let times =
+            Times { session: Some(now), round: None, poll: now, ping: now, close: None, ticket: None, trial: None };
         Self {
             shared,
             status,
@@ -108,11 +113,18 @@ impl<'a> Serving<'a> {
         if directives.heard > directives.done {
             self.times.round = Some(Instant::now());
         }
+        // What has stopped the gateway before is over when a round comes to its end.
+        if self.member.is_none() {
+            self.shared.troubles.works(Source::Gateway);
+        } else if self.shared.troubles.has(Source::Gateway) {
+            self.times.round = Some(Instant::now());
+        }
+        self.times.trial = self.shared.trial_ends()?.map(Instant::from_std);
         loop {
-            self.begin_what_is_due();
+            self.begin_what_is_due()?;
             self.say_what_is_due().await?;
             self.publish()?;
-            let wake = self.wake();
+            let wake = self.wake()?;
             let event = tokio::select! {
                 _ = stop.changed() => Event::Stop,
                 Ok(()) = membership.changed() => Event::Member,
@@ -145,24 +157,23 @@ impl<'a> Serving<'a> {
                 Event::Dialled(Ok((connection, welcome))) => self.welcomed(*connection, &welcome)?,
                 Event::Round(ended) => self.round_ended(ended?)?,
                 Event::Polled(polled) => self.polled(polled)?,
-                Event::Time => self.on_time().await,
+                Event::Time => self.on_time().await?,
             }
         }
     }
 
     /// Begins what it is time for.
-    fn begin_what_is_due(&mut self) {
-        let Some(member) = self.member.clone() else { return };
+    fn begin_what_is_due(&mut self) -> Result<(), GatewayError> {
+        let Some(member) = self.member.clone() else { return Ok(()) };
         let now = Instant::now();
         let shared = self.shared;
         if self.round.is_none() && self.times.round.is_some_and(|at| at <= now) {
             self.times.round = None;
-            shared.works(|what| !matches!(what, "server" | "report" | "clock"));
             let member = member.clone();
             self.round = Some(Box::pin(async move { Round::new(shared, &member)?.run().await }));
         }
         let is_away = self.connection.is_none() && self.dialling.is_none();
-        if is_away && self.wants_session() && self.times.session.is_some_and(|at| at <= now) {
+        if is_away && self.wants_session()? && self.times.session.is_some_and(|at| at <= now) {
             self.times.session = None;
             let member = member.clone();
             self.dialling = Some(Box::pin(async move { Connection::begin(&member).await }));
@@ -171,14 +182,17 @@ impl<'a> Serving<'a> {
             self.times.poll = self.next_poll();
             self.polling = Some(Box::pin(async move { Round::new(shared, &member)?.poll().await }));
         }
+        Ok(())
     }
 
     /// Whether there is something to say, or the session is to be kept.
-    fn wants_session(&self) -> bool {
-        let ticket =
-            || self.shared.store.value::<Poll>().ok().flatten().is_some_and(|poll| clock::now() < poll.ends_at);
-        let outcomes = || self.shared.store.waiting().is_ok_and(|waiting| waiting > 0);
-        self.shared.settings.keep_session || self.report_due || self.ask_due || !ticket() || outcomes()
+    fn wants_session(&self) -> Result<bool, StoreError> {
+        if self.shared.settings.keep_session || self.report_due || self.ask_due {
+            return Ok(true);
+        }
+        let poll = self.shared.store.value::<Poll>()?;
+        let has_ticket = poll.is_some_and(|poll| clock::now() < poll.ends_at);
+        Ok(!has_ticket || self.shared.store.waiting()? > 0)
     }
 
     /// Sends what the server has to know: stored before, and sent again in the next session unless it is answered.
@@ -212,37 +226,44 @@ impl<'a> Serving<'a> {
     }
 
     fn welcomed(&mut self, connection: Connection, welcome: &Welcome) -> Result<(), GatewayError> {
-        let store = &self.shared.store;
+        let (store, troubles) = (&self.shared.store, &self.shared.troubles);
         let mut roots = vec![(Repository::Director, welcome.director_root.to_vec())];
+        troubles.works(Source::Server);
+        let began = troubles.begin();
         for first in &welcome.manufacturers {
             match first.manufacturer.parse() {
                 Ok(manufacturer) => roots.push((Repository::Image(manufacturer), first.root.to_vec())),
-                Err(_) => self.shared.trouble("server".to_owned(), "it names a manufacturer that is none".to_owned()),
+                Err(_) => troubles.find(Source::Welcome, "server", "it names a manufacturer that is none"),
             }
         }
-        self.shared.works(|what| what == "server");
         for (repository, root) in roots {
-            // A root that is none harms nobody but whose it is.
-            if let Err(error @ GatewayError::Root { .. }) = self.shared.trust(&repository, &root) {
-                self.shared.trouble(repository.to_string(), error.to_string());
+            match self.shared.trust(&repository, &root) {
+                Ok(_) => {}
+                // A root that is none harms nobody but whose it is.
+                Err(error @ GatewayError::Root { .. }) => {
+                    troubles.find(Source::Welcome, repository.to_string(), error.to_string());
+                }
+                Err(error) => return Err(error),
             }
         }
-        let directives: Directives = store.value()?.unwrap_or_default();
-        let heard = directives.heard.max(welcome.directive);
-        let etag = store.value::<Poll>()?.and_then(|poll| poll.etag);
+        troubles.end(Source::Welcome, began);
         let (ticket, ends_at) = (welcome.ticket.clone(), welcome.ticket_ends_at);
-        let last: Option<Contact> = store.value()?;
         let now = clock::now();
-        store.change(|change| {
-            change.set(&Directives { heard, ..directives })?;
+        let (directives, last) = store.change(|change| {
+            let directives: Directives = change.value()?.unwrap_or_default();
+            let directives = Directives { heard: directives.heard.max(welcome.directive), ..directives };
+            let etag = change.value::<Poll>()?.and_then(|poll| poll.etag);
+            let last: Option<Contact> = change.value()?;
+            change.set(&directives)?;
             change.set(&listed(&welcome.devices))?;
             change.set(&Poll { ticket, ends_at, etag })?;
-            change.set(&Contact(now))
+            change.set(&Contact(now))?;
+            Ok((directives, last))
         })?;
         self.check_clock(last);
         self.times.ticket = Some(Instant::now() + ends_at.since(now));
         (self.reported, self.report_due) = (welcome.reported, true);
-        if heard > directives.done {
+        if directives.heard > directives.done {
             self.times.round = Some(Instant::now());
         }
         if !self.shared.has_reached.swap(true, Ordering::Relaxed) {
@@ -256,10 +277,11 @@ impl<'a> Serving<'a> {
 
     /// A clock that has gone back makes what is over count again, and what counts seem not to have begun.
     fn check_clock(&self, last: Option<Contact>) {
-        self.shared.works(|what| what == "clock");
         if has_gone_back(last, clock::now()) {
             let why = "it is behind the time of the last contact with the server: set the clock (NTP)";
-            self.shared.trouble("clock".to_owned(), why.to_owned());
+            self.shared.troubles.find(Source::Clock, "clock", why);
+        } else {
+            self.shared.troubles.works(Source::Clock);
         }
     }
 
@@ -274,10 +296,13 @@ impl<'a> Serving<'a> {
                 taken(devices.number)
             }
             FromServer::Directive(directive) => {
-                let directives: Directives = store.value()?.unwrap_or_default();
-                let heard = directives.heard.max(directive.message);
-                store.set(&Directives { heard, ..directives })?;
-                if heard > directives.done {
+                let directives = store.change(|change| {
+                    let directives: Directives = change.value()?.unwrap_or_default();
+                    let directives = Directives { heard: directives.heard.max(directive.message), ..directives };
+                    change.set(&directives)?;
+                    Ok(directives)
+                })?;
+                if directives.heard > directives.done {
                     self.times.round = Some(Instant::now());
                 }
                 taken(directive.number)
@@ -309,16 +334,14 @@ impl<'a> Serving<'a> {
         let sent = self.connection.as_mut().and_then(|connection| connection.answered(answer.number));
         let why = answer.refused.as_ref().map(|refused| format!("{}: {}", refused.step, refused.reason));
         match sent {
-            Some(Sent::Report(counter)) => {
-                self.shared.works(|what| what == "report");
-                match why {
-                    None => {
-                        self.reported = counter;
-                        self.shared.store.set(&Attack(None))?;
-                    }
-                    Some(why) => self.shared.trouble("report".to_owned(), why),
+            Some(Sent::Report(counter)) => match why {
+                None => {
+                    self.shared.troubles.works(Source::Report);
+                    self.reported = counter;
+                    self.attack_reported(counter)?;
                 }
-            }
+                Some(why) => self.shared.troubles.find(Source::Report, "report", why),
+            },
             Some(Sent::Outcome(number)) => {
                 if let Some(why) = why {
                     tracing::warn!(why, "the server refused to hear what became of an update");
@@ -327,7 +350,7 @@ impl<'a> Serving<'a> {
             }
             Some(Sent::Ask) => {
                 if let Some(why) = why {
-                    self.shared.trouble("report".to_owned(), why);
+                    self.shared.troubles.find(Source::Report, "report", why);
                 }
             }
             None => tracing::debug!(number = answer.number, "an answer to nothing"),
@@ -335,13 +358,28 @@ impl<'a> Serving<'a> {
         Ok(())
     }
 
+    /// The server knows what this report tells; what was seen later has yet to be told.
+    fn attack_reported(&mut self, counter: Version) -> Result<(), StoreError> {
+        let Some(seen) = self.shared.store.value::<Attack>()?.and_then(|attack| attack.seen) else { return Ok(()) };
+        if seen.reported_in.is_some_and(|first| first <= counter) {
+            return self.shared.store.set(&Attack { seen: None });
+        }
+        self.report_due = true;
+        Ok(())
+    }
+
     /// The session is over, or has not come about: again after a pause.
     fn lost(&mut self, ended: &Ended) {
+        self.shared.troubles.find(Source::Server, "server", ended.to_string());
+        self.leave();
+    }
+
+    /// The session is over, for whatever reason: again after a pause.
+    fn leave(&mut self) {
         self.connection = None;
         if self.begun.take().is_some_and(|begun| begun.elapsed() >= GOOD_SESSION) {
             self.backoff.reset();
         }
-        self.shared.trouble("server".to_owned(), ended.to_string());
         self.times.session = Some(Instant::now() + self.backoff.pause());
         // What was not answered is sent again.
         self.report_due = true;
@@ -353,13 +391,17 @@ impl<'a> Serving<'a> {
             let at = Instant::now() + wait;
             self.times.round = Some(self.times.round.map_or(at, |earlier| earlier.min(at)));
         }
+        self.shared.troubles.works(Source::Gateway);
         if end.is_denied && self.connection.is_some() {
-            self.lost(&Ended::Ticket);
+            // The next session brings another ticket.
+            self.leave();
         } else if end.is_denied {
             self.report_due = true;
             self.times.session.get_or_insert_with(Instant::now);
         }
-        if self.shared.store.waiting()? > 0 {
+        let seen = self.shared.store.value::<Attack>()?.and_then(|attack| attack.seen);
+        let has_unreported = seen.is_some_and(|seen| seen.reported_in.is_none());
+        if has_unreported || self.shared.store.waiting()? > 0 {
             self.report_due = true;
             self.times.session.get_or_insert_with(Instant::now);
         }
@@ -368,14 +410,14 @@ impl<'a> Serving<'a> {
 
     fn polled(&mut self, polled: Result<Polled, GatewayError>) -> Result<(), GatewayError> {
         if polled.is_ok() {
-            self.shared.works(|what| what == "server");
+            self.shared.troubles.works(Source::Server);
         }
         match polled {
             Ok(Polled::Nothing) => self.shared.store.set(&Contact(clock::now()))?,
             Ok(Polled::New) => self.times.round = Some(Instant::now()),
             Ok(Polled::Denied) => self.report_due = true,
             Err(error @ GatewayError::Store(_)) => return Err(error),
-            Err(error) => self.shared.trouble("server".to_owned(), error.to_string()),
+            Err(error) => self.shared.troubles.find(Source::Server, "server", error.to_string()),
         }
         Ok(())
     }
@@ -386,19 +428,33 @@ impl<'a> Serving<'a> {
                 (self.ask_due, self.report_due) = (true, true);
                 self.times.session = Some(Instant::now());
             }
-            Order::Confirm(device) => {
-                let directives: Directives = self.shared.store.value()?.unwrap_or_default();
-                let mut work = self.shared.store.work(&device, directives.heard)?;
-                work.confirmed = true;
-                self.shared.store.change(|change| change.set_work(&device, &work))?;
+            Order::Confirm { device, directive } => {
+                let is_confirmed = self.shared.store.change(|change| {
+                    let work = change.work(&device, directive)?;
+                    if work.postponed != Some(Postponed::Confirmation) {
+                        return Ok(false);
+                    }
+                    change.set_work(&device, &Work { confirmed: true, postponed: None, offered: None, ..work })?;
+                    Ok(true)
+                })?;
+                if !is_confirmed {
+                    tracing::info!(%device, directive, "what was confirmed is not on offer any more");
+                }
             }
         }
         self.times.round = Some(Instant::now());
         Ok(())
     }
 
-    async fn on_time(&mut self) {
+    async fn on_time(&mut self) -> Result<(), GatewayError> {
         let now = Instant::now();
+        if self.round.is_none() && self.times.trial.is_some_and(|at| at <= now) {
+            // Without a membership there are no rounds that would notice.
+            if self.shared.change_over()? == Changed::Restart {
+                return Err(GatewayError::Restart);
+            }
+            self.times.trial = self.shared.trial_ends()?.map(|at| Instant::from_std(at).max(now + TRIAL_AGAIN));
+        }
         if let Some(connection) = &mut self.connection
             && self.times.ping <= now
         {
@@ -409,8 +465,7 @@ impl<'a> Serving<'a> {
         }
         if self.connection.is_some() && self.times.ticket.is_some_and(|at| at <= now) {
             self.times.ticket = None;
-            self.lost(&Ended::Ticket);
-            self.shared.works(|what| what == "server");
+            self.leave();
         }
         if self.times.close.is_some_and(|at| at <= now) {
             self.times.close = None;
@@ -420,16 +475,18 @@ impl<'a> Serving<'a> {
                 self.times.poll = self.next_poll();
             }
         }
+        Ok(())
     }
 
     /// A session that is not kept ends when there is nothing more to say.
-    fn plan_the_end(&mut self) {
+    fn plan_the_end(&mut self) -> Result<(), StoreError> {
         let is_idle = self.connection.as_ref().is_some_and(Connection::is_idle) && self.round.is_none();
         self.times.close = match self.times.close {
-            _ if self.shared.settings.keep_session || !is_idle || self.wants_session() => None,
+            _ if self.shared.settings.keep_session || !is_idle || self.wants_session()? => None,
             Some(at) => Some(at),
             None => Some(Instant::now() + LINGER.min(self.shared.settings.poll_every)),
         };
+        Ok(())
     }
 
     /// The next poll: between half the interval and one and a half, so that a thousand gateways don't come at once.
@@ -437,19 +494,22 @@ impl<'a> Serving<'a> {
         Instant::now() + self.shared.settings.poll_every.mul_f64(rand::rng().random_range(0.5..=1.5))
     }
 
-    fn wake(&mut self) -> Instant {
-        self.plan_the_end();
+    fn wake(&mut self) -> Result<Instant, StoreError> {
+        self.plan_the_end()?;
         let far = Instant::now() + Duration::from_hours(1);
+        let trial = self.times.trial.filter(|_| self.round.is_none());
         if self.member.is_none() {
-            return far;
+            return Ok(trial.map_or(far, |at| at.min(far)));
         }
         let is_away = self.connection.is_none();
-        let session = self.times.session.filter(|_| is_away && self.dialling.is_none() && self.wants_session());
+        let session = self.times.session.filter(|_| is_away && self.dialling.is_none());
+        let session = if session.is_some() && self.wants_session()? { session } else { None };
         let poll = Some(self.times.poll).filter(|_| is_away && self.polling.is_none());
         let ping = Some(self.times.ping).filter(|_| !is_away);
         let ticket = self.times.ticket.filter(|_| !is_away);
         let round = self.times.round.filter(|_| self.round.is_none());
-        [session, round, poll, ping, ticket, self.times.close].into_iter().flatten().fold(far, Instant::min)
+        let times = [session, round, poll, ping, ticket, trial, self.times.close];
+        Ok(times.into_iter().flatten().fold(far, Instant::min))
     }
 
     /// Shows how things stand, where that has changed.
@@ -492,7 +552,7 @@ async fn received(connection: Option<&mut Connection>) -> Result<FromServer, End
 }
 
 /// The end of a work; it is over then.
-async fn done<T>(work: &mut Work<'_, T>) -> T {
+async fn done<T>(work: &mut Task<'_, T>) -> T {
     match work {
         Some(future) => {
             let ended = future.as_mut().await;

@@ -22,6 +22,8 @@ use wardlink_update::metadata::Version;
 const TIMEOUT: Duration = Duration::from_secs(20);
 /// How often a silent connection is tried: whoever has gone without a word is noticed then.
 pub(crate) const PING_EVERY: Duration = Duration::from_mins(5);
+/// A session that lasted this long was a good one: the next pause is short again.
+pub(crate) const GOOD_SESSION: Duration = Duration::from_mins(1);
 /// How many messages wait for their answers at most.
 pub(crate) const MAX_WAITING: usize = 64;
 
@@ -49,9 +51,6 @@ pub(crate) enum Ended {
     /// The server does not answer.
     #[error("the server does not answer")]
     Silent,
-    /// The ticket for files has ended, or is not taken any more: the next session brings another one.
-    #[error("the ticket has ended")]
-    Ticket,
     /// The gateway is not paired.
     #[error("the gateway is not paired")]
     Unpaired,

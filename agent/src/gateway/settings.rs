@@ -16,7 +16,10 @@ use wardlink_update::package::{HardwareId, Manufacturer, Model, SerialNumber};
 use wardlink_update::report::State;
 
 /// Pauses between attempts to begin a session.
-const RECONNECT: (Duration, Duration) = (Duration::from_secs(1), Duration::from_mins(2));
+pub(crate) const RECONNECT: (Duration, Duration) = (Duration::from_secs(1), Duration::from_mins(2));
+
+/// How long a new program of the gateway has to reach the server.
+const TRIAL: Duration = Duration::from_mins(10);
 
 /// The flags of `wardlink gateway run`.
 #[derive(Clone, clap::Args)]
@@ -107,6 +110,8 @@ pub struct Settings {
     pub keep_session: bool,
     /// The first and the longest pause before a new session.
     pub reconnect: (Duration, Duration),
+    /// How long a new program of the gateway's own has to reach the server.
+    pub trial: Duration,
 }
 
 impl Settings {
@@ -162,6 +167,7 @@ impl GatewayArgs {
             poll_every: Duration::from_secs(self.poll_secs),
             keep_session: !self.poll_only,
             reconnect: RECONNECT,
+            trial: TRIAL,
         };
         let coupling = pump::Settings {
             device: given.device,

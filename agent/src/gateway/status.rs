@@ -1,7 +1,7 @@
 //! How a gateway stands: shown on its page, and kept in a file for whoever asks from outside.
 
 use super::settings::Settings;
-use super::store::{Contact, Devices, Directives, StoreError};
+use super::store::{Attack, Contact, Devices, Directives, StoreError};
 use super::{GatewayError, Shared};
 use crate::clock;
 use serde::{Deserialize, Serialize};
@@ -9,6 +9,8 @@ use std::fs;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use wardlink_protocol::{Device, UnixMillis};
+use wardlink_update::metadata::Version;
+use wardlink_update::package::Revision;
 use wardlink_update::report::State;
 use wardlink_update::uptane::Postponed;
 
@@ -25,6 +27,17 @@ pub struct Trouble {
     pub since: UnixMillis,
 }
 
+/// An update that waits.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Waits {
+    /// For what.
+    pub why: Postponed,
+    /// The version of the directive that offers it.
+    pub directive: Version,
+    /// Its revision.
+    pub revision: Revision,
+}
+
 /// A device for which the gateway speaks.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DeviceStatus {
@@ -32,9 +45,9 @@ pub struct DeviceStatus {
     pub state: State,
     /// Whether the server updates it through this gateway.
     pub is_updated_here: bool,
-    /// Why an update of it waits.
+    /// The update of it that waits.
     #[serde(default)]
-    pub postponed: Option<Postponed>,
+    pub waits: Option<Waits>,
 }
 
 /// How a gateway stands.
@@ -54,6 +67,9 @@ pub struct Status {
     pub directive_heard: u64,
     /// The newest with which there is nothing left to do.
     pub directive_done: u64,
+    /// The gateway's own program.
+    #[serde(default)]
+    pub own: Option<DeviceStatus>,
     /// Its devices.
     pub devices: Vec<DeviceStatus>,
     /// Whose packages it trusts.
@@ -75,6 +91,7 @@ impl Status {
             last_contact: None,
             directive_heard: 0,
             directive_done: 0,
+            own: None,
             devices: Vec::new(),
             manufacturers: Vec::new(),
             outcomes_waiting: 0,
@@ -84,14 +101,26 @@ impl Status {
 
     pub(super) fn of(shared: &Shared, is_paired: bool, is_connected: bool) -> Result<Self, GatewayError> {
         let store = &shared.store;
-        let Directives { heard, done } = store.value()?.unwrap_or_default();
+        let Directives { heard, done, verified } = store.value()?.unwrap_or_default();
         let Devices(listed) = store.value()?.unwrap_or_default();
         let is_updated_here =
             |state: &State| listed.iter().any(|one| one.device == state.characteristics.device && one.updates);
+        let waits = |state: &State| -> Result<Option<Waits>, StoreError> {
+            let work = store.work(&state.characteristics.device, verified)?;
+            let waits = work.postponed.zip(work.offered);
+            Ok(waits.map(|(why, revision)| Waits { why, directive: verified, revision }))
+        };
+        let state = shared.own_state()?;
+        let own = DeviceStatus { is_updated_here: shared.own.is_some(), waits: waits(&state)?, state };
         let mut devices = Vec::new();
         for state in shared.device_states() {
-            let postponed = store.work(&state.characteristics.device, heard)?.postponed;
-            devices.push(DeviceStatus { is_updated_here: is_updated_here(&state), state, postponed });
+            devices.push(DeviceStatus { is_updated_here: is_updated_here(&state), waits: waits(&state)?, state });
+        }
+        let mut troubles = shared.troubles.all();
+        // What may be an attack is shown until the server knows it.
+        let attack = store.value::<Attack>()?.and_then(|attack| attack.seen);
+        if let Some(seen) = attack.filter(|seen| troubles.iter().all(|other| other.why != seen.note.as_str())) {
+            troubles.push(Trouble { what: "attack".to_owned(), why: seen.note.to_string(), since: seen.since });
         }
         Ok(Self {
             is_paired,
@@ -99,19 +128,18 @@ impl Status {
             last_contact: store.value::<Contact>()?.map(|Contact(at)| at),
             directive_heard: heard,
             directive_done: done,
+            own: Some(own),
             devices,
             manufacturers: store.manufacturers()?.iter().map(ToString::to_string).collect(),
             outcomes_waiting: store.waiting()?,
-            troubles: shared.troubles(),
+            troubles,
             ..Self::new(&shared.settings)
         })
     }
 
     /// The gateway itself cannot go on for now.
-    pub(super) fn fault(&mut self, trouble: Trouble) {
-        self.is_connected = false;
-        self.troubles.retain(|other| other.what != trouble.what);
-        self.troubles.push(trouble);
+    pub(super) fn fault(&mut self, troubles: Vec<Trouble>) {
+        (self.is_connected, self.troubles) = (false, troubles);
     }
 }
 
@@ -157,11 +185,13 @@ pub fn lines(status: &Status) -> Vec<String> {
         format!("trusts      {}", status.manufacturers.join(", ")),
         format!("to tell     {}", status.outcomes_waiting),
     ];
-    for DeviceStatus { state, is_updated_here, .. } in &status.devices {
+    let own = status.own.iter().map(|own| ("program", own));
+    for (what, DeviceStatus { state, is_updated_here, .. }) in own.chain(status.devices.iter().map(|of| ("device", of)))
+    {
         let is = &state.characteristics;
         let counter = state.release_counter.map(|counter| format!(", release {counter}")).unwrap_or_default();
         let elsewhere = if *is_updated_here { "" } else { ", not updated through this gateway" };
-        lines.push(format!("device      {} {} revision {}{counter}{elsewhere}", is.device, is.model, is.revision));
+        lines.push(format!("{what:<11} {} {} revision {}{counter}{elsewhere}", is.device, is.model, is.revision));
     }
     for trouble in &status.troubles {
         lines.push(format!("trouble     {}: {} (since {})", trouble.what, trouble.why, ago(trouble.since)));

@@ -18,6 +18,7 @@ use wardlink_protocol::identity::Sha256;
 use wardlink_protocol::{Device, UnixMillis};
 use wardlink_update::client::{Command, File, Stored};
 use wardlink_update::metadata::{RoleName, TargetPath, Version};
+use wardlink_update::package::Revision;
 use wardlink_update::report::State;
 use wardlink_update::uptane::{Notification, Postponed, Repository};
 
@@ -105,11 +106,13 @@ pub(super) struct Poll {
     pub(super) etag: Option<String>,
 }
 
-/// The newest directive that was heard of, and the newest with which there is nothing left to do.
+/// The newest directive that was heard of, the newest with which there is nothing left to do, and the one that was verified last.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Directives {
     pub(super) heard: Version,
     pub(super) done: Version,
+    #[serde(default)]
+    pub(super) verified: Version,
 }
 
 /// The counter of the newest report that was made.
@@ -120,9 +123,21 @@ struct Counter(Version);
 #[derive(Clone, Copy, Serialize, Deserialize)]
 pub(super) struct Contact(pub(super) UnixMillis);
 
-/// An attack that was seen and not yet reported, for people.
+/// What may be an attack, until the server knows it.
 #[derive(Clone, Default, Serialize, Deserialize)]
-pub(super) struct Attack(pub(super) Option<wardlink_update::package::Note>);
+pub(super) struct Attack {
+    pub(super) seen: Option<Seen>,
+}
+
+/// A refusal that an attack would bring about.
+#[derive(Clone, Serialize, Deserialize)]
+pub(super) struct Seen {
+    /// For people.
+    pub(super) note: wardlink_update::package::Note,
+    pub(super) since: UnixMillis,
+    /// The first report that tells of it; none yet where there was no report since.
+    pub(super) reported_in: Option<Version>,
+}
 
 macro_rules! values {
     ($($value:ty => $name:literal),+ $(,)?) => {
@@ -137,7 +152,7 @@ values! {
     Directives => "directives",
     Counter => "report counter",
     Contact => "contact",
-    Attack => "attack",
+    Attack => "attack seen",
     Journal => "change-over",
 }
 
@@ -186,13 +201,25 @@ pub(super) struct Work {
     pub(super) confirmed: bool,
     /// Why it waits, where it does.
     pub(super) postponed: Option<Postponed>,
+    /// The revision that waits.
+    #[serde(default)]
+    pub(super) offered: Option<Revision>,
     /// What was told last, so that it is told once.
     pub(super) told: Option<String>,
 }
 
 impl Work {
     pub(super) const fn new(directive: Version) -> Self {
-        Self { directive, retries: 0, not_before: 0, ended: false, confirmed: false, postponed: None, told: None }
+        Self {
+            directive,
+            retries: 0,
+            not_before: 0,
+            ended: false,
+            confirmed: false,
+            postponed: None,
+            offered: None,
+            told: None,
+        }
     }
 }
 
@@ -234,10 +261,7 @@ impl Store {
     }
 
     pub(super) fn value<T: Value>(&self) -> Result<Option<T>, StoreError> {
-        let read = self.database.begin_read()?;
-        let table = read.open_table(VALUES)?;
-        let Some(bytes) = table.get(T::NAME)? else { return Ok(None) };
-        unpack(bytes.value(), T::NAME).map(Some)
+        value_of(&self.database.begin_read()?.open_table(VALUES)?)
     }
 
     pub(super) fn set<T: Value>(&self, value: &T) -> Result<(), StoreError> {
@@ -255,12 +279,19 @@ impl Store {
         Ok(done)
     }
 
-    /// The counter of the next report: stored before it is used, and above what the server has seen.
+    /// The counter of the next report: stored before it is used, and above what the server has seen. What may be an attack and was in no
+    /// report before is in this one.
     pub(super) fn next_counter(&self, seen: Version) -> Result<Version, StoreError> {
-        let Counter(last) = self.value()?.unwrap_or_default();
-        let next = last.max(seen).saturating_add(1);
-        self.set(&Counter(next))?;
-        Ok(next)
+        self.change(|change| {
+            let Counter(last) = change.value()?.unwrap_or_default();
+            let next = last.max(seen).saturating_add(1);
+            change.set(&Counter(next))?;
+            if let Some(Attack { seen: Some(seen) }) = change.value()? {
+                let reported_in = Some(seen.reported_in.unwrap_or(next));
+                change.set(&Attack { seen: Some(Seen { reported_in, ..seen }) })?;
+            }
+            Ok(next)
+        })
     }
 
     /// Begins to trust a repository by its first root, unless one is trusted already. Returns whether it began.
@@ -375,13 +406,7 @@ impl Store {
 
     /// How far a device has come with this directive.
     pub(super) fn work(&self, device: &Device, directive: Version) -> Result<Work, StoreError> {
-        let read = self.database.begin_read()?;
-        let table = read.open_table(WORK)?;
-        let work = match table.get(device.to_string().as_str())? {
-            Some(bytes) => Some(unpack::<Work>(bytes.value(), "a device's work")?),
-            None => None,
-        };
-        Ok(work.filter(|work| work.directive == directive).unwrap_or_else(|| Work::new(directive)))
+        work_of(&self.database.begin_read()?.open_table(WORK)?, device, directive)
     }
 
     pub(super) fn has_package(&self, sha256: &Sha256) -> Result<bool, StoreError> {
@@ -411,6 +436,16 @@ impl Change<'_> {
     pub(super) fn set<T: Value>(&self, value: &T) -> Result<(), StoreError> {
         self.write.open_table(VALUES)?.insert(T::NAME, pack(value, T::NAME)?.as_slice())?;
         Ok(())
+    }
+
+    /// What is stored now: nothing comes between it and the change.
+    pub(super) fn value<T: Value>(&self) -> Result<Option<T>, StoreError> {
+        value_of(&self.write.open_table(VALUES)?)
+    }
+
+    /// The same of a device's work under a directive.
+    pub(super) fn work(&self, device: &Device, directive: Version) -> Result<Work, StoreError> {
+        work_of(&self.write.open_table(WORK)?, device, directive)
     }
 
     pub(super) fn remove<T: Value>(&self) -> Result<(), StoreError> {
@@ -446,6 +481,23 @@ impl Change<'_> {
         self.write.open_table(PACKAGES)?.remove(sha256.0.as_slice())?;
         Ok(())
     }
+}
+
+fn value_of<T: Value>(table: &impl ReadableTable<&'static str, &'static [u8]>) -> Result<Option<T>, StoreError> {
+    let Some(bytes) = table.get(T::NAME)? else { return Ok(None) };
+    unpack(bytes.value(), T::NAME).map(Some)
+}
+
+fn work_of(
+    table: &impl ReadableTable<&'static str, &'static [u8]>,
+    device: &Device,
+    directive: Version,
+) -> Result<Work, StoreError> {
+    let work = match table.get(device.to_string().as_str())? {
+        Some(bytes) => Some(unpack::<Work>(bytes.value(), "a device's work")?),
+        None => None,
+    };
+    Ok(work.filter(|work| work.directive == directive).unwrap_or_else(|| Work::new(directive)))
 }
 
 fn pack<T: Serialize>(value: &T, what: &'static str) -> Result<Vec<u8>, StoreError> {

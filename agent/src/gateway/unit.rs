@@ -24,7 +24,7 @@ pub struct UnitArgs {
 pub fn text(args: &UnitArgs, program: &Path) -> String {
     let mut flags = String::new();
     if let Some(devices) = &args.devices {
-        let _ = write!(flags, " --devices {}", quoted(devices));
+        let _ = write!(flags, " --devices {}", command_word(devices));
     }
     if let Some(status) = args.status {
         let _ = write!(flags, " --status {status}");
@@ -84,14 +84,24 @@ TasksMax=256
 [Install]
 WantedBy=multi-user.target
 ",
-        program = quoted(program),
-        provisioning = args.provisioning.display(),
+        program = command_word(program),
+        provisioning = plain(&args.provisioning),
     )
 }
 
-/// One word of a unit's line (systemd.syntax(7)): its specifiers are the caller's text, not systemd's.
+/// A path for a unit: its `%` are no specifiers of systemd's.
+fn plain(path: &Path) -> String {
+    path.display().to_string().replace('%', "%%")
+}
+
+/// The same in a command line, which replaces variables, too.
+fn command_word(path: &Path) -> String {
+    quoted(path).replace('$', "$$")
+}
+
+/// One word of a unit's line (systemd.syntax(7)).
 fn quoted(path: &Path) -> String {
-    let text = path.display().to_string().replace('%', "%%");
+    let text = plain(path);
     if text.chars().any(|letter| letter.is_whitespace() || letter == '"' || letter == '\\') {
         format!("\"{}\"", text.replace('\\', "\\\\").replace('"', "\\\""))
     } else {
@@ -106,16 +116,16 @@ mod tests {
     #[test]
     fn the_unit_runs_this_program_with_what_it_was_given() {
         let args = UnitArgs {
-            provisioning: "/etc/wardlink/ward 3.json".into(),
-            devices: Some("/etc/wardlink/100% scales.json".into()),
+            provisioning: "/etc/wardlink/ward 3%i.json".into(),
+            devices: Some("/etc/wardlink/100% $cales.json".into()),
             writes: vec!["/var/lib/scales".into()],
             status: Some(([127, 0, 0, 1], 8791).into()),
         };
         let unit = text(&args, Path::new("/usr/bin/wardlink"));
         for line in [
             "ExecStart=/usr/bin/wardlink gateway run --provisioning %d/provisioning --state %S/wardlink-gateway \
-             --devices \"/etc/wardlink/100%% scales.json\" --status 127.0.0.1:8791\n",
-            "LoadCredential=provisioning:/etc/wardlink/ward 3.json\n",
+             --devices \"/etc/wardlink/100%% $$cales.json\" --status 127.0.0.1:8791\n",
+            "LoadCredential=provisioning:/etc/wardlink/ward 3%%i.json\n",
             "ReadWritePaths=/var/lib/scales\n",
             "NoNewPrivileges=yes\n",
             "StateDirectoryMode=0700\n",

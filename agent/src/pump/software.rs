@@ -293,20 +293,28 @@ impl Pump {
                 software.trouble = None;
                 Some(doing)
             }
-            // The disk may have room again, or be put right: the update stands where it stood.
-            Err(error @ (DeviceError::Io(_) | DeviceError::Store(StoreError::Io(_)))) => {
-                let message = error.to_string();
-                if software.trouble.replace(message.clone()).as_ref() != Some(&message) {
-                    self.tell(Event::Error { message });
-                }
+            Err(error) => {
+                self.wait_out(error)?;
                 None
             }
-            Err(error) => return Err(SoftwareError::from(error).into()),
         };
         if restarts {
             self.booted();
         }
         self.show_software(doing.as_ref());
+        Ok(())
+    }
+
+    /// The disk may have room again, or be put right: the update stands where it stood. Whatever else is wrong ends the pump.
+    fn wait_out(&mut self, error: DeviceError) -> Result<(), SoftwareError> {
+        if !matches!(error, DeviceError::Io(_) | DeviceError::Store(StoreError::Io(_))) {
+            return Err(error.into());
+        }
+        let message = error.to_string();
+        let told = self.software.as_mut().and_then(|software| software.trouble.replace(message.clone()));
+        if told.as_ref() != Some(&message) {
+            self.tell(Event::Error { message });
+        }
         Ok(())
     }
 
@@ -355,10 +363,14 @@ impl Pump {
     pub(super) fn confirm_update(&mut self) -> Result<(), PumpError> {
         let Some(software) = &mut self.software else { return Ok(()) };
         let waits = matches!(software.shown, Some(display::Update::Waits { why: Postponed::Confirmation, .. }));
-        if waits {
-            software.driven.device.confirmed_by_person().map_err(SoftwareError::from)?;
+        if !waits {
+            return Ok(());
         }
-        Ok(())
+        match software.driven.device.confirmed_by_person() {
+            // What was shown has ended since: the screen says so in a moment.
+            Ok(()) | Err(DeviceError::NotWanted(_)) => Ok(()),
+            Err(error) => Ok(self.wait_out(error)?),
+        }
     }
 
     /// The pump has left its site: nobody directs it any more.

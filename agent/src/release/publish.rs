@@ -7,7 +7,7 @@ use super::repository::Repository;
 use super::verify::verify;
 use super::work::{Item, published_name, typed};
 use super::{ReleaseError, files};
-use crate::link::{Endpoint, TlsTrust};
+use crate::link::{Endpoint, TlsTrust, web};
 use crate::tuf::quoted;
 use clap::Args;
 use serde::de::DeserializeOwned;
@@ -21,7 +21,6 @@ use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::Duration;
 use ureq::http::{Method, Request};
-use ureq::tls::{Certificate, RootCerts, TlsConfig};
 use ureq::{Agent, Body};
 use wardlink_protocol::api::{
     MissingFile, NewPublication, Problem, PublicationView, Published, PublishedFile, PublishedMetadata,
@@ -246,17 +245,9 @@ impl Server {
         let anchors = args.tls_anchor.iter().map(read).collect::<Result<Vec<_>, _>>()?;
         let trust = TlsTrust::from_pem(&anchors, false).map_err(|error| ReleaseError::usage(error.to_string()))?;
         check_protected(origin, &trust)?;
-        let anchors: Vec<_> = trust.anchors.iter().map(|der| Certificate::from_der(der).to_owned()).collect();
-        let roots = if anchors.is_empty() { RootCerts::WebPki } else { RootCerts::new_with_certs(&anchors) };
-        let config = Agent::config_builder()
-            .http_status_as_error(false)
-            .timeout_global(Some(TIMEOUT))
-            .max_redirects(0)
-            .tls_config(TlsConfig::builder().root_certs(roots).build())
-            .user_agent(concat!("wardlink/", env!("CARGO_PKG_VERSION")))
-            .build();
         let base = format!("{origin}/api/publish/{}", quoted(manufacturer));
-        Ok(Self { agent: config.new_agent(), base, authorization: Zeroizing::new(format!("Bearer {token}")) })
+        let authorization = Zeroizing::new(format!("Bearer {token}"));
+        Ok(Self { agent: web::agent(&trust, TIMEOUT), base, authorization })
     }
 
     /// Asks, and reads the answer.

@@ -1,10 +1,10 @@
 //! The control unit's web API, as far as a service needs it.
 
 use super::Settings;
+use crate::link::web;
 use std::io::Read;
 use std::sync::Arc;
 use std::time::Duration;
-use ureq::tls::{Certificate, RootCerts, TlsConfig};
 use ureq::{Agent, Body};
 use wardlink_protocol::api::Problem;
 use wardlink_protocol::limits::MAX_SERVICE_KEYS_BYTES;
@@ -39,17 +39,7 @@ pub(crate) struct Site {
 
 impl Site {
     pub(crate) fn new(settings: &Settings) -> Self {
-        let anchors: Vec<Certificate<'static>> =
-            settings.tls.anchors.iter().map(|der| Certificate::from_der(der).to_owned()).collect();
-        let roots = if anchors.is_empty() { RootCerts::WebPki } else { RootCerts::new_with_certs(&anchors) };
-        let config = Agent::config_builder()
-            .http_status_as_error(false)
-            .timeout_global(Some(TIMEOUT))
-            .max_redirects(0)
-            .tls_config(TlsConfig::builder().root_certs(roots).build())
-            .user_agent(concat!("wardlink/", env!("CARGO_PKG_VERSION")))
-            .build();
-        Self { agent: config.new_agent(), origin: Arc::from(settings.origin.as_str()) }
+        Self { agent: web::agent(&settings.tls, TIMEOUT), origin: Arc::from(settings.origin.as_str()) }
     }
 
     /// `POST /api/v1/services/enrol`.

@@ -19,7 +19,6 @@ struct State {
     left: Option<usize>,
     is_off: bool,
     is_full: bool,
-    done: usize,
 }
 
 impl Medium {
@@ -51,10 +50,6 @@ impl Medium {
         self.0.lock().unwrap().is_full = is_full;
     }
 
-    pub(crate) fn writes(&self) -> usize {
-        self.0.lock().unwrap().done
-    }
-
     pub(crate) fn open(&self) -> Result<Store, StoreError> {
         Store::on(Plugged(self.clone()))
     }
@@ -73,7 +68,6 @@ impl Plugged {
             if state.is_full {
                 return Err(io::Error::from(io::ErrorKind::StorageFull));
             }
-            state.done += 1;
             if state.left == Some(0) {
                 state.is_off = true;
                 return Err(io::Error::other("the power fails"));

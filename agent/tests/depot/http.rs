@@ -16,7 +16,25 @@ pub(super) async fn serve(stream: TcpStream, inner: Arc<Mutex<Inner>>) {
             return;
         }
         let (head, body, is_cut) = answer(&inner, &path, &fields);
-        if stream.write_all(head.as_bytes()).await.is_err() || stream.write_all(&body).await.is_err() {
+        let hold = {
+            let mut inner = inner.lock().unwrap();
+            inner.hold.take_if(|of| path.contains(of.path))
+        };
+        let mut sent = 0;
+        if let Some(hold) = hold {
+            if hold.after > 0 {
+                sent = hold.after.min(body.len());
+                let begun = [head.as_bytes(), &body[..sent]].concat();
+                if stream.write_all(&begun).await.is_err() || stream.flush().await.is_err() {
+                    return;
+                }
+            }
+            while inner.lock().unwrap().released < hold.number {
+                tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+            }
+        }
+        let head = if sent > 0 { "" } else { head.as_str() };
+        if stream.write_all(head.as_bytes()).await.is_err() || stream.write_all(&body[sent..]).await.is_err() {
             return;
         }
         if is_cut {
@@ -55,7 +73,9 @@ fn answer(inner: &Mutex<Inner>, path: &str, fields: &BTreeMap<String, String>) -
             None => inner.hospital.director.files.get(rest.trim_start_matches("metadata/")).cloned(),
         },
         None => {
-            let rest = decoded.strip_prefix("/api/repositories/acme/").or(decoded.strip_prefix("/mirror/acme/"));
+            let maker = &inner.hospital.maker;
+            let site = decoded.strip_prefix(&format!("/api/repositories/{maker}/"));
+            let rest = site.or(decoded.strip_prefix(&format!("/mirror/{maker}/")));
             let is_mirror = decoded.starts_with("/mirror/");
             rest.and_then(|rest| match rest.strip_prefix("targets/") {
                 Some(name) if is_mirror || !inner.has_no_images => inner.images().get(name).cloned(),

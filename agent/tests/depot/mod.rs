@@ -23,7 +23,7 @@ use wardlink_agent::link::{Endpoint, Identity, TlsTrust};
 use wardlink_agent::pump::Membership;
 use wardlink_crypto::key::PrivateKey;
 use wardlink_crypto::x509::{Holder, IssuingCa, RootCa, Validity};
-use wardlink_protocol::distribution::{FromServer, Numbered};
+use wardlink_protocol::distribution::{Answer, FromServer, Numbered};
 use wardlink_protocol::{Device, UnixMillis};
 use wardlink_test_repository::hospital::{Hospital, gateway, image};
 use wardlink_update::package::Package;
@@ -44,7 +44,22 @@ pub(crate) struct Depot {
 impl Drop for Depot {
     fn drop(&mut self) {
         self.task.abort();
+        if !std::thread::panicking() {
+            let faults = self.with(|inner| std::mem::take(&mut inner.faults));
+            assert_eq!(faults, [""; 0], "what no gateway should say");
+        }
     }
+}
+
+/// A request that is answered later.
+#[derive(Clone, Debug)]
+pub(crate) struct Hold {
+    /// What its path has in it.
+    pub(crate) path: &'static str,
+    /// Which of those that were held.
+    pub(crate) number: usize,
+    /// So many bytes of the file come before; none: not even the answer's head.
+    pub(crate) after: usize,
 }
 
 /// What it has and what it has seen.
@@ -63,7 +78,24 @@ pub(crate) struct Inner {
     pub(crate) asked: usize,
     pub(crate) sessions: usize,
     pub(crate) requests: Vec<Requested>,
-    pub(crate) answers: Vec<u64>,
+    /// What the gateway has answered.
+    pub(crate) answers: Vec<Answer>,
+    /// What the gateway has said that no gateway should.
+    pub(crate) faults: Vec<String>,
+    /// Reports are taken, and answered when they are released.
+    pub(crate) holds_reports: bool,
+    /// The answers that wait for that.
+    pub(crate) held_answers: Vec<Answer>,
+    /// It names a manufacturer whose name is none.
+    pub(crate) names_nobody: bool,
+    /// The next request of this kind is answered when it is released.
+    pub(crate) hold: Option<Hold>,
+    /// How many requests were to be held.
+    pub(crate) holds: usize,
+    /// How many of them may be answered.
+    pub(crate) released: usize,
+    /// Connections that nobody has answered.
+    pub(crate) turned_away: usize,
     live: Vec<mpsc::UnboundedSender<FromServer>>,
     next_number: u64,
     /// Who showed itself in the newest session.
@@ -139,6 +171,14 @@ impl Depot {
             sessions: 0,
             requests: Vec::new(),
             answers: Vec::new(),
+            faults: Vec::new(),
+            holds_reports: false,
+            held_answers: Vec::new(),
+            names_nobody: false,
+            hold: None,
+            holds: 0,
+            released: 0,
+            turned_away: 0,
             live: Vec::new(),
             next_number: 1,
             shown: None,
@@ -262,6 +302,30 @@ impl Depot {
         self.with(|inner| inner.push(message));
     }
 
+    /// Another manufacturer and model than usual.
+    pub(crate) fn made_by(&self, pump: &Package, own: &Package) {
+        self.with(|inner| {
+            inner.hospital = Hospital::of(pump, own);
+            inner.hospital.bound.present.remove(0);
+        });
+        self.configure(&["infusion-pump/p1", "infusion-pump/p2"]);
+    }
+
+    /// Waits until the request has come that is held.
+    pub(crate) async fn holds(&self) {
+        self.until("the request that is held", |inner| inner.hold.is_none().then_some(())).await;
+    }
+
+    /// What was held is answered.
+    pub(crate) fn release(&self) {
+        self.with(|inner| {
+            (inner.released, inner.holds_reports) = (inner.holds, false);
+            for answer in std::mem::take(&mut inner.held_answers) {
+                inner.push(|_| FromServer::Answer(answer));
+            }
+        });
+    }
+
     /// Waits until it is so.
     pub(crate) async fn until<T>(&self, what: &str, look: impl Fn(&mut Inner) -> Option<T>) -> T {
         for _ in 0..2_000 {
@@ -309,7 +373,8 @@ impl Depot {
     pub(crate) fn stick(&self) -> PathBuf {
         let folder = self.path("stick");
         for (name, bytes) in self.with(|inner| inner.images()) {
-            let file = folder.join("acme/targets").join(name);
+            let maker = self.with(|inner| inner.hospital.maker.to_string());
+            let file = folder.join(maker).join("targets").join(name);
             std::fs::create_dir_all(file.parent().unwrap()).unwrap();
             std::fs::write(file, bytes).unwrap();
         }
@@ -327,8 +392,8 @@ impl Inner {
     /// The same with another image.
     pub(crate) fn direct_image(&mut self, package: &Package, image: &[u8]) {
         self.hospital.release(package);
-        let path = self.hospital.path_of(package);
-        self.hospital.images.author("acme").files.insert(path, image.to_vec());
+        let (path, maker) = (self.hospital.path_of(package), self.hospital.maker.clone());
+        self.hospital.images.author(maker.as_str()).files.insert(path, image.to_vec());
         self.hospital.images.bump();
         self.direct_all();
     }
@@ -362,6 +427,12 @@ impl Inner {
         self.push(|number| FromServer::Directive(Numbered { number, message }));
     }
 
+    /// The next request whose path has this in it is answered when it is released.
+    pub(crate) fn hold(&mut self, path: &'static str, after: usize) {
+        self.holds += 1;
+        self.hold = Some(Hold { path, number: self.holds, after });
+    }
+
     pub(crate) fn go_down(&mut self) {
         self.is_down = true;
         self.live.clear();
@@ -386,7 +457,9 @@ impl Inner {
 
 async fn accept(listener: TcpListener, inner: Arc<Mutex<Inner>>) {
     while let Ok((stream, _)) = listener.accept().await {
-        if !inner.lock().unwrap().is_down {
+        if inner.lock().unwrap().is_down {
+            inner.lock().unwrap().turned_away += 1;
+        } else {
             tokio::spawn(connection(stream, Arc::clone(&inner)));
         }
     }

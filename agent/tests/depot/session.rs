@@ -67,10 +67,11 @@ fn welcome(inner: &Inner) -> FromServer {
         directive: inner.hospital.version,
         reported: inner.reports.last().map_or(0, |report| report.counter),
         director_root: ByteBuf::from(inner.hospital.director.root()),
-        manufacturers: vec![ManufacturerRoot {
-            manufacturer: "acme".to_owned(),
-            root: ByteBuf::from(inner.hospital.images.root()),
-        }],
+        manufacturers: [Some(inner.hospital.maker.to_string()), inner.names_nobody.then(|| "a/b".to_owned())]
+            .into_iter()
+            .flatten()
+            .map(|manufacturer| ManufacturerRoot { manufacturer, root: ByteBuf::from(inner.hospital.images.root()) })
+            .collect(),
         devices: states.map(|state| device(state.characteristics.device.clone())).collect(),
         ticket: PollTicket::new(inner.ticket),
         ticket_ends_at: clock::now().after(inner.ticket_lasts),
@@ -154,8 +155,13 @@ fn hear(message: FromGateway, inner: &mut Inner) -> Option<Answer> {
                 }
                 Err(error) => refusal(error.to_string()),
             };
-            assert_eq!(refused, None);
-            Some(Answer { number: report.number, refused })
+            inner.faults.extend(refused.iter().map(|refused| format!("a report: {}", refused.reason)));
+            let answer = Answer { number: report.number, refused };
+            if inner.holds_reports {
+                inner.held_answers.push(answer);
+                return None;
+            }
+            Some(answer)
         }
         FromGateway::Outcome(outcome) => {
             let notification = serde_json::from_slice(&outcome.message).unwrap();
@@ -169,10 +175,15 @@ fn hear(message: FromGateway, inner: &mut Inner) -> Option<Answer> {
             Some(Answer { number: ask.number, refused: None })
         }
         FromGateway::Answer(answer) => {
-            assert!(answer.refused.is_none() || answer.number > 0);
-            inner.answers.push(answer.number);
+            if answer.number == 0 || answer.number >= inner.next_number {
+                inner.faults.push(format!("an answer to what nobody has asked: {answer:?}"));
+            }
+            inner.answers.push(answer);
             None
         }
-        FromGateway::Records(_) => panic!("this gateway stores nothing"),
+        FromGateway::Records(records) => {
+            inner.faults.push(format!("records {} that nobody has asked for", records.number));
+            None
+        }
     }
 }

@@ -24,6 +24,8 @@ pub const OLD_IMAGE: &[u8] = b"the program of a pump, revision 1A, as it came fr
 
 #[derive(Clone)]
 pub struct Hospital {
+    /// Who makes the pumps.
+    pub maker: Manufacturer,
     pub images: Repository,
     pub director: Repository,
     pub bound: Bound,
@@ -116,29 +118,38 @@ pub fn image(package: &Package) -> Vec<u8> {
 impl Hospital {
     /// The pumps' update is released; the director has said once that there is nothing to do, and the gateway knows all of it.
     pub fn new() -> Self {
+        Self::of(&pump_package(), &gateway_package())
+    }
+
+    /// The same with other packages, which are of one manufacturer.
+    pub fn of(pump: &Package, own: &Package) -> Self {
         let mut images = Repository::new();
-        let folder = |package: Package| package.folder().pattern().unwrap();
-        let patterns = [folder(pump_package()), folder(gateway_package())];
+        let (maker, model) = (pump.manufacturer.clone(), pump.model.to_string());
+        let patterns = [pump, own].map(|package| package.folder().pattern().unwrap());
         let patterns: Vec<_> = patterns.iter().map(wardlink_update::metadata::PathPattern::as_str).collect();
-        images.delegate_all("targets", "acme", MANUFACTURER_KEY, &patterns, true);
+        images.delegate_all("targets", maker.as_str(), MANUFACTURER_KEY, &patterns, true);
         let director = Repository::with_keys([DIRECTOR_ROOT_KEY, SERVER_KEY, SERVER_KEY, SERVER_KEY]);
-        let present = vec![
-            state("gateway/ward-3", "RP", "1A"),
-            state("infusion-pump/p1", "PM2", "1A"),
-            state("infusion-pump/p2", "PM2", "1A"),
+        let mut present = vec![
+            state("gateway/ward-3", own.model.as_str(), "1A"),
+            state("infusion-pump/p1", &model, "1A"),
+            state("infusion-pump/p2", &model, "1A"),
         ];
+        for state in &mut present {
+            state.characteristics.manufacturer = maker.clone();
+        }
         let mut associations = Associations::default();
         for pump in ["infusion-pump/p1", "infusion-pump/p2"] {
             associations.associate(device(pump), gateway());
         }
         let (known_images, known_director) = (Disk::new(images.root()), Disk::new(director.root()));
         let bound = Bound { gateway: gateway(), key: Some(GATEWAY_KEY), present };
-        let mut hospital = Self { images, director, bound, associations, version: 1, known_images, known_director };
-        hospital.release(&pump_package());
+        let mut hospital =
+            Self { maker, images, director, bound, associations, version: 1, known_images, known_director };
+        hospital.release(pump);
         hospital.images.bump();
         hospital.direct(&[]);
         assert_eq!(hospital.run().unwrap(), []);
-        let package = hospital.path_of(&pump_package()).to_string();
+        let package = hospital.path_of(pump).to_string();
         hospital.known_images.find(&mut hospital.images, &package).unwrap().unwrap();
         hospital
     }
@@ -151,7 +162,7 @@ impl Hospital {
     pub fn release(&mut self, package: &Package) {
         let path = self.path_of(package);
         let custom = serde_json::to_value(Release::Package(Box::new(package.clone()))).unwrap();
-        let author = self.images.author("acme");
+        let author = self.images.author(self.maker.as_str());
         author.files.insert(path.clone(), image(package));
         author.customs.insert(path, custom);
         author.version += 1;
@@ -177,7 +188,7 @@ impl Hospital {
     pub fn orders_of(&mut self, change: impl FnOnce(&mut Repository)) -> Vec<Order> {
         let mut images = self.images.clone();
         change(&mut images);
-        let releases = Releases::of([(&manufacturer(), &images.roles())]).unwrap();
+        let releases = Releases::of([(&self.maker, &images.roles())]).unwrap();
         let mut present = self.bound.present.iter().cloned();
         let (counter, gateway) = (1, present.next().unwrap());
         let configuration = Configuration { counter, gateway, devices: present.map(|state| (state, None)).collect() };
@@ -241,7 +252,7 @@ impl Hospital {
 
     /// The same, with the run that has ended.
     pub fn verify(&mut self) -> Result<(Full, Vec<Transaction>), Refused> {
-        let images = [(manufacturer(), self.known_images.0.clone())].into();
+        let images = [(self.maker.clone(), self.known_images.0.clone())].into();
         let mut full = Full::start(self.bound.clone(), self.known_director.0.clone(), images, NOW)?;
         loop {
             use wardlink_update::uptane::Repository as Of;

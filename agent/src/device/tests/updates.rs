@@ -511,6 +511,17 @@ fn a_device_that_leaves_its_site_forgets_who_directs() {
 }
 
 #[test]
+fn a_device_that_leaves_its_site_keeps_no_image_that_was_never_tested() {
+    let bench = Bench::new();
+    let mut pump = accepted(&bench);
+    assert_eq!(bench.serve(&mut pump, &calm()).unwrap(), Doing::Restart);
+    pump.leave_site().unwrap();
+    pump.restart(|_: &[u8], _: &Installed| Tested::Failed("the motor does not turn".to_owned())).unwrap();
+    assert_eq!((pump.image(), pump.runs().revision.as_str()), (OLD_IMAGE, "1A"));
+    assert_eq!(pump.disk.names().unwrap(), [Name::Record, Name::Slot(Slot::A)]);
+}
+
+#[test]
 fn a_damaged_image_is_never_run() {
     let bench = Bench::new();
     let mut pump = bench.pump();

@@ -6,9 +6,9 @@ use crate::gateway::packages::Packages;
 use crate::gateway::settings::Settings;
 use crate::gateway::store::Store;
 use std::path::Path;
-use std::sync::Mutex;
+use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use wardlink_update::package::ReleaseCounter;
 use wardlink_update::report::State;
 
@@ -36,6 +36,7 @@ fn shared(folder: &Path) -> Shared {
         poll_every: Duration::from_secs(1),
         keep_session: true,
         reconnect: (Duration::from_secs(1), Duration::from_secs(1)),
+        trial: Duration::from_mins(1),
     };
     Shared {
         store: Store::open(&folder.join("store")).unwrap(),
@@ -43,7 +44,7 @@ fn shared(folder: &Path) -> Shared {
         devices: settings.passive(),
         own: None,
         settings,
-        troubles: Mutex::default(),
+        troubles: Arc::default(),
         has_reached: AtomicBool::new(false),
         begun: Instant::now(),
     }
@@ -107,7 +108,7 @@ fn a_device_that_can_neither_go_on_nor_back_keeps_the_set_under_way() {
     std::fs::create_dir_all(record.parent().unwrap()).unwrap();
     std::fs::write(&record, b"{").unwrap();
     assert_eq!(shared.change_over().unwrap(), Changed::Stuck);
-    assert_eq!(shared.troubles().len(), 1);
+    assert_eq!(shared.troubles.all().len(), 1);
     assert_eq!(told(&shared), []);
     std::fs::remove_file(&record).unwrap();
     assert_eq!(shared.change_over().unwrap(), Changed::Ended);

@@ -70,7 +70,7 @@ fn what_is_told_stays_until_it_is_known_and_is_bounded() {
 fn changes_happen_together_or_not_at_all() {
     let (_folder, store) = store();
     let failed = store.change(|change| {
-        change.set(&Directives { heard: 5, done: 0 })?;
+        change.set(&Directives { heard: 5, done: 0, verified: 0 })?;
         Err::<(), _>(StoreError::Damaged("nothing"))
     });
     assert!(failed.is_err());

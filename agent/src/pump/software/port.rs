@@ -7,6 +7,7 @@ use crate::device::image::MAX_CHUNK_BYTES;
 use crate::device::trusted::{News, Trusted};
 use crate::device::{DeviceError, Offer};
 use crate::firmware::versions;
+use crate::tuf::quoted;
 use std::fs::{self, File};
 use std::io::{self, ErrorKind, Read as _};
 use std::os::unix::fs::FileExt as _;
@@ -65,7 +66,8 @@ impl Port {
             image_roots: roots(&metadata, images)?,
             delegator: newest("targets.json").map(|path| read(&path, MAX_TARGETS_BYTES)).transpose()?.flatten(),
             directive: read(&self.folder.join("directive.json"), MAX_TARGETS_BYTES)?,
-            release: newest(&format!("{manufacturer}.json"))
+            // The release tool escapes the names of roles in those of files.
+            release: newest(&format!("{}.json", quoted(manufacturer.as_str())))
                 .map(|path| read(&path, MAX_TARGETS_BYTES))
                 .transpose()?
                 .flatten(),
@@ -160,3 +162,6 @@ fn read(path: &Path, max_bytes: u64) -> io::Result<Option<Vec<u8>>> {
 fn limit(bytes: usize) -> u64 {
     u64::try_from(bytes).unwrap_or(u64::MAX)
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,40 @@
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
+
+use super::*;
+use crate::device::factory::Factory;
+use wardlink_test_repository::hospital::{Hospital, gateway_package, image, pump_package};
+
+#[test]
+fn an_export_is_read_whose_makers_and_models_names_have_spaces_and_signs() {
+    let maker = |package: Package| Package { manufacturer: "Acme Inc+Co".parse().unwrap(), ..package };
+    let (pump, own) = (maker(pump_package()), maker(gateway_package()));
+    let pump = Package { model: "PM 2+b".parse().unwrap(), ..pump };
+    let mut hospital = Hospital::of(&pump, &own);
+    let json = |bytes: &[u8]| Some(serde_json::from_slice(bytes).unwrap());
+    let factory = Factory {
+        version: 1,
+        trust: Trust::Manufacturer,
+        manufacturer: pump.manufacturer.clone(),
+        device_type: pump.device_type.clone(),
+        model: pump.model.clone(),
+        root: json(&hospital.images.root()),
+        targets: json(&hospital.handed_delegator()),
+    };
+    // As the release tool exports it: the names of roles are escaped in those of files, and the paths of targets are not.
+    let folder = tempfile::tempdir().unwrap();
+    let (path, bytes) = (hospital.path_of(&pump), image(&pump));
+    let target = hospital.images.author("Acme Inc+Co").targets()[&path].clone();
+    let place = folder.path().join("targets").join(target.file_name(&path));
+    fs::create_dir_all(place.parent().unwrap()).unwrap();
+    fs::write(place, &bytes).unwrap();
+    fs::create_dir(folder.path().join("metadata")).unwrap();
+    let version = hospital.images.author("Acme Inc+Co").version;
+    let release = hospital.images.files[&format!("{version}.Acme Inc+Co.json")].clone();
+    fs::write(folder.path().join(format!("metadata/{version}.Acme%20Inc%2BCo.json")), &release).unwrap();
+
+    let mut port = Port::new(folder.path().to_owned());
+    let handed = port.changed(&factory.trusted().unwrap()).unwrap().expect("what is there");
+    assert_eq!(handed.release, Some(release));
+    assert_eq!(handed.path(hospital.pump()), Some(path.clone()));
+    assert_eq!(port.image(&path, &target, 0), Some(bytes));
+}
