@@ -319,9 +319,9 @@ fn a_quiet_service_renews_again_and_again_and_an_answer_counts_until_it_was_used
             assert_eq!(post(&site, "renew", used.request())?.err(), Some(403));
         }
         // One who lost it for longer is given one that lasts.
-        let lost = post(&site, "renew", last.request())?.map_err(|status| anyhow!("{status}"))?;
+        let before = post(&site, "renew", last.request())?.map_err(|status| anyhow!("{status}"))?;
         let later = wait::until("another answer", || {
-            Ok(post(&site, "renew", last.request())?.ok().filter(|answer| *answer != lost))
+            Ok(post(&site, "renew", last.request())?.ok().filter(|answer| *answer != before))
         })?;
         quiet.finish_renewal(last, &later)?;
         assert_eq!(state(&ward, "archive")?, ServiceState::Active);
