@@ -68,11 +68,6 @@ impl Mailbox {
         names(port.join(FOLDER)).into_iter().flat_map(of_class).collect()
     }
 
-    /// Whether anything was ever written in this direction.
-    pub fn exists(&self) -> bool {
-        self.folder.is_dir()
-    }
-
     fn numbers(&self) -> io::Result<Vec<u64>> {
         let entries = match fs::read_dir(&self.folder) {
             Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),

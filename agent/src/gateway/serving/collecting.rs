@@ -369,7 +369,7 @@ const RECEIPT: &str = "stored data: receipt";
 
 /// Asks a device for what it has, unless it has yet to read something.
 fn ask(port: &Port<'_>, trigger: Trigger) -> io::Result<()> {
-    if port.down.count()? == 0 && port.up.exists() {
+    if port.down.count()? == 0 {
         port.tell(&Downward::Send(trigger))?;
     }
     Ok(())
