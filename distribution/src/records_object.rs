@@ -182,6 +182,7 @@ fn json<T: Serialize>(value: &T) -> core::result::Result<Response, Failure> {
 }
 
 /// A text as a column holds it.
+#[expect(clippy::needless_pass_by_value, reason = "names are handed over as they come")]
 fn text(value: impl ToString) -> worker::SqlStorageValue {
     worker::SqlStorageValue::String(value.to_string())
 }
