@@ -124,10 +124,13 @@ fn every_value_arrives_once_however_often_gateway_pump_and_server_die() -> Resul
         hospital.ward.type_code(&pairing, &code)?;
         pump.wait_for("paired")?;
         // It stands in the catalog, and a person lets its data come through both.
+        pump.kill();
         let mut hub = Hub::of(&pump, &bed, &hospital.ward.worker.origin())?;
         let mut talk = hub.connect()?;
         ensure!(talk.report(hub.report("1A", None, &[])?)?.is_none(), "its report is taken");
         talk.leave()?;
+        drop(hub);
+        pump.restart()?;
         for gateway in ["gateway/north", "gateway/south"] {
             let allowed = AllowUpload { gateway: gateway.parse()?, allowed: true };
             let _: CatalogDevice = hospital.ward.administrator.post(&format!("catalog/{bed}/uploads"), &allowed)?;
