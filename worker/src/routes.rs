@@ -130,6 +130,11 @@ impl Route {
         }
     }
 
+    /// Services are no browsers, and what they send proves itself.
+    const fn proves_itself(&self) -> bool {
+        matches!(self, Self::EnrolService | Self::ServiceKeys | Self::RenewService)
+    }
+
     fn of(path: &str) -> Option<Self> {
         let segments: Vec<&str> = path.strip_prefix('/')?.split('/').collect();
         Some(match segments.as_slice() {
@@ -309,13 +314,10 @@ async fn dispatch(mut request: Request, env: Env) -> Result<Response, Failure> {
     let route = route.ok_or(ProblemKind::NotFound)?;
     let origin = Origin::of(&request, &env)?;
     if !matches!(route, Route::Mqtt | Route::VerificationPage) {
-        // Services are no browsers, and what they send proves itself.
-        let proves_itself = matches!(route, Route::EnrolService | Route::ServiceKeys | Route::RenewService);
-        check_page(&request, &origin, proves_itself)?;
+        check_page(&request, &origin, route.proves_itself())?;
     }
-    let method = request.method();
     let call = Call { request, env, origin, body, max_body_bytes };
-    match (route, method) {
+    match (route, call.request.method()) {
         (Route::Health, Method::Get) => json(&serde_json::json!({ "status": "ok" })),
         (Route::Bootstrap, Method::Get) => accounts::bootstrap_state(&call).await,
         (Route::Bootstrap, Method::Post) => accounts::bootstrap(call).await,
