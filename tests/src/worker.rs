@@ -255,8 +255,9 @@ const SCRIPTS: [Script; 2] = [
 
 fn workerd_configuration(port: u16, variables: &[(String, String)]) -> String {
     let services = SCRIPTS.map(|Script { name, .. }| format!("(name = \"{name}\", worker = .{name}), ")).concat();
-    let texts: String =
+    let texts: Vec<_> =
         variables.iter().map(|(name, value)| format!("(name = \"{name}\", text = {value:?}), ")).collect();
+    let texts = texts.concat();
     let workers = SCRIPTS.map(|script| script.configuration(&texts)).concat();
     format!(
         r#"using Workerd = import "/workerd/workerd.capnp";
@@ -271,7 +272,7 @@ const config :Workerd.Config = (
 impl Script {
     fn configuration(&self, texts: &str) -> String {
         let Self { name, objects } = self;
-        let bindings: String = SCRIPTS
+        let bindings: Vec<_> = SCRIPTS
             .iter()
             .flat_map(|script| script.objects.iter().map(|(object, class)| (object, class, script.name)))
             .map(|(object, class, service)| {
@@ -280,10 +281,11 @@ impl Script {
                 )
             })
             .collect();
-        let namespaces: String = objects
+        let namespaces: Vec<_> = objects
             .iter()
             .map(|(_, class)| format!("(className = \"{class}\", uniqueKey = \"{class}\", enableSql = true), "))
             .collect();
+        let (bindings, namespaces) = (bindings.concat(), namespaces.concat());
         format!(
             r#"const {name} :Workerd.Worker = (
   modules = [

@@ -115,8 +115,8 @@ fn what_does_not_count_is_refused_with_its_step_and_leaves_nothing() -> Result<(
         ensure!(overview(&ward.administrator)?.devices.is_empty(), "nothing of all that is stored");
         taken(&hub_1, &mut talk, &first)?;
         let mut fork = Recorder::of(&hub_1.device, hub_1.key(), 1);
-        let forked = fork.sign(vec![heart_rate("99", 60)?])?;
-        assert_eq!(refused(&mut talk, &forked)?.step, "chain: fork");
+        let split = fork.sign(vec![heart_rate("99", 60)?])?;
+        assert_eq!(refused(&mut talk, &split)?.step, "chain: fork");
         assert_eq!(taken(&hub_1, &mut talk, &second)?.through, 2);
 
         let view = overview(&ward.administrator)?;

@@ -67,6 +67,22 @@ impl<'s> Hospital<'s> {
         Ok(gateway)
     }
 
+    /// A pump comes to stand in the catalog, and a person lets its data come through both gateways.
+    fn enter(&self, pump: &mut Pump<'_>, bed: &Device) -> Result<()> {
+        pump.kill();
+        let mut hub = Hub::of(pump, bed, &self.ward.worker.origin())?;
+        let mut talk = hub.connect()?;
+        ensure!(talk.report(hub.report("1A", None, &[])?)?.is_none(), "its report is taken");
+        talk.leave()?;
+        drop(hub);
+        pump.restart()?;
+        for gateway in ["gateway/north", "gateway/south"] {
+            let allowed = AllowUpload { gateway: gateway.parse()?, allowed: true };
+            let _: CatalogDevice = self.ward.administrator.post(&format!("catalog/{bed}/uploads"), &allowed)?;
+        }
+        Ok(())
+    }
+
     /// The pump's line is put into this gateway's port.
     fn plug(&self, gateway: &str) -> Result<()> {
         let (line, next) = (self.scene.path("line"), self.scene.path("line-next"));
@@ -123,18 +139,7 @@ fn every_value_arrives_once_however_often_gateway_pump_and_server_die() -> Resul
         let (pairing, code) = hospital.ward.accept(&mut pump, "pump-1", Mode::PairingCode)?;
         hospital.ward.type_code(&pairing, &code)?;
         pump.wait_for("paired")?;
-        // It stands in the catalog, and a person lets its data come through both.
-        pump.kill();
-        let mut hub = Hub::of(&pump, &bed, &hospital.ward.worker.origin())?;
-        let mut talk = hub.connect()?;
-        ensure!(talk.report(hub.report("1A", None, &[])?)?.is_none(), "its report is taken");
-        talk.leave()?;
-        drop(hub);
-        pump.restart()?;
-        for gateway in ["gateway/north", "gateway/south"] {
-            let allowed = AllowUpload { gateway: gateway.parse()?, allowed: true };
-            let _: CatalogDevice = hospital.ward.administrator.post(&format!("catalog/{bed}/uploads"), &allowed)?;
-        }
+        hospital.enter(&mut pump, &bed)?;
         pump.wait_for("handed")?;
 
         let mut chance = StdRng::seed_from_u64(13);

@@ -316,7 +316,11 @@ async fn dispatch(mut request: Request, env: Env) -> Result<Response, Failure> {
     if !matches!(route, Route::Mqtt | Route::VerificationPage) {
         check_page(&request, &origin, route.proves_itself())?;
     }
-    let call = Call { request, env, origin, body, max_body_bytes };
+    answer(route, Call { request, env, origin, body, max_body_bytes }).await
+}
+
+/// Answers what stands under a path.
+async fn answer(route: Route, call: Call) -> Result<Response, Failure> {
     match (route, call.request.method()) {
         (Route::Health, Method::Get) => json(&serde_json::json!({ "status": "ok" })),
         (Route::Bootstrap, Method::Get) => accounts::bootstrap_state(&call).await,

@@ -35,7 +35,7 @@ struct Refusal {
 type Judged<'a> = Vec<(RecordId, &'a Record, Result<Counted<'a>, SetAside>)>;
 
 impl Refusal {
-    fn form(device: Option<Device>, error: &BatchError) -> Self {
+    fn form(device: Option<Device>, error: BatchError) -> Self {
         Self { device, step: error.step(), reason: error.to_string() }
     }
 }
@@ -61,7 +61,7 @@ impl RecordsObject {
     async fn open(&self, gateway: &Device, bytes: &[u8]) -> Result<Result<Verified, Refusal>, Failure> {
         let sealed = match Sealed::parse(bytes) {
             Ok(sealed) => sealed,
-            Err(error) => return Ok(Err(Refusal::form(None, &error))),
+            Err(error) => return Ok(Err(Refusal::form(None, error))),
         };
         let mut allowed: Vec<Device> = objects::call(&self.env, &DistributionRequest::Uploads(gateway.clone())).await?;
         if !allowed.contains(gateway) {
@@ -74,7 +74,7 @@ impl RecordsObject {
             Vouched::For { key, devices } => {
                 let key = PublicKey::from_spki(&key).map_err(Failure::internal)?;
                 let only = devices.first().filter(|_| devices.len() == 1).cloned();
-                sealed.open(Signer { key: &key, devices: &devices }).map_err(|error| Refusal::form(only, &error))
+                sealed.open(Signer { key: &key, devices: &devices }).map_err(|error| Refusal::form(only, error))
             }
             Vouched::Unknown => Err(refusal(None, "signature", "no device of this site has the key that signed it")),
             Vouched::Elsewhere(device) => {

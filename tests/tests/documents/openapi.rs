@@ -254,7 +254,7 @@ fn references(part: &Value, found: &mut BTreeSet<String>) {
 }
 
 /// The worker's routes, read from its tables: paths to routes (`Route::of_api`, `Step::of`), and routes with their methods
-/// (`dispatch`).
+/// (`answer`).
 fn routes() -> Result<BTreeSet<String>> {
     let source = parse("worker/src/routes.rs")?;
     let mut paths = BTreeMap::new();
@@ -265,7 +265,7 @@ fn routes() -> Result<BTreeSet<String>> {
     }
     let steps: Vec<String> = arms(&source, "Step::of")?.iter().filter_map(|arm| literal(&arm.pat)).collect();
     let mut operations = BTreeSet::new();
-    for arm in arms(&source, "dispatch")? {
+    for arm in arms(&source, "answer")? {
         let syn::Pat::Tuple(pair) = &arm.pat else { continue };
         let names: Vec<String> = pair.elems.iter().flat_map(alternatives).collect();
         let (route, methods) = names.split_first().context("a route and its methods")?;

@@ -85,12 +85,7 @@ pub(super) fn perform(
         }
         Command::Classes => return json(&classes::all(database)?),
         Command::SetClass(client, class) => {
-            let class = class.read()?;
-            if class.client.as_str() != client {
-                let detail = "The class in the body is not the one in the address.";
-                return Err(Failure::with_detail(ProblemKind::BadRequest, detail));
-            }
-            let set = classes::set(site, someone(person)?, class, outcome)?;
+            let set = classes::set(site, someone(person)?, &client, class.read()?, outcome)?;
             let detail = if set.enabled { "may ask" } else { "may not ask" };
             outcome.notes.by(person, Act::ClassesChanged, &set.client, detail);
             return json(&set);

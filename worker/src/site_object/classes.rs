@@ -39,13 +39,18 @@ pub(super) fn clients(database: &Database) -> Result<Clients, Failure> {
     Ok(Clients { version, names })
 }
 
-/// A person makes or changes a class. Paired devices of one that is switched off go on.
+/// A person makes or changes the class of this name. Paired devices of one that is switched off go on.
 pub(super) fn set(
     site: &Site<'_>,
     person: &Person,
+    client: &str,
     class: DeviceClass,
     outcome: &mut Outcome,
 ) -> Result<DeviceClass, Failure> {
+    if class.client.as_str() != client {
+        let detail = "The class in the body is not the one in the address.";
+        return Err(Failure::with_detail(ProblemKind::BadRequest, detail));
+    }
     let fits =
         |text: &str| !text.trim().is_empty() && text.len() <= MAX_TEXT_BYTES && !text.chars().any(char::is_control);
     if !fits(&class.name) || !fits(&class.name_de) {
