@@ -1,12 +1,14 @@
 //! A crowd of pumps that pair side by side, and the nurse who accepts and verifies each as soon as she hears of it: a script.
 
 use std::collections::{HashMap, HashSet};
+use std::path::PathBuf;
 use std::sync::mpsc::{self, Receiver, Sender};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
+use wardlink_protocol::Device;
 use wardlink_protocol::api::{LiveEvent, PairingPhase, VerificationProof};
 use wardlink_protocol::identity::SessionId;
 use wardlink_protocol::pairing::Mode;
@@ -21,6 +23,8 @@ use crate::ward::Ward;
 const WAVE: usize = 500;
 /// The pause between two messages of a pump is so long for each of the crowd, in milliseconds.
 const TELEMETRY_MS_EACH: usize = 10;
+/// It is never shorter than this, in milliseconds.
+const LEAST_TELEMETRY_MS: usize = 10_000;
 /// How many requests the nurse has under way at a time.
 const HANDS: usize = 32;
 /// A silence after which she gives up.
@@ -43,7 +47,7 @@ pub fn pair_side_by_side(
         let told = sender.clone();
         threads.spawn(move || listen(live, &told));
         // However many they are, they send as much together.
-        let telemetry = (TELEMETRY_MS_EACH * count.max(WAVE)).to_string();
+        let telemetry = (TELEMETRY_MS_EACH * count).max(LEAST_TELEMETRY_MS).to_string();
         let mut pairings = Pairings::default();
         let mut elapsed = Ok(Duration::ZERO);
         for (number, begin) in (0..count).step_by(WAVE).enumerate() {
@@ -99,6 +103,24 @@ enum Act {
 
 fn listen(mut live: Live, told: &Sender<Heard>) {
     while live.next_event().is_ok_and(|event| told.send(Heard::Live(event)).is_ok()) {}
+}
+
+/// The pump of a crowd with this number, from 1.
+pub fn device(number: usize) -> Result<Device> {
+    let (wave, number) = place(number);
+    Ok(format!("infusion-pump/ward-{wave}-{number}").parse()?)
+}
+
+/// Where it keeps its state.
+pub fn state(scene: &Scene, number: usize) -> PathBuf {
+    let (wave, number) = place(number);
+    scene.path(&format!("pumps-{wave}-state")).join(number.to_string())
+}
+
+/// In which wave a pump is, and its number there, from 1.
+fn place(number: usize) -> (usize, usize) {
+    let before = number.saturating_sub(1);
+    (before / WAVE, before % WAVE + 1)
 }
 
 /// The pairings of a crowd.

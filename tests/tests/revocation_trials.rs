@@ -16,7 +16,7 @@ use rand::RngExt as _;
 use tungstenite::{Error, Message, WebSocket};
 use wardlink_protocol::Device;
 use wardlink_protocol::api::ChannelsView;
-use wardlink_tests::crowd::pair_side_by_side;
+use wardlink_tests::crowd::{self, pair_side_by_side};
 use wardlink_tests::impostor::{Stolen, copy_of};
 use wardlink_tests::mqtt::{Answer, Mqtt};
 use wardlink_tests::scene;
@@ -58,8 +58,8 @@ fn try_at_one_site(pumps: usize) -> Result<usize> {
                     anyhow::Ok(())
                 });
                 let outcome = (1..=pumps).try_for_each(|number| {
-                    let device: Device = format!("infusion-pump/pump-{number}").parse()?;
-                    let copy = copy_of(&scene.path("pumps-state").join(number.to_string()))?;
+                    let device = crowd::device(number)?;
+                    let copy = copy_of(&crowd::state(scene, number))?;
                     in_time += try_one(&ward, &device, copy.path()).with_context(|| device.to_string())?;
                     anyhow::Ok(())
                 });

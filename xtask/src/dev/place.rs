@@ -73,7 +73,8 @@ impl Place {
         let mut arguments = ["--ip", &ip, "--port", &port].map(str::to_owned).to_vec();
         if let Some(tls) = &self.tls {
             let (key, certificate) = (tls.files.key.display(), tls.files.certificate.display());
-            arguments.extend(["--local-protocol", "https"].map(str::to_owned));
+            // Of several workers' requests wrangler would say otherwise that they came by http.
+            arguments.extend(["--local-protocol", "https", "--upstream-protocol", "https"].map(str::to_owned));
             arguments.extend([format!("--https-key-path={key}"), format!("--https-cert-path={certificate}")]);
             arguments.push(format!("--var=TLS_ANCHORS:{}", tls.authority.pem()));
         }
