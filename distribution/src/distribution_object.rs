@@ -23,15 +23,15 @@ use core::cell::{Cell, RefCell};
 use core::time::Duration;
 use director::Director;
 use offers::Offers;
-use serde::Serialize;
 use std::collections::BTreeSet;
 use std::rc::Rc;
-use wardlink_edge::messages::{Dealt, DistributionCommand, DistributionRequest, SiteRequest};
+use wardlink_edge::http::json;
+use wardlink_edge::messages::{Dealt, DistributionCommand, DistributionRequest};
 use wardlink_edge::notes;
 use wardlink_edge::objects::{self, answer};
-use wardlink_edge::platform::{log, now, rng};
+use wardlink_edge::platform::{log, now};
 use wardlink_edge::problem::Failure;
-use wardlink_edge::storage::{Column, Database};
+use wardlink_edge::storage::{Database, blob, text};
 use wardlink_protocol::UnixMillis;
 use wardlink_protocol::api::{AllowUpload, Associate, Broadcast, Person, ProblemKind, Pushed};
 use wardlink_protocol::identity::Sha256;
@@ -227,7 +227,7 @@ impl DistributionObject {
 
     /// Tells the site what its audit log has to know, and sees to it that there is a next round.
     async fn settle(&self) -> core::result::Result<(), Failure> {
-        let told = self.tell().await;
+        let told = notes::tell(&self.env, self.database.open()?).await;
         if let Err(failure) = &told {
             log!("distribution: the audit log is told again: {failure:?}");
         }
@@ -238,18 +238,6 @@ impl DistributionObject {
             self.state.storage().set_alarm(ScheduledTime::from(due.since(now()))).await?;
         }
         Ok(())
-    }
-
-    async fn tell(&self) -> core::result::Result<(), Failure> {
-        let database = self.database.open()?;
-        loop {
-            let (notes, last) = notes::waiting(database)?;
-            if notes.is_empty() {
-                return Ok(());
-            }
-            let () = objects::call(&self.env, &SiteRequest::Notes(notes)).await?;
-            notes::forget(database, last)?;
-        }
     }
 
     /// Matches gateways that have to be; forgets what is over: publications that nobody goes on with, and files that nothing names.
@@ -271,21 +259,6 @@ impl DistributionObject {
         subject: &str,
         detail: impl Into<String>,
     ) -> core::result::Result<(), Failure> {
-        notes::add(database, person, act, subject, detail.into(), &mut rng())
+        notes::add(database, person, act, subject, detail)
     }
-}
-
-/// Answers with JSON.
-fn json<T: Serialize>(value: &T) -> core::result::Result<Response, Failure> {
-    Ok(Response::from_json(value)?)
-}
-
-/// A text as a column holds it.
-fn text(value: &str) -> worker::SqlStorageValue {
-    value.to_owned().into_value()
-}
-
-/// A hash as a column holds it.
-fn blob(hash: &Sha256) -> worker::SqlStorageValue {
-    hash.0.to_vec().into_value()
 }

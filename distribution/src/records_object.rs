@@ -13,14 +13,14 @@ mod take;
 
 use core::cell::{Cell, OnceCell, RefCell};
 use core::time::Duration;
-use serde::Serialize;
 use std::rc::Rc;
-use wardlink_edge::messages::{RecordsCommand, RecordsRequest, SiteRequest};
+use wardlink_edge::http::json;
+use wardlink_edge::messages::{RecordsCommand, RecordsRequest};
 use wardlink_edge::notes;
 use wardlink_edge::objects::{self, answer};
-use wardlink_edge::platform::{log, now, rng};
+use wardlink_edge::platform::{log, now};
 use wardlink_edge::problem::Failure;
-use wardlink_edge::storage::Database;
+use wardlink_edge::storage::{Database, text};
 use wardlink_protocol::UnixMillis;
 use wardlink_protocol::api::{Person, RecordsView};
 use wardlink_records::kind::Definitions;
@@ -139,7 +139,7 @@ impl RecordsObject {
     /// Tells the site what its audit log has to know, and sets the alarm.
     async fn settle(&self) -> core::result::Result<(), Failure> {
         let database = self.database.open()?;
-        let told = self.tell().await;
+        let told = notes::tell(&self.env, database).await;
         if let Err(failure) = &told {
             log!("records: the audit log is told again: {failure:?}");
         }
@@ -151,18 +151,6 @@ impl RecordsObject {
         }
         Ok(())
     }
-
-    async fn tell(&self) -> core::result::Result<(), Failure> {
-        let database = self.database.open()?;
-        loop {
-            let (notes, last) = notes::waiting(database)?;
-            if notes.is_empty() {
-                return Ok(());
-            }
-            let () = objects::call(&self.env, &SiteRequest::Notes(notes)).await?;
-            notes::forget(database, last)?;
-        }
-    }
 }
 
 /// A person did something.
@@ -173,16 +161,5 @@ fn note(
     subject: &str,
     detail: impl Into<String>,
 ) -> core::result::Result<(), Failure> {
-    notes::add(database, Some(person), act, subject, detail.into(), &mut rng())
-}
-
-/// Answers with JSON.
-fn json<T: Serialize>(value: &T) -> core::result::Result<Response, Failure> {
-    Ok(Response::from_json(value)?)
-}
-
-/// A text as a column holds it.
-#[expect(clippy::needless_pass_by_value, reason = "names are handed over as they come")]
-fn text(value: impl ToString) -> worker::SqlStorageValue {
-    worker::SqlStorageValue::String(value.to_string())
+    notes::add(database, Some(person), act, subject, detail)
 }

@@ -1,6 +1,14 @@
-//! What paths and fields of requests mean.
+//! What paths and fields of requests mean, and answers in JSON.
 
+use crate::problem::Failure;
+use serde::Serialize;
 use std::borrow::Cow;
+use worker::Response;
+
+/// Answers with JSON.
+pub fn json<T: Serialize>(value: &T) -> Result<Response, Failure> {
+    Ok(Response::from_json(value)?)
+}
 
 /// A part of a path, as it was before it was percent-encoded.
 pub fn decoded(part: &str) -> Option<String> {

@@ -1,12 +1,15 @@
 //! Acts for the audit log of the site, of an object that is not the site: stored in the turn of the act, and told until the site has
 //! written them.
 
-use crate::messages::Note;
+use crate::messages::{Note, SiteRequest};
+use crate::objects;
+use crate::platform::rng;
 use crate::problem::Failure;
 use crate::storage::{Column, Database, record};
-use rand_core::CryptoRng;
+use rand_core::Rng as _;
 use wardlink_protocol::api::Person;
 use wardlink_trust::audit::Act;
+use worker::Env;
 
 /// How many are told at once.
 const BATCH: u64 = 100;
@@ -17,16 +20,28 @@ pub fn add(
     person: Option<&Person>,
     act: Act,
     subject: &str,
-    detail: String,
-    rng: &mut impl CryptoRng,
+    detail: impl Into<String>,
 ) -> Result<(), Failure> {
     let refused = act == Act::SignInRefused;
-    let note = Note { id: rng.next_u64(), person: person.cloned(), act, subject: subject.to_owned(), detail, refused };
+    let (subject, detail) = (subject.to_owned(), detail.into());
+    let note = Note { id: rng().next_u64(), person: person.cloned(), act, subject, detail, refused };
     database.run("INSERT INTO notes (record) VALUES (?)", [record(&note)?])
 }
 
+/// Tells the site everything that it has not written.
+pub async fn tell(env: &Env, database: &Database) -> Result<(), Failure> {
+    loop {
+        let (notes, last) = waiting(database)?;
+        if notes.is_empty() {
+            return Ok(());
+        }
+        let () = objects::call(env, &SiteRequest::Notes(notes)).await?;
+        forget(database, last)?;
+    }
+}
+
 /// The oldest that the site has not written, and the number of the last of them.
-pub fn waiting(database: &Database) -> Result<(Vec<Note>, u64), Failure> {
+fn waiting(database: &Database) -> Result<(Vec<Note>, u64), Failure> {
     let mut last = 0;
     let rows = database.rows("SELECT number, record FROM notes ORDER BY number LIMIT ?", [BATCH.into_value()])?;
     let notes = rows.into_iter().map(|mut row| {
@@ -37,6 +52,6 @@ pub fn waiting(database: &Database) -> Result<(Vec<Note>, u64), Failure> {
 }
 
 /// The site has written them, up to this number.
-pub fn forget(database: &Database, last: u64) -> Result<(), Failure> {
+fn forget(database: &Database, last: u64) -> Result<(), Failure> {
     database.run("DELETE FROM notes WHERE number <= ?", [last.into_value()])
 }

@@ -5,6 +5,7 @@
 use crate::problem::Failure;
 use core::cell::Cell;
 use serde::{Serialize, de::DeserializeOwned};
+use wardlink_protocol::identity::Sha256;
 use wardlink_protocol::{UnixMillis, cbor};
 use worker::{SqlStorage, SqlStorageValue, State};
 
@@ -103,6 +104,17 @@ pub fn read_record<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Failure> {
 /// A record as a column holds it.
 pub fn record<T: Serialize>(value: &T) -> Result<SqlStorageValue, Failure> {
     Ok(SqlStorageValue::Blob(cbor::pack(value)?))
+}
+
+/// A text as a column holds it.
+#[expect(clippy::needless_pass_by_value, reason = "names are handed over as they come")]
+pub fn text(value: impl ToString) -> SqlStorageValue {
+    SqlStorageValue::String(value.to_string())
+}
+
+/// A hash as a column holds it.
+pub fn blob(hash: &Sha256) -> SqlStorageValue {
+    SqlStorageValue::Blob(hash.0.to_vec())
 }
 
 /// A type that a column can hold.

@@ -174,7 +174,7 @@ impl AccountsObject {
 
     /// Something for the audit log, in the turn of the act.
     fn note(&self, person: Option<&Person>, act: Act, subject: &str, detail: impl Into<String>) -> Result<(), Failure> {
-        notes::add(self.database.open()?, person, act, subject, detail.into(), &mut rng())
+        notes::add(self.database.open()?, person, act, subject, detail)
     }
 
     fn add(&self, by: &Person, new: &NewPerson) -> Result<Person, Failure> {
@@ -218,7 +218,7 @@ impl AccountsObject {
     /// Answers once the site has closed what the step ended. What the site does not take now, the alarm repeats; notes for the
     /// audit log are stored, and nobody fails for them.
     async fn settled<A: Serialize>(&self, value: &A) -> Result<Response, Failure> {
-        let (ended, told) = (self.settle().await, self.tell().await);
+        let (ended, told) = (self.settle().await, notes::tell(&self.env, self.database.open()?).await);
         if ended.is_err() || told.is_err() {
             self.state.storage().set_alarm(ScheduledTime::from(RETRY)).await?;
         }
@@ -227,19 +227,6 @@ impl AccountsObject {
         }
         ended?;
         answer(value)
-    }
-
-    /// Tells the site what its audit log has to know.
-    async fn tell(&self) -> Result<(), Failure> {
-        let database = self.database.open()?;
-        loop {
-            let (notes, last) = notes::waiting(database)?;
-            if notes.is_empty() {
-                return Ok(());
-            }
-            let () = objects::call(&self.env, &SiteRequest::Notes(notes)).await?;
-            notes::forget(database, last)?;
-        }
     }
 
     /// Ends expired sessions, has the site close the connections of all ended ones, and sets the alarm for the next.

@@ -12,10 +12,9 @@ mod socket;
 
 use crate::guard::{Origin, check_page};
 use data_encoding::HEXLOWER;
-use serde::Serialize;
 use serde_bytes::ByteBuf;
 use wardlink_edge::body::Body;
-use wardlink_edge::http::decoded;
+use wardlink_edge::http::{decoded, json};
 use wardlink_edge::messages::{PublicName, RecordsCommand};
 use wardlink_edge::problem::Failure;
 use wardlink_protocol::api::ProblemKind;
@@ -407,11 +406,6 @@ async fn answer(route: Route, call: Call) -> Result<Response, Failure> {
         (Route::VerificationPage, Method::Get | Method::Head) => page::verification(&call).await,
         _ => Err(ProblemKind::MethodNotAllowed.into()),
     }
-}
-
-/// Answers with JSON.
-fn json<T: Serialize>(value: &T) -> Result<Response, Failure> {
-    Ok(Response::from_json(value)?)
 }
 
 /// What holds for every answer but a page's: it is no document, and nobody keeps it.

@@ -45,6 +45,7 @@ use policy::Rules;
 use std::rc::Rc;
 use timers::Timer;
 use wardlink_bridge::Notice;
+use wardlink_edge::http::json;
 use wardlink_edge::messages::{Act, Command, SiteRequest, Taken};
 use wardlink_edge::objects::{self, answer};
 use wardlink_edge::platform::{log, now};
@@ -324,8 +325,8 @@ impl SiteObject {
     /// Also where the deployment lets no CA be chosen, so that nothing else can be done.
     fn show_ca(&self) -> Result<Response, Failure> {
         match (self.site(), EstServer::open(&self.env)) {
-            (Err(_), Err(wrong)) => act::json(&outside_ca::misconfigured(wrong)),
-            (site, _) => act::json(&outside_ca::view(&site?)?),
+            (Err(_), Err(wrong)) => json(&outside_ca::misconfigured(wrong)),
+            (site, _) => json(&outside_ca::view(&site?)?),
         }
     }
 
@@ -340,7 +341,7 @@ impl SiteObject {
                     .await?
             }
         };
-        act::json(&answer)
+        json(&answer)
     }
 
     /// The answer comes when the bridge has cut off every one of the devices.
@@ -348,7 +349,7 @@ impl SiteObject {
         let revoked = self.turn(|site, outcome| revocations::revoke(site, person, new, outcome)).await?;
         let database = self.site()?.database;
         let views = revoked.iter().filter_map(|device| revocations::of(database, device).transpose());
-        act::json(&views.collect::<Result<Vec<_>, _>>()?)
+        json(&views.collect::<Result<Vec<_>, _>>()?)
     }
 
     fn open_live(&self, request: &Request) -> Result<Response, Failure> {

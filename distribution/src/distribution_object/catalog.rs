@@ -118,7 +118,7 @@ pub(super) fn reported(database: &Database, gateway: &Device) -> Result<Vec<Know
          WHERE (client, identifier) IN (SELECT client, identifier FROM reported WHERE reported.gateway = ?)
          ORDER BY client, identifier"
     );
-    database.rows(&query, [text(&gateway.to_string())])?.into_iter().map(known).collect()
+    database.rows(&query, [text(gateway)])?.into_iter().map(known).collect()
 }
 
 /// The counter of a device's newest report; 0 before the first.
@@ -142,7 +142,7 @@ pub(super) fn put(database: &Database, is: &Characteristics, key: Option<KeyFing
             client,
             identifier,
             json(is)?,
-            text(&words.to_lowercase()),
+            text(words.to_lowercase()),
             text(is.manufacturer.as_str()),
             text(is.model.as_str()),
             key.map(|key| key.0.to_vec()).into_value(),
@@ -234,13 +234,13 @@ pub(super) fn allow_upload(
         "DELETE FROM uploads_allowed WHERE client = ? AND identifier = ? AND gateway = ?"
     };
     let [client, identifier] = names(device);
-    database.run(statement, [client, identifier, text(&gateway.to_string())])
+    database.run(statement, [client, identifier, text(gateway)])
 }
 
 /// The devices whose data may come through a gateway.
 pub(super) fn uploads(database: &Database, gateway: &Device) -> Result<Vec<Device>, Failure> {
     let query = "SELECT client, identifier FROM uploads_allowed WHERE gateway = ?";
-    let rows = database.rows(query, [text(&gateway.to_string())])?.into_iter();
+    let rows = database.rows(query, [text(gateway)])?.into_iter();
     rows.map(|mut row| take_names(&mut row)).collect()
 }
 
@@ -282,7 +282,7 @@ pub(super) fn set_progress(database: &Database, device: &Device, progress: Progr
 /// What has failed at this gateway's devices is tried again now: a person wants it.
 pub(super) fn end_pauses(database: &Database, gateway: &Device) -> Result<(), Failure> {
     let statement = "UPDATE devices SET retry_at = 0, rests = 0 WHERE gateway = ? AND retry_at > 0";
-    database.run(statement, [text(&gateway.to_string())])
+    database.run(statement, [text(gateway)])
 }
 
 /// Writes the history of a device.
@@ -347,8 +347,8 @@ pub(super) fn page(database: &Database, question: &Question<'_>) -> Result<Catal
                      AND (? = '' OR standing = ? OR (? = 'conflict' AND conflict IS NOT NULL))";
     let values = || {
         let Question { client, gateway, standing, .. } = question;
-        let words = [&find, &find].map(|word| text(word));
-        let names = [client, client, gateway, gateway, standing, standing, standing].map(|name| text(name));
+        let words = [&find, &find].map(text);
+        let names = [client, client, gateway, gateway, standing, standing, standing].map(text);
         words.into_iter().chain(names).collect::<Vec<_>>()
     };
     let count = format!("SELECT count(*) FROM devices WHERE {condition}");
@@ -398,7 +398,7 @@ pub(super) fn decide(
 /// A gateway that was in a session once.
 pub(super) fn check_gateway(database: &Database, gateway: &Device) -> Result<(), Failure> {
     let query = "SELECT gateway FROM gateways WHERE gateway = ?";
-    let known: Option<String> = database.one(query, [text(&gateway.to_string())])?;
+    let known: Option<String> = database.one(query, [text(gateway)])?;
     known.map(drop).ok_or_else(|| Failure::with_detail(ProblemKind::NotFound, "No such gateway was ever in a session."))
 }
 

@@ -29,13 +29,13 @@ const BATCH: u64 = 32;
 
 /// The gateway has to be matched anew.
 pub(super) fn is_due(database: &Database, gateway: &Device) -> Result<(), Failure> {
-    database.run("UPDATE gateways SET is_due = 1 WHERE gateway = ?", [text(&gateway.to_string())])
+    database.run("UPDATE gateways SET is_due = 1 WHERE gateway = ?", [text(gateway)])
 }
 
 /// The gateway is given a new directive, whether or not it says anything new.
 pub(super) fn is_renewed(database: &Database, gateway: &Device) -> Result<(), Failure> {
     let statement = "UPDATE gateways SET is_due = 1, renew_at = 0 WHERE gateway = ?";
-    database.run(statement, [text(&gateway.to_string())])
+    database.run(statement, [text(gateway)])
 }
 
 /// Every gateway has to be matched anew.
@@ -57,7 +57,7 @@ pub(super) async fn newest(
     known: u64,
 ) -> Result<Option<DirectorFiles>, Failure> {
     let query = "SELECT directive FROM gateways WHERE gateway = ? AND reported_at IS NOT NULL";
-    let Some(signed) = object.database.open()?.one::<u64, _>(query, [text(&gateway.to_string())])? else {
+    let Some(signed) = object.database.open()?.one::<u64, _>(query, [text(gateway)])? else {
         return Ok(None);
     };
     object.match_anew(gateway, signed != known).await
@@ -87,7 +87,7 @@ impl DistributionObject {
         let releases = self.releases().await?;
         let director = self.director()?;
         let database = self.database.open()?;
-        let name = || text(&gateway.to_string());
+        let name = || text(gateway);
         let Some(reported) = Matched::read(database, gateway)? else {
             database.run("UPDATE gateways SET is_due = 0 WHERE gateway = ?", [name()])?;
             return Ok(None);
@@ -165,7 +165,7 @@ impl DistributionObject {
         log!("distribution: {gateway} is matched later: {failure:?}");
         self.database.open()?.run(
             "UPDATE gateways SET is_due = 0, renew_at = ? WHERE gateway = ?",
-            [now().after(RETRY).into_value(), text(&gateway.to_string())],
+            [now().after(RETRY).into_value(), text(gateway)],
         )
     }
 
@@ -183,7 +183,7 @@ impl DistributionObject {
             log!("distribution: {gateway} is told later: {failure:?}");
             self.database.open()?.run(
                 "UPDATE gateways SET renew_at = ? WHERE gateway = ?",
-                [now().after(RETRY).into_value(), text(&gateway.to_string())],
+                [now().after(RETRY).into_value(), text(gateway)],
             )?;
         }
         Ok(())
@@ -193,7 +193,7 @@ impl DistributionObject {
     async fn check(&self, gateway: &Device) -> Result<(), Failure> {
         self.database.open()?.run(
             "UPDATE gateways SET check_at = ? WHERE gateway = ?",
-            [now().after(RETRY).into_value(), text(&gateway.to_string())],
+            [now().after(RETRY).into_value(), text(gateway)],
         )?;
         if self.say(gateway, Orders::default()).await? {
             return Ok(());
@@ -206,8 +206,7 @@ impl DistributionObject {
     async fn say(&self, gateway: &Device, orders: Orders) -> Result<bool, Failure> {
         let has: u64 = objects::tell_gateway(&self.env, gateway, &GatewayRequest::Say(orders)).await?;
         let statement = "UPDATE gateways SET check_at = NULL WHERE gateway = ? AND directive = ? RETURNING directive";
-        let newest: Option<u64> =
-            self.database.open()?.one(statement, [text(&gateway.to_string()), has.into_value()])?;
+        let newest: Option<u64> = self.database.open()?.one(statement, [text(gateway), has.into_value()])?;
         Ok(newest.is_some())
     }
 }
@@ -284,7 +283,7 @@ pub(super) fn of_class(database: &Database, client: &str) -> Result<Vec<Device>,
     let query = "SELECT gateway FROM reported WHERE client = ?
                  UNION SELECT gateway FROM gateways WHERE reported_at IS NOT NULL AND instr(gateway, ?) = 1
                  ORDER BY 1";
-    let rows = database.rows(query, [text(client), text(&format!("{client}/"))])?.into_iter();
+    let rows = database.rows(query, [text(client), text(format!("{client}/"))])?.into_iter();
     rows.map(|mut row| row.take::<String>()?.parse().map_err(Failure::internal)).collect()
 }
 

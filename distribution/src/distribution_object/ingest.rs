@@ -344,7 +344,7 @@ fn make_visible(
         let sha256 = Sha256(Hasher::digest(bytes).into());
         database.run(
             "INSERT INTO trusted (manufacturer, file, sha256) VALUES (?, ?, ?)",
-            [text(manufacturer), text(&file.name()), blob(&sha256)],
+            [text(manufacturer), text(file.name()), blob(&sha256)],
         )?;
         let version = match file {
             // It is public already, or one of the new ones.

@@ -174,7 +174,7 @@ fn put(
         )?;
         database.run(
             "INSERT INTO public_files (manufacturer, is_metadata, name, sha256, length) VALUES (?, 1, ?, ?, ?)",
-            [text(name), text(&format!("{version}.root.json")), blob(&sha256), length.into_value()],
+            [text(name), text(format!("{version}.root.json")), blob(&sha256), length.into_value()],
         )?;
     }
     log!("distribution: person {} makes a manufacturer known, with the root {sha256}", person.id);

@@ -72,7 +72,7 @@ fn store(database: &Database, gateway: &Device, told: &Notification) -> Result<(
          VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
         [
             now().into_value(),
-            text(&gateway.to_string()),
+            text(gateway),
             client.clone(),
             identifier.clone(),
             told.directive.into_value(),

@@ -232,7 +232,7 @@ impl Upload {
         }
         database.run(
             "INSERT OR REPLACE INTO parts (manufacturer, sha256, part, etag) VALUES (?, ?, ?, ?)",
-            [text(&self.manufacturer), blob(&self.sha256), u64::from(self.part).into_value(), text(&taken.etag())],
+            [text(&self.manufacturer), blob(&self.sha256), u64::from(self.part).into_value(), text(taken.etag())],
         )
     }
 

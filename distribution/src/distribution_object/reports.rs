@@ -48,7 +48,7 @@ impl DistributionObject {
         database.run(
             "INSERT INTO gateways (gateway, online, last_contact) VALUES (?, 1, ?)
              ON CONFLICT (gateway) DO UPDATE SET online = 1, last_contact = excluded.last_contact",
-            [text(&gateway.to_string()), now().into_value()],
+            [text(gateway), now().into_value()],
         )?;
         let director_root = ByteBuf::from(self.director()?.root().to_vec());
         let query = "SELECT manufacturer, first_root FROM manufacturers WHERE ended_at IS NULL ORDER BY manufacturer";
@@ -68,7 +68,7 @@ impl DistributionObject {
     /// A gateway's session has ended.
     pub(super) fn leave(&self, gateway: &Device) -> Result<(), Failure> {
         let statement = "UPDATE gateways SET online = 0, last_contact = ? WHERE gateway = ?";
-        self.database.open()?.run(statement, [now().into_value(), text(&gateway.to_string())])
+        self.database.open()?.run(statement, [now().into_value(), text(gateway)])
     }
 
     /// A gateway's report: verified, stored, and answered with what follows from it.
@@ -79,10 +79,7 @@ impl DistributionObject {
         if reason.is_some() {
             log!("distribution: a report of {gateway} is refused");
         }
-        database.run(
-            "UPDATE gateways SET refused = ? WHERE gateway = ?",
-            [reason.into_value(), text(&gateway.to_string())],
-        )?;
+        database.run("UPDATE gateways SET refused = ? WHERE gateway = ?", [reason.into_value(), text(gateway)])?;
         Ok(dealt)
     }
 
@@ -127,7 +124,7 @@ impl DistributionObject {
                      JOIN devices USING (client, identifier) WHERE allowed.gateway = ?
                      ORDER BY 1, 2";
         let mut devices = Vec::new();
-        for mut row in database.rows(query, [&name, &name, &name, &name].map(|name| text(name)))? {
+        for mut row in database.rows(query, [&name, &name, &name, &name].map(text))? {
             devices.push((catalog::take_names(&mut row)?, row.take::<bool>()?));
         }
         devices.retain(|(device, _)| device != gateway);
@@ -140,7 +137,7 @@ impl DistributionObject {
 
 fn counter(database: &Database, gateway: &Device) -> Result<u64, Failure> {
     let query = "SELECT counter FROM gateways WHERE gateway = ?";
-    Ok(database.one(query, [text(&gateway.to_string())])?.unwrap_or_default())
+    Ok(database.one(query, [text(gateway)])?.unwrap_or_default())
 }
 
 /// Who stands in a report that nobody has verified yet.
@@ -180,7 +177,7 @@ fn contradiction(database: &Database, configuration: &Configuration) -> Result<O
 
 /// One step: what runs where, and what follows for the associations.
 fn store(database: &Database, gateway: &Device, configuration: &Configuration) -> Result<(), Failure> {
-    let name = || text(&gateway.to_string());
+    let name = || text(gateway);
     let mut gone = BTreeSet::new();
     for mut row in database.rows("SELECT client, identifier FROM reported WHERE gateway = ?", [name()])? {
         gone.insert(catalog::take_names(&mut row)?);
@@ -234,7 +231,7 @@ fn store(database: &Database, gateway: &Device, configuration: &Configuration) -
 fn reports(database: &Database, gateway: &Device, device: &Device) -> Result<bool, Failure> {
     let query = "SELECT EXISTS (SELECT 1 FROM reported WHERE gateway = ? AND client = ? AND identifier = ?)";
     let [client, identifier] = catalog::names(device);
-    Ok(database.one(query, [text(&gateway.to_string()), client, identifier])?.unwrap_or_default())
+    Ok(database.one(query, [text(gateway), client, identifier])?.unwrap_or_default())
 }
 
 /// Every gateway that was ever in a session.

@@ -6,8 +6,8 @@ use super::{
     revocations, secrets, services,
 };
 use crate::guard::Origin;
-use serde::Serialize;
 use std::rc::Rc;
+use wardlink_edge::http::json;
 use wardlink_edge::messages::Command;
 use wardlink_edge::platform::log;
 use wardlink_edge::problem::Failure;
@@ -122,11 +122,6 @@ pub(super) fn perform(
         Command::Verify(..) | Command::Revoke(_) => return Err(Failure::internal("this is answered elsewhere")),
     };
     pairings::act(site, someone(person)?, origin, session, step, outcome)
-}
-
-/// Answers with JSON.
-pub(super) fn json<T: Serialize>(value: &T) -> Result<Response, Failure> {
-    Ok(Response::from_json(value)?)
 }
 
 /// The person, for what the bootstrap token does not open.

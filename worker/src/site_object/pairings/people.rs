@@ -1,10 +1,10 @@
 //! What people do with pairings.
 
-use super::super::act::json;
 use super::super::{Outcome, Site, audit};
 use super::actions::withdraw;
 use super::{Needs, refused, step, store};
 use crate::guard::Origin;
+use wardlink_edge::http::json;
 use wardlink_edge::platform::{log, rng};
 use wardlink_edge::problem::Failure;
 use wardlink_pairing::control_unit::{Acceptance, AttemptRefusal, Begun, PendingAttempt, Session};
