@@ -101,18 +101,18 @@ fn deliver(
     recovery: Option<&Path>,
     mut send: impl FnMut(Upload) -> Result<Vec<String>>,
 ) -> (Option<String>, Result<()>) {
-    let (mut origins, mut sent, mut went) = (Vec::new(), Vec::new(), Ok(()));
+    let (mut origins, mut delivered, mut went) = (Vec::new(), Vec::new(), Ok(()));
     for upload in uploads {
         match send(*upload) {
             Ok(found) => origins.extend(found),
             Err(error) => {
-                went = Err(error.context(stopped(upload.script, &sent, recovery)));
+                went = Err(error.context(stopped(upload.script, &delivered, recovery)));
                 break;
             }
         }
-        sent.push(upload.script);
+        delivered.push(upload.script);
     }
-    (sent.contains(&Script::ControlUnit).then(|| farewell(went.is_ok(), &origins, token)), went)
+    (delivered.contains(&Script::ControlUnit).then(|| farewell(went.is_ok(), &origins, token)), went)
 }
 
 /// What to do when an upload failed after these.
