@@ -13,6 +13,7 @@ pub mod firmware;
 pub mod gateway;
 pub mod link;
 pub mod listen;
+pub mod outlet;
 pub mod printable;
 pub mod provisioned;
 pub mod pump;
