@@ -71,6 +71,7 @@ enum Route {
     RevokeService(DeviceIdentifier),
     EnrolService,
     ServiceKeys,
+    ServiceRecords,
     RenewService,
     Live,
     Manufacturers,
@@ -181,6 +182,7 @@ impl Route {
             ["services"] => Self::Services,
             ["services", "enrol"] => Self::EnrolService,
             ["services", "keys"] => Self::ServiceKeys,
+            ["services", "records"] => Self::ServiceRecords,
             ["services", "renew"] => Self::RenewService,
             ["services", identifier, "revoke"] => Self::RevokeService(identifier.parse().ok()?),
             ["live"] => Self::Live,
@@ -310,7 +312,8 @@ async fn dispatch(mut request: Request, env: Env) -> Result<Response, Failure> {
     let origin = Origin::of(&request, &env)?;
     if !matches!(route, Route::Mqtt | Route::VerificationPage) {
         // Services are no browsers, and what they send proves itself.
-        let proves_itself = matches!(route, Route::EnrolService | Route::ServiceKeys | Route::RenewService);
+        let proves_itself =
+            matches!(route, Route::EnrolService | Route::ServiceKeys | Route::ServiceRecords | Route::RenewService);
         check_page(&request, &origin, proves_itself)?;
     }
     let method = request.method();
@@ -362,6 +365,7 @@ async fn dispatch(mut request: Request, env: Env) -> Result<Response, Failure> {
         (Route::RevokeService(name), Method::Post) => services::revoke(&call, name).await,
         (Route::EnrolService, Method::Post) => services::enrol(call).await,
         (Route::ServiceKeys, Method::Post) => services::keys(call).await,
+        (Route::ServiceRecords, Method::Post) => services::records(call).await,
         (Route::RenewService, Method::Post) => services::renew(call).await,
         (Route::Live, Method::Get) => socket::live(&call).await,
         (Route::Manufacturers, Method::Get) => distribution::manufacturers(&call).await,
