@@ -6,6 +6,7 @@ mod asking;
 mod devices;
 mod flags;
 mod gaps;
+mod outlets;
 mod rules;
 mod schema;
 mod series;
@@ -78,6 +79,9 @@ impl RecordsObject {
         match objects::receive(&mut request).await? {
             RecordsRequest::Take(gateway, batch) => answer(&self.take(&gateway, &batch).await?),
             RecordsRequest::Wanted(gateway) => answer(&asking::wanted(self.database.open()?, &gateway)?),
+            RecordsRequest::Feed { service, after, classes } => {
+                answer(&outlets::feed(self.database.open()?, &service, after, &classes)?)
+            }
             RecordsRequest::Act(person, command) => {
                 let answered = self.act(&person, command).await;
                 self.settle().await?;
@@ -93,6 +97,7 @@ impl RecordsObject {
                 devices: devices::all(database)?,
                 gaps: gaps::all(database)?,
                 refused: take::refused(database)?,
+                outlets: outlets::all(database)?,
                 settings: asking::settings(database)?,
             }),
             RecordsCommand::SetSettings(settings) => json(&asking::set_settings(database, person, settings.read()?)?),

@@ -136,6 +136,8 @@ pub enum SiteRequest {
     EnrolService(ByteBuf),
     /// A service asks for keys. Answer: COSE, as the web API gives it.
     ServiceKeys(ByteBuf),
+    /// A service asks for stored data. Answer: COSE, as the web API gives it.
+    ServiceRecords(ByteBuf),
     /// A service asks for a new certificate. Answer: COSE, as the web API gives it.
     RenewService(ByteBuf),
     /// A person acts. Answer: JSON as the web API gives it.

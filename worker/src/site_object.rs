@@ -42,6 +42,7 @@ use keys::SharedLines;
 use live::Live;
 use pairings::Counted;
 use policy::Rules;
+use serde_bytes::ByteBuf;
 use std::rc::Rc;
 use timers::Timer;
 use wardlink_bridge::Notice;
@@ -255,6 +256,11 @@ impl SiteObject {
             SiteRequest::ServiceKeys(question) => {
                 cose(self.turn(|site, outcome| services::give_keys(site, &question, outcome)).await?)
             }
+            SiteRequest::ServiceRecords(question) => {
+                let feed = self.turn(|site, outcome| services::ask_for_records(site, &question, outcome)).await?;
+                let fed: ByteBuf = objects::call(&self.env, &feed).await?;
+                cose(self.turn(|site, outcome| services::give_records(site, &question, &fed, outcome)).await?)
+            }
             SiteRequest::RenewService(request) => {
                 cose(self.turn(|site, outcome| services::renew(site, &request, outcome)).await?)
             }
@@ -303,6 +309,7 @@ impl SiteObject {
             | SiteRequest::Messages(_)
             | SiteRequest::EnrolService(_)
             | SiteRequest::ServiceKeys(_)
+            | SiteRequest::ServiceRecords(_)
             | SiteRequest::RenewService(_)
             | SiteRequest::Act(_) => Err(Failure::internal("this is answered elsewhere")),
         }

@@ -127,6 +127,9 @@ pub(super) const VERSIONS: [&str; 1] = ["
         PRIMARY KEY (gateway, device)
     ) WITHOUT ROWID;
 
+    -- Services that send stored data on, and the position that each has said that it has come to.
+    CREATE TABLE outlets (service TEXT PRIMARY KEY, confirmed INTEGER NOT NULL, asked_at INTEGER NOT NULL) WITHOUT ROWID;
+
     -- Acts that the site has not written into its audit log.
     CREATE TABLE notes (number INTEGER PRIMARY KEY AUTOINCREMENT, record BLOB NOT NULL);
 "];

@@ -5,8 +5,8 @@ use core::ops::Range;
 use wardlink_edge::problem::Failure;
 use wardlink_edge::storage::{Column, Database, Row};
 use wardlink_protocol::api::{
-    Person, PlotBucket, ProblemKind, RecordedValue, RecordsBeginning, RecordsDetail, RecordsPage, RecordsPlot,
-    RecordsSeries, SetAsideRecord,
+    Person, PlotBucket, ProblemKind, RecordedAnswer, RecordedValue, RecordsBeginning, RecordsDetail, RecordsPage,
+    RecordsPlot, RecordsSeries, SetAsideRecord,
 };
 use wardlink_protocol::{Device, UnixMillis};
 use wardlink_records::decimal::Billionths;
@@ -152,7 +152,17 @@ pub(super) fn plot(
         greatest: bucket.greatest.value.to_string(),
         mean: bucket.mean.to_string(),
     });
-    Ok(RecordsPlot { unit: described(series, known).0, buckets: buckets.collect() })
+    let query = "SELECT record FROM records
+                 WHERE device = ? AND series = ? AND at >= ? AND at < ? AND amount IS NULL
+                 ORDER BY at DESC, position DESC LIMIT ?";
+    let [start, end] = [time.start.into_value(), time.end.into_value()];
+    let answers = database.rows(query, [text(device), text(series), start, end, SHOWN.into_value()])?.into_iter();
+    let answers = answers.map(|mut row| {
+        let record: Record = row.take_record()?;
+        Ok(RecordedAnswer { at: record.at, answer: said(&record).0 })
+    });
+    let answers = answers.collect::<Result<_, Failure>>()?;
+    Ok(RecordsPlot { unit: described(series, known).0, buckets: buckets.collect(), answers })
 }
 
 /// A page of what counts. Whoever begins with the first one exports: that stands in the audit log.

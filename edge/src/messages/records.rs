@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use serde_bytes::ByteBuf;
 use wardlink_protocol::api::{ConcedeGap, Person, RecordsSettings, RulesChange};
 use wardlink_protocol::distribution::SessionRefusal;
-use wardlink_protocol::{Device, UnixMillis};
+use wardlink_protocol::{ClientClass, Device, DeviceIdentifier, UnixMillis};
 
 /// What is asked of the object that holds stored data.
 #[derive(Serialize, Deserialize)]
@@ -17,6 +17,15 @@ pub enum RecordsRequest {
     Take(Device, ByteBuf),
     /// A gateway's session stands. Answer: what it is asked for that it was not told yet, a list of optional devices; none is everything.
     Wanted(Device),
+    /// A service that the site has let in asks for what comes after a position. Answer: a `Fed` as bytes.
+    Feed {
+        /// Which service.
+        service: DeviceIdentifier,
+        /// The position that it has come to.
+        after: u64,
+        /// Of which classes it may have data.
+        classes: Vec<ClientClass>,
+    },
 }
 
 /// What became of a batch.

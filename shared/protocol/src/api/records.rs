@@ -3,7 +3,7 @@
 //! Numbers are texts with their decimal point, exact. A series is `kind/<kind>`, `question/<instrument>/<question>`, or `unrecorded`: records that a
 //! device could not keep.
 
-use crate::identity::{Device, PatientReference, RecordChain};
+use crate::identity::{Device, DeviceIdentifier, PatientReference, RecordChain};
 use crate::time::UnixMillis;
 use serde::{Deserialize, Serialize};
 
@@ -16,6 +16,8 @@ pub struct RecordsView {
     pub gaps: Vec<RecordsGap>,
     /// What was refused: at most the last 50, the newest first.
     pub refused: Vec<RefusedRecords>,
+    /// The services that send it on to outside databases.
+    pub outlets: Vec<RecordsOutlet>,
     /// When the server asks by itself.
     pub settings: RecordsSettings,
 }
@@ -82,6 +84,17 @@ pub struct RefusedRecords {
     pub step: String,
     /// What was wrong.
     pub reason: String,
+}
+
+/// A service that sends stored data on.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RecordsOutlet {
+    /// Its name.
+    pub service: DeviceIdentifier,
+    /// How many records it has yet to send.
+    pub behind: u64,
+    /// When it asked last.
+    pub asked_at: UnixMillis,
 }
 
 /// `PUT /api/v1/records/settings`: when the server asks for stored data by itself.
@@ -161,8 +174,19 @@ pub struct SetAsideRecord {
 pub struct RecordsPlot {
     /// The unit of its numbers; none for answers.
     pub unit: Option<String>,
-    /// The parts of the time that have values, in their order.
+    /// The parts of the time that have numbers, in their order.
     pub buckets: Vec<PlotBucket>,
+    /// What is no number: at most the last 50 answers, the newest first.
+    pub answers: Vec<RecordedAnswer>,
+}
+
+/// An answer that is no number.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RecordedAnswer {
+    /// When it was given, by the device's clock.
+    pub at: UnixMillis,
+    /// The answer.
+    pub answer: String,
 }
 
 /// The values of one part of a plot's time.
