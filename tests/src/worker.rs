@@ -239,17 +239,26 @@ struct Script {
     /// Its service, and its folder in `build`.
     name: &'static str,
     objects: &'static [(&'static str, &'static str)],
+    /// The objects of the other one that it may ask.
+    asks: &'static [&'static str],
 }
 
 /// As `wrangler.toml` and `wrangler.distribution.toml` say. There is no store of files (R2) here: what needs one is measured under wrangler.
 const SCRIPTS: [Script; 2] = [
     Script {
         name: "worker",
-        objects: &[("SITE", "SiteObject"), ("BRIDGE", "BridgeObject"), ("ACCOUNTS", "AccountsObject")],
+        objects: &[
+            ("SITE", "SiteObject"),
+            ("DESK", "DeskObject"),
+            ("BRIDGE", "BridgeObject"),
+            ("ACCOUNTS", "AccountsObject"),
+        ],
+        asks: &["DISTRIBUTION", "GATEWAY", "RECORDS"],
     },
     Script {
         name: "distribution",
         objects: &[("DISTRIBUTION", "DistributionObject"), ("GATEWAY", "GatewayObject"), ("RECORDS", "RecordsObject")],
+        asks: &["DESK"],
     },
 ];
 
@@ -271,10 +280,11 @@ const config :Workerd.Config = (
 
 impl Script {
     fn configuration(&self, texts: &str) -> String {
-        let Self { name, objects } = self;
+        let Self { name, objects, asks } = self;
         let bindings: Vec<_> = SCRIPTS
             .iter()
             .flat_map(|script| script.objects.iter().map(|(object, class)| (object, class, script.name)))
+            .filter(|(object, _, service)| service == name || asks.contains(object))
             .map(|(object, class, service)| {
                 format!(
                     "(name = \"{object}\", durableObjectNamespace = (className = \"{class}\", serviceName = \"{service}\")), "

@@ -31,6 +31,7 @@ mod secrets;
 mod services;
 mod timers;
 
+use crate::desk_object;
 use crate::est::EstServer;
 use crate::tls::TlsAnchors;
 use authority::Authority;
@@ -47,7 +48,7 @@ use std::rc::Rc;
 use timers::Timer;
 use wardlink_bridge::Notice;
 use wardlink_edge::http::json;
-use wardlink_edge::messages::{Act, Command, SiteRequest, Taken};
+use wardlink_edge::messages::{Act, Command, DeskRequest, SiteRequest, Taken};
 use wardlink_edge::objects::{self, answer};
 use wardlink_edge::platform::{log, now};
 use wardlink_edge::problem::Failure;
@@ -233,6 +234,9 @@ impl SiteObject {
         if request.headers().has("Upgrade")? {
             return self.open_live(&request);
         }
+        if desk_object::passed_on(&request) {
+            return self.answer_desk(objects::receive(&mut request).await?).await;
+        }
         match objects::receive(&mut request).await? {
             SiteRequest::FetchTable => {
                 // The bridge waits with everything else until it has the table.
@@ -243,12 +247,6 @@ impl SiteObject {
             SiteRequest::RevocationList(issuer) => {
                 revocation_list::answer(&self.site()?, issuer.as_ref().map(|key| key.as_slice()))
             }
-            SiteRequest::Admit(device) => answer(&gateways::admit(&self.site()?, &device)?),
-            SiteRequest::Keys(devices) => answer(&gateways::keys(self.site()?.database, &devices)?),
-            SiteRequest::Vouch(gateway, signer, devices) => {
-                answer(&gateways::vouch(self.site()?.database, &gateway, signer, devices)?)
-            }
-            SiteRequest::Receipt(receipt) => answer(&gateways::sign_receipt(&self.site()?, receipt)?),
             SiteRequest::Act(act) => self.act(*act).await,
             SiteRequest::EnrolService(request) => {
                 cose(self.turn(|site, outcome| services::enrol(site, &request, outcome)).await?)
@@ -278,6 +276,22 @@ impl SiteObject {
         }
     }
 
+    /// What other objects ask, the distribution server's among them.
+    async fn answer_desk(&self, request: DeskRequest) -> Result<Response, Failure> {
+        match request {
+            DeskRequest::Notes(notes) => {
+                answer(&self.turn(|site, outcome| outcome.notes.take(site.database, notes)).await?)
+            }
+            DeskRequest::Admit(device) => answer(&gateways::admit(&self.site()?, &device)?),
+            DeskRequest::Sign(device, opening) => answer(&gateways::sign_opening(&self.site()?, &device, opening)?),
+            DeskRequest::Keys(devices) => answer(&gateways::keys(self.site()?.database, &devices)?),
+            DeskRequest::Vouch(gateway, signer, devices) => {
+                answer(&gateways::vouch(self.site()?.database, &gateway, signer, devices)?)
+            }
+            DeskRequest::Receipt(receipt) => answer(&gateways::sign_receipt(&self.site()?, receipt)?),
+        }
+    }
+
     /// Handles an event in one turn. What was done before an error is done, and told.
     async fn turn<T>(&self, handle: impl FnOnce(&Site<'_>, &mut Outcome) -> Result<T, Failure>) -> Result<T, Failure> {
         self.gathering.join().await;
@@ -295,17 +309,12 @@ impl SiteObject {
             SiteRequest::Notices(notices) => {
                 notices.into_iter().try_for_each(|notice| take_notice(site, notice, outcome))
             }
-            SiteRequest::Notes(notes) => outcome.notes.take(site.database, notes),
             SiteRequest::SessionsEnded(sessions) => {
                 self.live.end_sessions(&self.state, &sessions);
                 Ok(())
             }
             SiteRequest::FetchTable
             | SiteRequest::RevocationList(_)
-            | SiteRequest::Admit(_)
-            | SiteRequest::Keys(_)
-            | SiteRequest::Vouch(..)
-            | SiteRequest::Receipt(_)
             | SiteRequest::Messages(_)
             | SiteRequest::EnrolService(_)
             | SiteRequest::ServiceKeys(_)

@@ -4,10 +4,9 @@ use super::GatewayObject;
 use super::socket::{self, Kept, Over, Stage};
 use serde_bytes::ByteBuf;
 use std::rc::Rc;
-use wardlink_crypto::key::PrivateKey;
-use wardlink_crypto::session::{ServerHandshake, Session};
+use wardlink_crypto::session::{ServerHandshake, Session, Unanswered};
 use wardlink_crypto::x509::Certificate;
-use wardlink_edge::messages::{Admission, Dealt, Deposited, DistributionRequest, Joined, RecordsRequest, SiteRequest};
+use wardlink_edge::messages::{Admission, Dealt, Deposited, DeskRequest, DistributionRequest, Joined, RecordsRequest};
 use wardlink_edge::objects;
 use wardlink_edge::platform::{log, now, rng};
 use wardlink_edge::problem::Failure;
@@ -15,7 +14,8 @@ use wardlink_protocol::Device;
 use wardlink_protocol::api::ProblemKind;
 use wardlink_protocol::cbor;
 use wardlink_protocol::distribution::{
-    Answer, AssociatedDevice, FromGateway, FromServer, Numbered, SESSION_PROTOCOL, SessionRefusal, Welcome,
+    Answer, AssociatedDevice, FromGateway, FromServer, Numbered, SESSION_PROTOCOL, SessionAnswer, SessionRefusal,
+    Welcome,
 };
 use wardlink_protocol::identity::Purpose;
 use wardlink_protocol::limits::{MAX_HANDSHAKE_BYTES, MAX_SESSION_FRAME_BYTES, MAX_SESSION_MESSAGE_BYTES};
@@ -93,7 +93,7 @@ impl GatewayObject {
         // Whoever opens many has the site asked no oftener: it is asked again with the proof.
         let known = self.admission.borrow().clone().filter(|_| self.excess().is_some());
         if known.is_none() {
-            let admission: Option<Admission> = objects::call(&self.env, &SiteRequest::Admit(device.clone())).await?;
+            let admission: Option<Admission> = objects::call(&self.env, &DeskRequest::Admit(device.clone())).await?;
             let admission = admission.filter(|_| self.ends.get() == ends).ok_or(ProblemKind::Forbidden)?;
             self.admission.replace(Some(Rc::new(admission)));
         }
@@ -126,10 +126,10 @@ impl GatewayObject {
         match core::mem::replace(&mut kept.stage, Stage::Answering) {
             Stage::Fresh if frame.len() <= MAX_HANDSHAKE_BYTES => {
                 socket::keep(socket, &kept)?;
-                let admission = self.admission(&device).await?;
-                let key = PrivateKey::from_pkcs8(&admission.key).map_err(Failure::internal)?;
-                let (handshake, answer) =
-                    ServerHandshake::start(&frame, &kept.host, &admission.chain, &key, &mut rng())?;
+                let unanswered = Unanswered::start(&frame, &kept.host, &mut rng())?;
+                let to_sign = DeskRequest::Sign(device, unanswered.opening().clone());
+                let signed: Option<SessionAnswer> = objects::call(&self.env, &to_sign).await?;
+                let (handshake, answer) = unanswered.answer(&signed.ok_or(Over::Refused)?)?;
                 kept.stage = Stage::Answered(handshake);
                 socket::keep(socket, &kept)?;
                 Ok(socket.send_with_bytes(answer)?)
@@ -156,7 +156,7 @@ impl GatewayObject {
             return Ok(Rc::clone(admission));
         }
         let ends = self.ends.get();
-        let asked: Option<Admission> = objects::call(&self.env, &SiteRequest::Admit(device.clone())).await?;
+        let asked: Option<Admission> = objects::call(&self.env, &DeskRequest::Admit(device.clone())).await?;
         let admission = Rc::new(asked.filter(|_| self.ends.get() == ends).ok_or(Over::Refused)?);
         self.admission.replace(Some(Rc::clone(&admission)));
         Ok(admission)

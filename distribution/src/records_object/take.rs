@@ -3,7 +3,7 @@
 use super::{RecordsObject, devices, flags, gaps, rules, series, text};
 use serde_bytes::ByteBuf;
 use wardlink_crypto::key::PublicKey;
-use wardlink_edge::messages::{Deposited, DistributionRequest, SiteRequest, Vouched};
+use wardlink_edge::messages::{Deposited, DeskRequest, DistributionRequest, Vouched};
 use wardlink_edge::objects;
 use wardlink_edge::platform::{log, now};
 use wardlink_edge::problem::Failure;
@@ -53,7 +53,7 @@ impl RecordsObject {
         };
         // It leaves for the site when everything above is on disk.
         let receipt = Receipt::of(batch.batch().device().clone(), &stored, now());
-        let receipt = objects::call(&self.env, &SiteRequest::Receipt(receipt)).await?;
+        let receipt = objects::call(&self.env, &DeskRequest::Receipt(receipt)).await?;
         Ok(Deposited { refused: None, receipt: Some(receipt) })
     }
 
@@ -69,7 +69,7 @@ impl RecordsObject {
             allowed.push(gateway.clone());
         }
         let refusal = |device: Option<Device>, step, reason: &str| Refusal { device, step, reason: reason.to_owned() };
-        let vouched = objects::call(&self.env, &SiteRequest::Vouch(gateway.clone(), sealed.signer(), allowed)).await?;
+        let vouched = objects::call(&self.env, &DeskRequest::Vouch(gateway.clone(), sealed.signer(), allowed)).await?;
         Ok(match vouched {
             Vouched::For { key, devices } => {
                 let key = PublicKey::from_spki(&key).map_err(Failure::internal)?;

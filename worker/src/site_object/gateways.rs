@@ -3,6 +3,7 @@
 use super::{Site, devices, grants, locks};
 use core::time::Duration;
 use serde_bytes::ByteBuf;
+use wardlink_crypto::session::Opening;
 use wardlink_crypto::x509::Certificate;
 use wardlink_edge::messages::{Admission, GatewayRequest, Vouched};
 use wardlink_edge::objects;
@@ -10,6 +11,7 @@ use wardlink_edge::platform::log;
 use wardlink_edge::problem::Failure;
 use wardlink_edge::storage::Database;
 use wardlink_protocol::Device;
+use wardlink_protocol::distribution::SessionAnswer;
 use wardlink_protocol::grant::DeviceState;
 use wardlink_protocol::identity::KeyFingerprint;
 use wardlink_records::receipt::Receipt;
@@ -30,13 +32,24 @@ pub(super) fn admit(site: &Site<'_>, device: &Device) -> Result<Option<Admission
     };
     database
         .run("INSERT OR IGNORE INTO gateway_sessions (client, identifier) VALUES (?, ?)", devices::names(device))?;
-    let key = site.authority.key()?.to_pkcs8().map_err(Failure::internal)?;
-    Ok(Some(Admission {
-        holder: known.key,
-        issuing: site.authority.issuers().map(|issuing| issuing.certificate().to_bytes()).collect(),
-        chain: site.authority.chain()?,
-        key: key.to_vec(),
-    }))
+    let issuing = site.authority.issuers().map(|issuing| issuing.certificate().to_bytes()).collect();
+    Ok(Some(Admission { holder: known.key, issuing }))
+}
+
+/// Signs what a session of a device begins with, where it shows its own certificate and may have one.
+pub(super) fn sign_opening(
+    site: &Site<'_>,
+    device: &Device,
+    opening: Opening,
+) -> Result<Option<SessionAnswer>, Failure> {
+    let Some(admission) = admit(site, device)? else { return Ok(None) };
+    let shown = opening.certificate().ok().filter(|shown| shown.device() == Some(device));
+    if shown.and_then(|shown| shown.fingerprint().ok()) != Some(admission.holder) {
+        log!("site: whoever wants a session as {device} shows another certificate");
+        return Ok(None);
+    }
+    let signed = opening.sign(site.authority.chain()?, site.authority.key()?).map_err(Failure::internal)?;
+    Ok(Some(signed))
 }
 
 /// The keys of paired devices.
