@@ -1,10 +1,8 @@
 //! A real PostgreSQL of its own.
 
-use std::ffi::OsStr;
-use std::fs;
 use std::os::unix::fs::chown;
 use std::os::unix::process::CommandExt as _;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::Command;
 
 use anyhow::{Context as _, Result, ensure};
@@ -14,8 +12,6 @@ use tempfile::TempDir;
 use crate::process::{Process, free_port};
 use crate::{Scene, wait};
 
-/// Where Debian keeps the programs of each version.
-const VERSIONS: &str = "/usr/lib/postgresql";
 /// Who runs it where the tests run as root, for whom PostgreSQL does not.
 const ACCOUNT: &str = "postgres";
 
@@ -96,28 +92,9 @@ fn account() -> Result<Option<User>> {
     user.map(Some).with_context(|| format!("there is no account {ACCOUNT}: install PostgreSQL"))
 }
 
-/// Where initdb and postgres are: on the PATH, or where Debian has them.
+/// Where its programs are.
 fn programs() -> Result<PathBuf> {
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    let on_path = std::env::split_paths(&path).collect::<Vec<_>>();
-    let mut versions: Vec<PathBuf> =
-        fs::read_dir(VERSIONS).into_iter().flatten().flatten().map(|version| version.path().join("bin")).collect();
-    versions.sort_by_key(|folder| number(folder));
-    let has_both = |folder: &PathBuf| ["initdb", "postgres", "psql"].iter().all(|name| folder.join(name).is_file());
-    versions
-        .into_iter()
-        .rev()
-        .chain(on_path)
-        .find(has_both)
-        .context("there is no PostgreSQL: install it (Debian: postgresql)")
-}
-
-/// The version in a folder such as `/usr/lib/postgresql/15/bin`.
-fn number(folder: &Path) -> u32 {
-    folder
-        .parent()
-        .and_then(Path::file_name)
-        .and_then(OsStr::to_str)
-        .and_then(|name| name.parse().ok())
-        .unwrap_or_default()
+    std::env::var_os("POSTGRES")
+        .map(PathBuf::from)
+        .context("$POSTGRES does not say where PostgreSQL's programs are: run `cargo xtask test`")
 }
