@@ -40,6 +40,8 @@ pub const NETWORK_HEADER: &str = "Wardlink-Network";
 pub const CLIENT_CERTIFICATE_HEADER: &str = "Wardlink-Client-Certificate";
 /// The field of an internal request that opens a WebSocket at the site: the [`Session`], CBOR in base64url.
 pub const SESSION_HEADER: &str = "Wardlink-Session";
+/// Names the person who publishes, as CBOR in base64url.
+pub const PERSON_HEADER: &str = "Wardlink-Person";
 
 /// What is asked of the bridge.
 #[derive(Serialize, Deserialize)]
