@@ -158,13 +158,12 @@ async fn send_on(
     outlet: &mut Outlet,
     printer: &mut Printer,
 ) -> Result<bool, OutletError> {
-    let client = match database {
-        Some(client) => client,
-        None => {
-            let (client, confirmed) = connect(target, name).await?;
-            outlet.resume(confirmed);
-            database.insert(client)
-        }
+    let client = if let Some(client) = database {
+        client
+    } else {
+        let (client, confirmed) = connect(target, name).await?;
+        outlet.resume(confirmed);
+        database.insert(client)
     };
     let Some(portion) = outlet.due(clock::now(), u64::MAX) else { return Ok(false) };
     let after = portion.from.saturating_sub(1);

@@ -27,15 +27,15 @@ pub struct Postgres<'s> {
 impl<'s> Postgres<'s> {
     /// Starts it, and returns when it answers.
     pub fn start(scene: &'s Scene) -> Result<Self> {
-        let folder = tempfile::Builder::new().prefix("wardlink-db-").tempdir().context("cannot make a folder")?;
+        let folder = tempfile::Builder::new().prefix("wardlink-db-").tempdir().context("cannot initdb a folder")?;
         let mut server = Self { scene, folder, programs: programs()?, port: free_port()?, process: None };
         if let Some(user) = account()? {
             chown(server.folder.path(), Some(user.uid.as_raw()), Some(user.gid.as_raw()))
                 .context("cannot give the folder away")?;
         }
-        let mut make = server.program("initdb")?;
-        make.arg("--pgdata").arg(server.data()).args(["--username", "wardlink", "--auth", "trust", "--no-sync"]);
-        let made = make.output().context("cannot run initdb")?;
+        let mut initdb = server.program("initdb")?;
+        initdb.arg("--pgdata").arg(server.data()).args(["--username", "wardlink", "--auth", "trust", "--no-sync"]);
+        let made = initdb.output().context("cannot run initdb")?;
         ensure!(made.status.success(), "initdb: {}", String::from_utf8_lossy(&made.stderr));
         server.restart()?;
         Ok(server)

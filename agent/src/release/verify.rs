@@ -60,7 +60,7 @@ pub(super) fn verify(places: &Places, root: Option<&Path>) -> Result<Verified, R
         first.ok_or_else(|| ReleaseError::usage("there is no 1.root.json: nothing is published there"))?
     };
     let mut reader = Reader::start(Kept::from([(File::Root, root)]), None, now)?;
-    while let Some(wanted) = reader.next()? {
+    while let Some(wanted) = reader.wanted()? {
         let bytes = places.metadata(&quoted(&wanted.name()), wanted.max_bytes)?;
         reader.receive(bytes.map_or(Fetched::Missing, Fetched::Bytes))?;
     }

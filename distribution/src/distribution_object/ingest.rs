@@ -128,7 +128,7 @@ async fn verify(
 ) -> Result<Repository, Failure> {
     let mut reader = Reader::start(trusted, Some(manufacturer.clone()), now().as_secs()).map_err(not_accepted)?;
     let listed: BTreeMap<_, _> = new.metadata.iter().map(|listed| (listed.name.as_str(), listed.file)).collect();
-    while let Some(wanted) = reader.next().map_err(not_accepted)? {
+    while let Some(wanted) = reader.wanted().map_err(not_accepted)? {
         let bytes = match listed.get(wanted.name().as_str()) {
             // One that is longer than asked for is not read, and refused for its length.
             Some(file) if file.length > wanted.max_bytes => {

@@ -1,6 +1,6 @@
 //! A manufacturer's repository as a whole: every role that it has and every package that they name, read with the client of devices.
 //!
-//! Who publishes, who uploads and who takes it in all read it so: what one of them accepts, the next does not refuse. [`Reader::next`] says
+//! Who publishes, who uploads and who takes it in all read it so: what one of them accepts, the next does not refuse. [`Reader::wanted`] says
 //! which file is wanted, [`Reader::receive`] takes it, [`Reader::finish`] says what the repository holds.
 
 use crate::catalog::{Releases, Roles};
@@ -126,7 +126,7 @@ impl Reader {
     }
 
     /// Which file is wanted; none when everything was read.
-    pub fn next(&mut self) -> Result<Option<Wanted>, NotAccepted> {
+    pub fn wanted(&mut self) -> Result<Option<Wanted>, NotAccepted> {
         loop {
             let found = match self.client.next() {
                 Next::Fetch(wanted) => return Ok(Some(wanted)),
@@ -135,19 +135,18 @@ impl Reader {
             };
             self.stage = match core::mem::replace(&mut self.stage, Stage::Done) {
                 Stage::Top => Stage::Delegated(self.folders()?),
-                Stage::Delegated(mut folders) => match folders.pop_front() {
-                    Some(nobody) => {
+                Stage::Delegated(mut folders) => {
+                    if let Some(nobody) = folders.pop_front() {
                         self.client.search(nobody)?;
                         Stage::Delegated(folders)
-                    }
-                    None => {
+                    } else {
                         self.roles = self.read_roles()?;
                         let all = named(&self.roles);
                         let all = all.map(|(role, path, target)| (role.clone(), path.clone(), target.clone()));
                         let all: VecDeque<_> = all.collect();
                         self.seek(all)?
                     }
-                },
+                }
                 Stage::Named { sought: (role, path, target), rest } => {
                     // 5.6.7: what a role says counts only where the client comes to it, and to nobody else before.
                     if found.as_ref() != Some(&target) {

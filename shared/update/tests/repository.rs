@@ -14,7 +14,7 @@ fn read(
     of: Option<Manufacturer>,
 ) -> Result<repository::Repository, NotAccepted> {
     let mut reader = Reader::start(trusted, of, NOW)?;
-    while let Some(wanted) = reader.next()? {
+    while let Some(wanted) = reader.wanted()? {
         reader.receive(images.fetch(&wanted))?;
     }
     reader.finish()
@@ -76,7 +76,7 @@ fn what_was_not_read_to_its_end_is_nothing() {
     let mut images = Hospital::new().images;
     let mut reader = Reader::start(root(&images), None, NOW).unwrap();
     for _ in 0..3 {
-        let wanted = reader.next().unwrap().unwrap();
+        let wanted = reader.wanted().unwrap().unwrap();
         reader.receive(images.fetch(&wanted)).unwrap();
     }
     assert!(matches!(reader.finish(), Err(NotAccepted::Step { step: "files", .. })));
@@ -87,7 +87,7 @@ fn a_file_that_is_not_there_is_refused_with_the_clients_step() {
     let mut images = Hospital::new().images;
     let mut reader = Reader::start(root(&images), None, NOW).unwrap();
     let refusal = loop {
-        let wanted = reader.next().unwrap().unwrap();
+        let wanted = reader.wanted().unwrap().unwrap();
         let fetched = if wanted.file == File::Snapshot { Fetched::Missing } else { images.fetch(&wanted) };
         if let Err(NotAccepted::Client(refusal)) = reader.receive(fetched) {
             break refusal;

@@ -135,7 +135,7 @@ async fn read(app: App, maker: &ManufacturerView, folder: &Folder) -> Result<Rep
     }
     let manufacturer = maker.manufacturer.parse().map_err(|_| Refused::NoRepository)?;
     let mut reader = Reader::start(trusted, Some(manufacturer), app.clock.now_untracked().as_secs())?;
-    while let Some(wanted) = reader.next()? {
+    while let Some(wanted) = reader.wanted()? {
         let name = wanted.name();
         let fetched = match folder.metadata.get(&name) {
             None => Fetched::Missing,
