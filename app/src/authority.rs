@@ -24,7 +24,7 @@ fn follow() -> Known {
 }
 
 /// Asks the hospital's CA now.
-fn ask(known: Known) {
+fn ask_now(known: Known) {
     let app = known.app;
     spawn_local(async move {
         match app.post("/authority/ask", &()).await {
@@ -130,7 +130,7 @@ fn Card(view: AuthorityView, known: Known) -> impl IntoView {
             <dl class="facts-list">{facts.collect_view()}</dl>
             <p class="tiny facts">{times}</p>
             {may_ask.then(|| view! {
-                <p><button type="button" class="button small quiet" data-testid="ask-authority" on:click=move |_| ask(known)>{ask}</button></p>
+                <p><button type="button" class="button small quiet" data-testid="ask-authority" on:click=move |_| ask_now(known)>{ask}</button></p>
             })}
         </div>
     }

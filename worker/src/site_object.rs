@@ -256,8 +256,8 @@ impl SiteObject {
             }
             SiteRequest::ServiceRecords(question) => {
                 let feed = self.turn(|site, outcome| services::ask_for_records(site, &question, outcome)).await?;
-                let fed: ByteBuf = objects::call(&self.env, &feed).await?;
-                cose(self.turn(|site, outcome| services::give_records(site, &question, &fed, outcome)).await?)
+                let records: ByteBuf = objects::call(&self.env, &feed).await?;
+                cose(self.turn(|site, outcome| services::give_records(site, &question, &records, outcome)).await?)
             }
             SiteRequest::RenewService(request) => {
                 cose(self.turn(|site, outcome| services::renew(site, &request, outcome)).await?)

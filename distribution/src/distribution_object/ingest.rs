@@ -25,14 +25,9 @@ use wardlink_update::repository::{Kept, NotAccepted, Reader, Repository};
 
 impl DistributionObject {
     /// Verifies a publication and makes it visible. A repeated commit has the same answer.
-    pub(super) async fn commit(
-        &self,
-        manufacturer: &str,
-        id: u64,
-        publisher: &Publisher,
-    ) -> Result<Published, Failure> {
+    pub(super) async fn commit(&self, manufacturer: &str, id: u64, by: &Publisher) -> Result<Published, Failure> {
         let database = self.database.open()?;
-        let (new, generation) = match waiting(database, manufacturer, id, publisher)? {
+        let (new, generation) = match waiting(database, manufacturer, id, by)? {
             Waiting::Committed(published) => return Ok(published),
             Waiting::Ready { new, generation } => (new, generation),
         };
@@ -46,7 +41,7 @@ impl DistributionObject {
 
         // From here on nothing waits: one step. Meanwhile the token may have been revoked, the publication given up or committed.
         let database = self.database.open()?;
-        match waiting(database, manufacturer, id, publisher)? {
+        match waiting(database, manufacturer, id, by)? {
             Waiting::Committed(published) => return Ok(published),
             Waiting::Ready { generation: now, .. } if now != generation => {
                 return Err(refused("versions", "something else was published meanwhile; commit again"));
@@ -62,8 +57,8 @@ impl DistributionObject {
         self.releases.take();
         super::directives::all_are_due(database)?;
         log!("distribution: a manufacturer publishes version {timestamp}, {} packages", published.packages);
-        let detail = format!("version {timestamp}, {} packages, {}", published.packages, publisher.way());
-        Self::note(database, publisher.person(), Act::ReleasesPublished, manufacturer, detail)?;
+        let detail = format!("version {timestamp}, {} packages, {}", published.packages, by.way());
+        Self::note(database, by.person(), Act::ReleasesPublished, manufacturer, detail)?;
         Ok(published)
     }
 }
@@ -81,8 +76,8 @@ enum Waiting {
 }
 
 /// Looks whether a publication may be committed by this publisher.
-fn waiting(database: &Database, manufacturer: &str, id: u64, publisher: &Publisher) -> Result<Waiting, Failure> {
-    publisher.check(database)?;
+fn waiting(database: &Database, manufacturer: &str, id: u64, by: &Publisher) -> Result<Waiting, Failure> {
+    by.check(database)?;
     let generation = manufacturers::known(database, manufacturer)?.generation;
     let (new, done) = publication::record_of(database, manufacturer, id)?;
     if let Some(done) = done {

@@ -6,7 +6,7 @@ use wardlink_crypto::schedule::message_hash;
 use wardlink_protocol::api::{ManufacturerView, NewPublication, PublishedFile, PublishedMetadata};
 use wardlink_protocol::identity::Sha256;
 use wardlink_update::client::{Fetched, File};
-use wardlink_update::metadata::{Role as _, Target, TargetCheck, TargetPath};
+use wardlink_update::metadata::{Role, Target, TargetCheck, TargetPath};
 use wardlink_update::repository::{Kept, NotAccepted, Reader, Repository};
 use web_sys::Blob;
 
@@ -165,7 +165,7 @@ async fn metadata(folder: &Folder, repository: &Repository) -> Result<Vec<Publis
             File::Root => continue,
             File::Timestamp => None,
             File::Snapshot => Some(repository.snapshot.version()),
-            File::Targets(role) => repository.roles.get(role).map(|targets| targets.version()),
+            File::Targets(role) => repository.roles.get(role).map(Role::version),
         };
         let name = file.name();
         all.push(published(version.map_or_else(|| name.clone(), |version| format!("{version}.{name}")), bytes));
