@@ -203,7 +203,7 @@ impl<D: Disk> Records<D> {
             let mut next = self.outbox.clone();
             let Some((key, bytes)) = next.close(&self.key, now)? else { break };
             disk::write(&mut self.disk, Name::Batch(key), &bytes)?;
-            self.replace(next)?;
+            self.replace(next, Vec::new())?;
         }
         Ok(())
     }
@@ -240,7 +240,7 @@ impl<D: Disk> Records<D> {
         let mut next = self.outbox.clone();
         let is_held = next.queue_mut().handed(kept.key, &kept.hash);
         if is_held {
-            self.replace(next)?;
+            self.replace(next, Vec::new())?;
         }
         Ok(is_held)
     }
@@ -252,6 +252,7 @@ impl<D: Disk> Records<D> {
         };
         let mut next = self.outbox.clone();
         let remedy = next.queue_mut().refused(key, &refused.step);
+        let mut gone = Vec::new();
         if remedy == Remedy::BeginAnew && self.outbox.chain() == key.chain {
             let mut again = Vec::new();
             let is_from = |held: &BatchKey| held.chain == key.chain && held.first >= key.first;
@@ -263,9 +264,9 @@ impl<D: Disk> Records<D> {
                     Sealed::parse(&bytes)?.open(Signer { key: &own, devices: device })?.into_batch().into_records(),
                 );
             }
-            self.gone.extend(next.begin_anew(chain, Reason::Restored, Some(key.first), again)?);
+            gone = next.begin_anew(chain, Reason::Restored, Some(key.first), again)?;
         }
-        self.replace(next)?;
+        self.replace(next, gone)?;
         Ok(Some(remedy))
     }
 
@@ -276,7 +277,7 @@ impl<D: Disk> Records<D> {
         let keys: Vec<BatchKey> =
             next.queue().iter().filter(|held| refused(&held.standing)).map(|held| held.key).collect();
         if keys.iter().filter(|key| next.queue_mut().retry(**key)).count() > 0 {
-            self.replace(next)?;
+            self.replace(next, Vec::new())?;
         }
         Ok(())
     }
@@ -288,9 +289,9 @@ impl<D: Disk> Records<D> {
             Ok(keys) => keys,
             Err(not_held) => return Ok(Err(not_held)),
         };
-        self.gone.extend(&keys);
-        self.replace(next)?;
-        Ok(Ok(keys.len()))
+        let count = keys.len();
+        self.replace(next, keys)?;
+        Ok(Ok(count))
     }
 
     /// Erases everything: the device has left its site. What comes later is another chain; `chain` is random.
@@ -303,11 +304,13 @@ impl<D: Disk> Records<D> {
         self.tidy()
     }
 
-    fn replace(&mut self, next: Outbox) -> Result<(), RecordsError> {
+    /// Puts another state in the place of this one, durably; what is `gone` in it is removed only then.
+    fn replace(&mut self, next: Outbox, gone: Vec<BatchKey>) -> Result<(), RecordsError> {
         if next != self.outbox {
             store(&mut self.disk, &next)?;
             self.outbox = next;
             self.is_written = true;
+            self.gone.extend(gone);
         }
         self.remove_gone()
     }

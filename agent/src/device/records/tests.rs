@@ -206,6 +206,32 @@ fn a_disk_without_room_loses_nothing_while_the_device_runs() {
 }
 
 #[test]
+fn a_batch_whose_end_cannot_be_written_stays() {
+    let key = key();
+    let mut site = Site::open();
+    site.archive.knows(&key.public(), &pump());
+    let mut disk = Model::default();
+    let mut records = open(&mut disk, &key).unwrap();
+    for at in 0..2 {
+        records.record(heart_rate(later(at), at), later(at)).unwrap();
+        records.close(later(at)).unwrap();
+    }
+    let next = records.next_batch().unwrap().unwrap();
+    let receipt = site.archive.take(&next.bytes, NOW).unwrap();
+    let receipt = Receipt::open(&receipt, &site.root).unwrap();
+    records.disk.full.push(Name::NewStored);
+    let refused = RefusedBatch::new(Some(next.key), FORK, "because");
+    assert!(matches!(records.refused(&refused, chain(90)), Err(RecordsError::Io(_))));
+    assert!(matches!(records.receive(&receipt), Err(RecordsError::Io(_))));
+    records.disk.full.clear();
+    // Whatever comes next removes nothing that is listed.
+    records.record(heart_rate(later(2), 2), later(2)).unwrap();
+    assert_eq!(values(&records, &key), ["0", "1", "2"]);
+    assert_eq!(records.receive(&receipt).unwrap(), Ok(1));
+    assert_eq!(values(&records, &key), ["1", "2"]);
+}
+
+#[test]
 fn a_damaged_store_begins_a_chain_that_says_so_and_stores_anew_what_is_signed() {
     let key = key();
     for spoil in [
