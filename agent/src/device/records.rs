@@ -306,7 +306,7 @@ impl<D: Disk> Records<D> {
 
     /// Puts another state in the place of this one, durably; what is `gone` in it is removed only then.
     fn replace(&mut self, next: Outbox, gone: Vec<BatchKey>) -> Result<(), RecordsError> {
-        if next != self.outbox {
+        if next != self.outbox || !self.is_written {
             store(&mut self.disk, &next)?;
             self.outbox = next;
             self.is_written = true;

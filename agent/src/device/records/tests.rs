@@ -232,6 +232,30 @@ fn a_batch_whose_end_cannot_be_written_stays() {
 }
 
 #[test]
+fn what_was_freed_stays_until_the_disk_has_forgotten_it() {
+    let key = key();
+    let mut disk = Model::default();
+    let mut records = Records::open(&mut disk, pump(), key.clone(), 0, chain(201)).unwrap();
+    let mut at = 0;
+    while records.record(heart_rate(later(at), at), later(at)).unwrap() == Recorded::Kept {
+        records.close(later(at)).unwrap();
+        at += 1;
+    }
+    let (first, hash) = records.queue().iter().next().map(|held| (held.key, held.hash)).unwrap();
+    let last = records.queue().iter().last().unwrap().key;
+    assert!(records.kept(&KeptBatch { key: first, hash }).unwrap());
+    records.disk.full.push(Name::NewStored);
+    assert!(matches!(records.record(heart_rate(later(at), at), later(at)), Err(RecordsError::Io(_))));
+    assert!(records.queue().iter().all(|held| held.key != first), "it has made room");
+    // A word that changes nothing does not make the disk know more than it does.
+    assert!(matches!(records.refused(&RefusedBatch::new(Some(last), FULL, "later"), chain(90)), Err(RecordsError::Io(_))));
+    assert!(records.disk.bytes(Name::Batch(first)).is_some());
+    drop(records);
+    let after = open(&mut disk, &key);
+    assert!(after.is_ok_and(|records| records.queue().iter().all(|held| records.bytes(held.key).is_ok())));
+}
+
+#[test]
 fn a_damaged_store_begins_a_chain_that_says_so_and_stores_anew_what_is_signed() {
     let key = key();
     for spoil in [
