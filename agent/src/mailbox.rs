@@ -4,8 +4,9 @@
 //! One side writes, the other reads and deletes. Nothing here has to be durable or trusted: who gets no answer sends again, and what is
 //! read is verified by whoever reads it.
 
+use crate::files::{if_there, read_file};
 use std::fs::{self, DirBuilder, OpenOptions};
-use std::io::{self, ErrorKind, Read as _, Write as _};
+use std::io::{self, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use wardlink_protocol::Device;
@@ -68,12 +69,11 @@ impl Mailbox {
         names(port.join(FOLDER)).into_iter().flat_map(of_class).collect()
     }
 
+    /// The numbers of the messages; what is no file is none, whatever it is called.
     fn numbers(&self) -> io::Result<Vec<u64>> {
-        let entries = match fs::read_dir(&self.folder) {
-            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
-            entries => entries?,
-        };
-        let numbers = entries.take(MAX_FILES).flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+        let Some(entries) = if_there(fs::read_dir(&self.folder))? else { return Ok(Vec::new()) };
+        let files = entries.take(MAX_FILES).flatten().filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_file()));
+        let numbers = files.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
         let mut numbers: Vec<u64> = numbers.collect();
         numbers.sort_unstable();
         Ok(numbers)
@@ -90,25 +90,28 @@ impl Mailbox {
 
     /// The first messages, in the order in which they were written.
     pub fn letters(&self) -> io::Result<Vec<Letter>> {
-        let mut letters = Vec::new();
-        for number in self.numbers()?.into_iter().take(MAX_LETTERS) {
-            let mut options = OpenOptions::new();
-            options.read(true).custom_flags(rustix::fs::OFlags::NOFOLLOW.bits().cast_signed());
-            let Ok(file) = options.open(self.file(number)) else {
-                // Its writer has taken it back, or it is no file: what was meant by it comes again.
-                if_there(fs::remove_file(self.file(number)))?;
-                continue;
-            };
-            let mut bytes = Vec::new();
-            file.take(self.limit.saturating_add(1)).read_to_end(&mut bytes)?;
-            letters.push(Letter { number, bytes });
+        let (mut letters, mut unreadable) = (Vec::new(), None);
+        for number in self.numbers()? {
+            if letters.len() >= MAX_LETTERS {
+                break;
+            }
+            match if_there(read_file(&self.file(number), self.limit)) {
+                Ok(Some(Some(bytes))) => letters.push(Letter { number, bytes }),
+                // Its writer has taken it back, or it is no file any more.
+                Ok(_) => {}
+                Err(error) => unreadable = Some(error),
+            }
         }
-        Ok(letters)
+        // One that cannot be read holds up none that can.
+        match unreadable {
+            Some(error) if letters.is_empty() => Err(error),
+            _ => Ok(letters),
+        }
     }
 
     /// It was read.
     pub fn remove(&self, letter: &Letter) -> io::Result<()> {
-        if_there(fs::remove_file(self.file(letter.number)))
+        if_there(fs::remove_file(self.file(letter.number))).map(drop)
     }
 
     /// Writes a message; false where too many wait already. A port that is not there is an error.
@@ -124,20 +127,16 @@ impl Mailbox {
         let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&unfinished)?;
         file.write_all(bytes)?;
         let next = numbers.last().map_or(1, |last| last.saturating_add(1));
-        fs::rename(&unfinished, self.file(next))?;
+        // What is no message, and has its name, stays where it is.
+        let mut files = (next..=u64::MAX).map(|number| self.file(number)).take(MAX_FILES);
+        let free = files.find(|file| fs::symlink_metadata(file).is_err()).unwrap_or_else(|| self.file(next));
+        fs::rename(&unfinished, free)?;
         Ok(true)
     }
 
     /// Takes back everything that was not read.
     pub fn clear(&self) -> io::Result<()> {
-        self.numbers()?.into_iter().try_for_each(|number| if_there(fs::remove_file(self.file(number))))
-    }
-}
-
-fn if_there(result: io::Result<()>) -> io::Result<()> {
-    match result {
-        Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
-        result => result,
+        self.numbers()?.into_iter().try_for_each(|number| if_there(fs::remove_file(self.file(number))).map(drop))
     }
 }
 
@@ -146,6 +145,8 @@ mod tests {
     #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
 
     use super::*;
+    use crate::files::tests::put_no_files;
+    use std::io::ErrorKind;
 
     fn mailbox(port: &Path) -> Mailbox {
         Mailbox::new(port, &"infusion-pump/p1".parse().unwrap(), Direction::Up, 4)
@@ -181,6 +182,23 @@ mod tests {
         fs::write(mailbox.folder.join("note"), b"").unwrap();
         mailbox.clear().unwrap();
         std::os::unix::fs::symlink("/etc/hostname", mailbox.file(7)).unwrap();
+        assert_eq!((mailbox.letters().unwrap(), mailbox.count().unwrap()), (vec![], 0));
+    }
+
+    #[test]
+    fn what_is_no_file_is_no_message_and_holds_nothing_up() {
+        let port = tempfile::tempdir().unwrap();
+        let mailbox = mailbox(port.path());
+        fs::create_dir_all(&mailbox.folder).unwrap();
+        let [pipe, folder, link] = [1, 2, 3].map(|number| mailbox.file(number));
+        put_no_files([&pipe, &folder, &link]);
+        for number in 0..MAX_LETTERS {
+            assert!(mailbox.put(&[u8::try_from(number).unwrap()]).unwrap());
+        }
+        let letters = mailbox.letters().unwrap();
+        assert!(letters.iter().zip(0..).all(|(letter, number)| letter.bytes == [number]), "{letters:?}");
+        assert_eq!((letters.len(), mailbox.count().unwrap()), (MAX_LETTERS, MAX_LETTERS));
+        mailbox.clear().unwrap();
         assert_eq!((mailbox.letters().unwrap(), mailbox.count().unwrap()), (vec![], 0));
     }
 

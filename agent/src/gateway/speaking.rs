@@ -7,11 +7,11 @@
 use super::store::records::Spoken;
 use super::store::{Store, StoreError};
 use super::stored::Holdings;
+use crate::files::{if_there, read_file};
 use serde::Deserialize;
 use sha2::{Digest as _, Sha256 as Hasher};
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, ErrorKind, Read as _};
-use std::os::unix::fs::OpenOptionsExt as _;
+use std::fs::{self, File};
+use std::io::{self, ErrorKind};
 use std::path::Path;
 use wardlink_crypto::key::PrivateKey;
 use wardlink_protocol::identity::{PatientReference, RecordChain, Sha256};
@@ -120,7 +120,11 @@ impl Speaker<'_> {
         let (mut unreadable, mut done) = (0, Vec::new());
         for name in names.into_iter().take(MAX_AT_ONCE) {
             let path = folder.join(&name);
-            let read = read(&path)?;
+            let Some(read) = read_file(&path, MAX_VALUE_BYTES)? else {
+                set_aside(&folder, &name)?;
+                unreadable += 1;
+                continue;
+            };
             let hash = Sha256(Hasher::digest(&read).into());
             if before.contains(&(name.clone(), hash)) {
                 // It was stored, and the power went before it was deleted, or before that was durable.
@@ -128,7 +132,7 @@ impl Speaker<'_> {
                 continue;
             }
             let Some(record) = value(&read) else {
-                fs::rename(&path, folder.join(format!("{name}{REFUSED}")))?;
+                set_aside(&folder, &name)?;
                 unreadable += 1;
                 continue;
             };
@@ -199,22 +203,19 @@ impl Speaker<'_> {
 }
 
 fn names(folder: &Path) -> io::Result<Vec<String>> {
-    let entries = match fs::read_dir(folder) {
-        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
-        entries => entries?,
-    };
+    let Some(entries) = if_there(fs::read_dir(folder))? else { return Ok(Vec::new()) };
     let names = entries.flatten().filter_map(|entry| entry.file_name().into_string().ok());
     let mut names: Vec<String> = names.filter(|name| name.ends_with(VALUE)).collect();
     names.sort_unstable();
     Ok(names)
 }
 
-fn read(path: &Path) -> io::Result<Vec<u8>> {
-    let mut options = OpenOptions::new();
-    options.read(true).custom_flags(rustix::fs::OFlags::NOFOLLOW.bits().cast_signed());
-    let mut bytes = Vec::new();
-    options.open(path)?.take(MAX_VALUE_BYTES.saturating_add(1)).read_to_end(&mut bytes)?;
-    Ok(bytes)
+/// What says nothing gets another name, and stays; nothing that was set aside before is lost by that.
+fn set_aside(folder: &Path, name: &str) -> io::Result<()> {
+    let numbered = (1..).map(|number: u32| format!("{name}.{number}{REFUSED}"));
+    let mut names = core::iter::once(format!("{name}{REFUSED}")).chain(numbered).map(|name| folder.join(name));
+    let free = names.find(|path| fs::symlink_metadata(path).is_err()).ok_or(ErrorKind::AlreadyExists)?;
+    fs::rename(folder.join(name), free)
 }
 
 #[cfg(test)]

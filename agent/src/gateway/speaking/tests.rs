@@ -1,6 +1,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
 
 use super::*;
+use crate::files::tests::put_no_files;
 use crate::gateway::stored::{Receipted, STORED_BYTES};
 use crate::testing::{NOW, Site, chain, later};
 use serde_json::json;
@@ -126,6 +127,24 @@ fn what_says_nothing_is_set_aside_and_holds_nothing_up() {
     assert!(matches!(told, NotSpoken::Unreadable(5)), "{told}");
     assert_eq!(bench.take(1).unwrap(), 0, "told once");
     assert!(folder.join("0.json.refused").exists() && folder.join("unfinished.tmp").exists());
+    bench.upload();
+    assert_eq!(bench.values(), ["70.5"]);
+}
+
+#[test]
+fn what_is_no_file_is_set_aside_and_not_waited_for() {
+    let mut bench = Bench::new();
+    let folder = bench.folder.path().join(FOLDER);
+    let path = |name: &str| folder.join(name);
+    put_no_files([&path("0.json"), &path("1.json"), &path("2.json")]);
+    bench.weigh();
+    assert!(matches!(bench.take(1), Err(NotSpoken::Unreadable(3))));
+    for name in ["0", "1", "2"] {
+        assert!(std::fs::symlink_metadata(path(&format!("{name}.json.refused"))).is_ok(), "{name}");
+    }
+    // The same once more under the same names.
+    put_no_files([&path("1.json"), &path("0.json"), &path("2.json")]);
+    assert!(matches!(bench.take(1), Err(NotSpoken::Unreadable(3))));
     bench.upload();
     assert_eq!(bench.values(), ["70.5"]);
 }
