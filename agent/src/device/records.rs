@@ -74,8 +74,9 @@ pub struct Outgoing {
 
 impl<D: Disk> Records<D> {
     /// Opens the store, or makes one. `chain` is random; it is used where a chain has to begin: in a store that is new, or whose file is damaged.
-    /// In a damaged one everything that is still signed there is stored anew: nothing is lost, and what had been handed over may come twice,
-    /// under another chain, of which a person is told.
+    /// In a damaged one everything that is still signed there is stored anew, however much it is; what had been handed over may come twice,
+    /// under another chain, of which a person is told. What was not signed yet is lost with the file, and what cannot be read is set aside
+    /// under another name, for a person to look at.
     pub fn open(
         disk: D,
         device: Device,
@@ -107,21 +108,27 @@ impl<D: Disk> Records<D> {
             let bytes = disk::read(&self.disk, name, limit())?.unwrap_or_default();
             let own = self.key.public();
             let signer = Signer { key: &own, devices: core::slice::from_ref(self.outbox.device()) };
-            if let Ok(verified) = Sealed::parse(&bytes).and_then(|sealed| sealed.open(signer)) {
-                found.push((verified.batch().made_at(), key, verified.into_batch()));
+            match Sealed::parse(&bytes).and_then(|sealed| sealed.open(signer)) {
+                Ok(verified) => found.push((verified.batch().made_at(), key, verified.into_batch())),
+                Err(_) => self.set_aside(key)?,
             }
         }
         found.sort_by_key(|(made_at, key, _)| (*made_at, *key));
-        for (_, _, batch) in found {
-            for record in batch.into_records() {
-                match self.outbox.record(record) {
-                    Ok(_) | Err(NotRecorded::Full(_)) => {}
-                    Err(NotRecorded::Cbor(error)) => return Err(error.into()),
-                }
-            }
-        }
+        let again = found.into_iter().flat_map(|(_, _, batch)| batch.into_records()).collect();
+        let chain = self.outbox.chain();
+        self.outbox.begin_anew(chain, Reason::StoreLost, None, again)?;
         if let Some(bytes) = disk::read(&self.disk, Name::Stored, MAX_STORED_BYTES)? {
             disk::write(&mut self.disk, Name::DamagedStored, &bytes)?;
+        }
+        Ok(())
+    }
+
+    /// A batch that cannot be read gets another name, and stays.
+    fn set_aside(&mut self, key: BatchKey) -> Result<(), RecordsError> {
+        tracing::warn!(chain = %key.chain, first = key.first, "a batch of stored data is damaged: it is set aside");
+        if self.disk.length(Name::Batch(key))?.is_some() {
+            self.disk.rename(Name::Batch(key), Name::DamagedBatch(key))?;
+            self.disk.sync_names()?;
         }
         Ok(())
     }
@@ -300,8 +307,12 @@ impl<D: Disk> Records<D> {
         self.outbox = Outbox::begin(device, capacity, chain, Reason::PairedAgain);
         self.is_written = false;
         self.flush()?;
-        self.disk.remove(Name::DamagedStored)?;
-        self.tidy()
+        let is_damaged = |name: &Name| matches!(name, Name::DamagedStored | Name::DamagedBatch(_));
+        for name in self.disk.names()?.into_iter().filter(is_damaged) {
+            self.disk.remove(name)?;
+        }
+        self.tidy()?;
+        Ok(self.disk.sync_names()?)
     }
 
     /// Puts another state in the place of this one, durably; what is `gone` in it is removed only then.
@@ -348,7 +359,7 @@ enum Loaded {
 fn load(disk: &impl Disk) -> Result<Loaded, RecordsError> {
     if disk.length(Name::Stored)?.is_none() {
         // A batch is never there before the file that names it was.
-        let is_emptied = disk.names()?.iter().any(|name| matches!(name, Name::Batch(_)));
+        let is_emptied = disk.names()?.iter().any(|name| matches!(name, Name::Batch(_) | Name::DamagedBatch(_)));
         return Ok(if is_emptied { Loaded::Damaged } else { Loaded::Nothing });
     }
     let bytes = disk::read(disk, Name::Stored, MAX_STORED_BYTES)?.unwrap_or_default();

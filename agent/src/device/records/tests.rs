@@ -286,6 +286,39 @@ fn a_damaged_store_begins_a_chain_that_says_so_and_stores_anew_what_is_signed() 
 }
 
 #[test]
+fn what_cannot_be_read_in_a_damaged_store_is_set_aside_and_the_rest_is_stored_however_much_it_is() {
+    let key = key();
+    let mut disk = Model::default();
+    let mut records = Records::open(&mut disk, pump(), key.clone(), STORED_BYTES, chain(202)).unwrap();
+    let mut at = 0;
+    // More than the smallest store holds, which the device has from now on.
+    while records.queue().bytes() < wardlink_records::outbox::MIN_CAPACITY {
+        let many = (0..400).map(|number| heart_rate(later(at), at * 400 + number));
+        records.record_all(many, later(at)).unwrap();
+        records.close(later(at)).unwrap();
+        at += 1;
+    }
+    let damaged = records.queue().iter().nth(1).unwrap().key;
+    let (made, lost) = (records.stored(), 400);
+    drop(records);
+    disk.spoil(Name::Batch(damaged), |bytes| bytes[60] ^= 1);
+    disk.spoil(Name::Stored, |bytes| bytes.truncate(9));
+    let records = Records::open(&mut disk, pump(), key.clone(), 0, chain(203)).unwrap();
+    assert_eq!(records.stored(), made - lost);
+    drop(records);
+    let records = Records::open(&mut disk, pump(), key.clone(), 0, chain(204)).unwrap();
+    assert_eq!(records.stored(), made - lost, "the same after another start");
+    drop(records);
+    assert!(disk.bytes(Name::DamagedBatch(damaged)).is_some(), "a person may look at it");
+    assert_eq!(disk.files().iter().filter(|(name, _)| matches!(name, Name::Batch(_))).count(), 0);
+    // Whoever leaves its site leaves nothing there.
+    let mut records = open(&mut disk, &key).unwrap();
+    records.erase(STORED_BYTES, chain(205)).unwrap();
+    drop(records);
+    assert_eq!(disk.files().into_iter().map(|(name, _)| name).collect::<Vec<_>>(), [Name::Stored]);
+}
+
+#[test]
 fn a_refusal_is_answered_by_what_it_asks_for() {
     let key = key();
     let mut disk = Model::default();
