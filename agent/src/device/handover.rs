@@ -50,6 +50,8 @@ pub enum Heard {
     },
     /// It counts as nothing.
     Ignored(String),
+    /// It counts, and cannot be followed: our own store is damaged.
+    Failed(String),
 }
 
 /// Where a chain may have to begin.
@@ -188,8 +190,13 @@ impl PortWay {
     ) -> Result<Vec<Heard>, PortError> {
         let mut heard = Vec::new();
         for letter in self.down.letters()? {
-            heard.push(match collector::open(&letter.bytes, &self.device, root, now) {
-                Ok(message) => handover.hear(message, root, now)?,
+            let message = collector::open(&letter.bytes, &self.device, root, now);
+            heard.push(match message.map(|message| handover.hear(message, root, now)) {
+                Ok(Ok(heard)) => heard,
+                // The disk may have room later: the word is heard then.
+                Ok(Err(error @ RecordsError::Io(_))) => return Err(error.into()),
+                // A word that cannot be followed holds up none that comes after it.
+                Ok(Err(error)) => Heard::Failed(error.to_string()),
                 Err(error) => Heard::Ignored(error.to_string()),
             });
             self.down.remove(&letter)?;

@@ -108,6 +108,7 @@ impl Pump {
                 Heard::Refused { step, reason } => {
                     self.tell(Event::Error { message: format!("stored data is refused ({step}): {reason}") });
                 }
+                Heard::Failed(message) => self.tell(Event::Error { message }),
                 Heard::Ignored(why) => tracing::debug!(why, "a word about stored data counts as nothing"),
                 Heard::Wanted => {}
             }
