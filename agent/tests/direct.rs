@@ -394,3 +394,27 @@ async fn a_device_alone_sends_its_stored_data_and_deletes_it_on_the_servers_rece
         assert_eq!(inner.archive.refused, [""; 0]);
     });
 }
+
+#[tokio::test]
+async fn damaged_data_of_a_device_alone_holds_up_neither_its_updates_nor_the_rest_of_its_data() {
+    let depot = depot().await;
+    let folder = tempfile::tempdir().unwrap();
+    let mut driven = open(folder.path());
+    let key = depot.member().identity.key.clone();
+    depot.with(|inner| inner.archive.knows(&key.public(), &device(PUMP)));
+    let disk = Folder::open(&folder.path().join("records")).unwrap();
+    let mut records = Records::open(disk, device(PUMP), key, STORED_BYTES, new_chain()).unwrap();
+    for value in 60..63 {
+        records.record(heart_rate(clock::now(), value), clock::now()).unwrap();
+        records.close(clock::now()).unwrap();
+    }
+    let first = records.queue().iter().next().unwrap().key;
+    std::fs::write(folder.path().join("records").join(format!("batch-{}-{}", first.chain, first.first)), "").unwrap();
+    driven.handover = Some(Handover::new(records, Plan { every_secs: None, at_batches: Some(1) }, clock::now()));
+    direct(&depot);
+    drive(&depot, &mut driven, "the update and the data", |inner, _| {
+        has_installed(inner, "1B") && inner.archive.values(&device(PUMP)).len() == 2
+    })
+    .await;
+    assert_eq!(depot.with(|inner| inner.archive.values(&device(PUMP))), ["61", "62"]);
+}

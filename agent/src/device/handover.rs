@@ -29,6 +29,8 @@ const AT_ONCE: usize = 4;
 pub struct Handover<D> {
     /// What is stored.
     pub records: Records<D>,
+    /// What does not work with it, for people, where it is handed over elsewhere than at a port.
+    pub trouble: Option<String>,
     sending: Sending,
 }
 
@@ -64,7 +66,7 @@ pub fn new_chain() -> RecordChain {
 impl<D: Disk> Handover<D> {
     /// Begins the plan now.
     pub fn new(records: Records<D>, plan: Plan, now: UnixMillis) -> Self {
-        Self { records, sending: Sending::new(plan, now) }
+        Self { records, trouble: None, sending: Sending::new(plan, now) }
     }
 
     /// Somebody asks, or something urgent was recorded.
@@ -77,7 +79,7 @@ impl<D: Disk> Handover<D> {
         if self.sending.due(now, self.records.waiting()).is_none() {
             return Ok(None);
         }
-        if let Some(next) = self.records.next_batch()? {
+        if let Some(next) = self.records.next_batch(new_chain())? {
             return Ok(Some(next));
         }
         // What waits behind a refused batch is not made more by making it smaller.
@@ -85,7 +87,7 @@ impl<D: Disk> Handover<D> {
             return Ok(None);
         }
         self.records.close(now)?;
-        self.records.next_batch()
+        self.records.next_batch(new_chain())
     }
 
     /// The other side cannot be reached, or does not answer.

@@ -11,11 +11,11 @@ use wardlink_crypto::key::PrivateKey;
 use wardlink_protocol::cbor::{self, CborError};
 use wardlink_protocol::identity::{RecordChain, Sha256};
 use wardlink_protocol::{Device, UnixMillis};
-use wardlink_records::batch::{BatchError, Reason, Sealed, Signer};
+use wardlink_records::batch::{BatchError, Reason, Sealed, Signer, Verified};
 use wardlink_records::exchange::{KeptBatch, RefusedBatch};
 use wardlink_records::limits::MAX_BATCH_BYTES;
 use wardlink_records::outbox::{NotRecorded, Outbox};
-use wardlink_records::queue::{BatchKey, NotHeld, Queue, Remedy, Standing};
+use wardlink_records::queue::{BatchKey, Held, NotHeld, Queue, Remedy, Standing};
 use wardlink_records::receipt::Receipt;
 use wardlink_records::record::{Record, Unrecorded};
 
@@ -25,6 +25,9 @@ pub const STORED_BYTES: u64 = 8 * 1024 * 1024;
 const MAX_STORED_BYTES: u64 = 16 * 1024 * 1024;
 /// What that file begins with; the SHA-256 of the rest and a line break follow.
 const HEADER: &str = "wardlink-stored 1 ";
+
+/// The step at which a batch stands that is listed and cannot be read.
+const DAMAGED: &str = "damaged";
 
 /// Why something cannot be stored now. What was stored before is not lost.
 #[derive(Debug, thiserror::Error)]
@@ -106,9 +109,7 @@ impl<D: Disk> Records<D> {
         for name in self.disk.names()? {
             let Name::Batch(key) = name else { continue };
             let bytes = disk::read(&self.disk, name, limit())?.unwrap_or_default();
-            let own = self.key.public();
-            let signer = Signer { key: &own, devices: core::slice::from_ref(self.outbox.device()) };
-            match Sealed::parse(&bytes).and_then(|sealed| sealed.open(signer)) {
+            match self.own(&bytes) {
                 Ok(verified) => found.push((verified.batch().made_at(), key, verified.into_batch())),
                 Err(_) => self.set_aside(key)?,
             }
@@ -215,21 +216,73 @@ impl<D: Disk> Records<D> {
         Ok(())
     }
 
-    /// The next batch to be sent. It and what is before it are durable.
-    pub fn next_batch(&mut self) -> Result<Option<Outgoing>, RecordsError> {
+    /// The next batch to be sent. It and what is before it are durable. One that is damaged is kept apart, and what comes after it in its
+    /// chain is signed anew under `chain`, which is random: the server learns what is missing.
+    pub fn next_batch(&mut self, chain: RecordChain) -> Result<Option<Outgoing>, RecordsError> {
         self.flush()?;
-        let Some(key) = self.outbox.queue().next().map(|held| held.key) else { return Ok(None) };
-        let bytes = self.bytes(key)?;
-        Ok(Some(Outgoing { key, bytes }))
+        while let Some(key) = self.outbox.queue().next().map(|held| held.key) {
+            match self.batch(key) {
+                Ok((bytes, _)) => return Ok(Some(Outgoing { key, bytes })),
+                Err(RecordsError::Damaged) => self.keep_apart(key, chain)?,
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(None)
     }
 
-    fn bytes(&self, key: BatchKey) -> Result<Vec<u8>, RecordsError> {
+    /// A batch as it was signed, and opened.
+    fn batch(&self, key: BatchKey) -> Result<(Vec<u8>, Verified), RecordsError> {
         let held = self.outbox.queue().iter().find(|held| held.key == key).ok_or(RecordsError::Damaged)?;
         let bytes = disk::read(&self.disk, Name::Batch(key), limit())?.ok_or(RecordsError::Damaged)?;
+        let verified = self.own(&bytes).map_err(|_| RecordsError::Damaged)?;
+        if verified.hash() == held.hash { Ok((bytes, verified)) } else { Err(RecordsError::Damaged) }
+    }
+
+    /// Opens what this device has signed.
+    fn own(&self, bytes: &[u8]) -> Result<Verified, BatchError> {
         let own = self.key.public();
-        let device = core::slice::from_ref(self.outbox.device());
-        let verified = Sealed::parse(&bytes)?.open(Signer { key: &own, devices: device })?;
-        if verified.hash() == held.hash { Ok(bytes) } else { Err(RecordsError::Damaged) }
+        Sealed::parse(bytes)?.open(Signer { key: &own, devices: core::slice::from_ref(self.outbox.device()) })
+    }
+
+    /// A damaged batch is not sent, and holds up nothing.
+    fn keep_apart(&mut self, key: BatchKey, chain: RecordChain) -> Result<(), RecordsError> {
+        tracing::warn!(chain = %key.chain, first = key.first, "a batch of stored data is damaged: it is kept apart");
+        let mut next = self.outbox.clone();
+        next.queue_mut().refused(key, DAMAGED);
+        let after = next.queue().iter().find(|held| held.key == key).and_then(|held| held.last.checked_add(1));
+        let mut gone = Vec::new();
+        if let Some(first) = after.filter(|_| next.chain() == key.chain) {
+            gone = self.sign_anew(&mut next, BatchKey { first, ..key }, chain, Reason::StoreLost)?;
+        }
+        self.replace(next, gone)
+    }
+
+    /// The records of the present chain from this number on are signed anew, under another chain. Answers which batches go then; those that
+    /// are damaged are set aside.
+    fn sign_anew(
+        &mut self,
+        next: &mut Outbox,
+        from: BatchKey,
+        chain: RecordChain,
+        reason: Reason,
+    ) -> Result<Vec<BatchKey>, RecordsError> {
+        let is_from = |key: &BatchKey| key.chain == from.chain && key.first >= from.first;
+        let keys: Vec<BatchKey> = next.queue().iter().map(|held| held.key).filter(is_from).collect();
+        let mut again = Vec::new();
+        for key in keys {
+            match self.batch(key) {
+                Ok((_, verified)) => again.extend(verified.into_batch().into_records()),
+                Err(RecordsError::Damaged) => self.set_aside(key)?,
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(next.begin_anew(chain, reason, Some(from.first), again)?)
+    }
+
+    /// How many batches are damaged, and kept apart.
+    pub fn damaged(&self) -> usize {
+        let is_damaged = |held: &&Held| matches!(&held.standing, Standing::Refused(step) if step == DAMAGED);
+        self.outbox.queue().iter().filter(is_damaged).count()
     }
 
     /// The batch was sent.
@@ -261,17 +314,7 @@ impl<D: Disk> Records<D> {
         let remedy = next.queue_mut().refused(key, &refused.step);
         let mut gone = Vec::new();
         if remedy == Remedy::BeginAnew && self.outbox.chain() == key.chain {
-            let mut again = Vec::new();
-            let is_from = |held: &BatchKey| held.chain == key.chain && held.first >= key.first;
-            for of in self.outbox.queue().iter().map(|held| held.key).filter(is_from) {
-                let bytes = self.bytes(of)?;
-                let own = self.key.public();
-                let device = core::slice::from_ref(self.outbox.device());
-                again.extend(
-                    Sealed::parse(&bytes)?.open(Signer { key: &own, devices: device })?.into_batch().into_records(),
-                );
-            }
-            gone = next.begin_anew(chain, Reason::Restored, Some(key.first), again)?;
+            gone = self.sign_anew(&mut next, key, chain, Reason::Restored)?;
         }
         self.replace(next, gone)?;
         Ok(Some(remedy))
@@ -280,7 +323,7 @@ impl<D: Disk> Records<D> {
     /// A person asks: what was refused is sent once more.
     pub fn retry(&mut self) -> Result<(), RecordsError> {
         let mut next = self.outbox.clone();
-        let refused = |standing: &Standing| matches!(standing, Standing::Refused(_));
+        let refused = |standing: &Standing| matches!(standing, Standing::Refused(step) if step != DAMAGED);
         let keys: Vec<BatchKey> =
             next.queue().iter().filter(|held| refused(&held.standing)).map(|held| held.key).collect();
         if keys.iter().filter(|key| next.queue_mut().retry(**key)).count() > 0 {

@@ -94,7 +94,11 @@ impl Pump {
                 Err(error) => troubles.push(error.to_string()),
             }
         }
-        let records = handover.records.stored();
+        troubles.extend(handover.trouble.clone());
+        let (records, damaged) = (handover.records.stored(), handover.records.damaged());
+        if damaged > 0 {
+            troubles.push(format!("{damaged} batches of stored data are damaged: they are kept apart"));
+        }
         let trouble = troubles.into_iter().next();
         let is_new = trouble.is_some() && trouble != recording.trouble;
         recording.trouble.clone_from(&trouble);

@@ -22,9 +22,7 @@ fn open<'d>(disk: &'d mut Model, key: &PrivateKey) -> Result<Records<&'d mut Mod
 fn values(records: &Records<&mut Model>, key: &PrivateKey) -> Vec<String> {
     let mut values = Vec::new();
     for held in records.queue().iter() {
-        let bytes = records.bytes(held.key).unwrap();
-        let (own, device) = (key.public(), [pump()]);
-        let opened = Sealed::parse(&bytes).unwrap().open(Signer { key: &own, devices: &device }).unwrap();
+        let (_, opened) = records.batch(held.key).unwrap();
         values.extend(opened.batch().records().map(|(_, record)| text(record)));
     }
     let mut pending = records.outbox.clone();
@@ -45,7 +43,7 @@ fn live(disk: &mut Model, key: &PrivateKey, site: &mut Site, at: &mut u64) -> Re
             *at += 1;
         }
         records.close(later(*at))?;
-        while let Some(next) = records.next_batch()? {
+        while let Some(next) = records.next_batch(chain(150))? {
             records.sent(next.key);
             // Whoever says that it keeps the batch has it, whatever happens here.
             let receipt = site.archive.take(&next.bytes, later(*at)).unwrap();
@@ -133,7 +131,7 @@ fn nothing_is_deleted_but_by_a_receipt_for_exactly_that() {
         records.close(later(at)).unwrap();
     }
     let batches: Vec<_> = core::iter::from_fn(|| {
-        let next = records.next_batch().unwrap()?;
+        let next = records.next_batch(chain(150)).unwrap()?;
         records.sent(next.key);
         Some(next)
     })
@@ -197,7 +195,7 @@ fn a_disk_without_room_loses_nothing_while_the_device_runs() {
     for at in 0..3 {
         assert!(matches!(records.record(heart_rate(later(at), at), later(at)), Err(RecordsError::Io(_))));
     }
-    assert!(records.next_batch().is_err(), "nothing is sent that is not stored");
+    assert!(records.next_batch(chain(150)).is_err(), "nothing is sent that is not stored");
     records.disk.full.clear();
     records.record(heart_rate(later(3), 3), later(3)).unwrap();
     drop(records);
@@ -216,7 +214,7 @@ fn a_batch_whose_end_cannot_be_written_stays() {
         records.record(heart_rate(later(at), at), later(at)).unwrap();
         records.close(later(at)).unwrap();
     }
-    let next = records.next_batch().unwrap().unwrap();
+    let next = records.next_batch(chain(150)).unwrap().unwrap();
     let receipt = site.archive.take(&next.bytes, NOW).unwrap();
     let receipt = Receipt::open(&receipt, &site.root).unwrap();
     records.disk.full.push(Name::NewStored);
@@ -252,7 +250,7 @@ fn what_was_freed_stays_until_the_disk_has_forgotten_it() {
     assert!(records.disk.bytes(Name::Batch(first)).is_some());
     drop(records);
     let after = open(&mut disk, &key);
-    assert!(after.is_ok_and(|records| records.queue().iter().all(|held| records.bytes(held.key).is_ok())));
+    assert!(after.is_ok_and(|records| records.queue().iter().all(|held| records.batch(held.key).is_ok())));
 }
 
 #[test]
@@ -274,7 +272,7 @@ fn a_damaged_store_begins_a_chain_that_says_so_and_stores_anew_what_is_signed() 
         let mut records = open(&mut disk, &key).unwrap();
         assert_eq!(values(&records, &key), ["0", "1", "2"]);
         records.close(NOW).unwrap();
-        let next = records.next_batch().unwrap().unwrap();
+        let next = records.next_batch(chain(150)).unwrap().unwrap();
         let (own, device) = (key.public(), [pump()]);
         let opened = Sealed::parse(&next.bytes).unwrap().open(Signer { key: &own, devices: &device }).unwrap();
         let begins =
@@ -316,6 +314,38 @@ fn what_cannot_be_read_in_a_damaged_store_is_set_aside_and_the_rest_is_stored_ho
     records.erase(STORED_BYTES, chain(205)).unwrap();
     drop(records);
     assert_eq!(disk.files().into_iter().map(|(name, _)| name).collect::<Vec<_>>(), [Name::Stored]);
+}
+
+#[test]
+fn a_damaged_batch_is_kept_apart_and_what_comes_after_it_goes_under_a_chain_that_says_so() {
+    let key = key();
+    let mut site = Site::open();
+    site.archive.knows(&key.public(), &pump());
+    let mut disk = Model::default();
+    let mut records = open(&mut disk, &key).unwrap();
+    for at in 0..4 {
+        records.record(heart_rate(later(at), at), later(at)).unwrap();
+        records.close(later(at)).unwrap();
+    }
+    let damaged: Vec<_> = records.queue().iter().skip(1).take(2).map(|held| held.key).collect();
+    drop(records);
+    disk.spoil(Name::Batch(damaged[0]), |bytes| bytes[60] ^= 1);
+    disk.remove(Name::Batch(damaged[1])).unwrap();
+    let mut records = open(&mut disk, &key).unwrap();
+    for _ in 0..2 {
+        while let Some(next) = records.next_batch(chain(160)).unwrap() {
+            records.sent(next.key);
+            let receipt = site.archive.take(&next.bytes, NOW).unwrap();
+            records.receive(&Receipt::open(&receipt, &site.root).unwrap()).unwrap().unwrap();
+        }
+        records.close(NOW).unwrap();
+    }
+    assert_eq!((site.archive.values(&pump()), records.damaged()), (vec!["0".to_owned(), "3".to_owned()], 1));
+    // Nobody can send it, whoever asks.
+    records.retry().unwrap();
+    assert_eq!((records.next_batch(chain(161)).unwrap(), records.stored()), (None, 1));
+    drop(records);
+    assert!(disk.bytes(Name::Batch(damaged[0])).is_some(), "a person may look at it");
 }
 
 #[test]
