@@ -114,6 +114,7 @@ impl<'a> Serving<'a> {
         stop: &mut watch::Receiver<bool>,
     ) -> Result<(), GatewayError> {
         self.member.clone_from(&membership.borrow_and_update());
+        self.refresh_collected()?;
         self.times.poll = self.next_poll();
         let directives: Directives = self.shared.store.value()?.unwrap_or_default();
         if directives.heard > directives.done {
@@ -151,6 +152,7 @@ impl<'a> Serving<'a> {
                 }
                 Event::Member => {
                     self.member.clone_from(&membership.borrow_and_update());
+                    self.refresh_collected()?;
                     // Whoever it is now speaks for itself, in a session of its own.
                     (self.connection, self.dialling, self.round, self.polling) = (None, None, None, None);
                     self.times.session = Some(Instant::now());

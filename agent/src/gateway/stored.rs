@@ -99,6 +99,8 @@ pub(super) struct Holdings {
     receipted_at: Option<UnixMillis>,
     /// Whether the last batch did not fit.
     is_full: bool,
+    /// Whether it has changed what people are shown of it.
+    has_changed: bool,
 }
 
 /// What came of a receipt.
@@ -116,8 +118,15 @@ impl Holdings {
         let rows = store.held()?;
         let depot = Depot::restore(capacity, rows.iter().map(|(device, row)| (device.clone(), row.held.clone())));
         let rows = rows.into_iter().map(|(device, row)| ((device, row.held.key), row)).collect();
-        let definitions = Definitions::default();
-        Ok(Self { depot, rows, sending: Sending::new(plan, now), definitions, receipted_at: None, is_full: false })
+        Ok(Self {
+            depot,
+            rows,
+            sending: Sending::new(plan, now),
+            definitions: Definitions::default(),
+            receipted_at: None,
+            is_full: false,
+            has_changed: true,
+        })
     }
 
     /// Takes what came from a device that signs for itself, and says what it is told.
@@ -152,6 +161,7 @@ impl Holdings {
             Ok(Kept::Again(key)) => key,
             Err(error) => {
                 self.is_full |= error.step() == FULL;
+                self.has_changed = true;
                 let key = BatchKey { chain: found.chain(), first: found.first() };
                 return Ok(refusal(Some(key), error.step(), &error.to_string()));
             }
@@ -161,7 +171,7 @@ impl Holdings {
                     change.keep_batch(device, &row, bytes)?;
                     and(change)
                 })?;
-                self.is_full = false;
+                (self.is_full, self.has_changed) = (false, true);
                 self.rows.insert((device.clone(), key), row);
                 key
             }
@@ -207,6 +217,7 @@ impl Holdings {
             and(change)
         })?;
         self.rows.extend(new.into_iter().map(|(row, _)| ((device.clone(), row.held.key), row)));
+        self.has_changed = true;
         Ok(())
     }
 
@@ -282,6 +293,7 @@ impl Holdings {
             }
         }
         store.change(|change| changed.iter().try_for_each(|row| change.set_held(device, row)))?;
+        self.has_changed = true;
         if remedy == Remedy::TryLater {
             self.sending.failed(now, random);
         }
@@ -313,7 +325,7 @@ impl Holdings {
         for key in &keys {
             self.rows.remove(&(receipt.device.clone(), *key));
         }
-        (self.receipted_at, self.is_full) = (Some(now), false);
+        (self.receipted_at, self.is_full, self.has_changed) = (Some(now), false, true);
         self.settle(now);
         Ok(Receipted::Deleted(receipt.device, keys.len()))
     }
@@ -334,6 +346,7 @@ impl Holdings {
         if !changed.is_empty() {
             store.change(|change| changed.iter().try_for_each(|(device, row)| change.set_held(device, row)))?;
             self.sending.ask(Trigger::Request);
+            self.has_changed = true;
         }
         Ok(changed.len())
     }
@@ -344,8 +357,14 @@ impl Holdings {
         if is_discarded {
             store.change(|change| change.remove_batch(device, key))?;
             self.rows.remove(&(device.clone(), key));
+            self.has_changed = true;
         }
         Ok(is_discarded)
+    }
+
+    /// Whether it is to be shown how it stands: it has changed since this was asked last.
+    pub(super) const fn take_changed(&mut self) -> bool {
+        core::mem::replace(&mut self.has_changed, false)
     }
 
     /// Whether a batch did not fit, and there has been no room since.

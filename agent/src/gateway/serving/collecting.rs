@@ -1,6 +1,8 @@
 //! How a gateway comes to its devices' stored data, and the server to it (Distribution, figure 13): it polls its devices, takes what they
 //! bring by themselves, speaks for those that do not sign, and uploads. The server away, it goes on collecting.
 
+mod port;
+
 use super::Serving;
 use crate::clock;
 use crate::device::handover::new_chain;
@@ -8,23 +10,23 @@ use crate::gateway::devices::Passive;
 use crate::gateway::session::Sent;
 use crate::gateway::settings::Settings;
 use crate::gateway::speaking::{NotSpoken, Speaker};
-use crate::gateway::store::{Associated, Devices, Issuers, StoreError};
+use crate::gateway::store::{Associated, Devices, Issuers, Store, StoreError};
 use crate::gateway::stored::Receipted;
 use crate::gateway::troubles::Source;
 use crate::gateway::{GatewayError, Shared};
 use crate::link::Identity;
-use crate::mailbox::{Direction, MAX_LETTERS, Mailbox};
+use crate::mailbox::{Direction, Mailbox};
+use crate::pump::Membership;
+use port::{Port, PortFault};
 use rand::RngExt as _;
 use serde_bytes::ByteBuf;
-use std::io;
 use std::path::Path;
 use std::time::Duration;
 use tokio::time::{Instant, Interval, MissedTickBehavior, interval};
 use wardlink_crypto::key::PublicKey;
 use wardlink_protocol::Device;
 use wardlink_protocol::distribution::SessionRefusal;
-use wardlink_records::collector::{self, MAX_SAID_BYTES};
-use wardlink_records::exchange::{Downward, MAX_UPWARD_BYTES, Upward};
+use wardlink_records::exchange::{Downward, MAX_UPWARD_BYTES};
 use wardlink_records::queue::BatchKey;
 use wardlink_records::sending::Trigger;
 
@@ -46,6 +48,25 @@ pub(super) struct Collecting {
     again_at: Instant,
     /// Somebody at the server asks for what the devices have.
     wanted: Option<Of>,
+    /// Whose data is collected.
+    devices: Vec<Collected>,
+    /// The gateway's certificate and those above it; empty while it knows none to speak with.
+    chain: Vec<ByteBuf>,
+}
+
+/// A device whose data is collected.
+struct Collected {
+    device: Device,
+    /// The key with which it signs; none where the gateway signs for it.
+    key: Option<PublicKey>,
+}
+
+impl Collected {
+    /// None of one that signs with a key that is not known.
+    fn new(one: Associated) -> Option<Self> {
+        let key = one.key.map(|key| PublicKey::from_spki(&key)).transpose().ok()?;
+        (key.is_some() || !one.has_key).then_some(Self { device: one.device, key })
+    }
 }
 
 /// Whose data is asked for.
@@ -69,7 +90,20 @@ impl Collecting {
         let mut tick = interval(LOOKED_AT);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let (now, upload_every) = (Instant::now(), settings.upload_every);
-        Self { tick, every: settings.collect_every, poll_at: now, upload_every, again_at: now, wanted: None }
+        Self { tick, every: settings.collect_every, poll_at: now, upload_every, again_at: now, wanted: None, devices: Vec::new(), chain: Vec::new() }
+    }
+
+    /// Reads whose data is collected, and with which certificates the gateway speaks: they may have changed.
+    fn refresh(&mut self, store: &Store, member: Option<&Membership>) -> Result<(), StoreError> {
+        let Devices(devices) = store.value()?.unwrap_or_default();
+        self.devices = devices.into_iter().filter_map(Collected::new).collect();
+        let Issuers(issuers) = store.value()?.unwrap_or_default();
+        let own = member.and_then(|member| member.identity.certificate.clone());
+        self.chain = match own {
+            Some(own) if !issuers.is_empty() => core::iter::once(ByteBuf::from(own)).chain(issuers).collect(),
+            _ => Vec::new(),
+        };
+        Ok(())
     }
 
     /// The next moment to look.
@@ -78,108 +112,77 @@ impl Collecting {
     }
 }
 
-/// A device's port, as its gateway sees it.
-struct Port<'a> {
-    device: &'a Device,
-    up: Mailbox,
-    down: Mailbox,
-    identity: &'a Identity,
-    chain: &'a [ByteBuf],
-}
-
-impl<'a> Port<'a> {
-    fn new(ports: &Path, device: &'a Device, identity: &'a Identity, chain: &'a [ByteBuf]) -> Self {
-        let up = Mailbox::new(ports, device, Direction::Up, MAX_UPWARD_BYTES);
-        let down = Mailbox::new(ports, device, Direction::Down, MAX_SAID_BYTES);
-        Self { device, up, down, identity, chain }
-    }
-
-    /// Tells the device, signed; false where it has not read what was told before.
-    fn tell(&self, message: &Downward) -> io::Result<bool> {
-        let said = collector::sign(message, self.device, &self.identity.key, self.chain).map_err(io::Error::other)?;
-        self.down.put(&said)
-    }
-
-    /// Takes what the device has brought. A batch is durable before the device is told so.
-    fn collect(&self, shared: &Shared, key: &PublicKey) -> Result<io::Result<()>, StoreError> {
-        let letters = match self.up.letters() {
-            Ok(letters) => letters,
-            Err(error) => return Ok(Err(error)),
-        };
-        for letter in letters {
-            match self.down.count() {
-                Ok(count) if count < MAX_LETTERS => {}
-                // The device is away: what it brought stays, and it brings nothing more.
-                Ok(_) => return Ok(Ok(())),
-                Err(error) => return Ok(Err(error)),
-            }
-            let answered = match Upward::decode(&letter.bytes) {
-                Ok(Upward::Batch(batch)) => {
-                    let answer = shared.stored().take(&shared.store, self.device, key, &batch, clock::now())?;
-                    if let Downward::Refused(refused) = &answer {
-                        tracing::warn!(device = %self.device, step = refused.step, reason = refused.reason, "stored data is refused");
-                    }
-                    self.tell(&answer).map(drop)
-                }
-                Ok(Upward::Nothing) => Ok(()),
-                Err(error) => {
-                    tracing::warn!(device = %self.device, %error, "a message at a port says nothing");
-                    Ok(())
-                }
-            };
-            if let Err(error) = answered.and_then(|()| self.up.remove(&letter)) {
-                return Ok(Err(error));
-            }
-        }
-        Ok(Ok(()))
-    }
-}
-
 fn trouble_of(device: &Device) -> String {
     format!("{TROUBLE} of {device}")
 }
 
 impl Serving<'_> {
+    /// Reads anew whose data is collected, and who speaks.
+    pub(super) fn refresh_collected(&mut self) -> Result<(), StoreError> {
+        self.collecting.refresh(&self.shared.store, self.member.as_ref())
+    }
+
     /// Looks at the ports and, where it is time, polls the devices (272 to 274).
     pub(super) fn collect(&mut self) -> Result<(), GatewayError> {
         let Some(member) = self.member.clone() else { return Ok(()) };
         let shared = self.shared;
-        let Devices(devices) = shared.store.value()?.unwrap_or_default();
         let now = Instant::now();
         let polls = self.collecting.poll_at <= now;
         if polls {
             self.collecting.poll_at = now + self.collecting.every;
         }
         let wanted = self.collecting.wanted.take();
-        let trigger = |device: &Device| match &wanted {
-            Some(of) if of.is_for(device) => Some(Trigger::Request),
-            _ => polls.then_some(Trigger::Poll),
-        };
-        let Issuers(issuers) = shared.store.value()?.unwrap_or_default();
-        let own = member.identity.certificate.clone().filter(|_| !issuers.is_empty());
-        if let (Some(ports), Some(own)) = (&shared.settings.ports, own) {
-            let chain: Vec<ByteBuf> = core::iter::once(ByteBuf::from(own)).chain(issuers).collect();
-            for (device, key) in devices.iter().filter_map(|one| Some((&one.device, one.key.as_ref()?))) {
-                let Ok(key) = PublicKey::from_spki(key) else { continue };
-                let port = Port::new(ports, device, &member.identity, &chain);
-                let mut went = port.collect(shared, &key)?;
-                if let (Ok(()), Some(trigger)) = (&went, trigger(device)) {
-                    went = ask(&port, trigger);
-                }
-                show(shared, device, went.err().map(|error| error.to_string()));
-            }
-            if polls {
-                strangers(shared, ports, &devices);
+        for Collected { device, key } in &self.collecting.devices {
+            let trigger = match &wanted {
+                Some(of) if of.is_for(device) => Some(Trigger::Request),
+                _ => polls.then_some(Trigger::Poll),
+            };
+            match key {
+                Some(key) => self.look_at(device, key, trigger, &member.identity)?,
+                None if trigger.is_some() => self.speak_for(device, &member.identity)?,
+                None => {}
             }
         }
-        for device in devices.iter().filter(|one| !one.has_key).map(|one| &one.device) {
-            if trigger(device).is_some() {
-                self.speak_for(device, &member.identity)?;
-            }
+        if polls && let Some(ports) = &shared.settings.ports {
+            self.strangers(ports);
         }
         self.try_again(now);
         self.show_room();
         Ok(())
+    }
+
+    /// Takes what a device has brought to its port, and asks it for more where there is a reason.
+    fn look_at(
+        &self,
+        device: &Device,
+        key: &PublicKey,
+        trigger: Option<Trigger>,
+        identity: &Identity,
+    ) -> Result<(), GatewayError> {
+        let (shared, chain) = (self.shared, &self.collecting.chain);
+        let Some(ports) = shared.settings.ports.as_ref().filter(|_| !chain.is_empty()) else { return Ok(()) };
+        let port = Port::new(ports, device, identity, chain);
+        let mut went = port.collect(&shared.store, &mut shared.stored(), key, clock::now());
+        if let (Ok(()), Some(trigger)) = (&went, trigger) {
+            went = port.ask(trigger).map_err(PortFault::from);
+        }
+        match went {
+            Err(PortFault::Store(error)) => return Err(error.into()),
+            went => show(shared, device, went.err().map(|error| error.to_string())),
+        }
+        Ok(())
+    }
+
+    /// Devices that bring something and are none of this gateway's: it stays where it is.
+    fn strangers(&self, ports: &Path) {
+        for device in Mailbox::devices(ports) {
+            if self.collecting.devices.iter().any(|one| one.device == device && one.key.is_some()) {
+                continue;
+            }
+            let why = "it brings stored data, and the server does not say that it is one of this gateway's devices; associate it in the web app";
+            let up = Mailbox::new(ports, &device, Direction::Up, MAX_UPWARD_BYTES);
+            show(self.shared, &device, up.count().is_ok_and(|count| count > 0).then(|| why.to_owned()));
+        }
     }
 
     fn speak_for(&self, device: &Device, identity: &Identity) -> Result<(), GatewayError> {
@@ -212,7 +215,10 @@ impl Serving<'_> {
     /// Says when there is little room or none, and when something was refused.
     fn show_room(&self) {
         let (is_full, (bytes, capacity), refused) = {
-            let stored = self.shared.stored();
+            let mut stored = self.shared.stored();
+            if !stored.take_changed() {
+                return;
+            }
             (stored.is_full(), stored.room(), stored.refused_batches())
         };
         if refused > 0 {
@@ -281,8 +287,7 @@ impl Serving<'_> {
         tracing::warn!(device = %of.0, step = why.0, reason = why.1, "the server refused stored data");
         let told = shared.stored().refused(&shared.store, of, why, clock::now(), rand::rng().random())?;
         let (Some(told), Some(member)) = (told, self.member.clone()) else { return Ok(()) };
-        let Devices(devices) = shared.store.value()?.unwrap_or_default();
-        if devices.iter().any(|one| one.device == of.0 && !one.has_key) {
+        if self.collecting.devices.iter().any(|one| one.device == of.0 && one.key.is_none()) {
             let folder = shared.devices.iter().find(|passive| *passive.device() == of.0).map(Passive::folder);
             let Some(folder) = folder else { return Ok(()) };
             let speaker = Speaker { device: &of.0, folder, key: &member.identity.key, chain: new_chain() };
@@ -294,7 +299,8 @@ impl Serving<'_> {
                 }
             };
         }
-        self.tell_device(&of.0, &told)
+        self.tell_device(&of.0, &told);
+        Ok(())
     }
 
     /// A receipt: exactly what it is for is deleted (figure 9, 196), and the device learns of it.
@@ -313,7 +319,8 @@ impl Serving<'_> {
             Receipted::Deleted(device, batches) => {
                 tracing::debug!(%device, batches, "the server has stored data");
                 shared.troubles.works_again(Source::Stored, RECEIPT);
-                self.tell_device(&device, &Downward::Receipt(receipt.clone()))
+                self.tell_device(&device, &Downward::Receipt(receipt.clone()));
+                Ok(())
             }
             // It came twice, or for what another gateway has.
             Receipted::Nothing(step, why) if step.ends_with("batch") || step.ends_with("device") => {
@@ -328,20 +335,17 @@ impl Serving<'_> {
     }
 
     /// Tells a device something at its port. What it misses it learns later: a receipt covers what was before.
-    fn tell_device(&self, device: &Device, message: &Downward) -> Result<(), GatewayError> {
-        let Issuers(issuers) = self.shared.store.value()?.unwrap_or_default();
-        let (Some(ports), Some(member)) = (&self.shared.settings.ports, &self.member) else { return Ok(()) };
-        let Some(own) = member.identity.certificate.clone() else { return Ok(()) };
-        let chain: Vec<ByteBuf> = core::iter::once(ByteBuf::from(own)).chain(issuers).collect();
-        if Mailbox::devices(ports).contains(device) {
-            let told = Port::new(ports, device, &member.identity, &chain).tell(message);
+    fn tell_device(&self, device: &Device, message: &Downward) {
+        let (Some(ports), Some(member)) = (&self.shared.settings.ports, &self.member) else { return };
+        if !self.collecting.chain.is_empty() && Mailbox::devices(ports).contains(device) {
+            let told = Port::new(ports, device, &member.identity, &self.collecting.chain).tell(message);
             show(self.shared, device, told.err().map(|error| error.to_string()));
         }
-        Ok(())
     }
 
     /// The server has said which devices there are: what was refused because of that is sent once more.
-    pub(super) fn devices_changed(&self) -> Result<(), GatewayError> {
+    pub(super) fn devices_changed(&mut self) -> Result<(), GatewayError> {
+        self.refresh_collected()?;
         self.shared.stored().retry(&self.shared.store, Some(&BY_ASSOCIATION))?;
         Ok(())
     }
@@ -366,26 +370,6 @@ impl Serving<'_> {
 const REFUSED: &str = "stored data: refused";
 /// What a receipt that counts as nothing is called.
 const RECEIPT: &str = "stored data: receipt";
-
-/// Asks a device for what it has, unless it has yet to read something.
-fn ask(port: &Port<'_>, trigger: Trigger) -> io::Result<()> {
-    if port.down.count()? == 0 {
-        port.tell(&Downward::Send(trigger))?;
-    }
-    Ok(())
-}
-
-/// Devices that bring something and are none of this gateway's: it stays where it is.
-fn strangers(shared: &Shared, ports: &Path, devices: &[Associated]) {
-    for device in Mailbox::devices(ports) {
-        if devices.iter().any(|one| one.device == device && one.key.is_some()) {
-            continue;
-        }
-        let why = "it brings stored data, and the server does not say that it is one of this gateway's devices; associate it in the web app";
-        let brings = Mailbox::new(ports, &device, Direction::Up, MAX_UPWARD_BYTES).count().is_ok_and(|count| count > 0);
-        show(shared, &device, brings.then(|| why.to_owned()));
-    }
-}
 
 /// Shows what is wrong with a device's data, until it is not.
 fn show(shared: &Shared, device: &Device, why: Option<String>) {

@@ -1,0 +1,86 @@
+//! A device's port, as its gateway sees it (Distribution, figure 13, 272 to 274).
+
+use crate::gateway::store::{Store, StoreError};
+use crate::gateway::stored::Holdings;
+use crate::link::Identity;
+use crate::mailbox::{Direction, MAX_LETTERS, Mailbox};
+use serde_bytes::ByteBuf;
+use std::io;
+use std::path::Path;
+use wardlink_crypto::key::PublicKey;
+use wardlink_protocol::{Device, UnixMillis};
+use wardlink_records::collector::{self, MAX_SAID_BYTES};
+use wardlink_records::exchange::{Downward, MAX_UPWARD_BYTES, Upward};
+use wardlink_records::sending::Trigger;
+
+/// Why nothing goes on at a port.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum PortFault {
+    /// Our store.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The port's folder.
+    #[error("its port: {0}")]
+    Folder(#[from] io::Error),
+}
+
+/// The port, and who speaks there.
+pub(super) struct Port<'a> {
+    device: &'a Device,
+    up: Mailbox,
+    down: Mailbox,
+    identity: &'a Identity,
+    /// The gateway's certificate and those above it.
+    chain: &'a [ByteBuf],
+}
+
+impl<'a> Port<'a> {
+    pub(super) fn new(ports: &Path, device: &'a Device, identity: &'a Identity, chain: &'a [ByteBuf]) -> Self {
+        let up = Mailbox::new(ports, device, Direction::Up, MAX_UPWARD_BYTES);
+        let down = Mailbox::new(ports, device, Direction::Down, MAX_SAID_BYTES);
+        Self { device, up, down, identity, chain }
+    }
+
+    /// Tells the device, signed; false where it has not read what was told before.
+    pub(super) fn tell(&self, message: &Downward) -> io::Result<bool> {
+        let said = collector::sign(message, self.device, &self.identity.key, self.chain).map_err(io::Error::other)?;
+        self.down.put(&said)
+    }
+
+    /// Asks the device for what it has, unless it has yet to read something.
+    pub(super) fn ask(&self, trigger: Trigger) -> io::Result<()> {
+        if self.down.count()? == 0 {
+            self.tell(&Downward::Send(trigger))?;
+        }
+        Ok(())
+    }
+
+    /// Takes what the device has brought. A batch is durable before the device is told so.
+    pub(super) fn collect(
+        &self,
+        store: &Store,
+        stored: &mut Holdings,
+        key: &PublicKey,
+        now: UnixMillis,
+    ) -> Result<(), PortFault> {
+        for letter in self.up.letters()? {
+            // The device is away: what it brought stays, and it brings nothing more.
+            if self.down.count()? >= MAX_LETTERS {
+                break;
+            }
+            match Upward::decode(&letter.bytes) {
+                Ok(Upward::Batch(batch)) => {
+                    let answer = stored.take(store, self.device, key, &batch, now)?;
+                    if let Downward::Refused(refused) = &answer {
+                        tracing::warn!(device = %self.device, step = refused.step, reason = refused.reason, "stored data is refused");
+                    }
+                    self.tell(&answer)?;
+                }
+                Ok(Upward::Nothing) => {}
+                Err(error) => tracing::warn!(device = %self.device, %error, "a message at a port says nothing"),
+            }
+            self.up.remove(&letter)?;
+        }
+        Ok(())
+    }
+}
