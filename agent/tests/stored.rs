@@ -290,6 +290,28 @@ async fn what_is_refused_is_shown_and_kept_until_a_person_decides() {
 }
 
 #[tokio::test]
+async fn a_request_waits_until_the_device_can_be_told() {
+    let depot = Depot::open().await;
+    let bedside = Bedside::new(&depot);
+    std::fs::remove_dir(&bedside.port).unwrap();
+    let mut gateway = depot.power(&["--ports", bedside.port.to_str().unwrap(), "--collect-secs", "3600"]);
+    gateway.until("a session", |status| status.is_connected && status.directive_done > 0).await;
+    ask(&depot);
+    gateway.trouble("No such file").await;
+    std::fs::create_dir(&bedside.port).unwrap();
+    let (mut handover, mut way) = (bedside.open(), PortWay::new(&bedside.port, pump()));
+    for _ in 0..1_000 {
+        let heard = way.exchange(&mut handover, &bedside.root, clock::now()).unwrap();
+        if heard.contains(&Heard::Wanted) {
+            gateway.stop().await;
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    panic!("nobody asks the pump");
+}
+
+#[tokio::test]
 async fn power_may_fail_at_any_write_of_the_store() {
     let mut runs = 0;
     for writes in (0..).step_by(37) {

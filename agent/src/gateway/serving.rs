@@ -326,7 +326,7 @@ impl<'a> Serving<'a> {
                 taken(wanted.number)
             }
             FromServer::Send(wanted) => {
-                self.records_wanted(wanted.message);
+                self.records_wanted(wanted.message.as_ref());
                 taken(wanted.number)
             }
             FromServer::Receipt(receipt) => return self.receipt(&receipt),

@@ -46,8 +46,6 @@ pub(super) struct Collecting {
     poll_at: Instant,
     upload_every: Duration,
     again_at: Instant,
-    /// Somebody at the server asks for what the devices have.
-    wanted: Option<Of>,
     /// Whose data is collected.
     devices: Vec<Collected>,
     /// The gateway's certificate and those above it; empty while it knows none to speak with.
@@ -59,29 +57,15 @@ struct Collected {
     device: Device,
     /// The key with which it signs; none where the gateway signs for it.
     key: Option<PublicKey>,
+    /// Why it is still to be asked for what it has.
+    asked: Option<Trigger>,
 }
 
 impl Collected {
     /// None of one that signs with a key that is not known.
     fn new(one: Associated) -> Option<Self> {
         let key = one.key.map(|key| PublicKey::from_spki(&key)).transpose().ok()?;
-        (key.is_some() || !one.has_key).then_some(Self { device: one.device, key })
-    }
-}
-
-/// Whose data is asked for.
-#[derive(Clone, Debug, PartialEq, Eq)]
-enum Of {
-    One(Device),
-    All,
-}
-
-impl Of {
-    fn is_for(&self, device: &Device) -> bool {
-        match self {
-            Self::One(one) => one == device,
-            Self::All => true,
-        }
+        (key.is_some() || !one.has_key).then_some(Self { device: one.device, key, asked: None })
     }
 }
 
@@ -90,13 +74,17 @@ impl Collecting {
         let mut tick = interval(LOOKED_AT);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let (now, upload_every) = (Instant::now(), settings.upload_every);
-        Self { tick, every: settings.collect_every, poll_at: now, upload_every, again_at: now, wanted: None, devices: Vec::new(), chain: Vec::new() }
+        Self { tick, every: settings.collect_every, poll_at: now, upload_every, again_at: now, devices: Vec::new(), chain: Vec::new() }
     }
 
     /// Reads whose data is collected, and with which certificates the gateway speaks: they may have changed.
     fn refresh(&mut self, store: &Store, member: Option<&Membership>) -> Result<(), StoreError> {
         let Devices(devices) = store.value()?.unwrap_or_default();
+        let before = core::mem::take(&mut self.devices);
         self.devices = devices.into_iter().filter_map(Collected::new).collect();
+        for one in &mut self.devices {
+            one.asked = before.iter().find(|before| before.device == one.device).and_then(|before| before.asked);
+        }
         let Issuers(issuers) = store.value()?.unwrap_or_default();
         let own = member.and_then(|member| member.identity.certificate.clone());
         self.chain = match own {
@@ -131,15 +119,12 @@ impl Serving<'_> {
         if polls {
             self.collecting.poll_at = now + self.collecting.every;
         }
-        let wanted = self.collecting.wanted.take();
-        for Collected { device, key } in &self.collecting.devices {
-            let trigger = match &wanted {
-                Some(of) if of.is_for(device) => Some(Trigger::Request),
-                _ => polls.then_some(Trigger::Poll),
-            };
-            match key {
-                Some(key) => self.look_at(device, key, trigger, &member.identity)?,
-                None if trigger.is_some() => self.speak_for(device, &member.identity)?,
+        let chain = &self.collecting.chain;
+        for one in &mut self.collecting.devices {
+            one.asked = one.asked.or(polls.then_some(Trigger::Poll));
+            match &one.key {
+                Some(key) => one.asked = look_at(shared, &one.device, key, one.asked, (&member.identity, chain))?,
+                None if one.asked.take().is_some() => speak_for(shared, &one.device, &member.identity)?,
                 None => {}
             }
         }
@@ -148,28 +133,6 @@ impl Serving<'_> {
         }
         self.try_again(now);
         self.show_room();
-        Ok(())
-    }
-
-    /// Takes what a device has brought to its port, and asks it for more where there is a reason.
-    fn look_at(
-        &self,
-        device: &Device,
-        key: &PublicKey,
-        trigger: Option<Trigger>,
-        identity: &Identity,
-    ) -> Result<(), GatewayError> {
-        let (shared, chain) = (self.shared, &self.collecting.chain);
-        let Some(ports) = shared.settings.ports.as_ref().filter(|_| !chain.is_empty()) else { return Ok(()) };
-        let port = Port::new(ports, device, identity, chain);
-        let mut went = port.collect(&shared.store, &mut shared.stored(), key, clock::now());
-        if let (Ok(()), Some(trigger)) = (&went, trigger) {
-            went = port.ask(trigger).map_err(PortFault::from);
-        }
-        match went {
-            Err(PortFault::Store(error)) => return Err(error.into()),
-            went => show(shared, device, went.err().map(|error| error.to_string())),
-        }
         Ok(())
     }
 
@@ -183,24 +146,6 @@ impl Serving<'_> {
             let up = Mailbox::new(ports, &device, Direction::Up, MAX_UPWARD_BYTES);
             show(self.shared, &device, up.count().is_ok_and(|count| count > 0).then(|| why.to_owned()));
         }
-    }
-
-    fn speak_for(&self, device: &Device, identity: &Identity) -> Result<(), GatewayError> {
-        let shared = self.shared;
-        let Some(passive) = shared.devices.iter().find(|passive| passive.device() == device) else { return Ok(()) };
-        let speaker = Speaker { device, folder: passive.folder(), key: &identity.key, chain: new_chain() };
-        let taken = loop {
-            match speaker.take(&shared.store, &mut shared.stored(), clock::now()) {
-                Ok(0) => break Ok(()),
-                Ok(_) => {}
-                Err(error) => break Err(error),
-            }
-        };
-        match taken {
-            Err(NotSpoken::Store(error)) => return Err(error.into()),
-            taken => show(shared, device, taken.err().map(|error| error.to_string())),
-        }
-        Ok(())
     }
 
     /// Now and then: what waits for earlier batches, which may have come through another gateway, and what got no receipt.
@@ -266,13 +211,13 @@ impl Serving<'_> {
     }
 
     /// The server asks for stored data (figure 9, 193): what is here goes at once, and the devices are asked.
-    pub(super) fn records_wanted(&mut self, of: Option<Device>) {
+    pub(super) fn records_wanted(&mut self, of: Option<&Device>) {
         self.shared.stored().sending.ask(Trigger::Request);
-        let of = of.map_or(Of::All, Of::One);
-        let before = self.collecting.wanted.take();
-        let differs = before.is_some_and(|before| before != of);
-        // Two that ask for different devices ask for all.
-        self.collecting.wanted = Some(if differs { Of::All } else { of });
+        for one in &mut self.collecting.devices {
+            if of.is_none_or(|of| *of == one.device) {
+                one.asked = Some(Trigger::Request);
+            }
+        }
         self.collecting.tick.reset_immediately();
     }
 
@@ -370,6 +315,49 @@ impl Serving<'_> {
 const REFUSED: &str = "stored data: refused";
 /// What a receipt that counts as nothing is called.
 const RECEIPT: &str = "stored data: receipt";
+
+/// Takes what a device has brought to its port, and asks it for more where there is a reason; answers for which one it has still to be asked.
+fn look_at(
+    shared: &Shared,
+    device: &Device,
+    key: &PublicKey,
+    asked: Option<Trigger>,
+    (identity, chain): (&Identity, &[ByteBuf]),
+) -> Result<Option<Trigger>, GatewayError> {
+    let Some(ports) = shared.settings.ports.as_ref().filter(|_| !chain.is_empty()) else { return Ok(asked) };
+    let port = Port::new(ports, device, identity, chain);
+    let collected = port.collect(&shared.store, &mut shared.stored(), key, clock::now());
+    let went = match (collected, asked) {
+        (Ok(()), Some(trigger)) => port.ask(trigger).map_err(PortFault::from),
+        (Ok(()), None) => Ok(true),
+        (Err(error), _) => Err(error),
+    };
+    // Whoever polls polls again; what somebody asks for is asked for until the device has been told.
+    let is_told = matches!(went, Ok(true));
+    match went {
+        Err(PortFault::Store(error)) => return Err(error.into()),
+        went => show(shared, device, went.err().map(|error| error.to_string())),
+    }
+    Ok(asked.filter(|trigger| *trigger == Trigger::Request && !is_told))
+}
+
+/// Takes what a device has written that does not sign.
+fn speak_for(shared: &Shared, device: &Device, identity: &Identity) -> Result<(), GatewayError> {
+    let Some(passive) = shared.devices.iter().find(|passive| passive.device() == device) else { return Ok(()) };
+    let speaker = Speaker { device, folder: passive.folder(), key: &identity.key, chain: new_chain() };
+    let taken = loop {
+        match speaker.take(&shared.store, &mut shared.stored(), clock::now()) {
+            Ok(0) => break Ok(()),
+            Ok(_) => {}
+            Err(error) => break Err(error),
+        }
+    };
+    match taken {
+        Err(NotSpoken::Store(error)) => return Err(error.into()),
+        taken => show(shared, device, taken.err().map(|error| error.to_string())),
+    }
+    Ok(())
+}
 
 /// Shows what is wrong with a device's data, until it is not.
 fn show(shared: &Shared, device: &Device, why: Option<String>) {

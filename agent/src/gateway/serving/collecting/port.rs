@@ -47,12 +47,12 @@ impl<'a> Port<'a> {
         self.down.put(&said)
     }
 
-    /// Asks the device for what it has, unless it has yet to read something.
-    pub(super) fn ask(&self, trigger: Trigger) -> io::Result<()> {
-        if self.down.count()? == 0 {
-            self.tell(&Downward::Send(trigger))?;
+    /// Asks the device for what it has; false where it has not been told. Who polls does not ask what has yet to read something.
+    pub(super) fn ask(&self, trigger: Trigger) -> io::Result<bool> {
+        if trigger == Trigger::Poll && self.down.count()? > 0 {
+            return Ok(false);
         }
-        Ok(())
+        self.tell(&Downward::Send(trigger))
     }
 
     /// Takes what the device has brought. A batch is durable before the device is told so.
@@ -84,3 +84,6 @@ impl<'a> Port<'a> {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests;
