@@ -30,6 +30,7 @@ use wardlink_protocol::api::VerifyResult;
 use wardlink_protocol::distribution::{FromServer, Numbered};
 use wardlink_protocol::identity::Sha256;
 use wardlink_protocol::provisioning::Provisioning;
+use wardlink_records::chain::FORK;
 use wardlink_records::sending::{Plan, Trigger};
 
 fn pump() -> Device {
@@ -309,6 +310,41 @@ async fn a_request_waits_until_the_device_can_be_told() {
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
     panic!("nobody asks the pump");
+}
+
+#[tokio::test]
+async fn a_pump_that_has_not_heard_of_a_fork_is_told_again() {
+    let depot = Depot::open().await;
+    let mut bedside = Bedside::new(&depot);
+    // The server has what a copy of the pump has sent.
+    drop(bedside.open());
+    let disk = Folder::open(&depot.path("copy")).unwrap();
+    std::fs::copy(bedside.folder.join("stored"), depot.path("copy").join("stored")).unwrap();
+    let mut copy = Records::open(disk, pump(), bedside.key.clone(), STORED_BYTES, new_chain()).unwrap();
+    copy.record(heart_rate(clock::now(), 199), clock::now()).unwrap();
+    copy.close(clock::now()).unwrap();
+    let next = copy.next_batch(new_chain()).unwrap().unwrap();
+    depot.with(|inner| inner.archive.take(&next.bytes, clock::now()).unwrap());
+    let mut gateway = power(&depot);
+    bedside.start(Duration::from_millis(20));
+    gateway.until("values", |status| status.stored.records > 0).await;
+    bedside.stop().await;
+    bedside.finish(false).await;
+    let mut waited = 0;
+    while gateway.handle.status.borrow().stored.refused_batches == 0 && waited < 500 {
+        ask(&depot);
+        waited += 1;
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    gateway.until("the refusal", |status| status.stored.refused_batches > 0).await;
+    // What the pump was told gets lost.
+    for letter in std::fs::read_dir(bedside.port.join("records").join(pump().to_string()).join("down")).unwrap() {
+        drop(std::fs::remove_file(letter.unwrap().path()));
+    }
+    bedside.finish(true).await;
+    depot.with(|inner| assert_eq!(inner.archive.values(&pump()).len(), bedside.made() + 1));
+    assert!(bedside.heard.lock().unwrap().iter().any(|heard| matches!(heard, Heard::Refused { step, .. } if step == FORK)));
+    gateway.stop().await;
 }
 
 #[tokio::test]

@@ -104,8 +104,17 @@ pub(super) struct Speaker<'a> {
 }
 
 impl Speaker<'_> {
+    /// Begins the chain anew where the server has other records, and takes everything that the device has written.
+    pub(super) fn speak(&self, store: &Store, stored: &mut Holdings, now: UnixMillis) -> Result<(), NotSpoken> {
+        for from in stored.forked(self.device).into_iter().filter_map(|forked| forked.key) {
+            self.begin_anew(store, stored, from, now)?;
+        }
+        while self.take(store, stored, now)? > 0 {}
+        Ok(())
+    }
+
     /// Takes what the device has written, as one batch, in one step with what was read; says how many values it was.
-    pub(super) fn take(&self, store: &Store, stored: &mut Holdings, now: UnixMillis) -> Result<usize, NotSpoken> {
+    fn take(&self, store: &Store, stored: &mut Holdings, now: UnixMillis) -> Result<usize, NotSpoken> {
         let folder = self.folder.join(FOLDER);
         let names = names(&folder)?;
         if names.is_empty() {
@@ -177,7 +186,7 @@ impl Speaker<'_> {
 
     /// The server has other records under the numbers from this batch on, because the gateway was restored from an older state: they are
     /// signed anew, under a new chain, and the refused ones go in the same step.
-    pub(super) fn begin_anew(
+    fn begin_anew(
         &self,
         store: &Store,
         stored: &mut Holdings,

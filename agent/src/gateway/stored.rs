@@ -12,6 +12,7 @@ use wardlink_crypto::key::PublicKey;
 use wardlink_protocol::identity::{RecordChain, Sha256};
 use wardlink_protocol::{Device, UnixMillis};
 use wardlink_records::batch::{Sealed, Signer, Verified};
+use wardlink_records::chain::FORK;
 use wardlink_records::check::check;
 use wardlink_records::depot::{Depot, FULL, Kept};
 use wardlink_records::exchange::{Downward, KeptBatch, RefusedBatch};
@@ -186,6 +187,22 @@ impl Holdings {
             .range((device.clone(), from)..)
             .take_while(|((of, key), _)| of == device && key.chain == from.chain);
         rows.filter(|(_, row)| matches!(row.held.standing, Standing::Refused(_))).map(|((_, key), _)| *key).collect()
+    }
+
+    /// What a device is to be told again: with which batch of each of its chains the server has other records.
+    pub(super) fn forked(&self, device: &Device) -> Vec<RefusedBatch> {
+        let mut forked: Vec<(BatchKey, RefusedBatch)> = Vec::new();
+        let first = BatchKey { chain: RecordChain([0; RecordChain::LENGTH]), first: 0 };
+        for ((_, key), row) in self.rows.range((device.clone(), first)..).take_while(|((of, _), _)| of == device) {
+            let is_told = forked.last().is_some_and(|(before, _)| before.chain == key.chain);
+            if let Standing::Refused(step) = &row.held.standing
+                && step == FORK
+                && !is_told
+            {
+                forked.push((*key, RefusedBatch::new(Some(*key), step, row.reason.as_deref().unwrap_or_default())));
+            }
+        }
+        forked.into_iter().map(|(_, refused)| refused).collect()
     }
 
     /// Holds batches in the place of refused ones that say the same, in one step with `and`. There is always room for them.

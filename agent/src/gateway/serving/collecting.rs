@@ -6,7 +6,6 @@ mod port;
 use super::Serving;
 use crate::clock;
 use crate::device::handover::new_chain;
-use crate::gateway::devices::Passive;
 use crate::gateway::session::Sent;
 use crate::gateway::settings::Settings;
 use crate::gateway::speaking::{NotSpoken, Speaker};
@@ -221,7 +220,8 @@ impl Serving<'_> {
         self.collecting.tick.reset_immediately();
     }
 
-    /// A batch was refused: it is kept apart, and its device learns of it where it has to do something.
+    /// A batch was refused: it is kept apart, and its device learns of it where it has to do something; at each poll again, in case it has not
+    /// heard of it.
     pub(super) fn records_refused(
         &mut self,
         of: &(Device, BatchKey),
@@ -231,18 +231,9 @@ impl Serving<'_> {
         let shared = self.shared;
         tracing::warn!(device = %of.0, step = why.0, reason = why.1, "the server refused stored data");
         let told = shared.stored().refused(&shared.store, of, why, clock::now(), rand::rng().random())?;
-        let (Some(told), Some(member)) = (told, self.member.clone()) else { return Ok(()) };
+        let (Some(told), Some(member)) = (told, &self.member) else { return Ok(()) };
         if self.collecting.devices.iter().any(|one| one.device == of.0 && one.key.is_none()) {
-            let folder = shared.devices.iter().find(|passive| *passive.device() == of.0).map(Passive::folder);
-            let Some(folder) = folder else { return Ok(()) };
-            let speaker = Speaker { device: &of.0, folder, key: &member.identity.key, chain: new_chain() };
-            return match speaker.begin_anew(&shared.store, &mut shared.stored(), of.1, clock::now()) {
-                Err(NotSpoken::Store(error)) => Err(error.into()),
-                done => {
-                    show(shared, &of.0, done.err().map(|error| error.to_string()));
-                    Ok(())
-                }
-            };
+            return speak_for(shared, &of.0, &member.identity);
         }
         self.tell_device(&of.0, &told);
         Ok(())
@@ -328,7 +319,10 @@ fn look_at(
     let port = Port::new(ports, device, identity, chain);
     let collected = port.collect(&shared.store, &mut shared.stored(), key, clock::now());
     let went = match (collected, asked) {
-        (Ok(()), Some(trigger)) => port.ask(trigger).map_err(PortFault::from),
+        (Ok(()), Some(trigger)) => {
+            let forked = shared.stored().forked(device);
+            port.ask(trigger, forked).map_err(PortFault::from)
+        }
         (Ok(()), None) => Ok(true),
         (Err(error), _) => Err(error),
     };
@@ -341,20 +335,14 @@ fn look_at(
     Ok(asked.filter(|trigger| *trigger == Trigger::Request && !is_told))
 }
 
-/// Takes what a device has written that does not sign.
+/// Takes what a device has written that does not sign, and begins its chain anew where the server has other records.
 fn speak_for(shared: &Shared, device: &Device, identity: &Identity) -> Result<(), GatewayError> {
     let Some(passive) = shared.devices.iter().find(|passive| passive.device() == device) else { return Ok(()) };
     let speaker = Speaker { device, folder: passive.folder(), key: &identity.key, chain: new_chain() };
-    let taken = loop {
-        match speaker.take(&shared.store, &mut shared.stored(), clock::now()) {
-            Ok(0) => break Ok(()),
-            Ok(_) => {}
-            Err(error) => break Err(error),
-        }
-    };
-    match taken {
+    let spoken = speaker.speak(&shared.store, &mut shared.stored(), clock::now());
+    match spoken {
         Err(NotSpoken::Store(error)) => return Err(error.into()),
-        taken => show(shared, device, taken.err().map(|error| error.to_string())),
+        spoken => show(shared, device, spoken.err().map(|error| error.to_string())),
     }
     Ok(())
 }

@@ -6,7 +6,7 @@ use crate::records_archive::{Archive, heart_rate};
 use crate::testing::{NOW, Site, chain, later, pump};
 use wardlink_crypto::key::PrivateKey;
 use wardlink_records::batch::Reason;
-use wardlink_records::chain::{FORK, GAP};
+use wardlink_records::chain::GAP;
 use wardlink_records::outbox::Outbox;
 use wardlink_records::record::Record;
 
@@ -180,6 +180,9 @@ fn what_the_server_refuses_is_kept_apart_shown_and_sent_again_only_when_somebody
     let told = bench.refused(&of, FORK);
     assert!(matches!(told, Some(Downward::Refused(refused)) if refused.key == Some(key) && refused.step == FORK));
     assert_eq!(bench.holdings.status().refused_batches, 2);
+    let again = bench.holdings.forked(&pump());
+    assert_eq!(again, [RefusedBatch::new(Some(key), FORK, "because")], "once for the whole chain");
+    assert_eq!(bench.holdings.forked(&"scale/s1".parse().unwrap()), []);
     let (store, last) = (bench.store.as_ref().unwrap(), bench.holdings.refused_from(&pump(), key)[1]);
     assert!(!bench.holdings.discard(store, &"scale/s1".parse().unwrap(), key).unwrap());
     assert!(

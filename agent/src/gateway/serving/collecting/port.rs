@@ -10,8 +10,11 @@ use std::path::Path;
 use wardlink_crypto::key::PublicKey;
 use wardlink_protocol::{Device, UnixMillis};
 use wardlink_records::collector::{self, MAX_SAID_BYTES};
-use wardlink_records::exchange::{Downward, MAX_UPWARD_BYTES, Upward};
+use wardlink_records::exchange::{Downward, MAX_UPWARD_BYTES, RefusedBatch, Upward};
 use wardlink_records::sending::Trigger;
+
+/// The most refusals that a device is told again at once: there is room for more beside them.
+const MAX_TOLD_AGAIN: usize = 4;
 
 /// Why nothing goes on at a port.
 #[derive(Debug, thiserror::Error)]
@@ -47,10 +50,14 @@ impl<'a> Port<'a> {
         self.down.put(&said)
     }
 
-    /// Asks the device for what it has; false where it has not been told. Who polls does not ask what has yet to read something.
-    pub(super) fn ask(&self, trigger: Trigger) -> io::Result<bool> {
+    /// Asks the device for what it has; false where it has not been told. Who polls does not ask what has yet to read something. What it
+    /// was told `before`, and may not have heard, it is told again.
+    pub(super) fn ask(&self, trigger: Trigger, before: Vec<RefusedBatch>) -> io::Result<bool> {
         if trigger == Trigger::Poll && self.down.count()? > 0 {
             return Ok(false);
+        }
+        for refused in before.into_iter().take(MAX_TOLD_AGAIN) {
+            self.tell(&Downward::Refused(refused))?;
         }
         self.tell(&Downward::Send(trigger))
     }

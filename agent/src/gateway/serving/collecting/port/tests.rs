@@ -39,11 +39,12 @@ impl Bench {
 fn a_poll_waits_until_the_device_has_read_and_a_request_only_while_there_is_no_room() {
     let bench = Bench::new();
     let port = bench.port();
-    assert!(port.ask(Trigger::Poll).unwrap() && !port.ask(Trigger::Poll).unwrap());
-    assert!(port.ask(Trigger::Request).unwrap());
+    let ask = |trigger| port.ask(trigger, Vec::new()).unwrap();
+    assert!(ask(Trigger::Poll) && !ask(Trigger::Poll));
+    assert!(ask(Trigger::Request));
     assert_eq!(bench.told(), [Downward::Send(Trigger::Poll), Downward::Send(Trigger::Request)]);
     while port.down.count().unwrap() < MAX_LETTERS {
-        assert!(port.ask(Trigger::Request).unwrap());
+        assert!(ask(Trigger::Request));
     }
-    assert!(!port.ask(Trigger::Request).unwrap(), "it is asked again later");
+    assert!(!ask(Trigger::Request), "it is asked again later");
 }
