@@ -348,6 +348,25 @@ async fn a_pump_that_has_not_heard_of_a_fork_is_told_again() {
 }
 
 #[tokio::test]
+async fn what_got_no_receipt_in_a_session_that_is_not_kept_is_sent_again() {
+    let depot = Depot::open().await;
+    speaks(&depot);
+    depot.with(|inner| inner.loses_receipts = true);
+    let line = ports(&depot);
+    let line: Vec<&str> = line.iter().map(String::as_str).chain(["--poll-only"]).collect();
+    weigh(&depot, 1);
+    let mut gateway = depot.power(&line);
+    gateway.until("a session", |status| status.is_connected).await;
+    ask(&depot);
+    arrived(&depot, &scale(), 1).await;
+    gateway.until("the session's end", |status| !status.is_connected).await;
+    depot.with(|inner| inner.loses_receipts = false);
+    gateway.handle.orders.send(Order::Retry).await.unwrap();
+    gateway.until("an empty store", |status| holds(status, 0)).await;
+    gateway.stop().await;
+}
+
+#[tokio::test]
 async fn power_may_fail_at_any_write_of_the_store() {
     let mut runs = 0;
     for writes in (0..).step_by(37) {

@@ -155,6 +155,7 @@ impl<'a> Serving<'a> {
                     self.refresh_collected()?;
                     // Whoever it is now speaks for itself, in a session of its own.
                     (self.connection, self.dialling, self.round, self.polling) = (None, None, None, None);
+                    self.records_interrupted();
                     self.times.session = Some(Instant::now());
                     if self.member.is_some() {
                         self.times.round = Some(Instant::now());
@@ -402,7 +403,7 @@ impl<'a> Serving<'a> {
         self.times.session = Some(Instant::now() + self.backoff.pause());
         // What was not answered is sent again.
         self.report_due = true;
-        self.shared.stored().interrupted(clock::now(), rand::rng().random());
+        self.records_interrupted();
     }
 
     fn round_ended(&mut self, end: RoundEnd) -> Result<(), GatewayError> {
@@ -493,6 +494,7 @@ impl<'a> Serving<'a> {
             self.times.close = None;
             if let Some(connection) = self.connection.take() {
                 connection.close().await;
+                self.records_interrupted();
                 self.times.session = Some(now);
                 self.times.poll = self.next_poll();
             }

@@ -209,6 +209,11 @@ impl Serving<'_> {
         }
     }
 
+    /// The session is over, however it ended: what has got no receipt is sent again in another one.
+    pub(super) fn records_interrupted(&self) {
+        self.shared.stored().interrupted(clock::now(), rand::rng().random());
+    }
+
     /// The server asks for stored data (figure 9, 193): what is here goes at once, and the devices are asked.
     pub(super) fn records_wanted(&mut self, of: Option<&Device>) {
         self.shared.stored().sending.ask(Trigger::Request);
