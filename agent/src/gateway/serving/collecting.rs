@@ -54,17 +54,33 @@ pub(super) struct Collecting {
 /// A device whose data is collected.
 struct Collected {
     device: Device,
-    /// The key with which it signs; none where the gateway signs for it.
-    key: Option<PublicKey>,
+    way: Way,
     /// Why it is still to be asked for what it has.
     asked: Option<Trigger>,
+    /// What is wrong with what it brought last, until something is kept.
+    unreadable: Option<String>,
+}
+
+/// How a device's data comes.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Way {
+    /// It signs with this key.
+    Signs(PublicKey),
+    /// The key that the server names for it is none.
+    NoKey,
+    /// The gateway signs for it.
+    Passive,
 }
 
 impl Collected {
-    /// None of one that signs with a key that is not known.
+    /// None of one that signs with a key that the server does not name.
     fn new(one: Associated) -> Option<Self> {
-        let key = one.key.map(|key| PublicKey::from_spki(&key)).transpose().ok()?;
-        (key.is_some() || !one.has_key).then_some(Self { device: one.device, key, asked: None })
+        let way = match one.key {
+            Some(key) => PublicKey::from_spki(&key).map_or(Way::NoKey, Way::Signs),
+            None if one.has_key => return None,
+            None => Way::Passive,
+        };
+        Some(Self { device: one.device, way, asked: None, unreadable: None })
     }
 }
 
@@ -81,8 +97,10 @@ impl Collecting {
         let Devices(devices) = store.value()?.unwrap_or_default();
         let before = core::mem::take(&mut self.devices);
         self.devices = devices.into_iter().filter_map(Collected::new).collect();
-        for one in &mut self.devices {
-            one.asked = before.iter().find(|before| before.device == one.device).and_then(|before| before.asked);
+        for known in before {
+            if let Some(one) = self.devices.iter_mut().find(|one| (&one.device, one.way) == (&known.device, known.way)) {
+                (one.asked, one.unreadable) = (known.asked, known.unreadable);
+            }
         }
         let Issuers(issuers) = store.value()?.unwrap_or_default();
         let own = member.and_then(|member| member.identity.certificate.clone());
@@ -121,10 +139,15 @@ impl Serving<'_> {
         let chain = &self.collecting.chain;
         for one in &mut self.collecting.devices {
             one.asked = one.asked.or(polls.then_some(Trigger::Poll));
-            match &one.key {
-                Some(key) => one.asked = look_at(shared, &one.device, key, one.asked, (&member.identity, chain))?,
-                None if one.asked.take().is_some() => speak_for(shared, &one.device, &member.identity)?,
-                None => {}
+            match one.way {
+                Way::Signs(key) => look_at(shared, one, &key, (&member.identity, chain))?,
+                Way::NoKey => {
+                    one.asked = None;
+                    let why = "the key that the server names for it is none: it has to be paired again";
+                    show(shared, &one.device, Some(why.to_owned()));
+                }
+                Way::Passive if one.asked.take().is_some() => speak_for(shared, &one.device, &member.identity)?,
+                Way::Passive => {}
             }
         }
         if polls && let Some(ports) = &shared.settings.ports {
@@ -138,7 +161,7 @@ impl Serving<'_> {
     /// Devices that bring something and are none of this gateway's: it stays where it is.
     fn strangers(&self, ports: &Path) {
         for device in Mailbox::devices(ports) {
-            if self.collecting.devices.iter().any(|one| one.device == device && one.key.is_some()) {
+            if self.collecting.devices.iter().any(|one| one.device == device && one.way != Way::Passive) {
                 continue;
             }
             let why = "it brings stored data, and the server does not say that it is one of this gateway's devices; associate it in the web app";
@@ -237,7 +260,7 @@ impl Serving<'_> {
         tracing::warn!(device = %of.0, step = why.0, reason = why.1, "the server refused stored data");
         let told = shared.stored().refused(&shared.store, of, why, clock::now(), rand::rng().random())?;
         let (Some(told), Some(member)) = (told, &self.member) else { return Ok(()) };
-        if self.collecting.devices.iter().any(|one| one.device == of.0 && one.key.is_none()) {
+        if self.collecting.devices.iter().any(|one| one.device == of.0 && one.way == Way::Passive) {
             return speak_for(shared, &of.0, &member.identity);
         }
         self.tell_device(&of.0, &told);
@@ -312,20 +335,19 @@ const REFUSED: &str = "stored data: refused";
 /// What a receipt that counts as nothing is called.
 const RECEIPT: &str = "stored data: receipt";
 
-/// Takes what a device has brought to its port, and asks it for more where there is a reason; answers for which one it has still to be asked.
+/// Takes what a device has brought to its port, and asks it for more where there is a reason.
 fn look_at(
     shared: &Shared,
-    device: &Device,
+    one: &mut Collected,
     key: &PublicKey,
-    asked: Option<Trigger>,
     (identity, chain): (&Identity, &[ByteBuf]),
-) -> Result<Option<Trigger>, GatewayError> {
-    let Some(ports) = shared.settings.ports.as_ref().filter(|_| !chain.is_empty()) else { return Ok(asked) };
-    let port = Port::new(ports, device, identity, chain);
-    let collected = port.collect(&shared.store, &mut shared.stored(), key, clock::now());
-    let went = match (collected, asked) {
+) -> Result<(), GatewayError> {
+    let Some(ports) = shared.settings.ports.as_ref().filter(|_| !chain.is_empty()) else { return Ok(()) };
+    let port = Port::new(ports, &one.device, identity, chain);
+    let collected = port.collect(&shared.store, &mut shared.stored(), (key, &mut one.unreadable), clock::now());
+    let went = match (collected, one.asked) {
         (Ok(()), Some(trigger)) => {
-            let forked = shared.stored().forked(device);
+            let forked = shared.stored().forked(&one.device);
             port.ask(trigger, forked).map_err(PortFault::from)
         }
         (Ok(()), None) => Ok(true),
@@ -333,11 +355,14 @@ fn look_at(
     };
     // Whoever polls polls again; what somebody asks for is asked for until the device has been told.
     let is_told = matches!(went, Ok(true));
+    one.asked = one.asked.filter(|trigger| *trigger == Trigger::Request && !is_told);
     match went {
-        Err(PortFault::Store(error)) => return Err(error.into()),
-        went => show(shared, device, went.err().map(|error| error.to_string())),
+        Err(PortFault::Store(error)) => Err(error.into()),
+        went => {
+            show(shared, &one.device, went.err().map(|error| error.to_string()).or_else(|| one.unreadable.clone()));
+            Ok(())
+        }
     }
-    Ok(asked.filter(|trigger| *trigger == Trigger::Request && !is_told))
 }
 
 /// Takes what a device has written that does not sign, and begins its chain anew where the server has other records.

@@ -62,12 +62,13 @@ impl<'a> Port<'a> {
         self.tell(&Downward::Send(trigger))
     }
 
-    /// Takes what the device has brought. A batch is durable before the device is told so.
+    /// Takes what the device has brought. A batch is durable before the device is told so. What cannot be read is `unreadable`, until
+    /// something is kept: the device does not know which batch it was, and brings it again.
     pub(super) fn collect(
         &self,
         store: &Store,
         stored: &mut Holdings,
-        key: &PublicKey,
+        (key, unreadable): (&PublicKey, &mut Option<String>),
         now: UnixMillis,
     ) -> Result<(), PortFault> {
         for letter in self.up.letters()? {
@@ -78,13 +79,20 @@ impl<'a> Port<'a> {
             match Upward::decode(&letter.bytes) {
                 Ok(Upward::Batch(batch)) => {
                     let answer = stored.take(store, self.device, key, &batch, now)?;
-                    if let Downward::Refused(refused) = &answer {
-                        tracing::warn!(device = %self.device, step = refused.step, reason = refused.reason, "stored data is refused");
+                    match &answer {
+                        Downward::Refused(refused) => {
+                            let (step, reason) = (&refused.step, &refused.reason);
+                            tracing::warn!(device = %self.device, step, reason, "stored data is refused");
+                            if refused.key.is_none() {
+                                *unreadable = Some(format!("what it brings is refused ({step}): {reason}"));
+                            }
+                        }
+                        _ => *unreadable = None,
                     }
                     self.tell(&answer)?;
                 }
                 Ok(Upward::Nothing) => {}
-                Err(error) => tracing::warn!(device = %self.device, %error, "a message at a port says nothing"),
+                Err(error) => *unreadable = Some(format!("a message at its port says nothing: {error}")),
             }
             self.up.remove(&letter)?;
         }

@@ -1,10 +1,15 @@
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
 
 use super::*;
-use crate::testing::{NOW, Site, pump};
+use crate::gateway::stored::STORED_BYTES;
+use crate::records_archive::heart_rate;
+use crate::testing::{NOW, Site, chain, pump};
 use tempfile::TempDir;
 use wardlink_crypto::key::PrivateKey;
 use wardlink_protocol::identity::Sha256;
+use wardlink_records::batch::Reason;
+use wardlink_records::outbox::Outbox;
+use wardlink_records::sending::Plan;
 
 /// A gateway's end of a pump's port.
 struct Bench {
@@ -13,6 +18,10 @@ struct Bench {
     device: Device,
     identity: Identity,
     chain: Vec<ByteBuf>,
+    /// The device's.
+    key: PrivateKey,
+    store: Store,
+    holdings: Holdings,
 }
 
 impl Bench {
@@ -21,7 +30,10 @@ impl Bench {
         let (key, chain): (PrivateKey, _) = site.gateway();
         let device = "gateway/ward-3".parse().unwrap();
         let identity = Identity { key, device, certificate: None, root: Some(site.root) };
-        Self { ports, root: site.root, device: pump(), identity, chain }
+        let store = Store::open(&ports.path().join("store")).unwrap();
+        let holdings = Holdings::open(&store, STORED_BYTES, Plan::default(), NOW).unwrap();
+        let key = PrivateKey::make(&mut crate::clock::rng());
+        Self { ports, root: site.root, device: pump(), identity, chain, key, store, holdings }
     }
 
     fn port(&self) -> Port<'_> {
@@ -33,6 +45,36 @@ impl Bench {
         let letters = self.port().down.letters().unwrap();
         letters.iter().map(|letter| collector::open(&letter.bytes, &self.device, &self.root, NOW).unwrap()).collect()
     }
+
+    /// A batch of the device that is signed with this key.
+    fn signed(&self, key: &PrivateKey) -> Upward {
+        let mut outbox = Outbox::begin(pump(), 1 << 20, chain(1), Reason::First);
+        outbox.record(heart_rate(NOW, 60)).unwrap();
+        Upward::Batch(ByteBuf::from(outbox.close(key, NOW).unwrap().unwrap().1))
+    }
+
+    /// The device brings this, and it is looked at.
+    fn brings(&mut self, message: &[u8], unreadable: &mut Option<String>) {
+        let port = Port::new(self.ports.path(), &self.device, &self.identity, &self.chain);
+        assert!(port.up.put(message).unwrap());
+        port.collect(&self.store, &mut self.holdings, (&self.key.public(), unreadable), NOW).unwrap();
+        assert_eq!(port.up.count().unwrap(), 0);
+    }
+}
+
+#[test]
+fn what_cannot_be_read_is_told_until_something_is_kept() {
+    let mut bench = Bench::new();
+    let (strange, good) = (bench.signed(&PrivateKey::make(&mut crate::clock::rng())), bench.signed(&bench.key));
+    let mut unreadable = None;
+    bench.brings(&strange.encode().unwrap(), &mut unreadable);
+    assert!(unreadable.as_ref().is_some_and(|why| why.contains("refused (signature)")), "{unreadable:?}");
+    bench.brings(&Upward::Nothing.encode().unwrap(), &mut unreadable);
+    assert!(unreadable.is_some());
+    bench.brings(&good.encode().unwrap(), &mut unreadable);
+    assert_eq!(unreadable, None);
+    bench.brings(b"nothing", &mut unreadable);
+    assert!(unreadable.as_ref().is_some_and(|why| why.contains("says nothing")), "{unreadable:?}");
 }
 
 #[test]
