@@ -134,8 +134,9 @@ impl Mailbox {
         Ok(true)
     }
 
-    /// Takes back everything that was not read.
+    /// Takes back everything that was not read, and what was not written to its end.
     pub fn clear(&self) -> io::Result<()> {
+        if_there(fs::remove_file(self.folder.join(UNFINISHED)))?;
         self.numbers()?.into_iter().try_for_each(|number| if_there(fs::remove_file(self.file(number))).map(drop))
     }
 }
@@ -163,8 +164,9 @@ mod tests {
         mailbox.remove(&letters[0]).unwrap();
         assert!(mailbox.put(b"three").unwrap());
         assert_eq!(mailbox.letters().unwrap()[1].bytes, b"three");
+        fs::write(mailbox.folder.join(UNFINISHED), b"fo").unwrap();
         mailbox.clear().unwrap();
-        assert_eq!(mailbox.count().unwrap(), 0);
+        assert_eq!((mailbox.count().unwrap(), fs::read_dir(&mailbox.folder).unwrap().count()), (0, 0));
         assert_eq!(Mailbox::devices(port.path()), ["infusion-pump/p1".parse().unwrap()]);
     }
 

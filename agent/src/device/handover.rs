@@ -226,6 +226,11 @@ impl PortWay {
         Ok(heard)
     }
 
+    /// Takes back everything that no gateway has read: the device has left its site.
+    pub fn clear(&self) -> io::Result<()> {
+        self.up.clear()
+    }
+
     /// What is not answered in time is taken back and written again later; at once where a gateway asks, which may be another one.
     fn look_for_answers<D: Disk>(
         &mut self,

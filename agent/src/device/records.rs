@@ -344,18 +344,26 @@ impl<D: Disk> Records<D> {
         Ok(Ok(count))
     }
 
-    /// Erases everything: the device has left its site. What comes later is another chain; `chain` is random.
+    /// Erases everything: the device has left its site. What comes later is another chain; `chain` is random. A disk without room for that
+    /// hinders nothing: the data goes first, and needs none.
     pub fn erase(&mut self, capacity: u64, chain: RecordChain) -> Result<(), RecordsError> {
         let device = self.outbox.device().clone();
         self.outbox = Outbox::begin(device, capacity, chain, Reason::PairedAgain);
-        self.is_written = false;
-        self.flush()?;
-        let is_damaged = |name: &Name| matches!(name, Name::DamagedStored | Name::DamagedBatch(_));
-        for name in self.disk.names()?.into_iter().filter(is_damaged) {
+        (self.is_written, self.gone) = (false, Vec::new());
+        // Batches that nothing lists would be stored anew after a power loss: what lists them goes last.
+        let (last, first): (Vec<Name>, Vec<Name>) =
+            self.disk.names()?.into_iter().partition(|name| *name == Name::Stored);
+        for name in first.into_iter().filter(|name| is_data(*name)).chain(last) {
+            if name == Name::Stored {
+                self.disk.sync_names()?;
+            }
             self.disk.remove(name)?;
         }
-        self.tidy()?;
-        Ok(self.disk.sync_names()?)
+        self.disk.sync_names()?;
+        if let Err(error) = self.flush() {
+            tracing::warn!(%error, "that a chain begins anew is written with what comes next");
+        }
+        Ok(())
     }
 
     /// Puts another state in the place of this one, durably; what is `gone` in it is removed only then.
@@ -387,6 +395,14 @@ impl<D: Disk> Records<D> {
         }
         Ok(self.disk.sync_names()?)
     }
+}
+
+/// Whether it has something of what was stored.
+const fn is_data(name: Name) -> bool {
+    matches!(
+        name,
+        Name::Stored | Name::NewStored | Name::DamagedStored | Name::Batch(_) | Name::DamagedBatch(_)
+    )
 }
 
 fn limit() -> u64 {

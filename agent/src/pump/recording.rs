@@ -119,8 +119,13 @@ impl Pump {
         }
     }
 
-    /// The pump has left its site: what it stored of patients there goes.
+    /// The pump has left its site: what it stored of patients there goes, and what it has written at its port.
     pub(super) fn erase_records(&mut self) -> Result<(), PumpError> {
+        let port = self.recording.as_ref().and_then(|recording| recording.port.as_ref());
+        if let Some(Err(error)) = port.map(PortWay::clear) {
+            // A port that is out of reach is no reason to keep what can be erased here.
+            self.tell(Event::Error { message: format!("what was written at the port stays there: {error}") });
+        }
         let capacity = self.settings.stored_bytes;
         let handover = self.software.as_mut().and_then(|software| software.driven.handover.as_mut());
         if let Some(handover) = handover {

@@ -220,6 +220,19 @@ fn a_word_about_a_damaged_batch_holds_up_none_that_comes_after_it() {
 }
 
 #[test]
+fn a_device_that_leaves_takes_back_what_nobody_has_read() {
+    let mut bench = Bench::new(BY_POLL);
+    bench.record(1);
+    bench.handover.ask(Trigger::OwnInitiative);
+    bench.exchange(1);
+    let up = Mailbox::new(bench.port.path(), &pump(), Direction::Up, MAX_UPWARD_BYTES);
+    assert_eq!(up.count().unwrap(), 1);
+    bench.way.clear().unwrap();
+    assert_eq!(up.count().unwrap(), 0);
+    PortWay::new(&bench.port.path().join("never"), pump()).clear().unwrap();
+}
+
+#[test]
 fn a_port_that_is_not_there_is_waited_for() {
     let mut bench = Bench::new(BY_POLL);
     let gone = bench.port.path().join("stick");

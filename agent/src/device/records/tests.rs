@@ -12,6 +12,10 @@ fn key() -> PrivateKey {
     PrivateKey::make(&mut crate::clock::rng())
 }
 
+fn names(disk: &Model) -> Vec<Name> {
+    disk.files().into_iter().map(|(name, _)| name).collect()
+}
+
 fn open<'d>(disk: &'d mut Model, key: &PrivateKey) -> Result<Records<&'d mut Model>, RecordsError> {
     static NEXT: core::sync::atomic::AtomicU8 = core::sync::atomic::AtomicU8::new(1);
     let next = NEXT.fetch_add(1, core::sync::atomic::Ordering::Relaxed);
@@ -313,7 +317,7 @@ fn what_cannot_be_read_in_a_damaged_store_is_set_aside_and_the_rest_is_stored_ho
     let mut records = open(&mut disk, &key).unwrap();
     records.erase(STORED_BYTES, chain(205)).unwrap();
     drop(records);
-    assert_eq!(disk.files().into_iter().map(|(name, _)| name).collect::<Vec<_>>(), [Name::Stored]);
+    assert_eq!(names(&disk), [Name::Stored]);
 }
 
 #[test]
@@ -388,6 +392,39 @@ fn a_device_that_leaves_its_site_keeps_nothing_of_it() {
     records.erase(STORED_BYTES, chain(99)).unwrap();
     assert_eq!((records.stored(), records.waiting()), (0, 0));
     drop(records);
-    let names: Vec<_> = disk.files().into_iter().map(|(name, _)| name).collect();
-    assert_eq!(names, [Name::Stored]);
+    assert_eq!(names(&disk), [Name::Stored]);
+}
+
+#[test]
+fn a_device_that_leaves_its_site_erases_also_without_room_and_whenever_the_power_goes() {
+    let key = key();
+    let mut disk = Model::default();
+    let mut records = open(&mut disk, &key).unwrap();
+    for at in 0..3 {
+        records.record(heart_rate(later(at), at), later(at)).unwrap();
+        records.close(later(at)).unwrap();
+    }
+    drop(records);
+    let mut full = disk.clone();
+    full.full = vec![Name::NewStored, Name::Stored];
+    let mut records = open(&mut full, &key).unwrap();
+    records.erase(STORED_BYTES, chain(99)).unwrap();
+    records.disk.full.clear();
+    records.record(heart_rate(later(3), 3), later(3)).unwrap();
+    assert_eq!(values(&records, &key), ["3"]);
+    drop(records);
+    assert_eq!(names(&full), [Name::Stored]);
+    for steps in 0.. {
+        let mut powered = disk.powered_for(steps);
+        let is_done = open(&mut powered, &key).and_then(|mut records| records.erase(STORED_BYTES, chain(99))).is_ok();
+        let is_powered = powered.steps < steps;
+        for loss in Loss::all() {
+            let mut after = powered.after(loss);
+            open(&mut after, &key).unwrap().erase(STORED_BYTES, chain(100)).unwrap();
+            assert_eq!(names(&after), [Name::Stored], "{steps} {loss:?}");
+        }
+        if is_done && is_powered {
+            return;
+        }
+    }
 }
