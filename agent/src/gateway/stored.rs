@@ -215,18 +215,15 @@ impl Holdings {
         now: UnixMillis,
         and: impl FnOnce(&super::store::Change<'_>) -> Result<(), StoreError>,
     ) -> Result<(), StoreError> {
-        for key in refused {
-            self.depot.discard(device, *key);
-            self.rows.remove(&(device.clone(), *key));
-        }
+        let length = |bytes: &Vec<u8>| u64::try_from(bytes.len()).unwrap_or(u64::MAX);
+        let lengths: Vec<_> = batches.iter().map(|(verified, bytes)| (verified.clone(), length(bytes))).collect();
+        let keys = self.depot.replace(device, refused, &lengths).map_err(|_| StoreError::Damaged("a device's chain"))?;
         let mut new = Vec::new();
-        for (verified, bytes) in batches {
-            let length = u64::try_from(bytes.len()).unwrap_or(u64::MAX);
-            if let Ok(Kept::New(key)) = self.depot.take(verified, length) {
-                new.push((self.row(verified, key, now)?, bytes));
-            } else {
-                return Err(StoreError::Full);
-            }
+        for (key, (verified, bytes)) in keys.into_iter().zip(batches) {
+            new.push((self.row(verified, key, now)?, bytes));
+        }
+        for key in refused {
+            self.rows.remove(&(device.clone(), *key));
         }
         store.change(|change| {
             refused.iter().try_for_each(|key| change.remove_batch(device, *key))?;

@@ -87,13 +87,34 @@ impl Depot {
 
     /// Takes a verified batch; `bytes` is the length of its envelope.
     pub fn take(&mut self, batch: &Verified, bytes: u64) -> Result<Kept, NotKept> {
+        self.hold(batch, bytes, self.capacity)
+    }
+
+    /// Holds verified batches, each with the length of its envelope, in the place of refused ones that say the same: signed anew they may be
+    /// a little longer, and there is always room for them. Answers their keys.
+    pub fn replace(
+        &mut self,
+        device: &Device,
+        refused: &[BatchKey],
+        batches: &[(Verified, u64)],
+    ) -> Result<Vec<BatchKey>, NotKept> {
+        for key in refused {
+            self.discard(device, *key);
+        }
+        let hold = |(batch, bytes): &(Verified, u64)| match self.hold(batch, *bytes, u64::MAX)? {
+            Kept::New(key) | Kept::Again(key) => Ok(key),
+        };
+        batches.iter().map(hold).collect()
+    }
+
+    fn hold(&mut self, batch: &Verified, bytes: u64, capacity: u64) -> Result<Kept, NotKept> {
         let found = batch.batch();
         let key = BatchKey { chain: found.chain(), first: found.first() };
         if let Some(held) = self.devices.get(found.device()).and_then(|queue| queue.overlapping(batch)) {
             let is_same = held.key == key && same(&held.hash, &batch.hash());
             return if is_same { Ok(Kept::Again(key)) } else { Err(NotKept::Fork { at: held.key.first }) };
         }
-        if self.bytes().saturating_add(bytes) > self.capacity {
+        if self.bytes().saturating_add(bytes) > capacity {
             return Err(NotKept::Full);
         }
         self.devices.entry(found.device().clone()).or_default().push(batch, bytes);

@@ -214,3 +214,22 @@ fn a_gateway_that_was_restored_signs_anew_what_the_server_does_not_have() {
     assert_eq!(bench.values(), ["70.5", "71.5", "72.5", "73.5", "74.5"]);
     assert_eq!(bench.holdings.status().records, 0);
 }
+
+#[test]
+fn a_full_gateway_signs_anew_all_the_same() {
+    let mut bench = Bench::new();
+    bench.weigh();
+    bench.take(1).unwrap();
+    bench.upload();
+    bench.weigh();
+    bench.take(1).unwrap();
+    let (device, key, bytes) = bench.holdings.next(&bench.store).unwrap().unwrap();
+    bench.holdings.refused(&bench.store, &(device, key), (FORK, "gone on elsewhere"), NOW, 0).unwrap();
+    let room = u64::try_from(bytes.len()).unwrap();
+    bench.holdings = Holdings::open(&bench.store, room, Plan::default(), NOW).unwrap();
+    let speaker = Speaker { device: &bench.device, folder: bench.folder.path(), key: &bench.key, chain: chain(3) };
+    speaker.speak(&bench.store, &mut bench.holdings, NOW).unwrap();
+    assert!(bench.holdings.room().0 > room, "a chain's beginning is longer");
+    bench.holdings = Holdings::open(&bench.store, room, Plan::default(), NOW).unwrap();
+    assert_eq!((bench.upload(), bench.values()), (vec![], vec!["70.5".to_owned(), "71.5".to_owned()]));
+}

@@ -70,6 +70,21 @@ fn a_full_gateway_takes_nothing_more_and_deletes_nothing() {
 }
 
 #[test]
+fn what_is_signed_anew_fits_always_and_only_in_the_place_of_what_was_refused() {
+    let (mut depot, batches) = (Depot::new(200), run(chain(1), FIRST, 2));
+    for batch in &batches {
+        depot.take(batch, 100).unwrap();
+    }
+    depot.queue_mut(&pump(1)).unwrap().refused(key(1, 3), FORK);
+    let anew = run(chain(2), FIRST, 2);
+    let replaced = depot.replace(&pump(1), &[key(1, 1), key(1, 3)], &[(anew[0].clone(), 150)]);
+    assert_eq!(replaced, Ok(vec![key(2, 1)]));
+    let held: Vec<_> = depot.queue(&pump(1)).unwrap().iter().map(|held| held.key).collect();
+    assert_eq!((held, depot.bytes()), (vec![key(1, 1), key(2, 1)], 250), "what waits is not replaced");
+    assert_eq!(depot.take(&anew[1], 1), Err(NotKept::Full));
+}
+
+#[test]
 fn a_receipt_for_something_else_deletes_nothing() {
     let (mut depot, batches) = (Depot::new(ROOM), run(chain(1), FIRST, 2));
     depot.take(&batches[0], 100).unwrap();
