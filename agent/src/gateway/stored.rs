@@ -231,7 +231,7 @@ impl Holdings {
             and(change)
         })?;
         self.rows.extend(new.into_iter().map(|(row, _)| ((device.clone(), row.held.key), row)));
-        self.has_changed = true;
+        (self.is_full, self.has_changed) = (false, true);
         Ok(())
     }
 
@@ -371,7 +371,7 @@ impl Holdings {
         if is_discarded {
             store.change(|change| change.remove_batch(device, key))?;
             self.rows.remove(&(device.clone(), key));
-            self.has_changed = true;
+            (self.is_full, self.has_changed) = (false, true);
         }
         Ok(is_discarded)
     }

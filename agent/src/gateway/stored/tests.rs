@@ -238,20 +238,28 @@ fn values_that_cannot_be_are_counted_and_sent_on() {
 #[test]
 fn a_full_store_takes_nothing_more_and_loses_nothing() {
     let mut bench = Bench::new();
-    let first = bench.batch();
-    let room = u64::try_from(first.len()).unwrap() * 2;
+    let batches: Vec<_> = (0..4).map(|_| bench.batch()).collect();
+    let room = 2 * u64::try_from(batches.iter().map(Vec::len).max().unwrap()).unwrap();
     bench.holdings = Holdings::open(bench.store(), room, PLAN, NOW).unwrap();
-    bench.take(&first).unwrap();
-    assert!(!bench.holdings.status().is_nearly_full() && !bench.holdings.is_full());
-    let (second, third) = (bench.batch(), bench.batch());
-    let _ = bench.take(&second);
-    let refused = bench.take(&third).unwrap_err();
+    bench.take(&batches[0]).unwrap();
+    assert!(!bench.holdings.status().is_nearly_full());
+    bench.take(&batches[1]).unwrap();
+    assert!(bench.holdings.status().is_nearly_full() && !bench.holdings.is_full());
+    let refused = bench.take(&batches[2]).unwrap_err();
     assert_eq!((refused.step.as_str(), bench.holdings.is_full()), (FULL, true));
-    let held = bench.holdings.status().records;
-    assert_eq!(u64::try_from(bench.store().held().unwrap().len()).unwrap(), held);
-    let receipt = bench.site.archive.take(&first, NOW).unwrap();
+    assert_eq!((bench.holdings.status().records, bench.store().held().unwrap().len()), (2, 2));
+    let receipt = bench.site.archive.take(&batches[0], NOW).unwrap();
     bench.receipt(&receipt);
-    assert!(!bench.holdings.is_full() && bench.take(&third).is_ok());
+    assert!(!bench.holdings.is_full());
+    bench.take(&batches[2]).unwrap();
+    // There is room also when a person discards something.
+    assert_eq!(bench.take(&batches[3]).unwrap_err().step, FULL);
+    let (device, key, _) = bench.next().unwrap();
+    bench.refused(&(device.clone(), key), "signature");
+    assert!(bench.holdings.is_full());
+    assert!(bench.holdings.discard(bench.store.as_ref().unwrap(), &device, key).unwrap());
+    assert!(!bench.holdings.is_full());
+    bench.take(&batches[3]).unwrap();
 }
 
 #[test]
