@@ -367,6 +367,23 @@ async fn what_got_no_receipt_in_a_session_that_is_not_kept_is_sent_again() {
 }
 
 #[tokio::test]
+async fn what_is_wrong_with_a_device_goes_with_the_device() {
+    let depot = Depot::open().await;
+    let bedside = Bedside::new(&depot);
+    std::fs::remove_dir(&bedside.port).unwrap();
+    let mut gateway = power(&depot);
+    gateway.trouble("its port").await;
+    depot.with(|inner| {
+        inner.hides.push(pump());
+        inner.go_down();
+        inner.is_down = false;
+    });
+    let is_over = |status: &Status| status.troubles.iter().all(|trouble| !trouble.why.contains("its port"));
+    gateway.until("another session", |status| is_over(status) && status.is_connected).await;
+    gateway.stop().await;
+}
+
+#[tokio::test]
 async fn power_may_fail_at_any_write_of_the_store() {
     let mut runs = 0;
     for writes in (0..).step_by(37) {

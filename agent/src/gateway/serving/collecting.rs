@@ -133,6 +133,8 @@ impl Serving<'_> {
         let shared = self.shared;
         let now = Instant::now();
         let polls = self.collecting.poll_at <= now;
+        // At each poll everything is looked at: what is wrong with nobody any more is over then.
+        let began = polls.then(|| shared.troubles.begin());
         if polls {
             self.collecting.poll_at = now + self.collecting.every;
         }
@@ -152,6 +154,9 @@ impl Serving<'_> {
         }
         if polls && let Some(ports) = &shared.settings.ports {
             self.strangers(ports);
+        }
+        if let Some(began) = began {
+            shared.troubles.end(Source::Collected, began);
         }
         self.try_again(now);
         self.show_room();
@@ -303,7 +308,9 @@ impl Serving<'_> {
         let (Some(ports), Some(member)) = (&self.shared.settings.ports, &self.member) else { return };
         if !self.collecting.chain.is_empty() && Mailbox::devices(ports).contains(device) {
             let told = Port::new(ports, device, &member.identity, &self.collecting.chain).tell(message);
-            show(self.shared, device, told.err().map(|error| error.to_string()));
+            if let Err(error) = told {
+                show(self.shared, device, Some(error.to_string()));
+            }
         }
     }
 
@@ -353,9 +360,11 @@ fn look_at(
         (Ok(()), None) => Ok(true),
         (Err(error), _) => Err(error),
     };
-    // Whoever polls polls again; what somebody asks for is asked for until the device has been told.
-    let is_told = matches!(went, Ok(true));
-    one.asked = one.asked.filter(|trigger| *trigger == Trigger::Request && !is_told);
+    one.asked = one.asked.filter(|trigger| match &went {
+        // Whoever polls polls again; what somebody asks for is asked for until the device has been told.
+        Ok(is_told) => *trigger == Trigger::Request && !is_told,
+        Err(_) => true,
+    });
     match went {
         Err(PortFault::Store(error)) => Err(error.into()),
         went => {
@@ -381,7 +390,7 @@ fn speak_for(shared: &Shared, device: &Device, identity: &Identity) -> Result<()
 fn show(shared: &Shared, device: &Device, why: Option<String>) {
     let what = trouble_of(device);
     match why {
-        Some(why) => shared.troubles.find(Source::Stored, what, why),
-        None => shared.troubles.works_again(Source::Stored, &what),
+        Some(why) => shared.troubles.find(Source::Collected, what, why),
+        None => shared.troubles.works_again(Source::Collected, &what),
     }
 }
