@@ -84,8 +84,8 @@ pub(super) enum NotSpoken {
     /// The gateway has no room.
     #[error("{0}")]
     Full(String),
-    /// The device's fault: files that say nothing. They are set aside.
-    #[error("{0} files in its folder say nothing that can be stored; they are set aside there")]
+    /// The device's fault: files that say nothing. They are set aside until a person has looked at them; the others are taken.
+    #[error("{0} files in its folder say nothing that can be stored: they are set aside there (…{REFUSED}); remove them when you have looked at them")]
     Unreadable(usize),
     /// Our fault: no batch can be made.
     #[error("nothing can be signed for it: {0}")]
@@ -110,13 +110,17 @@ impl Speaker<'_> {
             self.begin_anew(store, stored, from, now)?;
         }
         while self.take(store, stored, now)? > 0 {}
-        Ok(())
+        match names(&self.folder.join(FOLDER), REFUSED)?.len() {
+            0 => Ok(()),
+            count => Err(NotSpoken::Unreadable(count)),
+        }
     }
 
-    /// Takes what the device has written, as one batch, in one step with what was read; says how many values it was.
+    /// Takes what the device has written, as one batch, in one step with what was read; says how many files that was, with those that are
+    /// set aside.
     fn take(&self, store: &Store, stored: &mut Holdings, now: UnixMillis) -> Result<usize, NotSpoken> {
         let folder = self.folder.join(FOLDER);
-        let names = names(&folder)?;
+        let names = names(&folder, VALUE)?;
         if names.is_empty() {
             return Ok(0);
         }
@@ -168,7 +172,7 @@ impl Speaker<'_> {
         for path in &done {
             fs::remove_file(path)?;
         }
-        if unreadable > 0 { Err(NotSpoken::Unreadable(unreadable)) } else { Ok(done.len()) }
+        Ok(done.len().saturating_add(unreadable))
     }
 
     /// Signs what waits, as one batch. The gateway itself holds it then: there is nobody to hand it over to.
@@ -211,10 +215,11 @@ impl Speaker<'_> {
     }
 }
 
-fn names(folder: &Path) -> io::Result<Vec<String>> {
+/// The files whose names end so, in their order.
+fn names(folder: &Path, end: &str) -> io::Result<Vec<String>> {
     let Some(entries) = if_there(fs::read_dir(folder))? else { return Ok(Vec::new()) };
     let names = entries.flatten().filter_map(|entry| entry.file_name().into_string().ok());
-    let mut names: Vec<String> = names.filter(|name| name.ends_with(VALUE)).collect();
+    let mut names: Vec<String> = names.filter(|name| name.ends_with(end)).collect();
     names.sort_unstable();
     Ok(names)
 }
