@@ -17,8 +17,8 @@ use wardlink_records::check::check;
 use wardlink_records::depot::{Depot, FULL, Kept};
 use wardlink_records::exchange::{Downward, KeptBatch, RefusedBatch};
 use wardlink_records::kind::Definitions;
-use wardlink_records::queue::{BatchKey, Remedy, Standing};
-use wardlink_records::receipt::Receipt;
+use wardlink_records::queue::{BatchKey, NotHeld, Remedy, Standing};
+use wardlink_records::receipt::{Receipt, ReceiptError};
 use wardlink_records::sending::{Plan, Sending, Trigger};
 
 /// How much a gateway holds of its devices' data, in bytes, unless it is told otherwise.
@@ -109,8 +109,22 @@ pub(super) struct Holdings {
 pub(super) enum Receipted {
     /// So many batches of this device are deleted here.
     Deleted(Device, usize),
-    /// It deletes nothing: the step that failed, and why.
-    Nothing(&'static str, String),
+    /// It deletes nothing: it counts as none.
+    Refused(ReceiptError),
+    /// It deletes nothing: it is for something else.
+    NotHeld(NotHeld),
+}
+
+impl Receipted {
+    /// What is wrong where it deletes nothing; none where it came twice, or for what another gateway has.
+    pub(super) fn trouble(&self) -> Option<String> {
+        let (step, why) = match self {
+            Self::Deleted(..) | Self::NotHeld(NotHeld::Batch | NotHeld::Device) => return None,
+            Self::Refused(error) => (error.step(), error.to_string()),
+            Self::NotHeld(not_held @ NotHeld::Other) => (not_held.step(), not_held.to_string()),
+        };
+        Some(format!("{step}: {why}; nothing is deleted"))
+    }
 }
 
 impl Holdings {
@@ -326,11 +340,11 @@ impl Holdings {
     ) -> Result<Receipted, StoreError> {
         let receipt = match Receipt::open(bytes, root) {
             Ok(receipt) => receipt,
-            Err(error) => return Ok(Receipted::Nothing(error.step(), error.to_string())),
+            Err(error) => return Ok(Receipted::Refused(error)),
         };
         let keys = match self.depot.receive(&receipt) {
             Ok(keys) => keys,
-            Err(error) => return Ok(Receipted::Nothing(error.step(), error.to_string())),
+            Err(not_held) => return Ok(Receipted::NotHeld(not_held)),
         };
         store.change(|change| {
             keys.iter().try_for_each(|key| change.remove_batch(&receipt.device, *key))?;

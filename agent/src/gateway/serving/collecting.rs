@@ -284,23 +284,19 @@ impl Serving<'_> {
                 Err(_) => Ok(()),
             }
         })?;
+        if let Some(why) = received.trouble() {
+            shared.troubles.find(Source::Stored, RECEIPT, why);
+        }
         match received {
             Receipted::Deleted(device, batches) => {
                 tracing::debug!(%device, batches, "the server has stored data");
                 shared.troubles.works_again(Source::Stored, RECEIPT);
                 self.tell_device(&device, &Downward::Receipt(receipt.clone()));
-                Ok(())
             }
-            // It came twice, or for what another gateway has.
-            Receipted::Nothing(step, why) if step.ends_with("batch") || step.ends_with("device") => {
-                tracing::warn!(step, why, "a receipt deletes nothing");
-                Ok(())
-            }
-            Receipted::Nothing(step, why) => {
-                shared.troubles.find(Source::Stored, RECEIPT, format!("{step}: {why}; nothing is deleted"));
-                Ok(())
-            }
+            Receipted::NotHeld(why) => tracing::warn!(%why, "a receipt deletes nothing"),
+            Receipted::Refused(_) => {}
         }
+        Ok(())
     }
 
     /// Tells a device something at its port. What it misses it learns later: a receipt covers what was before.

@@ -97,10 +97,8 @@ fn what_is_taken_is_held_over_a_restart_and_goes_with_its_receipt() {
     assert_eq!((device, &bytes), (pump(), &batches[0]));
     let receipt = bench.site.archive.take(&bytes, NOW).unwrap();
     assert_eq!(bench.receipt(&receipt), Receipted::Deleted(pump(), 1));
-    assert_eq!(
-        bench.receipt(&receipt),
-        Receipted::Nothing("receipt: batch", "the receipt is for a batch that is not held".to_owned())
-    );
+    let again = bench.receipt(&receipt);
+    assert_eq!((again.trouble(), again), (None, Receipted::NotHeld(NotHeld::Batch)));
     bench.restart();
     assert_eq!((bench.holdings.status().records, bench.next().unwrap().2), (1, batches[1].clone()));
 }
@@ -145,14 +143,23 @@ fn only_the_sites_receipt_for_exactly_this_deletes() {
     let foreign = other_site.archive.take(&first, NOW).unwrap();
     bench.site.archive.take(&first, NOW).unwrap();
     let later_one = bench.site.archive.take(&second, NOW).unwrap();
-    for (receipt, step) in [
-        (forged, "receipt: signature"),
-        (foreign, "receipt: certificate"),
-        (later_one, "receipt: batch"),
-        (Vec::new(), "receipt: form"),
-    ] {
-        assert!(matches!(bench.receipt(&receipt), Receipted::Nothing(is, _) if is == step), "{step}");
+    assert_eq!(bench.receipt(&later_one), Receipted::NotHeld(NotHeld::Batch));
+    for (receipt, step) in
+        [(forged, "receipt: signature"), (foreign, "receipt: certificate"), (Vec::new(), "receipt: form")]
+    {
+        let received = bench.receipt(&receipt);
+        assert!(matches!(received, Receipted::Refused(error) if error.step() == step), "{received:?}");
+        assert!(received.trouble().is_some_and(|why| why.starts_with(step)));
     }
+    // The server has other records under the same numbers.
+    let mut restored = Outbox::begin(pump(), 1 << 20, chain(1), Reason::First);
+    restored.record(heart_rate(NOW, 99)).unwrap();
+    let (_, other_history) = restored.close(&bench.key, NOW).unwrap().unwrap();
+    bench.site.archive.forgets(&pump());
+    let other = bench.site.archive.take(&other_history, NOW).unwrap();
+    let received = bench.receipt(&other);
+    assert_eq!(received, Receipted::NotHeld(NotHeld::Other));
+    assert!(received.trouble().is_some_and(|why| why.contains("other records")));
     assert_eq!(bench.holdings.status().records, 1);
     assert_eq!(bench.store().held().unwrap().len(), 1);
 }
