@@ -88,11 +88,11 @@ impl Mailbox {
         Ok(self.numbers()?.len())
     }
 
-    /// The first messages, in the order in which they were written.
-    pub fn letters(&self) -> io::Result<Vec<Letter>> {
+    /// The first messages, so many at most, in the order in which they were written.
+    pub fn letters(&self, most: usize) -> io::Result<Vec<Letter>> {
         let (mut letters, mut unreadable) = (Vec::new(), None);
         for number in self.numbers()? {
-            if letters.len() >= MAX_LETTERS {
+            if letters.len() >= most {
                 break;
             }
             match if_there(read_file(&self.file(number), self.limit)) {
@@ -157,13 +157,14 @@ mod tests {
     fn messages_are_read_in_their_order_and_deleted() {
         let port = tempfile::tempdir().unwrap();
         let mailbox = mailbox(port.path());
-        assert_eq!(mailbox.letters().unwrap(), []);
+        assert_eq!(mailbox.letters(MAX_LETTERS).unwrap(), []);
         assert!(mailbox.put(b"one").unwrap() && mailbox.put(b"two").unwrap());
-        let letters = mailbox.letters().unwrap();
+        let letters = mailbox.letters(MAX_LETTERS).unwrap();
         assert_eq!(letters.iter().map(|letter| letter.bytes.as_slice()).collect::<Vec<_>>(), [b"one", b"two"]);
+        assert_eq!(mailbox.letters(1).unwrap(), letters[..1]);
         mailbox.remove(&letters[0]).unwrap();
         assert!(mailbox.put(b"three").unwrap());
-        assert_eq!(mailbox.letters().unwrap()[1].bytes, b"three");
+        assert_eq!(mailbox.letters(MAX_LETTERS).unwrap()[1].bytes, b"three");
         fs::write(mailbox.folder.join(UNFINISHED), b"fo").unwrap();
         mailbox.clear().unwrap();
         assert_eq!((mailbox.count().unwrap(), fs::read_dir(&mailbox.folder).unwrap().count()), (0, 0));
@@ -175,7 +176,7 @@ mod tests {
         let port = tempfile::tempdir().unwrap();
         let mailbox = mailbox(port.path());
         assert!(mailbox.put(b"far too long").unwrap());
-        assert_eq!(mailbox.letters().unwrap()[0].bytes.len(), 5, "one byte more than may be");
+        assert_eq!(mailbox.letters(MAX_LETTERS).unwrap()[0].bytes.len(), 5, "one byte more than may be");
         for _ in 1..MAX_LETTERS {
             assert!(mailbox.put(b"more").unwrap());
         }
@@ -184,7 +185,7 @@ mod tests {
         fs::write(mailbox.folder.join("note"), b"").unwrap();
         mailbox.clear().unwrap();
         std::os::unix::fs::symlink("/etc/hostname", mailbox.file(7)).unwrap();
-        assert_eq!((mailbox.letters().unwrap(), mailbox.count().unwrap()), (vec![], 0));
+        assert_eq!((mailbox.letters(MAX_LETTERS).unwrap(), mailbox.count().unwrap()), (vec![], 0));
     }
 
     #[test]
@@ -197,11 +198,11 @@ mod tests {
         for number in 0..MAX_LETTERS {
             assert!(mailbox.put(&[u8::try_from(number).unwrap()]).unwrap());
         }
-        let letters = mailbox.letters().unwrap();
+        let letters = mailbox.letters(MAX_LETTERS).unwrap();
         assert!(letters.iter().zip(0..).all(|(letter, number)| letter.bytes == [number]), "{letters:?}");
         assert_eq!((letters.len(), mailbox.count().unwrap()), (MAX_LETTERS, MAX_LETTERS));
         mailbox.clear().unwrap();
-        assert_eq!((mailbox.letters().unwrap(), mailbox.count().unwrap()), (vec![], 0));
+        assert_eq!((mailbox.letters(MAX_LETTERS).unwrap(), mailbox.count().unwrap()), (vec![], 0));
     }
 
     #[test]

@@ -4,7 +4,7 @@
 use super::disk::Disk;
 use super::records::{Outgoing, Records, RecordsError};
 use crate::clock;
-use crate::mailbox::{Direction, Mailbox};
+use crate::mailbox::{Direction, MAX_LETTERS, Mailbox};
 use core::time::Duration;
 use rand_core::Rng as _;
 use serde_bytes::ByteBuf;
@@ -191,7 +191,7 @@ impl PortWay {
         now: UnixMillis,
     ) -> Result<Vec<Heard>, PortError> {
         let mut heard = Vec::new();
-        for letter in self.down.letters()? {
+        for letter in self.down.letters(MAX_LETTERS)? {
             let message = collector::open(&letter.bytes, &self.device, root, now);
             heard.push(match message.map(|message| handover.hear(message, root, now)) {
                 Ok(Ok(heard)) => heard,

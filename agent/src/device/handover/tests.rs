@@ -50,7 +50,7 @@ impl Bench {
     /// What the device has written, taken away.
     fn written(&self) -> Vec<Upward> {
         let up = Mailbox::new(self.port.path(), &pump(), Direction::Up, MAX_UPWARD_BYTES);
-        let letters = up.letters().unwrap();
+        let letters = up.letters(MAX_LETTERS).unwrap();
         for letter in &letters {
             up.remove(letter).unwrap();
         }

@@ -71,11 +71,9 @@ impl<'a> Port<'a> {
         (key, unreadable): (&PublicKey, &mut Option<String>),
         now: UnixMillis,
     ) -> Result<(), PortFault> {
-        for letter in self.up.letters()? {
-            // The device is away: what it brought stays, and it brings nothing more.
-            if self.down.count()? >= MAX_LETTERS {
-                break;
-            }
+        // While the device reads nothing, what it brought stays, and it brings nothing more.
+        let room = MAX_LETTERS.saturating_sub(self.down.count()?);
+        for letter in self.up.letters(room)? {
             match Upward::decode(&letter.bytes) {
                 Ok(Upward::Batch(batch)) => {
                     let answer = stored.take(store, self.device, key, &batch, now)?;

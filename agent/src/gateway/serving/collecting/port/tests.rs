@@ -42,7 +42,7 @@ impl Bench {
 
     /// What the device has yet to read.
     fn told(&self) -> Vec<Downward> {
-        let letters = self.port().down.letters().unwrap();
+        let letters = self.port().down.letters(MAX_LETTERS).unwrap();
         letters.iter().map(|letter| collector::open(&letter.bytes, &self.device, &self.root, NOW).unwrap()).collect()
     }
 
@@ -89,4 +89,21 @@ fn a_poll_waits_until_the_device_has_read_and_a_request_only_while_there_is_no_r
         assert!(ask(Trigger::Request));
     }
     assert!(!ask(Trigger::Request), "it is asked again later");
+}
+
+#[test]
+fn what_a_device_brings_that_does_not_read_stays_where_it_is() {
+    let mut bench = Bench::new();
+    for _ in 0..MAX_LETTERS - 1 {
+        bench.port().tell(&Downward::Send(Trigger::Poll)).unwrap();
+    }
+    for _ in 0..3 {
+        let batch = bench.signed(&bench.key);
+        assert!(bench.port().up.put(&batch.encode().unwrap()).unwrap());
+    }
+    let port = Port::new(bench.ports.path(), &bench.device, &bench.identity, &bench.chain);
+    for left in [2, 2] {
+        port.collect(&bench.store, &mut bench.holdings, (&bench.key.public(), &mut None), NOW).unwrap();
+        assert_eq!((port.up.count().unwrap(), port.down.count().unwrap()), (left, MAX_LETTERS));
+    }
 }
