@@ -45,6 +45,10 @@ pub enum Direction {
     Down,
 }
 
+fn folder_of(port: &Path, device: &Device) -> PathBuf {
+    port.join(FOLDER).join(device.client.as_str()).join(device.identifier.as_str())
+}
+
 impl Mailbox {
     /// The messages of a device in this direction, of at most `limit` bytes each.
     pub fn new(port: &Path, device: &Device, direction: Direction, limit: usize) -> Self {
@@ -52,8 +56,7 @@ impl Mailbox {
             Direction::Up => "up",
             Direction::Down => "down",
         };
-        let of = port.join(FOLDER).join(device.client.as_str()).join(device.identifier.as_str());
-        Self { port: port.to_owned(), folder: of.join(name), limit: u64::try_from(limit).unwrap_or(u64::MAX) }
+        Self { port: port.to_owned(), folder: folder_of(port, device).join(name), limit: u64::try_from(limit).unwrap_or(u64::MAX) }
     }
 
     /// The devices that have ever written at a port.
@@ -81,6 +84,11 @@ impl Mailbox {
 
     fn file(&self, number: u64) -> PathBuf {
         self.folder.join(format!("{number:020}"))
+    }
+
+    /// Whether its device has ever written at this port: it makes a folder of its own.
+    pub fn is_used(port: &Path, device: &Device) -> bool {
+        fs::metadata(folder_of(port, device)).is_ok_and(|is| is.is_dir())
     }
 
     /// How many wait.
@@ -158,6 +166,8 @@ mod tests {
         let port = tempfile::tempdir().unwrap();
         let mailbox = mailbox(port.path());
         assert_eq!(mailbox.letters(MAX_LETTERS).unwrap(), []);
+        let device: Device = "infusion-pump/p1".parse().unwrap();
+        assert!(!Mailbox::is_used(port.path(), &device));
         assert!(mailbox.put(b"one").unwrap() && mailbox.put(b"two").unwrap());
         let letters = mailbox.letters(MAX_LETTERS).unwrap();
         assert_eq!(letters.iter().map(|letter| letter.bytes.as_slice()).collect::<Vec<_>>(), [b"one", b"two"]);
@@ -168,7 +178,8 @@ mod tests {
         fs::write(mailbox.folder.join(UNFINISHED), b"fo").unwrap();
         mailbox.clear().unwrap();
         assert_eq!((mailbox.count().unwrap(), fs::read_dir(&mailbox.folder).unwrap().count()), (0, 0));
-        assert_eq!(Mailbox::devices(port.path()), ["infusion-pump/p1".parse().unwrap()]);
+        assert!(Mailbox::is_used(port.path(), &device));
+        assert_eq!(Mailbox::devices(port.path()), [device]);
     }
 
     #[test]

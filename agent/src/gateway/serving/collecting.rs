@@ -302,7 +302,7 @@ impl Serving<'_> {
     /// Tells a device something at its port. What it misses it learns later: a receipt covers what was before.
     fn tell_device(&self, device: &Device, message: &Downward) {
         let (Some(ports), Some(member)) = (&self.shared.settings.ports, &self.member) else { return };
-        if !self.collecting.chain.is_empty() && Mailbox::devices(ports).contains(device) {
+        if !self.collecting.chain.is_empty() && Mailbox::is_used(ports, device) {
             let told = Port::new(ports, device, &member.identity, &self.collecting.chain).tell(message);
             if let Err(error) = told {
                 show(self.shared, device, Some(error.to_string()));
