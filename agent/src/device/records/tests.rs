@@ -4,9 +4,11 @@ use super::*;
 use crate::device::disk::model::{Loss, Model};
 use crate::records_archive::{heart_rate, text};
 use crate::testing::{NOW, Site, chain, later, pump};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
+use wardlink_records::batch::Batch;
 use wardlink_records::chain::FORK;
 use wardlink_records::depot::FULL;
+use wardlink_records::record::RecordId;
 
 fn key() -> PrivateKey {
     PrivateKey::make(&mut crate::clock::rng())
@@ -22,20 +24,23 @@ fn open<'d>(disk: &'d mut Model, key: &PrivateKey) -> Result<Records<&'d mut Mod
     Records::open(disk, pump(), key.clone(), STORED_BYTES, chain(next))
 }
 
-/// What lies there, signed or not, in its order.
-fn values(records: &Records<&mut Model>, key: &PrivateKey) -> Vec<String> {
-    let mut values = Vec::new();
+/// What lies there, signed or not, in its order, each with its number.
+fn lies(records: &Records<&mut Model>, key: &PrivateKey) -> Vec<(RecordId, String)> {
+    let mut found = Vec::new();
+    let mut add = |batch: &Batch| found.extend(batch.records().map(|(id, record)| (id, text(record))));
     for held in records.queue().iter() {
-        let (_, opened) = records.batch(held.key).unwrap();
-        values.extend(opened.batch().records().map(|(_, record)| text(record)));
+        add(records.batch(held.key).unwrap().1.batch());
     }
     let mut pending = records.outbox.clone();
     while let Some((_, bytes)) = pending.close(key, NOW).unwrap() {
         let (own, device) = (key.public(), [pump()]);
-        let opened = Sealed::parse(&bytes).unwrap().open(Signer { key: &own, devices: &device }).unwrap();
-        values.extend(opened.batch().records().map(|(_, record)| text(record)));
+        add(Sealed::parse(&bytes).unwrap().open(Signer { key: &own, devices: &device }).unwrap().batch());
     }
-    values
+    found
+}
+
+fn values(records: &Records<&mut Model>, key: &PrivateKey) -> Vec<String> {
+    lies(records, key).into_iter().map(|(_, value)| value).collect()
 }
 
 /// Records, signs, hands over, takes receipts; `at` counts the values that are durable. As long as there is power.
@@ -80,14 +85,18 @@ fn whenever_the_power_goes_every_value_arrives_once() {
             if !seen.insert((durable, after.files())) {
                 continue;
             }
-            let mut arrived = site.archive.values(&pump());
-            let records = open(&mut after, &key).unwrap();
-            let held = values(&records, &key);
-            // What was handed over and is still held is held as it was: the server sees that by its number.
-            arrived.extend(held.into_iter().filter(|value| !site.archive.values(&pump()).contains(value)));
-            let count = u64::try_from(arrived.len()).unwrap();
-            assert!((durable..=durable + 1).contains(&count), "step {steps}, {loss:?}: {durable} {arrived:?}");
-            assert!(arrived.iter().enumerate().all(|(place, value)| *value == place.to_string()), "{arrived:?}");
+            let arrived = site.archive.records.iter().map(|(_, id, record, _)| (*id, text(record)));
+            let mut all: BTreeMap<RecordId, String> = BTreeMap::new();
+            // What was handed over and is still held is the same under the same number; under another one it would count twice.
+            for (id, value) in arrived.chain(lies(&open(&mut after, &key).unwrap(), &key)) {
+                let known = all.entry(id).or_insert_with(|| value.clone());
+                assert_eq!(*known, value, "step {steps}, {loss:?}");
+            }
+            let mut values: Vec<u64> = all.into_values().map(|value| value.parse().unwrap()).collect();
+            values.sort_unstable();
+            let count = u64::try_from(values.len()).unwrap();
+            assert!((durable..=durable + 1).contains(&count), "step {steps}, {loss:?}: {durable} {values:?}");
+            assert_eq!(values, (0..count).collect::<Vec<_>>(), "step {steps}, {loss:?}");
             assert!(after.files().iter().all(|(name, _)| *name != Name::NewStored && *name != Name::DamagedStored));
         }
     }

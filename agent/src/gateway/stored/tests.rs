@@ -289,4 +289,10 @@ fn what_cannot_be_stored_is_not_said_to_be_kept() {
     let failed = bench.holdings.keep(store, &verified, &batch, NOW, |_| Err(StoreError::Full));
     assert!(matches!(failed, Err(StoreError::Full)));
     assert_eq!(store.held().unwrap(), [], "neither the batch nor what belongs to it");
+    assert_eq!(bench.holdings.status().records, 0);
+    // The gateway reads anew what it holds, and then takes it.
+    bench.restart();
+    assert_eq!((bench.holdings.room().0, bench.next()), (0, None));
+    bench.take(&batch).unwrap();
+    assert_eq!((bench.store().held().unwrap().len(), bench.next().unwrap().2), (1, batch));
 }
