@@ -15,6 +15,8 @@ use wardlink_protocol::Device;
 pub const MAX_LETTERS: usize = 16;
 /// The most files of a folder that are looked at.
 const MAX_FILES: usize = 1024;
+/// How many digits a message's name has.
+const DIGITS: usize = 20;
 /// Where the folders of stored data lie in a port.
 const FOLDER: &str = "records";
 /// A message on its way; there is one writer.
@@ -43,6 +45,12 @@ pub enum Direction {
     Up,
     /// To the device.
     Down,
+}
+
+/// Which message has this name; none where it is no message's.
+fn number(name: &str) -> Option<u64> {
+    let is_one = name.len() == DIGITS && name.bytes().all(|byte| byte.is_ascii_digit());
+    name.parse().ok().filter(|_| is_one)
 }
 
 fn folder_of(port: &Path, device: &Device) -> PathBuf {
@@ -76,14 +84,14 @@ impl Mailbox {
     fn numbers(&self) -> io::Result<Vec<u64>> {
         let Some(entries) = if_there(fs::read_dir(&self.folder))? else { return Ok(Vec::new()) };
         let files = entries.take(MAX_FILES).flatten().filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_file()));
-        let numbers = files.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+        let numbers = files.filter_map(|entry| number(entry.file_name().to_str()?));
         let mut numbers: Vec<u64> = numbers.collect();
         numbers.sort_unstable();
         Ok(numbers)
     }
 
     fn file(&self, number: u64) -> PathBuf {
-        self.folder.join(format!("{number:020}"))
+        self.folder.join(format!("{number:0DIGITS$}"))
     }
 
     /// Whether its device has ever written at this port: it makes a folder of its own.
@@ -193,7 +201,9 @@ mod tests {
         }
         assert!(!mailbox.put(b"more").unwrap());
         // What somebody else puts there is no message, and a link leads nowhere.
-        fs::write(mailbox.folder.join("note"), b"").unwrap();
+        for name in ["note", "7", "+5", "+0000000000000000005", "99999999999999999999"] {
+            fs::write(mailbox.folder.join(name), b"").unwrap();
+        }
         mailbox.clear().unwrap();
         std::os::unix::fs::symlink("/etc/hostname", mailbox.file(7)).unwrap();
         assert_eq!((mailbox.letters(MAX_LETTERS).unwrap(), mailbox.count().unwrap()), (vec![], 0));
