@@ -1,8 +1,9 @@
 //! What a gateway holds of its devices' stored data until the server has it (Distribution, figures 7, 9 and 13): the shell around [`Depot`].
 //!
-//! A batch is taken when its device has signed it, is durable before the device is told so, and goes only by a receipt that the site's control unit has signed
-//! for exactly this batch, or when a person discards what the server has refused. In memory stands what the store has, and never more: where
-//! the store fails, both are read anew.
+//! A batch is taken when its device has signed it, and is durable before the device is told so. It goes only by a receipt that the site's
+//! control unit has signed for exactly this batch or one that is chained to it, when a person discards what the server has refused, or when
+//! the gateway itself has signed it and signs what it says anew. In memory stands what the store has, and never more: where the store fails,
+//! both are read anew.
 
 use super::store::records::HeldBatch;
 use super::store::{Store, StoreError};
