@@ -3,6 +3,7 @@
 //! Nothing is durable before it was synchronized: a file's content by [`Disk::sync`], the names of files by [`Disk::sync_names`].
 
 use super::slots::Slot;
+use crate::files::if_there;
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, ErrorKind};
 use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
@@ -192,14 +193,6 @@ fn options() -> OpenOptions {
     options.read(true).write(true).mode(0o600);
     options.custom_flags(rustix::fs::OFlags::NOFOLLOW.bits().cast_signed());
     options
-}
-
-fn if_there<T>(result: io::Result<T>) -> io::Result<Option<T>> {
-    match result {
-        Ok(value) => Ok(Some(value)),
-        Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(error),
-    }
 }
 
 impl Disk for Folder {

@@ -310,14 +310,15 @@ impl Holdings {
         random: u64,
     ) -> Result<Option<Downward>, StoreError> {
         let Some(queue) = self.depot.queue_mut(device) else { return Ok(None) };
-        let remedy = queue.refused(*key, step);
+        let refused = RefusedBatch::new(Some(*key), step, reason);
+        let remedy = queue.refused(*key, &refused.step);
         let standings: Vec<_> = queue.iter().map(|held| (held.key, held.standing.clone())).collect();
         let mut changed = Vec::new();
         for (key, standing) in standings {
             let Some(row) = self.rows.get_mut(&(device.clone(), key)) else { continue };
             if matches!(standing, Standing::Refused(_)) && row.held.standing != standing {
                 row.held.standing = standing;
-                row.reason = Some(reason.chars().filter(|character| !character.is_control()).collect());
+                row.reason = Some(refused.reason.clone());
                 changed.push(row.clone());
             }
         }
@@ -327,7 +328,7 @@ impl Holdings {
             self.sending.failed(now, random);
         }
         self.settle(now);
-        Ok((remedy == Remedy::BeginAnew).then(|| refusal(Some(*key), step, reason)))
+        Ok((remedy == Remedy::BeginAnew).then_some(Downward::Refused(refused)))
     }
 
     /// Takes a receipt: what it is for is deleted, in one step with `and`, and nothing else is.
