@@ -11,7 +11,7 @@ use wardlink_crypto::key::PrivateKey;
 use wardlink_protocol::cbor::{self, CborError};
 use wardlink_protocol::identity::{RecordChain, Sha256};
 use wardlink_protocol::{Device, UnixMillis};
-use wardlink_records::batch::{BatchError, Reason, Sealed, Signer, Verified};
+use wardlink_records::batch::{BatchError, Reason, Verified};
 use wardlink_records::exchange::{KeptBatch, RefusedBatch};
 use wardlink_records::limits::MAX_BATCH_BYTES;
 use wardlink_records::outbox::{NotRecorded, Outbox};
@@ -240,8 +240,7 @@ impl<D: Disk> Records<D> {
 
     /// Opens what this device has signed.
     fn own(&self, bytes: &[u8]) -> Result<Verified, BatchError> {
-        let own = self.key.public();
-        Sealed::parse(bytes)?.open(Signer { key: &own, devices: core::slice::from_ref(self.outbox.device()) })
+        Verified::open(bytes, &self.key.public(), self.outbox.device())
     }
 
     /// A damaged batch is not sent, and holds up nothing.

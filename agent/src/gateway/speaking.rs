@@ -16,7 +16,7 @@ use std::path::Path;
 use wardlink_crypto::key::PrivateKey;
 use wardlink_protocol::identity::{PatientReference, RecordChain, Sha256};
 use wardlink_protocol::{Device, UnixMillis};
-use wardlink_records::batch::{BatchError, Reason, Sealed, Signer, Verified};
+use wardlink_records::batch::{BatchError, Reason, Verified};
 use wardlink_records::decimal::Decimal;
 use wardlink_records::exchange::Downward;
 use wardlink_records::name::{Choice, Instrument, Kind, Question, Text, Unit};
@@ -184,8 +184,7 @@ impl Speaker<'_> {
     }
 
     fn open(&self, bytes: &[u8]) -> Result<Verified, NotSpoken> {
-        let own = self.key.public();
-        Ok(Sealed::parse(bytes)?.open(Signer { key: &own, devices: core::slice::from_ref(self.device) })?)
+        Ok(Verified::open(bytes, &self.key.public(), self.device)?)
     }
 
     /// The server has other records under the numbers from this batch on, because the gateway was restored from an older state: they are

@@ -12,7 +12,7 @@ use std::collections::BTreeMap;
 use wardlink_crypto::key::PublicKey;
 use wardlink_protocol::identity::{RecordChain, Sha256};
 use wardlink_protocol::{Device, UnixMillis};
-use wardlink_records::batch::{Sealed, Signer, Verified};
+use wardlink_records::batch::Verified;
 use wardlink_records::chain::FORK;
 use wardlink_records::check::check;
 use wardlink_records::depot::{Depot, FULL, Kept};
@@ -154,8 +154,7 @@ impl Holdings {
         bytes: &[u8],
         now: UnixMillis,
     ) -> Result<Downward, StoreError> {
-        let signer = Signer { key, devices: core::slice::from_ref(device) };
-        let verified = match Sealed::parse(bytes).and_then(|sealed| sealed.open(signer)) {
+        let verified = match Verified::open(bytes, key, device) {
             Ok(verified) => verified,
             Err(error) => return Ok(refusal(None, error.step(), &error.to_string())),
         };

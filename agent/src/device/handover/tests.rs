@@ -9,7 +9,7 @@ use crate::testing::{NOW, Site, chain, later, pump};
 use tempfile::TempDir;
 use wardlink_crypto::key::PrivateKey;
 use wardlink_crypto::x509::Holder;
-use wardlink_records::batch::{Sealed, Signer};
+use wardlink_records::batch::Verified;
 use wardlink_records::chain::FORK;
 use wardlink_records::depot::FULL;
 use wardlink_records::exchange::KeptBatch;
@@ -64,8 +64,7 @@ impl Bench {
             Upward::Nothing => panic!("it has nothing"),
         });
         let opened = |bytes: Vec<u8>| {
-            let (own, device) = (self.key.public(), [pump()]);
-            let opened = Sealed::parse(&bytes).unwrap().open(Signer { key: &own, devices: &device }).unwrap();
+            let opened = Verified::open(&bytes, &self.key.public(), &pump()).unwrap();
             let key = BatchKey { chain: opened.batch().chain(), first: opened.batch().first() };
             (KeptBatch { key, hash: opened.hash() }, bytes)
         };

@@ -33,8 +33,7 @@ fn lies(records: &Records<&mut Model>, key: &PrivateKey) -> Vec<(RecordId, Strin
     }
     let mut pending = records.outbox.clone();
     while let Some((_, bytes)) = pending.close(key, NOW).unwrap() {
-        let (own, device) = (key.public(), [pump()]);
-        add(Sealed::parse(&bytes).unwrap().open(Signer { key: &own, devices: &device }).unwrap().batch());
+        add(Verified::open(&bytes, &key.public(), &pump()).unwrap().batch());
     }
     found
 }
@@ -286,8 +285,7 @@ fn a_damaged_store_begins_a_chain_that_says_so_and_stores_anew_what_is_signed() 
         assert_eq!(values(&records, &key), ["0", "1", "2"]);
         records.close(NOW).unwrap();
         let next = records.next_batch(chain(150)).unwrap().unwrap();
-        let (own, device) = (key.public(), [pump()]);
-        let opened = Sealed::parse(&next.bytes).unwrap().open(Signer { key: &own, devices: &device }).unwrap();
+        let opened = Verified::open(&next.bytes, &key.public(), &pump()).unwrap();
         let begins =
             |link| matches!(link, wardlink_records::batch::Link::Begins(begins) if begins.reason == Reason::StoreLost);
         assert!(begins(opened.batch().link()));

@@ -281,10 +281,7 @@ fn little_room_is_said_in_time() {
 fn what_cannot_be_stored_is_not_said_to_be_kept() {
     let mut bench = Bench::new();
     let batch = bench.batch();
-    let verified = {
-        let (own, device) = (bench.key.public(), [pump()]);
-        Sealed::parse(&batch).unwrap().open(Signer { key: &own, devices: &device }).unwrap()
-    };
+    let verified = Verified::open(&batch, &bench.key.public(), &pump()).unwrap();
     let store = bench.store.as_ref().unwrap();
     let failed = bench.holdings.keep(store, &verified, &batch, NOW, |_| Err(StoreError::Full));
     assert!(matches!(failed, Err(StoreError::Full)));
