@@ -3,15 +3,16 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
 
 mod depot;
+mod process;
 mod site;
 
 use depot::Depot;
 use depot::records::heart_rate;
+use process::Process;
 use site::Site;
 use std::cell::Cell;
-use std::io::{BufRead as _, BufReader};
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::Command;
 use std::time::Duration;
 use tokio::sync::{mpsc, watch};
 use wardlink_agent::clock;
@@ -259,35 +260,13 @@ async fn a_corrupt_image_is_told_and_not_installed() {
     assert_eq!(driven.device.image(), OLD_IMAGE);
 }
 
-struct Process(Child);
-
-impl Drop for Process {
-    /// `kill -9`.
-    fn drop(&mut self) {
-        drop(self.0.kill());
-        drop(self.0.wait());
-    }
-}
-
 /// The pump's own program.
 fn power(folder: &Path) -> Process {
     let path = |name: &str| folder.join(name).to_str().unwrap().to_owned();
     let mut command = Command::new(env!("CARGO_BIN_EXE_wardlink"));
     command.args(["pump", "--json", "--direct", "--serial", "45457", "--provisioning", &path("site.json")]);
     command.args(["--state", &path("state"), "--factory", &path("factory.json"), "--factory-image", &path("1A.bin")]);
-    Process(command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().unwrap())
-}
-
-/// A member of the first line about an event.
-async fn said(process: &mut Process, event: &'static str, member: &'static str) -> String {
-    let out = process.0.stdout.take().unwrap();
-    let said = tokio::task::spawn_blocking(move || {
-        BufReader::new(out).lines().find_map(|line| {
-            let line: serde_json::Value = serde_json::from_str(&line.unwrap()).unwrap();
-            (line["event"] == event).then(|| line[member].as_str().unwrap().to_owned())
-        })
-    });
-    said.await.unwrap().expect("it ended without a word")
+    Process::start(&mut command)
 }
 
 fn program(revision: &str, counter: u32) -> Vec<u8> {
@@ -332,7 +311,7 @@ async fn a_pump_couples_waits_for_its_infusion_and_updates_itself_whenever_it_is
 
     let mut process = power(&folder);
     site.accept().await;
-    let code = said(&mut process, "code", "code").await;
+    let code = process.code().await;
     assert_eq!(site.verify(&code).await, VerifyResult::Verified);
     // Its infusion runs as soon as it is paired: what its manufacturer has not allowed meanwhile waits, and the server is told.
     let hardware = vec!["PM2-B".parse().unwrap()];
@@ -355,7 +334,7 @@ async fn a_pump_couples_waits_for_its_infusion_and_updates_itself_whenever_it_is
     depot.until("the update", |inner| has_installed(inner, "1B").then_some(())).await;
     drop(process);
     let mut process = power(&folder);
-    assert_eq!(said(&mut process, "booted", "revision").await, "1B");
+    assert_eq!(process.said("booted", "revision").await, "1B");
     let installed = |outcome: &Outcome| matches!(outcome, Outcome::Installed { .. });
     assert_eq!(depot.with(|inner| inner.outcomes_of(PUMP)).iter().filter(|outcome| installed(outcome)).count(), 1);
 }

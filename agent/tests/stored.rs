@@ -4,16 +4,17 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
 
 mod depot;
+mod process;
 mod site;
 
 use depot::fault::Medium;
 use depot::records::{Archive, heart_rate};
 use depot::{Depot, Inner, Running};
 use serde_bytes::ByteBuf;
+use process::Process;
 use site::Site;
-use std::io::{BufRead as _, BufReader};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::Command;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -151,6 +152,18 @@ fn ask(depot: &Depot) {
     depot.push(|number| FromServer::Send(Numbered { number, message: None }));
 }
 
+/// Asks until the gateway shows that it is so.
+async fn ask_until(depot: &Depot, gateway: &mut Running, what: &str, fits: impl Fn(&Status) -> bool) {
+    for _ in 0..500 {
+        if fits(&gateway.handle.status.borrow()) {
+            break;
+        }
+        ask(depot);
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    gateway.until(what, fits).await;
+}
+
 /// Asks until the server has so many values of the device; none twice.
 async fn arrived(depot: &Depot, device: &Device, count: usize) {
     for round in 0..2_000 {
@@ -252,14 +265,7 @@ async fn a_receipt_of_another_signer_deletes_nothing() {
         inner.is_down = false;
     });
     gateway.until("another session", |status| status.is_connected).await;
-    for _ in 0..200 {
-        ask(&depot);
-        tokio::time::sleep(Duration::from_millis(20)).await;
-        if gateway.handle.status.borrow().stored.records == 0 {
-            break;
-        }
-    }
-    gateway.until("an empty store", |status| holds(status, 0)).await;
+    ask_until(&depot, &mut gateway, "an empty store", |status| holds(status, 0)).await;
     depot.with(|inner| assert_eq!(inner.archive.values(&scale()), ["1"]));
     gateway.stop().await;
 }
@@ -270,14 +276,7 @@ async fn what_is_refused_is_shown_and_kept_until_a_person_decides() {
     let gateway_key = depot.with(|inner| inner.gateway_key.public());
     let mut gateway = power(&depot);
     weigh(&depot, 1);
-    for _ in 0..100 {
-        ask(&depot);
-        tokio::time::sleep(Duration::from_millis(20)).await;
-        if gateway.handle.status.borrow().stored.refused_batches > 0 {
-            break;
-        }
-    }
-    gateway.until("the refusal", |status| status.stored.refused_batches == 1).await;
+    ask_until(&depot, &mut gateway, "the refusal", |status| status.stored.refused_batches == 1).await;
     let shown = gateway.handle.status.borrow().stored.refused[0].clone();
     assert_eq!((shown.device, shown.step.as_str(), shown.first), (scale(), "signature", 1));
     let status = wardlink_agent::gateway::status::read(&depot.path("state")).unwrap();
@@ -330,13 +329,7 @@ async fn a_pump_that_has_not_heard_of_a_fork_is_told_again() {
     gateway.until("values", |status| status.stored.records > 0).await;
     bedside.stop().await;
     bedside.finish(false).await;
-    let mut waited = 0;
-    while gateway.handle.status.borrow().stored.refused_batches == 0 && waited < 500 {
-        ask(&depot);
-        waited += 1;
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
-    gateway.until("the refusal", |status| status.stored.refused_batches > 0).await;
+    ask_until(&depot, &mut gateway, "the refusal", |status| status.stored.refused_batches > 0).await;
     // What the pump was told gets lost.
     for letter in std::fs::read_dir(bedside.port.join("records").join(pump().to_string()).join("down")).unwrap() {
         drop(std::fs::remove_file(letter.unwrap().path()));
@@ -456,34 +449,12 @@ async fn a_full_disk_keeps_the_data_where_it_is() {
     gateway.stop().await;
 }
 
-struct Process(Child);
-
-impl Drop for Process {
-    /// `kill -9`.
-    fn drop(&mut self) {
-        drop(self.0.kill());
-        drop(self.0.wait());
-    }
-}
-
 fn run(folder: &Path) -> Process {
     let path = |name: &str| folder.join(name).to_str().unwrap().to_owned();
     let mut command = Command::new(env!("CARGO_BIN_EXE_wardlink"));
     command.args(["gateway", "run", "--json", "--provisioning", &path("site.json"), "--state", &path("state")]);
     command.args(["--devices", &path("devices.json"), "--ports", &path("ports"), "--collect-secs", "1"]);
-    Process(command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().unwrap())
-}
-
-/// The code that the process shows.
-async fn code(process: &mut Process) -> String {
-    let out = process.0.stdout.take().unwrap();
-    let code = tokio::task::spawn_blocking(move || {
-        BufReader::new(out).lines().find_map(|line| {
-            let event: serde_json::Value = serde_json::from_str(&line.unwrap()).unwrap();
-            (event["event"] == "code").then(|| event["code"].as_str().unwrap().to_owned())
-        })
-    });
-    code.await.unwrap().expect("it ended without a code")
+    Process::start(&mut command)
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -503,7 +474,7 @@ async fn a_gateway_that_is_killed_at_any_point_loses_nothing_and_sends_nothing_t
     let folder = depot.path("");
     let mut process = run(&folder);
     site.accept().await;
-    let shown = code(&mut process).await;
+    let shown = process.code().await;
     assert_eq!(site.verify(&shown).await, VerifyResult::Verified);
     depot
         .until("a session", |inner| {

@@ -24,6 +24,14 @@ fn open<'d>(disk: &'d mut Model, key: &PrivateKey) -> Result<Records<&'d mut Mod
     Records::open(disk, pump(), key.clone(), STORED_BYTES, chain(next))
 }
 
+/// Stores so many batches of one value each.
+fn signed(records: &mut Records<&mut Model>, count: u64) {
+    for at in 0..count {
+        records.record(heart_rate(later(at), at), later(at)).unwrap();
+        records.close(later(at)).unwrap();
+    }
+}
+
 /// What lies there, signed or not, in its order, each with its number.
 fn lies(records: &Records<&mut Model>, key: &PrivateKey) -> Vec<(RecordId, String)> {
     let mut found = Vec::new();
@@ -138,10 +146,7 @@ fn nothing_is_deleted_but_by_a_receipt_for_exactly_that() {
     }
     let mut disk = Model::default();
     let mut records = open(&mut disk, &key).unwrap();
-    for at in 0..4 {
-        records.record(heart_rate(later(at), at), later(at)).unwrap();
-        records.close(later(at)).unwrap();
-    }
+    signed(&mut records, 4);
     let batches: Vec<_> = core::iter::from_fn(|| {
         let next = records.next_batch(chain(150)).unwrap()?;
         records.sent(next.key);
@@ -222,10 +227,7 @@ fn a_batch_whose_end_cannot_be_written_stays() {
     site.archive.knows(&key.public(), &pump());
     let mut disk = Model::default();
     let mut records = open(&mut disk, &key).unwrap();
-    for at in 0..2 {
-        records.record(heart_rate(later(at), at), later(at)).unwrap();
-        records.close(later(at)).unwrap();
-    }
+    signed(&mut records, 2);
     let next = records.next_batch(chain(150)).unwrap().unwrap();
     let receipt = site.archive.take(&next.bytes, NOW).unwrap();
     let receipt = Receipt::open(&receipt, &site.root).unwrap();
@@ -275,10 +277,7 @@ fn a_damaged_store_begins_a_chain_that_says_so_and_stores_anew_what_is_signed() 
     ] {
         let mut disk = Model::default();
         let mut records = open(&mut disk, &key).unwrap();
-        for at in 0..3 {
-            records.record(heart_rate(later(at), at), later(at)).unwrap();
-            records.close(later(at)).unwrap();
-        }
+        signed(&mut records, 3);
         drop(records);
         disk.spoil(Name::Stored, spoil);
         let mut records = open(&mut disk, &key).unwrap();
@@ -334,10 +333,7 @@ fn a_damaged_batch_is_kept_apart_and_what_comes_after_it_goes_under_a_chain_that
     site.archive.knows(&key.public(), &pump());
     let mut disk = Model::default();
     let mut records = open(&mut disk, &key).unwrap();
-    for at in 0..4 {
-        records.record(heart_rate(later(at), at), later(at)).unwrap();
-        records.close(later(at)).unwrap();
-    }
+    signed(&mut records, 4);
     let damaged: Vec<_> = records.queue().iter().skip(1).take(2).map(|held| held.key).collect();
     drop(records);
     disk.spoil(Name::Batch(damaged[0]), |bytes| bytes[60] ^= 1);
@@ -364,10 +360,7 @@ fn a_refusal_is_answered_by_what_it_asks_for() {
     let key = key();
     let mut disk = Model::default();
     let mut records = open(&mut disk, &key).unwrap();
-    for at in 0..3 {
-        records.record(heart_rate(later(at), at), later(at)).unwrap();
-        records.close(later(at)).unwrap();
-    }
+    signed(&mut records, 3);
     let second = records.queue().iter().nth(1).unwrap().key;
     let refused = |step: &str| RefusedBatch::new(Some(second), step, "because");
     assert_eq!(records.refused(&RefusedBatch::new(None, "form", "what?"), chain(90)).unwrap(), None);
@@ -392,10 +385,7 @@ fn a_device_that_leaves_its_site_keeps_nothing_of_it() {
     let key = key();
     let mut disk = Model::default();
     let mut records = open(&mut disk, &key).unwrap();
-    for at in 0..3 {
-        records.record(heart_rate(later(at), at), later(at)).unwrap();
-        records.close(later(at)).unwrap();
-    }
+    signed(&mut records, 3);
     records.erase(STORED_BYTES, chain(99)).unwrap();
     assert_eq!((records.stored(), records.waiting()), (0, 0));
     drop(records);
@@ -407,10 +397,7 @@ fn a_device_that_leaves_its_site_erases_also_without_room_and_whenever_the_power
     let key = key();
     let mut disk = Model::default();
     let mut records = open(&mut disk, &key).unwrap();
-    for at in 0..3 {
-        records.record(heart_rate(later(at), at), later(at)).unwrap();
-        records.close(later(at)).unwrap();
-    }
+    signed(&mut records, 3);
     drop(records);
     let mut full = disk.clone();
     full.full = vec![Name::NewStored, Name::Stored];
