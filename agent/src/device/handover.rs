@@ -121,7 +121,7 @@ impl<D: Disk> Handover<D> {
             Downward::Kept(kept) if self.records.kept(&kept)? => Heard::Kept,
             Downward::Kept(_) => Heard::Ignored("a batch that is not held is said to be kept".to_owned()),
             Downward::Refused(refused) => self.refused(&refused, now)?,
-            Downward::Receipt(bytes) => self.receipt(&bytes, root)?,
+            Downward::Receipt(bytes) => self.receipt(&bytes, root, now)?,
         };
         self.settle(now);
         Ok(heard)
@@ -138,20 +138,17 @@ impl<D: Disk> Handover<D> {
     }
 
     /// A receipt of the server: what it is for is deleted, and nothing else.
-    pub fn receipt(&mut self, bytes: &[u8], root: &Sha256) -> Result<Heard, RecordsError> {
+    pub fn receipt(&mut self, bytes: &[u8], root: &Sha256, now: UnixMillis) -> Result<Heard, RecordsError> {
         let receipt = match Receipt::open(bytes, root) {
             Ok(receipt) => receipt,
             Err(error) => return Ok(Heard::Ignored(format!("{}: {error}", error.step()))),
         };
-        Ok(match self.records.receive(&receipt)? {
+        let heard = match self.records.receive(&receipt)? {
             Ok(count) => Heard::Stored(count),
             Err(error) => Heard::Ignored(format!("{}: {error}", error.step())),
-        })
-    }
-
-    /// Looks whether all is done after something was taken, as [`Handover::hear`] does.
-    pub fn received(&mut self, now: UnixMillis) {
+        };
         self.settle(now);
+        Ok(heard)
     }
 }
 
@@ -206,7 +203,7 @@ impl PortWay {
         let is_wanted = heard.contains(&Heard::Wanted);
         if is_wanted && handover.is_done() {
             self.say(&Upward::Nothing)?;
-            handover.received(now);
+            handover.settle(now);
         }
         self.look_for_answers(handover, is_wanted, now)?;
         while self.up.count()? < AT_ONCE

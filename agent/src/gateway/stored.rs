@@ -266,12 +266,12 @@ impl Holdings {
 
     /// What waits and is not held up by something else.
     fn sendable(&self) -> usize {
-        if self.depot.next(None).is_some() { self.depot.waiting() } else { 0 }
+        if self.depot.next().is_some() { self.depot.waiting() } else { 0 }
     }
 
     /// The next batch to be sent: its bytes, as they were signed. It counts as sent.
     pub(super) fn next(&mut self, store: &Store) -> Result<Option<(Device, BatchKey, Vec<u8>)>, StoreError> {
-        let Some((device, held)) = self.depot.next(None) else { return Ok(None) };
+        let Some((device, held)) = self.depot.next() else { return Ok(None) };
         let (device, key) = (device.clone(), held.key);
         let bytes = store.batch(&device, key)?;
         if let Some(queue) = self.depot.queue_mut(&device) {

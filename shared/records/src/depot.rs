@@ -141,13 +141,9 @@ impl Depot {
         self.devices.values().map(Queue::waiting).sum()
     }
 
-    /// What to send next: of one device, or of all. Devices that come later in the alphabet do not wait behind one whose batches are not answered.
-    pub fn next(&self, of: Option<&Device>) -> Option<(&Device, &Held)> {
-        let wanted = |device: &Device| of.is_none_or(|of| of == device);
-        self.devices
-            .iter()
-            .filter(|(device, _)| wanted(device))
-            .find_map(|(device, queue)| Some((device, queue.next()?)))
+    /// What to send next. Devices that come later in the alphabet do not wait behind one whose batches are not answered.
+    pub fn next(&self) -> Option<(&Device, &Held)> {
+        self.devices.iter().find_map(|(device, queue)| Some((device, queue.next()?)))
     }
 
     /// What is held of one device, to note what was sent or refused.

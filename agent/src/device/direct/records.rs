@@ -86,13 +86,8 @@ impl Direct {
     /// A receipt: what it is for is deleted.
     pub(super) async fn receipt(&self, receipt: ByteBuf) -> Result<(), Over> {
         let Some(root) = self.member.identity.root else { return Ok(()) };
-        let heard = self.with(move |driven| {
-            with_records(driven, |handover| {
-                let heard = handover.receipt(&receipt, &root)?;
-                handover.received(clock::now());
-                Ok(heard)
-            })
-        });
+        let heard =
+            self.with(move |driven| with_records(driven, |handover| handover.receipt(&receipt, &root, clock::now())));
         if let Some(Heard::Ignored(why)) = heard.await? {
             tracing::warn!(why, "a receipt deletes nothing");
         }

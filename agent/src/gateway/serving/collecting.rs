@@ -31,6 +31,10 @@ use wardlink_records::sending::Trigger;
 
 /// What troubles of stored data are called; those of one device have its name behind it.
 const TROUBLE: &str = "stored data";
+/// What refused batches are called.
+const REFUSED: &str = "stored data: refused";
+/// What a receipt that counts as nothing is called.
+const RECEIPT: &str = "stored data: receipt";
 /// How often it looks whether a device has brought something.
 const LOOKED_AT: Duration = Duration::from_millis(500);
 /// How many batches are on their way to the server at once.
@@ -332,11 +336,6 @@ impl Serving<'_> {
         Ok(())
     }
 }
-
-/// What refused batches are called.
-const REFUSED: &str = "stored data: refused";
-/// What a receipt that counts as nothing is called.
-const RECEIPT: &str = "stored data: receipt";
 
 /// Takes what a device has brought to its port, and asks it for more where there is a reason.
 fn look_at(
