@@ -104,12 +104,21 @@ pub(super) struct Speaker<'a> {
 }
 
 impl Speaker<'_> {
-    /// Begins the chain anew where the server has other records, and takes everything that the device has written.
-    pub(super) fn speak(&self, store: &Store, stored: &mut Holdings, now: UnixMillis) -> Result<(), NotSpoken> {
+    /// Begins the chain anew where the server has other records, and takes what the device has written: so many batches as are `left` to
+    /// be taken, and everything where some are left after that.
+    pub(super) fn speak(
+        &self,
+        store: &Store,
+        stored: &mut Holdings,
+        now: UnixMillis,
+        left: &mut usize,
+    ) -> Result<(), NotSpoken> {
         for from in stored.forked(self.device).into_iter().filter_map(|forked| forked.key) {
             self.begin_anew(store, stored, from, now)?;
         }
-        while self.take(store, stored, now)? > 0 {}
+        while *left > 0 && self.take(store, stored, now)? > 0 {
+            *left = left.saturating_sub(1);
+        }
         match names(&self.folder.join(FOLDER), REFUSED)?.len() {
             0 => Ok(()),
             count => Err(NotSpoken::Unreadable(count)),

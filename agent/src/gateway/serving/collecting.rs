@@ -11,7 +11,7 @@ use crate::gateway::settings::Settings;
 use crate::gateway::speaking::{NotSpoken, Speaker};
 use crate::gateway::store::{Associated, Devices, Issuers, Store, StoreError};
 use crate::gateway::stored::Receipted;
-use crate::gateway::troubles::Source;
+use crate::gateway::troubles::{Source, Turn};
 use crate::gateway::{GatewayError, Shared};
 use crate::link::Identity;
 use crate::mailbox::{Direction, Mailbox};
@@ -37,6 +37,8 @@ const REFUSED: &str = "stored data: refused";
 const RECEIPT: &str = "stored data: receipt";
 /// How often it looks whether a device has brought something.
 const LOOKED_AT: Duration = Duration::from_millis(500);
+/// How many batches are taken before the gateway looks what else there is to do: each is a write that has to be durable.
+const AT_A_TICK: usize = 8;
 /// How many batches are on their way to the server at once.
 const AT_ONCE: usize = 8;
 /// What was refused at these steps is sent again when the server says that the devices have changed.
@@ -49,8 +51,10 @@ pub(super) struct Collecting {
     poll_at: Instant,
     upload_every: Duration,
     again_at: Instant,
-    /// Whose data is collected.
+    /// Whose data is collected; whose turn it is comes first.
     devices: Vec<Collected>,
+    /// When the poll began that has not come to all of them yet.
+    began: Option<Turn>,
     /// The gateway's certificate and those above it; empty while it knows none to speak with.
     chain: Vec<ByteBuf>,
 }
@@ -93,7 +97,7 @@ impl Collecting {
         let mut tick = interval(LOOKED_AT);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let (now, upload_every) = (Instant::now(), settings.upload_every);
-        Self { tick, every: settings.collect_every, poll_at: now, upload_every, again_at: now, devices: Vec::new(), chain: Vec::new() }
+        Self { tick, every: settings.collect_every, poll_at: now, upload_every, again_at: now, devices: Vec::new(), began: None, chain: Vec::new() }
     }
 
     /// Reads whose data is collected, and with which certificates the gateway speaks: they may have changed.
@@ -131,35 +135,48 @@ impl Serving<'_> {
         self.collecting.refresh(&self.shared.store, self.member.as_ref())
     }
 
-    /// Looks at the ports and, where it is time, polls the devices (272 to 274).
+    /// Looks at the ports and, where it is time, polls the devices (272 to 274). Where there is more to do than may hold up everything
+    /// else, it goes on at the next tick, which comes at once.
     pub(super) fn collect(&mut self) -> Result<(), GatewayError> {
         let Some(member) = self.member.clone() else { return Ok(()) };
-        let shared = self.shared;
-        let now = Instant::now();
-        let polls = self.collecting.poll_at <= now;
-        // At each poll everything is looked at: what is wrong with nobody any more is over then.
-        let began = polls.then(|| shared.troubles.begin());
-        if polls {
+        let (shared, now) = (self.shared, Instant::now());
+        if self.collecting.poll_at <= now {
             self.collecting.poll_at = now + self.collecting.every;
+            self.collecting.began = Some(shared.troubles.begin());
+            for one in &mut self.collecting.devices {
+                one.asked = one.asked.or(Some(Trigger::Poll));
+            }
+            if let Some(ports) = &shared.settings.ports {
+                self.strangers(ports);
+            }
         }
         let chain = &self.collecting.chain;
+        let (mut left, mut looked) = (AT_A_TICK, 0_usize);
         for one in &mut self.collecting.devices {
-            one.asked = one.asked.or(polls.then_some(Trigger::Poll));
+            if left == 0 {
+                break;
+            }
+            looked = looked.saturating_add(1);
             match one.way {
-                Way::Signs(key) => look_at(shared, one, &key, (&member.identity, chain))?,
+                Way::Signs(key) => look_at(shared, one, &key, (&member.identity, chain), &mut left)?,
                 Way::NoKey => {
                     one.asked = None;
                     let why = "the key that the server names for it is none: it has to be paired again";
                     show(shared, &one.device, Some(why.to_owned()));
                 }
-                Way::Passive if one.asked.take().is_some() => speak_for(shared, &one.device, &member.identity)?,
+                Way::Passive if one.asked.is_some() => {
+                    speak_for(shared, &one.device, &member.identity, &mut left)?;
+                    one.asked = one.asked.filter(|_| left == 0);
+                }
                 Way::Passive => {}
             }
         }
-        if polls && let Some(ports) = &shared.settings.ports {
-            self.strangers(ports);
-        }
-        if let Some(began) = began {
+        // Nobody waits behind whoever brings without end.
+        self.collecting.devices.rotate_left(looked);
+        if left == 0 {
+            self.collecting.tick.reset_immediately();
+        } else if let Some(began) = self.collecting.began.take() {
+            // Everything was looked at: what is wrong with nobody any more is over.
             shared.troubles.end(Source::Collected, began);
         }
         self.try_again(now);
@@ -270,7 +287,7 @@ impl Serving<'_> {
         let told = shared.stored().refused(&shared.store, of, why, clock::now(), rand::rng().random())?;
         let (Some(told), Some(member)) = (told, &self.member) else { return Ok(()) };
         if self.collecting.devices.iter().any(|one| one.device == of.0 && one.way == Way::Passive) {
-            return speak_for(shared, &of.0, &member.identity);
+            return speak_for(shared, &of.0, &member.identity, &mut { AT_A_TICK });
         }
         self.tell_device(&of.0, &told);
         Ok(())
@@ -343,10 +360,12 @@ fn look_at(
     one: &mut Collected,
     key: &PublicKey,
     (identity, chain): (&Identity, &[ByteBuf]),
+    left: &mut usize,
 ) -> Result<(), GatewayError> {
     let Some(ports) = shared.settings.ports.as_ref().filter(|_| !chain.is_empty()) else { return Ok(()) };
     let port = Port::new(ports, &one.device, identity, chain);
-    let collected = port.collect(&shared.store, &mut shared.stored(), (key, &mut one.unreadable), clock::now());
+    let signs = (key, &mut one.unreadable);
+    let collected = port.collect(&shared.store, &mut shared.stored(), signs, clock::now(), left);
     let went = match (collected, one.asked) {
         (Ok(()), Some(trigger)) => {
             let forked = shared.stored().forked(&one.device);
@@ -370,10 +389,15 @@ fn look_at(
 }
 
 /// Takes what a device has written that does not sign, and begins its chain anew where the server has other records.
-fn speak_for(shared: &Shared, device: &Device, identity: &Identity) -> Result<(), GatewayError> {
+fn speak_for(
+    shared: &Shared,
+    device: &Device,
+    identity: &Identity,
+    left: &mut usize,
+) -> Result<(), GatewayError> {
     let Some(passive) = shared.devices.iter().find(|passive| passive.device() == device) else { return Ok(()) };
     let speaker = Speaker { device, folder: passive.folder(), key: &identity.key, chain: new_chain() };
-    let spoken = speaker.speak(&shared.store, &mut shared.stored(), clock::now());
+    let spoken = speaker.speak(&shared.store, &mut shared.stored(), clock::now(), left);
     match spoken {
         Err(NotSpoken::Store(error)) => return Err(error.into()),
         spoken => show(shared, device, spoken.err().map(|error| error.to_string())),

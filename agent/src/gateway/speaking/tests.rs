@@ -54,7 +54,7 @@ impl Bench {
     fn speak(&mut self, chain_number: u8) -> Result<(), NotSpoken> {
         let chain = chain(chain_number);
         let speaker = Speaker { device: &self.device, folder: self.folder.path(), key: &self.key, chain };
-        speaker.speak(&self.store, &mut self.holdings, NOW)
+        speaker.speak(&self.store, &mut self.holdings, NOW, &mut { 9 })
     }
 
     /// Uploads everything; says what was refused.
@@ -239,4 +239,17 @@ fn a_full_gateway_signs_anew_all_the_same() {
     assert!(bench.holdings.room().0 > room, "a chain's beginning is longer");
     bench.holdings = Holdings::open(&bench.store, room, Plan::default(), NOW).unwrap();
     assert_eq!((bench.upload(), bench.values()), (vec![], vec!["70.5".to_owned(), "71.5".to_owned()]));
+}
+
+#[test]
+fn no_more_is_taken_at_once_than_may_be() {
+    let mut bench = Bench::new();
+    for _ in 0..=MAX_AT_ONCE {
+        bench.weigh();
+    }
+    let speaker = Speaker { device: &bench.device, folder: bench.folder.path(), key: &bench.key, chain: chain(1) };
+    for (mut may, left, stay) in [(1, 0, 1), (0, 0, 1), (2, 1, 0)] {
+        speaker.speak(&bench.store, &mut bench.holdings, NOW, &mut may).unwrap();
+        assert_eq!((may, names(&bench.folder.path().join(FOLDER), VALUE).unwrap().len()), (left, stay));
+    }
 }

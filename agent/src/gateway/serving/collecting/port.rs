@@ -63,17 +63,19 @@ impl<'a> Port<'a> {
     }
 
     /// Takes what the device has brought. A batch is durable before the device is told so. What cannot be read is `unreadable`, until
-    /// something is kept: the device does not know which batch it was, and brings it again.
+    /// something is kept: the device does not know which batch it was, and brings it again. No more is taken than is `left` to be.
     pub(super) fn collect(
         &self,
         store: &Store,
         stored: &mut Holdings,
         (key, unreadable): (&PublicKey, &mut Option<String>),
         now: UnixMillis,
+        left: &mut usize,
     ) -> Result<(), PortFault> {
         // While the device reads nothing, what it brought stays, and it brings nothing more.
         let room = MAX_LETTERS.saturating_sub(self.down.count()?);
-        for letter in self.up.letters(room)? {
+        for letter in self.up.letters(room.min(*left))? {
+            *left = left.saturating_sub(1);
             match Upward::decode(&letter.bytes) {
                 Ok(Upward::Batch(batch)) => {
                     let answer = stored.take(store, self.device, key, &batch, now)?;

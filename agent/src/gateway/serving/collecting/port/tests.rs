@@ -57,7 +57,7 @@ impl Bench {
     fn brings(&mut self, message: &[u8], unreadable: &mut Option<String>) {
         let port = Port::new(self.ports.path(), &self.device, &self.identity, &self.chain);
         assert!(port.up.put(message).unwrap());
-        port.collect(&self.store, &mut self.holdings, (&self.key.public(), unreadable), NOW).unwrap();
+        port.collect(&self.store, &mut self.holdings, (&self.key.public(), unreadable), NOW, &mut { 9 }).unwrap();
         assert_eq!(port.up.count().unwrap(), 0);
     }
 }
@@ -103,7 +103,21 @@ fn what_a_device_brings_that_does_not_read_stays_where_it_is() {
     }
     let port = Port::new(bench.ports.path(), &bench.device, &bench.identity, &bench.chain);
     for left in [2, 2] {
-        port.collect(&bench.store, &mut bench.holdings, (&bench.key.public(), &mut None), NOW).unwrap();
+        port.collect(&bench.store, &mut bench.holdings, (&bench.key.public(), &mut None), NOW, &mut { 9 }).unwrap();
         assert_eq!((port.up.count().unwrap(), port.down.count().unwrap()), (left, MAX_LETTERS));
+    }
+}
+
+#[test]
+fn no_more_is_taken_at_once_than_may_be() {
+    let mut bench = Bench::new();
+    for _ in 0..3 {
+        let batch = bench.signed(&bench.key);
+        assert!(bench.port().up.put(&batch.encode().unwrap()).unwrap());
+    }
+    let port = Port::new(bench.ports.path(), &bench.device, &bench.identity, &bench.chain);
+    for (mut may, left, stay) in [(2, 0, 1), (0, 0, 1), (2, 1, 0)] {
+        port.collect(&bench.store, &mut bench.holdings, (&bench.key.public(), &mut None), NOW, &mut may).unwrap();
+        assert_eq!((may, port.up.count().unwrap()), (left, stay));
     }
 }
