@@ -169,6 +169,8 @@ impl Speaker<'_> {
                 break;
             }
         }
+        // What is still there and was not looked at now, is not forgotten.
+        spoken.read.extend(before.into_iter().filter(|(name, _)| fs::symlink_metadata(folder.join(name)).is_ok()));
         // What was deleted before may come back with a power loss, until this: only then it is forgotten.
         File::open(&folder)?.sync_all()?;
         if let Some(bytes) = self.sign(&mut spoken, now)? {

@@ -115,6 +115,25 @@ fn a_file_that_comes_back_with_the_power_is_not_read_twice() {
 }
 
 #[test]
+fn a_file_that_comes_back_behind_many_others_is_not_read_twice() {
+    let mut bench = Bench::new();
+    bench.made = 1_000;
+    let (path, bytes) = bench.weigh();
+    bench.take(1).unwrap();
+    std::fs::write(&path, &bytes).unwrap();
+    bench.made = 0;
+    for _ in 0..MAX_AT_ONCE {
+        bench.weigh();
+    }
+    while bench.take(1).unwrap() > 0 {}
+    assert!(!path.exists());
+    bench.upload();
+    let values = bench.values();
+    assert_eq!(values.iter().filter(|value| *value == "1070.5").count(), 1);
+    assert_eq!(values.len(), MAX_AT_ONCE + 1);
+}
+
+#[test]
 fn what_says_nothing_is_set_aside_and_holds_nothing_up() {
     let mut bench = Bench::new();
     let folder = bench.folder.path().join(FOLDER);
