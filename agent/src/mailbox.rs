@@ -64,7 +64,11 @@ impl Mailbox {
             Direction::Up => "up",
             Direction::Down => "down",
         };
-        Self { port: port.to_owned(), folder: folder_of(port, device).join(name), limit: u64::try_from(limit).unwrap_or(u64::MAX) }
+        Self {
+            port: port.to_owned(),
+            folder: folder_of(port, device).join(name),
+            limit: u64::try_from(limit).unwrap_or(u64::MAX),
+        }
     }
 
     /// The devices that have ever written at a port.
@@ -83,7 +87,8 @@ impl Mailbox {
     /// The numbers of the messages; what is no file is none, whatever it is called.
     fn numbers(&self) -> io::Result<Vec<u64>> {
         let Some(entries) = if_there(fs::read_dir(&self.folder))? else { return Ok(Vec::new()) };
-        let files = entries.take(MAX_FILES).flatten().filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_file()));
+        let files =
+            entries.take(MAX_FILES).flatten().filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_file()));
         let numbers = files.filter_map(|entry| number(entry.file_name().to_str()?));
         let mut numbers: Vec<u64> = numbers.collect();
         numbers.sort_unstable();

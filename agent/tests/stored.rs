@@ -10,8 +10,8 @@ mod site;
 use depot::fault::Medium;
 use depot::records::{Archive, heart_rate};
 use depot::{Depot, Inner, Running};
-use serde_bytes::ByteBuf;
 use process::Process;
+use serde_bytes::ByteBuf;
 use site::Site;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -336,7 +336,9 @@ async fn a_pump_that_has_not_heard_of_a_fork_is_told_again() {
     }
     bedside.finish(true).await;
     depot.with(|inner| assert_eq!(inner.archive.values(&pump()).len(), bedside.made() + 1));
-    assert!(bedside.heard.lock().unwrap().iter().any(|heard| matches!(heard, Heard::Refused { step, .. } if step == FORK)));
+    assert!(
+        bedside.heard.lock().unwrap().iter().any(|heard| matches!(heard, Heard::Refused { step, .. } if step == FORK))
+    );
     gateway.stop().await;
 }
 

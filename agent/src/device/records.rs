@@ -398,10 +398,7 @@ impl<D: Disk> Records<D> {
 
 /// Whether it has something of what was stored.
 const fn is_data(name: Name) -> bool {
-    matches!(
-        name,
-        Name::Stored | Name::NewStored | Name::DamagedStored | Name::Batch(_) | Name::DamagedBatch(_)
-    )
+    matches!(name, Name::Stored | Name::NewStored | Name::DamagedStored | Name::Batch(_) | Name::DamagedBatch(_))
 }
 
 fn limit() -> u64 {

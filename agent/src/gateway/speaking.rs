@@ -85,7 +85,9 @@ pub(super) enum NotSpoken {
     #[error("{0}")]
     Full(String),
     /// The device's fault: files that say nothing. They are set aside until a person has looked at them; the others are taken.
-    #[error("{0} files in its folder say nothing that can be stored: they are set aside there (…{REFUSED}); remove them when you have looked at them")]
+    #[error(
+        "{0} files in its folder say nothing that can be stored: they are set aside there (…{REFUSED}); remove them when you have looked at them"
+    )]
     Unreadable(usize),
     /// Our fault: no batch can be made.
     #[error("nothing can be signed for it: {0}")]

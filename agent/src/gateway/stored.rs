@@ -231,7 +231,8 @@ impl Holdings {
     ) -> Result<(), StoreError> {
         let length = |bytes: &Vec<u8>| u64::try_from(bytes.len()).unwrap_or(u64::MAX);
         let lengths: Vec<_> = batches.iter().map(|(verified, bytes)| (verified.clone(), length(bytes))).collect();
-        let keys = self.depot.replace(device, refused, &lengths).map_err(|_| StoreError::Damaged("a device's chain"))?;
+        let keys =
+            self.depot.replace(device, refused, &lengths).map_err(|_| StoreError::Damaged("a device's chain"))?;
         let mut new = Vec::new();
         for (key, (verified, bytes)) in keys.into_iter().zip(batches) {
             new.push((self.row(verified, key, now)?, bytes));

@@ -18,7 +18,10 @@ const AT_ONCE: usize = 4;
 
 /// What there is to do with stored data, where the device has some. What its store does not do is told once and tried again later: the
 /// session goes on, and with it the updates.
-fn with_records<T>(driven: &mut Driven, act: impl FnOnce(&mut Handover<Folder>) -> Result<T, RecordsError>) -> Option<T> {
+fn with_records<T>(
+    driven: &mut Driven,
+    act: impl FnOnce(&mut Handover<Folder>) -> Result<T, RecordsError>,
+) -> Option<T> {
     let handover = driven.handover.as_mut()?;
     match act(handover) {
         Ok(done) => {

@@ -260,7 +260,10 @@ fn what_was_freed_stays_until_the_disk_has_forgotten_it() {
     assert!(matches!(records.record(heart_rate(later(at), at), later(at)), Err(RecordsError::Io(_))));
     assert!(records.queue().iter().all(|held| held.key != first), "it has made room");
     // A word that changes nothing does not make the disk know more than it does.
-    assert!(matches!(records.refused(&RefusedBatch::new(Some(last), FULL, "later"), chain(90)), Err(RecordsError::Io(_))));
+    assert!(matches!(
+        records.refused(&RefusedBatch::new(Some(last), FULL, "later"), chain(90)),
+        Err(RecordsError::Io(_))
+    ));
     assert!(records.disk.bytes(Name::Batch(first)).is_some());
     drop(records);
     let after = open(&mut disk, &key);

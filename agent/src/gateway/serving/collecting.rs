@@ -97,7 +97,16 @@ impl Collecting {
         let mut tick = interval(LOOKED_AT);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let (now, upload_every) = (Instant::now(), settings.upload_every);
-        Self { tick, every: settings.collect_every, poll_at: now, upload_every, again_at: now, devices: Vec::new(), began: None, chain: Vec::new() }
+        Self {
+            tick,
+            every: settings.collect_every,
+            poll_at: now,
+            upload_every,
+            again_at: now,
+            devices: Vec::new(),
+            began: None,
+            chain: Vec::new(),
+        }
     }
 
     /// Reads whose data is collected, and with which certificates the gateway speaks: they may have changed.
@@ -106,7 +115,8 @@ impl Collecting {
         let before = core::mem::take(&mut self.devices);
         self.devices = devices.into_iter().filter_map(Collected::new).collect();
         for known in before {
-            if let Some(one) = self.devices.iter_mut().find(|one| (&one.device, one.way) == (&known.device, known.way)) {
+            if let Some(one) = self.devices.iter_mut().find(|one| (&one.device, one.way) == (&known.device, known.way))
+            {
                 (one.asked, one.unreadable) = (known.asked, known.unreadable);
             }
         }
@@ -389,12 +399,7 @@ fn look_at(
 }
 
 /// Takes what a device has written that does not sign, and begins its chain anew where the server has other records.
-fn speak_for(
-    shared: &Shared,
-    device: &Device,
-    identity: &Identity,
-    left: &mut usize,
-) -> Result<(), GatewayError> {
+fn speak_for(shared: &Shared, device: &Device, identity: &Identity, left: &mut usize) -> Result<(), GatewayError> {
     let Some(passive) = shared.devices.iter().find(|passive| passive.device() == device) else { return Ok(()) };
     let speaker = Speaker { device, folder: passive.folder(), key: &identity.key, chain: new_chain() };
     let spoken = speaker.speak(&shared.store, &mut shared.stored(), clock::now(), left);
