@@ -334,7 +334,16 @@ async fn a_pump_that_has_not_heard_of_a_fork_is_told_again() {
     for letter in std::fs::read_dir(bedside.port.join("records").join(pump().to_string()).join("down")).unwrap() {
         drop(std::fs::remove_file(letter.unwrap().path()));
     }
-    bedside.finish(true).await;
+    let asks = async {
+        loop {
+            ask(&depot);
+            tokio::time::sleep(Duration::from_millis(200)).await;
+        }
+    };
+    tokio::select! {
+        () = bedside.finish(true) => {}
+        () = asks => {}
+    }
     depot.with(|inner| assert_eq!(inner.archive.values(&pump()).len(), bedside.made() + 1));
     assert!(
         bedside.heard.lock().unwrap().iter().any(|heard| matches!(heard, Heard::Refused { step, .. } if step == FORK))
