@@ -324,10 +324,13 @@ async fn a_pump_that_has_not_heard_of_a_fork_is_told_again() {
     copy.close(clock::now()).unwrap();
     let next = copy.next_batch(new_chain()).unwrap().unwrap();
     depot.with(|inner| inner.archive.take(&next.bytes, clock::now()).unwrap());
-    let mut gateway = power(&depot);
+    // One batch, which is refused once.
     bedside.start(Duration::from_millis(20));
-    gateway.until("values", |status| status.stored.records > 0).await;
+    while bedside.made() < 3 {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
     bedside.stop().await;
+    let mut gateway = power(&depot);
     bedside.finish(false).await;
     ask_until(&depot, &mut gateway, "the refusal", |status| status.stored.refused_batches > 0).await;
     // What the pump was told gets lost.
