@@ -208,7 +208,7 @@ fn a_word_about_a_damaged_batch_holds_up_none_that_comes_after_it() {
     }
     let held: Vec<_> = records.queue().iter().cloned().collect();
     drop(records);
-    disk.spoil(Name::Batch(held[1].key), |bytes| bytes.clear());
+    disk.spoil(Name::Batch(held[1].key), Vec::clear);
     let records = Records::open(disk, pump(), bench.key.clone(), STORED_BYTES, chain(3)).unwrap();
     bench.handover = Handover::new(records, BY_POLL, NOW);
     bench.say(&Downward::Refused(RefusedBatch::new(Some(held[1].key), FORK, "gone on elsewhere")));

@@ -46,13 +46,6 @@ impl Bench {
         letters.iter().map(|letter| collector::open(&letter.bytes, &self.device, &self.root, NOW).unwrap()).collect()
     }
 
-    /// A batch of the device that is signed with this key.
-    fn signed(&self, key: &PrivateKey) -> Upward {
-        let mut outbox = Outbox::begin(pump(), 1 << 20, chain(1), Reason::First);
-        outbox.record(heart_rate(NOW, 60)).unwrap();
-        Upward::Batch(ByteBuf::from(outbox.close(key, NOW).unwrap().unwrap().1))
-    }
-
     /// The device brings this, and it is looked at.
     fn brings(&mut self, message: &[u8], unreadable: &mut Option<String>) {
         let port = Port::new(self.ports.path(), &self.device, &self.identity, &self.chain);
@@ -62,10 +55,17 @@ impl Bench {
     }
 }
 
+/// A batch of the device that is signed with this key.
+fn signed(key: &PrivateKey) -> Upward {
+    let mut outbox = Outbox::begin(pump(), 1 << 20, chain(1), Reason::First);
+    outbox.record(heart_rate(NOW, 60)).unwrap();
+    Upward::Batch(ByteBuf::from(outbox.close(key, NOW).unwrap().unwrap().1))
+}
+
 #[test]
 fn what_cannot_be_read_is_told_until_something_is_kept() {
     let mut bench = Bench::new();
-    let (strange, good) = (bench.signed(&PrivateKey::make(&mut crate::clock::rng())), bench.signed(&bench.key));
+    let (strange, good) = (signed(&PrivateKey::make(&mut crate::clock::rng())), signed(&bench.key));
     let mut unreadable = None;
     bench.brings(&strange.encode().unwrap(), &mut unreadable);
     assert!(unreadable.as_ref().is_some_and(|why| why.contains("refused (signature)")), "{unreadable:?}");
@@ -98,7 +98,7 @@ fn what_a_device_brings_that_does_not_read_stays_where_it_is() {
         bench.port().tell(&Downward::Send(Trigger::Poll)).unwrap();
     }
     for _ in 0..3 {
-        let batch = bench.signed(&bench.key);
+        let batch = signed(&bench.key);
         assert!(bench.port().up.put(&batch.encode().unwrap()).unwrap());
     }
     let port = Port::new(bench.ports.path(), &bench.device, &bench.identity, &bench.chain);
@@ -112,7 +112,7 @@ fn what_a_device_brings_that_does_not_read_stays_where_it_is() {
 fn no_more_is_taken_at_once_than_may_be() {
     let mut bench = Bench::new();
     for _ in 0..3 {
-        let batch = bench.signed(&bench.key);
+        let batch = signed(&bench.key);
         assert!(bench.port().up.put(&batch.encode().unwrap()).unwrap());
     }
     let port = Port::new(bench.ports.path(), &bench.device, &bench.identity, &bench.chain);
