@@ -9,6 +9,7 @@
 pub mod clock;
 pub mod device;
 pub mod display;
+mod files;
 pub mod firmware;
 pub mod gateway;
 pub mod link;

@@ -14,7 +14,7 @@ use wardlink_protocol::identity::SessionId;
 use wardlink_protocol::pairing::Mode;
 
 use crate::Scene;
-use crate::api::Api;
+use crate::api::{Api, Refused};
 use crate::live::Live;
 use crate::pump::{Event, Pump, is, text};
 use crate::ward::Ward;
@@ -196,10 +196,15 @@ fn hand(nurse: &Api, to_do: &Arc<Mutex<Receiver<Act>>>, told: &Sender<Heard>) ->
     thread::spawn(move || {
         loop {
             let act = to_do.lock().unwrap_or_else(PoisonError::into_inner).recv();
-            let outcome = match act {
-                Ok(Act::Accept(session)) => nurse.accept(session, Mode::PairingCode).map(drop),
-                Ok(Act::Verify(session, code)) => nurse.verify(session, VerificationProof::Code(code)).map(drop),
-                Err(_) => return,
+            let Ok(act) = act else { return };
+            let attempt = || match &act {
+                Act::Accept(session) => nurse.accept(*session, Mode::PairingCode).map(drop),
+                Act::Verify(session, code) => nurse.verify(*session, VerificationProof::Code(code.clone())).map(drop),
+            };
+            // A worker that has much to do may close a connection that it has not looked at for long: whoever hears no answer asks again.
+            let outcome = match attempt() {
+                Err(error) if !error.is::<Refused>() => attempt(),
+                outcome => outcome,
             };
             // Nobody hears it any more where everything is over.
             if let Err(error) = outcome

@@ -315,7 +315,7 @@ impl World {
 
     /// A gateway sends its next batch; `is_lost`: the receipt does not come back.
     fn send(&mut self, which: usize, is_lost: bool) -> bool {
-        let Some(key) = self.gateways[which].0.next(None).map(|(_, held)| held.key) else { return false };
+        let Some(key) = self.gateways[which].0.next().map(|(_, held)| held.key) else { return false };
         let opened = open(&self.gateways[which].1[&key]).expect("what it took");
         let device = site().device.clone();
         let judged = self.judge(&opened);
