@@ -140,9 +140,11 @@ impl DistributionObject {
                 Ok(json(&view)?.with_status(201))
             }
             DistributionCommand::EndManufacturer(name) => {
-                let view = manufacturers::end(database, person, &name)?;
+                let view = database.step(|database| {
+                    directives::all_are_due(database)?;
+                    manufacturers::end(database, person, &name)
+                })?;
                 self.releases.take();
-                directives::all_are_due(database)?;
                 json(&view)
             }
             DistributionCommand::MakeToken(name) => {
@@ -174,21 +176,25 @@ impl DistributionObject {
         match command {
             DistributionCommand::Associate(device, body) => {
                 let Associate { gateway } = body.read()?;
-                for concerned in catalog::decide(database, person, &device, &gateway)? {
-                    directives::is_due(database, &concerned)?;
-                }
-                json(&catalog::device(database, &device)?)
+                json(&database.step(|database| {
+                    for concerned in catalog::decide(database, person, &device, &gateway)? {
+                        directives::is_due(database, &concerned)?;
+                    }
+                    catalog::device(database, &device)
+                })?)
             }
             DistributionCommand::AllowUpload(device, body) => {
                 let AllowUpload { gateway, allowed } = body.read()?;
                 catalog::find(database, &device)?.ok_or(ProblemKind::NotFound)?;
                 catalog::check_gateway(database, &gateway)?;
-                catalog::allow_upload(database, &device, &gateway, allowed)?;
                 let what = if allowed { "data may come" } else { "data may not come" };
                 let detail = format!("{what} through {gateway}");
-                Self::note(database, Some(person), Act::GatewayChanged, &device.to_string(), detail)?;
-                directives::is_due(database, &gateway)?;
-                json(&catalog::device(database, &device)?)
+                json(&database.step(|database| {
+                    catalog::allow_upload(database, &device, &gateway, allowed)?;
+                    Self::note(database, Some(person), Act::GatewayChanged, &device.to_string(), detail)?;
+                    directives::is_due(database, &gateway)?;
+                    catalog::device(database, &device)
+                })?)
             }
             DistributionCommand::Resume(device) => {
                 if let Some(gateway) = catalog::resume(database, person, &device)? {

@@ -1,6 +1,7 @@
 //! Stored data of devices (Distribution, figures 7, 9 and 13): verified, stored as it was signed, and only then receipted; what rules find in it.
 //!
-//! A batch, its records, the chains of its device and what the rules make of them change in one step.
+//! A batch, its records, the chains of its device and what the rules make of them change in one step; so does what a person decides, with its note
+//! for the audit log.
 
 mod asking;
 mod devices;
@@ -95,11 +96,15 @@ impl RecordsObject {
                 refused: take::refused(database)?,
                 settings: asking::settings(database)?,
             }),
-            RecordsCommand::SetSettings(settings) => json(&asking::set_settings(database, person, settings.read()?)?),
+            RecordsCommand::SetSettings(settings) => {
+                let settings = settings.read()?;
+                json(&database.step(|database| asking::set_settings(database, person, settings))?)
+            }
             RecordsCommand::AskDevice(device) => json(&asking::ask_device(self, person, &device).await?),
             RecordsCommand::AskGateway(gateway) => json(&asking::ask_gateway(self, person, &gateway).await?),
             RecordsCommand::Concede(device, gap) => {
-                gaps::concede(database, person, &device, &gap.read()?)?;
+                let gap = gap.read()?;
+                database.step(|database| gaps::concede(database, person, &device, &gap))?;
                 json(&gaps::all(database)?)
             }
             RecordsCommand::Show(device) => json(&series::detail(database, self.definitions(), &device)?),
@@ -107,18 +112,21 @@ impl RecordsObject {
                 json(&series::plot(database, self.definitions(), &device, &series, from..until)?)
             }
             RecordsCommand::Values { device, series, after } => {
-                json(&series::values(database, person, &device, &series, after)?)
+                json(&database.step(|database| series::values(database, person, &device, &series, after))?)
             }
             RecordsCommand::Rules => json(&rules::view(database, self.definitions())?),
             RecordsCommand::SetRules(change) => {
-                let view = rules::change(database, self.definitions(), person, &change.read()?)?;
+                let change = change.read()?;
+                let view = database.step(|database| rules::change(database, self.definitions(), person, &change))?;
                 self.rules.take();
                 json(&view)
             }
             RecordsCommand::Flags { device, open, before } => {
                 json(&flags::page(database, device.as_ref(), open, before)?)
             }
-            RecordsCommand::Acknowledge(id) => json(&flags::acknowledge(database, person, id)?),
+            RecordsCommand::Acknowledge(id) => {
+                json(&database.step(|database| flags::acknowledge(database, person, id))?)
+            }
         }
     }
 

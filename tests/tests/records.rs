@@ -325,3 +325,36 @@ fn rules_are_read_strictly_raise_flags_on_arrival_and_people_acknowledge_them() 
         Ok(())
     })
 }
+
+#[test]
+fn a_batch_that_cannot_be_stored_as_a_whole_leaves_nothing_and_is_taken_whole_later() -> Result<()> {
+    scene(|scene| {
+        let mut ward = Ward::open(scene)?;
+        let hub = hub(&ward, "pump-1")?;
+        let mut recorder = Recorder::of(&hub.device, hub.key(), 1);
+        let rules = RulesChange { version: 0, text: RULES.to_owned() };
+        let _: RulesView = ward.administrator.put("rules", &rules)?;
+        taken(&hub, &mut hub.connect()?, &recorder.sign(vec![heart_rate("70", 60)?])?)?;
+        let before = overview(&ward.administrator)?;
+
+        // Batch, records and chains are written, and the flag cannot be.
+        ward.worker.kill();
+        let fault = "CREATE TRIGGER fault BEFORE INSERT ON flags BEGIN SELECT RAISE(ABORT, 'a fault'); END";
+        ward.worker.tamper("RecordsObject", fault)?;
+        ward.worker.restart()?;
+        let batch = recorder.sign(vec![heart_rate("130", 50)?])?;
+        for _ in 0..2 {
+            let mut talk = hub.connect()?;
+            talk.send_records(&batch)?;
+            talk.wait_for_end()?;
+            assert_eq!(overview(&ward.administrator)?, before);
+        }
+
+        ward.worker.kill();
+        ward.worker.tamper("RecordsObject", "DROP TRIGGER fault")?;
+        ward.worker.restart()?;
+        assert_eq!(taken(&hub, &mut hub.connect()?, &batch)?.through, 2);
+        assert_eq!(ward.administrator.get::<Vec<FlagView>>("flags?open=true")?.len(), 1);
+        Ok(())
+    })
+}

@@ -63,16 +63,18 @@ impl DistributionObject {
             Waiting::Ready { .. } => {}
         }
         if trusted == verified.kept {
-            finish(database, id, &published)?;
+            database.step(|database| finish(database, id, &published))?;
             return Ok(published);
         }
-        make_visible(database, manufacturer, generation, &verified, targets)?;
-        finish(database, id, &published)?;
-        self.releases.take();
-        super::directives::all_are_due(database)?;
-        log!("distribution: a manufacturer publishes version {timestamp}, {} packages", published.packages);
         let detail = format!("version {timestamp}, {} packages, by publishing token {token}", published.packages);
-        Self::note(database, None, Act::ReleasesPublished, manufacturer, detail)?;
+        database.step(|database| {
+            make_visible(database, manufacturer, generation, &verified, targets)?;
+            finish(database, id, &published)?;
+            super::directives::all_are_due(database)?;
+            Self::note(database, None, Act::ReleasesPublished, manufacturer, detail)
+        })?;
+        self.releases.take();
+        log!("distribution: a manufacturer publishes version {timestamp}, {} packages", published.packages);
         Ok(published)
     }
 }

@@ -121,10 +121,6 @@ impl RecordsObject {
                 }));
             }
         };
-        put_batch(database, bytes, batch, &stored, continuity, gateway, now)?;
-        devices::put(database, device, &chains, gateway, now)?;
-        gaps::closed(database, device, found.chain(), found.last())?;
-        put_records(database, device, &judged, now)?;
         let rules = self.rules()?;
         let mut evaluation = rules::evaluation(database, device)?;
         let seen = judged.iter().filter_map(|(id, record, judged)| {
@@ -132,8 +128,15 @@ impl RecordsObject {
             Some(Seen { id: *id, record, counted })
         });
         let changes = evaluation.feed(&rules, seen);
-        rules::put_evaluation(database, device, &evaluation)?;
-        flags::apply(database, device, &rules, changes, now)?;
+        // A batch that is there is receipted when it comes again: all of it is there, or none.
+        database.step(|database| {
+            put_batch(database, bytes, batch, &stored, continuity, gateway, now)?;
+            devices::put(database, device, &chains, gateway, now)?;
+            gaps::closed(database, device, found.chain(), found.last())?;
+            put_records(database, device, &judged, now)?;
+            rules::put_evaluation(database, device, &evaluation)?;
+            flags::apply(database, device, &rules, changes, now)
+        })?;
         Ok(Ok(stored))
     }
 
