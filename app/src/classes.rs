@@ -72,7 +72,6 @@ async fn put(classes: Classes, class: DeviceClass, redraw: bool) -> Result<(), F
     let answer = classes.app.send(Method::PUT, &path, api::json(&class)).await?;
     let stored = answer.read_unless_empty::<DeviceClass>()?.unwrap_or(class);
     classes.amend(|list| {
-        let list = list.get_or_insert_default();
         match list.iter_mut().find(|known| known.client == stored.client) {
             Some(known) => *known = stored,
             None => list.push(stored),

@@ -122,20 +122,24 @@ impl<T: DeserializeOwned + PartialEq + Send + Sync + 'static> Fetched<T> {
         self.load();
     }
 
-    /// Knows this from now on, by the answer to another request.
+    /// Knows this from now on, by the answer to another request. What was asked before does not count any more.
     pub(crate) fn learn(self, value: T) {
-        self.amend(|known| {
-            *known = Some(value);
-            true
-        });
-    }
-
-    /// Changes what is known, by the answer to another request; the screen is drawn anew where the change says so. What was asked before
-    /// does not count any more.
-    pub(crate) fn amend(self, change: impl FnOnce(&mut Option<T>) -> bool) {
         // The screen may be gone by now.
         let _ = self.turns.try_update_value(Turns::forget);
-        let _ = self.value.try_maybe_update(|known| (change(known), ()));
+        let _ = self.value.try_set(Some(value));
+    }
+
+    /// Changes what is known, by the answer to another request; the screen is drawn anew where the change says so. Where nothing is known
+    /// yet, it is fetched.
+    pub(crate) fn amend(self, change: impl FnOnce(&mut T) -> bool) {
+        let _ = self.turns.try_update_value(Turns::forget);
+        let is_known = self.value.try_maybe_update(|known| {
+            let changed = known.as_mut().map(change);
+            (changed.unwrap_or_default(), changed.is_some())
+        });
+        if is_known == Some(false) {
+            self.load();
+        }
     }
 
     fn look(self, by: By) {

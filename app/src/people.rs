@@ -36,7 +36,6 @@ async fn change(accounts: Accounts, id: u64, change: PersonChange) -> Result<(),
 
 fn put(accounts: Accounts, person: Person) {
     accounts.amend(|list| {
-        let list = list.get_or_insert_default();
         match list.iter_mut().find(|known| known.id == person.id) {
             Some(known) => *known = person,
             None => list.push(person),

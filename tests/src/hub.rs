@@ -3,7 +3,7 @@
 
 use std::io::ErrorKind;
 use std::net::TcpStream;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use anyhow::{Context as _, Result, anyhow, bail, ensure};
 use p256::ecdsa::SigningKey;
@@ -14,6 +14,7 @@ use tungstenite::http::{HeaderValue, header};
 use tungstenite::{HandshakeError, Message, WebSocket};
 use ureq::Agent;
 use ureq::http::Request;
+use wardlink_agent::clock;
 use wardlink_agent::state::{Record, StateDirectory};
 use wardlink_crypto::key::PrivateKey;
 use wardlink_crypto::session::{GatewayHandshake, Session};
@@ -24,7 +25,7 @@ use wardlink_protocol::distribution::{
 };
 use wardlink_protocol::identity::Sha256;
 use wardlink_protocol::limits::MAX_SESSION_MESSAGE_BYTES;
-use wardlink_protocol::{Device, UnixMillis, cbor};
+use wardlink_protocol::{Device, cbor};
 use wardlink_update::client::{Client, Fetched, Next, Stored};
 use wardlink_update::director::{Directed, Directive};
 use wardlink_update::inventory::Characteristics;
@@ -84,11 +85,6 @@ pub fn state(device: &Device, revision: &str, counter: Option<u32>) -> Result<St
         hardware: "PM2-B".parse().context("hardware")?,
     };
     Ok(State { characteristics, image: None, release_counter: counter.and_then(ReleaseCounter::new), attack: None })
-}
-
-fn now() -> Result<UnixMillis> {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).context("a clock")?;
-    Ok(UnixMillis(u64::try_from(since.as_millis()).context("a time")?))
 }
 
 impl Hub {
@@ -157,7 +153,7 @@ impl Hub {
         let (handshake, hello) = GatewayHandshake::start(&self.certificate, self.authority(), &mut rng())?;
         socket.send(Message::Binary(hello.into()))?;
         let answer = binary(&mut socket)?;
-        let (mut session, proof) = handshake.finish(&answer, &self.key, &self.root, now()?)?;
+        let (mut session, proof) = handshake.finish(&answer, &self.key, &self.root, clock::now())?;
         socket.send(Message::Binary(proof.into()))?;
         let first = session.open(&binary(&mut socket)?)?;
         let FromServer::Welcome(welcome) = cbor::decode(&first, MAX_SESSION_MESSAGE_BYTES)? else {
@@ -176,7 +172,7 @@ impl Hub {
         let (handshake, hello) = GatewayHandshake::start(&self.certificate, host, &mut rng())?;
         socket.send(Message::Binary(hello.into()))?;
         let Ok(answer) = binary(&mut socket) else { return Ok(None) };
-        let (_, proof) = handshake.finish(&answer, signing.unwrap_or(&self.key), &self.root, now()?)?;
+        let (_, proof) = handshake.finish(&answer, signing.unwrap_or(&self.key), &self.root, clock::now())?;
         socket.send(Message::Binary(proof.into()))?;
         ensure!(binary(&mut socket).is_err(), "the server goes on");
         Ok(None)
@@ -185,7 +181,7 @@ impl Hub {
     /// A signed report of what it runs, and of devices that cannot sign.
     pub fn report(&mut self, revision: &str, counter: Option<u32>, devices: &[State]) -> Result<Vec<u8>> {
         self.counter += 1;
-        let expires = Expires::at(now()?.as_secs() + 3_600);
+        let expires = Expires::at(clock::now().as_secs() + 3_600);
         let devices = devices.iter().cloned().map(Reported::Unsigned).collect();
         let report = ConfigurationReport::new(self.counter, expires, state(&self.device, revision, counter)?, devices);
         let key = SigningKey::from_pkcs8_der(&self.key.to_pkcs8()?)?;
@@ -208,7 +204,7 @@ impl Hub {
     /// Follows its director's repository with the client, and reads the directive.
     pub fn directive(&self, welcome: &Welcome) -> Result<Directed> {
         let stored = Stored { root: welcome.director_root.to_vec(), ..Stored::default() };
-        let mut client = Client::start(stored, now()?.as_secs())?;
+        let mut client = Client::start(stored, clock::now().as_secs())?;
         while let Next::Fetch(wanted) = client.next() {
             let version = wanted.version.map(|version| format!("{version}.")).unwrap_or_default();
             let polled = self.poll(&format!("metadata/{version}{}", wanted.file.name()), &welcome.ticket, "")?;

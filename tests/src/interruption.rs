@@ -11,9 +11,10 @@ mod reader;
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail, ensure};
+use wardlink_agent::clock;
 use wardlink_protocol::api::PolicyView;
 use wardlink_protocol::identity::SessionId;
 use wardlink_protocol::network::{NetworkMatch, SecuredNetwork};
@@ -375,7 +376,7 @@ impl Run<'_, '_> {
             self.pump.restart()?;
         }
         self.struck = true;
-        self.revived_at = Some(now()?);
+        self.revived_at = Some(clock::now());
         Ok(())
     }
 
@@ -395,10 +396,4 @@ impl Run<'_, '_> {
         }
         Ok(())
     }
-}
-
-/// What time it is.
-pub fn now() -> Result<UnixMillis> {
-    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH)?;
-    Ok(UnixMillis(u64::try_from(since.as_millis())?))
 }

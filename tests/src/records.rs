@@ -1,8 +1,7 @@
 //! A device's stored data in its plainest words: batches that it signs, each chained to the one before.
 
-use std::time::{SystemTime, UNIX_EPOCH};
-
 use anyhow::{Context as _, Result};
+use wardlink_agent::clock;
 use wardlink_crypto::key::PrivateKey;
 use wardlink_protocol::identity::{PatientReference, RecordChain};
 use wardlink_protocol::{Device, UnixMillis};
@@ -23,12 +22,6 @@ pub struct Recorder {
     link: Link,
 }
 
-/// The time, in milliseconds since 1970.
-pub fn now() -> Result<UnixMillis> {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).context("a clock")?;
-    Ok(UnixMillis(u64::try_from(since.as_millis()).context("a time")?))
-}
-
 /// A measurement, so many seconds ago.
 pub fn measured(kind: &str, value: &str, unit: &str, seconds_ago: u64) -> Result<Record> {
     let measure = Measure {
@@ -36,7 +29,7 @@ pub fn measured(kind: &str, value: &str, unit: &str, seconds_ago: u64) -> Result
         value: value.parse().context("a number")?,
         unit: unit.parse().context("a unit")?,
     };
-    let at = UnixMillis(now()?.0.saturating_sub(seconds_ago * 1000));
+    let at = UnixMillis(clock::now().0.saturating_sub(seconds_ago * 1000));
     Ok(Record { at, patient: Some(PATIENT), content: Content::Measure(measure) })
 }
 
@@ -54,7 +47,7 @@ impl Recorder {
 
     /// Signs the next batch.
     pub fn sign(&mut self, records: Vec<Record>) -> Result<Vec<u8>> {
-        let batch = Batch::new(self.device.clone(), self.chain, self.next, self.link, now()?, records)?;
+        let batch = Batch::new(self.device.clone(), self.chain, self.next, self.link, clock::now(), records)?;
         let (bytes, verified) = batch.sign(&self.key)?;
         self.next = verified.batch().last() + 1;
         self.link = Link::Follows(verified.hash());

@@ -3,13 +3,13 @@
 use std::thread;
 
 use anyhow::{Context as _, Result, anyhow, ensure};
+use wardlink_agent::clock;
 use wardlink_protocol::api::{PairingPhase, ProblemKind, Role, VerificationProof, VerifyResult};
 use wardlink_protocol::pairing::{Mode, RefusalReason};
 use wardlink_protocol::provisioning::{AccessSecret, Provisioning};
 use wardlink_protocol::verification::VerificationLink;
 use wardlink_tests::api::{Api, refusal};
 use wardlink_tests::impostor::{Asker, Stolen, Twin, copy_of, hello_of};
-use wardlink_tests::interruption::now;
 use wardlink_tests::mqtt::{Answer, Credentials, Mqtt};
 use wardlink_tests::pump::{Pump, is, text, wrong};
 use wardlink_tests::scene;
@@ -29,7 +29,7 @@ fn connect(ward: &Ward<'_>, credentials: &Credentials, client_id: &str) -> Resul
 
 /// A device that asks as itself; its request is stored by the bridge.
 fn ask(ward: &Ward<'_>, provisioning: &Provisioning, identifier: &str) -> Result<(Asker, Mqtt)> {
-    let asker = Asker::new(provisioning, &device(identifier)?, now()?)?;
+    let asker = Asker::new(provisioning, &device(identifier)?, clock::now())?;
     let mut mqtt = connect(ward, &asker.credentials, identifier)?;
     let answer = mqtt.publish(&asker.topic, &asker.request)?;
     ensure!(!answer.is_refusal(), "the bridge did not take the request: {answer:?}");
@@ -104,12 +104,12 @@ fn a_request_with_a_foreign_certification_request_is_refused() -> Result<()> {
     scene(|scene| {
         let ward = open(scene)?;
         // The thief's own key proves itself to the bridge; the request inside was signed by another one.
-        let foreign = Asker::new(&ward.provisioning, &device("ip-1")?, now()?)?;
+        let foreign = Asker::new(&ward.provisioning, &device("ip-1")?, clock::now())?;
         let mut thief = connect(&ward, &Credentials::stranger("infusion-pump/ip-1")?, "thief")?;
         thief.publish(&foreign.topic, &foreign.request)?;
         ward.worker.wait_for_line("does not count: the publisher does not belong to the session")?;
         // Its own key, but another device's name.
-        let other = Asker::new(&ward.provisioning, &device("ip-2")?, now()?)?;
+        let other = Asker::new(&ward.provisioning, &device("ip-2")?, clock::now())?;
         let mut liar = connect(&ward, &Credentials::stranger("infusion-pump/ip-1")?, "liar")?;
         liar.publish(&other.topic, &other.request)?;
         ward.worker.wait_for_lines("does not count: the publisher does not belong to the session", 2)?;
@@ -121,7 +121,7 @@ fn a_request_with_a_foreign_certification_request_is_refused() -> Result<()> {
 fn a_second_different_request_in_a_session_ends_it() -> Result<()> {
     scene(|scene| {
         let ward = open(scene)?;
-        let Twin { credentials, topic, first, second } = Twin::new(&ward.provisioning, &device("ip-1")?, now()?)?;
+        let Twin { credentials, topic, first, second } = Twin::new(&ward.provisioning, &device("ip-1")?, clock::now())?;
         let mut mqtt = connect(&ward, &credentials, "twin")?;
         mqtt.publish(&topic, &first)?;
         let waiting = ward.nurse.wait_for_pairing("ip-1", |pairing| pairing.phase == PairingPhase::Waiting)?;
@@ -181,7 +181,7 @@ fn a_stolen_device_certificate_does_nothing_for_a_pairing_of_another() -> Result
         let (certificate, _) = wardlink_tests::impostor::steal(&paired, &device("ip-1")?)?;
         let (mut victim, pairing, code) = ward.pump_with_code("ip-2", Mode::PairingCode)?;
         // Made for data, not for asking: the wrong purpose for T1, and the wrong key for ip-2's session on T3.
-        let asker = Asker::new(&ward.provisioning, &device("ip-1")?, now()?)?;
+        let asker = Asker::new(&ward.provisioning, &device("ip-1")?, clock::now())?;
         let mut thief = connect(&ward, &certificate, "thief")?;
         let answer = thief.publish(&asker.topic, &asker.request)?;
         ensure!(answer.is_refusal(), "a certificate asked on T1: {answer:?}");
@@ -203,7 +203,7 @@ fn a_command_of_somebody_without_the_control_units_key_is_refused() -> Result<()
         pump.wait_for("requested")?;
         let key = Stolen::from(copy_of(&pump.state())?.path(), &device("ip-1")?)?.fingerprint;
         let (secret, origin) = (ward.provisioning.secret.clone(), wire.origin());
-        let usurper = Usurper { secret, device: device("ip-1")?, key, origin, now: now()? };
+        let usurper = Usurper { secret, device: device("ip-1")?, key, origin, now: clock::now() };
         // The request has passed: it comes again on the next connection, and is the same.
         wire.forge_command(move |request| usurper.command(request));
         wire.cut();

@@ -5,13 +5,13 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 
 use anyhow::{Context as _, Result, anyhow, ensure};
+use wardlink_agent::clock;
 use wardlink_protocol::api::{PairingPhase, VerificationProof, VerifyResult};
 use wardlink_protocol::grant::DeviceState;
 use wardlink_protocol::pairing::Mode;
 use wardlink_protocol::provisioning::{AccessSecret, Provisioning};
 use wardlink_protocol::verification::VerificationLink;
 use wardlink_tests::impostor::Asker;
-use wardlink_tests::interruption::now;
 use wardlink_tests::mqtt::{Answer, Credentials, Mqtt};
 use wardlink_tests::pump::{Pump, is, text};
 use wardlink_tests::ward::{Ward, device};
@@ -82,10 +82,10 @@ fn a_hundred_pumps_pair_in_a_flood_of_ten_thousand_junk_requests() -> Result<()>
 
 /// Bytes, parts of requests, requests of others, and requests under another secret.
 fn junk(provisioning: &Provisioning) -> Result<Vec<Vec<u8>>> {
-    let asker = Asker::new(provisioning, &device("ip-junk")?, now()?)?;
+    let asker = Asker::new(provisioning, &device("ip-junk")?, clock::now())?;
     let mut guessed = provisioning.clone();
     guessed.secret = AccessSecret::new(vec![9; 32])?;
-    let guess = Asker::new(&guessed, &device("ip-junk")?, now()?)?;
+    let guess = Asker::new(&guessed, &device("ip-junk")?, clock::now())?;
     let cut = asker.request.get(..asker.request.len() / 2).context("half a request")?.to_vec();
     Ok(vec![Vec::new(), vec![0xFF; 300], vec![0xD8; 16 * 1024], cut, asker.request, guess.request])
 }

@@ -1,9 +1,7 @@
 //! What was begun is completed, whoever is killed (SIGKILL) in the middle.
 
-use std::time::SystemTime;
-
 use anyhow::{Result, anyhow, ensure};
-use wardlink_protocol::UnixMillis;
+use wardlink_agent::clock;
 use wardlink_protocol::api::{PairingPhase, VerifyResult};
 use wardlink_protocol::grant::DeviceState;
 use wardlink_protocol::pairing::Mode;
@@ -134,7 +132,7 @@ fn an_acknowledged_message_survives_the_death_of_the_bridge() -> Result<()> {
         for round in 0..5 {
             let identifier = format!("ip-{round}");
             let device = device(&identifier)?;
-            let asker = Asker::new(&ward.provisioning, &device, now()?)?;
+            let asker = Asker::new(&ward.provisioning, &device, clock::now())?;
             let mut mqtt = Mqtt::connect(&ward.worker.broker(), &asker.credentials, &identifier)?
                 .map_err(|answer| anyhow!("not connected: {answer:?}"))?;
             let answer = mqtt.publish(&asker.topic, &asker.request)?;
@@ -145,9 +143,4 @@ fn an_acknowledged_message_survives_the_death_of_the_bridge() -> Result<()> {
         }
         Ok(())
     })
-}
-
-fn now() -> Result<UnixMillis> {
-    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH)?;
-    Ok(UnixMillis(u64::try_from(since.as_millis())?))
 }

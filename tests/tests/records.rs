@@ -1,6 +1,7 @@
 //! Stored data on its way in: what the server takes, what it refuses at which step, and what people see of it.
 
 use anyhow::{Context as _, Result, bail, ensure};
+use wardlink_agent::clock;
 use wardlink_protocol::api::{
     AllowUpload, AskedRecords, AuditPage, CatalogDevice, ConcedeGap, FlagSeverity, FlagView, ProblemKind,
     RecordsDetail, RecordsGap, RecordsPage, RecordsPlot, RecordsSettings, RecordsView, Role, RulesChange, RulesView,
@@ -9,7 +10,7 @@ use wardlink_protocol::distribution::{FromServer, SessionRefusal};
 use wardlink_records::receipt::Receipt;
 use wardlink_tests::api::{Api, refusal};
 use wardlink_tests::hub::{Hub, Talk, state};
-use wardlink_tests::records::{Recorder, heart_rate, measured, now};
+use wardlink_tests::records::{Recorder, heart_rate, measured};
 use wardlink_tests::ward::{Ward, device};
 use wardlink_tests::{scene, wait};
 
@@ -69,7 +70,7 @@ fn a_signed_batch_is_stored_and_receipted_and_people_see_it() -> Result<()> {
         assert_eq!(steps, ["unit", "range"]);
         assert_eq!(detail.beginnings.first().map(|began| began.standing.as_str()), Some("begun"));
 
-        let (from, until) = (now()?.0 - 3_600_000, now()?.0 + 60_000);
+        let (from, until) = (clock::now().0 - 3_600_000, clock::now().0 + 60_000);
         let plot: RecordsPlot =
             ward.nurse.get(&format!("{path}/plot?series=kind/heart-rate&from={from}&until={until}"))?;
         assert_eq!(

@@ -10,6 +10,7 @@ use anyhow::{Context as _, Result, ensure};
 use rand::rngs::StdRng;
 use rand::{RngExt as _, SeedableRng as _};
 use serde_json::{Value, json};
+use wardlink_agent::clock;
 use wardlink_agent::device::disk::Folder;
 use wardlink_agent::device::records::{Records, STORED_BYTES};
 use wardlink_protocol::Device;
@@ -20,7 +21,6 @@ use wardlink_protocol::identity::RecordChain;
 use wardlink_protocol::pairing::Mode;
 use wardlink_tests::hub::Hub;
 use wardlink_tests::pump::Pump;
-use wardlink_tests::records::now;
 use wardlink_tests::ward::{Ward, device};
 use wardlink_tests::{Scene, scene, wait};
 
@@ -94,7 +94,8 @@ impl<'s> Hospital<'s> {
     fn weigh(&mut self) -> Result<()> {
         self.weighed += 1;
         let folder = self.folder("scale-1/stored")?;
-        let value = json!({"at": now()?.0, "kind": "body-weight", "value": self.weighed.to_string(), "unit": "kg"});
+        let value =
+            json!({"at": clock::now().0, "kind": "body-weight", "value": self.weighed.to_string(), "unit": "kg"});
         let unfinished = folder.join("unfinished");
         fs::write(&unfinished, serde_json::to_vec(&value)?).context("a value")?;
         fs::rename(unfinished, folder.join(format!("{:020}.json", self.weighed))).context("a value")

@@ -85,6 +85,14 @@ impl Script {
         }
     }
 
+    /// Its worker's name at the platform.
+    pub(crate) fn worker(self) -> &'static str {
+        match self {
+            Self::ControlUnit => "wardlink",
+            Self::Distribution => "wardlink-distribution",
+        }
+    }
+
     /// Its configuration, in the root of the checkout.
     pub(crate) fn configuration(self) -> &'static str {
         match self {

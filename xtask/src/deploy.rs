@@ -59,7 +59,7 @@ pub(crate) fn run(workspace: &Workspace, options: &Options) -> Result<()> {
     };
     let step = Step::start("Put the upload together and check it");
     let limits = if options.no_build { Limits::PLATFORM } else { Limits::RELEASE };
-    for finding in bundle::rehearse(workspace, &staged, limits)?.findings {
+    for finding in bundle::rehearse(workspace, &staged, limits)? {
         eprintln!("    {finding}");
     }
     step.done();
@@ -84,13 +84,48 @@ pub(crate) fn run(workspace: &Workspace, options: &Options) -> Result<()> {
     if let Some(path) = &options.write_recovery {
         secrets::write_recovery(&made, path)?;
     }
-    let mut origins = Vec::new();
-    for upload in uploads(&missing) {
+    let token = made.iter().find_map(Made::bootstrap_token);
+    let (said, went) = deliver(&uploads(&missing), token, options.write_recovery.as_deref(), |upload| {
         let secrets = made.iter().find(|made| upload.sets_secrets && made.script() == upload.script);
-        origins.extend(send(workspace, &staged, options, &account, upload, secrets)?);
+        send(workspace, &staged, options, &account, upload, secrets)
+    });
+    println!("{}", said.unwrap_or_default());
+    went
+}
+
+/// Sends the uploads up to the first that fails, and returns what people are told, which is something once the control unit is there: the
+/// one-time link is shown once, also where what came after the control unit failed.
+fn deliver(
+    uploads: &[Upload],
+    token: Option<&str>,
+    recovery: Option<&Path>,
+    mut send: impl FnMut(Upload) -> Result<Vec<String>>,
+) -> (Option<String>, Result<()>) {
+    let (mut origins, mut delivered, mut went) = (Vec::new(), Vec::new(), Ok(()));
+    for upload in uploads {
+        match send(*upload) {
+            Ok(found) => origins.extend(found),
+            Err(error) => {
+                went = Err(error.context(stopped(upload.script, &delivered, recovery)));
+                break;
+            }
+        }
+        delivered.push(upload.script);
     }
-    println!("{}", farewell(&origins, made.iter().find_map(Made::bootstrap_token)));
-    Ok(())
+    (delivered.contains(&Script::ControlUnit).then(|| farewell(went.is_ok(), &origins, token)), went)
+}
+
+/// What to do when an upload failed after these.
+fn stopped(failed: Script, sent: &[Script], recovery: Option<&Path>) -> String {
+    let again = format!("{} was not deployed: deploy again, which goes on from here", failed.worker());
+    let Some(recovery) = recovery.filter(|_| !sent.contains(&failed)) else { return again };
+    let kept: Vec<&str> =
+        Script::ALL.iter().filter(|script| sent.contains(script)).map(|script| script.worker()).collect();
+    let kept = if kept.is_empty() { "nothing yet".to_owned() } else { kept.join(", ") };
+    format!(
+        "{again}. Of the secrets in {} those of {kept} count; name another file then, for the others, and keep both",
+        recovery.display()
+    )
 }
 
 /// One upload of a script.
@@ -127,12 +162,7 @@ fn send(
     let report = NamedTempFile::new().context("cannot make a file for wrangler's report")?;
     let mut command = upload.call(staged, options, secrets.as_ref().map(NamedTempFile::path)).command(workspace);
     command.env("CLOUDFLARE_ACCOUNT_ID", &account.id).env("WRANGLER_OUTPUT_FILE_PATH", report.path());
-    shell::run(&mut command).context(match &options.write_recovery {
-        Some(path) => {
-            format!("deploy again; if a worker is not there, its secret in {} belongs to nothing", path.display())
-        }
-        None => "the worker was not deployed: deploy again, which begins where this one stopped".to_owned(),
-    })?;
+    shell::run(&mut command)?;
     step.done();
     let report = fs::read_to_string(report.path()).context("cannot read wrangler's report")?;
     Ok(wrangler::origins(&report))
@@ -194,10 +224,15 @@ fn confirmed() -> Result<bool> {
 }
 
 /// Where it is, and what to do next.
-fn farewell(origins: &[String], token: Option<&str>) -> String {
+fn farewell(is_whole: bool, origins: &[String], token: Option<&str>) -> String {
     // A name of one's own comes last, and is the one to keep.
     let origin = origins.last().map_or("https://<the worker's address>", String::as_str);
-    let mut lines = vec![String::new(), "Wardlink is deployed.".to_owned(), String::new()];
+    let what = if is_whole {
+        "Wardlink is deployed."
+    } else {
+        "The control unit is deployed, and the distribution server is not."
+    };
+    let mut lines = vec![String::new(), what.to_owned(), String::new()];
     lines.extend(origins.iter().map(|origin| format!("  Control unit      {origin}")));
     if let Some(token) = token {
         lines.push(format!("  First sign-in     {origin}/#/welcome?token={token}"));
@@ -220,7 +255,7 @@ fn farewell(origins: &[String], token: Option<&str>) -> String {
 mod tests {
     use std::path::Path;
 
-    use super::{Account, Missing, Options, Script, Staged, farewell, plan, uploads};
+    use super::{Account, Missing, Options, Script, Staged, deliver, farewell, plan, uploads};
 
     fn staged() -> Staged {
         Staged { dist: "dist".into(), build: "build".into() }
@@ -284,11 +319,39 @@ mod tests {
     }
 
     #[test]
+    fn the_one_time_link_is_shown_where_what_comes_after_the_control_unit_fails() {
+        let uploads = uploads(&missing([None, None]));
+        let until = |failing: usize| {
+            let mut number = 0;
+            deliver(&uploads, Some("TOKEN"), Some(Path::new("copy")), |upload| {
+                number += 1;
+                anyhow::ensure!(number != failing, "refused");
+                Ok(if upload.script == Script::ControlUnit {
+                    vec!["https://wardlink.example".to_owned()]
+                } else {
+                    Vec::new()
+                })
+            })
+        };
+        let (said, went) = until(3);
+        let said = said.unwrap();
+        assert!(said.contains("#/welcome?token=TOKEN") && said.contains("the distribution server is not"), "{said}");
+        assert!(went.unwrap_err().to_string().contains("wardlink-distribution was not deployed: deploy again"));
+        let (said, went) = until(2);
+        assert_eq!(said, None, "there is nothing to sign in to");
+        assert!(
+            went.unwrap_err().to_string().contains("in copy those of wardlink-distribution count; name another file")
+        );
+        let (said, went) = until(0);
+        assert!(said.unwrap().contains("Wardlink is deployed.") && went.is_ok());
+    }
+
+    #[test]
     fn the_one_time_link_is_shown_once() {
         let origins = ["https://wardlink.ward.workers.dev".to_owned(), "https://wardlink.example".to_owned()];
-        let first = farewell(&origins, Some("TOKEN"));
+        let first = farewell(true, &origins, Some("TOKEN"));
         assert!(first.contains("https://wardlink.example/#/welcome?token=TOKEN"), "{first}");
         assert_eq!(first.matches("TOKEN").count(), 1);
-        assert!(!farewell(&origins, None).contains("#/welcome"));
+        assert!(!farewell(true, &origins, None).contains("#/welcome"));
     }
 }

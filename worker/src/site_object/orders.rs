@@ -232,10 +232,10 @@ pub(super) fn take(site: &Site<'_>, message: &StampedMessage, outcome: &mut Outc
         return Ok(());
     }
     let actor = audit::device(service, *key);
-    if let Err(reason) = judge(site, &known, &channel, &order, message.accepted_at)? {
-        log!("site: the order {} of {service} to {device} does not count: {reason}", order.id);
-        let detail = format!("{}: {reason}", describe(&order));
-        outcome.notes.put(actor, Act::OrderGiven, &device, detail, Went::Refused);
+    if let Err((went, reason)) = judge(site, &known, &channel, &order, message.accepted_at)? {
+        log!("site: the order {} of {service} to {device} is not kept: {reason}", order.id);
+        let detail = format!("{} ({}): {reason}", describe(&order), order.id);
+        outcome.notes.put(actor, Act::OrderGiven, &device, detail, went);
         return Ok(());
     }
     log!("site: {service} gives {device} the order {}: {}", order.id, order.task.word());
@@ -254,29 +254,29 @@ pub(super) fn take(site: &Site<'_>, message: &StampedMessage, outcome: &mut Outc
     put(site, &device, &noted, outcome)
 }
 
-/// Whether a service's order counts: as one of people's does, and as the device will judge it.
+/// Whether a service's order is kept: as one of people's is. What is not kept is in the log: as refused where the device judges the same
+/// ([`orders::verdict`]), and as begun where it may carry it out all the same, as the bridge has let it pass.
 fn judge(
     site: &Site<'_>,
     known: &DeviceRecord,
     channel: &ChannelName,
     order: &Order,
     stamped_at: UnixMillis,
-) -> Result<Result<(), String>, Failure> {
+) -> Result<Result<(), (Went, String)>, Failure> {
+    let unkept = |reason| Ok(Err((Went::Begun, reason)));
     let policy = channels::policy(site.database)?;
     let carries = policy.row(channel).is_some_and(|row| row.data_types.contains(&DataType::Command));
     if !carries || known.state != DeviceState::Paired || !known.channels.contains(channel) {
-        return Ok(Err(format!("{channel} is no channel for orders to it now")));
+        return unkept(format!("{channel} is no channel for orders to it now"));
     }
     match orders::verdict(order, stamped_at, stamped_at) {
-        OrderResult::Expired => return Ok(Err("it came too late".to_owned())),
-        OrderResult::Refused(_) => return Ok(Err("it is beyond the limits of orders".to_owned())),
+        OrderResult::Expired => return Ok(Err((Went::Refused, "it came too late".to_owned()))),
+        OrderResult::Refused(_) => return Ok(Err((Went::Refused, "it is beyond the limits of orders".to_owned()))),
         OrderResult::Taken | OrderResult::Done => {}
     }
     let of_services = |given: &&Record| given.giver != Giver::ControlUnit;
     if waiting(site, &known.device)?.iter().filter(of_services).count() >= MAX_WAITING_ORDERS {
-        return Ok(Err(format!(
-            "{MAX_WAITING_ORDERS} of services wait for it already, so that its outcome is not noted"
-        )));
+        return unkept(format!("{MAX_WAITING_ORDERS} of services wait for it already"));
     }
     Ok(Ok(()))
 }
@@ -289,8 +289,7 @@ pub(super) fn take_outcome(
     outcome: &mut Outcome,
 ) -> Result<(), Failure> {
     let Some(mut given) = find(site, device, said.giver, said.order)? else {
-        log!("site: {device} tells of an order that is not known here: {}", said.order);
-        return Ok(());
+        return take_unkept(site, device, said, outcome);
     };
     let (state, refusal) = match said.result {
         OrderResult::Taken => (OrderState::Delivered, None),
@@ -312,11 +311,7 @@ pub(super) fn take_outcome(
     given.refusal = refusal;
     if state != OrderState::Delivered {
         given.ended_at = Some(site.now);
-        let (word, went) = match said.result {
-            OrderResult::Refused(_) => ("refused", Went::Refused),
-            OrderResult::Expired => ("expired", Went::Refused),
-            OrderResult::Taken | OrderResult::Done => ("done", Went::Done),
-        };
+        let (word, went) = ended(said.result);
         log!("site: {device} says of the order {}: {word}", said.order);
         let detail = match refusal {
             Some(refusal) => format!("{}: {refusal:?}", describe(&given.order)),
@@ -326,6 +321,28 @@ pub(super) fn take_outcome(
     }
     update(site, device, &given)?;
     tell(device, given, outcome);
+    Ok(())
+}
+
+/// How an order ended, in a word and for the log.
+const fn ended(result: OrderResult) -> (&'static str, Went) {
+    match result {
+        OrderResult::Refused(_) => ("refused", Went::Refused),
+        OrderResult::Expired => ("expired", Went::Refused),
+        OrderResult::Taken | OrderResult::Done => ("done", Went::Done),
+    }
+}
+
+/// A device says how an order went that is not kept here: the log tells of it all the same.
+fn take_unkept(site: &Site<'_>, device: &Device, said: &OrderOutcome, outcome: &mut Outcome) -> Result<(), Failure> {
+    log!("site: {device} tells of an order that is not kept here: {}", said.order);
+    if said.result == OrderResult::Taken {
+        return Ok(());
+    }
+    let Some(known) = devices::find(site.database, device)? else { return Ok(()) };
+    let (word, went) = ended(said.result);
+    let detail = format!("an order that is not kept here ({}): {word}", said.order);
+    outcome.notes.put(audit::device(device, known.key), Act::OrderEnded, device, detail, went);
     Ok(())
 }
 

@@ -68,22 +68,16 @@ struct Migration {
     new_sqlite_classes: Vec<String>,
 }
 
-/// An upload that was put together and checked.
-#[derive(Debug)]
-pub(super) struct Upload {
-    /// What was found, one line each.
-    pub(super) findings: Vec<String>,
-}
-
-/// Puts the uploads together without sending them, and checks them; needs neither account nor network.
-pub(super) fn rehearse(workspace: &Workspace, staged: &Staged, limits: Limits) -> Result<Upload> {
+/// Puts the uploads together without sending them, and checks them; needs neither account nor network. Returns what was found, one line
+/// each.
+pub(super) fn rehearse(workspace: &Workspace, staged: &Staged, limits: Limits) -> Result<Vec<String>> {
     let folder = workspace.target().join("deploy");
     drop(fs::remove_dir_all(&folder));
     fs::create_dir_all(&folder).with_context(|| format!("cannot create {}", folder.display()))?;
     let secrets = secrets_of_development(workspace)?;
     let configurations = Script::ALL.map(|script| configuration(workspace, script, Some(ENVIRONMENT)));
     let configurations = configurations.into_iter().collect::<Result<Vec<_>>>()?;
-    let mut findings = Vec::new();
+    let (mut findings, mut uploads) = (Vec::new(), Vec::new());
     for (script, production) in Script::ALL.into_iter().zip(&configurations) {
         let upload = folder.join(format!("{}.upload", script.folder()));
         Call::rehearse(script, staged, &folder.join(script.folder()), &upload).output(workspace)?;
@@ -91,17 +85,20 @@ pub(super) fn rehearse(workspace: &Workspace, staged: &Staged, limits: Limits) -
         let text = fs::read_to_string(staged.entry(script)).context("cannot read a worker's script")?;
         let upload = fs::read(&upload).context("cannot read the upload")?;
         findings.push(check_configuration(&local, production, &configurations, &text)?);
-        findings.push(check_bindings(production, &metadata(&upload)?)?);
+        let metadata = metadata(&upload)?;
+        findings.push(check_bindings(production, &metadata)?);
+        ensure!(production.name == script.worker(), "{} names another worker", script.configuration());
         if script == Script::ControlUnit {
-            check_address(production, &metadata(&upload)?)?;
+            check_address(production, &metadata)?;
             findings.push(check_assets(&staged.dist)?);
         } else {
             check_beginning(production, &configuration(workspace, script, Some(FIRST_ENVIRONMENT))?)?;
         }
-        findings.push(check_secrets(&secrets, &upload, &staged.dist)?);
+        uploads.push(upload);
     }
+    findings.push(check_secrets(&secrets, &uploads, &staged.dist)?);
     findings.push(limits.check(staged)?);
-    Ok(Upload { findings })
+    Ok(findings)
 }
 
 /// Reads a script's configuration as wrangler does.
@@ -237,13 +234,13 @@ fn secrets_of_development(workspace: &Workspace) -> Result<Vec<String>> {
     }
 }
 
-fn check_secrets(secrets: &[String], upload: &[u8], dist: &Path) -> Result<String> {
+fn check_secrets(secrets: &[String], uploads: &[Vec<u8>], dist: &Path) -> Result<String> {
     // Secrets are ASCII: reading bytes as text loses none.
     let holds = |bytes: &[u8]| {
         let text = String::from_utf8_lossy(bytes);
         secrets.iter().any(|secret| text.contains(secret.as_str()))
     };
-    ensure!(!holds(upload), "the upload holds a secret of .dev.vars");
+    ensure!(!uploads.iter().any(|upload| holds(upload)), "the upload holds a secret of .dev.vars");
     let files: Vec<PathBuf> = build::list(dist)?.into_iter().collect();
     for file in &files {
         let bytes = fs::read(dist.join(file)).with_context(|| format!("cannot read {}", file.display()))?;

@@ -18,6 +18,10 @@ use wardlink_protocol::identity::{DeviceIdentifier, KeyFingerprint, Purpose};
 use wardlink_trust::audit::Act;
 use wardlink_trust::wrap::WrapKey;
 
+/// A service that has been given a certificate, and asks anew in place of using it, waits for this part of a certificate's time: each that
+/// it does not use stands in the revocation list until its end.
+const PAUSE_PART: u32 = 1_000;
+
 const fn granted(enrolled: &Enrolled) -> GrantedCertificate {
     GrantedCertificate { serial: enrolled.certificate, purpose: Purpose::Service, not_after: enrolled.ends }
 }
@@ -67,6 +71,12 @@ pub(in crate::site_object) fn renew(
         ca: site.authority.issuing(site.now)?,
         certificate_lifetime: site.service_lifetime,
     };
+    if let Some(unused) = next.as_ref().filter(|next| next.certificate != enrolled.certificate) {
+        let left = unused.ends.since(site.now) + site.service_lifetime / PAUSE_PART;
+        if let Some(pause) = left.checked_sub(site.service_lifetime).filter(|pause| !pause.is_zero()) {
+            return Err(Failure::too_many(pause.as_secs()));
+        }
+    }
     let from = renewable_from(enrolled.ends, site.service_lifetime);
     let of_it = EnrolledOne { serial: enrolled.certificate, from, access: &known.access };
     let renewed = asking.renew(of_it, control_unit, site.now, &mut rng()).map_err(|error| {

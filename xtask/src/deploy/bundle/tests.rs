@@ -134,9 +134,11 @@ fn assets_are_whole_and_hold_nothing_else() {
 fn a_secret_of_development_is_found_wherever_it_is() {
     let secrets = ["a-secret-of-this-machine".to_owned()];
     let clean = dist();
-    assert!(check_secrets(&secrets, b"\x00\x01wasm", clean.path()).is_ok());
-    assert!(check_secrets(&secrets, b"\x00a-secret-of-this-machine\x00", clean.path()).is_err());
+    assert!(check_secrets(&secrets, &[b"\x00\x01wasm".to_vec()], clean.path()).is_ok());
+    assert!(
+        check_secrets(&secrets, &[Vec::new(), b"\x00a-secret-of-this-machine\x00".to_vec()], clean.path()).is_err()
+    );
     let leaking = dist();
     fs::write(leaking.path().join("index.html"), "<!-- a-secret-of-this-machine -->").unwrap();
-    assert!(check_secrets(&secrets, b"", leaking.path()).unwrap_err().to_string().contains("index.html"));
+    assert!(check_secrets(&secrets, &[], leaking.path()).unwrap_err().to_string().contains("index.html"));
 }
