@@ -29,7 +29,8 @@ pub(super) fn apply(
     for change in changes {
         match change {
             Change::Raised(flag) => {
-                let Some(rule) = rules.iter().find(|rule| *rule.id() == flag.id.rule) else { continue };
+                let rule = rules.iter().find(|rule| *rule.id() == flag.id.rule);
+                let rule = rule.ok_or_else(|| Failure::internal("a flag is raised by a rule that is not in force"))?;
                 database.run(
                     "INSERT INTO flags (device, flag, series, english, german, record, raised_at) VALUES (?, ?, ?, ?, ?, ?, ?)
                      ON CONFLICT (device, flag) DO UPDATE SET record = excluded.record, withdrawn_at = NULL",
