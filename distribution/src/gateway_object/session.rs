@@ -240,9 +240,13 @@ impl GatewayObject {
     /// Stored data (figure 13, 274): answered when it is stored, and then with the receipt.
     async fn take_records(&self, socket: &WebSocket, from: Device, number: u64, batch: ByteBuf) -> Result<(), Over> {
         let request = RecordsRequest::Take(from, batch);
-        let Deposited { refused, receipt } = objects::call(&self.env, &request).await?;
-        reply(socket, number, refused)?;
-        receipt.map_or(Ok(()), |receipt| seal(socket, socket::kept(socket)?, &FromServer::Receipt(receipt)))
+        match objects::call(&self.env, &request).await? {
+            Deposited::Refused(refused) => reply(socket, number, Some(refused)),
+            Deposited::Stored(receipt) => {
+                reply(socket, number, None)?;
+                seal(socket, socket::kept(socket)?, &FromServer::Receipt(receipt))
+            }
+        }
     }
 }
 

@@ -53,8 +53,7 @@ impl RecordsObject {
         };
         // It leaves for the site when everything above is on disk.
         let receipt = Receipt::of(batch.batch().device().clone(), &stored, now());
-        let receipt = objects::call(&self.env, &SiteRequest::Receipt(receipt)).await?;
-        Ok(Deposited { refused: None, receipt: Some(receipt) })
+        Ok(Deposited::Stored(objects::call(&self.env, &SiteRequest::Receipt(receipt)).await?))
     }
 
     /// Verifies who has signed, and whether it may come this way.
@@ -154,8 +153,7 @@ impl RecordsObject {
             let last = "DELETE FROM refused WHERE id <= (SELECT max(id) FROM refused) - ?";
             database.run(last, [REFUSALS.into_value()])?;
         }
-        let refused = SessionRefusal { step: step.to_owned(), reason };
-        Ok(Deposited { refused: Some(refused), receipt: None })
+        Ok(Deposited::Refused(SessionRefusal { step: step.to_owned(), reason }))
     }
 }
 

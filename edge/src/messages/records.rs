@@ -21,11 +21,12 @@ pub enum RecordsRequest {
 
 /// What became of a batch.
 #[derive(Serialize, Deserialize)]
-pub struct Deposited {
-    /// Why it was refused; none where it is stored.
-    pub refused: Option<SessionRefusal>,
-    /// The receipt, as the control unit signed it; none where it was refused.
-    pub receipt: Option<ByteBuf>,
+#[serde(rename_all = "snake_case")]
+pub enum Deposited {
+    /// It is stored: the receipt, as the control unit signed it.
+    Stored(ByteBuf),
+    /// It was refused.
+    Refused(SessionRefusal),
 }
 
 /// What a person asks of stored data.
