@@ -328,6 +328,27 @@ fn rules_are_read_strictly_raise_flags_on_arrival_and_people_acknowledge_them() 
 }
 
 #[test]
+fn a_rule_that_was_taken_out_of_force_comes_back_under_its_version_only_as_it_was() -> Result<()> {
+    scene(|scene| {
+        let ward = Ward::open(scene)?;
+        let change = |version, text: &str| {
+            ward.administrator.put::<RulesView>("rules", &RulesChange { version, text: text.to_owned() })
+        };
+        change(0, RULES)?;
+        change(1, "{\"rules\": []}")?;
+        assert_eq!(refusal(change(2, &RULES.replace("120", "130")))?, ProblemKind::RefusedStep);
+        assert_eq!(refusal(change(2, &RULES.replace("critical", "warning")))?, ProblemKind::RefusedStep);
+        assert_eq!(change(2, RULES)?.version, 3);
+        change(3, &RULES.replace("120", "130").replace("\"version\": 1", "\"version\": 2"))?;
+        // Versions only rise: what comes later is the newer rule.
+        change(4, "{\"rules\": []}")?;
+        assert_eq!(refusal(change(5, RULES))?, ProblemKind::RefusedStep);
+        assert_eq!(ward.administrator.get::<RulesView>("rules")?.version, 5);
+        Ok(())
+    })
+}
+
+#[test]
 fn a_batch_that_cannot_be_stored_as_a_whole_leaves_nothing_and_is_taken_whole_later() -> Result<()> {
     scene(|scene| {
         let mut ward = Ward::open(scene)?;

@@ -3,7 +3,7 @@
 use super::{note, series, text};
 use wardlink_edge::platform::now;
 use wardlink_edge::problem::Failure;
-use wardlink_edge::storage::{Column, Database, Row};
+use wardlink_edge::storage::{Column, Database, Row, blob};
 use wardlink_protocol::api::{FlagSeverity, Person, ProblemKind, RuleView, RulesChange, RulesView};
 use wardlink_protocol::{Device, cbor};
 use wardlink_records::kind::Definitions;
@@ -81,14 +81,8 @@ pub(super) fn change(
         return Err(ProblemKind::Outdated.into());
     }
     let rules = parse(&change.text, known)?;
-    let earlier = in_force(database, known)?;
-    // A flag names the rule and its version: they have to say which rule that was.
-    let is_same_version = |rule: &&Rule| {
-        let same = |other: &Rule| other.id() == rule.id() && other.version() >= rule.version() && other != *rule;
-        earlier.iter().any(same)
-    };
-    if let Some(rule) = rules.iter().find(is_same_version) {
-        return Err(refused(&format!("rule {} has changed: its version has to rise", rule.id())));
+    for rule in rules.iter() {
+        keep_meaning(database, rule)?;
     }
     let version = before.saturating_add(1);
     database.run(
@@ -98,6 +92,23 @@ pub(super) fn change(
     let detail = format!("version {version}, {} rules", rules.iter().count());
     note(database, person, Act::RulesChanged, "rules", detail)?;
     view(database, known)
+}
+
+/// A flag names the rule and its version, which say for good what was meant, also when the rule is no longer in force: versions rise, and one that was used
+/// comes back only with the same meaning.
+fn keep_meaning(database: &Database, rule: &Rule) -> Result<(), Failure> {
+    let (version, meaning) = (u64::from(rule.version()), rule.meaning()?);
+    let query = "SELECT version, meaning FROM rule_versions WHERE rule = ?";
+    if let Some(mut row) = database.row(query, [text(rule.id())])? {
+        let (used, meant): (u64, Vec<u8>) = (row.take()?, row.take()?);
+        if version < used || (version == used && meant != meaning.0) {
+            return Err(refused(&format!("rule {} has changed: its version has to rise above {used}", rule.id())));
+        }
+    }
+    database.run(
+        "INSERT OR REPLACE INTO rule_versions (rule, version, meaning) VALUES (?, ?, ?)",
+        [text(rule.id()), version.into_value(), blob(&meaning)],
+    )
 }
 
 /// What the rules remember of a device.

@@ -97,6 +97,12 @@ pub(super) const VERSIONS: [&str; 1] = ["
         changed_at INTEGER NOT NULL,
         changed_by TEXT NOT NULL
     );
+    -- What the newest version of each rule means that ever was in force: SHA-256.
+    CREATE TABLE rule_versions (
+        rule TEXT PRIMARY KEY,
+        version INTEGER NOT NULL,
+        meaning BLOB NOT NULL
+    ) WITHOUT ROWID;
     CREATE TABLE flags (
         id INTEGER PRIMARY KEY AUTOINCREMENT,
         device TEXT NOT NULL,
