@@ -80,8 +80,19 @@ fn a_signed_batch_is_stored_and_receipted_and_people_see_it() -> Result<()> {
         let page: RecordsPage = ward.administrator.get(&format!("{path}/values"))?;
         let values: Vec<&str> = page.values.iter().map(|value| value.value.as_str()).collect();
         assert_eq!((values, page.next), (vec!["70", "74", "80"], None));
+        // Wherever a page begins, it stands in the audit log.
+        let page: RecordsPage = ward.administrator.get(&format!("{path}/values?after=1&series=kind/heart-rate"))?;
+        assert_eq!(page.values.len(), 2);
+        let page: RecordsPage = ward.administrator.get(&format!("{path}/values?after=3"))?;
+        assert_eq!(page.values.len(), 0);
         let audit: AuditPage = ward.administrator.get("audit?act=records-exported")?;
-        assert_eq!(audit.entries.len(), 1, "an export stands in the audit log");
+        let details: Vec<&str> = audit.entries.iter().map(|entry| entry.detail.as_str()).collect();
+        let expected = [
+            "everything, nothing after position 3",
+            "kind/heart-rate, positions 2 to 3",
+            "everything, positions 1 to 3",
+        ];
+        assert_eq!(details, expected);
         Ok(())
     })
 }
