@@ -12,9 +12,10 @@ mod schema;
 mod series;
 mod take;
 
-use core::cell::{Cell, OnceCell, RefCell};
+use core::cell::{OnceCell, RefCell};
 use core::time::Duration;
 use std::rc::Rc;
+use wardlink_edge::alarm::Alarm;
 use wardlink_edge::http::json;
 use wardlink_edge::messages::{RecordsCommand, RecordsRequest};
 use wardlink_edge::notes;
@@ -22,14 +23,11 @@ use wardlink_edge::objects::{self, answer};
 use wardlink_edge::platform::{log, now};
 use wardlink_edge::problem::Failure;
 use wardlink_edge::storage::{Database, text};
-use wardlink_protocol::UnixMillis;
 use wardlink_protocol::api::{Person, RecordsView};
 use wardlink_records::kind::Definitions;
 use wardlink_records::rules::Rules;
 use wardlink_trust::audit::Act;
-use worker::{
-    DurableObject, Env, Error, Request, Response, Result, ScheduledTime, State, durable_object, wasm_bindgen,
-};
+use worker::{DurableObject, Env, Error, Request, Response, Result, State, durable_object, wasm_bindgen};
 
 /// When the site is told again.
 const RETRY: Duration = Duration::from_secs(1);
@@ -44,15 +42,14 @@ pub struct RecordsObject {
     definitions: OnceCell<Definitions>,
     /// The rules in force, once they were read.
     rules: RefCell<Option<Rc<Rules>>>,
-    /// For when the alarm is set, as far as this instance knows.
-    alarm_at: Cell<Option<UnixMillis>>,
+    alarm: Alarm,
 }
 
 impl DurableObject for RecordsObject {
     fn new(state: State, env: Env) -> Self {
         let database = Database::new(&state, &schema::VERSIONS);
-        let (definitions, rules, alarm_at) = (OnceCell::new(), RefCell::default(), Cell::default());
-        Self { state, env, database, definitions, rules, alarm_at }
+        let (definitions, rules, alarm) = (OnceCell::new(), RefCell::default(), Alarm::default());
+        Self { state, env, database, definitions, rules, alarm }
     }
 
     async fn fetch(&self, request: Request) -> Result<Response> {
@@ -60,7 +57,7 @@ impl DurableObject for RecordsObject {
     }
 
     async fn alarm(&self) -> Result<Response> {
-        self.alarm_at.set(None);
+        self.alarm.rings();
         let worked = async {
             asking::ask_when_due(self).await?;
             asking::tell_waiting(self).await?;
@@ -152,12 +149,10 @@ impl RecordsObject {
             log!("records: the audit log is told again: {failure:?}");
         }
         let retry = told.is_err().then(|| now().after(RETRY));
-        let due = retry.into_iter().chain(asking::next(database)?).min();
-        if let Some(due) = due.filter(|due| self.alarm_at.get().is_none_or(|set| *due < set)) {
-            self.alarm_at.set(Some(due));
-            self.state.storage().set_alarm(ScheduledTime::from(due.since(now()))).await?;
+        match retry.into_iter().chain(asking::next(database)?).min() {
+            Some(due) => self.alarm.set(&self.state, due).await,
+            None => Ok(()),
         }
-        Ok(())
     }
 }
 
