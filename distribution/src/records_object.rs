@@ -87,12 +87,16 @@ impl RecordsObject {
     async fn act(&self, person: &Person, command: RecordsCommand) -> core::result::Result<Response, Failure> {
         let database = self.database.open()?;
         match command {
-            RecordsCommand::Overview => json(&RecordsView {
-                devices: devices::all(database)?,
-                gaps: gaps::all(database)?,
-                refused: take::refused(database)?,
-                settings: asking::settings(database)?,
-            }),
+            RecordsCommand::Overview => {
+                let (gaps, gaps_in_all) = gaps::newest(database)?;
+                json(&RecordsView {
+                    devices: devices::all(database)?,
+                    gaps,
+                    gaps_in_all,
+                    refused: take::refused(database)?,
+                    settings: asking::settings(database)?,
+                })
+            }
             RecordsCommand::SetSettings(settings) => {
                 let settings = settings.read()?;
                 json(&database.step(|database| asking::set_settings(database, person, settings))?)
@@ -102,7 +106,7 @@ impl RecordsObject {
             RecordsCommand::Concede(device, gap) => {
                 let gap = gap.read()?;
                 database.step(|database| gaps::concede(database, person, &device, &gap))?;
-                json(&gaps::all(database)?)
+                json(&gaps::of(database, &device)?)
             }
             RecordsCommand::Show(device) => json(&series::detail(database, self.definitions(), &device)?),
             RecordsCommand::Plot { device, series, from, until } => {

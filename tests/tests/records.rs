@@ -7,6 +7,7 @@ use wardlink_protocol::api::{
     RecordsDetail, RecordsGap, RecordsPage, RecordsPlot, RecordsSettings, RecordsView, Role, RulesChange, RulesView,
 };
 use wardlink_protocol::distribution::{FromServer, SessionRefusal};
+use wardlink_protocol::identity::RecordChain;
 use wardlink_records::receipt::Receipt;
 use wardlink_tests::api::{Api, refusal};
 use wardlink_tests::hub::{Hub, Talk, state};
@@ -228,6 +229,42 @@ fn a_gap_that_a_person_concedes_lets_the_rest_come_and_stays_on_record() -> Resu
         // It comes after all.
         taken(&hub, &mut talk, &lost)?;
         ensure!(overview(&ward.administrator)?.devices.iter().all(|known| known.missing.is_empty()), "it is whole");
+        Ok(())
+    })
+}
+
+#[test]
+fn a_device_waits_in_a_bounded_number_of_chains_and_what_is_beyond_is_told_as_refused() -> Result<()> {
+    scene(|scene| {
+        let ward = Ward::open(scene)?;
+        let hub = hub(&ward, "pump-1")?;
+        let mut talk = hub.connect()?;
+        let behind = |number: u8| {
+            let mut recorder = Recorder::of(&hub.device, hub.key(), number);
+            recorder.sign(vec![heart_rate("70", 60)?])?;
+            recorder.sign(vec![heart_rate("71", 50)?])
+        };
+        for number in 1..=65 {
+            assert_eq!(refused(&mut talk, &behind(number)?)?.step, "chain: gap");
+        }
+        let view = overview(&ward.administrator)?;
+        assert_eq!((view.gaps.len(), view.gaps_in_all), (64, 64));
+        let [beyond] = view.refused.as_slice() else { bail!("one is beyond: {:?}", view.refused) };
+        assert_eq!((beyond.step.as_str(), beyond.device.as_ref()), ("chain: gap", Some(&hub.device)));
+        let chain = RecordChain([65; 16]);
+        ensure!(beyond.reason.contains(&chain.to_string()), "{}", beyond.reason);
+
+        // One that waits is told again in its place; and one that is conceded makes room.
+        assert_eq!(refused(&mut talk, &behind(1)?)?.step, "chain: gap");
+        assert_eq!(overview(&ward.administrator)?.refused.len(), 1);
+        let concession = ConcedeGap { chain: RecordChain([1; 16]), expected: 1 };
+        let path = format!("records/{}/concede", hub.device);
+        let gaps: Vec<RecordsGap> = ward.administrator.post(&path, &concession)?;
+        assert_eq!(gaps.iter().filter(|gap| gap.conceded_by.is_some()).count(), 1);
+        assert_eq!(refused(&mut talk, &behind(65)?)?.step, "chain: gap");
+        let view = overview(&ward.administrator)?;
+        assert_eq!((view.gaps_in_all, view.refused.len()), (64, 1));
+        ensure!(view.gaps.iter().any(|gap| gap.chain == chain), "it waits now");
         Ok(())
     })
 }

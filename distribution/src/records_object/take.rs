@@ -29,6 +29,8 @@ struct Refusal {
     device: Option<Device>,
     step: &'static str,
     reason: String,
+    /// Whether it is remembered among what waits, so that it need not stand among what was refused.
+    waits: bool,
 }
 
 /// What of a batch was judged: each record with its number, and whether it counts.
@@ -36,7 +38,7 @@ type Judged<'a> = Vec<(RecordId, &'a Record, Result<Counted<'a>, SetAside>)>;
 
 impl Refusal {
     fn form(device: Option<Device>, error: BatchError) -> Self {
-        Self { device, step: error.step(), reason: error.to_string() }
+        Self { device, step: error.step(), reason: error.to_string(), waits: false }
     }
 }
 
@@ -67,7 +69,10 @@ impl RecordsObject {
             // Whoever it is: its own data comes from itself.
             allowed.push(gateway.clone());
         }
-        let refusal = |device: Option<Device>, step, reason: &str| Refusal { device, step, reason: reason.to_owned() };
+        let refusal = |device: Option<Device>, step, reason: &str| {
+            let reason = reason.to_owned();
+            Refusal { device, step, reason, waits: false }
+        };
         let vouched = objects::call(&self.env, &SiteRequest::Vouch(gateway.clone(), sealed.signer(), allowed)).await?;
         Ok(match vouched {
             Vouched::For { key, devices } => {
@@ -92,7 +97,7 @@ impl RecordsObject {
         let device = found.device();
         if found.last() > MAX_NUMBER {
             let reason = "the numbers of the records cannot be".to_owned();
-            return Ok(Err(Refusal { device: Some(device.clone()), step: "form", reason }));
+            return Ok(Err(Refusal { device: Some(device.clone()), step: "form", reason, waits: false }));
         }
         let mut chains: Chains = devices::chains(database, device)?;
         let judged: Judged<'_> =
@@ -110,14 +115,14 @@ impl RecordsObject {
             Ok(Taken::New(stored, continuity)) => (stored, continuity),
             Ok(Taken::Again(stored)) => return Ok(Ok(stored)),
             Err(refused) => {
+                let (chain, mut reason, mut waits) = (found.chain(), refused.to_string(), false);
                 if let Refused::Gap { expected, found: came } = refused {
-                    gaps::note(database, device, found.chain(), (expected, came), gateway, now)?;
+                    waits = gaps::note(database, device, chain, (expected, came), gateway, now)?;
+                    if !waits {
+                        reason = format!("{reason}, in chain {chain}; {} others wait", gaps::MAX_GAPS);
+                    }
                 }
-                return Ok(Err(Refusal {
-                    device: Some(device.clone()),
-                    step: refused.step(),
-                    reason: refused.to_string(),
-                }));
+                return Ok(Err(Refusal { device: Some(device.clone()), step: refused.step(), reason, waits }));
             }
         };
         let rules = self.rules()?;
@@ -141,9 +146,9 @@ impl RecordsObject {
 
     /// Nothing is stored of what is refused but that it was.
     fn refuse(&self, gateway: &Device, refusal: Refusal) -> Result<Deposited, Failure> {
-        let Refusal { device, step, reason } = refusal;
+        let Refusal { device, step, reason, waits } = refusal;
         log!("records: a batch that {gateway} brought is refused: {step}");
-        if step != wardlink_records::chain::GAP {
+        if !waits {
             let database = self.database.open()?;
             let named = device.as_ref().map(ToString::to_string);
             database.run(

@@ -12,8 +12,10 @@ use serde::{Deserialize, Serialize};
 pub struct RecordsView {
     /// The devices that have handed over something, by name.
     pub devices: Vec<RecordsDevice>,
-    /// What waits because records before it are missing.
+    /// What waits because records before it are missing: at most 256, first what nobody has conceded, and of that what was tried last.
     pub gaps: Vec<RecordsGap>,
+    /// How many of these there are in all, at most 64 for each device. What is beyond stands in `refused`.
+    pub gaps_in_all: u64,
     /// What was refused: at most the last 50, the newest first.
     pub refused: Vec<RefusedRecords>,
     /// When the server asks by itself.
