@@ -9,7 +9,7 @@ use wardlink_protocol::api::{
 use wardlink_protocol::distribution::{FromServer, SessionRefusal};
 use wardlink_protocol::identity::RecordChain;
 use wardlink_records::receipt::Receipt;
-use wardlink_tests::api::{Api, refusal};
+use wardlink_tests::api::{ADMINISTRATOR, Api, refusal};
 use wardlink_tests::hub::{Hub, Talk, state};
 use wardlink_tests::records::{Recorder, heart_rate, measured};
 use wardlink_tests::ward::{Ward, device};
@@ -214,12 +214,13 @@ fn a_gap_that_a_person_concedes_lets_the_rest_come_and_stays_on_record() -> Resu
         assert_eq!((gap.expected, gap.found, view.refused.len()), (2, 3, 0));
 
         let path = format!("records/{}/concede", hub.device);
-        let concession = ConcedeGap { chain: gap.chain, expected: 2 };
+        let concession = ConcedeGap { chain: gap.chain, expected: 2, found: 3 };
         assert_eq!(refusal(ward.nurse.post::<Vec<RecordsGap>>(&path, &concession))?, ProblemKind::Forbidden);
         let other = ConcedeGap { expected: 3, ..concession.clone() };
         assert_eq!(refusal(ward.administrator.post::<Vec<RecordsGap>>(&path, &other))?, ProblemKind::WrongState);
         let gaps: Vec<RecordsGap> = ward.administrator.post(&path, &concession)?;
-        ensure!(gaps.iter().all(|gap| gap.conceded_by.is_some()), "it is conceded");
+        let conceded: Vec<Option<&str>> = gaps.iter().map(|gap| gap.conceded_by.as_deref()).collect();
+        assert_eq!(conceded, [Some(ADMINISTRATOR)]);
         let receipt = taken(&hub, &mut talk, &third)?;
         assert_eq!((receipt.first, receipt.through), (3, 3), "the receipt is for what is stored");
         let view = overview(&ward.administrator)?;
@@ -228,7 +229,44 @@ fn a_gap_that_a_person_concedes_lets_the_rest_come_and_stays_on_record() -> Resu
         ensure!(view.gaps.is_empty(), "nothing waits any more");
         // It comes after all.
         taken(&hub, &mut talk, &lost)?;
-        ensure!(overview(&ward.administrator)?.devices.iter().all(|known| known.missing.is_empty()), "it is whole");
+        let devices = overview(&ward.administrator)?.devices;
+        assert_eq!(devices.iter().map(|known| (known.records, known.missing.len())).collect::<Vec<_>>(), [(3, 0)]);
+        Ok(())
+    })
+}
+
+#[test]
+fn a_concession_covers_what_the_person_saw_and_nothing_more() -> Result<()> {
+    scene(|scene| {
+        let ward = Ward::open(scene)?;
+        let hub = hub(&ward, "pump-1")?;
+        let mut talk = hub.connect()?;
+        let mut recorder = Recorder::of(&hub.device, hub.key(), 1);
+        let batches: Vec<Vec<u8>> =
+            (0..4).map(|_| recorder.sign(vec![heart_rate("70", 60)?])).collect::<Result<_>>()?;
+        let [first, _, third, fourth] = batches.as_slice() else { bail!("four batches") };
+        taken(&hub, &mut talk, first)?;
+        let path = format!("records/{}/concede", hub.device);
+        let concede = |found| {
+            let concession = ConcedeGap { chain: RecordChain([1; 16]), expected: 2, found };
+            ward.administrator.post::<Vec<RecordsGap>>(&path, &concession)
+        };
+        assert_eq!(refused(&mut talk, third)?.step, "chain: gap");
+        concede(3)?;
+        // The third record was there when the second was given up: the fourth does not pass it over.
+        assert_eq!(refused(&mut talk, fourth)?.step, "chain: gap");
+        let gaps = overview(&ward.administrator)?.gaps;
+        let seen: Vec<_> = gaps.iter().map(|gap| (gap.expected, gap.found, gap.conceded_by.is_some())).collect();
+        assert_eq!(seen, [(2, 4, false)]);
+        assert_eq!(refusal(concede(3))?, ProblemKind::WrongState);
+        assert_eq!(taken(&hub, &mut talk, third)?.first, 3);
+        assert_eq!(taken(&hub, &mut talk, fourth)?.through, 4);
+        let view = overview(&ward.administrator)?;
+        let missing: Vec<_> = view.devices.iter().flat_map(|known| &known.missing).collect();
+        assert_eq!(missing.iter().map(|missing| (missing.from, missing.through)).collect::<Vec<_>>(), [(2, 2)]);
+        ensure!(view.gaps.is_empty(), "nothing waits any more");
+        let audit: AuditPage = ward.administrator.get("audit?act=gap-conceded")?;
+        assert_eq!(audit.entries.len(), 1);
         Ok(())
     })
 }
@@ -257,7 +295,7 @@ fn a_device_waits_in_a_bounded_number_of_chains_and_what_is_beyond_is_told_as_re
         // One that waits is told again in its place; and one that is conceded makes room.
         assert_eq!(refused(&mut talk, &behind(1)?)?.step, "chain: gap");
         assert_eq!(overview(&ward.administrator)?.refused.len(), 1);
-        let concession = ConcedeGap { chain: RecordChain([1; 16]), expected: 1 };
+        let concession = ConcedeGap { chain: RecordChain([1; 16]), expected: 1, found: 2 };
         let path = format!("records/{}/concede", hub.device);
         let gaps: Vec<RecordsGap> = ward.administrator.post(&path, &concession)?;
         assert_eq!(gaps.iter().filter(|gap| gap.conceded_by.is_some()).count(), 1);

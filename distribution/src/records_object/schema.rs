@@ -72,7 +72,7 @@ pub(super) const VERSIONS: [&str; 1] = ["
         step TEXT NOT NULL,
         reason TEXT NOT NULL
     );
-    -- What waits for records before it.
+    -- What waits for records before it. conceded: a person has said that those before this number do not come.
     CREATE TABLE gaps (
         device TEXT NOT NULL,
         chain TEXT NOT NULL,
@@ -81,6 +81,7 @@ pub(super) const VERSIONS: [&str; 1] = ["
         gateway TEXT NOT NULL,
         at INTEGER NOT NULL,
         conceded_by TEXT,
+        conceded INTEGER,
         PRIMARY KEY (device, chain)
     ) WITHOUT ROWID;
 

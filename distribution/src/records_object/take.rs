@@ -106,8 +106,8 @@ impl RecordsObject {
         let set_aside = u64::try_from(set_aside).unwrap_or(u64::MAX);
         let known = stored_batch(database, batch)?;
         let mut taken = chains.take(batch, set_aside, known);
-        if let Err(Refused::Gap { expected, .. }) = &taken
-            && gaps::is_conceded(database, device, found.chain(), *expected)?
+        if let Err(Refused::Gap { expected, found: came }) = taken
+            && gaps::is_conceded(database, device, found.chain(), (expected, came))?
         {
             taken = chains.concede(batch, set_aside);
         }

@@ -222,6 +222,8 @@ pub struct ConcedeGap {
     pub chain: RecordChain,
     /// The number that should follow.
     pub expected: u64,
+    /// The number that came, as the person has seen it: where more is missing now, nothing is conceded.
+    pub found: u64,
 }
 
 /// The answer to `POST /api/v1/records/{client}/{identifier}/ask` (a device's data) and `POST /api/v1/gateways/{client}/{identifier}/ask` (all that a
