@@ -87,10 +87,12 @@ impl RecordsObject {
     async fn act(&self, person: &Person, command: RecordsCommand) -> core::result::Result<Response, Failure> {
         let database = self.database.open()?;
         match command {
-            RecordsCommand::Overview => {
+            RecordsCommand::Overview(after) => {
+                let (devices, next) = devices::page(database, after.as_ref())?;
                 let (gaps, gaps_in_all) = gaps::newest(database)?;
                 json(&RecordsView {
-                    devices: devices::all(database)?,
+                    devices,
+                    next,
                     gaps,
                     gaps_in_all,
                     refused: take::refused(database)?,

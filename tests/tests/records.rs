@@ -308,6 +308,41 @@ fn a_device_waits_in_a_bounded_number_of_chains_and_what_is_beyond_is_told_as_re
 }
 
 #[test]
+fn the_overview_shows_devices_page_by_page() -> Result<()> {
+    scene(|scene| {
+        let mut ward = Ward::open(scene)?;
+        let hub = hub(&ward, "pump-1")?;
+        let batch = Recorder::of(&hub.device, hub.key(), 1).sign(vec![heart_rate("70", 60)?])?;
+        taken(&hub, &mut hub.connect()?, &batch)?;
+        // As many as no test hands over: what one device has, under other names.
+        ward.worker.kill();
+        let copies = format!(
+            "WITH RECURSIVE numbers (number) AS (SELECT 1 UNION ALL SELECT number + 1 FROM numbers WHERE number < 400)
+             INSERT INTO devices SELECT '{}/scale-' || number, chains, records, set_aside, received_at, gateway
+             FROM devices, numbers",
+            hub.device.client
+        );
+        ward.worker.tamper("RecordsObject", &copies)?;
+        ward.worker.restart()?;
+        let (mut found, mut after) = (Vec::new(), String::new());
+        let mut lengths = Vec::new();
+        loop {
+            let view: RecordsView = ward.administrator.get(&format!("records{after}"))?;
+            lengths.push(view.devices.len());
+            found.extend(view.devices.into_iter().map(|known| known.device));
+            let Some(next) = view.next else { break };
+            after = format!("?after={next}");
+        }
+        assert_eq!(lengths, [200, 200, 1]);
+        let count = found.len();
+        found.dedup();
+        assert_eq!(found.len(), count);
+        assert_eq!(refusal(ward.administrator.get::<RecordsView>("records?after=x"))?, ProblemKind::BadRequest);
+        Ok(())
+    })
+}
+
+#[test]
 fn people_ask_for_stored_data_now_and_the_server_by_itself() -> Result<()> {
     scene(|scene| {
         let ward = Ward::open(scene)?;

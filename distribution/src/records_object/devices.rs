@@ -7,6 +7,10 @@ use wardlink_protocol::api::{MissingRecords, ProblemKind, RecordsDevice};
 use wardlink_protocol::{Device, UnixMillis};
 use wardlink_records::chain::Chains;
 
+/// The devices of one page.
+const PAGE: usize = 200;
+/// The parts of a device's chains that are shown as missing.
+const MISSING: usize = 64;
 const QUERY: &str = "SELECT device, records, set_aside, received_at, gateway, chains,
                          (SELECT count(*) FROM flags WHERE flags.device = devices.device
                           AND acknowledged_at IS NULL AND withdrawn_at IS NULL)
@@ -44,9 +48,20 @@ pub(super) fn put(
     )
 }
 
-/// Every device.
-pub(super) fn all(database: &Database) -> Result<Vec<RecordsDevice>, Failure> {
-    database.rows(&format!("{QUERY} ORDER BY device"), [])?.into_iter().map(view).collect()
+/// The devices after one, by name, and the last of them where there are more.
+pub(super) fn page(
+    database: &Database,
+    after: Option<&Device>,
+) -> Result<(Vec<RecordsDevice>, Option<Device>), Failure> {
+    let after = after.map(ToString::to_string).unwrap_or_default();
+    let query = format!("{QUERY} WHERE device > ? ORDER BY device LIMIT ?");
+    let limit = u64::try_from(PAGE + 1).unwrap_or(u64::MAX);
+    let rows = database.rows(&query, [text(after), limit.into_value()])?.into_iter();
+    let mut devices = rows.map(view).collect::<Result<Vec<_>, _>>()?;
+    let has_more = devices.len() > PAGE;
+    devices.truncate(PAGE);
+    let next = devices.last().filter(|_| has_more).map(|last| last.device.clone());
+    Ok((devices, next))
 }
 
 /// One device.
@@ -60,7 +75,9 @@ fn view(mut row: Row) -> Result<RecordsDevice, Failure> {
     let (records, set_aside, received_at) = (row.take()?, row.take()?, row.take()?);
     let gateway = take_name(&mut row)?;
     let chains: Chains = row.take_record()?;
-    let missing = chains.missing().into_iter();
+    let missing = chains.missing();
+    let missing_in_all = u64::try_from(missing.len()).unwrap_or(u64::MAX);
+    let missing = missing.into_iter().take(MISSING);
     let missing = missing.map(|gap| MissingRecords { chain: gap.chain, from: gap.from, through: gap.through });
     Ok(RecordsDevice {
         device,
@@ -69,6 +86,7 @@ fn view(mut row: Row) -> Result<RecordsDevice, Failure> {
         received_at,
         gateway,
         missing: missing.collect(),
+        missing_in_all,
         flags: row.take()?,
     })
 }

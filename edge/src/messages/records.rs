@@ -33,8 +33,8 @@ pub enum Deposited {
 #[derive(Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum RecordsCommand {
-    /// Shows what has arrived.
-    Overview,
+    /// Shows what has arrived, of the devices after this one.
+    Overview(Option<Device>),
     /// Says when the server asks by itself.
     SetSettings(Body<RecordsSettings>),
     /// Asks for a device's data now.

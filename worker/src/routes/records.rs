@@ -10,7 +10,19 @@ use wardlink_protocol::api::Right;
 use wardlink_protocol::{Device, UnixMillis};
 use worker::Response;
 
-/// `GET /api/v1/records`, `GET /api/v1/rules` and `GET /api/v1/records/{client}/{identifier}`.
+/// `GET /api/v1/records`.
+pub(super) async fn overview(call: &Call) -> Result<Response, Failure> {
+    let mut after = None;
+    for (name, value) in call.request.url()?.query_pairs() {
+        match &*name {
+            "after" => after = Some(value.parse().map_err(|_| wrong(&name))?),
+            _ => return Err(wrong(&name)),
+        }
+    }
+    see(call, RecordsCommand::Overview(after)).await
+}
+
+/// `GET /api/v1/rules` and `GET /api/v1/records/{client}/{identifier}`.
 pub(super) async fn see(call: &Call, command: RecordsCommand) -> Result<Response, Failure> {
     act(call, Right::SeeRecords, || Ok(command)).await
 }

@@ -10,8 +10,10 @@ use serde::{Deserialize, Serialize};
 /// `GET /api/v1/records`: what has arrived of whom, and what was refused.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RecordsView {
-    /// The devices that have handed over something, by name.
+    /// Devices that have handed over something, by name: at most 200.
     pub devices: Vec<RecordsDevice>,
+    /// The device after which the next page begins (`after`); none at the end.
+    pub next: Option<Device>,
     /// What waits because records before it are missing: at most 256, first what nobody has conceded, and of that what was tried last.
     pub gaps: Vec<RecordsGap>,
     /// How many of these there are in all, at most 64 for each device. What is beyond stands in `refused`.
@@ -35,8 +37,10 @@ pub struct RecordsDevice {
     pub received_at: UnixMillis,
     /// Through which gateway; the device itself where it does without one.
     pub gateway: Device,
-    /// What is known to be missing.
+    /// What is known to be missing: at most 64 parts of its chains.
     pub missing: Vec<MissingRecords>,
+    /// How many parts are missing in all.
+    pub missing_in_all: u64,
     /// How many flags nobody has acknowledged.
     pub flags: u64,
 }
