@@ -29,7 +29,7 @@ use wardlink_records::rules::Rules;
 use wardlink_trust::audit::Act;
 use worker::{DurableObject, Env, Error, Request, Response, Result, State, durable_object, wasm_bindgen};
 
-/// When the site is told again.
+/// When the site is told again, and a round of asking is tried again.
 const RETRY: Duration = Duration::from_secs(1);
 
 /// The Durable Object of stored data.
@@ -58,12 +58,13 @@ impl DurableObject for RecordsObject {
 
     async fn alarm(&self) -> Result<Response> {
         self.alarm.rings();
-        let worked = async {
-            asking::ask_when_due(self).await?;
-            asking::tell_waiting(self).await?;
-            self.settle().await
-        };
-        match worked.await {
+        let parts = [asking::ask_when_due(self).await, asking::tell_due(self).await];
+        let again = parts.iter().any(core::result::Result::is_err);
+        // What fails is done again, and keeps nothing else from being done.
+        for failure in parts.into_iter().filter_map(core::result::Result::err) {
+            log!("records: gateways are asked again: {failure:?}");
+        }
+        match self.settle(again).await {
             Ok(()) => Response::empty(),
             // The platform tries again.
             Err(failure) => Err(Error::RustError(format!("{failure:?}"))),
@@ -76,9 +77,10 @@ impl RecordsObject {
         match objects::receive(&mut request).await? {
             RecordsRequest::Take(gateway, batch) => answer(&self.take(&gateway, &batch).await?),
             RecordsRequest::Wanted(gateway) => answer(&asking::wanted(self.database.open()?, &gateway)?),
+            RecordsRequest::Told(numbers) => answer(&asking::told(self.database.open()?, &numbers)?),
             RecordsRequest::Act(person, command) => {
                 let answered = self.act(&person, command).await;
-                self.settle().await?;
+                self.settle(false).await?;
                 answered
             }
         }
@@ -147,15 +149,17 @@ impl RecordsObject {
         Ok(rules)
     }
 
-    /// Tells the site what its audit log has to know, and sets the alarm.
-    async fn settle(&self) -> core::result::Result<(), Failure> {
+    /// Tells the site what its audit log has to know, and sets the alarm; soon, where something has to be done `again`.
+    async fn settle(&self, again: bool) -> core::result::Result<(), Failure> {
         let database = self.database.open()?;
         let told = notes::tell(&self.env, database).await;
         if let Err(failure) = &told {
             log!("records: the audit log is told again: {failure:?}");
         }
-        let retry = told.is_err().then(|| now().after(RETRY));
-        match retry.into_iter().chain(asking::next(database)?).min() {
+        let retry = (again || told.is_err()).then(|| now().after(RETRY));
+        // What has just failed is due already, and waits.
+        let due = if again { retry } else { retry.into_iter().chain(asking::next(database)?).min() };
+        match due {
             Some(due) => self.alarm.set(&self.state, due).await,
             None => Ok(()),
         }

@@ -380,6 +380,88 @@ fn people_ask_for_stored_data_now_and_the_server_by_itself() -> Result<()> {
     })
 }
 
+/// Asks for the data of a device, or all of a gateway, again and again until that is not connected.
+fn ask_in_vain(api: &Api, path: &str) -> Result<()> {
+    wait::until("nobody is connected", || {
+        let asked: AskedRecords = api.post(path, &())?;
+        Ok((asked.told == 0).then_some(()))
+    })
+}
+
+#[test]
+fn who_is_not_connected_is_asked_for_a_day_from_the_last_request_on() -> Result<()> {
+    scene(|scene| {
+        let mut ward = Ward::open(scene)?;
+        let mut hub = hub(&ward, "pump-1")?;
+        let (scale, lamp) = (device("scale-1")?, device("lamp-1")?);
+        let mut talk = hub.connect()?;
+        talk.report(hub.report("1A", None, &[state(&scale, "1A", None)?, state(&lamp, "1A", None)?])?)?;
+        // What was told is over.
+        let asked: AskedRecords = ward.administrator.post(&format!("records/{scale}/ask"), &())?;
+        assert_eq!((asked.told, wanted(&mut talk)?), (1, Some(scale.clone())));
+        talk.leave()?;
+        ask_in_vain(&ward.administrator, &format!("records/{lamp}/ask"))?;
+        let mut talk = hub.connect()?;
+        assert_eq!(wanted(&mut talk)?, Some(lamp.clone()));
+        talk.leave()?;
+
+        // More than a day later one of two is asked for again.
+        ask_in_vain(&ward.administrator, &format!("records/{scale}/ask"))?;
+        ask_in_vain(&ward.administrator, &format!("records/{lamp}/ask"))?;
+        ward.worker.kill();
+        ward.worker.tamper("RecordsObject", "UPDATE asks SET since = 1")?;
+        ward.worker.restart()?;
+        ask_in_vain(&ward.administrator, &format!("records/{lamp}/ask"))?;
+        assert_eq!(wanted(&mut hub.connect()?)?, Some(lamp));
+        Ok(())
+    })
+}
+
+#[test]
+fn what_is_wanted_of_a_gateway_is_wanted_until_it_was_told() -> Result<()> {
+    scene(|scene| {
+        let mut ward = Ward::open(scene)?;
+        let mut hub = hub(&ward, "pump-1")?;
+        let scale = device("scale-1")?;
+        let mut talk = hub.connect()?;
+        talk.report(hub.report("1A", None, &[state(&scale, "1A", None)?])?)?;
+        talk.leave()?;
+        ask_in_vain(&ward.administrator, &format!("records/{scale}/ask"))?;
+        // It is told, and that it was cannot be written.
+        ward.worker.kill();
+        let fault = "CREATE TRIGGER fault BEFORE DELETE ON asks BEGIN SELECT RAISE(ABORT, 'a fault'); END";
+        ward.worker.tamper("RecordsObject", fault)?;
+        ward.worker.restart()?;
+        for _ in 0..2 {
+            assert_eq!(wanted(&mut hub.connect()?)?, Some(scale.clone()));
+        }
+        Ok(())
+    })
+}
+
+#[test]
+fn a_round_of_asking_that_fails_is_made_up_for() -> Result<()> {
+    scene(|scene| {
+        let mut ward = Ward::open(scene)?;
+        let hub = hub(&ward, "pump-1")?;
+        hub.connect()?.leave()?;
+        ward.worker.kill();
+        ward.worker.tamper("DistributionObject", "ALTER TABLE gateways RENAME COLUMN online TO away")?;
+        ward.worker.restart()?;
+        // The next round would be in a week.
+        let weekly = RecordsSettings { every_minutes: Some(7 * 24 * 60) };
+        let _: RecordsSettings = ward.administrator.put("records/settings", &weekly)?;
+        ward.worker.wait_for_line("records: gateways are asked again")?;
+        ward.worker.kill();
+        let mended = "ALTER TABLE gateways RENAME COLUMN away TO online; UPDATE gateways SET online = 1";
+        ward.worker.tamper("DistributionObject", mended)?;
+        ward.worker.restart()?;
+        assert_eq!(overview(&ward.administrator)?.settings, weekly);
+        assert_eq!(wanted(&mut hub.connect()?)?, None);
+        Ok(())
+    })
+}
+
 /// Waits until the server asks for stored data; of whom.
 fn wanted(talk: &mut Talk) -> Result<Option<wardlink_protocol::Device>> {
     loop {

@@ -7,7 +7,9 @@ use std::rc::Rc;
 use wardlink_crypto::key::PrivateKey;
 use wardlink_crypto::session::{ServerHandshake, Session};
 use wardlink_crypto::x509::Certificate;
-use wardlink_edge::messages::{Admission, Dealt, Deposited, DistributionRequest, Joined, RecordsRequest, SiteRequest};
+use wardlink_edge::messages::{
+    Admission, Dealt, Deposited, DistributionRequest, Joined, RecordsRequest, SiteRequest, Wanted,
+};
 use wardlink_edge::objects;
 use wardlink_edge::platform::{log, now, rng};
 use wardlink_edge::problem::Failure;
@@ -206,15 +208,26 @@ impl GatewayObject {
         kept.stage = Stage::Open(session);
         log!("gateway: a session of {device} stands");
         seal(socket, kept, &FromServer::Welcome(Box::new(welcome)))?;
-        match objects::call::<_, Vec<Option<Device>>>(&self.env, &RecordsRequest::Wanted(device)).await {
-            Ok(wanted) => open(&self.state).for_each(|open| {
-                for of in &wanted {
-                    open.ask_for_records(of.as_ref());
-                }
-            }),
-            Err(failure) => log!("gateway: it is not known what stored data is wanted: {failure:?}"),
+        if let Err(failure) = self.ask_for_wanted(device).await {
+            log!("gateway: what stored data is wanted is told with the next session: {failure:?}");
         }
         Ok(())
+    }
+
+    /// Asks for what was wanted while no session stood; it is wanted until it was told.
+    async fn ask_for_wanted(&self, device: Device) -> Result<(), Failure> {
+        let wanted: Vec<Wanted> = objects::call(&self.env, &RecordsRequest::Wanted(device)).await?;
+        let told = wanted.into_iter().filter(|wanted| self.ask_for_records(wanted.of.as_ref()));
+        let told: Vec<u64> = told.map(|wanted| wanted.number).collect();
+        if told.is_empty() {
+            return Ok(());
+        }
+        objects::call(&self.env, &RecordsRequest::Told(told)).await
+    }
+
+    /// Asks for stored data over the session that stands; false where there is none.
+    pub(super) fn ask_for_records(&self, of: Option<&Device>) -> bool {
+        open(&self.state).fold(false, |told, open| open.ask_for_records(of) | told)
     }
 
     async fn take_message(&self, socket: &WebSocket, device: Device, message: FromGateway) -> Result<(), Over> {

@@ -126,13 +126,17 @@ pub(super) const VERSIONS: [&str; 1] = ["
         every_minutes INTEGER,
         asked_at INTEGER NOT NULL
     );
-    -- Whom it has yet to ask: for a device, or for everything (an empty text).
+    -- Whom it has yet to ask: for a device, or for everything (an empty text). What is asked for again has a new number.
+    -- is_due: nobody knows yet whether the gateway is connected; the others are asked when they connect.
     CREATE TABLE asks (
+        number INTEGER PRIMARY KEY AUTOINCREMENT,
         gateway TEXT NOT NULL,
         device TEXT NOT NULL,
         since INTEGER NOT NULL,
-        PRIMARY KEY (gateway, device)
-    ) WITHOUT ROWID;
+        is_due INTEGER NOT NULL,
+        UNIQUE (gateway, device)
+    );
+    CREATE INDEX asks_due ON asks (number) WHERE is_due = 1;
 
     -- Acts that the site has not written into its audit log.
     CREATE TABLE notes (number INTEGER PRIMARY KEY AUTOINCREMENT, record BLOB NOT NULL);

@@ -15,8 +15,19 @@ pub enum RecordsRequest {
     Act(Person, RecordsCommand),
     /// A gateway, or a device that speaks for itself, brings a signed batch. Answer: [`Deposited`].
     Take(Device, ByteBuf),
-    /// A gateway's session stands. Answer: what it is asked for that it was not told yet, a list of optional devices; none is everything.
+    /// A gateway's session stands. Answer: what it has yet to be asked for, a list of [`Wanted`].
     Wanted(Device),
+    /// A gateway was asked, over its session, for what has these numbers. Answer: nothing.
+    Told(Vec<u64>),
+}
+
+/// What a gateway has yet to be asked for.
+#[derive(Serialize, Deserialize)]
+pub struct Wanted {
+    /// Which request: a number that is never given again.
+    pub number: u64,
+    /// Whose data; none: everything.
+    pub of: Option<Device>,
 }
 
 /// What became of a batch.
