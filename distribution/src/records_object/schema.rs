@@ -41,7 +41,8 @@ pub(super) const VERSIONS: [&str; 1] = ["
         record BLOB NOT NULL
     );
     CREATE INDEX records_of_device ON records (device, position);
-    CREATE INDEX records_of_series ON records (device, series, at, position);
+    CREATE INDEX records_in_series ON records (device, series, position);
+    CREATE INDEX records_of_series ON records (device, series, at, position) WHERE amount IS NOT NULL;
     -- What a device has measured and asked.
     CREATE TABLE series (
         device TEXT NOT NULL,
@@ -118,7 +119,9 @@ pub(super) const VERSIONS: [&str; 1] = ["
         withdrawn_at INTEGER,
         UNIQUE (device, flag)
     );
-    CREATE INDEX flags_open ON flags (device, id) WHERE acknowledged_at IS NULL AND withdrawn_at IS NULL;
+    CREATE INDEX flags_of_device ON flags (device, id);
+    CREATE INDEX flags_open ON flags (id) WHERE acknowledged_at IS NULL AND withdrawn_at IS NULL;
+    CREATE INDEX flags_open_of_device ON flags (device, id) WHERE acknowledged_at IS NULL AND withdrawn_at IS NULL;
 
     -- When the server asks by itself, and when it did last.
     CREATE TABLE asking (

@@ -7,7 +7,7 @@ use wardlink_edge::messages::{Deposited, DistributionRequest, SiteRequest, Vouch
 use wardlink_edge::objects;
 use wardlink_edge::platform::{log, now};
 use wardlink_edge::problem::Failure;
-use wardlink_edge::storage::{Column, Database, Row, record};
+use wardlink_edge::storage::{Column, Database, MAX_INTEGER, Row, record};
 use wardlink_protocol::api::RefusedRecords;
 use wardlink_protocol::distribution::SessionRefusal;
 use wardlink_protocol::{Device, UnixMillis};
@@ -20,9 +20,6 @@ use wardlink_records::rules::Seen;
 
 /// How many refusals are remembered.
 const REFUSALS: u64 = 50;
-
-/// The greatest number of a record: what the platform's database takes as it is.
-const MAX_NUMBER: u64 = (1 << 53) - 1;
 
 /// Why a batch is refused.
 struct Refusal {
@@ -95,7 +92,7 @@ impl RecordsObject {
         let (database, now) = (self.database.open()?, now());
         let found = batch.batch();
         let device = found.device();
-        if found.last() > MAX_NUMBER {
+        if found.last() > MAX_INTEGER {
             let reason = "the numbers of the records cannot be".to_owned();
             return Ok(Err(Refusal { device: Some(device.clone()), step: "form", reason, waits: false }));
         }
