@@ -7,7 +7,8 @@ use wardlink_protocol::api::{
     RecordsDetail, RecordsGap, RecordsPage, RecordsPlot, RecordsSettings, RecordsView, Role, RulesChange, RulesView,
 };
 use wardlink_protocol::distribution::{FromServer, SessionRefusal};
-use wardlink_protocol::identity::RecordChain;
+use wardlink_protocol::identity::{RecordChain, Sha256};
+use wardlink_records::batch::{ChainEnd, Reason};
 use wardlink_records::receipt::Receipt;
 use wardlink_tests::api::{ADMINISTRATOR, Api, refusal};
 use wardlink_tests::hub::{Hub, Talk, state};
@@ -163,6 +164,45 @@ fn what_does_not_count_is_refused_with_its_step_and_leaves_nothing() -> Result<(
         ward.worker.kill();
         ward.worker.restart()?;
         assert_eq!(overview(&ward.administrator)?, before);
+        Ok(())
+    })
+}
+
+#[test]
+fn numbers_that_storage_would_round_are_refused() -> Result<()> {
+    const GREATEST: u64 = (1 << 53) - 1;
+    scene(|scene| {
+        let ward = Ward::open(scene)?;
+        let hub = hub(&ward, "pump-1")?;
+        let mut talk = hub.connect()?;
+        // What a device says of the end of the chain before, and its own numbers.
+        let recorder = Recorder::of(&hub.device, hub.key(), 1);
+        let after = |last| {
+            let before = ChainEnd { chain: RecordChain([2; 16]), last, hash: Sha256([3; 32]) };
+            recorder.clone().after(Reason::PairedAgain, before).sign(vec![heart_rate("70", 60)?])
+        };
+        assert_eq!(refused(&mut talk, &after(GREATEST + 1)?)?.step, "form");
+        taken(&hub, &mut talk, &after(GREATEST)?)?;
+        let view = overview(&ward.nurse)?;
+        let missing: Vec<_> = view.devices.iter().flat_map(|known| &known.missing).collect();
+        assert_eq!(missing.iter().map(|missing| (missing.from, missing.through)).collect::<Vec<_>>(), [(1, GREATEST)]);
+        for (first, step) in [(GREATEST, "chain: gap"), (GREATEST + 1, "form")] {
+            let mut recorder = Recorder::of(&hub.device, hub.key(), 3);
+            recorder.sign(vec![heart_rate("70", 60)?])?;
+            let batch = recorder.at(first).sign(vec![heart_rate("70", 60)?])?;
+            assert_eq!(refused(&mut talk, &batch)?.step, step);
+        }
+        let gaps = overview(&ward.nurse)?.gaps;
+        assert_eq!(gaps.iter().map(|gap| gap.found).collect::<Vec<_>>(), [GREATEST]);
+
+        let path = format!("records/{}", hub.device);
+        let page = |after| ward.nurse.get::<RecordsPage>(&format!("{path}/values?after={after}"));
+        ensure!(page(GREATEST)?.values.is_empty(), "nothing is behind it");
+        assert_eq!(refusal(page(GREATEST + 1))?, ProblemKind::BadRequest);
+        let flags = ward.nurse.get::<Vec<FlagView>>(&format!("flags?before={}", GREATEST + 1));
+        assert_eq!(refusal(flags)?, ProblemKind::BadRequest);
+        let plot = format!("{path}/plot?series=kind/heart-rate&from=0&until={}", GREATEST + 1);
+        assert_eq!(refusal(ward.nurse.get::<RecordsPlot>(&plot))?, ProblemKind::BadRequest);
         Ok(())
     })
 }

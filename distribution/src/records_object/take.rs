@@ -11,7 +11,7 @@ use wardlink_edge::storage::{Column, Database, MAX_INTEGER, Row, record};
 use wardlink_protocol::api::RefusedRecords;
 use wardlink_protocol::distribution::SessionRefusal;
 use wardlink_protocol::{Device, UnixMillis};
-use wardlink_records::batch::{BatchError, Reason, Sealed, Signer, Verified};
+use wardlink_records::batch::{BatchError, Beginning, Link, Reason, Sealed, Signer, Verified};
 use wardlink_records::chain::{Chains, Continuity, Refused, StoredBatch, Taken};
 use wardlink_records::check::{Counted, SetAside, check};
 use wardlink_records::receipt::Receipt;
@@ -92,7 +92,12 @@ impl RecordsObject {
         let (database, now) = (self.database.open()?, now());
         let found = batch.batch();
         let device = found.device();
-        if found.last() > MAX_INTEGER {
+        // What the device says of the chain before is shown to people as well.
+        let end = match found.link() {
+            Link::Begins(Beginning { before: Some(end), .. }) => end.last,
+            _ => 0,
+        };
+        if found.last().max(end) > MAX_INTEGER {
             let reason = "the numbers of the records cannot be".to_owned();
             return Ok(Err(Refusal { device: Some(device.clone()), step: "form", reason, waits: false }));
         }
