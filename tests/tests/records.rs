@@ -358,7 +358,7 @@ fn the_overview_shows_devices_page_by_page() -> Result<()> {
         ward.worker.kill();
         let copies = format!(
             "WITH RECURSIVE numbers (number) AS (SELECT 1 UNION ALL SELECT number + 1 FROM numbers WHERE number < 400)
-             INSERT INTO devices SELECT '{}/scale-' || number, chains, records, set_aside, received_at, gateway
+             INSERT INTO devices SELECT '{}/scale-' || number, chains, records, set_aside, received_at, gateway, late
              FROM devices, numbers",
             hub.device.client
         );

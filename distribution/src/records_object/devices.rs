@@ -27,16 +27,17 @@ pub(super) fn chains(database: &Database, device: &Device) -> Result<Chains, Fai
     Ok(row.map(|mut row| row.take_record()).transpose()?.unwrap_or_default())
 }
 
-/// Stores a device's chains, and who brought the newest batch.
+/// Stores a device's chains, who brought the newest batch, and how many records came too late for some rules.
 pub(super) fn put(
     database: &Database,
     device: &Device,
-    chains: &Chains,
+    (chains, late): (&Chains, u64),
     gateway: &Device,
     now: UnixMillis,
 ) -> Result<(), Failure> {
     database.run(
-        "INSERT OR REPLACE INTO devices (device, chains, records, set_aside, received_at, gateway) VALUES (?, ?, ?, ?, ?, ?)",
+        "INSERT OR REPLACE INTO devices (device, chains, records, set_aside, received_at, gateway, late)
+         VALUES (?, ?, ?, ?, ?, ?, ?)",
         [
             text(device),
             record(chains)?,
@@ -44,6 +45,7 @@ pub(super) fn put(
             chains.set_aside().into_value(),
             now.into_value(),
             text(gateway),
+            late.into_value(),
         ],
     )
 }

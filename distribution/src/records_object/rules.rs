@@ -3,19 +3,16 @@
 use super::{note, series, text};
 use wardlink_edge::platform::now;
 use wardlink_edge::problem::Failure;
-use wardlink_edge::storage::{Column, Database, Row, blob};
+use wardlink_edge::storage::{Column, Database, Row, blob, record};
+use wardlink_protocol::Device;
 use wardlink_protocol::api::{FlagSeverity, Person, ProblemKind, RuleView, RulesChange, RulesView};
-use wardlink_protocol::{Device, cbor};
 use wardlink_records::kind::Definitions;
-use wardlink_records::rules::{Evaluation, Rule, Rules, Severity};
+use wardlink_records::rules::{Evaluation, Rule, Rules, Severity, StateId};
 use wardlink_trust::audit::Act;
+use worker::SqlStorageValue;
 
 /// The rules before the first change.
 const NONE: &str = "{\"rules\": []}\n";
-/// How much of what the rules remember lies in one row: a row of the platform holds 2 MB.
-const PART_BYTES: usize = 1024 * 1024;
-/// The longest memory of the rules of one device, in bytes: that of every state that the core keeps.
-const MAX_EVALUATION_BYTES: usize = 48 * 1024 * 1024;
 
 /// The newest row.
 fn newest(database: &Database) -> Result<Option<Row>, Failure> {
@@ -113,22 +110,31 @@ fn keep_meaning(database: &Database, rule: &Rule) -> Result<(), Failure> {
 
 /// What the rules remember of a device.
 pub(super) fn evaluation(database: &Database, device: &Device) -> Result<Evaluation, Failure> {
-    let rows = database.rows("SELECT bytes FROM evaluations WHERE device = ? ORDER BY part", [text(device)])?;
-    let mut bytes = Vec::new();
-    for mut row in rows {
-        bytes.extend(row.take::<Vec<u8>>()?);
-    }
-    if bytes.is_empty() { Ok(Evaluation::default()) } else { Ok(cbor::unpack(&bytes, MAX_EVALUATION_BYTES)?) }
+    let rows = database.rows("SELECT state FROM evaluations WHERE device = ? ORDER BY used", [text(device)])?;
+    let states = rows.into_iter().map(|mut row| row.take_record()).collect::<Result<_, _>>()?;
+    let late = database.one("SELECT late FROM devices WHERE device = ?", [text(device)])?;
+    Ok(Evaluation::restore(states, late.unwrap_or_default()))
 }
 
-/// Stores what the rules remember of a device.
+/// Stores what has changed of what the rules remember of a device.
 pub(super) fn put_evaluation(database: &Database, device: &Device, evaluation: &Evaluation) -> Result<(), Failure> {
-    database.run("DELETE FROM evaluations WHERE device = ?", [text(device)])?;
-    for (part, bytes) in (0_u64..).zip(cbor::pack(evaluation)?.chunks(PART_BYTES)) {
+    let (kept, gone) = evaluation.changed();
+    for id in gone {
+        let [rule, patient] = names(id);
+        let statement = "DELETE FROM evaluations WHERE device = ? AND rule = ? AND patient = ?";
+        database.run(statement, [text(device), rule, patient])?;
+    }
+    for state in kept {
+        let [rule, patient] = names(&state.id());
         database.run(
-            "INSERT INTO evaluations (device, part, bytes) VALUES (?, ?, ?)",
-            [text(device), part.into_value(), bytes.to_vec().into_value()],
+            "INSERT OR REPLACE INTO evaluations (device, rule, patient, used, state)
+             VALUES (?1, ?2, ?3, (SELECT coalesce(max(used), 0) + 1 FROM evaluations WHERE device = ?1), ?4)",
+            [text(device), rule, patient, record(state)?],
         )?;
     }
     Ok(())
+}
+
+fn names(id: &StateId) -> [SqlStorageValue; 2] {
+    [text(&id.rule), text(id.patient.map(|patient| patient.to_string()).unwrap_or_default())]
 }

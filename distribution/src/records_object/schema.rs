@@ -2,14 +2,15 @@
 
 /// The statements that lead from each version to the next.
 pub(super) const VERSIONS: [&str; 1] = ["
-    -- chains: what is known of the device's chains; records and set_aside are counted from it.
+    -- chains: what is known of the device's chains; records and set_aside are counted from it. late: records that came too late for some rules.
     CREATE TABLE devices (
         device TEXT PRIMARY KEY,
         chains BLOB NOT NULL,
         records INTEGER NOT NULL,
         set_aside INTEGER NOT NULL,
         received_at INTEGER NOT NULL,
-        gateway TEXT NOT NULL
+        gateway TEXT NOT NULL,
+        late INTEGER NOT NULL
     ) WITHOUT ROWID;
 
     -- Batches as they were signed. standing, reason: what could be said of what came before; none where it followed.
@@ -86,13 +87,16 @@ pub(super) const VERSIONS: [&str; 1] = ["
         PRIMARY KEY (device, chain)
     ) WITHOUT ROWID;
 
-    -- What the rules remember of a device, in parts.
+    -- What each rule remembers of a patient (hexadecimal; an empty text: nobody knows which). used: rises with each use.
     CREATE TABLE evaluations (
         device TEXT NOT NULL,
-        part INTEGER NOT NULL,
-        bytes BLOB NOT NULL,
-        PRIMARY KEY (device, part)
+        rule TEXT NOT NULL,
+        patient TEXT NOT NULL,
+        used INTEGER NOT NULL,
+        state BLOB NOT NULL,
+        PRIMARY KEY (device, rule, patient)
     ) WITHOUT ROWID;
+    CREATE INDEX evaluations_used ON evaluations (device, used);
     CREATE TABLE rules (
         version INTEGER PRIMARY KEY,
         text TEXT NOT NULL,

@@ -137,7 +137,7 @@ impl RecordsObject {
         // A batch that is there is receipted when it comes again: all of it is there, or none.
         database.step(|database| {
             put_batch(database, bytes, batch, &stored, continuity, gateway, now)?;
-            devices::put(database, device, &chains, gateway, now)?;
+            devices::put(database, device, (&chains, evaluation.late()), gateway, now)?;
             gaps::closed(database, device, found.chain(), found.last())?;
             put_records(database, device, &judged, now)?;
             rules::put_evaluation(database, device, &evaluation)?;

@@ -21,7 +21,7 @@ use crate::record::{RecordId, Response, Series};
 mod evaluation;
 mod parse;
 
-pub use evaluation::{Change, Evaluation, Seen};
+pub use evaluation::{Change, Evaluation, Seen, State, StateId};
 pub use parse::{Flaw, InvalidRules};
 
 /// How urgent it is to look at a flag.
