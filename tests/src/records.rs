@@ -3,7 +3,7 @@
 use anyhow::{Context as _, Result};
 use wardlink_agent::clock;
 use wardlink_crypto::key::PrivateKey;
-use wardlink_protocol::identity::{PatientReference, RecordChain};
+use wardlink_protocol::identity::{PatientReference, RecordChain, Sha256};
 use wardlink_protocol::{Device, UnixMillis};
 use wardlink_records::batch::{Batch, Beginning, ChainEnd, Link, Reason};
 use wardlink_records::record::{Content, Measure, Record};
@@ -55,6 +55,14 @@ impl Recorder {
     #[must_use]
     pub fn at(self, next: u64) -> Self {
         Self { next, ..self }
+    }
+
+    /// The hash of the last batch; none before the first.
+    pub const fn end(&self) -> Option<Sha256> {
+        match self.link {
+            Link::Follows(hash) => Some(hash),
+            Link::Begins(_) => None,
+        }
     }
 
     /// Signs the next batch.
