@@ -84,7 +84,7 @@ pub enum RecordsCommand {
     Flags {
         /// Only of this device.
         device: Option<Device>,
-        /// Only those that nobody has acknowledged.
+        /// Only those that nobody has acknowledged, and no late record has disproved.
         open: bool,
         /// Only before this one.
         before: Option<u64>,

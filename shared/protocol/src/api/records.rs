@@ -41,7 +41,7 @@ pub struct RecordsDevice {
     pub missing: Vec<MissingRecords>,
     /// How many parts are missing in all.
     pub missing_in_all: u64,
-    /// How many flags nobody has acknowledged.
+    /// How many flags nobody has acknowledged, and no late record has disproved.
     pub flags: u64,
 }
 
