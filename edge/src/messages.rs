@@ -5,7 +5,7 @@
 
 mod records;
 
-pub use records::{Deposited, RecordsCommand, RecordsRequest};
+pub use records::{Deposited, RecordsCommand, RecordsRequest, Wanted};
 
 use crate::body::Body;
 use serde::{Deserialize, Serialize};

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result, bail, ensure};
 
 use crate::api::Api;
 use crate::process::{Killer, Process, free_port};
@@ -14,6 +14,9 @@ use crate::{Scene, artifacts, wait};
 /// What opens the one-time link of a test's worker.
 pub const BOOTSTRAP_TOKEN: &str = "dGhlLWZpcnN0LWFkbWluaXN0cmF0b3ItY29tZXMtaW4";
 const MASTER_KEY: &str = "b25seS1mb3ItdGVzdHMtMzItYnl0ZXMtb2Yta2V5ISE";
+
+/// The digits of an object's identifier, which is the name of its file.
+const OBJECT_ID_DIGITS: usize = 64;
 
 /// What the worker runs under.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -101,6 +104,19 @@ impl<'s> Worker<'s> {
             Ok(paths.into_iter().find(|path| path.to_string_lossy().ends_with(part)))
         };
         inside(&self.folder.join("storage/v3/do"), class)?.with_context(|| format!("no {class} has stored anything"))
+    }
+
+    /// Changes what the only object of a class has stored, while the worker does not run.
+    pub fn tamper(&self, class: &str, statements: &str) -> Result<()> {
+        ensure!(self.process.is_none(), "the worker runs");
+        let is_object = |path: &PathBuf| {
+            let is_id = path.file_stem().is_some_and(|name| name.len() == OBJECT_ID_DIGITS);
+            is_id && path.extension().is_some_and(|kind| kind == "sqlite")
+        };
+        let entries = fs::read_dir(self.objects(class)?).context("cannot look into the storage")?;
+        let path = entries.filter_map(|entry| entry.ok().map(|entry| entry.path())).find(is_object);
+        let database = rusqlite::Connection::open(path.context("the object has stored nothing")?)?;
+        database.execute_batch(statements).context("the statements do not run")
     }
 
     /// Takes a file of this content out of the store of files.

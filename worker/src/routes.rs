@@ -392,7 +392,7 @@ async fn answer(route: Route, call: Call) -> Result<Response, Failure> {
         (Route::Outcomes, Method::Get) => distribution::outcomes(&call).await,
         (Route::PreviewInventory, Method::Post) => distribution::inventory(call, false).await,
         (Route::ImportInventory, Method::Post) => distribution::inventory(call, true).await,
-        (Route::Records, Method::Get) => records::see(&call, RecordsCommand::Overview).await,
+        (Route::Records, Method::Get) => records::overview(&call).await,
         (Route::RecordsSettings, Method::Put) => records::set_settings(&call).await,
         (Route::RecordsOf(device), Method::Get) => records::see(&call, RecordsCommand::Show(device)).await,
         (Route::RecordsPlot(device), Method::Get) => records::plot(&call, device).await,

@@ -47,6 +47,7 @@ use serde_bytes::ByteBuf;
 use std::rc::Rc;
 use timers::Timer;
 use wardlink_bridge::Notice;
+use wardlink_edge::alarm::Alarm;
 use wardlink_edge::http::json;
 use wardlink_edge::messages::{Act, Command, DeskRequest, SiteRequest, Taken};
 use wardlink_edge::objects::{self, answer};
@@ -62,8 +63,8 @@ use wardlink_protocol::{Device, UnixMillis};
 use wardlink_trust::audit::{Act as Deed, Actor};
 use wardlink_trust::epochs::Why;
 use worker::{
-    DurableObject, Env, Error, Request, Response, Result, ScheduledTime, State, WebSocket, WebSocketIncomingMessage,
-    durable_object, wasm_bindgen,
+    DurableObject, Env, Error, Request, Response, Result, State, WebSocket, WebSocketIncomingMessage, durable_object,
+    wasm_bindgen,
 };
 
 /// How many devices the first live message holds; the others follow one by one, so that no message grows too long.
@@ -83,8 +84,7 @@ pub struct SiteObject {
     live: Live,
     gathering: Gathering,
     delivery: Delivery,
-    /// For when the alarm is set, as far as this instance knows.
-    alarm_at: Cell<Option<UnixMillis>>,
+    alarm: Alarm,
     /// Whether the bridge may have yet to cut off a device that was revoked.
     is_cutting: Cell<bool>,
     /// Whether the CA outside is to be asked.
@@ -146,7 +146,7 @@ impl DurableObject for SiteObject {
             live,
             delivery,
             gathering: Gathering::default(),
-            alarm_at: Cell::new(None),
+            alarm: Alarm::default(),
             is_cutting: Cell::new(true),
             is_ca_due: Cell::new(false),
             is_closing: Cell::new(true),
@@ -161,7 +161,7 @@ impl DurableObject for SiteObject {
     }
 
     async fn alarm(&self) -> Result<Response> {
-        self.alarm_at.set(None);
+        self.alarm.rings();
         let mut worked = self.handle_timers().await;
         if worked.is_ok() && self.is_ca_due.take() {
             worked = self.go_on_with_ca().await;
@@ -428,12 +428,10 @@ impl SiteObject {
     }
 
     async fn set_alarm(&self, site: &Site<'_>) -> Result<(), Failure> {
-        let next = timers::next(site.database)?;
-        if let Some(due) = next.filter(|due| self.alarm_at.get().is_none_or(|set| *due < set)) {
-            self.alarm_at.set(Some(due));
-            self.state.storage().set_alarm(ScheduledTime::from(due.since(now()))).await?;
+        match timers::next(site.database)? {
+            Some(due) => self.alarm.set(&self.state, due).await,
+            None => Ok(()),
         }
-        Ok(())
     }
 
     /// Has the sessions of revoked gateways closed; false where one of them does not answer now. Then it is told later.

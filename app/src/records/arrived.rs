@@ -16,11 +16,8 @@ pub(crate) fn Arrived(gateway: Device, known: Fetched<RecordsView>) -> impl Into
     move || {
         known.value.with(|view| {
             let view = view.as_ref()?;
-            let through = view.devices.iter().filter(|one| one.gateway == gateway);
-            let (devices, last) =
-                through.fold((0_u64, None), |(count, last), one| (count + 1, last.max(Some(one.received_at))));
-            let words = match last {
-                Some(at) => t.data_arrived(devices, &format::age(app.clock.since(at), t)),
+            let words = match view.gateways.iter().find(|one| one.gateway == gateway) {
+                Some(one) => t.data_arrived(one.devices, &format::age(app.clock.since(one.received_at), t)),
                 None => t.data_not_arrived().to_owned(),
             };
             Some(view! { <span data-testid="arrived">{words}</span> })

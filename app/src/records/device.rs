@@ -68,7 +68,9 @@ pub(crate) fn RecordsDeviceScreen(device: Device) -> impl IntoView {
 #[component]
 fn Facts(one: RecordsDevice) -> impl IntoView {
     let t = use_text();
-    let missing: Vec<String> = one.missing.iter().map(|gap| t.gap_numbers(gap.from, gap.through)).collect();
+    let mut missing: Vec<String> = one.missing.iter().map(|gap| t.gap_numbers(gap.from, gap.through)).collect();
+    let shown = u64::try_from(missing.len()).unwrap_or(u64::MAX);
+    missing.extend((one.missing_in_all > shown).then(|| t.gaps_more(one.missing_in_all.saturating_sub(shown))));
     view! {
         <section class="card pad">
             <dl class="facts-list" data-testid="records-facts">

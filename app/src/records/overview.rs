@@ -3,21 +3,22 @@
 use gloo_net::http::Method;
 use leptos::prelude::*;
 use leptos::task::spawn_local;
+use wardlink_protocol::Device;
 use wardlink_protocol::api::{
     ConcedeGap, RecordsDevice, RecordsGap, RecordsOutlet, RecordsSettings, RecordsView, RefusedRecords, Right,
 };
 
 use super::{AskNow, Empty, Tabs};
 use crate::api;
-use crate::app::{use_app, use_text};
+use crate::app::{App, use_app, use_text};
 use crate::clock;
 use crate::fetched::Fetched;
 use crate::format;
 use crate::route::Route;
-use crate::ui::ScreenTitle;
 use crate::ui::dialog::{CloseDialog, asking};
 use crate::ui::form::{Answers, Sender};
 use crate::ui::select::Select;
+use crate::ui::{ScreenTitle, Trouble};
 
 /// The intervals to choose from, in minutes.
 const INTERVALS: [u32; 5] = [5, 15, 60, 360, 1440];
@@ -43,7 +44,14 @@ pub(crate) fn RecordsScreen() -> impl IntoView {
         Some(minutes) => t.asked_regularly(&interval(minutes, t)),
         None => t.asked_never().to_owned(),
     };
-    let list = Memo::new(move |_| known.value.with(|view| view.as_ref().map(|view| view.devices.clone())));
+    let further = Further::new();
+    let list = Memo::new(move |_| {
+        let first = known.value.with(|view| view.as_ref().map(|view| view.devices.clone()))?;
+        Some(further.devices.with(|devices| first.into_iter().chain(devices.iter().cloned()).collect::<Vec<_>>()))
+    });
+    let next = Memo::new(move |_| {
+        further.next.get().unwrap_or_else(|| known.value.with(|view| view.as_ref().and_then(|view| view.next.clone())))
+    });
     view! {
         <section class="list-pane wide">
             <div class="screen-head">
@@ -66,15 +74,49 @@ pub(crate) fn RecordsScreen() -> impl IntoView {
                     </ul>
                 }.into_any()
             })}
+            {move || next.get().map(|after| view! {
+                <p><button type="button" class="button quiet" data-testid="records-more"
+                    aria-disabled=move || further.sender.busy.get().then_some("true") on:click=move |_| further.load(after.clone())>{t.catalog_more()}</button></p>
+            })}
+            <Trouble failure=further.sender.failure/>
             <Show when=move || known.value.with(Option::is_some)><p class="tiny" data-testid="regularly-words">{regularly}</p></Show>
-            {move || known.value.with(|view| view.as_ref().map(|view| (view.gaps.clone(), view.refused.clone(), view.outlets.clone())))
-                .map(|(gaps, refused, outlets)| view! {
-                    <Gaps gaps=gaps ask=ask may=may/>
+            {move || known.value.with(|view| view.as_ref().map(|view| (view.gaps.clone(), view.gaps_in_all, view.refused.clone(), view.outlets.clone())))
+                .map(|(gaps, in_all, refused, outlets)| view! {
+                    <Gaps gaps=gaps in_all=in_all ask=ask may=may/>
                     <Outlets outlets=outlets/>
                     <Refused refused=refused/>
                 })}
             <Asking ask=ask known=known/>
         </section>
+    }
+}
+
+/// The devices after the first page, as far as somebody has asked for them.
+#[derive(Clone, Copy)]
+struct Further {
+    app: App,
+    devices: RwSignal<Vec<RecordsDevice>>,
+    /// Where it goes on, once something was asked for.
+    next: RwSignal<Option<Option<Device>>>,
+    sender: Sender,
+}
+
+impl Further {
+    fn new() -> Self {
+        Self { app: use_app(), devices: RwSignal::new(Vec::new()), next: RwSignal::new(None), sender: Sender::new() }
+    }
+
+    fn load(self, after: Device) {
+        if !self.sender.begin() {
+            return;
+        }
+        spawn_local(async move {
+            let page = self.app.get::<RecordsView>(&format!("/records?after={after}")).await;
+            if let Some(RecordsView { devices, next, .. }) = self.sender.end(page) {
+                let _ = self.devices.try_update(|known| known.extend(devices));
+                let _ = self.next.try_set(Some(next));
+            }
+        });
     }
 }
 
@@ -117,8 +159,9 @@ fn Row(one: RecordsDevice, may: bool) -> impl IntoView {
 
 /// What waits because records before it are missing.
 #[component]
-fn Gaps(gaps: Vec<RecordsGap>, ask: RwSignal<Option<Ask>>, may: bool) -> impl IntoView {
+fn Gaps(gaps: Vec<RecordsGap>, in_all: u64, ask: RwSignal<Option<Ask>>, may: bool) -> impl IntoView {
     let t = use_text();
+    let hidden = in_all.saturating_sub(u64::try_from(gaps.len()).unwrap_or(u64::MAX));
     let rows = gaps.into_iter().map(|gap| {
         let name = gap.device.identifier.to_string();
         let label = t.concede_of(&name);
@@ -145,7 +188,7 @@ fn Gaps(gaps: Vec<RecordsGap>, ask: RwSignal<Option<Ask>>, may: bool) -> impl In
     });
     let rows = rows.collect_view();
     (!rows.is_empty()).then(|| view! {
-        <section class="card" data-testid="gaps"><h2 class="card-title">{t.gaps_title()}</h2><ul class="rows">{rows}</ul></section>
+        <section class="card" data-testid="gaps"><h2 class="card-title">{t.gaps_title()}</h2><ul class="rows">{rows}</ul>{(hidden > 0).then(|| view! { <p class="tiny pad">{t.gaps_more(hidden)}</p> })}</section>
     })
 }
 
@@ -234,7 +277,7 @@ fn ConcedeForm(gap: RecordsGap, known: Fetched<RecordsView>, close: CloseDialog)
     let numbers = t.gap_numbers(gap.expected, gap.found.saturating_sub(1));
     let submit = move |event: leptos::ev::SubmitEvent| {
         event.prevent_default();
-        let body = api::json(&ConcedeGap { chain: gap.chain, expected: gap.expected });
+        let body = api::json(&ConcedeGap { chain: gap.chain, expected: gap.expected, found: gap.found });
         sender.send(app, format!("/records/{}/concede", gap.device), body, move |_| {
             app.notices.say(t.conceded());
             known.load();

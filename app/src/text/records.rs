@@ -37,6 +37,7 @@ texts! {
     asked_never => "The server does not ask by itself." | "Der Server fragt nicht von selbst.";
 
     gaps_title => "Waits for missing records" | "Wartet auf fehlende Einträge";
+    gaps_more(n: u64) => "And {n} more" | "Und {n} weitere";
     gap_numbers(from: u64, through: u64) => "No. {from} to {through}" | "Nr. {from} bis {through}";
     gap_waits(gateway: &str, time: &str) => "What follows waits at {gateway}; tried last {time}" | "Was folgt, wartet bei {gateway}; zuletzt versucht {time}";
     gap_conceded(person: &str) => "{person} has said that they do not come. What follows is taken when it is sent again." | "{person} hat angegeben, dass sie nicht kommen. Was folgt, wird angenommen, wenn es wieder gesendet wird.";

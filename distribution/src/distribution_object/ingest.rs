@@ -49,16 +49,18 @@ impl DistributionObject {
             Waiting::Ready { .. } => {}
         }
         if trusted == verified.kept {
-            finish(database, id, &published)?;
+            database.step(|database| finish(database, id, &published))?;
             return Ok(published);
         }
-        make_visible(database, manufacturer, generation, &verified, targets)?;
-        finish(database, id, &published)?;
-        self.releases.take();
-        super::directives::all_are_due(database)?;
-        log!("distribution: a manufacturer publishes version {timestamp}, {} packages", published.packages);
         let detail = format!("version {timestamp}, {} packages, {}", published.packages, by.way());
-        Self::note(database, by.person(), Act::ReleasesPublished, manufacturer, detail)?;
+        database.step(|database| {
+            make_visible(database, manufacturer, generation, &verified, targets)?;
+            finish(database, id, &published)?;
+            super::directives::all_are_due(database)?;
+            Self::note(database, by.person(), Act::ReleasesPublished, manufacturer, detail)
+        })?;
+        self.releases.take();
+        log!("distribution: a manufacturer publishes version {timestamp}, {} packages", published.packages);
         Ok(published)
     }
 }

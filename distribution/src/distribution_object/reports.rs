@@ -106,7 +106,7 @@ impl DistributionObject {
         if let Some(why) = contradiction(database, &configuration)? {
             return Ok(refused(STEP, &why));
         }
-        store(database, gateway, &configuration)?;
+        database.step(|database| store(database, gateway, &configuration))?;
         let orders = self.orders(gateway, true).await?;
         Ok(Dealt { refused: None, orders })
     }

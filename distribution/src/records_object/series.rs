@@ -165,7 +165,7 @@ pub(super) fn plot(
     Ok(RecordsPlot { unit: described(series, known).0, buckets: buckets.collect(), answers })
 }
 
-/// A page of what counts. Whoever begins with the first one exports: that stands in the audit log.
+/// A page of what counts. Whoever reads one exports: that stands in the audit log, with what it was.
 pub(super) fn values(
     database: &Database,
     person: &Person,
@@ -174,16 +174,23 @@ pub(super) fn values(
     after: u64,
 ) -> Result<RecordsPage, Failure> {
     devices::find(database, device)?;
-    if after == 0 {
-        note(database, person, Act::RecordsExported, &device.to_string(), series)?;
-    }
-    let query = "SELECT position, received_at, chain, sequence, record FROM records
-                 WHERE device = ? AND position > ? AND (? = '' OR series = ?) ORDER BY position LIMIT ?";
+    // Each has an index of its own, which a condition that may count or not would leave unused.
+    let of = if series.is_empty() { "? = ''" } else { "series = ?" };
+    let query = format!(
+        "SELECT position, received_at, chain, sequence, record FROM records
+         WHERE device = ? AND {of} AND position > ? ORDER BY position LIMIT ?"
+    );
     let limit = u64::try_from(PAGE + 1).unwrap_or(u64::MAX);
-    let asked = [text(device), after.into_value(), text(series), text(series), limit.into_value()];
-    let mut values = database.rows(query, asked)?.into_iter().map(value).collect::<Result<Vec<_>, _>>()?;
+    let asked = [text(device), text(series), after.into_value(), limit.into_value()];
+    let mut values = database.rows(&query, asked)?.into_iter().map(value).collect::<Result<Vec<_>, _>>()?;
     let has_more = values.len() > PAGE;
     values.truncate(PAGE);
+    let what = if series.is_empty() { "everything" } else { series };
+    let detail = match (values.first(), values.last()) {
+        (Some(first), Some(last)) => format!("{what}, positions {} to {}", first.position, last.position),
+        _ => format!("{what}, nothing after position {after}"),
+    };
+    note(database, person, Act::RecordsExported, &device.to_string(), detail)?;
     let next = values.last().filter(|_| has_more).map(|last| last.position);
     Ok(RecordsPage { values, next })
 }

@@ -10,16 +10,33 @@ use serde::{Deserialize, Serialize};
 /// `GET /api/v1/records`: what has arrived of whom, and what was refused.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RecordsView {
-    /// The devices that have handed over something, by name.
+    /// Devices that have handed over something, by name: at most 200.
     pub devices: Vec<RecordsDevice>,
-    /// What waits because records before it are missing.
+    /// The device after which the next page begins (`after`); none at the end.
+    pub next: Option<Device>,
+    /// Through which gateways data has come: at most 500, those with the newest first.
+    pub gateways: Vec<RecordsGateway>,
+    /// What waits because records before it are missing: at most 256, first what nobody has conceded, and of that what was tried last.
     pub gaps: Vec<RecordsGap>,
+    /// How many of these there are in all, at most 64 for each device. What is beyond stands in `refused`.
+    pub gaps_in_all: u64,
     /// What was refused: at most the last 50, the newest first.
     pub refused: Vec<RefusedRecords>,
     /// The services that send it on to outside databases.
     pub outlets: Vec<RecordsOutlet>,
     /// When the server asks by itself.
     pub settings: RecordsSettings,
+}
+
+/// What has come through one gateway.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RecordsGateway {
+    /// The gateway; a device that does without one.
+    pub gateway: Device,
+    /// Of how many devices it brought the last data.
+    pub devices: u64,
+    /// When the last came.
+    pub received_at: UnixMillis,
 }
 
 /// What a device has handed over.
@@ -35,9 +52,11 @@ pub struct RecordsDevice {
     pub received_at: UnixMillis,
     /// Through which gateway; the device itself where it does without one.
     pub gateway: Device,
-    /// What is known to be missing.
+    /// What is known to be missing: at most 64 parts of its chains.
     pub missing: Vec<MissingRecords>,
-    /// How many flags nobody has acknowledged.
+    /// How many parts are missing in all.
+    pub missing_in_all: u64,
+    /// How many flags nobody has acknowledged, and no late record has disproved.
     pub flags: u64,
 }
 
@@ -244,6 +263,8 @@ pub struct ConcedeGap {
     pub chain: RecordChain,
     /// The number that should follow.
     pub expected: u64,
+    /// The number that came, as the person has seen it: where more is missing now, nothing is conceded.
+    pub found: u64,
 }
 
 /// The answer to `POST /api/v1/records/{client}/{identifier}/ask` (a device's data) and `POST /api/v1/gateways/{client}/{identifier}/ask` (all that a
