@@ -50,7 +50,10 @@ pub(crate) fn RecordsScreen() -> impl IntoView {
         Some(further.devices.with(|devices| first.into_iter().chain(devices.iter().cloned()).collect::<Vec<_>>()))
     });
     let next = Memo::new(move |_| {
-        further.next.get().unwrap_or_else(|| known.value.with(|view| view.as_ref().and_then(|view| view.next.clone())))
+        if further.is_begun.get() {
+            return further.next.get();
+        }
+        known.value.with(|view| view.as_ref().and_then(|view| view.next.clone()))
     });
     view! {
         <section class="list-pane wide">
@@ -96,14 +99,21 @@ pub(crate) fn RecordsScreen() -> impl IntoView {
 struct Further {
     app: App,
     devices: RwSignal<Vec<RecordsDevice>>,
-    /// Where it goes on, once something was asked for.
-    next: RwSignal<Option<Option<Device>>>,
+    /// Whether somebody has; then it goes on at `next`, where there is more.
+    is_begun: RwSignal<bool>,
+    next: RwSignal<Option<Device>>,
     sender: Sender,
 }
 
 impl Further {
     fn new() -> Self {
-        Self { app: use_app(), devices: RwSignal::new(Vec::new()), next: RwSignal::new(None), sender: Sender::new() }
+        Self {
+            app: use_app(),
+            devices: RwSignal::new(Vec::new()),
+            is_begun: RwSignal::new(false),
+            next: RwSignal::new(None),
+            sender: Sender::new(),
+        }
     }
 
     fn load(self, after: Device) {
@@ -114,7 +124,8 @@ impl Further {
             let page = self.app.get::<RecordsView>(&format!("/records?after={after}")).await;
             if let Some(RecordsView { devices, next, .. }) = self.sender.end(page) {
                 let _ = self.devices.try_update(|known| known.extend(devices));
-                let _ = self.next.try_set(Some(next));
+                let _ = self.next.try_set(next);
+                let _ = self.is_begun.try_set(true);
             }
         });
     }
