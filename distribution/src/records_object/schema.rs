@@ -45,6 +45,7 @@ pub(super) const VERSIONS: [&str; 1] = ["
     CREATE INDEX records_of_device ON records (device, position);
     CREATE INDEX records_in_series ON records (device, series, position);
     CREATE INDEX records_of_series ON records (device, series, at, position) WHERE amount IS NOT NULL;
+    CREATE INDEX records_of_answers ON records (device, series, at, position) WHERE amount IS NULL;
     -- What a device has measured and asked.
     CREATE TABLE series (
         device TEXT NOT NULL,
