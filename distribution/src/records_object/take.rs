@@ -119,7 +119,8 @@ impl RecordsObject {
             Err(refused) => {
                 let (chain, mut reason, mut waits) = (found.chain(), refused.to_string(), false);
                 if let Refused::Gap { expected, found: came } = refused {
-                    waits = gaps::note(database, device, chain, (expected, came), gateway, now)?;
+                    waits = database
+                        .step(|database| gaps::note(database, device, chain, (expected, came), gateway, now))?;
                     if !waits {
                         reason = format!("{reason}, in chain {chain}; {} others wait", gaps::MAX_GAPS);
                     }
