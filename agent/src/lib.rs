@@ -15,6 +15,7 @@ pub mod gateway;
 pub mod link;
 pub mod listen;
 pub mod mailbox;
+pub mod outlet;
 pub mod printable;
 pub mod provisioned;
 pub mod pump;
