@@ -201,8 +201,7 @@ impl PortWay {
             self.down.remove(&letter)?;
         }
         let is_wanted = heard.contains(&Heard::Wanted);
-        if is_wanted && handover.is_done() {
-            self.say(&Upward::Nothing)?;
+        if is_wanted {
             handover.settle(now);
         }
         self.look_for_answers(handover, is_wanted, now)?;

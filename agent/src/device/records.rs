@@ -15,7 +15,7 @@ use wardlink_records::batch::{BatchError, Reason, Verified};
 use wardlink_records::exchange::{KeptBatch, RefusedBatch};
 use wardlink_records::limits::MAX_BATCH_BYTES;
 use wardlink_records::outbox::{NotRecorded, Outbox};
-use wardlink_records::queue::{BatchKey, Held, NotHeld, Queue, Remedy, Standing};
+use wardlink_records::queue::{BatchKey, NotHeld, Queue, Remedy, Standing};
 use wardlink_records::receipt::Receipt;
 use wardlink_records::record::{Record, Unrecorded};
 
@@ -25,9 +25,6 @@ pub const STORED_BYTES: u64 = 8 * 1024 * 1024;
 const MAX_STORED_BYTES: u64 = 16 * 1024 * 1024;
 /// What that file begins with; the SHA-256 of the rest and a line break follow.
 const HEADER: &str = "wardlink-stored 1 ";
-
-/// The step at which a batch stands that is listed and cannot be read.
-const DAMAGED: &str = "damaged";
 
 /// Why something cannot be stored now. What was stored before is not lost.
 #[derive(Debug, thiserror::Error)]
@@ -247,7 +244,7 @@ impl<D: Disk> Records<D> {
     fn keep_apart(&mut self, key: BatchKey, chain: RecordChain) -> Result<(), RecordsError> {
         tracing::warn!(chain = %key.chain, first = key.first, "a batch of stored data is damaged: it is kept apart");
         let mut next = self.outbox.clone();
-        next.queue_mut().refused(key, DAMAGED);
+        next.queue_mut().damaged(key);
         let after = next.queue().iter().find(|held| held.key == key).and_then(|held| held.last.checked_add(1));
         let mut gone = Vec::new();
         if let Some(first) = after.filter(|_| next.chain() == key.chain) {
@@ -280,8 +277,7 @@ impl<D: Disk> Records<D> {
 
     /// How many batches are damaged, and kept apart.
     pub fn damaged(&self) -> usize {
-        let is_damaged = |held: &&Held| matches!(&held.standing, Standing::Refused(step) if step == DAMAGED);
-        self.outbox.queue().iter().filter(is_damaged).count()
+        self.outbox.queue().iter().filter(|held| held.standing == Standing::Damaged).count()
     }
 
     /// The batch was sent.
@@ -322,7 +318,7 @@ impl<D: Disk> Records<D> {
     /// A person asks: what was refused is sent once more.
     pub fn retry(&mut self) -> Result<(), RecordsError> {
         let mut next = self.outbox.clone();
-        let refused = |standing: &Standing| matches!(standing, Standing::Refused(step) if step != DAMAGED);
+        let refused = |standing: &Standing| matches!(standing, Standing::Refused(_));
         let keys: Vec<BatchKey> =
             next.queue().iter().filter(|held| refused(&held.standing)).map(|held| held.key).collect();
         if keys.iter().filter(|key| next.queue_mut().retry(**key)).count() > 0 {

@@ -177,9 +177,8 @@ pub(crate) fn envelope_seeds() -> Vec<Vec<u8>> {
     for message in [kept, refused, receipt_down, Downward::Send(Trigger::Poll)] {
         seeds.push(select(4, &message.encode().expect("a message")));
     }
-    for message in [Upward::Nothing, Upward::Batch(ByteBuf::from(HELD[0].0.clone()))] {
-        seeds.push(select(4, &message.encode().expect("a message")));
-    }
+    let up = Upward::Batch(ByteBuf::from(HELD[0].0.clone()));
+    seeds.push(select(4, &up.encode().expect("a message")));
     seeds.extend([select(2, &signed), select(3, &cbor::encode(&receipt()).expect("a payload"))]);
     seeds
 }

@@ -359,6 +359,27 @@ fn a_damaged_batch_is_kept_apart_and_what_comes_after_it_goes_under_a_chain_that
 }
 
 #[test]
+fn a_damaged_batch_of_an_earlier_chain_holds_up_nothing() {
+    let key = key();
+    let mut disk = Model::default();
+    let mut records = open(&mut disk, &key).unwrap();
+    signed(&mut records, 4);
+    let keys: Vec<_> = records.queue().iter().map(|held| held.key).collect();
+    records.refused(&RefusedBatch::new(Some(keys[3]), FORK, "gone on elsewhere"), chain(170)).unwrap();
+    drop(records);
+    disk.spoil(Name::Batch(keys[1]), Vec::clear);
+    let mut records = open(&mut disk, &key).unwrap();
+    records.close(NOW).unwrap();
+    let sent = core::iter::from_fn(|| {
+        let next = records.next_batch(chain(171)).unwrap()?;
+        records.sent(next.key);
+        Some(next.key)
+    });
+    assert_eq!(sent.collect::<Vec<_>>(), [keys[0], keys[2], BatchKey { chain: chain(170), first: 1 }]);
+    assert_eq!(records.damaged(), 1);
+}
+
+#[test]
 fn a_refusal_is_answered_by_what_it_asks_for() {
     let key = key();
     let mut disk = Model::default();

@@ -202,7 +202,9 @@ impl Serving<'_> {
             }
             let why = "it brings stored data, and the server does not say that it is one of this gateway's devices; associate it in the web app";
             let up = Mailbox::new(ports, &device, Direction::Up, MAX_UPWARD_BYTES);
-            show(self.shared, &device, up.count().is_ok_and(|count| count > 0).then(|| why.to_owned()));
+            if up.count().is_ok_and(|count| count > 0) {
+                show(self.shared, &device, Some(why.to_owned()));
+            }
         }
     }
 
@@ -404,10 +406,14 @@ fn speak_for(shared: &Shared, device: &Device, identity: &Identity, left: &mut u
     let speaker = Speaker { device, folder: passive.folder(), key: &identity.key, chain: new_chain() };
     let spoken = speaker.speak(&shared.store, &mut shared.stored(), clock::now(), left);
     match spoken {
-        Err(NotSpoken::Store(error)) => return Err(error.into()),
-        spoken => show(shared, device, spoken.err().map(|error| error.to_string())),
+        Err(NotSpoken::Store(error)) => Err(error.into()),
+        Err(error) => {
+            show(shared, device, Some(error.to_string()));
+            Ok(())
+        }
+        // What was wrong is over when the poll has come to its end, at which nobody has found it again.
+        Ok(()) => Ok(()),
     }
-    Ok(())
 }
 
 /// Shows what is wrong with a device's data, until it is not.

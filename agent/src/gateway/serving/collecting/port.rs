@@ -91,7 +91,6 @@ impl<'a> Port<'a> {
                     }
                     self.tell(&answer)?;
                 }
-                Ok(Upward::Nothing) => {}
                 Err(error) => *unreadable = Some(format!("a message at its port says nothing: {error}")),
             }
             self.up.remove(&letter)?;

@@ -69,8 +69,9 @@ fn what_cannot_be_read_is_told_until_something_is_kept() {
     let mut unreadable = None;
     bench.brings(&strange.encode().unwrap(), &mut unreadable);
     assert!(unreadable.as_ref().is_some_and(|why| why.contains("refused (signature)")), "{unreadable:?}");
-    bench.brings(&Upward::Nothing.encode().unwrap(), &mut unreadable);
-    assert!(unreadable.is_some());
+    let port = Port::new(bench.ports.path(), &bench.device, &bench.identity, &bench.chain);
+    port.collect(&bench.store, &mut bench.holdings, (&bench.key.public(), &mut unreadable), NOW, &mut { 9 }).unwrap();
+    assert!(unreadable.is_some(), "it is not over because nothing more comes");
     bench.brings(&good.encode().unwrap(), &mut unreadable);
     assert_eq!(unreadable, None);
     bench.brings(b"nothing", &mut unreadable);
