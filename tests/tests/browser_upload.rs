@@ -91,7 +91,10 @@ fn what_is_not_as_it_was_signed_never_leaves_the_browser() -> Result<()> {
         open(&desk, &ward)?;
         let refused = |why: &str| {
             let target = format!("//*[@data-testid=\"upload-refused\"][contains(., {why:?})]");
-            desk.see(&Target::xpath("the refusal", &target)).map(drop)
+            desk.see(&Target::xpath("the refusal", &target))?;
+            desk.click(&Target::xpath("the way out", "//dialog//div[@class=\"answers\"]/button[@type=\"button\"]"))?;
+            desk.see_vanish(&Target::id("upload-form"))?;
+            desk.click(&Target::id("upload"))
         };
 
         choose(&desk, &stick.join("metadata"))?;

@@ -175,7 +175,8 @@ pub(crate) fn require_openssl() -> Result<()> {
 pub(crate) fn require_postgres() -> Result<PathBuf> {
     let find = || {
         let chosen = chosen_or_found("POSTGRES", &[])?;
-        let on_path = || on_path(INITDB).and_then(|program| Some(program.parent()?.to_path_buf()));
+        // What is on the path may be a link to one of several programs that belong together.
+        let on_path = || Some(fs::canonicalize(on_path(INITDB)?).ok()?.parent()?.to_path_buf());
         Ok(chosen.or_else(on_path).or_else(|| newest_postgres(Path::new(DEBIAN_POSTGRES))))
     };
     found_or_installed("postgresql", find)?

@@ -177,15 +177,24 @@ fn FolderField(chosen: Callback<Folder>) -> impl IntoView {
         <div class="field">
             <label for=id.clone()>{t.upload_folder()}</label>
             <input id=id type="file" name="folder" class="file" multiple prop:webkitdirectory=true aria-describedby=hint.clone()
+                on:click=move |event| {
+                    // The same folder again is another choice: something in it may have been put right.
+                    if let Some(input) = input_of(&event) {
+                        input.set_value("");
+                    }
+                }
                 on:change=move |event| {
-                    let input = event.target().and_then(|target| target.dyn_into::<HtmlInputElement>().ok());
-                    if let Some(files) = input.and_then(|input| input.files()).filter(|files| files.length() > 0) {
+                    if let Some(files) = input_of(&event).and_then(|input| input.files()).filter(|files| files.length() > 0) {
                         chosen.run(Folder::of(&files));
                     }
                 }/>
             <p class="hint" id=hint>{t.upload_folder_hint()}</p>
         </div>
     }
+}
+
+fn input_of(event: &web_sys::Event) -> Option<HtmlInputElement> {
+    event.target()?.dyn_into().ok()
 }
 
 /// How far it is.
