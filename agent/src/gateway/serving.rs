@@ -27,6 +27,8 @@ use wardlink_update::uptane::{Postponed, Repository};
 
 /// How long a session that is not kept stays open with nothing to say.
 const LINGER: Duration = Duration::from_secs(5);
+/// How often a gateway that is the broker of its devices asks which they are: of a revocation the server does not tell by itself.
+const DEVICES_ASKED: Duration = Duration::from_mins(1);
 /// When it is tried again to take back an own program that has not reached the server.
 const TRIAL_AGAIN: Duration = Duration::from_mins(1);
 /// How far the clock may have gone back since the server was heard before that is said.
@@ -65,6 +67,8 @@ struct Times {
     close: Option<Instant>,
     /// When the ticket ends that came with the session.
     ticket: Option<Instant>,
+    /// When it asks which its devices are, where it is their broker.
+    devices: Option<Instant>,
     /// When the gateway's own program on trial has to have reached the server.
     trial: Option<Instant>,
 }
@@ -86,8 +90,16 @@ impl<'a> Serving<'a> {
     pub(super) fn new(shared: &'a Shared, status: &'a watch::Sender<Status>) -> Self {
         let now = Instant::now();
         let (first, limit) = shared.settings.reconnect;
-        let times =
-            Times { session: Some(now), round: None, poll: now, ping: now, close: None, ticket: None, trial: None };
+        let times = Times {
+            session: Some(now),
+            round: None,
+            poll: now,
+            ping: now,
+            close: None,
+            ticket: None,
+            devices: None,
+            trial: None,
+        };
         Self {
             shared,
             status,
@@ -271,6 +283,7 @@ impl<'a> Serving<'a> {
             Ok((directives, last))
         })?;
         self.check_clock(last);
+        self.shared.tell_broker(self.member.as_ref())?;
         self.devices_changed()?;
         self.times.ticket = Some(Instant::now() + ends_at.since(now));
         (self.reported, self.report_due) = (welcome.reported, true);
@@ -282,6 +295,7 @@ impl<'a> Serving<'a> {
             self.times.round = Some(Instant::now());
         }
         self.times.ping = Instant::now() + PING_EVERY;
+        self.times.devices = self.shared.broker.as_ref().map(|_| Instant::now() + DEVICES_ASKED);
         (self.connection, self.begun) = (Some(connection), Some(Instant::now()));
         Ok(())
     }
@@ -303,6 +317,8 @@ impl<'a> Serving<'a> {
         let answer = match message {
             FromServer::Devices(devices) => {
                 store.set(&listed(&devices.message))?;
+                // A device that is not on the list any more is cut before the server hears that we know.
+                self.shared.tell_broker(self.member.as_ref())?;
                 self.devices_changed()?;
                 self.times.round = Some(Instant::now());
                 taken(devices.number)
@@ -479,9 +495,15 @@ impl<'a> Serving<'a> {
             && self.times.ping <= now
         {
             self.times.ping = now + PING_EVERY;
-            if let Err(ended) = connection.ping().await {
-                self.lost(&ended);
+            match connection.ping().await {
+                // What was asked before this was answered: the server is there.
+                Ok(()) => self.shared.store.set(&Contact(clock::now()))?,
+                Err(ended) => self.lost(&ended),
             }
+        }
+        if self.connection.is_some() && self.times.devices.is_some_and(|at| at <= now) {
+            self.times.devices = Some(now + DEVICES_ASKED);
+            self.ask_due = true;
         }
         if self.connection.is_some() && self.times.ticket.is_some_and(|at| at <= now) {
             self.times.ticket = None;
@@ -527,8 +549,9 @@ impl<'a> Serving<'a> {
         let poll = Some(self.times.poll).filter(|_| is_away && self.polling.is_none());
         let ping = Some(self.times.ping).filter(|_| !is_away);
         let ticket = self.times.ticket.filter(|_| !is_away);
+        let devices = self.times.devices.filter(|_| !is_away);
         let round = self.times.round.filter(|_| self.round.is_none());
-        let times = [session, round, poll, ping, ticket, trial, self.times.close];
+        let times = [session, round, poll, ping, ticket, devices, trial, self.times.close];
         Ok(times.into_iter().flatten().fold(far, Instant::min))
     }
 

@@ -29,6 +29,8 @@ pub(super) enum Source {
     Replaced,
     /// Stored data.
     Stored,
+    /// The broker of the devices.
+    Hub,
 }
 
 /// A moment: what is found later is newer.

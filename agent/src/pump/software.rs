@@ -9,6 +9,7 @@ use crate::clock;
 use crate::device::direct::{self, Driven, Work};
 use crate::device::disk::Folder;
 use crate::device::factory::Factory;
+use crate::device::hub::Hub;
 use crate::device::{Device, DeviceError, Doing, FactoryImage, Identity, Offered, StoreError};
 use crate::display;
 use crate::firmware::{self, Firmware, InvalidFirmware};
@@ -24,6 +25,8 @@ use wardlink_protocol::identity::Sha256;
 use wardlink_update::package::{InvalidName, Manufacturer};
 use wardlink_update::uptane::{Circumstances, Outcome, Postponed};
 
+/// Where a pump's own end of the way to its gateway lies in its state directory.
+const HUB_FOLDER: &str = "gateway";
 /// Where the software lies in a pump's state directory.
 const FOLDER: &str = "software";
 /// How often a pump looks after its software.
@@ -42,6 +45,8 @@ pub struct SoftwareSettings {
     pub image: Option<(Firmware, FactoryImage)>,
     /// A folder in which updates are handed on to it.
     pub port: Option<PathBuf>,
+    /// The address of the gateway that it connects to; the port is then the pump's own end of the way there.
+    pub gateway: Option<String>,
     /// Whether it does without a gateway.
     pub is_direct: bool,
     /// Whether the pause between measurements is the image's.
@@ -98,7 +103,7 @@ impl Software {
         let test = |bytes: &[u8], of: &_| firmware::self_test(bytes, of, &hardware);
         let device = Device::open(disk, identity, given.factory.as_deref(), image, test)?;
         let firmware = Firmware::parse(device.image())?;
-        let port = given.port.clone().map(Port::new);
+        let port = settings.port().map(Port::new);
         Ok(Self {
             driven: Driven { device, doing: Doing::Idle, handover: None },
             firmware,
@@ -229,6 +234,23 @@ fn identity(settings: &Settings, given: &SoftwareSettings) -> Result<Identity, S
     })
 }
 
+impl Settings {
+    /// The folder by which the pump and whoever brings it something talk.
+    pub(super) fn port(&self) -> Option<PathBuf> {
+        let given = self.software.as_ref()?;
+        given.gateway.as_ref().map_or_else(|| given.port.clone(), |_| Some(self.state.join(HUB_FOLDER)))
+    }
+}
+
+/// The way to the pump's gateway, as long as the pump runs.
+pub(super) struct HubTask(JoinHandle<()>);
+
+impl Drop for HubTask {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
 /// The device's own session, as long as the pump runs.
 pub(super) struct Session {
     works: mpsc::Receiver<Work>,
@@ -258,6 +280,14 @@ impl Pump {
         let (sender, works) = mpsc::channel(1);
         let task = tokio::spawn(direct::run(sender, self.membership.subscribe()));
         Some(Session { works, task })
+    }
+
+    /// Begins to carry letters to the pump's gateway, where it has one on the network.
+    pub(super) fn begin_hub(&self) -> Result<Option<HubTask>, PumpError> {
+        let address = self.settings.software.as_ref().and_then(|given| given.gateway.clone());
+        let Some((address, folder)) = address.zip(self.settings.port()) else { return Ok(None) };
+        let hub = Hub::prepare(folder, address)?;
+        Ok(Some(HubTask(tokio::spawn(hub.run(self.membership.subscribe())))))
     }
 
     /// Lends the device for one step.
