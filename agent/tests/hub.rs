@@ -3,14 +3,18 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
 
 mod depot;
+mod site;
 
 use depot::records::heart_rate;
 use depot::{Depot, Inner, Running, validity};
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer, ServerName, UnixTime};
 use serde_bytes::ByteBuf;
+use site::Site;
+use std::io::{BufRead as _, BufReader};
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::copy_bidirectional;
@@ -25,13 +29,16 @@ use wardlink_agent::device::hub::Hub;
 use wardlink_agent::device::records::{Recorded, Records, STORED_BYTES};
 use wardlink_agent::gateway::Gateway;
 use wardlink_agent::link::{Endpoint, Identity, Link, LinkError, LinkEvent, LinkOptions, SESSION, SiteGateways};
-use wardlink_agent::pump::Membership;
+use wardlink_agent::pump::{Membership, kept_membership};
+use wardlink_agent::state::StateDirectory;
 use wardlink_crypto::key::PrivateKey;
 use wardlink_crypto::x509::{Holder, IssuingCa, RootCa};
 use wardlink_protocol::Device;
+use wardlink_protocol::api::VerifyResult;
 use wardlink_protocol::channel::Qos;
 use wardlink_protocol::distribution::{AssociatedDevice, FromServer, Numbered};
 use wardlink_protocol::identity::Sha256;
+use wardlink_protocol::provisioning::Provisioning;
 use wardlink_protocol::topic::Topic;
 use wardlink_records::sending::{Plan, Trigger};
 
@@ -439,5 +446,110 @@ async fn a_device_believes_nobody_but_the_gateway_that_it_has_reached() {
     let elsewhere = Member { root: Sha256([7; 32]), ..Member::associated(&depot, "p2") };
     let error = elsewhere.refusal(&address).await;
     assert!(error.to_string().contains("no gateway of this site"), "{error}");
+    gateway.stop().await;
+}
+
+struct Process {
+    child: Child,
+    events: mpsc::UnboundedReceiver<serde_json::Value>,
+}
+
+impl Drop for Process {
+    /// `kill -9`.
+    fn drop(&mut self) {
+        drop(self.child.kill());
+        drop(self.child.wait());
+    }
+}
+
+impl Process {
+    /// The real pump, with its gateway at this address.
+    fn run(folder: &Path, gateway: SocketAddr) -> Self {
+        let path = |name: &str| folder.join(name).to_str().unwrap().to_owned();
+        let mut command = Command::new(env!("CARGO_BIN_EXE_wardlink"));
+        command.args(["pump", "--json", "--provisioning", &path("pump.json"), "--state", &path("pump")]);
+        command.args(["--gateway", &format!("wss://{gateway}"), "--record-ms", "50"]);
+        let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().unwrap();
+        let (sender, events) = mpsc::unbounded_channel();
+        let out = child.stdout.take().unwrap();
+        std::thread::spawn(move || {
+            for line in BufReader::new(out).lines().map_while(Result::ok) {
+                drop(sender.send(serde_json::from_str(&line).unwrap()));
+            }
+        });
+        Self { child, events }
+    }
+
+    /// Waits for an event.
+    async fn until(&mut self, what: &str, fits: impl Fn(&serde_json::Value) -> bool) -> serde_json::Value {
+        loop {
+            let event = tokio::time::timeout(Duration::from_secs(60), self.events.recv()).await;
+            let event = event.expect(what).expect(what);
+            if fits(&event) {
+                return event;
+            }
+        }
+    }
+}
+
+/// Waits until the server has so many values, and looks that none is missing and none came twice.
+async fn whole(depot: &Depot, device: &Device, least: usize) -> usize {
+    for round in 0..6_000 {
+        if depot.with(|inner| inner.archive.values(device).len() >= least) {
+            break;
+        }
+        if round % 50 == 0 {
+            depot.push(|number| FromServer::Send(Numbered { number, message: None }));
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    depot.with(|inner| {
+        let of = |row: &&(Device, wardlink_records::record::RecordId, _, _)| row.0 == *device;
+        let mut numbers: Vec<_> = inner.archive.records.iter().filter(of).map(|(_, id, ..)| *id).collect();
+        numbers.sort_unstable();
+        assert!(numbers.len() >= least, "{} of {least}: {:?}", numbers.len(), inner.archive.refused);
+        assert!(numbers.iter().enumerate().all(|(place, id)| id.sequence == place as u64 + 1), "one chain, no gap");
+        numbers.len()
+    })
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_real_pump_pairs_records_and_hands_over_at_its_gateway_through_deaths_of_both() {
+    let site = Site::open().await;
+    let (ca, chain, key) = site.authority().await;
+    let depot = Depot::of(ca, chain, key).await;
+    let provisioning = Provisioning { identifier: Some("p1".parse().unwrap()), ..site.provisioning() };
+    std::fs::write(depot.path("pump.json"), serde_json::to_vec(&provisioning).unwrap()).unwrap();
+    let (folder, address, device) = (depot.path(""), free_address().await, pump("p1"));
+    // There is no gateway yet: the pump pairs and records.
+    let mut process = Process::run(&folder, address);
+    site.accept().await;
+    let shown = process.until("a code", |event| event["event"] == "code").await;
+    assert_eq!(site.verify(shown["code"].as_str().unwrap()).await, VerifyResult::Verified);
+    process.until("a pairing", |event| event["event"] == "paired").await;
+    let kept = || kept_membership(&StateDirectory::to_look_at(&folder.join("pump")), None).ok().flatten();
+    let member = loop {
+        match kept() {
+            Some(member) => break member,
+            None => tokio::time::sleep(Duration::from_millis(20)).await,
+        }
+    };
+    depot.with(|inner| {
+        let public = member.identity.key.public();
+        inner.keys.insert(device.clone(), ByteBuf::from(public.to_spki().unwrap()));
+        inner.archive.knows(&public, &device);
+    });
+    let gateway = power(&depot, &address.to_string(), &[]);
+    let first = whole(&depot, &device, 20).await;
+    process.until("a receipt", |event| event["event"] == "handed" && event["is_at_server"] == true).await;
+    drop(process);
+    let process = Process::run(&folder, address);
+    let second = whole(&depot, &device, first + 20).await;
+    gateway.cut().await;
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    let gateway = power(&depot, &address.to_string(), &[]);
+    whole(&depot, &device, second + 20).await;
+    depot.with(|inner| assert_eq!(inner.archive.refused, [""; 0]));
+    drop(process);
     gateway.stop().await;
 }

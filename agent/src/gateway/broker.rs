@@ -113,7 +113,7 @@ impl LocalBroker {
         let is_overdue = !counts && heard.is_some();
         locked(&self.status).is_overdue = is_overdue;
         let troubles = &shared.troubles;
-        match self.noted(shared, told) {
+        match noted(shared, told) {
             None => {}
             Some(Err(why)) => troubles.find(Source::Hub, RIGHTS, why.to_string()),
             Some(Ok(())) if is_overdue => {
@@ -164,24 +164,10 @@ impl LocalBroker {
             (hub.tick(now), hub.listening(now))
         };
         locked(&self.status).listening = listening;
-        match self.noted(shared, ticked) {
+        match noted(shared, ticked) {
             Some(Err(error)) => shared.troubles.find(Source::Hub, LETTERS, format!("the port cannot be used: {error}")),
             Some(Ok(())) => shared.troubles.works_again(Source::Hub, LETTERS),
             None => {}
-        }
-    }
-
-    /// Shows what is wrong with the records, until it is not.
-    fn noted<T>(&self, shared: &Shared, done: Result<T, StoreError>) -> Option<T> {
-        match done {
-            Ok(done) => {
-                shared.troubles.works_again(Source::Hub, RECORDS);
-                Some(done)
-            }
-            Err(error) => {
-                shared.troubles.find(Source::Hub, RECORDS, error.to_string());
-                None
-            }
         }
     }
 
@@ -197,6 +183,20 @@ impl LocalBroker {
 
     fn closed(&self, id: ConnectionId) {
         logged(locked(&self.hub).closed(id, clock::now()));
+    }
+}
+
+/// Shows what is wrong with the records, until it is not.
+fn noted<T>(shared: &Shared, done: Result<T, StoreError>) -> Option<T> {
+    match done {
+        Ok(done) => {
+            shared.troubles.works_again(Source::Hub, RECORDS);
+            Some(done)
+        }
+        Err(error) => {
+            shared.troubles.find(Source::Hub, RECORDS, error.to_string());
+            None
+        }
     }
 }
 

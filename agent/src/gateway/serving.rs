@@ -316,11 +316,16 @@ impl<'a> Serving<'a> {
         store.set(&Contact(clock::now()))?;
         let answer = match message {
             FromServer::Devices(devices) => {
-                store.set(&listed(&devices.message))?;
+                let devices_now = listed(&devices.message);
+                let is_known = self.shared.broker.is_some() && store.value()?.as_ref() == Some(&devices_now);
+                store.set(&devices_now)?;
                 // A device that is not on the list any more is cut before the server hears that we know.
                 self.shared.tell_broker(self.member.as_ref())?;
-                self.devices_changed()?;
-                self.times.round = Some(Instant::now());
+                // What was asked for to hear of revocations begins nothing, where it says nothing new.
+                if !is_known {
+                    self.devices_changed()?;
+                    self.times.round = Some(Instant::now());
+                }
                 taken(devices.number)
             }
             FromServer::Directive(directive) => {

@@ -330,7 +330,9 @@ impl Hub {
     fn take_up(&mut self) -> bool {
         let mut has_taken = false;
         let notices: Vec<u64> = self.broker.notices().map(|(number, _)| number).collect();
-        notices.into_iter().for_each(|number| self.broker.site_knows(number));
+        for number in notices {
+            self.broker.site_knows(number);
+        }
         while let Some((last, messages)) = self.broker.for_site(Stream::Data) {
             for message in &messages {
                 if let Err(error) = self.put(message) {
