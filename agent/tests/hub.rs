@@ -28,7 +28,9 @@ use wardlink_agent::device::handover::{Handover, PortWay, new_chain};
 use wardlink_agent::device::hub::Hub;
 use wardlink_agent::device::records::{Recorded, Records, STORED_BYTES};
 use wardlink_agent::gateway::Gateway;
-use wardlink_agent::link::{Endpoint, Identity, Link, LinkError, LinkEvent, LinkOptions, SESSION, SiteGateways};
+use wardlink_agent::link::{
+    Endpoint, Identity, Link, LinkError, LinkEvent, LinkOptions, SESSION, SiteGateways, TlsTrust,
+};
 use wardlink_agent::pump::{Membership, kept_membership};
 use wardlink_agent::state::StateDirectory;
 use wardlink_crypto::key::PrivateKey;
@@ -77,7 +79,7 @@ impl Member {
         let certificate = ca.issue(&holder, &key.public(), validity(), &mut clock::rng()).unwrap();
         let certificate = Some(certificate.der().to_vec());
         let identity = Identity { key: key.clone(), device: device.clone(), certificate, root: Some(root) };
-        let endpoint = Endpoint::new(&format!("ws://{}/mqtt", depot.address), &Default::default()).unwrap();
+        let endpoint = Endpoint::new(&format!("ws://{}/mqtt", depot.address), &TlsTrust::default()).unwrap();
         Self { device, key, root, membership: Membership { identity: identity.into(), endpoint: endpoint.into() } }
     }
 
@@ -122,7 +124,7 @@ impl Bedside {
     }
 
     fn carry(&mut self) {
-        let hub = Hub::prepare(self.letters.clone(), self.address.clone()).unwrap();
+        let hub = Hub::prepare(self.letters.clone(), self.address.clone(), true).unwrap();
         let (member, membership) = watch::channel(Some(self.member.membership.clone()));
         self.carrying = Some((member, tokio::spawn(hub.run(membership))));
     }
@@ -258,7 +260,7 @@ async fn a_device_that_is_not_associated_is_not_let_in_and_one_that_was_is_cut()
     }
     let (link, mut events) = associated.link(&address);
     assert!(matches!(next(&mut events).await, LinkEvent::Connected));
-    link.subscribe(&"ais/ctl/update/infusion-pump/p1".parse::<Topic>().unwrap());
+    link.subscribe("ais/ctl/update/infusion-pump/p1".parse::<Topic>().unwrap());
     assert!(matches!(next(&mut events).await, LinkEvent::Subscribed { .. }));
     // The server says that it is not this gateway's any more, as also after its revocation.
     let other = AssociatedDevice { device: pump("p2"), key: None, updates: true };
@@ -292,9 +294,9 @@ async fn a_device_has_its_own_topics_of_the_update_channel_and_no_other() {
         }
     }
     for topic in ["ais/ctl/update/infusion-pump/p2", "ais/meta/infusion-pump", "ais/infusion-pump/p1"] {
-        link.subscribe(&topic.parse::<Topic>().unwrap());
+        link.subscribe(topic.parse::<Topic>().unwrap());
         assert!(matches!(next(&mut events).await, LinkEvent::SubscriptionRefused { .. }), "{topic}");
-        link.forget(&topic.parse::<Topic>().unwrap());
+        link.forget(topic.parse::<Topic>().unwrap());
     }
     let sent = link.publish("ais/data/update/infusion-pump/p1".parse().unwrap(), b"x".to_vec(), Qos::AtLeastOnce);
     loop {
@@ -483,7 +485,7 @@ impl Process {
     /// Waits for an event.
     async fn until(&mut self, what: &str, fits: impl Fn(&serde_json::Value) -> bool) -> serde_json::Value {
         loop {
-            let event = tokio::time::timeout(Duration::from_secs(60), self.events.recv()).await;
+            let event = tokio::time::timeout(Duration::from_mins(1), self.events.recv()).await;
             let event = event.expect(what).expect(what);
             if fits(&event) {
                 return event;

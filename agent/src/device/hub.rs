@@ -5,14 +5,19 @@
 //! is removed when the gateway has it durably (PUBACK), and one that came is acknowledged when it lies in the folder. The connection is the device's link
 //! ([`crate::link`]): it comes back by itself, and checks that the other side is a gateway of the site.
 
+mod copying;
+
+use crate::bundle::{Answered, Asked as Question};
 use crate::gateway::http::{Asked, Http};
 use crate::link::{
     Endpoint, EndpointError, Link, LinkEvent, LinkOptions, Receipt, Revoked, SESSION, SiteGateways, Ticket,
 };
 use crate::mailbox::{Direction, Letter, MAX_LETTERS, Mailbox};
 use crate::pump::Membership;
+use copying::Copying;
 use core::time::Duration;
 use hyper::StatusCode;
+use serde_bytes::ByteBuf;
 use std::collections::VecDeque;
 use std::fs::DirBuilder;
 use std::io;
@@ -37,6 +42,8 @@ const LOOKED_AT: Duration = Duration::from_millis(250);
 const REVOCATION_LIST: &str = "/api/v1/crl";
 /// How often the device looks there.
 const REVOKED_LOOKED_AT: Duration = Duration::from_hours(1);
+/// What a device says of its software, in its own end of the way: [`crate::bundle::Told`], encoded.
+pub(crate) const TOLD: &str = "told.cbor";
 /// The pause before a letter that was refused is sent again.
 const REFUSED_AGAIN: Duration = Duration::from_secs(5);
 
@@ -46,14 +53,16 @@ pub struct Hub {
     pub folder: PathBuf,
     /// The gateway's address, `wss://host:port`.
     pub address: String,
+    /// Whether the device takes updates from there.
+    pub takes_updates: bool,
 }
 
 impl Hub {
     /// Checks the address, and makes the folder.
-    pub fn prepare(folder: PathBuf, address: String) -> Result<Self, HubError> {
+    pub fn prepare(folder: PathBuf, address: String, takes_updates: bool) -> Result<Self, HubError> {
         Endpoint::of_gateway(&address, SiteGateways::of(Sha256([0; Sha256::LENGTH])))?;
         DirBuilder::new().recursive(true).mode(0o700).create(&folder)?;
-        Ok(Self { folder, address })
+        Ok(Self { folder, address, takes_updates })
     }
 
     /// Carries letters as long as the device is paired, until nobody says any more who it is.
@@ -87,7 +96,7 @@ impl Hub {
             }
         };
         let device = member.identity.device.clone();
-        let Some(mut carrying) = Carrying::begin(&self.folder, member, Arc::clone(&endpoint)) else {
+        let Some(mut carrying) = self.begin(member, Arc::clone(&endpoint)) else {
             return membership.changed().await.is_ok();
         };
         let mut lists = JoinSet::new();
@@ -168,10 +177,16 @@ struct Carrying {
     came: VecDeque<(Vec<u8>, Receipt)>,
     /// After a refusal: when the rest is sent.
     again_at: Option<Instant>,
+    /// The copy of what the gateway has for this device.
+    copying: Option<Copying>,
+    /// What the device says of its software lies there.
+    told_file: PathBuf,
+    /// What the gateway was told of it, on this connection.
+    told: Option<Vec<u8>>,
 }
 
-impl Carrying {
-    fn begin(folder: &std::path::Path, member: &Membership, endpoint: Arc<Endpoint>) -> Option<Self> {
+impl Hub {
+    fn begin(&self, member: &Membership, endpoint: Arc<Endpoint>) -> Option<Carrying> {
         let (device, identity) = (&member.identity.device, Arc::clone(&member.identity));
         let channel: ChannelName = crate::gateway::broker::UPDATE_CHANNEL.parse().ok()?;
         let topics = (Topic::Data(channel.clone(), device.clone()), Topic::Control(channel, device.clone()));
@@ -181,17 +196,39 @@ impl Carrying {
         link.subscribe(&topics.1);
         let mut tick = interval(LOOKED_AT);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let up = Mailbox::new(folder, device, Direction::Up, MAX_UPWARD_BYTES);
-        let down = Mailbox::new(folder, device, Direction::Down, MAX_SAID_BYTES);
+        let up = Mailbox::new(&self.folder, device, Direction::Up, MAX_UPWARD_BYTES);
+        let down = Mailbox::new(&self.folder, device, Direction::Down, MAX_SAID_BYTES);
         let (sent, came, again_at) = (Vec::new(), VecDeque::new(), None);
-        Some(Self { link, events, identity, tick, up, down, topics, is_connected: false, sent, came, again_at })
+        let copying = self.takes_updates.then(|| Copying::new(&self.folder));
+        let (told_file, told) = (self.folder.join(TOLD), None);
+        Some(Carrying {
+            link,
+            events,
+            identity,
+            tick,
+            up,
+            down,
+            topics,
+            is_connected: false,
+            sent,
+            came,
+            again_at,
+            copying,
+            told_file,
+            told,
+        })
     }
+}
 
+impl Carrying {
     fn hear(&mut self, event: LinkEvent) {
         match event {
             LinkEvent::Connected => {
                 tracing::info!("connected to the gateway");
-                self.is_connected = true;
+                (self.is_connected, self.told) = (true, None);
+                if let Some(copying) = &mut self.copying {
+                    copying.begin();
+                }
                 self.send();
             }
             LinkEvent::Disconnected { error, again_in } => {
@@ -202,6 +239,10 @@ impl Carrying {
                 (self.is_connected, self.came) = (false, VecDeque::new());
             }
             LinkEvent::Message { topic, payload, receipt, .. } if topic == self.topics.1.to_string() => {
+                if let Ok(answered) = Answered::decode(&payload) {
+                    self.link.acknowledge(receipt);
+                    return self.copy(answered);
+                }
                 self.came.push_back((payload, receipt));
                 self.lay_down();
             }
@@ -215,7 +256,9 @@ impl Carrying {
             }
             LinkEvent::Refused { ticket, reason } => {
                 tracing::warn!(%reason, "the gateway does not take a letter");
-                self.answered(ticket);
+                if self.answered(ticket).is_none() {
+                    self.told = None;
+                }
                 self.again_at = Some(Instant::now() + REFUSED_AGAIN);
             }
             LinkEvent::Subscribed { .. } | LinkEvent::SubscriptionRefused { .. } => {}
@@ -234,6 +277,8 @@ impl Carrying {
             return;
         }
         self.again_at = None;
+        self.ask();
+        self.tell();
         let letters = match self.up.letters() {
             Ok(letters) => letters,
             Err(error) => return tracing::warn!(%error, "the letters to the gateway cannot be read"),
@@ -245,6 +290,40 @@ impl Carrying {
             }
             let ticket = self.link.publish(self.topics.0.clone(), letter.bytes.clone(), Qos::AtLeastOnce);
             self.sent.push((ticket, letter));
+        }
+    }
+
+    /// Takes what the gateway has answered, and asks for what is next.
+    fn copy(&mut self, answered: Answered) {
+        let Some(copying) = &mut self.copying else { return };
+        match copying.take(answered, Instant::now()) {
+            Ok(()) => self.ask(),
+            Err(error) => tracing::warn!(%error, "what the gateway has for this device cannot be kept"),
+        }
+    }
+
+    /// Asks for what is missing. What gets lost is asked for again.
+    fn ask(&mut self) {
+        let Some(copying) = &mut self.copying else { return };
+        match copying.next(Instant::now()) {
+            Ok(None) => {}
+            Ok(Some(question)) => self.say(&question, Qos::AtMostOnce),
+            Err(error) => tracing::warn!(%error, "what the gateway has for this device cannot be kept"),
+        }
+    }
+
+    /// Tells what the device says of its software, once on each connection and whenever it says something else.
+    fn tell(&mut self) {
+        let Ok(now) = std::fs::read(&self.told_file) else { return };
+        if self.told.as_ref() != Some(&now) {
+            self.say(&Question::Told(ByteBuf::from(now.clone())), Qos::AtLeastOnce);
+            self.told = Some(now);
+        }
+    }
+
+    fn say(&mut self, question: &Question, qos: Qos) {
+        if let Ok(payload) = question.encode() {
+            self.link.publish(self.topics.0.clone(), payload, qos);
         }
     }
 

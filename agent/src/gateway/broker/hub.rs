@@ -4,6 +4,7 @@
 //! more: all connections end, and the broker is rebuilt from the file as soon as that can be read. Until it knows its devices, it denies.
 
 use super::records::Records;
+use crate::bundle::{self, Asked};
 use crate::gateway::store::{Associated, StoreError};
 use crate::link::Identity;
 use crate::mailbox::{Direction, MAX_LETTERS, Mailbox};
@@ -288,7 +289,7 @@ impl Hub {
             for output in batch.outputs {
                 self.perform(output);
             }
-            if !self.take_up() {
+            if !self.take_up(now) {
                 return Ok(());
             }
         }
@@ -327,7 +328,7 @@ impl Hub {
 
     /// Hands on what devices have published, as letters at the port; what the broker says of devices that come and go is seen otherwise. Whether
     /// there was anything.
-    fn take_up(&mut self) -> bool {
+    fn take_up(&mut self, now: UnixMillis) -> bool {
         let mut has_taken = false;
         let notices: Vec<u64> = self.broker.notices().map(|(number, _)| number).collect();
         for number in notices {
@@ -335,7 +336,7 @@ impl Hub {
         }
         while let Some((last, messages)) = self.broker.for_site(Stream::Data) {
             for message in &messages {
-                if let Err(error) = self.put(message) {
+                if let Err(error) = self.put(message, now) {
                     // The port's trouble is told by whoever collects there.
                     tracing::warn!(%error, "a device's message waits for the port");
                     return has_taken;
@@ -347,8 +348,12 @@ impl Hub {
         has_taken
     }
 
-    fn put(&mut self, message: &StampedMessage) -> io::Result<()> {
+    fn put(&mut self, message: &StampedMessage, now: UnixMillis) -> io::Result<()> {
         let Ok(Topic::Data(_, device)) = message.topic.parse() else { return Ok(()) };
+        if let Ok(asked) = Asked::decode(&message.payload) {
+            self.answer(&device, &asked, now);
+            return Ok(());
+        }
         let mailbox = Mailbox::new(&self.ports, &device, Direction::Up, MAX_UPWARD_BYTES);
         if message.payload.len() <= MAX_UPWARD_BYTES && mailbox.put(&message.payload)? {
             self.overflowing.remove(&device);
@@ -357,6 +362,19 @@ impl Hub {
             tracing::warn!(%device, "it sends more than is taken: the rest is lost, and to be sent again");
         }
         Ok(())
+    }
+
+    /// Answers a device's question about its bundle, as long as it is there: it asks again.
+    fn answer(&mut self, device: &Device, asked: &Asked, now: UnixMillis) {
+        let answered = match bundle::answer(&bundle::folder(&self.ports, device), asked) {
+            Ok(answered) => answered,
+            Err(error) => return tracing::warn!(%device, %error, "its updates cannot be read"),
+        };
+        let payload = answered.and_then(|answered| answered.encode().ok()).map(ByteBuf::from);
+        let (Some(payload), Some(topic)) = (payload, down_to(device)) else { return };
+        let message = ControlMessage { topic, payload, qos: Qos::AtMostOnce };
+        let number = self.broker.applied().saturating_add(1);
+        self.broker.apply(Step { number, publish: vec![message], ..Step::default() }, now);
     }
 
     /// Publishes what the gateway has for a device that listens. It is gone from the port when the broker has it durably.
