@@ -8,6 +8,7 @@ use super::{Pump, PumpError};
 use crate::clock;
 use crate::device::disk::Folder;
 use crate::device::handover::{Handover, Heard, PortWay, new_chain};
+use crate::device::hub::TOLD;
 use crate::device::records::{Recorded, Records, RecordsError};
 use crate::mailbox::{Direction, Mailbox};
 use crate::simulation::Infusion;
@@ -137,6 +138,12 @@ impl Pump {
             if let Err(error) = mailbox.clear() {
                 tracing::error!(%error, "letters to the gateway stay in the folder");
             }
+        }
+        match std::fs::remove_file(folder.join(TOLD)) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                tracing::error!(%error, "what the gateway was told stays in the folder");
+            }
+            _ => {}
         }
     }
 }

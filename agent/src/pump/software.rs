@@ -307,7 +307,7 @@ impl Pump {
         let Some(software) = self.software.as_mut().filter(|_| has_hub) else { return Ok(()) };
         let device = &mut software.driven.device;
         let now = (device.state(), device.outcomes().to_vec());
-        if software.laid_down.as_ref() == Some(&now) {
+        if software.laid_down.as_ref() == Some(&now) && folder.join(TOLD).exists() {
             return Ok(());
         }
         let other = |error: &dyn core::fmt::Display| DeviceError::Io(io::Error::other(error.to_string()));
