@@ -149,7 +149,10 @@ impl Bedside {
             let now = clock::now();
             assert_eq!(handover.records.record(heart_rate(now, self.made % 200), now).unwrap(), Recorded::Kept);
             self.made += 1;
-            handover.ask(Trigger::OwnInitiative);
+            // A few batches: a pump makes one in many minutes, and looks at its folder four times a second.
+            if self.made.is_multiple_of(10) {
+                handover.ask(Trigger::OwnInitiative);
+            }
             way.exchange(&mut handover, &self.member.root, now).unwrap();
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
@@ -553,5 +556,42 @@ async fn a_real_pump_pairs_records_and_hands_over_at_its_gateway_through_deaths_
     whole(&depot, &device, second + 20).await;
     depot.with(|inner| assert_eq!(inner.archive.refused, [""; 0]));
     drop(process);
+    gateway.stop().await;
+}
+
+#[tokio::test]
+async fn what_an_earlier_ca_of_the_site_has_issued_counts_on_both_sides_until_it_ends() {
+    let root = RootCa::make("Test root", validity(), &mut clock::rng()).unwrap();
+    let issue = |holder: &Holder, ca: &IssuingCa| {
+        let key = PrivateKey::make(&mut clock::rng());
+        let certificate = ca.issue(holder, &key.public(), validity(), &mut clock::rng()).unwrap();
+        (key, [vec![certificate.to_bytes()], ca.chain()].concat())
+    };
+    let server = Holder::ControlUnit("Test hospital".into());
+    let [first, second] =
+        ["First", "Second"].map(|name| Arc::new(root.make_issuing_ca(name, validity(), &mut clock::rng()).unwrap()));
+    let (key, chain) = issue(&server, &first);
+    let depot = Depot::of(Arc::clone(&first), chain, key).await;
+    let earlier = Member::associated(&depot, "p1");
+    let mut gateway = power(&depot, "127.0.0.1:0", &[]);
+    let address = listening(&mut gateway).await;
+    // The site issues under another CA from now on; the gateway's own certificate is the one from before.
+    let (key, chain) = issue(&server, &second);
+    depot.with(|inner| {
+        (inner.server_key, inner.chain) = (key, chain);
+        inner.go_down();
+    });
+    gateway.until("no session", |status| !status.is_connected).await;
+    let later = Member::of(&depot, "p2", &second);
+    depot.with(|inner| {
+        inner.keys.insert(later.device.clone(), ByteBuf::from(later.key.public().to_spki().unwrap()));
+        inner.is_down = false;
+    });
+    listening(&mut gateway).await;
+    for member in [earlier, later] {
+        let (_link, mut events) = member.link(&address);
+        let event = next(&mut events).await;
+        assert!(matches!(event, LinkEvent::Connected), "{}: {event:?}", member.device);
+    }
     gateway.stop().await;
 }

@@ -16,7 +16,7 @@ pub(super) use listener::run;
 
 use super::Shared;
 use super::settings::Settings;
-use super::store::{Contact, Devices, Issuers, StoreError};
+use super::store::{Contact, Devices, Issuers, Issuing, StoreError};
 use super::troubles::Source;
 use crate::clock;
 use crate::pump::Membership;
@@ -105,9 +105,11 @@ impl LocalBroker {
         let now = clock::now();
         let Devices(devices) = shared.store.value()?.unwrap_or_default();
         let Issuers(issuers) = shared.store.value()?.unwrap_or_default();
+        let Issuing(issuing) = shared.store.value()?.unwrap_or_default();
         let heard = shared.store.value::<Contact>()?.map(|Contact(at)| at);
         let counts = self.is_in_time(heard, now);
-        let known = member.map(|member| Knowledge { identity: Arc::clone(&member.identity), issuers, devices, counts });
+        let identity = member.map(|member| Arc::clone(&member.identity));
+        let known = identity.map(|identity| Knowledge { identity, issuers, issuing, devices, counts });
         self.certify(known.as_ref());
         let told = locked(&self.hub).know(known.as_ref(), now);
         let is_overdue = !counts && heard.is_some();

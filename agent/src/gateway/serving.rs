@@ -6,7 +6,7 @@ use super::change_over::Changed;
 use super::round::{Polled, Round, RoundEnd};
 use super::session::{Connection, Ended, GOOD_SESSION, MAX_WAITING, PING_EVERY, Sent};
 use super::status::{self, Status};
-use super::store::{Associated, Attack, Contact, Devices, Directives, Issuers, Poll, StoreError, Work};
+use super::store::{Associated, Attack, Contact, Devices, Directives, Issuers, Issuing, Poll, StoreError, Work};
 use super::troubles::Source;
 use super::{GatewayError, Order, Shared};
 use crate::clock;
@@ -14,14 +14,17 @@ use crate::link::Backoff;
 use crate::pump::Membership;
 use collecting::Collecting;
 use rand::RngExt;
+use serde_bytes::ByteBuf;
 use std::future::pending;
 use std::pin::Pin;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep_until};
+use wardlink_crypto::x509::Chain;
 use wardlink_protocol::UnixMillis;
 use wardlink_protocol::distribution::{Answer, AssociatedDevice, FromServer, Welcome};
+use wardlink_protocol::identity::Purpose;
 use wardlink_update::metadata::Version;
 use wardlink_update::uptane::{Postponed, Repository};
 
@@ -270,6 +273,7 @@ impl<'a> Serving<'a> {
         troubles.end(Source::Welcome, began);
         let (ticket, ends_at) = (welcome.ticket.clone(), welcome.ticket_ends_at);
         let now = clock::now();
+        let shown = connection.issuers();
         let (directives, last) = store.change(|change| {
             let directives: Directives = change.value()?.unwrap_or_default();
             let directives = Directives { heard: directives.heard.max(welcome.directive), ..directives };
@@ -277,7 +281,14 @@ impl<'a> Serving<'a> {
             let last: Option<Contact> = change.value()?;
             change.set(&directives)?;
             change.set(&listed(&welcome.devices))?;
-            change.set(&Issuers(connection.issuers().to_vec()))?;
+            // The gateway's own certificate may be of a CA before the one that issues now, and goes with that one's until it is renewed.
+            let Issuers(before) = change.value()?.unwrap_or_default();
+            if self.are_above_own(shown) || !self.are_above_own(&before) {
+                change.set(&Issuers(shown.to_vec()))?;
+            }
+            let mut issuing: Issuing = change.value()?.unwrap_or_default();
+            shown.iter().take(1).for_each(|newest| issuing.learn(newest));
+            change.set(&issuing)?;
             change.set(&Poll { ticket, ends_at, etag })?;
             change.set(&Contact(now))?;
             Ok((directives, last))
@@ -298,6 +309,16 @@ impl<'a> Serving<'a> {
         self.times.devices = self.shared.broker.as_ref().map(|_| Instant::now() + DEVICES_ASKED);
         (self.connection, self.begun) = (Some(connection), Some(Instant::now()));
         Ok(())
+    }
+
+    /// Whether the gateway's certificate and these are one chain to its root.
+    fn are_above_own(&self, issuers: &[ByteBuf]) -> bool {
+        let identity = self.member.as_ref().map(|member| &member.identity);
+        let own = identity.and_then(|identity| Some((identity.certificate.clone()?, identity.root?)));
+        own.is_some_and(|(own, root)| {
+            let chain: Vec<ByteBuf> = core::iter::once(ByteBuf::from(own)).chain(issuers.iter().cloned()).collect();
+            Chain::parse(&chain).is_ok_and(|chain| chain.verify(&root, Purpose::Gateway, clock::now()).is_ok())
+        })
     }
 
     /// A clock that has gone back makes what is over count again, and what counts seem not to have begun.

@@ -71,6 +71,8 @@ pub(super) struct Knowledge {
     pub(super) identity: Arc<Identity>,
     /// The certificates above the gateway's own, the root last.
     pub(super) issuers: Vec<ByteBuf>,
+    /// The CAs that have issued at this site: those that the server has shown.
+    pub(super) issuing: Vec<ByteBuf>,
     /// The devices, as the server said last.
     pub(super) devices: Vec<Associated>,
     /// Whether that counts; not where the server was silent for too long.
@@ -94,8 +96,9 @@ impl Knowledge {
         let certificate = Some((own.serial(), Purpose::Gateway));
         let publisher = Publisher::Key { key, device: self.identity.device.clone(), certificate };
         let pkcs8 = self.identity.key.to_pkcs8().map_err(AuthenticationError::from)?;
-        // Devices have theirs from the CA that issues now; those above it issue none.
-        let issuing: Vec<ByteBuf> = chain.get(1).into_iter().cloned().collect();
+        // Devices have theirs from one of the CAs that issue, or did; those above them issue none.
+        let above = chain.get(1).filter(|above| !self.issuing.contains(above));
+        let issuing: Vec<ByteBuf> = self.issuing.iter().chain(above).cloned().collect();
         let gateway = ControlUnit::new(chain.clone(), &pkcs8, &issuing)?;
         Ok((chain, gateway, publisher))
     }
@@ -117,8 +120,8 @@ pub(super) struct Hub {
     /// Records that are only to be forgotten; they go with the next write.
     forgotten: Changes,
     connections: BTreeMap<ConnectionId, mpsc::Sender<Out>>,
-    /// The chain by which the broker speaks for the gateway; none while it denies everything.
-    chain: Option<Vec<ByteBuf>>,
+    /// The chain by which the broker speaks for the gateway, and the CAs whose certificates count; none while it denies everything.
+    chain: Option<(Vec<ByteBuf>, Vec<ByteBuf>)>,
     grants: BTreeMap<KeyFingerprint, Grant>,
     version: u64,
     /// Whose letters were lost, so that it is told once.
@@ -193,7 +196,8 @@ impl Hub {
         let wanted = known.rights();
         let gone = self.grants.iter().filter(|(key, _)| !wanted.contains_key(key));
         let gone: Vec<_> = gone.map(|(key, grant)| (*key, (grant.device.clone(), DeviceState::Revoked))).collect();
-        let mut changes = self.chain.as_ref() != Some(&chain);
+        let speaks_by = (chain, known.issuing.clone());
+        let mut changes = self.chain.as_ref() != Some(&speaks_by);
         for (key, (device, state)) in wanted.into_iter().chain(gone) {
             let is_same = |grant: &Grant| grant.device == device && grant.state == state;
             if self.grants.get(&key).is_some_and(is_same) {
@@ -208,7 +212,7 @@ impl Hub {
         if changes {
             let grants = self.grants.values().cloned().collect();
             self.broker.set_local_table(LocalTable { grants, gateway, publisher }, now);
-            self.chain = Some(chain);
+            self.chain = Some(speaks_by);
             self.settle(now)?;
         }
         Ok(Ok(()))

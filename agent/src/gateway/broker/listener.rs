@@ -29,7 +29,7 @@ use wardlink_bridge::{ConnectionId, Origin};
 use wardlink_protocol::network::NetworkOrigin;
 
 /// How often it looks for letters, and whether its devices' rights have changed.
-const LOOKED_AT: Duration = Duration::from_millis(250);
+const LOOKED_AT: Duration = Duration::from_millis(100);
 /// When it is tried again to listen.
 const LISTEN_AGAIN: Duration = Duration::from_secs(5);
 /// Connections at one time: a gateway has at most as many devices as a report names, and most are away.

@@ -138,7 +138,7 @@ impl Ward {
             root: Some(self.site.root),
         };
         let (identity, issuers) = (Arc::new(identity), chain[1..].to_vec());
-        Knowledge { identity, issuers, devices: devices.iter().map(associated).collect(), counts }
+        Knowledge { identity, issuing: Vec::new(), issuers, devices: devices.iter().map(associated).collect(), counts }
     }
 
     fn know(&mut self, counts: bool, devices: &[(Device, PrivateKey)]) {
