@@ -285,9 +285,8 @@ mod tests {
 
     #[test]
     fn a_question_is_never_a_letter_nor_a_letter_a_question() {
-        for letter in [Upward::Nothing, Upward::Batch(ByteBuf::from([1, 2]))] {
-            assert!(Asked::decode(&letter.encode().unwrap()).is_err());
-        }
+        let letter = Upward::Batch(ByteBuf::from([1, 2])).encode().unwrap();
+        assert!(Asked::decode(&letter).is_err());
         let file = Listed { path: path("directive.json").unwrap(), length: 1, modified: 2 };
         for asked in [Asked::Files, Asked::Piece { file, from: 3 }, Asked::Told(ByteBuf::from([1]))] {
             let bytes = asked.encode().unwrap();

@@ -19,6 +19,7 @@ use wardlink_agent::gateway::settings::GatewayArgs;
 use wardlink_agent::gateway::unit::{self, UnitArgs};
 use wardlink_agent::gateway::{self, Gateway, GatewayError, own, page, status};
 use wardlink_agent::listen;
+use wardlink_agent::outlet::{self, OutletArgs, OutletError};
 use wardlink_agent::printable::printable;
 use wardlink_agent::pump::journal::Entry;
 use wardlink_agent::pump::settings::PumpArgs;
@@ -56,6 +57,10 @@ enum Command {
     ///
     /// Exit codes: 0 stopped; 1 it could not go on; 2 wrong usage; 3 the control unit does not let it in any more.
     Listen(Box<ListenArgs>),
+    /// Sends stored data on to PostgreSQL as a server application that reads the update channel.
+    ///
+    /// Exit codes: 0 stopped; 1 it could not go on; 2 wrong usage; 3 the control unit does not let it in any more.
+    Outlet(Box<OutletArgs>),
     /// Sends a device an order as a server application, and waits for its outcome. It uses the enrolment of `wardlink listen`.
     ///
     /// Exit codes: 0 done, or sent where the service may not read the outcome; 1 it could not go on, or no outcome came in time; 2 wrong usage; 3
@@ -116,6 +121,7 @@ pub(crate) fn run() -> ExitCode {
         Command::Release(args) => release::run(args).map(|()| ExitCode::SUCCESS).map_err(Into::into),
         Command::Pump(args) => block_on(pumps(args)),
         Command::Listen(args) => block_on(listens(args)),
+        Command::Outlet(args) => block_on(sends_on(args)),
         Command::Gateway(GatewayCommand::Run(args)) => block_on(run_gateway(args)),
         Command::Gateway(GatewayCommand::Doctor(args)) => block_on(gateway_doctor(args)),
         Command::Gateway(GatewayCommand::Unit(args)) => gateway_unit(args),
@@ -147,6 +153,25 @@ async fn listens(args: &ListenArgs) -> Result<ExitCode> {
     match ended {
         Ok(()) => Ok(ExitCode::SUCCESS),
         Err(error @ ServiceError::Ended) => {
+            eprintln!("wardlink: {error}");
+            Ok(ExitCode::from(REFUSED))
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Sends stored data on until the person ends it, or the control unit does.
+async fn sends_on(args: &OutletArgs) -> Result<ExitCode> {
+    let (settings, target) = args.settings()?;
+    let (stop, stopped) = watch::channel(false);
+    tokio::spawn(async move {
+        if interrupted().await.is_ok() {
+            stop.send_replace(true);
+        }
+    });
+    match outlet::run(settings, target, Printer::new(args.format), stopped).await {
+        Ok(()) => Ok(ExitCode::SUCCESS),
+        Err(OutletError::Service(error @ ServiceError::Ended)) => {
             eprintln!("wardlink: {error}");
             Ok(ExitCode::from(REFUSED))
         }

@@ -4,8 +4,9 @@
 //! One side writes, the other reads and deletes. Nothing here has to be durable or trusted: who gets no answer sends again, and what is
 //! read is verified by whoever reads it.
 
+use crate::files::{if_there, read_file};
 use std::fs::{self, DirBuilder, OpenOptions};
-use std::io::{self, ErrorKind, Read as _, Write as _};
+use std::io::{self, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use wardlink_protocol::Device;
@@ -14,6 +15,8 @@ use wardlink_protocol::Device;
 pub const MAX_LETTERS: usize = 16;
 /// The most files of a folder that are looked at.
 const MAX_FILES: usize = 1024;
+/// How many digits a message's name has.
+const DIGITS: usize = 20;
 /// Where the folders of stored data lie in a port.
 const FOLDER: &str = "records";
 /// A message on its way; there is one writer.
@@ -44,6 +47,16 @@ pub enum Direction {
     Down,
 }
 
+/// Which message has this name; none where it is no message's.
+fn number(name: &str) -> Option<u64> {
+    let is_one = name.len() == DIGITS && name.bytes().all(|byte| byte.is_ascii_digit());
+    name.parse().ok().filter(|_| is_one)
+}
+
+fn folder_of(port: &Path, device: &Device) -> PathBuf {
+    port.join(FOLDER).join(device.client.as_str()).join(device.identifier.as_str())
+}
+
 impl Mailbox {
     /// The messages of a device in this direction, of at most `limit` bytes each.
     pub fn new(port: &Path, device: &Device, direction: Direction, limit: usize) -> Self {
@@ -51,8 +64,11 @@ impl Mailbox {
             Direction::Up => "up",
             Direction::Down => "down",
         };
-        let of = port.join(FOLDER).join(device.client.as_str()).join(device.identifier.as_str());
-        Self { port: port.to_owned(), folder: of.join(name), limit: u64::try_from(limit).unwrap_or(u64::MAX) }
+        Self {
+            port: port.to_owned(),
+            folder: folder_of(port, device).join(name),
+            limit: u64::try_from(limit).unwrap_or(u64::MAX),
+        }
     }
 
     /// The devices that have ever written at a port.
@@ -68,19 +84,24 @@ impl Mailbox {
         names(port.join(FOLDER)).into_iter().flat_map(of_class).collect()
     }
 
+    /// The numbers of the messages; what is no file is none, whatever it is called.
     fn numbers(&self) -> io::Result<Vec<u64>> {
-        let entries = match fs::read_dir(&self.folder) {
-            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
-            entries => entries?,
-        };
-        let numbers = entries.take(MAX_FILES).flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+        let Some(entries) = if_there(fs::read_dir(&self.folder))? else { return Ok(Vec::new()) };
+        let files =
+            entries.take(MAX_FILES).flatten().filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_file()));
+        let numbers = files.filter_map(|entry| number(entry.file_name().to_str()?));
         let mut numbers: Vec<u64> = numbers.collect();
         numbers.sort_unstable();
         Ok(numbers)
     }
 
     fn file(&self, number: u64) -> PathBuf {
-        self.folder.join(format!("{number:020}"))
+        self.folder.join(format!("{number:0DIGITS$}"))
+    }
+
+    /// Whether its device has ever written at this port: it makes a folder of its own.
+    pub fn is_used(port: &Path, device: &Device) -> bool {
+        fs::metadata(folder_of(port, device)).is_ok_and(|is| is.is_dir())
     }
 
     /// How many wait.
@@ -88,27 +109,30 @@ impl Mailbox {
         Ok(self.numbers()?.len())
     }
 
-    /// The first messages, in the order in which they were written.
-    pub fn letters(&self) -> io::Result<Vec<Letter>> {
-        let mut letters = Vec::new();
-        for number in self.numbers()?.into_iter().take(MAX_LETTERS) {
-            let mut options = OpenOptions::new();
-            options.read(true).custom_flags(rustix::fs::OFlags::NOFOLLOW.bits().cast_signed());
-            let Ok(file) = options.open(self.file(number)) else {
-                // Its writer has taken it back, or it is no file: what was meant by it comes again.
-                if_there(fs::remove_file(self.file(number)))?;
-                continue;
-            };
-            let mut bytes = Vec::new();
-            file.take(self.limit.saturating_add(1)).read_to_end(&mut bytes)?;
-            letters.push(Letter { number, bytes });
+    /// The first messages, so many at most, in the order in which they were written.
+    pub fn letters(&self, most: usize) -> io::Result<Vec<Letter>> {
+        let (mut letters, mut unreadable) = (Vec::new(), None);
+        for number in self.numbers()? {
+            if letters.len() >= most {
+                break;
+            }
+            match if_there(read_file(&self.file(number), self.limit)) {
+                Ok(Some(Some(bytes))) => letters.push(Letter { number, bytes }),
+                // Its writer has taken it back, or it is no file any more.
+                Ok(_) => {}
+                Err(error) => unreadable = Some(error),
+            }
         }
-        Ok(letters)
+        // One that cannot be read holds up none that can.
+        match unreadable {
+            Some(error) if letters.is_empty() => Err(error),
+            _ => Ok(letters),
+        }
     }
 
     /// It was read.
     pub fn remove(&self, letter: &Letter) -> io::Result<()> {
-        if_there(fs::remove_file(self.file(letter.number)))
+        if_there(fs::remove_file(self.file(letter.number))).map(drop)
     }
 
     /// Writes a message; false where too many wait already. A port that is not there is an error.
@@ -124,20 +148,17 @@ impl Mailbox {
         let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&unfinished)?;
         file.write_all(bytes)?;
         let next = numbers.last().map_or(1, |last| last.saturating_add(1));
-        fs::rename(&unfinished, self.file(next))?;
+        // What is no message, and has its name, stays where it is.
+        let mut files = (next..=u64::MAX).map(|number| self.file(number)).take(MAX_FILES);
+        let free = files.find(|file| fs::symlink_metadata(file).is_err()).unwrap_or_else(|| self.file(next));
+        fs::rename(&unfinished, free)?;
         Ok(true)
     }
 
-    /// Takes back everything that was not read.
+    /// Takes back everything that was not read, and what was not written to its end.
     pub fn clear(&self) -> io::Result<()> {
-        self.numbers()?.into_iter().try_for_each(|number| if_there(fs::remove_file(self.file(number))))
-    }
-}
-
-fn if_there(result: io::Result<()>) -> io::Result<()> {
-    match result {
-        Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
-        result => result,
+        if_there(fs::remove_file(self.folder.join(UNFINISHED)))?;
+        self.numbers()?.into_iter().try_for_each(|number| if_there(fs::remove_file(self.file(number))).map(drop))
     }
 }
 
@@ -146,6 +167,8 @@ mod tests {
     #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
 
     use super::*;
+    use crate::files::tests::put_no_files;
+    use std::io::ErrorKind;
 
     fn mailbox(port: &Path) -> Mailbox {
         Mailbox::new(port, &"infusion-pump/p1".parse().unwrap(), Direction::Up, 4)
@@ -155,16 +178,21 @@ mod tests {
     fn messages_are_read_in_their_order_and_deleted() {
         let port = tempfile::tempdir().unwrap();
         let mailbox = mailbox(port.path());
-        assert_eq!(mailbox.letters().unwrap(), []);
+        assert_eq!(mailbox.letters(MAX_LETTERS).unwrap(), []);
+        let device: Device = "infusion-pump/p1".parse().unwrap();
+        assert!(!Mailbox::is_used(port.path(), &device));
         assert!(mailbox.put(b"one").unwrap() && mailbox.put(b"two").unwrap());
-        let letters = mailbox.letters().unwrap();
+        let letters = mailbox.letters(MAX_LETTERS).unwrap();
         assert_eq!(letters.iter().map(|letter| letter.bytes.as_slice()).collect::<Vec<_>>(), [b"one", b"two"]);
+        assert_eq!(mailbox.letters(1).unwrap(), letters[..1]);
         mailbox.remove(&letters[0]).unwrap();
         assert!(mailbox.put(b"three").unwrap());
-        assert_eq!(mailbox.letters().unwrap()[1].bytes, b"three");
+        assert_eq!(mailbox.letters(MAX_LETTERS).unwrap()[1].bytes, b"three");
+        fs::write(mailbox.folder.join(UNFINISHED), b"fo").unwrap();
         mailbox.clear().unwrap();
-        assert_eq!(mailbox.count().unwrap(), 0);
-        assert_eq!(Mailbox::devices(port.path()), ["infusion-pump/p1".parse().unwrap()]);
+        assert_eq!((mailbox.count().unwrap(), fs::read_dir(&mailbox.folder).unwrap().count()), (0, 0));
+        assert!(Mailbox::is_used(port.path(), &device));
+        assert_eq!(Mailbox::devices(port.path()), [device]);
     }
 
     #[test]
@@ -172,16 +200,35 @@ mod tests {
         let port = tempfile::tempdir().unwrap();
         let mailbox = mailbox(port.path());
         assert!(mailbox.put(b"far too long").unwrap());
-        assert_eq!(mailbox.letters().unwrap()[0].bytes.len(), 5, "one byte more than may be");
+        assert_eq!(mailbox.letters(MAX_LETTERS).unwrap()[0].bytes.len(), 5, "one byte more than may be");
         for _ in 1..MAX_LETTERS {
             assert!(mailbox.put(b"more").unwrap());
         }
         assert!(!mailbox.put(b"more").unwrap());
         // What somebody else puts there is no message, and a link leads nowhere.
-        fs::write(mailbox.folder.join("note"), b"").unwrap();
+        for name in ["note", "7", "+5", "+0000000000000000005", "99999999999999999999"] {
+            fs::write(mailbox.folder.join(name), b"").unwrap();
+        }
         mailbox.clear().unwrap();
         std::os::unix::fs::symlink("/etc/hostname", mailbox.file(7)).unwrap();
-        assert_eq!((mailbox.letters().unwrap(), mailbox.count().unwrap()), (vec![], 0));
+        assert_eq!((mailbox.letters(MAX_LETTERS).unwrap(), mailbox.count().unwrap()), (vec![], 0));
+    }
+
+    #[test]
+    fn what_is_no_file_is_no_message_and_holds_nothing_up() {
+        let port = tempfile::tempdir().unwrap();
+        let mailbox = mailbox(port.path());
+        fs::create_dir_all(&mailbox.folder).unwrap();
+        let [pipe, folder, link] = [1, 2, 3].map(|number| mailbox.file(number));
+        put_no_files([&pipe, &folder, &link]);
+        for number in 0..MAX_LETTERS {
+            assert!(mailbox.put(&[u8::try_from(number).unwrap()]).unwrap());
+        }
+        let letters = mailbox.letters(MAX_LETTERS).unwrap();
+        assert!(letters.iter().zip(0..).all(|(letter, number)| letter.bytes == [number]), "{letters:?}");
+        assert_eq!((letters.len(), mailbox.count().unwrap()), (MAX_LETTERS, MAX_LETTERS));
+        mailbox.clear().unwrap();
+        assert_eq!((mailbox.letters(MAX_LETTERS).unwrap(), mailbox.count().unwrap()), (vec![], 0));
     }
 
     #[test]

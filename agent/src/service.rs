@@ -21,10 +21,12 @@ use wardlink_crypto::x509::{Certificate, X509Error};
 use wardlink_pairing::enrolment::renewal::Renewing;
 use wardlink_pairing::enrolment::{Enrolled, Enrolling, EnrolmentError};
 use wardlink_pairing::renewal::renews_at;
-use wardlink_protocol::cbor::CborError;
+use wardlink_protocol::cbor::{self, CborError};
 use wardlink_protocol::channel::ChannelName;
+use wardlink_protocol::limits::MAX_RECORDS_FED_BYTES;
 use wardlink_protocol::order::InvalidOrder;
 use wardlink_protocol::{ClientClass, Device, UnixMillis};
+use wardlink_records::outlet::Fed;
 use wardlink_trust::SealError;
 use wardlink_trust::wrap::WrapError;
 use zeroize::Zeroizing;
@@ -238,6 +240,18 @@ impl Service {
                 Err(error) => tracing::warn!(%error, "the control unit is asked for keys again"),
             }
             sleep(RETRY).await;
+        }
+    }
+}
+
+impl Service {
+    /// Stored data after a position.
+    pub(crate) async fn records(&self, after: u64) -> Result<Fed, ServiceError> {
+        let question = self.keys.ask_for_records(after)?;
+        match self.site.records(question.clone()).await {
+            Ok(answer) => Ok(cbor::decode(&self.keys.open_records(&answer, &question)?, MAX_RECORDS_FED_BYTES)?),
+            Err(SiteError::Refused { status: 403, .. }) => Err(ServiceError::Ended),
+            Err(error) => Err(error.into()),
         }
     }
 }

@@ -4,6 +4,7 @@
 //! a reader finds the old record or the new one and never half of either. Each carries its version, its name and a SHA-256 of
 //! its content: a damaged or foreign file is an error that a person reads, and never taken for an empty one.
 
+use crate::files::if_there;
 use serde::{Deserialize, Serialize};
 use serde_bytes::ByteBuf;
 use sha2::{Digest, Sha256};
@@ -197,11 +198,7 @@ impl StateDirectory {
     /// Reads a record; none where it was never written.
     pub fn read(&self, record: Record) -> Result<Option<Zeroizing<Vec<u8>>>, StateError> {
         let path = self.file(record);
-        let mut file = match File::open(&path) {
-            Ok(file) => file,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-            Err(error) => return Err(io_error("open", &path)(error)),
-        };
+        let Some(mut file) = if_there(File::open(&path)).map_err(io_error("open", &path))? else { return Ok(None) };
         check_private(&path, "600")?;
         let mut bytes = Zeroizing::new(Vec::new());
         file.read_to_end(&mut bytes).map_err(io_error("read", &path))?;
@@ -247,10 +244,9 @@ impl StateDirectory {
     /// Removes a record for good.
     pub fn remove(&self, record: Record) -> Result<(), StateError> {
         let path = self.file(record);
-        match fs::remove_file(&path) {
-            Ok(()) => self.sync_directory(),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-            Err(error) => Err(io_error("remove", &path)(error)),
+        match if_there(fs::remove_file(&path)).map_err(io_error("remove", &path))? {
+            Some(()) => self.sync_directory(),
+            None => Ok(()),
         }
     }
 

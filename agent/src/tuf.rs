@@ -136,8 +136,7 @@ fn advance(client: &mut Client, repository: &Repository, folder: &Folder) -> Res
     loop {
         match client.next() {
             Next::Fetch(wanted) => {
-                let version = wanted.version.map(|version| format!("{version}.")).unwrap_or_default();
-                let name = format!("{version}{}", quoted(&wanted.file.name()));
+                let name = quoted(&wanted.name());
                 let fetched = repository.metadata(&name, &wanted)?.map_or(Fetched::Missing, Fetched::Bytes);
                 for command in client.receive(fetched)? {
                     folder.carry_out(command)?;

@@ -3,15 +3,16 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
 
 mod depot;
+mod process;
 mod site;
 
 use depot::Depot;
 use depot::records::heart_rate;
+use process::Process;
 use site::Site;
 use std::cell::Cell;
-use std::io::{BufRead as _, BufReader};
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::Command;
 use std::time::Duration;
 use tokio::sync::{mpsc, watch};
 use wardlink_agent::clock;
@@ -259,35 +260,13 @@ async fn a_corrupt_image_is_told_and_not_installed() {
     assert_eq!(driven.device.image(), OLD_IMAGE);
 }
 
-struct Process(Child);
-
-impl Drop for Process {
-    /// `kill -9`.
-    fn drop(&mut self) {
-        drop(self.0.kill());
-        drop(self.0.wait());
-    }
-}
-
 /// The pump's own program.
 fn power(folder: &Path) -> Process {
     let path = |name: &str| folder.join(name).to_str().unwrap().to_owned();
     let mut command = Command::new(env!("CARGO_BIN_EXE_wardlink"));
     command.args(["pump", "--json", "--direct", "--serial", "45457", "--provisioning", &path("site.json")]);
     command.args(["--state", &path("state"), "--factory", &path("factory.json"), "--factory-image", &path("1A.bin")]);
-    Process(command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().unwrap())
-}
-
-/// A member of the first line about an event.
-async fn said(process: &mut Process, event: &'static str, member: &'static str) -> String {
-    let out = process.0.stdout.take().unwrap();
-    let said = tokio::task::spawn_blocking(move || {
-        BufReader::new(out).lines().find_map(|line| {
-            let line: serde_json::Value = serde_json::from_str(&line.unwrap()).unwrap();
-            (line["event"] == event).then(|| line[member].as_str().unwrap().to_owned())
-        })
-    });
-    said.await.unwrap().expect("it ended without a word")
+    Process::start(&mut command)
 }
 
 fn program(revision: &str, counter: u32) -> Vec<u8> {
@@ -332,7 +311,7 @@ async fn a_pump_couples_waits_for_its_infusion_and_updates_itself_whenever_it_is
 
     let mut process = power(&folder);
     site.accept().await;
-    let code = said(&mut process, "code", "code").await;
+    let code = process.code().await;
     assert_eq!(site.verify(&code).await, VerifyResult::Verified);
     // Its infusion runs as soon as it is paired: what its manufacturer has not allowed meanwhile waits, and the server is told.
     let hardware = vec!["PM2-B".parse().unwrap()];
@@ -355,7 +334,7 @@ async fn a_pump_couples_waits_for_its_infusion_and_updates_itself_whenever_it_is
     depot.until("the update", |inner| has_installed(inner, "1B").then_some(())).await;
     drop(process);
     let mut process = power(&folder);
-    assert_eq!(said(&mut process, "booted", "revision").await, "1B");
+    assert_eq!(process.said("booted", "revision").await, "1B");
     let installed = |outcome: &Outcome| matches!(outcome, Outcome::Installed { .. });
     assert_eq!(depot.with(|inner| inner.outcomes_of(PUMP)).iter().filter(|outcome| installed(outcome)).count(), 1);
 }
@@ -393,4 +372,28 @@ async fn a_device_alone_sends_its_stored_data_and_deletes_it_on_the_servers_rece
         assert_eq!(inner.archive.values(&device(PUMP)), ["60", "61", "62"]);
         assert_eq!(inner.archive.refused, [""; 0]);
     });
+}
+
+#[tokio::test]
+async fn damaged_data_of_a_device_alone_holds_up_neither_its_updates_nor_the_rest_of_its_data() {
+    let depot = depot().await;
+    let folder = tempfile::tempdir().unwrap();
+    let mut driven = open(folder.path());
+    let key = depot.member().identity.key.clone();
+    depot.with(|inner| inner.archive.knows(&key.public(), &device(PUMP)));
+    let disk = Folder::open(&folder.path().join("records")).unwrap();
+    let mut records = Records::open(disk, device(PUMP), key, STORED_BYTES, new_chain()).unwrap();
+    for value in 60..63 {
+        records.record(heart_rate(clock::now(), value), clock::now()).unwrap();
+        records.close(clock::now()).unwrap();
+    }
+    let first = records.queue().iter().next().unwrap().key;
+    std::fs::write(folder.path().join("records").join(format!("batch-{}-{}", first.chain, first.first)), "").unwrap();
+    driven.handover = Some(Handover::new(records, Plan { every_secs: None, at_batches: Some(1) }, clock::now()));
+    direct(&depot);
+    drive(&depot, &mut driven, "the update and the data", |inner, _| {
+        has_installed(inner, "1B") && inner.archive.values(&device(PUMP)).len() == 2
+    })
+    .await;
+    assert_eq!(depot.with(|inner| inner.archive.values(&device(PUMP))), ["61", "62"]);
 }

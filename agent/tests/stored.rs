@@ -4,16 +4,17 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
 
 mod depot;
+mod process;
 mod site;
 
 use depot::fault::Medium;
 use depot::records::{Archive, heart_rate};
 use depot::{Depot, Inner, Running};
+use process::Process;
 use serde_bytes::ByteBuf;
 use site::Site;
-use std::io::{BufRead as _, BufReader};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::Command;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -30,6 +31,7 @@ use wardlink_protocol::api::VerifyResult;
 use wardlink_protocol::distribution::{FromServer, Numbered};
 use wardlink_protocol::identity::Sha256;
 use wardlink_protocol::provisioning::Provisioning;
+use wardlink_records::chain::FORK;
 use wardlink_records::sending::{Plan, Trigger};
 
 fn pump() -> Device {
@@ -150,6 +152,18 @@ fn ask(depot: &Depot) {
     depot.push(|number| FromServer::Send(Numbered { number, message: None }));
 }
 
+/// Asks until the gateway shows that it is so.
+async fn ask_until(depot: &Depot, gateway: &mut Running, what: &str, fits: impl Fn(&Status) -> bool) {
+    for _ in 0..500 {
+        if fits(&gateway.handle.status.borrow()) {
+            break;
+        }
+        ask(depot);
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    gateway.until(what, fits).await;
+}
+
 /// Asks until the server has so many values of the device; none twice.
 async fn arrived(depot: &Depot, device: &Device, count: usize) {
     for round in 0..2_000 {
@@ -251,14 +265,7 @@ async fn a_receipt_of_another_signer_deletes_nothing() {
         inner.is_down = false;
     });
     gateway.until("another session", |status| status.is_connected).await;
-    for _ in 0..200 {
-        ask(&depot);
-        tokio::time::sleep(Duration::from_millis(20)).await;
-        if gateway.handle.status.borrow().stored.records == 0 {
-            break;
-        }
-    }
-    gateway.until("an empty store", |status| holds(status, 0)).await;
+    ask_until(&depot, &mut gateway, "an empty store", |status| holds(status, 0)).await;
     depot.with(|inner| assert_eq!(inner.archive.values(&scale()), ["1"]));
     gateway.stop().await;
 }
@@ -269,14 +276,7 @@ async fn what_is_refused_is_shown_and_kept_until_a_person_decides() {
     let gateway_key = depot.with(|inner| inner.gateway_key.public());
     let mut gateway = power(&depot);
     weigh(&depot, 1);
-    for _ in 0..100 {
-        ask(&depot);
-        tokio::time::sleep(Duration::from_millis(20)).await;
-        if gateway.handle.status.borrow().stored.refused_batches > 0 {
-            break;
-        }
-    }
-    gateway.until("the refusal", |status| status.stored.refused_batches == 1).await;
+    ask_until(&depot, &mut gateway, "the refusal", |status| status.stored.refused_batches == 1).await;
     let shown = gateway.handle.status.borrow().stored.refused[0].clone();
     assert_eq!((shown.device, shown.step.as_str(), shown.first), (scale(), "signature", 1));
     let status = wardlink_agent::gateway::status::read(&depot.path("state")).unwrap();
@@ -286,6 +286,107 @@ async fn what_is_refused_is_shown_and_kept_until_a_person_decides() {
     gateway.handle.orders.send(Order::Retry).await.unwrap();
     arrived(&depot, &scale(), 1).await;
     gateway.until("an empty store", |status| holds(status, 0)).await;
+    gateway.stop().await;
+}
+
+#[tokio::test]
+async fn a_request_waits_until_the_device_can_be_told() {
+    let depot = Depot::open().await;
+    let bedside = Bedside::new(&depot);
+    std::fs::remove_dir(&bedside.port).unwrap();
+    let mut gateway = depot.power(&["--ports", bedside.port.to_str().unwrap(), "--collect-secs", "3600"]);
+    gateway.until("a session", |status| status.is_connected && status.directive_done > 0).await;
+    ask(&depot);
+    gateway.trouble("No such file").await;
+    std::fs::create_dir(&bedside.port).unwrap();
+    let (mut handover, mut way) = (bedside.open(), PortWay::new(&bedside.port, pump()));
+    for _ in 0..1_000 {
+        let heard = way.exchange(&mut handover, &bedside.root, clock::now()).unwrap();
+        if heard.contains(&Heard::Wanted) {
+            gateway.stop().await;
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    panic!("nobody asks the pump");
+}
+
+#[tokio::test]
+async fn a_pump_that_has_not_heard_of_a_fork_is_told_again() {
+    let depot = Depot::open().await;
+    let mut bedside = Bedside::new(&depot);
+    // The server has what a copy of the pump has sent.
+    drop(bedside.open());
+    let disk = Folder::open(&depot.path("copy")).unwrap();
+    std::fs::copy(bedside.folder.join("stored"), depot.path("copy").join("stored")).unwrap();
+    let mut copy = Records::open(disk, pump(), bedside.key.clone(), STORED_BYTES, new_chain()).unwrap();
+    copy.record(heart_rate(clock::now(), 199), clock::now()).unwrap();
+    copy.close(clock::now()).unwrap();
+    let next = copy.next_batch(new_chain()).unwrap().unwrap();
+    depot.with(|inner| inner.archive.take(&next.bytes, clock::now()).unwrap());
+    // One batch, which is refused once.
+    bedside.start(Duration::from_millis(20));
+    while bedside.made() < 3 {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    bedside.stop().await;
+    let mut gateway = power(&depot);
+    bedside.finish(false).await;
+    ask_until(&depot, &mut gateway, "the refusal", |status| status.stored.refused_batches > 0).await;
+    // What the pump was told gets lost.
+    for letter in std::fs::read_dir(bedside.port.join("records").join(pump().to_string()).join("down")).unwrap() {
+        drop(std::fs::remove_file(letter.unwrap().path()));
+    }
+    let asks = async {
+        loop {
+            ask(&depot);
+            tokio::time::sleep(Duration::from_millis(200)).await;
+        }
+    };
+    tokio::select! {
+        () = bedside.finish(true) => {}
+        () = asks => {}
+    }
+    depot.with(|inner| assert_eq!(inner.archive.values(&pump()).len(), bedside.made() + 1));
+    assert!(
+        bedside.heard.lock().unwrap().iter().any(|heard| matches!(heard, Heard::Refused { step, .. } if step == FORK))
+    );
+    gateway.stop().await;
+}
+
+#[tokio::test]
+async fn what_got_no_receipt_in_a_session_that_is_not_kept_is_sent_again() {
+    let depot = Depot::open().await;
+    speaks(&depot);
+    depot.with(|inner| inner.loses_receipts = true);
+    let line = ports(&depot);
+    let line: Vec<&str> = line.iter().map(String::as_str).chain(["--poll-only"]).collect();
+    weigh(&depot, 1);
+    let mut gateway = depot.power(&line);
+    gateway.until("a session", |status| status.is_connected).await;
+    ask(&depot);
+    arrived(&depot, &scale(), 1).await;
+    gateway.until("the session's end", |status| !status.is_connected).await;
+    depot.with(|inner| inner.loses_receipts = false);
+    gateway.handle.orders.send(Order::Retry).await.unwrap();
+    gateway.until("an empty store", |status| holds(status, 0)).await;
+    gateway.stop().await;
+}
+
+#[tokio::test]
+async fn what_is_wrong_with_a_device_goes_with_the_device() {
+    let depot = Depot::open().await;
+    let bedside = Bedside::new(&depot);
+    std::fs::remove_dir(&bedside.port).unwrap();
+    let mut gateway = power(&depot);
+    gateway.trouble("its port").await;
+    depot.with(|inner| {
+        inner.hides.push(pump());
+        inner.go_down();
+        inner.is_down = false;
+    });
+    let is_over = |status: &Status| status.troubles.iter().all(|trouble| !trouble.why.contains("its port"));
+    gateway.until("another session", |status| is_over(status) && status.is_connected).await;
     gateway.stop().await;
 }
 
@@ -362,34 +463,12 @@ async fn a_full_disk_keeps_the_data_where_it_is() {
     gateway.stop().await;
 }
 
-struct Process(Child);
-
-impl Drop for Process {
-    /// `kill -9`.
-    fn drop(&mut self) {
-        drop(self.0.kill());
-        drop(self.0.wait());
-    }
-}
-
 fn run(folder: &Path) -> Process {
     let path = |name: &str| folder.join(name).to_str().unwrap().to_owned();
     let mut command = Command::new(env!("CARGO_BIN_EXE_wardlink"));
     command.args(["gateway", "run", "--json", "--provisioning", &path("site.json"), "--state", &path("state")]);
     command.args(["--devices", &path("devices.json"), "--ports", &path("ports"), "--collect-secs", "1"]);
-    Process(command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().unwrap())
-}
-
-/// The code that the process shows.
-async fn code(process: &mut Process) -> String {
-    let out = process.0.stdout.take().unwrap();
-    let code = tokio::task::spawn_blocking(move || {
-        BufReader::new(out).lines().find_map(|line| {
-            let event: serde_json::Value = serde_json::from_str(&line.unwrap()).unwrap();
-            (event["event"] == "code").then(|| event["code"].as_str().unwrap().to_owned())
-        })
-    });
-    code.await.unwrap().expect("it ended without a code")
+    Process::start(&mut command)
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -409,7 +488,7 @@ async fn a_gateway_that_is_killed_at_any_point_loses_nothing_and_sends_nothing_t
     let folder = depot.path("");
     let mut process = run(&folder);
     site.accept().await;
-    let shown = code(&mut process).await;
+    let shown = process.code().await;
     assert_eq!(site.verify(&shown).await, VerifyResult::Verified);
     depot
         .until("a session", |inner| {

@@ -3,14 +3,15 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
 
 mod depot;
+mod process;
 mod site;
 
 use depot::{Depot, Inner, image_of, pumps};
+use process::Process;
 use site::Site;
-use std::io::{BufRead, BufReader};
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _};
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::time::Duration;
 use wardlink_protocol::api::VerifyResult;
 use wardlink_protocol::provisioning::Provisioning;
@@ -24,16 +25,6 @@ fn wardlink(arguments: &[&str]) -> Command {
     command
 }
 
-struct Process(Child);
-
-impl Drop for Process {
-    /// `kill -9`.
-    fn drop(&mut self) {
-        drop(self.0.kill());
-        drop(self.0.wait());
-    }
-}
-
 /// What the gateway is told to be, so that the hospital's packages fit it.
 const OWN: [&str; 6] = ["--made-by", "acme", "--model", "RP", "--hardware", "B"];
 
@@ -45,7 +36,7 @@ fn run_with(folder: &Path, flags: &[&str]) -> Process {
     let path = |name: &str| folder.join(name).to_str().unwrap().to_owned();
     let arguments = ["run", "--json", "--provisioning", &path("site.json"), "--state", &path("state")];
     let more = ["--devices", &path("devices.json"), "--programs", &path("programs")];
-    Process(wardlink(&arguments).args(more).args(OWN).args(flags).spawn().unwrap())
+    Process::start(wardlink(&arguments).args(more).args(OWN).args(flags))
 }
 
 /// A site with its server, and what its gateway is provisioned with.
@@ -64,18 +55,6 @@ async fn ward() -> (Site, Depot) {
     (site, depot)
 }
 
-/// The code that the process shows.
-async fn code(process: &mut Process) -> String {
-    let out = process.0.stdout.take().unwrap();
-    let code = tokio::task::spawn_blocking(move || {
-        BufReader::new(out).lines().find_map(|line| {
-            let event: serde_json::Value = serde_json::from_str(&line.unwrap()).unwrap();
-            (event["event"] == "code").then(|| event["code"].as_str().unwrap().to_owned())
-        })
-    });
-    code.await.unwrap().expect("it ended without a code")
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn the_gateway_may_be_killed_at_any_point() {
     let (site, depot) = ward().await;
@@ -85,10 +64,10 @@ async fn the_gateway_may_be_killed_at_any_point() {
     drop(run(&folder));
     let mut process = run(&folder);
     site.accept().await;
-    let shown = code(&mut process).await;
+    let shown = process.code().await;
     drop(process);
     let mut process = run(&folder);
-    assert_eq!(code(&mut process).await, shown);
+    assert_eq!(process.code().await, shown);
     assert_eq!(site.verify(&shown).await, VerifyResult::Verified);
     drop(process);
 
@@ -164,7 +143,7 @@ async fn what_an_earlier_site_has_left_is_gone_before_a_gateway_couples_and_stay
     let store = || std::fs::metadata(folder.join("state/gateway.redb")).unwrap().ino();
     let mut process = run(&folder);
     site.accept().await;
-    let code = code(&mut process).await;
+    let code = process.code().await;
     assert!(!packages.join("old").exists());
     assert_eq!(site.verify(&code).await, VerifyResult::Verified);
     depot.until("a report", |inner| inner.reports.last().map(drop)).await;
@@ -212,7 +191,7 @@ async fn the_gateway_starts_its_new_program_and_goes_back_from_one_that_dies() {
     let folder = depot.path("");
     let mut process = run(&folder);
     site.accept().await;
-    let code = code(&mut process).await;
+    let code = process.code().await;
     assert_eq!(site.verify(&code).await, VerifyResult::Verified);
     depot.until("a report", |inner| inner.reports.last().map(drop)).await;
 

@@ -5,6 +5,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use wardlink_protocol::UnixMillis;
 use wardlink_protocol::api::{BY_ITSELF_HEADER, Problem, ProblemKind};
+use wasm_bindgen::JsValue;
 use web_sys::AbortSignal;
 
 use crate::clock::parse_http_date;
@@ -12,6 +13,8 @@ use crate::text::Language;
 
 /// After how many milliseconds a request counts as lost.
 const TIMEOUT_MS: u32 = 15_000;
+/// The same where much is sent, or much is to be verified before the answer comes.
+const LONG_TIMEOUT_MS: u32 = 300_000;
 
 /// Why a request had no success.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -126,15 +129,52 @@ pub(crate) async fn look(path: &str) -> Result<Answer, Failure> {
     finish(RequestBuilder::new(&address(path)).header(BY_ITSELF_HEADER, "1"), None).await
 }
 
+/// Sends a publisher's request to `/api/publish<path>`: a list, a part of a file, or nothing.
+pub(crate) async fn publish(method: Method, path: &str, body: &JsValue) -> Result<Answer, Failure> {
+    let kind = if body.is_string() { "application/json" } else { "application/octet-stream" };
+    let body = (!body.is_undefined()).then(|| (kind, body.clone()));
+    deliver(RequestBuilder::new(&format!("/api/publish{path}")).method(method), LONG_TIMEOUT_MS, body).await
+}
+
+/// A file of a manufacturer's public metadata.
+pub(crate) fn public_metadata(manufacturer: &str, name: &str) -> String {
+    format!("/api/repositories/{}/metadata/{}", encoded(manufacturer), encoded(name))
+}
+
+/// A name as a part of a path.
+pub(crate) fn encoded(name: &str) -> String {
+    js_sys::encode_uri_component(name).into()
+}
+
+/// Fetches a file that everybody may read.
+pub(crate) async fn fetch(path: &str) -> Result<Vec<u8>, Failure> {
+    let signal = AbortSignal::timeout_with_u32(TIMEOUT_MS);
+    let request = RequestBuilder::new(path).abort_signal(Some(&signal)).build().map_err(|_| Failure::Unreachable)?;
+    let response = request.send().await.map_err(|_| Failure::Unreachable)?;
+    if response.ok() {
+        return response.binary().await.map_err(|_| Failure::Unreachable);
+    }
+    let body = response.text().await.map_err(|_| Failure::Unreachable)?;
+    Err(refusal(response.status(), &body))
+}
+
 fn address(path: &str) -> String {
     format!("/api/v1{path}")
 }
 
 async fn finish(builder: RequestBuilder, body: Option<String>) -> Result<Answer, Failure> {
-    let signal = AbortSignal::timeout_with_u32(TIMEOUT_MS);
+    deliver(builder, TIMEOUT_MS, body.map(|body| ("application/json", JsValue::from_str(&body)))).await
+}
+
+async fn deliver(
+    builder: RequestBuilder,
+    timeout_ms: u32,
+    body: Option<(&'static str, JsValue)>,
+) -> Result<Answer, Failure> {
+    let signal = AbortSignal::timeout_with_u32(timeout_ms);
     let builder = builder.header("accept", "application/json").abort_signal(Some(&signal));
     let request = match body {
-        Some(body) => builder.header("content-type", "application/json").body(body),
+        Some((kind, body)) => builder.header("content-type", kind).body(body),
         None => builder.build(),
     };
     let response = request.map_err(|_| Failure::Unreachable)?.send().await.map_err(|_| Failure::Unreachable)?;

@@ -6,7 +6,7 @@ use leptos::task::spawn_local;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use wardlink_protocol::api::{Person, ProblemKind, Right};
-use wasm_bindgen::JsCast;
+use wasm_bindgen::{JsCast, JsValue};
 use web_sys::VisibilityState;
 
 use crate::api::{self, Answer, Failure};
@@ -175,6 +175,11 @@ impl App {
     /// Sends a request, and learns from the answer the server's time and whether the session has ended.
     pub(crate) async fn send(self, method: Method, path: &str, body: Option<String>) -> Result<Answer, Failure> {
         self.learn(api::send(method, path, body).await)
+    }
+
+    /// Sends a publisher's request, as this person.
+    pub(crate) async fn publish(self, method: Method, path: &str, body: &JsValue) -> Result<Answer, Failure> {
+        self.learn(api::publish(method, path, body).await)
     }
 
     fn learn(self, answer: Result<Answer, Failure>) -> Result<Answer, Failure> {

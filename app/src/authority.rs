@@ -1,96 +1,53 @@
 //! The CA of the site: whose it is, until when its certificate holds, and what is wrong with it.
 
-use core::time::Duration;
-
 use gloo_timers::future::sleep;
 use leptos::prelude::*;
 use leptos::task::spawn_local;
 use wardlink_protocol::api::{AuthorityKind, AuthorityState, AuthorityTrouble, AuthorityView, Right};
 
-use crate::api::Failure;
-use crate::app::{App, Session, use_app, use_text};
+use crate::app::use_text;
 use crate::classes::Tabs;
 use crate::clock;
+use crate::fetched::{Fetched, REFRESH};
 use crate::format::groups;
 use crate::text::Language;
-use crate::ui::{Fact, Loading, ScreenTitle, Trouble, icon};
+use crate::ui::{Fact, ScreenTitle, icon};
 
-/// How often the page looks again, while the CA is not in order.
-const PAUSE: Duration = Duration::from_secs(5);
+/// The CA of the site.
+type Known = Fetched<AuthorityView>;
 
-/// What the page knows of the CA.
-#[derive(Clone, Copy)]
-struct Known {
-    app: App,
-    view: RwSignal<Option<AuthorityView>>,
-    failure: RwSignal<Option<Failure>>,
+/// Follows it until it is in order.
+fn follow() -> Known {
+    Fetched::follow_while("/authority", |view: &AuthorityView| {
+        view.state != AuthorityState::Ready || view.trouble.is_some()
+    })
 }
 
-impl Known {
-    fn start() -> Self {
-        let known = Self { app: use_app(), view: RwSignal::new(None), failure: RwSignal::new(None) };
-        known.watch();
-        known
-    }
-
-    /// Looks until the CA is in order, nobody is signed in, or the screen is gone. While nobody may see it, it waits.
-    fn watch(self) {
-        self.failure.set(None);
-        spawn_local(async move {
-            let mut looks = self.is_wanted() && self.learn(self.app.get("/authority").await);
-            while looks {
-                sleep(PAUSE).await;
-                looks = self.is_wanted() && (!self.app.is_watched() || self.learn(self.app.look("/authority").await));
-            }
-        });
-    }
-
-    /// Whether somebody is signed in and the screen is there.
-    fn is_wanted(self) -> bool {
-        let is_in = self.app.session.try_with_untracked(|session| matches!(session, Session::In(_)));
-        is_in == Some(true) && self.view.try_with_untracked(|_| ()).is_some()
-    }
-
-    /// Whether to look again.
-    fn learn(self, answer: Result<AuthorityView, Failure>) -> bool {
-        // The screen may be gone by now.
-        match answer {
-            Ok(view) => {
-                let is_in_order = view.state == AuthorityState::Ready && view.trouble.is_none();
-                let _ = self.failure.try_set(None);
-                self.view.try_set(Some(view)).is_none() && !is_in_order
-            }
-            Err(failure) => {
-                let passes = failure.is_passing();
-                self.failure.try_set(Some(failure)).is_none() && passes
-            }
-        }
-    }
-
-    fn ask(self) {
-        spawn_local(async move {
-            match self.app.post("/authority/ask", &()).await {
-                Ok(answer) => {
-                    self.app.notices.say(self.app.language.get_untracked().authority_asked());
-                    if let Ok(view) = answer.read::<AuthorityView>() {
-                        let _ = self.view.try_set(Some(view));
-                    }
-                    sleep(PAUSE).await;
-                    self.watch();
+/// Asks the hospital's CA now.
+fn ask_now(known: Known) {
+    let app = known.app;
+    spawn_local(async move {
+        match app.post("/authority/ask", &()).await {
+            Ok(answer) => {
+                app.notices.say(app.language.get_untracked().authority_asked());
+                if let Ok(view) = answer.read() {
+                    known.learn(view);
                 }
-                Err(failure) => self.app.notices.failure(&failure, self.app.language.get_untracked()),
+                sleep(REFRESH).await;
+                known.load();
             }
-        });
-    }
+            Err(failure) => app.notices.failure(&failure, app.language.get_untracked()),
+        }
+    });
 }
 
 /// Says on every screen that nothing can be paired, as long as that is so.
 #[component]
 pub(crate) fn NoCertificate() -> impl IntoView {
     let t = use_text();
-    let known = Known::start();
+    let known = follow();
     let is_shown = Memo::new(move |_| {
-        known.view.with(|view| view.as_ref().is_some_and(|view| view.state != AuthorityState::Ready))
+        known.value.with(|view| view.as_ref().is_some_and(|view| view.state != AuthorityState::Ready))
     });
     view! {
         <Show when=move || is_shown.get()>
@@ -103,18 +60,15 @@ pub(crate) fn NoCertificate() -> impl IntoView {
 #[component]
 pub(crate) fn AuthorityScreen() -> impl IntoView {
     let t = use_text();
-    let known = Known::start();
+    let known = follow();
     view! {
         <section class="list-pane wide">
             <div class="screen-head"><ScreenTitle text=t.authority_title()/></div>
             <Tabs/>
             <p class="quiet">{t.authority_text()}</p>
-            <Trouble failure=known.failure retry=Callback::new(move |()| known.watch())/>
-            {move || match known.view.get() {
-                Some(view) => view! { <Card view=view known=known/> }.into_any(),
-                None if known.failure.with(Option::is_some) => ().into_any(),
-                None => view! { <div class="card"><Loading/></div> }.into_any(),
-            }}
+            {known.trouble()}
+            {known.waiting()}
+            {move || known.value.get().map(|view| view! { <Card view=view known=known/> })}
         </section>
     }
 }
@@ -176,7 +130,7 @@ fn Card(view: AuthorityView, known: Known) -> impl IntoView {
             <dl class="facts-list">{facts.collect_view()}</dl>
             <p class="tiny facts">{times}</p>
             {may_ask.then(|| view! {
-                <p><button type="button" class="button small quiet" data-testid="ask-authority" on:click=move |_| known.ask()>{ask}</button></p>
+                <p><button type="button" class="button small quiet" data-testid="ask-authority" on:click=move |_| ask_now(known)>{ask}</button></p>
             })}
         </div>
     }

@@ -16,6 +16,7 @@ use crate::lock::{LockAfter, LockNow, Place};
 use crate::people::People;
 use crate::policy::{Policy, Rules};
 use crate::provisioning::Provisioning;
+use crate::records::{FlagsScreen, RecordsDeviceScreen, RecordsScreen, RulesScreen};
 use crate::requests::Requests;
 use crate::route::Route;
 use crate::services::ServicesScreen;
@@ -151,8 +152,13 @@ fn Frame() -> impl IntoView {
                     Route::Gateways if app.may(Right::SeeUpdates) => view! { <GatewaysScreen/> }.into_any(),
                     Route::Outcomes if app.may(Right::SeeUpdates) => view! { <OutcomesScreen/> }.into_any(),
                     Route::Manufacturers if app.may(Right::SeeUpdates) => view! { <ManufacturersScreen/> }.into_any(),
+                    Route::Records if app.may(Right::SeeRecords) => view! { <RecordsScreen/> }.into_any(),
+                    Route::RecordsDevice(device) if app.may(Right::SeeRecords) => view! { <RecordsDeviceScreen device=device/> }.into_any(),
+                    Route::Flags if app.may(Right::SeeRecords) => view! { <FlagsScreen/> }.into_any(),
+                    Route::Rules if app.may(Right::SeeRecords) => view! { <RulesScreen/> }.into_any(),
                     Route::Authority if app.may(Right::SeePolicy) => view! { <AuthorityScreen/> }.into_any(),
                     Route::Releases | Route::Catalog | Route::CatalogDevice(_) | Route::Gateways | Route::Outcomes | Route::Manufacturers |
+                    Route::Records | Route::RecordsDevice(_) | Route::Flags | Route::Rules |
                     Route::Welcome(_) | Route::Unknown | Route::Provisioning | Route::People | Route::Policy | Route::Classes | Route::Channels | Route::Services | Route::Authority | Route::Audit => {
                         view! { <Nowhere/> }.into_any()
                     }
@@ -224,6 +230,10 @@ fn Navigation(live: Live, screen: Memo<Route>) -> impl IntoView {
                     count=Signal::derive(waiting) icon=icon::requests().into_any()/>
                 <NavLink to=Route::Devices label=t.devices_nav() current=Signal::derive(move || is(|r| matches!(r, Route::Devices | Route::Device(_))))
                     count=Signal::derive(fleet) icon=icon::devices().into_any()/>
+                {app.may(Right::SeeRecords).then(|| view! {
+                    <NavLink to=Route::Records label=t.records_nav() current=Signal::derive(move || is(|r| matches!(r, Route::Records | Route::RecordsDevice(_) | Route::Flags | Route::Rules)))
+                        count=Signal::stored(0) icon=icon::chart().into_any()/>
+                })}
                 {app.may(Right::Provision).then(|| view! {
                     <NavLink to=Route::Provisioning label=t.provisioning_nav() current=Signal::derive(move || is(|r| *r == Route::Provisioning))
                         count=Signal::stored(0) icon=icon::key().into_any()/>

@@ -12,7 +12,7 @@ use crate::app::{App, use_app};
 use crate::ui::{Loading, Trouble};
 
 /// How often a screen that shows something under way looks again.
-const REFRESH: Duration = Duration::from_secs(5);
+pub(crate) const REFRESH: Duration = Duration::from_secs(5);
 
 /// Which answers count: questions are numbered, and no answer follows one to a later question.
 #[derive(Clone, Copy, Debug, Default)]
@@ -88,9 +88,18 @@ impl<T: DeserializeOwned + PartialEq + Send + Sync + 'static> Fetched<T> {
     /// The same, and looks again while the screen is shown and somebody may see it: neither behind the lock nor in a page that is hidden,
     /// and at once when it is seen again. That keeps no session alive.
     pub(crate) fn follow(path: impl Into<String>) -> Self {
+        Self::follow_while(path, |_| true)
+    }
+
+    /// The same, but for what is settled by what is known of it.
+    pub(crate) fn follow_while(
+        path: impl Into<String>,
+        is_open: impl Fn(&T) -> bool + Copy + Send + Sync + 'static,
+    ) -> Self {
         let fetched = Self::start(path);
         let look = move || {
-            if fetched.app.is_watched() {
+            let is_open = fetched.value.with_untracked(|known| known.as_ref().is_none_or(is_open));
+            if is_open && fetched.app.is_watched() {
                 fetched.look(By::Page);
             }
         };
@@ -111,7 +120,8 @@ impl<T: DeserializeOwned + PartialEq + Send + Sync + 'static> Fetched<T> {
 
     /// Fetches it again.
     pub(crate) fn load(self) {
-        self.failure.set(None);
+        // The screen may be gone by now.
+        let _ = self.failure.try_set(None);
         self.look(By::Person);
     }
 

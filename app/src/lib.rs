@@ -32,6 +32,7 @@ mod people;
 mod policy;
 mod provisioning;
 mod qr;
+mod records;
 mod requests;
 mod route;
 mod scanner;

@@ -37,6 +37,14 @@ pub(crate) enum Route {
     Outcomes,
     /// The manufacturers.
     Manufacturers,
+    /// Whose stored data has arrived.
+    Records,
+    /// The stored data of one device.
+    RecordsDevice(Device),
+    /// What rules have found in it.
+    Flags,
+    /// The rules.
+    Rules,
     /// The CA.
     Authority,
     /// The audit log.
@@ -72,6 +80,10 @@ impl Route {
             (Some("updates"), Some("manufacturers"), None) => Some(Self::Manufacturers),
             (Some("catalog"), None, _) => Some(Self::Catalog),
             (Some("catalog"), Some(client), Some(identifier)) => device(client, identifier).map(Self::CatalogDevice),
+            (Some("records"), None, _) => Some(Self::Records),
+            (Some("records"), Some(client), Some(identifier)) => device(client, identifier).map(Self::RecordsDevice),
+            (Some("flags"), None, _) => Some(Self::Flags),
+            (Some("rules"), None, _) => Some(Self::Rules),
             (Some("authority"), None, _) => Some(Self::Authority),
             (Some("audit"), None, _) => Some(Self::Audit),
             (Some("welcome"), None, _) => query
@@ -103,6 +115,10 @@ impl fmt::Display for Route {
             Self::Gateways => f.write_str("#/updates/gateways"),
             Self::Outcomes => f.write_str("#/updates/outcomes"),
             Self::Manufacturers => f.write_str("#/updates/manufacturers"),
+            Self::Records => f.write_str("#/records"),
+            Self::RecordsDevice(device) => write!(f, "#/records/{device}"),
+            Self::Flags => f.write_str("#/flags"),
+            Self::Rules => f.write_str("#/rules"),
             Self::Authority => f.write_str("#/authority"),
             Self::Audit => f.write_str("#/audit"),
             Self::Welcome(_) => f.write_str("#/welcome"),
@@ -127,7 +143,11 @@ mod tests {
             Route::Requests(Some(SessionId([7; 16]))),
             Route::Devices,
             Route::Device(device.clone()),
-            Route::CatalogDevice(device),
+            Route::CatalogDevice(device.clone()),
+            Route::RecordsDevice(device),
+            Route::Records,
+            Route::Flags,
+            Route::Rules,
             Route::Releases,
             Route::Catalog,
             Route::Gateways,

@@ -10,6 +10,7 @@ mod general;
 mod orders;
 mod policy;
 mod problems;
+mod records;
 mod requests;
 mod revocation;
 mod services;
@@ -110,6 +111,7 @@ mod tests {
             orders::ENTRIES,
             policy::ENTRIES,
             problems::ENTRIES,
+            records::ENTRIES,
             requests::ENTRIES,
             revocation::ENTRIES,
             services::ENTRIES,
@@ -123,7 +125,7 @@ mod tests {
     #[test]
     fn every_text_is_translated() {
         // Words that are the same in both languages.
-        const SAME: [&str; 13] = [
+        const SAME: [&str; 16] = [
             "firmware",
             "secret_name",
             "network_from",
@@ -137,6 +139,9 @@ mod tests {
             "catalog_hardware",
             "gateways_title",
             "token_line",
+            "export_csv",
+            "export_json",
+            "outlet_line",
         ];
         for (name, english, german) in entries() {
             assert!(!english.trim().is_empty() && !german.trim().is_empty(), "{name} is empty");

@@ -9,6 +9,7 @@ mod offer;
 mod outcomes;
 mod releases;
 mod tokens;
+mod upload;
 
 pub(crate) use catalog::CatalogScreen;
 pub(crate) use device::CatalogDeviceScreen;

@@ -19,12 +19,13 @@ mod repository;
 mod schema;
 
 use catalog::Question;
-use core::cell::{Cell, RefCell};
+use core::cell::RefCell;
 use core::time::Duration;
 use director::Director;
 use offers::Offers;
 use std::collections::BTreeSet;
 use std::rc::Rc;
+use wardlink_edge::alarm::Alarm;
 use wardlink_edge::http::json;
 use wardlink_edge::messages::{Dealt, DistributionCommand, DistributionRequest};
 use wardlink_edge::notes;
@@ -32,14 +33,11 @@ use wardlink_edge::objects::{self, answer};
 use wardlink_edge::platform::{log, now};
 use wardlink_edge::problem::Failure;
 use wardlink_edge::storage::{Database, blob, text};
-use wardlink_protocol::UnixMillis;
 use wardlink_protocol::api::{AllowUpload, Associate, Broadcast, Person, ProblemKind, Pushed};
 use wardlink_protocol::identity::Sha256;
 use wardlink_trust::audit::Act;
 use wardlink_update::catalog::Releases;
-use worker::{
-    DurableObject, Env, Error, Request, Response, Result, ScheduledTime, State, durable_object, wasm_bindgen,
-};
+use worker::{DurableObject, Env, Error, Request, Response, Result, State, durable_object, wasm_bindgen};
 
 /// How often it looks for what is over.
 const ROUND: Duration = Duration::from_hours(1);
@@ -60,16 +58,15 @@ pub struct DistributionObject {
     director: RefCell<Option<Rc<Director>>>,
     /// Files whose parts are being put together.
     assembling: RefCell<BTreeSet<(String, Sha256)>>,
-    /// For when the alarm is set, as far as this instance knows.
-    alarm_at: Cell<Option<UnixMillis>>,
+    alarm: Alarm,
 }
 
 impl DurableObject for DistributionObject {
     fn new(state: State, env: Env) -> Self {
         let database = Database::new(&state, &schema::VERSIONS);
         let (releases, offers, director) = (RefCell::default(), RefCell::default(), RefCell::default());
-        let (assembling, alarm_at) = (RefCell::default(), Cell::default());
-        Self { state, env, database, releases, offers, director, assembling, alarm_at }
+        let (assembling, alarm) = (RefCell::default(), Alarm::default());
+        Self { state, env, database, releases, offers, director, assembling, alarm }
     }
 
     async fn fetch(&self, request: Request) -> Result<Response> {
@@ -80,7 +77,7 @@ impl DurableObject for DistributionObject {
     }
 
     async fn alarm(&self) -> Result<Response> {
-        self.alarm_at.set(None);
+        self.alarm.rings();
         match self.round().await {
             Ok(()) => Response::empty(),
             // The platform tries again.
@@ -140,9 +137,11 @@ impl DistributionObject {
                 Ok(json(&view)?.with_status(201))
             }
             DistributionCommand::EndManufacturer(name) => {
-                let view = manufacturers::end(database, person, &name)?;
+                let view = database.step(|database| {
+                    directives::all_are_due(database)?;
+                    manufacturers::end(database, person, &name)
+                })?;
                 self.releases.take();
-                directives::all_are_due(database)?;
                 json(&view)
             }
             DistributionCommand::MakeToken(name) => {
@@ -174,21 +173,25 @@ impl DistributionObject {
         match command {
             DistributionCommand::Associate(device, body) => {
                 let Associate { gateway } = body.read()?;
-                for concerned in catalog::decide(database, person, &device, &gateway)? {
-                    directives::is_due(database, &concerned)?;
-                }
-                json(&catalog::device(database, &device)?)
+                json(&database.step(|database| {
+                    for concerned in catalog::decide(database, person, &device, &gateway)? {
+                        directives::is_due(database, &concerned)?;
+                    }
+                    catalog::device(database, &device)
+                })?)
             }
             DistributionCommand::AllowUpload(device, body) => {
                 let AllowUpload { gateway, allowed } = body.read()?;
                 catalog::find(database, &device)?.ok_or(ProblemKind::NotFound)?;
                 catalog::check_gateway(database, &gateway)?;
-                catalog::allow_upload(database, &device, &gateway, allowed)?;
                 let what = if allowed { "data may come" } else { "data may not come" };
                 let detail = format!("{what} through {gateway}");
-                Self::note(database, Some(person), Act::GatewayChanged, &device.to_string(), detail)?;
-                directives::is_due(database, &gateway)?;
-                json(&catalog::device(database, &device)?)
+                json(&database.step(|database| {
+                    catalog::allow_upload(database, &device, &gateway, allowed)?;
+                    Self::note(database, Some(person), Act::GatewayChanged, &device.to_string(), detail)?;
+                    directives::is_due(database, &gateway)?;
+                    catalog::device(database, &device)
+                })?)
             }
             DistributionCommand::Resume(device) => {
                 if let Some(gateway) = catalog::resume(database, person, &device)? {
@@ -233,11 +236,7 @@ impl DistributionObject {
         }
         let due = now().after(if told.is_ok() { ROUND } else { RETRY });
         let due = directives::next_due(self.database.open()?)?.map_or(due, |next| next.min(due));
-        if self.alarm_at.get().is_none_or(|set| due < set) {
-            self.alarm_at.set(Some(due));
-            self.state.storage().set_alarm(ScheduledTime::from(due.since(now()))).await?;
-        }
-        Ok(())
+        self.alarm.set(&self.state, due).await
     }
 
     /// Matches gateways that have to be; forgets what is over: publications that nobody goes on with, and files that nothing names.

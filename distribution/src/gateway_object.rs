@@ -108,10 +108,7 @@ impl GatewayObject {
                 self.end()?;
                 answer(&())
             }
-            GatewayRequest::Send(of) => {
-                let open = session::open(&self.state).map(|open| open.ask_for_records(of.as_ref()));
-                answer(&open.fold(false, |told, is_told| told | is_told))
-            }
+            GatewayRequest::Send(of) => answer(&self.ask_for_records(of.as_ref())),
         }
     }
 

@@ -1,5 +1,5 @@
 //! Wardlink's distribution server as a Cloudflare Worker of its own: what manufacturers publish, the configuration catalog, offers,
-//! and the gateways' sessions.
+//! the gateways' sessions, and what devices have stored and handed over, with the rules that look at it.
 //!
 //! It has no address: what comes from outside reaches its Durable Objects through the control unit's routes, which check page, session
 //! and right. It holds none of the control unit's keys at rest.

@@ -1,19 +1,22 @@
 //! Stored data of devices (Distribution, figures 7, 9 and 13): verified, stored as it was signed, and only then receipted; what rules find in it.
 //!
-//! A batch, its records, the chains of its device and what the rules make of them change in one step.
+//! A batch, its records, the chains of its device and what the rules make of them change in one step; so does what a person decides, with its note
+//! for the audit log.
 
 mod asking;
 mod devices;
 mod flags;
 mod gaps;
+mod outlets;
 mod rules;
 mod schema;
 mod series;
 mod take;
 
-use core::cell::{Cell, OnceCell, RefCell};
+use core::cell::{OnceCell, RefCell};
 use core::time::Duration;
 use std::rc::Rc;
+use wardlink_edge::alarm::Alarm;
 use wardlink_edge::http::json;
 use wardlink_edge::messages::{RecordsCommand, RecordsRequest};
 use wardlink_edge::notes;
@@ -21,16 +24,13 @@ use wardlink_edge::objects::{self, answer};
 use wardlink_edge::platform::{log, now};
 use wardlink_edge::problem::Failure;
 use wardlink_edge::storage::{Database, text};
-use wardlink_protocol::UnixMillis;
 use wardlink_protocol::api::{Person, RecordsView};
 use wardlink_records::kind::Definitions;
 use wardlink_records::rules::Rules;
 use wardlink_trust::audit::Act;
-use worker::{
-    DurableObject, Env, Error, Request, Response, Result, ScheduledTime, State, durable_object, wasm_bindgen,
-};
+use worker::{DurableObject, Env, Error, Request, Response, Result, State, durable_object, wasm_bindgen};
 
-/// When the site is told again.
+/// When the site is told again, and a round of asking is tried again.
 const RETRY: Duration = Duration::from_secs(1);
 
 /// The Durable Object of stored data.
@@ -43,15 +43,14 @@ pub struct RecordsObject {
     definitions: OnceCell<Definitions>,
     /// The rules in force, once they were read.
     rules: RefCell<Option<Rc<Rules>>>,
-    /// For when the alarm is set, as far as this instance knows.
-    alarm_at: Cell<Option<UnixMillis>>,
+    alarm: Alarm,
 }
 
 impl DurableObject for RecordsObject {
     fn new(state: State, env: Env) -> Self {
         let database = Database::new(&state, &schema::VERSIONS);
-        let (definitions, rules, alarm_at) = (OnceCell::new(), RefCell::default(), Cell::default());
-        Self { state, env, database, definitions, rules, alarm_at }
+        let (definitions, rules, alarm) = (OnceCell::new(), RefCell::default(), Alarm::default());
+        Self { state, env, database, definitions, rules, alarm }
     }
 
     async fn fetch(&self, request: Request) -> Result<Response> {
@@ -59,13 +58,14 @@ impl DurableObject for RecordsObject {
     }
 
     async fn alarm(&self) -> Result<Response> {
-        self.alarm_at.set(None);
-        let worked = async {
-            asking::ask_when_due(self).await?;
-            asking::tell_waiting(self).await?;
-            self.settle().await
-        };
-        match worked.await {
+        self.alarm.rings();
+        let parts = [asking::ask_when_due(self).await, asking::tell_due(self).await];
+        let again = parts.iter().any(core::result::Result::is_err);
+        // What fails is done again, and keeps nothing else from being done.
+        for failure in parts.into_iter().filter_map(core::result::Result::err) {
+            log!("records: gateways are asked again: {failure:?}");
+        }
+        match self.settle(again).await {
             Ok(()) => Response::empty(),
             // The platform tries again.
             Err(failure) => Err(Error::RustError(format!("{failure:?}"))),
@@ -78,9 +78,13 @@ impl RecordsObject {
         match objects::receive(&mut request).await? {
             RecordsRequest::Take(gateway, batch) => answer(&self.take(&gateway, &batch).await?),
             RecordsRequest::Wanted(gateway) => answer(&asking::wanted(self.database.open()?, &gateway)?),
+            RecordsRequest::Feed { service, after, classes } => {
+                answer(&outlets::feed(self.database.open()?, &service, after, &classes)?)
+            }
+            RecordsRequest::Told(numbers) => answer(&asking::told(self.database.open()?, &numbers)?),
             RecordsRequest::Act(person, command) => {
                 let answered = self.act(&person, command).await;
-                self.settle().await?;
+                self.settle(false).await?;
                 answered
             }
         }
@@ -89,36 +93,51 @@ impl RecordsObject {
     async fn act(&self, person: &Person, command: RecordsCommand) -> core::result::Result<Response, Failure> {
         let database = self.database.open()?;
         match command {
-            RecordsCommand::Overview => json(&RecordsView {
-                devices: devices::all(database)?,
-                gaps: gaps::all(database)?,
-                refused: take::refused(database)?,
-                settings: asking::settings(database)?,
-            }),
-            RecordsCommand::SetSettings(settings) => json(&asking::set_settings(database, person, settings.read()?)?),
+            RecordsCommand::Overview(after) => {
+                let (devices, next) = devices::page(database, after.as_ref())?;
+                let (gaps, gaps_in_all) = gaps::newest(database)?;
+                json(&RecordsView {
+                    devices,
+                    next,
+                    gateways: devices::gateways(database)?,
+                    gaps,
+                    gaps_in_all,
+                    refused: take::refused(database)?,
+                    outlets: outlets::all(database)?,
+                    settings: asking::settings(database)?,
+                })
+            }
+            RecordsCommand::SetSettings(settings) => {
+                let settings = settings.read()?;
+                json(&database.step(|database| asking::set_settings(database, person, settings))?)
+            }
             RecordsCommand::AskDevice(device) => json(&asking::ask_device(self, person, &device).await?),
             RecordsCommand::AskGateway(gateway) => json(&asking::ask_gateway(self, person, &gateway).await?),
             RecordsCommand::Concede(device, gap) => {
-                gaps::concede(database, person, &device, &gap.read()?)?;
-                json(&gaps::all(database)?)
+                let gap = gap.read()?;
+                database.step(|database| gaps::concede(database, person, &device, &gap))?;
+                json(&gaps::of(database, &device)?)
             }
             RecordsCommand::Show(device) => json(&series::detail(database, self.definitions(), &device)?),
             RecordsCommand::Plot { device, series, from, until } => {
                 json(&series::plot(database, self.definitions(), &device, &series, from..until)?)
             }
             RecordsCommand::Values { device, series, after } => {
-                json(&series::values(database, person, &device, &series, after)?)
+                json(&database.step(|database| series::values(database, person, &device, &series, after))?)
             }
             RecordsCommand::Rules => json(&rules::view(database, self.definitions())?),
             RecordsCommand::SetRules(change) => {
-                let view = rules::change(database, self.definitions(), person, &change.read()?)?;
+                let change = change.read()?;
+                let view = database.step(|database| rules::change(database, self.definitions(), person, &change))?;
                 self.rules.take();
                 json(&view)
             }
             RecordsCommand::Flags { device, open, before } => {
                 json(&flags::page(database, device.as_ref(), open, before)?)
             }
-            RecordsCommand::Acknowledge(id) => json(&flags::acknowledge(database, person, id)?),
+            RecordsCommand::Acknowledge(id) => {
+                json(&database.step(|database| flags::acknowledge(database, person, id))?)
+            }
         }
     }
 
@@ -136,20 +155,20 @@ impl RecordsObject {
         Ok(rules)
     }
 
-    /// Tells the site what its audit log has to know, and sets the alarm.
-    async fn settle(&self) -> core::result::Result<(), Failure> {
+    /// Tells the site what its audit log has to know, and sets the alarm; soon, where something has to be done `again`.
+    async fn settle(&self, again: bool) -> core::result::Result<(), Failure> {
         let database = self.database.open()?;
         let told = notes::tell(&self.env, database).await;
         if let Err(failure) = &told {
             log!("records: the audit log is told again: {failure:?}");
         }
-        let retry = told.is_err().then(|| now().after(RETRY));
-        let due = retry.into_iter().chain(asking::next(database)?).min();
-        if let Some(due) = due.filter(|due| self.alarm_at.get().is_none_or(|set| *due < set)) {
-            self.alarm_at.set(Some(due));
-            self.state.storage().set_alarm(ScheduledTime::from(due.since(now()))).await?;
+        let retry = (again || told.is_err()).then(|| now().after(RETRY));
+        // What has just failed is due already, and waits.
+        let due = if again { retry } else { retry.into_iter().chain(asking::next(database)?).min() };
+        match due {
+            Some(due) => self.alarm.set(&self.state, due).await,
+            None => Ok(()),
         }
-        Ok(())
     }
 }
 

@@ -1,6 +1,7 @@
 //! What the scripts on Cloudflare Workers share, the control unit's and the distribution server's: the platform, storage, secrets at rest,
 //! and the typed requests between Durable Objects.
 
+pub mod alarm;
 pub mod body;
 pub mod files;
 pub mod http;

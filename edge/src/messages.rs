@@ -5,12 +5,13 @@
 
 mod records;
 
-pub use records::{Deposited, RecordsCommand, RecordsRequest};
+pub use records::{Deposited, RecordsCommand, RecordsRequest, Wanted};
 
 use crate::body::Body;
 use serde::{Deserialize, Serialize};
 use serde_bytes::ByteBuf;
 use wardlink_bridge::Notice;
+use wardlink_crypto::session::Opening;
 use wardlink_protocol::api::{
     Accept, AllowUpload, Associate, Broadcast, ChannelsChange, Credentials, DeviceClass, NewManufacturer, NewOffer,
     NewOrder, NewPerson, NewProvisioning, NewRevocation, NewSecret, NewService, PairingPolicy, Person, PersonChange,
@@ -39,6 +40,8 @@ pub const NETWORK_HEADER: &str = "Wardlink-Network";
 pub const CLIENT_CERTIFICATE_HEADER: &str = "Wardlink-Client-Certificate";
 /// The field of an internal request that opens a WebSocket at the site: the [`Session`], CBOR in base64url.
 pub const SESSION_HEADER: &str = "Wardlink-Session";
+/// Names the person who publishes, as CBOR in base64url.
+pub const PERSON_HEADER: &str = "Wardlink-Person";
 
 /// What is asked of the bridge.
 #[derive(Serialize, Deserialize)]
@@ -136,16 +139,27 @@ pub enum SiteRequest {
     EnrolService(ByteBuf),
     /// A service asks for keys. Answer: COSE, as the web API gives it.
     ServiceKeys(ByteBuf),
+    /// A service asks for stored data. Answer: COSE, as the web API gives it.
+    ServiceRecords(ByteBuf),
     /// A service asks for a new certificate. Answer: COSE, as the web API gives it.
     RenewService(ByteBuf),
     /// A person acts. Answer: JSON as the web API gives it.
     Act(Box<Act>),
     /// Sessions of people ended: their live connections are closed. Answer: nothing.
     SessionsEnded(Vec<Sha256>),
+}
+
+/// What is asked of the site by objects that are not the control unit's: nothing that belongs to people or to the bridge is among it.
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum DeskRequest {
     /// What was done at another object, for the audit log, oldest first. Answer: nothing, when it is written.
     Notes(Vec<Note>),
     /// Somebody who calls itself this device wants a session with the distribution server. Answer: an optional [`Admission`].
     Admit(Device),
+    /// A session of this device begins. Answer: an optional signed [`SessionAnswer`](wardlink_protocol::distribution::SessionAnswer);
+    /// none where the device has no rights, or shows a certificate that is not its own.
+    Sign(Device, Opening),
     /// The keys of paired devices. Answer: for each of them an optional SubjectPublicKeyInfo, DER.
     Keys(Vec<Device>),
     /// A gateway brings stored data that this key has signed; of these devices it may. Answer: [`Vouched`].
@@ -174,20 +188,12 @@ pub enum Vouched {
 }
 
 /// With what a session of a device that may have one is authenticated.
-#[derive(Serialize, Deserialize, Zeroize, ZeroizeOnDrop)]
+#[derive(Serialize, Deserialize)]
 pub struct Admission {
     /// The device's key.
-    #[zeroize(skip)]
     pub holder: KeyFingerprint,
     /// The issuing CAs whose certificates count, DER.
-    #[zeroize(skip)]
     pub issuing: Vec<ByteBuf>,
-    /// The control unit's certificate and the chain up to and including the root, DER.
-    #[zeroize(skip)]
-    pub chain: Vec<ByteBuf>,
-    /// The control unit's key, PKCS#8 DER: kept in memory only.
-    #[serde(with = "serde_bytes")]
-    pub key: Vec<u8>,
 }
 
 /// An act that belongs into the audit log.

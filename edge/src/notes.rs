@@ -1,7 +1,7 @@
 //! Acts for the audit log of the site, of an object that is not the site: stored in the turn of the act, and told until the site has
 //! written them.
 
-use crate::messages::{Note, SiteRequest};
+use crate::messages::{DeskRequest, Note};
 use crate::objects;
 use crate::platform::rng;
 use crate::problem::Failure;
@@ -35,7 +35,7 @@ pub async fn tell(env: &Env, database: &Database) -> Result<(), Failure> {
         if notes.is_empty() {
             return Ok(());
         }
-        let () = objects::call(env, &SiteRequest::Notes(notes)).await?;
+        let () = objects::call(env, &DeskRequest::Notes(notes)).await?;
         forget(database, last)?;
     }
 }

@@ -1,8 +1,8 @@
 //! How the Durable Objects are reached, and how they are spoken to.
 
 use crate::messages::{
-    AccountsRequest, BridgeRequest, DistributionRequest, GatewayRequest, MAX_OBJECT_MESSAGE_BYTES, RecordsRequest,
-    SiteRequest,
+    AccountsRequest, BridgeRequest, DeskRequest, DistributionRequest, GatewayRequest, MAX_OBJECT_MESSAGE_BYTES,
+    RecordsRequest, SiteRequest,
 };
 use crate::problem::Failure;
 use serde::{Serialize, de::DeserializeOwned};
@@ -15,8 +15,8 @@ use worker::{Env, Method, Request, RequestInit, Response, Stub};
 const SITE_NAME: &str = "site";
 /// The binding of gateways' objects, of which there are many.
 const GATEWAY: &str = "GATEWAY";
-/// Internal requests never leave the machine, so that host and path say nothing.
-const INTERNAL_URL: &str = "https://object/";
+/// Internal requests never leave the machine, so that the host says nothing.
+const INTERNAL_ORIGIN: &str = "https://object";
 
 /// An object that takes requests of the type `Self`.
 pub trait ObjectRequest: Serialize + DeserializeOwned {
@@ -26,6 +26,9 @@ pub trait ObjectRequest: Serialize + DeserializeOwned {
 
 impl ObjectRequest for SiteRequest {
     const BINDING: &'static str = "SITE";
+}
+impl ObjectRequest for DeskRequest {
+    const BINDING: &'static str = "DESK";
 }
 impl ObjectRequest for BridgeRequest {
     const BINDING: &'static str = "BRIDGE";
@@ -75,10 +78,14 @@ pub async fn send<R: ObjectRequest>(env: &Env, request: &R) -> Result<Response, 
 }
 
 async fn send_to<R: Serialize>(to: &Stub, request: &R) -> Result<Response, Failure> {
-    let body = cbor::pack(request)?;
+    pass_on(to, "/", &cbor::pack(request)?).await
+}
+
+/// Passes a request on as it is, under a path that says from whom it comes.
+pub async fn pass_on(to: &Stub, path: &str, body: &[u8]) -> Result<Response, Failure> {
     let mut init = RequestInit::new();
-    init.with_method(Method::Post).with_body(Some(Uint8Array::from(body.as_slice()).into()));
-    let request = Request::new_with_init(INTERNAL_URL, &init)?;
+    init.with_method(Method::Post).with_body(Some(Uint8Array::from(body).into()));
+    let request = Request::new_with_init(&format!("{INTERNAL_ORIGIN}{path}"), &init)?;
     to.fetch_with_request(request).await.map_err(|error| unavailable(&error))
 }
 

@@ -1,20 +1,36 @@
 //! SQLite of a Durable Object, typed.
 //!
-//! What is written between two waits is committed as one; what is sent afterwards leaves only when it is on disk.
+//! What is sent after a write leaves only when the write is on disk. Writes between two waits reach the disk together, but an error takes none of
+//! them back: what has to be whole or not at all is a [step](Database::step).
 
 use crate::problem::Failure;
 use core::cell::Cell;
 use serde::{Serialize, de::DeserializeOwned};
 use wardlink_protocol::identity::Sha256;
 use wardlink_protocol::{UnixMillis, cbor};
+use worker::wasm_bindgen::{self, JsCast, JsValue, prelude::wasm_bindgen};
 use worker::{SqlStorage, SqlStorageValue, State};
 
 /// The longest stored record, in bytes: a row of the platform holds 2 MB.
 const MAX_RECORD_BYTES: usize = 1024 * 1024;
 
+/// The greatest number of a column: the platform hands numbers over as JavaScript's, which are exact up to here.
+pub const MAX_INTEGER: u64 = (1 << 53) - 1;
+
+#[wasm_bindgen]
+extern "C" {
+    /// The storage of an object, as far as the platform's crate does not bind it.
+    type StepStorage;
+
+    /// Commits what the function writes, or takes it back where the function throws.
+    #[wasm_bindgen(method, catch, js_name = transactionSync)]
+    fn transaction_sync(this: &StepStorage, work: &mut dyn FnMut() -> Result<(), JsValue>) -> Result<(), JsValue>;
+}
+
 /// The database of one object.
 pub struct Database {
     sql: SqlStorage,
+    storage: Option<StepStorage>,
     /// The statements that lead from each version of the schema to the next.
     versions: &'static [&'static str],
     is_current: Cell<bool>,
@@ -23,7 +39,8 @@ pub struct Database {
 impl Database {
     /// Takes the object's database; [`Self::open`] brings its schema up to date.
     pub fn new(state: &State, versions: &'static [&'static str]) -> Self {
-        Self { sql: state.storage().sql(), versions, is_current: Cell::new(false) }
+        let storage = state.as_raw().storage().ok().map(JsCast::unchecked_into);
+        Self { sql: state.storage().sql(), storage, versions, is_current: Cell::new(false) }
     }
 
     /// The database, with the newest schema.
@@ -33,13 +50,35 @@ impl Database {
             let known = self.one::<u64, 0>("SELECT coalesce(max(version), 0) FROM schema", [])?.unwrap_or_default();
             for (version, statements) in (1..).zip(self.versions) {
                 if version > known {
-                    self.run(statements, [])?;
-                    self.run("INSERT INTO schema (version) VALUES (?)", [version.into_value()])?;
+                    self.whole(|database| {
+                        database.run(statements, [])?;
+                        database.run("INSERT INTO schema (version) VALUES (?)", [version.into_value()])
+                    })?;
                 }
             }
             self.is_current.set(true);
         }
         Ok(self)
+    }
+
+    /// One step: everything that `work` writes, or nothing of it where it fails.
+    pub fn step<T>(&self, work: impl FnOnce(&Self) -> Result<T, Failure>) -> Result<T, Failure> {
+        self.open()?.whole(work)
+    }
+
+    fn whole<T>(&self, work: impl FnOnce(&Self) -> Result<T, Failure>) -> Result<T, Failure> {
+        let storage = self.storage.as_ref().ok_or_else(|| Failure::internal("the object has no storage"))?;
+        let (mut work, mut worked) = (Some(work), None);
+        let committed = storage.transaction_sync(&mut || {
+            worked = work.take().map(|work| work(self));
+            // What is thrown only takes the writes back: the failure itself is answered below.
+            if matches!(worked, Some(Ok(_))) { Ok(()) } else { Err(JsValue::NULL) }
+        });
+        match (worked, committed) {
+            (Some(Ok(value)), Ok(())) => Ok(value),
+            (Some(Err(failure)), _) => Err(failure),
+            (_, committed) => Err(Failure::internal(format!("a step is not committed: {committed:?}"))),
+        }
     }
 
     /// Runs a statement that returns nothing.

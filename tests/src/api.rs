@@ -280,6 +280,16 @@ impl Api {
         self.send(request, json(Some(body))?)
     }
 
+    /// Says what there is to publish of a manufacturer, from the control unit's own page and with these header fields; the status.
+    pub fn publish(&self, manufacturer: &str, fields: &[(&str, &str)], list: &str) -> Result<u16> {
+        let mut request = self.with_cookie(self.request(Method::POST, ""));
+        request = request.uri(format!("{}/api/publish/{manufacturer}", self.origin));
+        for (name, value) in fields {
+            request = request.header(*name, *value);
+        }
+        Ok(self.send(request, Some(list.as_bytes().to_vec()))?.status().as_u16())
+    }
+
     fn signed_in(&self, path: &str, body: &impl Serialize) -> Result<Self> {
         let response = self.answered(Method::POST, path, Some(body))?;
         let mut cookies = response.headers().get_all(header::SET_COOKIE).iter().filter_map(|value| value.to_str().ok());

@@ -3,7 +3,7 @@
 use std::collections::{HashMap, HashSet};
 use std::path::PathBuf;
 use std::sync::mpsc::{self, Receiver, Sender};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -14,7 +14,7 @@ use wardlink_protocol::identity::SessionId;
 use wardlink_protocol::pairing::Mode;
 
 use crate::Scene;
-use crate::api::Api;
+use crate::api::{Api, Refused};
 use crate::live::Live;
 use crate::pump::{Event, Pump, is, text};
 use crate::ward::Ward;
@@ -27,6 +27,8 @@ const TELEMETRY_MS_EACH: usize = 10;
 const LEAST_TELEMETRY_MS: usize = 10_000;
 /// How many requests the nurse has under way at a time.
 const HANDS: usize = 32;
+/// How often somebody who hears nothing looks whether anybody still wants to know.
+const PAUSE: Duration = Duration::from_secs(1);
 /// A silence after which she gives up.
 const STANDSTILL: Duration = Duration::from_mins(1);
 
@@ -50,6 +52,8 @@ pub fn pair_side_by_side(
         let telemetry = (TELEMETRY_MS_EACH * count).max(LEAST_TELEMETRY_MS).to_string();
         let mut pairings = Pairings::default();
         let mut elapsed = Ok(Duration::ZERO);
+        // Gone when this scope ends, however it ends.
+        let audience = Arc::new(());
         for (number, begin) in (0..count).step_by(WAVE).enumerate() {
             let size = WAVE.min(count - begin);
             let mut pumps = Pump::start_with(
@@ -65,9 +69,8 @@ pub fn pair_side_by_side(
                     &telemetry,
                 ],
             )?;
-            let sender = sender.clone();
-            threads
-                .spawn(move || while pumps.next_event().is_ok_and(|event| sender.send(Heard::Pump(event)).is_ok()) {});
+            let (sender, audience) = (sender.clone(), Arc::downgrade(&audience));
+            threads.spawn(move || hear(&mut pumps, &sender, &audience));
             elapsed = pairings.direct(&heard, &acts, begin + size);
             if elapsed.is_err() {
                 break;
@@ -103,6 +106,21 @@ enum Act {
 
 fn listen(mut live: Live, told: &Sender<Heard>) {
     while live.next_event().is_ok_and(|event| told.send(Heard::Live(event)).is_ok()) {}
+}
+
+/// Hears what pumps say, as long as somebody wants to know; they may be silent for long.
+fn hear(pumps: &mut Pump<'_>, told: &Sender<Heard>, audience: &Weak<()>) {
+    while audience.strong_count() > 0 {
+        let said = match pumps.event_within(PAUSE) {
+            Ok(None) => continue,
+            Ok(Some(event)) => Heard::Pump(event),
+            Err(error) => Heard::Failed(error),
+        };
+        let has_failed = matches!(said, Heard::Failed(_));
+        if told.send(said).is_err() || has_failed {
+            return;
+        }
+    }
 }
 
 /// The pump of a crowd with this number, from 1.
@@ -178,10 +196,15 @@ fn hand(nurse: &Api, to_do: &Arc<Mutex<Receiver<Act>>>, told: &Sender<Heard>) ->
     thread::spawn(move || {
         loop {
             let act = to_do.lock().unwrap_or_else(PoisonError::into_inner).recv();
-            let outcome = match act {
-                Ok(Act::Accept(session)) => nurse.accept(session, Mode::PairingCode).map(drop),
-                Ok(Act::Verify(session, code)) => nurse.verify(session, VerificationProof::Code(code)).map(drop),
-                Err(_) => return,
+            let Ok(act) = act else { return };
+            let attempt = || match &act {
+                Act::Accept(session) => nurse.accept(*session, Mode::PairingCode).map(drop),
+                Act::Verify(session, code) => nurse.verify(*session, VerificationProof::Code(code.clone())).map(drop),
+            };
+            // A worker that has much to do may close a connection that it has not looked at for long: whoever hears no answer asks again.
+            let outcome = match attempt() {
+                Err(error) if !error.is::<Refused>() => attempt(),
+                outcome => outcome,
             };
             // Nobody hears it any more where everything is over.
             if let Err(error) = outcome

@@ -206,8 +206,7 @@ impl Hub {
         let stored = Stored { root: welcome.director_root.to_vec(), ..Stored::default() };
         let mut client = Client::start(stored, clock::now().as_secs())?;
         while let Next::Fetch(wanted) = client.next() {
-            let version = wanted.version.map(|version| format!("{version}.")).unwrap_or_default();
-            let polled = self.poll(&format!("metadata/{version}{}", wanted.file.name()), &welcome.ticket, "")?;
+            let polled = self.poll(&format!("metadata/{}", wanted.name()), &welcome.ticket, "")?;
             let fetched = if polled.status == 200 { Fetched::Bytes(polled.body) } else { Fetched::Missing };
             client.receive(fetched)?;
         }

@@ -24,6 +24,7 @@ pub mod manufacturer;
 pub mod mqtt;
 pub mod nginx;
 pub mod older;
+pub mod postgres;
 pub mod process;
 pub mod publisher;
 pub mod pump;

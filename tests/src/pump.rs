@@ -144,14 +144,20 @@ impl<'s> Pump<'s> {
 
     /// The next event.
     pub fn next_event(&mut self) -> Result<Event> {
-        let (process, lines) = self.running.as_mut().context("the pump does not run")?;
-        let Ok(line) = lines.recv_timeout(wait::LIMIT) else {
-            process.require_running()?;
-            bail!("the pump says nothing more; it said {:?}", self.seen);
-        };
-        let event: Event = serde_json::from_str(&line).with_context(|| format!("the pump wrote no JSON: {line}"))?;
+        let event = self.event_within(wait::LIMIT)?;
+        let event = event.with_context(|| format!("the pump says nothing more; it said {:?}", self.seen))?;
         self.seen.push(event.clone());
         Ok(event)
+    }
+
+    /// The next event, if there is one within this time. It does not count as seen.
+    pub fn event_within(&mut self, patience: Duration) -> Result<Option<Event>> {
+        let (process, lines) = self.running.as_mut().context("the pump does not run")?;
+        let Ok(line) = lines.recv_timeout(patience) else {
+            process.require_running()?;
+            return Ok(None);
+        };
+        serde_json::from_str(&line).map(Some).with_context(|| format!("the pump wrote no JSON: {line}"))
     }
 
     /// Everything that it has said so far and that a test has read.

@@ -3,9 +3,9 @@
 use anyhow::{Context as _, Result};
 use wardlink_agent::clock;
 use wardlink_crypto::key::PrivateKey;
-use wardlink_protocol::identity::{PatientReference, RecordChain};
+use wardlink_protocol::identity::{PatientReference, RecordChain, Sha256};
 use wardlink_protocol::{Device, UnixMillis};
-use wardlink_records::batch::{Batch, Beginning, Link, Reason};
+use wardlink_records::batch::{Batch, Beginning, ChainEnd, Link, Reason};
 use wardlink_records::record::{Content, Measure, Record};
 
 /// Whose records the tests make.
@@ -43,6 +43,26 @@ impl Recorder {
     pub fn of(device: &Device, key: &PrivateKey, number: u8) -> Self {
         let link = Link::Begins(Beginning { reason: Reason::First, before: None });
         Self { device: device.clone(), key: key.clone(), chain: RecordChain([number; 16]), next: 1, link }
+    }
+
+    /// A device that has recorded nothing in this chain, and says how its chain before ended.
+    #[must_use]
+    pub fn after(self, reason: Reason, before: ChainEnd) -> Self {
+        Self { link: Link::Begins(Beginning { reason, before: Some(before) }), ..self }
+    }
+
+    /// Goes on with this number, whatever it should be.
+    #[must_use]
+    pub fn at(self, next: u64) -> Self {
+        Self { next, ..self }
+    }
+
+    /// The hash of the last batch; none before the first.
+    pub const fn end(&self) -> Option<Sha256> {
+        match self.link {
+            Link::Follows(hash) => Some(hash),
+            Link::Begins(_) => None,
+        }
     }
 
     /// Signs the next batch.

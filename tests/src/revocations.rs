@@ -28,7 +28,7 @@ pub fn measure(scene: &Scene, ward: &Ward<'_>, devices: usize, trials: usize, fi
             answers.push(begun.elapsed());
             cuts.push(cut_at(heard, &device)?.saturating_sub(clock));
             // The others get new keys: nobody else is to be revoked in between.
-            wait::until("new keys for everybody", || {
+            wait::patiently("new keys for everybody", || {
                 let view: ChannelsView = ward.administrator.get("channels")?;
                 Ok(view.jobs.is_empty().then_some(()))
             })?;
@@ -52,11 +52,12 @@ pub fn measure(scene: &Scene, ward: &Ward<'_>, devices: usize, trials: usize, fi
 fn cut_at(heard: &Receiver<Heard>, device: &Device) -> Result<Duration> {
     let name = device.to_string();
     loop {
-        if let Heard::Pump(event) = heard.recv_timeout(NOTICE).with_context(|| format!("{name} is still connected"))?
-            && is(&event, "disconnected")
-            && text(&event, "device")? == name
-        {
-            return milliseconds(&event, "at");
+        match heard.recv_timeout(NOTICE).with_context(|| format!("{name} is still connected"))? {
+            Heard::Pump(event) if is(&event, "disconnected") && text(&event, "device")? == name => {
+                return milliseconds(&event, "at");
+            }
+            Heard::Failed(error) => return Err(error),
+            Heard::Live(_) | Heard::Pump(_) => {}
         }
     }
 }

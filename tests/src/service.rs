@@ -140,6 +140,8 @@ pub struct Service<'s> {
     scene: &'s Scene,
     name: String,
     site: String,
+    /// Where it sends stored data on to; none where it listens.
+    database: Option<String>,
     running: Option<(Process, Receiver<String>)>,
     seen: Vec<Value>,
 }
@@ -148,7 +150,15 @@ impl<'s> Service<'s> {
     /// Starts a service with empty state, which enrols itself by this text.
     pub fn start(scene: &'s Scene, site: &str, name: &str, enrolment: &str) -> Result<Self> {
         let (name, site) = (name.to_owned(), site.to_owned());
-        let mut service = Self { scene, name, site, running: None, seen: Vec::new() };
+        let mut service = Self { scene, name, site, database: None, running: None, seen: Vec::new() };
+        service.run(Some(enrolment))?;
+        Ok(service)
+    }
+
+    /// Starts a service that sends stored data on to a database.
+    pub fn start_outlet(scene: &'s Scene, site: &str, name: &str, enrolment: &str, database: String) -> Result<Self> {
+        let (name, site, database) = (name.to_owned(), site.to_owned(), Some(database));
+        let mut service = Self { scene, name, site, database, running: None, seen: Vec::new() };
         service.run(Some(enrolment))?;
         Ok(service)
     }
@@ -160,8 +170,12 @@ impl<'s> Service<'s> {
 
     fn command(&self) -> Result<Command> {
         let mut command = Command::new(artifacts::agent()?);
-        command.args(["listen", "--format", "json", "--site", &self.site, "--data-dir"]);
+        command.arg(if self.database.is_some() { "outlet" } else { "listen" });
+        command.args(["--format", "json", "--site", &self.site, "--data-dir"]);
         command.arg(self.scene.path(&format!("{}-state", self.name))).env_remove("WARDLINK_ENROL");
+        if let Some(database) = &self.database {
+            command.args(["--every", "1"]).env("WARDLINK_DATABASE", database);
+        }
         Ok(command)
     }
 

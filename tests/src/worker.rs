@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result, bail, ensure};
 
 use crate::api::Api;
 use crate::process::{Killer, Process, free_port};
@@ -14,6 +14,9 @@ use crate::{Scene, artifacts, wait};
 /// What opens the one-time link of a test's worker.
 pub const BOOTSTRAP_TOKEN: &str = "dGhlLWZpcnN0LWFkbWluaXN0cmF0b3ItY29tZXMtaW4";
 const MASTER_KEY: &str = "b25seS1mb3ItdGVzdHMtMzItYnl0ZXMtb2Yta2V5ISE";
+
+/// The digits of an object's identifier, which is the name of its file.
+const OBJECT_ID_DIGITS: usize = 64;
 
 /// What the worker runs under.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -101,6 +104,19 @@ impl<'s> Worker<'s> {
             Ok(paths.into_iter().find(|path| path.to_string_lossy().ends_with(part)))
         };
         inside(&self.folder.join("storage/v3/do"), class)?.with_context(|| format!("no {class} has stored anything"))
+    }
+
+    /// Changes what the only object of a class has stored, while the worker does not run.
+    pub fn tamper(&self, class: &str, statements: &str) -> Result<()> {
+        ensure!(self.process.is_none(), "the worker runs");
+        let is_object = |path: &PathBuf| {
+            let is_id = path.file_stem().is_some_and(|name| name.len() == OBJECT_ID_DIGITS);
+            is_id && path.extension().is_some_and(|kind| kind == "sqlite")
+        };
+        let entries = fs::read_dir(self.objects(class)?).context("cannot look into the storage")?;
+        let path = entries.filter_map(|entry| entry.ok().map(|entry| entry.path())).find(is_object);
+        let database = rusqlite::Connection::open(path.context("the object has stored nothing")?)?;
+        database.execute_batch(statements).context("the statements do not run")
     }
 
     /// Takes a file of this content out of the store of files.
@@ -239,17 +255,26 @@ struct Script {
     /// Its service, and its folder in `build`.
     name: &'static str,
     objects: &'static [(&'static str, &'static str)],
+    /// The objects of the other one that it may ask.
+    asks: &'static [&'static str],
 }
 
 /// As `wrangler.toml` and `wrangler.distribution.toml` say. There is no store of files (R2) here: what needs one is measured under wrangler.
 const SCRIPTS: [Script; 2] = [
     Script {
         name: "worker",
-        objects: &[("SITE", "SiteObject"), ("BRIDGE", "BridgeObject"), ("ACCOUNTS", "AccountsObject")],
+        objects: &[
+            ("SITE", "SiteObject"),
+            ("DESK", "DeskObject"),
+            ("BRIDGE", "BridgeObject"),
+            ("ACCOUNTS", "AccountsObject"),
+        ],
+        asks: &["DISTRIBUTION", "GATEWAY", "RECORDS"],
     },
     Script {
         name: "distribution",
         objects: &[("DISTRIBUTION", "DistributionObject"), ("GATEWAY", "GatewayObject"), ("RECORDS", "RecordsObject")],
+        asks: &["DESK"],
     },
 ];
 
@@ -271,10 +296,11 @@ const config :Workerd.Config = (
 
 impl Script {
     fn configuration(&self, texts: &str) -> String {
-        let Self { name, objects } = self;
+        let Self { name, objects, asks } = self;
         let bindings: Vec<_> = SCRIPTS
             .iter()
             .flat_map(|script| script.objects.iter().map(|(object, class)| (object, class, script.name)))
+            .filter(|(object, _, service)| service == name || asks.contains(object))
             .map(|(object, class, service)| {
                 format!(
                     "(name = \"{object}\", durableObjectNamespace = (className = \"{class}\", serviceName = \"{service}\")), "

@@ -22,10 +22,10 @@ fn a_dry_run_puts_the_production_upload_together_and_sends_nothing() -> Result<(
         let (plan, checks) = (String::from_utf8_lossy(&run.stdout), String::from_utf8_lossy(&run.stderr));
         ensure!(run.status.success(), "{plan}\n{checks}");
         for found in [
-            "Durable Objects of wardlink: SiteObject, BridgeObject, AccountsObject (migrations: v1)",
-            "Bindings of wardlink: TRUST, SITE, BRIDGE, ACCOUNTS, DISTRIBUTION, GATEWAY, RECORDS, FILES, ASSETS",
+            "Durable Objects of wardlink: SiteObject, DeskObject, BridgeObject, AccountsObject (migrations: v1)",
+            "Bindings of wardlink: TRUST, SITE, DESK, BRIDGE, ACCOUNTS, DISTRIBUTION, GATEWAY, RECORDS, FILES, ASSETS",
             "Durable Objects of wardlink-distribution: DistributionObject, GatewayObject, RecordsObject (migrations: v1)",
-            "Bindings of wardlink-distribution: DISTRIBUTION, GATEWAY, RECORDS, SITE, FILES",
+            "Bindings of wardlink-distribution: DISTRIBUTION, GATEWAY, RECORDS, DESK, FILES",
             "gzip",
         ] {
             ensure!(checks.contains(found), "`{found}` is not among what was checked: {checks}");

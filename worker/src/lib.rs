@@ -10,6 +10,7 @@
 
 mod accounts_object;
 mod bridge_object;
+mod desk_object;
 mod est;
 mod guard;
 mod routes;

@@ -70,6 +70,7 @@ enum Route {
     RevokeService(DeviceIdentifier),
     EnrolService,
     ServiceKeys,
+    ServiceRecords,
     RenewService,
     Live,
     Manufacturers,
@@ -131,7 +132,7 @@ impl Route {
 
     /// Services are no browsers, and what they send proves itself.
     const fn proves_itself(&self) -> bool {
-        matches!(self, Self::EnrolService | Self::ServiceKeys | Self::RenewService)
+        matches!(self, Self::EnrolService | Self::ServiceKeys | Self::ServiceRecords | Self::RenewService)
     }
 
     fn of(path: &str) -> Option<Self> {
@@ -185,6 +186,7 @@ impl Route {
             ["services"] => Self::Services,
             ["services", "enrol"] => Self::EnrolService,
             ["services", "keys"] => Self::ServiceKeys,
+            ["services", "records"] => Self::ServiceRecords,
             ["services", "renew"] => Self::RenewService,
             ["services", identifier, "revoke"] => Self::RevokeService(identifier.parse().ok()?),
             ["live"] => Self::Live,
@@ -367,6 +369,7 @@ async fn answer(route: Route, call: Call) -> Result<Response, Failure> {
         (Route::RevokeService(name), Method::Post) => services::revoke(&call, name).await,
         (Route::EnrolService, Method::Post) => services::enrol(call).await,
         (Route::ServiceKeys, Method::Post) => services::keys(call).await,
+        (Route::ServiceRecords, Method::Post) => services::records(call).await,
         (Route::RenewService, Method::Post) => services::renew(call).await,
         (Route::Live, Method::Get) => socket::live(&call).await,
         (Route::Manufacturers, Method::Get) => distribution::manufacturers(&call).await,
@@ -389,7 +392,7 @@ async fn answer(route: Route, call: Call) -> Result<Response, Failure> {
         (Route::Outcomes, Method::Get) => distribution::outcomes(&call).await,
         (Route::PreviewInventory, Method::Post) => distribution::inventory(call, false).await,
         (Route::ImportInventory, Method::Post) => distribution::inventory(call, true).await,
-        (Route::Records, Method::Get) => records::see(&call, RecordsCommand::Overview).await,
+        (Route::Records, Method::Get) => records::overview(&call).await,
         (Route::RecordsSettings, Method::Put) => records::set_settings(&call).await,
         (Route::RecordsOf(device), Method::Get) => records::see(&call, RecordsCommand::Show(device)).await,
         (Route::RecordsPlot(device), Method::Get) => records::plot(&call, device).await,

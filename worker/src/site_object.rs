@@ -31,6 +31,7 @@ mod secrets;
 mod services;
 mod timers;
 
+use crate::desk_object;
 use crate::est::EstServer;
 use crate::tls::TlsAnchors;
 use authority::Authority;
@@ -42,11 +43,13 @@ use keys::SharedLines;
 use live::Live;
 use pairings::Counted;
 use policy::Rules;
+use serde_bytes::ByteBuf;
 use std::rc::Rc;
 use timers::Timer;
 use wardlink_bridge::Notice;
+use wardlink_edge::alarm::Alarm;
 use wardlink_edge::http::json;
-use wardlink_edge::messages::{Act, Command, SiteRequest, Taken};
+use wardlink_edge::messages::{Act, Command, DeskRequest, SiteRequest, Taken};
 use wardlink_edge::objects::{self, answer};
 use wardlink_edge::platform::{log, now};
 use wardlink_edge::problem::Failure;
@@ -60,8 +63,8 @@ use wardlink_protocol::{Device, UnixMillis};
 use wardlink_trust::audit::{Act as Deed, Actor};
 use wardlink_trust::epochs::Why;
 use worker::{
-    DurableObject, Env, Error, Request, Response, Result, ScheduledTime, State, WebSocket, WebSocketIncomingMessage,
-    durable_object, wasm_bindgen,
+    DurableObject, Env, Error, Request, Response, Result, State, WebSocket, WebSocketIncomingMessage, durable_object,
+    wasm_bindgen,
 };
 
 /// How many devices the first live message holds; the others follow one by one, so that no message grows too long.
@@ -81,8 +84,7 @@ pub struct SiteObject {
     live: Live,
     gathering: Gathering,
     delivery: Delivery,
-    /// For when the alarm is set, as far as this instance knows.
-    alarm_at: Cell<Option<UnixMillis>>,
+    alarm: Alarm,
     /// Whether the bridge may have yet to cut off a device that was revoked.
     is_cutting: Cell<bool>,
     /// Whether the CA outside is to be asked.
@@ -144,7 +146,7 @@ impl DurableObject for SiteObject {
             live,
             delivery,
             gathering: Gathering::default(),
-            alarm_at: Cell::new(None),
+            alarm: Alarm::default(),
             is_cutting: Cell::new(true),
             is_ca_due: Cell::new(false),
             is_closing: Cell::new(true),
@@ -159,7 +161,7 @@ impl DurableObject for SiteObject {
     }
 
     async fn alarm(&self) -> Result<Response> {
-        self.alarm_at.set(None);
+        self.alarm.rings();
         let mut worked = self.handle_timers().await;
         if worked.is_ok() && self.is_ca_due.take() {
             worked = self.go_on_with_ca().await;
@@ -232,6 +234,9 @@ impl SiteObject {
         if request.headers().has("Upgrade")? {
             return self.open_live(&request);
         }
+        if desk_object::passed_on(&request) {
+            return self.answer_desk(objects::receive(&mut request).await?).await;
+        }
         match objects::receive(&mut request).await? {
             SiteRequest::FetchTable => {
                 // The bridge waits with everything else until it has the table.
@@ -242,18 +247,17 @@ impl SiteObject {
             SiteRequest::RevocationList(issuer) => {
                 revocation_list::answer(&self.site()?, issuer.as_ref().map(|key| key.as_slice()))
             }
-            SiteRequest::Admit(device) => answer(&gateways::admit(&self.site()?, &device)?),
-            SiteRequest::Keys(devices) => answer(&gateways::keys(self.site()?.database, &devices)?),
-            SiteRequest::Vouch(gateway, signer, devices) => {
-                answer(&gateways::vouch(self.site()?.database, &gateway, signer, devices)?)
-            }
-            SiteRequest::Receipt(receipt) => answer(&gateways::sign_receipt(&self.site()?, receipt)?),
             SiteRequest::Act(act) => self.act(*act).await,
             SiteRequest::EnrolService(request) => {
                 cose(self.turn(|site, outcome| services::enrol(site, &request, outcome)).await?)
             }
             SiteRequest::ServiceKeys(question) => {
                 cose(self.turn(|site, outcome| services::give_keys(site, &question, outcome)).await?)
+            }
+            SiteRequest::ServiceRecords(question) => {
+                let feed = self.turn(|site, outcome| services::ask_for_records(site, &question, outcome)).await?;
+                let records: ByteBuf = objects::call(&self.env, &feed).await?;
+                cose(self.turn(|site, outcome| services::give_records(site, &question, &records, outcome)).await?)
             }
             SiteRequest::RenewService(request) => {
                 cose(self.turn(|site, outcome| services::renew(site, &request, outcome)).await?)
@@ -269,6 +273,22 @@ impl SiteObject {
                 self.turn(|site, outcome| self.take(site, request, outcome)).await?;
                 answer(&())
             }
+        }
+    }
+
+    /// What other objects ask, the distribution server's among them.
+    async fn answer_desk(&self, request: DeskRequest) -> Result<Response, Failure> {
+        match request {
+            DeskRequest::Notes(notes) => {
+                answer(&self.turn(|site, outcome| outcome.notes.take(site.database, notes)).await?)
+            }
+            DeskRequest::Admit(device) => answer(&gateways::admit(&self.site()?, &device)?),
+            DeskRequest::Sign(device, opening) => answer(&gateways::sign_opening(&self.site()?, &device, opening)?),
+            DeskRequest::Keys(devices) => answer(&gateways::keys(self.site()?.database, &devices)?),
+            DeskRequest::Vouch(gateway, signer, devices) => {
+                answer(&gateways::vouch(self.site()?.database, &gateway, signer, devices)?)
+            }
+            DeskRequest::Receipt(receipt) => answer(&gateways::sign_receipt(&self.site()?, receipt)?),
         }
     }
 
@@ -289,20 +309,16 @@ impl SiteObject {
             SiteRequest::Notices(notices) => {
                 notices.into_iter().try_for_each(|notice| take_notice(site, notice, outcome))
             }
-            SiteRequest::Notes(notes) => outcome.notes.take(site.database, notes),
             SiteRequest::SessionsEnded(sessions) => {
                 self.live.end_sessions(&self.state, &sessions);
                 Ok(())
             }
             SiteRequest::FetchTable
             | SiteRequest::RevocationList(_)
-            | SiteRequest::Admit(_)
-            | SiteRequest::Keys(_)
-            | SiteRequest::Vouch(..)
-            | SiteRequest::Receipt(_)
             | SiteRequest::Messages(_)
             | SiteRequest::EnrolService(_)
             | SiteRequest::ServiceKeys(_)
+            | SiteRequest::ServiceRecords(_)
             | SiteRequest::RenewService(_)
             | SiteRequest::Act(_) => Err(Failure::internal("this is answered elsewhere")),
         }
@@ -412,12 +428,10 @@ impl SiteObject {
     }
 
     async fn set_alarm(&self, site: &Site<'_>) -> Result<(), Failure> {
-        let next = timers::next(site.database)?;
-        if let Some(due) = next.filter(|due| self.alarm_at.get().is_none_or(|set| *due < set)) {
-            self.alarm_at.set(Some(due));
-            self.state.storage().set_alarm(ScheduledTime::from(due.since(now()))).await?;
+        match timers::next(site.database)? {
+            Some(due) => self.alarm.set(&self.state, due).await,
+            None => Ok(()),
         }
-        Ok(())
     }
 
     /// Has the sessions of revoked gateways closed; false where one of them does not answer now. Then it is told later.

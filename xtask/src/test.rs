@@ -85,11 +85,12 @@ fn run_long(tests: &mut Command, binary: &str, name: &str, nextest: bool) {
     }
 }
 
-/// Builds the worker, the web app and the agent, finds a browser and nginx, and says in the environment where they are.
+/// Builds the worker, the web app and the agent, finds a browser, nginx and PostgreSQL, and says in the environment where they are.
 fn prepare_end_to_end(workspace: &Workspace, tests: &mut Command, options: &Options) -> Result<()> {
     let browser = Browser::require()?;
     let nginx = tools::require_nginx()?;
     tools::require_openssl()?;
+    let postgres = tools::require_postgres()?;
     build::run(workspace, Variant::from_flag(options.release))?;
     // The agent with the features that the tests are built with: nothing is compiled twice.
     let agent = if options.is_end_to_end() {
@@ -98,7 +99,8 @@ fn prepare_end_to_end(workspace: &Workspace, tests: &mut Command, options: &Opti
         build::agent(workspace, &["--workspace"])?
     };
     browser.tell(tests);
-    tests.env("NGINX", nginx).env("WARDLINK_BIN", agent).env("WARDLINK_CHECKOUT", workspace.root());
+    tests.env("NGINX", nginx).env("POSTGRES", postgres);
+    tests.env("WARDLINK_BIN", agent).env("WARDLINK_CHECKOUT", workspace.root());
     tests.env("WARDLINK_XTASK", std::env::current_exe().context("this program has no path")?);
     Ok(())
 }

@@ -17,6 +17,11 @@ const NODE: (u32, u32) = (20, 3);
 const WASM: &str = "wasm32-unknown-unknown";
 const BROWSERS: [&str; 4] = ["chromium", "chromium-browser", "google-chrome", "google-chrome-stable"];
 
+/// The program by which PostgreSQL is known.
+const INITDB: &str = "initdb";
+/// Where Debian has a folder for each version of it.
+const DEBIAN_POSTGRES: &str = "/usr/lib/postgresql";
+
 /// A program that comes from a crate.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct CrateTool {
@@ -165,6 +170,28 @@ pub(crate) fn require_openssl() -> Result<()> {
     found.map(drop).context("no hospital's CA for the tests: install openssl")
 }
 
+/// Finds the programs of PostgreSQL, the outside database of the tests, in the folder `$POSTGRES`, then on `PATH` and where Debian puts them;
+/// installs them where apt can.
+pub(crate) fn require_postgres() -> Result<PathBuf> {
+    let find = || {
+        let chosen = chosen_or_found("POSTGRES", &[])?;
+        let on_path = || on_path(INITDB).and_then(|program| Some(program.parent()?.to_path_buf()));
+        Ok(chosen.or_else(on_path).or_else(|| newest_postgres(Path::new(DEBIAN_POSTGRES))))
+    };
+    found_or_installed("postgresql", find)?
+        .context("no database for the tests: install PostgreSQL, or name the folder of its programs in $POSTGRES")
+}
+
+/// The programs of the newest version in a folder that has one folder for each.
+fn newest_postgres(versions: &Path) -> Option<PathBuf> {
+    let versions = fs::read_dir(versions).ok()?.flatten().filter_map(|version| {
+        let number: u32 = version.file_name().to_str()?.parse().ok()?;
+        let programs = version.path().join("bin");
+        programs.join(INITDB).is_file().then_some((number, programs))
+    });
+    versions.max().map(|(_, programs)| programs)
+}
+
 fn found_or_installed(package: &str, find: impl Fn() -> Result<Option<PathBuf>>) -> Result<Option<PathBuf>> {
     if let Some(found) = find()? {
         return Ok(Some(found));
@@ -203,7 +230,23 @@ fn node_version(text: &str) -> Option<(u32, u32)> {
 
 #[cfg(test)]
 mod tests {
-    use super::{NODE, node_version};
+    #![allow(clippy::unwrap_used, reason = "tests")]
+
+    use super::{NODE, newest_postgres, node_version};
+    use std::fs;
+
+    #[test]
+    fn the_newest_postgres_counts_that_has_its_programs() {
+        let versions = tempfile::tempdir().unwrap();
+        for version in ["9", "15", "16", "common"] {
+            fs::create_dir_all(versions.path().join(version).join("bin")).unwrap();
+        }
+        for version in ["9", "15", "common"] {
+            fs::write(versions.path().join(version).join("bin/initdb"), "").unwrap();
+        }
+        assert_eq!(newest_postgres(versions.path()), Some(versions.path().join("15/bin")));
+        assert_eq!(newest_postgres(&versions.path().join("none")), None);
+    }
 
     #[test]
     fn old_and_unreadable_versions_of_node_are_told_from_new_ones() {

@@ -15,7 +15,6 @@ mod records;
 
 use super::disk::Folder;
 use super::handover::Handover;
-use super::records::RecordsError;
 use super::{Device, DeviceError, Doing};
 use crate::clock;
 use crate::gateway::http::{Http, HttpError};
@@ -69,9 +68,6 @@ enum Over {
     /// The device's own part.
     #[error(transparent)]
     Device(#[from] DeviceError),
-    /// The device's stored data.
-    #[error(transparent)]
-    Records(#[from] RecordsError),
     /// Our fault: no report can be made.
     #[error(transparent)]
     Report(#[from] Unmade),

@@ -3,6 +3,7 @@
 //! Nothing is durable before it was synchronized: a file's content by [`Disk::sync`], the names of files by [`Disk::sync_names`].
 
 use super::slots::Slot;
+use crate::files::if_there;
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, ErrorKind};
 use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
@@ -11,6 +12,8 @@ use wardlink_protocol::identity::Sha256;
 use wardlink_records::queue::BatchKey;
 
 const LOCK_FILE: &str = "lock";
+/// What the name of a damaged batch ends with.
+const DAMAGED: &str = ".damaged";
 
 /// A file of the device.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -31,6 +34,8 @@ pub enum Name {
     DamagedStored,
     /// A signed batch of stored data.
     Batch(BatchKey),
+    /// One that could not be read, for a person to look at.
+    DamagedBatch(BatchKey),
 }
 
 impl Name {
@@ -46,6 +51,7 @@ impl Name {
             Self::NewStored => "stored.new".to_owned(),
             Self::DamagedStored => "stored.damaged".to_owned(),
             Self::Batch(key) => format!("batch-{}-{}", key.chain, key.first),
+            Self::DamagedBatch(key) => format!("{}{DAMAGED}", Self::Batch(key).text()),
         }
     }
 
@@ -62,8 +68,11 @@ impl Name {
         let fixed = fixed.into_iter().find(|name| name.text() == text);
         let added = || text.strip_prefix("added-")?.parse().ok().map(Self::Added);
         fixed.or_else(added).or_else(|| {
-            let (chain, first) = text.strip_prefix("batch-")?.split_once('-')?;
-            Some(Self::Batch(BatchKey { chain: chain.parse().ok()?, first: first.parse().ok()? }))
+            let rest = text.strip_prefix("batch-")?;
+            let (rest, is_damaged) = rest.strip_suffix(DAMAGED).map_or((rest, false), |rest| (rest, true));
+            let (chain, first) = rest.split_once('-')?;
+            let key = BatchKey { chain: chain.parse().ok()?, first: first.parse().ok()? };
+            Some(if is_damaged { Self::DamagedBatch(key) } else { Self::Batch(key) })
         })
     }
 }
@@ -184,14 +193,6 @@ fn options() -> OpenOptions {
     options.read(true).write(true).mode(0o600);
     options.custom_flags(rustix::fs::OFlags::NOFOLLOW.bits().cast_signed());
     options
-}
-
-fn if_there<T>(result: io::Result<T>) -> io::Result<Option<T>> {
-    match result {
-        Ok(value) => Ok(Some(value)),
-        Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(error),
-    }
 }
 
 impl Disk for Folder {

@@ -4,7 +4,7 @@
 use super::disk::Disk;
 use super::records::{Outgoing, Records, RecordsError};
 use crate::clock;
-use crate::mailbox::{Direction, Mailbox};
+use crate::mailbox::{Direction, MAX_LETTERS, Mailbox};
 use core::time::Duration;
 use rand_core::Rng as _;
 use serde_bytes::ByteBuf;
@@ -29,6 +29,8 @@ const AT_ONCE: usize = 4;
 pub struct Handover<D> {
     /// What is stored.
     pub records: Records<D>,
+    /// What does not work with it, for people, where it is handed over elsewhere than at a port.
+    pub trouble: Option<String>,
     sending: Sending,
 }
 
@@ -50,6 +52,8 @@ pub enum Heard {
     },
     /// It counts as nothing.
     Ignored(String),
+    /// It counts, and cannot be followed: our own store is damaged.
+    Failed(String),
 }
 
 /// Where a chain may have to begin.
@@ -62,7 +66,7 @@ pub fn new_chain() -> RecordChain {
 impl<D: Disk> Handover<D> {
     /// Begins the plan now.
     pub fn new(records: Records<D>, plan: Plan, now: UnixMillis) -> Self {
-        Self { records, sending: Sending::new(plan, now) }
+        Self { records, trouble: None, sending: Sending::new(plan, now) }
     }
 
     /// Somebody asks, or something urgent was recorded.
@@ -75,7 +79,7 @@ impl<D: Disk> Handover<D> {
         if self.sending.due(now, self.records.waiting()).is_none() {
             return Ok(None);
         }
-        if let Some(next) = self.records.next_batch()? {
+        if let Some(next) = self.records.next_batch(new_chain())? {
             return Ok(Some(next));
         }
         // What waits behind a refused batch is not made more by making it smaller.
@@ -83,7 +87,7 @@ impl<D: Disk> Handover<D> {
             return Ok(None);
         }
         self.records.close(now)?;
-        self.records.next_batch()
+        self.records.next_batch(new_chain())
     }
 
     /// The other side cannot be reached, or does not answer.
@@ -117,7 +121,7 @@ impl<D: Disk> Handover<D> {
             Downward::Kept(kept) if self.records.kept(&kept)? => Heard::Kept,
             Downward::Kept(_) => Heard::Ignored("a batch that is not held is said to be kept".to_owned()),
             Downward::Refused(refused) => self.refused(&refused, now)?,
-            Downward::Receipt(bytes) => self.receipt(&bytes, root)?,
+            Downward::Receipt(bytes) => self.receipt(&bytes, root, now)?,
         };
         self.settle(now);
         Ok(heard)
@@ -134,20 +138,17 @@ impl<D: Disk> Handover<D> {
     }
 
     /// A receipt of the server: what it is for is deleted, and nothing else.
-    pub fn receipt(&mut self, bytes: &[u8], root: &Sha256) -> Result<Heard, RecordsError> {
+    pub fn receipt(&mut self, bytes: &[u8], root: &Sha256, now: UnixMillis) -> Result<Heard, RecordsError> {
         let receipt = match Receipt::open(bytes, root) {
             Ok(receipt) => receipt,
             Err(error) => return Ok(Heard::Ignored(format!("{}: {error}", error.step()))),
         };
-        Ok(match self.records.receive(&receipt)? {
+        let heard = match self.records.receive(&receipt)? {
             Ok(count) => Heard::Stored(count),
             Err(error) => Heard::Ignored(format!("{}: {error}", error.step())),
-        })
-    }
-
-    /// Looks whether all is done after something was taken, as [`Handover::hear`] does.
-    pub fn received(&mut self, now: UnixMillis) {
+        };
         self.settle(now);
+        Ok(heard)
     }
 }
 
@@ -187,17 +188,21 @@ impl PortWay {
         now: UnixMillis,
     ) -> Result<Vec<Heard>, PortError> {
         let mut heard = Vec::new();
-        for letter in self.down.letters()? {
-            heard.push(match collector::open(&letter.bytes, &self.device, root, now) {
-                Ok(message) => handover.hear(message, root, now)?,
+        for letter in self.down.letters(MAX_LETTERS)? {
+            let message = collector::open(&letter.bytes, &self.device, root, now);
+            heard.push(match message.map(|message| handover.hear(message, root, now)) {
+                Ok(Ok(heard)) => heard,
+                // The disk may have room later: the word is heard then.
+                Ok(Err(error @ RecordsError::Io(_))) => return Err(error.into()),
+                // A word that cannot be followed holds up none that comes after it.
+                Ok(Err(error)) => Heard::Failed(error.to_string()),
                 Err(error) => Heard::Ignored(error.to_string()),
             });
             self.down.remove(&letter)?;
         }
         let is_wanted = heard.contains(&Heard::Wanted);
-        if is_wanted && handover.is_done() {
-            self.say(&Upward::Nothing)?;
-            handover.received(now);
+        if is_wanted {
+            handover.settle(now);
         }
         self.look_for_answers(handover, is_wanted, now)?;
         while self.up.count()? < AT_ONCE
@@ -215,6 +220,11 @@ impl PortWay {
             self.answered_by = Some(now.after(ANSWERED_IN));
         }
         Ok(heard)
+    }
+
+    /// Takes back everything that no gateway has read: the device has left its site.
+    pub fn clear(&self) -> io::Result<()> {
+        self.up.clear()
     }
 
     /// What is not answered in time is taken back and written again later; at once where a gateway asks, which may be another one.

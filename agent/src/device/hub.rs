@@ -279,7 +279,7 @@ impl Carrying {
         self.again_at = None;
         self.ask();
         self.tell();
-        let letters = match self.up.letters() {
+        let letters = match self.up.letters(MAX_LETTERS) {
             Ok(letters) => letters,
             Err(error) => return tracing::warn!(%error, "the letters to the gateway cannot be read"),
         };

@@ -11,7 +11,7 @@ use wardlink_crypto::key::PrivateKey;
 use wardlink_protocol::cbor::{self, CborError};
 use wardlink_protocol::identity::{RecordChain, Sha256};
 use wardlink_protocol::{Device, UnixMillis};
-use wardlink_records::batch::{BatchError, Reason, Sealed, Signer};
+use wardlink_records::batch::{BatchError, Reason, Verified};
 use wardlink_records::exchange::{KeptBatch, RefusedBatch};
 use wardlink_records::limits::MAX_BATCH_BYTES;
 use wardlink_records::outbox::{NotRecorded, Outbox};
@@ -74,8 +74,9 @@ pub struct Outgoing {
 
 impl<D: Disk> Records<D> {
     /// Opens the store, or makes one. `chain` is random; it is used where a chain has to begin: in a store that is new, or whose file is damaged.
-    /// In a damaged one everything that is still signed there is stored anew: nothing is lost, and what had been handed over may come twice,
-    /// under another chain, of which a person is told.
+    /// In a damaged one everything that is still signed there is stored anew, however much it is; what had been handed over may come twice,
+    /// under another chain, of which a person is told. What was not signed yet is lost with the file, and what cannot be read is set aside
+    /// under another name, for a person to look at.
     pub fn open(
         disk: D,
         device: Device,
@@ -105,23 +106,27 @@ impl<D: Disk> Records<D> {
         for name in self.disk.names()? {
             let Name::Batch(key) = name else { continue };
             let bytes = disk::read(&self.disk, name, limit())?.unwrap_or_default();
-            let own = self.key.public();
-            let signer = Signer { key: &own, devices: core::slice::from_ref(self.outbox.device()) };
-            if let Ok(verified) = Sealed::parse(&bytes).and_then(|sealed| sealed.open(signer)) {
-                found.push((verified.batch().made_at(), key, verified.into_batch()));
+            match self.own(&bytes) {
+                Ok(verified) => found.push((verified.batch().made_at(), key, verified.into_batch())),
+                Err(_) => self.set_aside(key)?,
             }
         }
         found.sort_by_key(|(made_at, key, _)| (*made_at, *key));
-        for (_, _, batch) in found {
-            for record in batch.into_records() {
-                match self.outbox.record(record) {
-                    Ok(_) | Err(NotRecorded::Full(_)) => {}
-                    Err(NotRecorded::Cbor(error)) => return Err(error.into()),
-                }
-            }
-        }
+        let again = found.into_iter().flat_map(|(_, _, batch)| batch.into_records()).collect();
+        let chain = self.outbox.chain();
+        self.outbox.begin_anew(chain, Reason::StoreLost, None, again)?;
         if let Some(bytes) = disk::read(&self.disk, Name::Stored, MAX_STORED_BYTES)? {
             disk::write(&mut self.disk, Name::DamagedStored, &bytes)?;
+        }
+        Ok(())
+    }
+
+    /// A batch that cannot be read gets another name, and stays.
+    fn set_aside(&mut self, key: BatchKey) -> Result<(), RecordsError> {
+        tracing::warn!(chain = %key.chain, first = key.first, "a batch of stored data is damaged: it is set aside");
+        if self.disk.length(Name::Batch(key))?.is_some() {
+            self.disk.rename(Name::Batch(key), Name::DamagedBatch(key))?;
+            self.disk.sync_names()?;
         }
         Ok(())
     }
@@ -203,26 +208,76 @@ impl<D: Disk> Records<D> {
             let mut next = self.outbox.clone();
             let Some((key, bytes)) = next.close(&self.key, now)? else { break };
             disk::write(&mut self.disk, Name::Batch(key), &bytes)?;
-            self.replace(next)?;
+            self.replace(next, Vec::new())?;
         }
         Ok(())
     }
 
-    /// The next batch to be sent. It and what is before it are durable.
-    pub fn next_batch(&mut self) -> Result<Option<Outgoing>, RecordsError> {
+    /// The next batch to be sent. It and what is before it are durable. One that is damaged is kept apart, and what comes after it in its
+    /// chain is signed anew under `chain`, which is random: the server learns what is missing.
+    pub fn next_batch(&mut self, chain: RecordChain) -> Result<Option<Outgoing>, RecordsError> {
         self.flush()?;
-        let Some(key) = self.outbox.queue().next().map(|held| held.key) else { return Ok(None) };
-        let bytes = self.bytes(key)?;
-        Ok(Some(Outgoing { key, bytes }))
+        while let Some(key) = self.outbox.queue().next().map(|held| held.key) {
+            match self.batch(key) {
+                Ok((bytes, _)) => return Ok(Some(Outgoing { key, bytes })),
+                Err(RecordsError::Damaged) => self.keep_apart(key, chain)?,
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(None)
     }
 
-    fn bytes(&self, key: BatchKey) -> Result<Vec<u8>, RecordsError> {
+    /// A batch as it was signed, and opened.
+    fn batch(&self, key: BatchKey) -> Result<(Vec<u8>, Verified), RecordsError> {
         let held = self.outbox.queue().iter().find(|held| held.key == key).ok_or(RecordsError::Damaged)?;
         let bytes = disk::read(&self.disk, Name::Batch(key), limit())?.ok_or(RecordsError::Damaged)?;
-        let own = self.key.public();
-        let device = core::slice::from_ref(self.outbox.device());
-        let verified = Sealed::parse(&bytes)?.open(Signer { key: &own, devices: device })?;
-        if verified.hash() == held.hash { Ok(bytes) } else { Err(RecordsError::Damaged) }
+        let verified = self.own(&bytes).map_err(|_| RecordsError::Damaged)?;
+        if verified.hash() == held.hash { Ok((bytes, verified)) } else { Err(RecordsError::Damaged) }
+    }
+
+    /// Opens what this device has signed.
+    fn own(&self, bytes: &[u8]) -> Result<Verified, BatchError> {
+        Verified::open(bytes, &self.key.public(), self.outbox.device())
+    }
+
+    /// A damaged batch is not sent, and holds up nothing.
+    fn keep_apart(&mut self, key: BatchKey, chain: RecordChain) -> Result<(), RecordsError> {
+        tracing::warn!(chain = %key.chain, first = key.first, "a batch of stored data is damaged: it is kept apart");
+        let mut next = self.outbox.clone();
+        next.queue_mut().damaged(key);
+        let after = next.queue().iter().find(|held| held.key == key).and_then(|held| held.last.checked_add(1));
+        let mut gone = Vec::new();
+        if let Some(first) = after.filter(|_| next.chain() == key.chain) {
+            gone = self.sign_anew(&mut next, BatchKey { first, ..key }, chain, Reason::StoreLost)?;
+        }
+        self.replace(next, gone)
+    }
+
+    /// The records of the present chain from this number on are signed anew, under another chain. Answers which batches go then; those that
+    /// are damaged are set aside.
+    fn sign_anew(
+        &mut self,
+        next: &mut Outbox,
+        from: BatchKey,
+        chain: RecordChain,
+        reason: Reason,
+    ) -> Result<Vec<BatchKey>, RecordsError> {
+        let is_from = |key: &BatchKey| key.chain == from.chain && key.first >= from.first;
+        let keys: Vec<BatchKey> = next.queue().iter().map(|held| held.key).filter(is_from).collect();
+        let mut again = Vec::new();
+        for key in keys {
+            match self.batch(key) {
+                Ok((_, verified)) => again.extend(verified.into_batch().into_records()),
+                Err(RecordsError::Damaged) => self.set_aside(key)?,
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(next.begin_anew(chain, reason, Some(from.first), again)?)
+    }
+
+    /// How many batches are damaged, and kept apart.
+    pub fn damaged(&self) -> usize {
+        self.outbox.queue().iter().filter(|held| held.standing == Standing::Damaged).count()
     }
 
     /// The batch was sent.
@@ -240,7 +295,7 @@ impl<D: Disk> Records<D> {
         let mut next = self.outbox.clone();
         let is_held = next.queue_mut().handed(kept.key, &kept.hash);
         if is_held {
-            self.replace(next)?;
+            self.replace(next, Vec::new())?;
         }
         Ok(is_held)
     }
@@ -252,20 +307,11 @@ impl<D: Disk> Records<D> {
         };
         let mut next = self.outbox.clone();
         let remedy = next.queue_mut().refused(key, &refused.step);
+        let mut gone = Vec::new();
         if remedy == Remedy::BeginAnew && self.outbox.chain() == key.chain {
-            let mut again = Vec::new();
-            let is_from = |held: &BatchKey| held.chain == key.chain && held.first >= key.first;
-            for of in self.outbox.queue().iter().map(|held| held.key).filter(is_from) {
-                let bytes = self.bytes(of)?;
-                let own = self.key.public();
-                let device = core::slice::from_ref(self.outbox.device());
-                again.extend(
-                    Sealed::parse(&bytes)?.open(Signer { key: &own, devices: device })?.into_batch().into_records(),
-                );
-            }
-            self.gone.extend(next.begin_anew(chain, Reason::Restored, Some(key.first), again)?);
+            gone = self.sign_anew(&mut next, key, chain, Reason::Restored)?;
         }
-        self.replace(next)?;
+        self.replace(next, gone)?;
         Ok(Some(remedy))
     }
 
@@ -276,7 +322,7 @@ impl<D: Disk> Records<D> {
         let keys: Vec<BatchKey> =
             next.queue().iter().filter(|held| refused(&held.standing)).map(|held| held.key).collect();
         if keys.iter().filter(|key| next.queue_mut().retry(**key)).count() > 0 {
-            self.replace(next)?;
+            self.replace(next, Vec::new())?;
         }
         Ok(())
     }
@@ -288,26 +334,40 @@ impl<D: Disk> Records<D> {
             Ok(keys) => keys,
             Err(not_held) => return Ok(Err(not_held)),
         };
-        self.gone.extend(&keys);
-        self.replace(next)?;
-        Ok(Ok(keys.len()))
+        let count = keys.len();
+        self.replace(next, keys)?;
+        Ok(Ok(count))
     }
 
-    /// Erases everything: the device has left its site. What comes later is another chain; `chain` is random.
+    /// Erases everything: the device has left its site. What comes later is another chain; `chain` is random. A disk without room for that
+    /// hinders nothing: the data goes first, and needs none.
     pub fn erase(&mut self, capacity: u64, chain: RecordChain) -> Result<(), RecordsError> {
         let device = self.outbox.device().clone();
         self.outbox = Outbox::begin(device, capacity, chain, Reason::PairedAgain);
-        self.is_written = false;
-        self.flush()?;
-        self.disk.remove(Name::DamagedStored)?;
-        self.tidy()
+        (self.is_written, self.gone) = (false, Vec::new());
+        // Batches that nothing lists would be stored anew after a power loss: what lists them goes last.
+        let (last, first): (Vec<Name>, Vec<Name>) =
+            self.disk.names()?.into_iter().partition(|name| *name == Name::Stored);
+        for name in first.into_iter().filter(|name| is_data(*name)).chain(last) {
+            if name == Name::Stored {
+                self.disk.sync_names()?;
+            }
+            self.disk.remove(name)?;
+        }
+        self.disk.sync_names()?;
+        if let Err(error) = self.flush() {
+            tracing::warn!(%error, "that a chain begins anew is written with what comes next");
+        }
+        Ok(())
     }
 
-    fn replace(&mut self, next: Outbox) -> Result<(), RecordsError> {
-        if next != self.outbox {
+    /// Puts another state in the place of this one, durably; what is `gone` in it is removed only then.
+    fn replace(&mut self, next: Outbox, gone: Vec<BatchKey>) -> Result<(), RecordsError> {
+        if next != self.outbox || !self.is_written {
             store(&mut self.disk, &next)?;
             self.outbox = next;
             self.is_written = true;
+            self.gone.extend(gone);
         }
         self.remove_gone()
     }
@@ -332,6 +392,11 @@ impl<D: Disk> Records<D> {
     }
 }
 
+/// Whether it has something of what was stored.
+const fn is_data(name: Name) -> bool {
+    matches!(name, Name::Stored | Name::NewStored | Name::DamagedStored | Name::Batch(_) | Name::DamagedBatch(_))
+}
+
 fn limit() -> u64 {
     u64::try_from(MAX_BATCH_BYTES).unwrap_or(u64::MAX)
 }
@@ -345,7 +410,7 @@ enum Loaded {
 fn load(disk: &impl Disk) -> Result<Loaded, RecordsError> {
     if disk.length(Name::Stored)?.is_none() {
         // A batch is never there before the file that names it was.
-        let is_emptied = disk.names()?.iter().any(|name| matches!(name, Name::Batch(_)));
+        let is_emptied = disk.names()?.iter().any(|name| matches!(name, Name::Batch(_) | Name::DamagedBatch(_)));
         return Ok(if is_emptied { Loaded::Damaged } else { Loaded::Nothing });
     }
     let bytes = disk::read(disk, Name::Stored, MAX_STORED_BYTES)?.unwrap_or_default();

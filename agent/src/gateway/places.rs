@@ -41,8 +41,7 @@ pub(crate) async fn metadata(
         Repository::Director => (director(gateway), bearer),
         Repository::Image(manufacturer) => (images(manufacturer), None),
     };
-    let version = wanted.version.map(|version| format!("{version}.")).unwrap_or_default();
-    let path = format!("{base}/metadata/{version}{}", quoted(&wanted.file.name()));
+    let path = format!("{base}/metadata/{}", quoted(&wanted.name()));
     let answer = http.get(Asked { path: &path, bearer, etag: None, from: 0 }).await?;
     match answer.status {
         StatusCode::OK => Ok(Fetched::Bytes(answer.bytes(wanted.max_bytes).await?)),

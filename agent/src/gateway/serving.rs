@@ -37,6 +37,9 @@ const TRIAL_AGAIN: Duration = Duration::from_mins(1);
 /// How far the clock may have gone back since the server was heard before that is said.
 const CLOCK_BACK: Duration = Duration::from_hours(1);
 
+/// How often it is stored that the server was heard: each time is a write that has to be durable.
+const CONTACT_STORED: Duration = Duration::from_mins(1);
+
 /// A session that stands, and what the server says first.
 type Dialled = (Box<Connection>, Box<Welcome>);
 
@@ -68,6 +71,8 @@ struct Times {
     poll: Instant,
     ping: Instant,
     close: Option<Instant>,
+    /// When it is stored again that the server was heard.
+    contact: Instant,
     /// When the ticket ends that came with the session.
     ticket: Option<Instant>,
     /// When it asks which its devices are, where it is their broker.
@@ -99,6 +104,7 @@ impl<'a> Serving<'a> {
             poll: now,
             ping: now,
             close: None,
+            contact: now,
             ticket: None,
             devices: None,
             trial: None,
@@ -129,6 +135,7 @@ impl<'a> Serving<'a> {
         stop: &mut watch::Receiver<bool>,
     ) -> Result<(), GatewayError> {
         self.member.clone_from(&membership.borrow_and_update());
+        self.refresh_collected()?;
         self.times.poll = self.next_poll();
         let directives: Directives = self.shared.store.value()?.unwrap_or_default();
         if directives.heard > directives.done {
@@ -166,8 +173,10 @@ impl<'a> Serving<'a> {
                 }
                 Event::Member => {
                     self.member.clone_from(&membership.borrow_and_update());
+                    self.refresh_collected()?;
                     // Whoever it is now speaks for itself, in a session of its own.
                     (self.connection, self.dialling, self.round, self.polling) = (None, None, None, None);
+                    self.records_interrupted();
                     self.times.session = Some(Instant::now());
                     if self.member.is_some() {
                         self.times.round = Some(Instant::now());
@@ -293,6 +302,7 @@ impl<'a> Serving<'a> {
             change.set(&Contact(now))?;
             Ok((directives, last))
         })?;
+        self.times.contact = Instant::now() + CONTACT_STORED;
         self.check_clock(last);
         self.shared.tell_broker(self.member.as_ref())?;
         self.devices_changed()?;
@@ -331,10 +341,20 @@ impl<'a> Serving<'a> {
         }
     }
 
+    /// The server was heard.
+    fn heard(&mut self) -> Result<(), StoreError> {
+        let now = Instant::now();
+        if self.times.contact <= now {
+            self.shared.store.set(&Contact(clock::now()))?;
+            self.times.contact = now + CONTACT_STORED;
+        }
+        Ok(())
+    }
+
     /// Takes a message of the server. What has to arrive is answered when it is stored.
     async fn hear(&mut self, message: FromServer) -> Result<(), GatewayError> {
+        self.heard()?;
         let store = &self.shared.store;
-        store.set(&Contact(clock::now()))?;
         let answer = match message {
             FromServer::Devices(devices) => {
                 let devices_now = listed(&devices.message);
@@ -366,7 +386,7 @@ impl<'a> Serving<'a> {
                 taken(wanted.number)
             }
             FromServer::Send(wanted) => {
-                self.records_wanted(wanted.message);
+                self.records_wanted(wanted.message.as_ref());
                 taken(wanted.number)
             }
             FromServer::Receipt(receipt) => return self.receipt(&receipt),
@@ -442,7 +462,7 @@ impl<'a> Serving<'a> {
         self.times.session = Some(Instant::now() + self.backoff.pause());
         // What was not answered is sent again.
         self.report_due = true;
-        self.shared.stored().interrupted(clock::now(), rand::rng().random());
+        self.records_interrupted();
     }
 
     fn round_ended(&mut self, end: RoundEnd) -> Result<(), GatewayError> {
@@ -473,7 +493,7 @@ impl<'a> Serving<'a> {
             self.shared.troubles.works(Source::Server);
         }
         match polled {
-            Ok(Polled::Nothing) => self.shared.store.set(&Contact(clock::now()))?,
+            Ok(Polled::Nothing) => self.heard()?,
             Ok(Polled::New) => self.times.round = Some(Instant::now()),
             Ok(Polled::Denied) => self.report_due = true,
             Err(error @ GatewayError::Store(_)) => return Err(error),
@@ -523,7 +543,7 @@ impl<'a> Serving<'a> {
             self.times.ping = now + PING_EVERY;
             match connection.ping().await {
                 // What was asked before this was answered: the server is there.
-                Ok(()) => self.shared.store.set(&Contact(clock::now()))?,
+                Ok(()) => self.heard()?,
                 Err(ended) => self.lost(&ended),
             }
         }
@@ -539,6 +559,7 @@ impl<'a> Serving<'a> {
             self.times.close = None;
             if let Some(connection) = self.connection.take() {
                 connection.close().await;
+                self.records_interrupted();
                 self.times.session = Some(now);
                 self.times.poll = self.next_poll();
             }

@@ -7,16 +7,16 @@
 use super::store::records::Spoken;
 use super::store::{Store, StoreError};
 use super::stored::Holdings;
+use crate::files::{if_there, read_file};
 use serde::Deserialize;
 use sha2::{Digest as _, Sha256 as Hasher};
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, ErrorKind, Read as _};
-use std::os::unix::fs::OpenOptionsExt as _;
+use std::fs::{self, File};
+use std::io::{self, ErrorKind};
 use std::path::Path;
 use wardlink_crypto::key::PrivateKey;
 use wardlink_protocol::identity::{PatientReference, RecordChain, Sha256};
 use wardlink_protocol::{Device, UnixMillis};
-use wardlink_records::batch::{BatchError, Reason, Sealed, Signer, Verified};
+use wardlink_records::batch::{BatchError, Reason, Verified};
 use wardlink_records::decimal::Decimal;
 use wardlink_records::exchange::Downward;
 use wardlink_records::name::{Choice, Instrument, Kind, Question, Text, Unit};
@@ -84,8 +84,10 @@ pub(super) enum NotSpoken {
     /// The gateway has no room.
     #[error("{0}")]
     Full(String),
-    /// The device's fault: files that say nothing. They are set aside.
-    #[error("{0} files in its folder say nothing that can be stored; they are set aside there")]
+    /// The device's fault: files that say nothing. They are set aside until a person has looked at them; the others are taken.
+    #[error(
+        "{0} files in its folder say nothing that can be stored: they are set aside there (…{REFUSED}); remove them when you have looked at them"
+    )]
     Unreadable(usize),
     /// Our fault: no batch can be made.
     #[error("nothing can be signed for it: {0}")]
@@ -104,10 +106,32 @@ pub(super) struct Speaker<'a> {
 }
 
 impl Speaker<'_> {
-    /// Takes what the device has written, as one batch, in one step with what was read; says how many values it was.
-    pub(super) fn take(&self, store: &Store, stored: &mut Holdings, now: UnixMillis) -> Result<usize, NotSpoken> {
+    /// Begins the chain anew where the server has other records, and takes what the device has written: so many batches as are `left` to
+    /// be taken, and everything where some are left after that.
+    pub(super) fn speak(
+        &self,
+        store: &Store,
+        stored: &mut Holdings,
+        now: UnixMillis,
+        left: &mut usize,
+    ) -> Result<(), NotSpoken> {
+        for from in stored.forked(self.device).into_iter().filter_map(|forked| forked.key) {
+            self.begin_anew(store, stored, from, now)?;
+        }
+        while *left > 0 && self.take(store, stored, now)? > 0 {
+            *left = left.saturating_sub(1);
+        }
+        match names(&self.folder.join(FOLDER), REFUSED)?.len() {
+            0 => Ok(()),
+            count => Err(NotSpoken::Unreadable(count)),
+        }
+    }
+
+    /// Takes what the device has written, as one batch, in one step with what was read; says how many files that was, with those that are
+    /// set aside.
+    fn take(&self, store: &Store, stored: &mut Holdings, now: UnixMillis) -> Result<usize, NotSpoken> {
         let folder = self.folder.join(FOLDER);
-        let names = names(&folder)?;
+        let names = names(&folder, VALUE)?;
         if names.is_empty() {
             return Ok(0);
         }
@@ -120,7 +144,11 @@ impl Speaker<'_> {
         let (mut unreadable, mut done) = (0, Vec::new());
         for name in names.into_iter().take(MAX_AT_ONCE) {
             let path = folder.join(&name);
-            let read = read(&path)?;
+            let Some(read) = read_file(&path, MAX_VALUE_BYTES)? else {
+                set_aside(&folder, &name)?;
+                unreadable += 1;
+                continue;
+            };
             let hash = Sha256(Hasher::digest(&read).into());
             if before.contains(&(name.clone(), hash)) {
                 // It was stored, and the power went before it was deleted, or before that was durable.
@@ -128,7 +156,7 @@ impl Speaker<'_> {
                 continue;
             }
             let Some(record) = value(&read) else {
-                fs::rename(&path, folder.join(format!("{name}{REFUSED}")))?;
+                set_aside(&folder, &name)?;
                 unreadable += 1;
                 continue;
             };
@@ -143,6 +171,8 @@ impl Speaker<'_> {
                 break;
             }
         }
+        // What is still there and was not looked at now, is not forgotten.
+        spoken.read.extend(before.into_iter().filter(|(name, _)| fs::symlink_metadata(folder.join(name)).is_ok()));
         // What was deleted before may come back with a power loss, until this: only then it is forgotten.
         File::open(&folder)?.sync_all()?;
         if let Some(bytes) = self.sign(&mut spoken, now)? {
@@ -155,7 +185,7 @@ impl Speaker<'_> {
         for path in &done {
             fs::remove_file(path)?;
         }
-        if unreadable > 0 { Err(NotSpoken::Unreadable(unreadable)) } else { Ok(done.len()) }
+        Ok(done.len().saturating_add(unreadable))
     }
 
     /// Signs what waits, as one batch. The gateway itself holds it then: there is nobody to hand it over to.
@@ -167,13 +197,12 @@ impl Speaker<'_> {
     }
 
     fn open(&self, bytes: &[u8]) -> Result<Verified, NotSpoken> {
-        let own = self.key.public();
-        Ok(Sealed::parse(bytes)?.open(Signer { key: &own, devices: core::slice::from_ref(self.device) })?)
+        Ok(Verified::open(bytes, &self.key.public(), self.device)?)
     }
 
     /// The server has other records under the numbers from this batch on, because the gateway was restored from an older state: they are
     /// signed anew, under a new chain, and the refused ones go in the same step.
-    pub(super) fn begin_anew(
+    fn begin_anew(
         &self,
         store: &Store,
         stored: &mut Holdings,
@@ -198,23 +227,21 @@ impl Speaker<'_> {
     }
 }
 
-fn names(folder: &Path) -> io::Result<Vec<String>> {
-    let entries = match fs::read_dir(folder) {
-        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
-        entries => entries?,
-    };
+/// The files whose names end so, in their order.
+fn names(folder: &Path, end: &str) -> io::Result<Vec<String>> {
+    let Some(entries) = if_there(fs::read_dir(folder))? else { return Ok(Vec::new()) };
     let names = entries.flatten().filter_map(|entry| entry.file_name().into_string().ok());
-    let mut names: Vec<String> = names.filter(|name| name.ends_with(VALUE)).collect();
+    let mut names: Vec<String> = names.filter(|name| name.ends_with(end)).collect();
     names.sort_unstable();
     Ok(names)
 }
 
-fn read(path: &Path) -> io::Result<Vec<u8>> {
-    let mut options = OpenOptions::new();
-    options.read(true).custom_flags(rustix::fs::OFlags::NOFOLLOW.bits().cast_signed());
-    let mut bytes = Vec::new();
-    options.open(path)?.take(MAX_VALUE_BYTES.saturating_add(1)).read_to_end(&mut bytes)?;
-    Ok(bytes)
+/// What says nothing gets another name, and stays; nothing that was set aside before is lost by that.
+fn set_aside(folder: &Path, name: &str) -> io::Result<()> {
+    let numbered = (1..).map(|number: u32| format!("{name}.{number}{REFUSED}"));
+    let mut names = core::iter::once(format!("{name}{REFUSED}")).chain(numbered).map(|name| folder.join(name));
+    let free = names.find(|path| fs::symlink_metadata(path).is_err()).ok_or(ErrorKind::AlreadyExists)?;
+    fs::rename(folder.join(name), free)
 }
 
 #[cfg(test)]

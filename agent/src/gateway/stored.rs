@@ -1,8 +1,9 @@
 //! What a gateway holds of its devices' stored data until the server has it (Distribution, figures 7, 9 and 13): the shell around [`Depot`].
 //!
-//! A batch is taken when its device has signed it, is durable before the device is told so, and goes only by a receipt that the site's control unit has signed
-//! for exactly this batch, or when a person discards what the server has refused. In memory stands what the store has, and never more: where
-//! the store fails, both are read anew.
+//! A batch is taken when its device has signed it, and is durable before the device is told so. It goes only by a receipt that the site's
+//! control unit has signed for exactly this batch or one that is chained to it, when a person discards what the server has refused, or when
+//! the gateway itself has signed it and signs what it says anew. In memory stands what the store has, and never more: where the store fails,
+//! both are read anew.
 
 use super::store::records::HeldBatch;
 use super::store::{Store, StoreError};
@@ -11,13 +12,14 @@ use std::collections::BTreeMap;
 use wardlink_crypto::key::PublicKey;
 use wardlink_protocol::identity::{RecordChain, Sha256};
 use wardlink_protocol::{Device, UnixMillis};
-use wardlink_records::batch::{Sealed, Signer, Verified};
+use wardlink_records::batch::Verified;
+use wardlink_records::chain::FORK;
 use wardlink_records::check::check;
 use wardlink_records::depot::{Depot, FULL, Kept};
 use wardlink_records::exchange::{Downward, KeptBatch, RefusedBatch};
 use wardlink_records::kind::Definitions;
-use wardlink_records::queue::{BatchKey, Remedy, Standing};
-use wardlink_records::receipt::Receipt;
+use wardlink_records::queue::{BatchKey, NotHeld, Remedy, Standing};
+use wardlink_records::receipt::{Receipt, ReceiptError};
 use wardlink_records::sending::{Plan, Sending, Trigger};
 
 /// How much a gateway holds of its devices' data, in bytes, unless it is told otherwise.
@@ -99,6 +101,8 @@ pub(super) struct Holdings {
     receipted_at: Option<UnixMillis>,
     /// Whether the last batch did not fit.
     is_full: bool,
+    /// Whether it has changed what people are shown of it.
+    has_changed: bool,
 }
 
 /// What came of a receipt.
@@ -106,8 +110,22 @@ pub(super) struct Holdings {
 pub(super) enum Receipted {
     /// So many batches of this device are deleted here.
     Deleted(Device, usize),
-    /// It deletes nothing: the step that failed, and why.
-    Nothing(&'static str, String),
+    /// It deletes nothing: it counts as none.
+    Refused(ReceiptError),
+    /// It deletes nothing: it is for something else.
+    NotHeld(NotHeld),
+}
+
+impl Receipted {
+    /// What is wrong where it deletes nothing; none where it came twice, or for what another gateway has.
+    pub(super) fn trouble(&self) -> Option<String> {
+        let (step, why) = match self {
+            Self::Deleted(..) | Self::NotHeld(NotHeld::Batch | NotHeld::Device) => return None,
+            Self::Refused(error) => (error.step(), error.to_string()),
+            Self::NotHeld(not_held @ NotHeld::Other) => (not_held.step(), not_held.to_string()),
+        };
+        Some(format!("{step}: {why}; nothing is deleted"))
+    }
 }
 
 impl Holdings {
@@ -116,8 +134,15 @@ impl Holdings {
         let rows = store.held()?;
         let depot = Depot::restore(capacity, rows.iter().map(|(device, row)| (device.clone(), row.held.clone())));
         let rows = rows.into_iter().map(|(device, row)| ((device, row.held.key), row)).collect();
-        let definitions = Definitions::default();
-        Ok(Self { depot, rows, sending: Sending::new(plan, now), definitions, receipted_at: None, is_full: false })
+        Ok(Self {
+            depot,
+            rows,
+            sending: Sending::new(plan, now),
+            definitions: Definitions::default(),
+            receipted_at: None,
+            is_full: false,
+            has_changed: true,
+        })
     }
 
     /// Takes what came from a device that signs for itself, and says what it is told.
@@ -129,8 +154,7 @@ impl Holdings {
         bytes: &[u8],
         now: UnixMillis,
     ) -> Result<Downward, StoreError> {
-        let signer = Signer { key, devices: core::slice::from_ref(device) };
-        let verified = match Sealed::parse(bytes).and_then(|sealed| sealed.open(signer)) {
+        let verified = match Verified::open(bytes, key, device) {
             Ok(verified) => verified,
             Err(error) => return Ok(refusal(None, error.step(), &error.to_string())),
         };
@@ -152,6 +176,7 @@ impl Holdings {
             Ok(Kept::Again(key)) => key,
             Err(error) => {
                 self.is_full |= error.step() == FULL;
+                self.has_changed = true;
                 let key = BatchKey { chain: found.chain(), first: found.first() };
                 return Ok(refusal(Some(key), error.step(), &error.to_string()));
             }
@@ -161,7 +186,7 @@ impl Holdings {
                     change.keep_batch(device, &row, bytes)?;
                     and(change)
                 })?;
-                self.is_full = false;
+                (self.is_full, self.has_changed) = (false, true);
                 self.rows.insert((device.clone(), key), row);
                 key
             }
@@ -178,6 +203,22 @@ impl Holdings {
         rows.filter(|(_, row)| matches!(row.held.standing, Standing::Refused(_))).map(|((_, key), _)| *key).collect()
     }
 
+    /// What a device is to be told again: with which batch of each of its chains the server has other records.
+    pub(super) fn forked(&self, device: &Device) -> Vec<RefusedBatch> {
+        let mut forked: Vec<(BatchKey, RefusedBatch)> = Vec::new();
+        let first = BatchKey { chain: RecordChain([0; RecordChain::LENGTH]), first: 0 };
+        for ((_, key), row) in self.rows.range((device.clone(), first)..).take_while(|((of, _), _)| of == device) {
+            let is_told = forked.last().is_some_and(|(before, _)| before.chain == key.chain);
+            if let Standing::Refused(step) = &row.held.standing
+                && step == FORK
+                && !is_told
+            {
+                forked.push((*key, RefusedBatch::new(Some(*key), step, row.reason.as_deref().unwrap_or_default())));
+            }
+        }
+        forked.into_iter().map(|(_, refused)| refused).collect()
+    }
+
     /// Holds batches in the place of refused ones that say the same, in one step with `and`. There is always room for them.
     pub(super) fn replace(
         &mut self,
@@ -188,18 +229,16 @@ impl Holdings {
         now: UnixMillis,
         and: impl FnOnce(&super::store::Change<'_>) -> Result<(), StoreError>,
     ) -> Result<(), StoreError> {
-        for key in refused {
-            self.depot.discard(device, *key);
-            self.rows.remove(&(device.clone(), *key));
-        }
+        let length = |bytes: &Vec<u8>| u64::try_from(bytes.len()).unwrap_or(u64::MAX);
+        let lengths: Vec<_> = batches.iter().map(|(verified, bytes)| (verified.clone(), length(bytes))).collect();
+        let keys =
+            self.depot.replace(device, refused, &lengths).map_err(|_| StoreError::Damaged("a device's chain"))?;
         let mut new = Vec::new();
-        for (verified, bytes) in batches {
-            let length = u64::try_from(bytes.len()).unwrap_or(u64::MAX);
-            if let Ok(Kept::New(key)) = self.depot.take(verified, length) {
-                new.push((self.row(verified, key, now)?, bytes));
-            } else {
-                return Err(StoreError::Full);
-            }
+        for (key, (verified, bytes)) in keys.into_iter().zip(batches) {
+            new.push((self.row(verified, key, now)?, bytes));
+        }
+        for key in refused {
+            self.rows.remove(&(device.clone(), *key));
         }
         store.change(|change| {
             refused.iter().try_for_each(|key| change.remove_batch(device, *key))?;
@@ -207,6 +246,7 @@ impl Holdings {
             and(change)
         })?;
         self.rows.extend(new.into_iter().map(|(row, _)| ((device.clone(), row.held.key), row)));
+        (self.is_full, self.has_changed) = (false, true);
         Ok(())
     }
 
@@ -227,12 +267,12 @@ impl Holdings {
 
     /// What waits and is not held up by something else.
     fn sendable(&self) -> usize {
-        if self.depot.next(None).is_some() { self.depot.waiting() } else { 0 }
+        if self.depot.next().is_some() { self.depot.waiting() } else { 0 }
     }
 
     /// The next batch to be sent: its bytes, as they were signed. It counts as sent.
     pub(super) fn next(&mut self, store: &Store) -> Result<Option<(Device, BatchKey, Vec<u8>)>, StoreError> {
-        let Some((device, held)) = self.depot.next(None) else { return Ok(None) };
+        let Some((device, held)) = self.depot.next() else { return Ok(None) };
         let (device, key) = (device.clone(), held.key);
         let bytes = store.batch(&device, key)?;
         if let Some(queue) = self.depot.queue_mut(&device) {
@@ -270,23 +310,25 @@ impl Holdings {
         random: u64,
     ) -> Result<Option<Downward>, StoreError> {
         let Some(queue) = self.depot.queue_mut(device) else { return Ok(None) };
-        let remedy = queue.refused(*key, step);
+        let refused = RefusedBatch::new(Some(*key), step, reason);
+        let remedy = queue.refused(*key, &refused.step);
         let standings: Vec<_> = queue.iter().map(|held| (held.key, held.standing.clone())).collect();
         let mut changed = Vec::new();
         for (key, standing) in standings {
             let Some(row) = self.rows.get_mut(&(device.clone(), key)) else { continue };
             if matches!(standing, Standing::Refused(_)) && row.held.standing != standing {
                 row.held.standing = standing;
-                row.reason = Some(reason.chars().filter(|character| !character.is_control()).collect());
+                row.reason = Some(refused.reason.clone());
                 changed.push(row.clone());
             }
         }
         store.change(|change| changed.iter().try_for_each(|row| change.set_held(device, row)))?;
+        self.has_changed = true;
         if remedy == Remedy::TryLater {
             self.sending.failed(now, random);
         }
         self.settle(now);
-        Ok((remedy == Remedy::BeginAnew).then(|| refusal(Some(*key), step, reason)))
+        Ok((remedy == Remedy::BeginAnew).then_some(Downward::Refused(refused)))
     }
 
     /// Takes a receipt: what it is for is deleted, in one step with `and`, and nothing else is.
@@ -300,11 +342,11 @@ impl Holdings {
     ) -> Result<Receipted, StoreError> {
         let receipt = match Receipt::open(bytes, root) {
             Ok(receipt) => receipt,
-            Err(error) => return Ok(Receipted::Nothing(error.step(), error.to_string())),
+            Err(error) => return Ok(Receipted::Refused(error)),
         };
         let keys = match self.depot.receive(&receipt) {
             Ok(keys) => keys,
-            Err(error) => return Ok(Receipted::Nothing(error.step(), error.to_string())),
+            Err(not_held) => return Ok(Receipted::NotHeld(not_held)),
         };
         store.change(|change| {
             keys.iter().try_for_each(|key| change.remove_batch(&receipt.device, *key))?;
@@ -313,7 +355,7 @@ impl Holdings {
         for key in &keys {
             self.rows.remove(&(receipt.device.clone(), *key));
         }
-        (self.receipted_at, self.is_full) = (Some(now), false);
+        (self.receipted_at, self.is_full, self.has_changed) = (Some(now), false, true);
         self.settle(now);
         Ok(Receipted::Deleted(receipt.device, keys.len()))
     }
@@ -334,6 +376,7 @@ impl Holdings {
         if !changed.is_empty() {
             store.change(|change| changed.iter().try_for_each(|(device, row)| change.set_held(device, row)))?;
             self.sending.ask(Trigger::Request);
+            self.has_changed = true;
         }
         Ok(changed.len())
     }
@@ -344,8 +387,14 @@ impl Holdings {
         if is_discarded {
             store.change(|change| change.remove_batch(device, key))?;
             self.rows.remove(&(device.clone(), key));
+            (self.is_full, self.has_changed) = (false, true);
         }
         Ok(is_discarded)
+    }
+
+    /// Whether it is to be shown how it stands: it has changed since this was asked last.
+    pub(super) const fn take_changed(&mut self) -> bool {
+        core::mem::replace(&mut self.has_changed, false)
     }
 
     /// Whether a batch did not fit, and there has been no room since.

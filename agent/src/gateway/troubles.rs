@@ -27,8 +27,10 @@ pub(super) enum Source {
     Record,
     /// Devices that cannot delete what they ran before.
     Replaced,
-    /// Stored data.
+    /// Stored data, in all.
     Stored,
+    /// Stored data of one device.
+    Collected,
     /// The broker of the devices.
     Hub,
 }

@@ -79,7 +79,8 @@ impl TlsTrust {
         Ok(Self { anchors, web_pki, roots: Vec::new(), dangerous_any_server: false })
     }
 
-    fn client_config(&self) -> Result<ClientConfig, EndpointError> {
+    /// How a client checks servers by it.
+    pub(crate) fn client_config(&self) -> Result<ClientConfig, EndpointError> {
         let provider = Arc::new(rustls::crypto::ring::default_provider());
         if self.dangerous_any_server {
             return Ok(ClientConfig::builder_with_provider(Arc::clone(&provider))

@@ -96,7 +96,11 @@ impl Pump {
                 Err(error) => troubles.push(error.to_string()),
             }
         }
-        let records = handover.records.stored();
+        troubles.extend(handover.trouble.clone());
+        let (records, damaged) = (handover.records.stored(), handover.records.damaged());
+        if damaged > 0 {
+            troubles.push(format!("{damaged} batches of stored data are damaged: they are kept apart"));
+        }
         let trouble = troubles.into_iter().next();
         let is_new = trouble.is_some() && trouble != recording.trouble;
         recording.trouble.clone_from(&trouble);
@@ -110,14 +114,20 @@ impl Pump {
                 Heard::Refused { step, reason } => {
                     self.tell(Event::Error { message: format!("stored data is refused ({step}): {reason}") });
                 }
+                Heard::Failed(message) => self.tell(Event::Error { message }),
                 Heard::Ignored(why) => tracing::debug!(why, "a word about stored data counts as nothing"),
                 Heard::Wanted => {}
             }
         }
     }
 
-    /// The pump has left its site: what it stored of patients there goes.
+    /// The pump has left its site: what it stored of patients there goes, and what it has written at its port.
     pub(super) fn erase_records(&mut self) -> Result<(), PumpError> {
+        let port = self.recording.as_ref().and_then(|recording| recording.port.as_ref());
+        if let Some(Err(error)) = port.map(PortWay::clear) {
+            // A port that is out of reach is no reason to keep what can be erased here.
+            self.tell(Event::Error { message: format!("what was written at the port stays there: {error}") });
+        }
         let capacity = self.settings.stored_bytes;
         let handover = self.software.as_mut().and_then(|software| software.driven.handover.as_mut());
         if let Some(handover) = handover {

@@ -6,6 +6,7 @@ use wardlink_delta::MakeError;
 use wardlink_update::client::Refusal;
 use wardlink_update::metadata::{InvalidMetadata, RoleName};
 use wardlink_update::package::InvalidPackage;
+use wardlink_update::repository::NotAccepted;
 
 /// Why a command of `wardlink release` ends without success.
 #[derive(Debug, thiserror::Error)]
@@ -13,6 +14,9 @@ pub enum ReleaseError {
     /// The repository's fault: a client would refuse it.
     #[error("a client refuses the repository: {0}")]
     Refused(#[from] Refusal),
+    /// The repository's fault: a server would refuse it.
+    #[error("the repository is not accepted: {0}")]
+    NotAccepted(NotAccepted),
     /// The repository's fault: a file of a target is not what its metadata says, or is missing.
     #[error(
         "{path} is not the file that its metadata names; put the right one back, or export again from a whole repository"
@@ -98,6 +102,15 @@ pub enum ReleaseError {
     /// Our fault: something that we made cannot be encoded.
     #[error("cannot encode {0}")]
     Encoding(&'static str),
+}
+
+impl From<NotAccepted> for ReleaseError {
+    fn from(why: NotAccepted) -> Self {
+        match why {
+            NotAccepted::Client(refusal) => Self::Refused(refusal),
+            why @ NotAccepted::Step { .. } => Self::NotAccepted(why),
+        }
+    }
 }
 
 impl ReleaseError {

@@ -17,6 +17,7 @@ use std::collections::BTreeMap;
 use std::fmt::Display;
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::Duration;
@@ -92,20 +93,15 @@ pub(super) fn run(folder: &Path, args: &PublishArgs) -> Result<(), ReleaseError>
 
 /// How many bytes have to be sent yet.
 fn missing_bytes(missing: &[MissingFile]) -> u64 {
-    let left = |missing: &MissingFile| parts_left(missing).map(|part| part_length(&missing.file, part)).sum::<u64>();
+    let left = |missing: &MissingFile| {
+        missing.parts_left(PUBLISHED_PART_BYTES).map(|part| part_length(&missing.file, part)).sum::<u64>()
+    };
     missing.iter().map(left).sum()
 }
 
-/// The parts that are to be sent. Where all are there and the file is not, the last one makes the server put it together.
-fn parts_left(missing: &MissingFile) -> impl Iterator<Item = u32> + '_ {
-    let count = u32::try_from(missing.file.length.div_ceil(PUBLISHED_PART_BYTES)).unwrap_or(u32::MAX);
-    let last = count.saturating_sub(1);
-    let all = missing.received.len() == usize::try_from(count).unwrap_or(usize::MAX);
-    (0..count).filter(move |part| !missing.received.contains(part) || (all && *part == last))
-}
-
 fn part_length(file: &PublishedFile, part: u32) -> u64 {
-    file.length.saturating_sub(u64::from(part).saturating_mul(PUBLISHED_PART_BYTES)).min(PUBLISHED_PART_BYTES)
+    let Range { start, end } = file.part(PUBLISHED_PART_BYTES, part);
+    end.saturating_sub(start)
 }
 
 /// Sends what is missing of one file; how many bytes that were.
@@ -120,7 +116,7 @@ fn upload(
         return Err(ReleaseError::usage("the server wants parts of another length; upgrade this program"));
     }
     let mut sent = 0_u64;
-    for part in parts_left(missing) {
+    for part in missing.parts_left(PUBLISHED_PART_BYTES) {
         let bytes = contents.part(&missing.file, part)?;
         let path = format!("/{}/files/{}/{part}", begun.publication, missing.file.sha256);
         server.put(&path, &bytes)?;
@@ -333,9 +329,7 @@ fn check_protected(origin: &str, trust: &TlsTrust) -> Result<(), ReleaseError> {
 mod tests {
     #![allow(clippy::unwrap_used, reason = "tests")]
 
-    use super::{
-        MissingFile, PUBLISHED_PART_BYTES, PublishedFile, Sha256, TlsTrust, check_protected, missing_bytes, parts_left,
-    };
+    use super::{TlsTrust, check_protected};
 
     #[test]
     fn a_token_goes_over_https_or_stays_on_this_machine() {
@@ -348,19 +342,5 @@ mod tests {
         {
             assert!(check_protected(bad, &trust).is_err(), "{bad}");
         }
-    }
-
-    #[test]
-    fn only_missing_parts_are_sent_and_the_last_one_again_where_all_are_there() {
-        let length = 2 * PUBLISHED_PART_BYTES + 7;
-        let missing = |received: &[u32]| MissingFile {
-            file: PublishedFile { sha256: Sha256([0; 32]), length },
-            received: received.to_vec(),
-        };
-        let left = |received: &[u32]| parts_left(&missing(received)).collect::<Vec<_>>();
-        assert_eq!(left(&[]), [0, 1, 2]);
-        assert_eq!(left(&[0, 2]), [1]);
-        assert_eq!(left(&[0, 1, 2]), [2]);
-        assert_eq!(missing_bytes(&[missing(&[0, 1])]), 7);
     }
 }

@@ -5,16 +5,14 @@ use super::work::Item;
 use super::{ReleaseError, files};
 use crate::clock;
 use crate::tuf::quoted;
-use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File as Handle};
 use std::io::Read;
 use std::path::{Path, PathBuf};
-use wardlink_update::catalog::Releases;
-use wardlink_update::client::{Client, Fetched, File, Next, Stored};
+use wardlink_update::client::{Client, Fetched, File};
 use wardlink_update::inventory::{Inventory, MAX_INVENTORY_BYTES};
 use wardlink_update::limits::MAX_ROOT_BYTES;
-use wardlink_update::metadata::{Delegation, RoleName, Signed, Target, TargetCheck, TargetPath, Targets};
-use wardlink_update::package::ModelFolder;
+use wardlink_update::metadata::{Delegation, Target, TargetCheck};
+use wardlink_update::repository::{Kept, Reader};
 
 /// What a verified repository has.
 #[derive(Clone, Copy, Debug, Default)]
@@ -61,82 +59,23 @@ pub(super) fn verify(places: &Places, root: Option<&Path>) -> Result<Verified, R
         let first = places.metadata("1.root.json", MAX_ROOT_BYTES)?;
         first.ok_or_else(|| ReleaseError::usage("there is no 1.root.json: nothing is published there"))?
     };
-    let mut client = Client::start(Stored { root, ..Stored::default() }, now)?;
-    let mut roles = BTreeMap::new();
-    let mut verified = Verified::default();
-    follow(&mut client, places, &mut roles, &mut verified)?;
-
-    let top = client.targets().cloned().ok_or_else(|| ReleaseError::usage("the repository has no targets"))?;
-    for delegation in top.delegations.iter().flat_map(|delegations| &delegations.roles) {
-        follow_role(&mut client, places, delegation, &mut roles, &mut verified)?;
-        inventory(&client, places, delegation, now, &mut verified)?;
+    let mut reader = Reader::start(Kept::from([(File::Root, root)]), None, now)?;
+    while let Some(wanted) = reader.wanted()? {
+        let bytes = places.metadata(&quoted(&wanted.name()), wanted.max_bytes)?;
+        reader.receive(bytes.map_or(Fetched::Missing, Fetched::Bytes))?;
     }
-    let files: Vec<(RoleName, TargetPath, Target)> = roles
-        .iter()
-        .flat_map(|(role, targets): (&RoleName, &Targets)| {
-            targets.targets.iter().map(|(path, target)| (role.clone(), path.clone(), target.clone()))
-        })
-        .collect();
-    let total = files.iter().fold(0_u64, |total, (_, _, target)| total.saturating_add(target.length));
+    let repository = reader.finish()?;
+    let mut verified = Verified { metadata: repository.files, ..Verified::default() };
+    for delegation in repository.client.delegations() {
+        inventory(&repository.client, places, delegation, now, &mut verified)?;
+    }
+    let total = repository.targets().fold(0_u64, |total, (_, _, target)| total.saturating_add(target.length));
     let mut progress = Progress::new("Verifying", total);
-    for (role, path, target) in &files {
-        // 5.6.7: what the role says counts only where the client comes to it, and to nobody else before.
-        client.search(path.clone())?;
-        if follow(&mut client, places, &mut BTreeMap::new(), &mut Verified::default())? != Some(target.clone()) {
-            return Err(ReleaseError::usage(format!("{role} names {path}, but is not trusted for it")));
-        }
+    for (_, path, target) in repository.targets() {
         check_file(&places.targets.join(target.file_name(path)), target, &mut progress)?;
         verified.targets = verified.targets.saturating_add(1);
     }
-    // As the server reads it: packages have their documents, and deltas their packages.
-    let manufacturers = files.iter().filter_map(|(_, path, _)| ModelFolder::of(path).ok());
-    let manufacturers: BTreeSet<_> = manufacturers.map(|folder| folder.manufacturer).collect();
-    Releases::of(manufacturers.iter().map(|manufacturer| (manufacturer, &roles)))?;
     Ok(verified)
-}
-
-/// Gives the client what it wants, until it wants nothing; the target that it found then.
-fn follow(
-    client: &mut Client,
-    places: &Places,
-    roles: &mut BTreeMap<RoleName, Targets>,
-    verified: &mut Verified,
-) -> Result<Option<Target>, ReleaseError> {
-    loop {
-        let wanted = match client.next() {
-            Next::Fetch(wanted) => wanted,
-            Next::Ready => return Ok(None),
-            Next::Found(target) => return Ok(target),
-        };
-        let version = wanted.version.map(|version| format!("{version}.")).unwrap_or_default();
-        let bytes = places.metadata(&format!("{version}{}", quoted(&wanted.file.name())), wanted.max_bytes)?;
-        let fetched = bytes.clone().map_or(Fetched::Missing, Fetched::Bytes);
-        client.receive(fetched)?;
-        let Some(bytes) = bytes else { continue };
-        verified.metadata = verified.metadata.saturating_add(1);
-        if let File::Targets(role) = wanted.file {
-            let parsed = Signed::<Targets>::parse(&bytes).map_err(ReleaseError::metadata(role.file()))?;
-            roles.insert(role, parsed.role);
-        }
-    }
-}
-
-/// Makes the client read a delegated role, by a search for what nobody names.
-fn follow_role(
-    client: &mut Client,
-    places: &Places,
-    delegation: &Delegation,
-    roles: &mut BTreeMap<RoleName, Targets>,
-    verified: &mut Verified,
-) -> Result<(), ReleaseError> {
-    let folders = ModelFolder::of_delegation(delegation);
-    let folders = folders.map_err(|error| ReleaseError::usage(format!("{}: {error}", delegation.name)))?;
-    for folder in folders {
-        let nobody = folder.path(".nobody names this")?;
-        client.search(nobody)?;
-        follow(client, places, roles, verified)?;
-    }
-    Ok(())
 }
 
 /// The inventory of a manufacturer, where there is one.

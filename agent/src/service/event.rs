@@ -119,6 +119,15 @@ pub enum Event {
         /// How it went.
         result: OrderResult,
     },
+    /// Stored data is committed in the outside database.
+    Forwarded {
+        /// How many records.
+        records: usize,
+        /// The position up to which that is all.
+        through: u64,
+        /// How many are still to come.
+        behind: u64,
+    },
     /// The connection is gone, or was not made.
     Disconnected {
         /// Why.
@@ -194,6 +203,9 @@ impl fmt::Display for Event {
                     f.write_str("refused: the device lost power meanwhile; look at it before you send it again")
                 }
             },
+            Self::Forwarded { records, through, behind } => {
+                write!(f, "{records} records are in the database, up to position {through}; {behind} are to come")
+            }
             Self::Disconnected { reason, again_in_ms } => write!(f, "{reason}; again in {again_in_ms} ms"),
         }
     }

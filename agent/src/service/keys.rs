@@ -14,6 +14,7 @@ use wardlink_trust::epochs::Line;
 use wardlink_trust::inbox::KnownSender;
 use wardlink_trust::services::{self, ServiceKeys};
 use wardlink_trust::wrap::{WrapError, WrapKey};
+use zeroize::Zeroizing;
 
 /// How long an answer is believed, where nothing on T4 says that it has changed.
 const BELIEVED: Duration = Duration::from_mins(10);
@@ -83,6 +84,16 @@ impl Keys {
         });
         self.known.insert((device.clone(), channel.clone()), Known { lines, sender, since: Instant::now() });
         Ok(())
+    }
+
+    /// A question for stored data after a position.
+    pub(crate) fn ask_for_records(&self, after: u64) -> Result<Vec<u8>, WrapError> {
+        services::ask_for_records(after, &self.service, &self.wrapping, &mut clock::rng())
+    }
+
+    /// Opens the answer to it.
+    pub(crate) fn open_records(&self, answer: &[u8], question: &[u8]) -> Result<Zeroizing<Vec<u8>>, WrapError> {
+        services::open_records(answer, question, &self.service, &self.wrapping)
     }
 
     pub(crate) fn forget(&mut self, client: &ClientClass) {

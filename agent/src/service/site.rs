@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use ureq::{Agent, Body};
 use wardlink_protocol::api::Problem;
-use wardlink_protocol::limits::MAX_SERVICE_KEYS_BYTES;
+use wardlink_protocol::limits::{MAX_RECORDS_FED_BYTES, MAX_SERVICE_KEYS_BYTES};
 
 /// How long the control unit may take to answer.
 const TIMEOUT: Duration = Duration::from_secs(20);
@@ -57,6 +57,11 @@ impl Site {
         self.post("renew", request).await
     }
 
+    /// `POST /api/v1/services/records`.
+    pub(crate) async fn records(&self, question: Vec<u8>) -> Result<Vec<u8>, SiteError> {
+        self.post("records", question).await
+    }
+
     async fn post(&self, what: &'static str, body: Vec<u8>) -> Result<Vec<u8>, SiteError> {
         let url = format!("{}/api/v1/services/{what}", self.origin);
         let agent = self.agent.clone();
@@ -70,7 +75,8 @@ fn post(agent: &Agent, url: &str, body: &[u8]) -> Result<Vec<u8>, SiteError> {
     let sent = agent.post(url).header("Content-Type", "application/cose").send(body);
     let answer = sent.map_err(|error| unreachable(&error))?;
     let status = answer.status().as_u16();
-    let limit = u64::try_from(MAX_SERVICE_KEYS_BYTES).unwrap_or(u64::MAX).saturating_add(1);
+    let longest = if url.ends_with("/records") { MAX_RECORDS_FED_BYTES } else { MAX_SERVICE_KEYS_BYTES };
+    let limit = u64::try_from(longest).unwrap_or(u64::MAX).saturating_add(1);
     let mut bytes = Vec::new();
     Body::into_reader(answer.into_body()).take(limit).read_to_end(&mut bytes).map_err(|error| unreachable(&error))?;
     match status {

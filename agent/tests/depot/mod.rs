@@ -361,6 +361,24 @@ impl Depot {
         unreachable!()
     }
 
+    /// The device is busy as long as this file is there.
+    pub(crate) fn busy(&self, device: &str) -> PathBuf {
+        let folder = self.device_folder(device);
+        std::fs::create_dir_all(&folder).unwrap();
+        let busy = folder.join("busy");
+        std::fs::write(&busy, "").unwrap();
+        busy
+    }
+
+    /// Waits until two devices are told to have failed.
+    pub(crate) async fn both_failed(&self) {
+        self.until("two failures", |inner| {
+            let failed = inner.outcomes.iter().filter(|told| matches!(&told.outcome, Outcome::Failed { .. }));
+            (failed.count() == 2).then_some(())
+        })
+        .await;
+    }
+
     /// Waits until this device is told to be installed, and reported so.
     pub(crate) async fn installed(&self, device: &str, revision: &str) {
         self.until(&format!("{device} at {revision}"), |inner| {

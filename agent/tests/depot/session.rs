@@ -10,7 +10,7 @@ use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::handshake::server::{Request, Response};
 use wardlink_agent::clock;
-use wardlink_crypto::session::{ServerHandshake, Session};
+use wardlink_crypto::session::{Session, Unanswered};
 use wardlink_protocol::cbor;
 use wardlink_protocol::distribution::{
     Answer, AssociatedDevice, FromGateway, FromServer, ManufacturerRoot, PollTicket, SESSION_PROTOCOL, SessionRefusal,
@@ -45,7 +45,9 @@ async fn handshake(socket: &mut WebSocketStream<TcpStream>, inner: &Mutex<Inner>
     let hello = frame(socket).await?;
     let (server, answer) = {
         let inner = inner.lock().unwrap();
-        ServerHandshake::start(&hello, &inner.host, &inner.chain, &inner.server_key, &mut clock::rng()).ok()?
+        let unanswered = Unanswered::start(&hello, &inner.host, &mut clock::rng()).ok()?;
+        let signed = unanswered.opening().clone().sign(inner.chain.clone(), &inner.server_key).ok()?;
+        unanswered.answer(&signed).ok()?
     };
     socket.send(Message::binary(answer)).await.ok()?;
     let proof = frame(socket).await?;

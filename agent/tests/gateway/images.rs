@@ -191,12 +191,7 @@ async fn a_package_that_is_encrypted_to_the_gateway_is_decrypted_and_checked_as_
     let depot = Depot::open().await;
     depot.with(|inner| direct_encrypted(inner, |file| *file.last_mut().unwrap() ^= 1));
     let gateway = depot.power(&[]);
-    depot
-        .until("two failures", |inner| {
-            let failed = inner.outcomes.iter().filter(|told| matches!(&told.outcome, Outcome::Failed { .. }));
-            (failed.count() == 2).then_some(())
-        })
-        .await;
+    depot.both_failed().await;
     assert_eq!(depot.runs("infusion-pump/p1"), None);
     gateway.stop().await;
 }

@@ -87,9 +87,7 @@ async fn an_atomic_set_is_installed_on_all_devices_or_on_none() {
 async fn a_device_that_is_busy_or_waits_for_a_person_keeps_what_it_runs() {
     let depot = Depot::open().await;
     depot.direct(&pump_package());
-    let busy = depot.device_folder("infusion-pump/p1").join("busy");
-    std::fs::create_dir_all(busy.parent().unwrap()).unwrap();
-    std::fs::write(&busy, "").unwrap();
+    let busy = depot.busy("infusion-pump/p1");
     let mut gateway = depot.power(&[]);
     depot.installed("infusion-pump/p2", "1B").await;
     depot
@@ -148,12 +146,7 @@ async fn added_data_is_installed_with_the_update_or_neither_is() {
     let depot = Depot::open().await;
     depot.with(|inner| direct_with(inner, silent.as_bytes()));
     let gateway = depot.power(&[]);
-    depot
-        .until("two failures", |inner| {
-            let failed = inner.outcomes.iter().filter(|told| matches!(&told.outcome, Outcome::Failed { .. }));
-            (failed.count() == 2).then_some(())
-        })
-        .await;
+    depot.both_failed().await;
     assert_eq!(depot.runs("infusion-pump/p1"), None);
     gateway.stop().await;
 }
@@ -162,9 +155,7 @@ async fn added_data_is_installed_with_the_update_or_neither_is() {
 async fn what_was_verified_is_installed_while_the_server_is_away() {
     let depot = Depot::open().await;
     depot.direct(&pump_package());
-    let busy = depot.device_folder("infusion-pump/p1").join("busy");
-    std::fs::create_dir_all(busy.parent().unwrap()).unwrap();
-    std::fs::write(&busy, "").unwrap();
+    let busy = depot.busy("infusion-pump/p1");
     let mut gateway = depot.power(&[]);
     depot.installed("infusion-pump/p2", "1B").await;
     depot.with(Inner::go_down);

@@ -54,6 +54,11 @@ texts! {
     act_order_given => "Gave a device an order" | "Auftrag an ein Gerät gegeben";
     act_order_ended => "An order ended" | "Auftrag beendet";
     act_message_refused => "Refused a message" | "Nachricht abgewiesen";
+    act_records_asked => "Asked for stored data" | "Gespeicherte Daten abgerufen";
+    act_gap_conceded => "Went on without missing records" | "Ohne fehlende Einträge weitergemacht";
+    act_records_exported => "Exported stored data" | "Gespeicherte Daten exportiert";
+    act_rules_changed => "Changed the rules for data" | "Regeln für Daten geändert";
+    act_flag_acknowledged => "Has seen a flag" | "Hinweis gesehen";
     act_signed_in => "Signed in" | "Angemeldet";
     act_signed_out => "Signed out" | "Abgemeldet";
     act_sign_in_refused => "A sign-in was refused" | "Anmeldung abgelehnt";

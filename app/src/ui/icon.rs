@@ -116,6 +116,11 @@ pub(crate) fn rules() -> impl IntoView {
     icon("M12 3l7.5 2.8v5.4c0 4.6-3 8.1-7.5 9.8c-4.5-1.7-7.5-5.2-7.5-9.8V5.8zM8.5 12l2.5 2.5l4.5-4.5")
 }
 
+/// Stored data: a line over its ground.
+pub(crate) fn chart() -> impl IntoView {
+    icon("M4 4v16h16M8 14l3.5-4l3 2.5L19 7")
+}
+
 /// The audit log: lines on a page.
 pub(crate) fn log() -> impl IntoView {
     icon("M6 3.5h9l3.5 3.5v13a.5 .5 0 0 1-.5 .5H6a.5 .5 0 0 1-.5-.5V4a.5 .5 0 0 1 .5-.5zM9 10h6M9 13.5h6M9 17h4")

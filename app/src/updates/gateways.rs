@@ -1,7 +1,7 @@
 //! The gateways, and devices that do without one: which are connected, and what they are told.
 
 use leptos::prelude::*;
-use wardlink_protocol::api::{Broadcast, DeviceClass, GatewayView, Pushed, Right};
+use wardlink_protocol::api::{Broadcast, DeviceClass, GatewayView, Pushed, RecordsView, Right};
 
 use super::{Empty, Tabs};
 use crate::api;
@@ -9,6 +9,7 @@ use crate::app::{use_app, use_text};
 use crate::classes::options;
 use crate::fetched::Fetched;
 use crate::format;
+use crate::records::{Arrived, AskNow};
 use crate::ui::ScreenTitle;
 use crate::ui::dialog::{CloseDialog, asking};
 use crate::ui::form::{Answers, Sender};
@@ -26,6 +27,7 @@ enum Ask {
 pub(crate) fn GatewaysScreen() -> impl IntoView {
     let t = use_text();
     let known = Fetched::<Vec<GatewayView>>::follow("/gateways");
+    let records = Fetched::<RecordsView>::follow("/records");
     let may = use_app().may(Right::ManageUpdates);
     let ask = RwSignal::new(None);
     view! {
@@ -40,7 +42,7 @@ pub(crate) fn GatewaysScreen() -> impl IntoView {
             <p class="quiet">{t.gateways_text()}</p>
             {known.trouble()}
             <Show when=move || known.is_empty()><Empty name="no-gateways" what=t.no_gateways() advice=t.no_gateways_text()/></Show>
-            {known.rows("gateways", |_| true, move |gateway| view! { <Row gateway=gateway may=may known=known/> })}
+            {known.rows("gateways", |_| true, move |gateway| view! { <Row gateway=gateway may=may known=known records=records/> })}
             {known.waiting()}
             <Asking ask=ask/>
         </section>
@@ -48,12 +50,18 @@ pub(crate) fn GatewaysScreen() -> impl IntoView {
 }
 
 #[component]
-fn Row(gateway: GatewayView, may: bool, known: Fetched<Vec<GatewayView>>) -> impl IntoView {
+fn Row(
+    gateway: GatewayView,
+    may: bool,
+    known: Fetched<Vec<GatewayView>>,
+    records: Fetched<RecordsView>,
+) -> impl IntoView {
     let t = use_text();
     let app = use_app();
     let sender = Sender::new();
     let name = gateway.gateway.identifier.to_string();
     let label = t.push_gateway_of(&name);
+    let (asks, asks_label) = (format!("/gateways/{}/ask", gateway.gateway), t.ask_now_of(&name));
     let path = format!("/gateways/{}/push", gateway.gateway);
     let (online, contact) = (gateway.online, gateway.last_contact);
     let words = move || match contact {
@@ -88,11 +96,13 @@ fn Row(gateway: GatewayView, may: bool, known: Fetched<Vec<GatewayView>>) -> imp
                     <span class="presence" class:online=online data-testid="presence">{words}</span>
                     <span>{t.gateway_devices(gateway.devices)}</span>
                     <span>{directed}</span>
+                    <Arrived gateway=gateway.gateway.clone() known=records/>
                 </p>
                 {refused}
             </div>
             {may.then(|| view! {
                 <div class="acts">
+                    <AskNow path=asks label=asks_label/>
                     <button type="button" class="button small quiet" data-testid="push" aria-label=label
                         aria-disabled=move || sender.busy.get().then_some("true") on:click=push>{t.push_gateway()}</button>
                 </div>

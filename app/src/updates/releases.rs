@@ -5,6 +5,7 @@ use wardlink_protocol::UnixMillis;
 use wardlink_protocol::api::{OfferScope, OfferView, OfferWhen, ReleaseView, Right};
 
 use super::offer::OfferForm;
+use super::upload::UploadForm;
 use super::{Empty, Tabs, added_words, name_of_path, release_name};
 use crate::app::{use_app, use_text};
 use crate::clock;
@@ -18,6 +19,8 @@ use crate::ui::{Fact, ScreenTitle, icon};
 /// What is asked in a dialog.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Ask {
+    /// A repository that a person brings.
+    Upload,
     /// To whom a release is offered, and when it is installed.
     Offer(Box<ReleaseView>),
     /// Whether an offer ends.
@@ -63,7 +66,12 @@ pub(crate) fn ReleasesScreen() -> impl IntoView {
     Effect::new(move |_| found.set(search.get()));
     view! {
         <section class="list-pane wide">
-            <div class="screen-head"><ScreenTitle text=t.releases_title()/></div>
+            <div class="screen-head">
+                <ScreenTitle text=t.releases_title()/>
+                {may_offer.then(|| view! {
+                    <button type="button" class="button small" data-testid="upload" on:click=move |_| ask.set(Some(Ask::Upload))>{t.upload_release()}</button>
+                })}
+            </div>
             <Tabs/>
             <p class="quiet">{t.releases_text()}</p>
             {known.releases.trouble()}
@@ -198,11 +206,16 @@ fn Offered(offer: OfferView, ask: RwSignal<Option<Ask>>, may_offer: bool) -> imp
 fn Asking(ask: RwSignal<Option<Ask>>, known: Known) -> impl IntoView {
     let t = use_text();
     let title = move |question: &Ask| match question {
+        Ask::Upload => t.upload_release().to_owned(),
         Ask::Offer(release) => t.offer_title(&release_name(release)),
         Ask::Withdraw(offer) => t.withdraw_title(&name_of_path(&offer.path)),
         Ask::Contents(release) => t.release_contents_of(&release_name(release)),
     };
     let content = move |question: Ask, close: CloseDialog| match question {
+        Ask::Upload => {
+            let done = Callback::new(move |()| known.releases.load());
+            view! { <UploadForm close=close done=done/> }.into_any()
+        }
         Ask::Offer(release) => {
             let done = Callback::new(move |()| known.offers.load());
             view! { <OfferForm release=*release close=close done=done/> }.into_any()

@@ -2,6 +2,7 @@
 //! becomes visible in one step when everything about it is right.
 
 use super::publication::{self, refused};
+use super::publish::Publisher;
 use super::repository::{self, Public};
 use super::{DistributionObject, blob, manufacturers, text};
 use data_encoding::HEXLOWER_PERMISSIVE;
@@ -14,48 +15,33 @@ use wardlink_edge::platform::{log, now};
 use wardlink_edge::problem::Failure;
 use wardlink_edge::storage::{Column, Database, record};
 use wardlink_protocol::UnixMillis;
-use wardlink_protocol::api::{NewPublication, Published, PublishedFile, PublishedView};
+use wardlink_protocol::api::{NewPublication, ProblemKind, Published, PublishedView};
 use wardlink_protocol::identity::Sha256;
 use wardlink_trust::audit::Act;
-use wardlink_update::catalog::{Releases, Roles};
-use wardlink_update::client::{Client, Command, Fetched, File, Next, Stored};
-use wardlink_update::metadata::{Role, RoleName, Root, Signed, Snapshot, Target, TargetPath, Targets, Timestamp};
+use wardlink_update::client::{Fetched, File, Refusal};
+use wardlink_update::metadata::{Role as _, RoleName, Targets};
 use wardlink_update::package::{Manufacturer, ModelFolder};
-
-/// The metadata of a repository as a client keeps it, by the files' names without versions.
-type Kept = BTreeMap<File, Vec<u8>>;
-
-/// What a verified repository says.
-struct Verified {
-    kept: Kept,
-    roles: Roles,
-    /// The roots that are new, oldest first: a client follows them one by one.
-    roots: Vec<(u64, Vec<u8>)>,
-    root: Root,
-    timestamp: Timestamp,
-    snapshot: u64,
-    packages: usize,
-}
+use wardlink_update::repository::{Kept, NotAccepted, Reader, Repository};
 
 impl DistributionObject {
     /// Verifies a publication and makes it visible. A repeated commit has the same answer.
-    pub(super) async fn commit(&self, manufacturer: &str, id: u64, token: u64) -> Result<Published, Failure> {
+    pub(super) async fn commit(&self, manufacturer: &str, id: u64, by: &Publisher) -> Result<Published, Failure> {
         let database = self.database.open()?;
-        let (new, generation) = match waiting(database, manufacturer, id, token)? {
+        let (new, generation) = match waiting(database, manufacturer, id, by)? {
             Waiting::Committed(published) => return Ok(published),
             Waiting::Ready { new, generation } => (new, generation),
         };
         let name: Manufacturer = manufacturer.parse().map_err(Failure::internal)?;
         let files = Files::of(&self.env, manufacturer)?;
         let trusted = trusted(database, &files, manufacturer).await?;
-        let verified = verify(&name, &trusted, &new, &files).await?;
-        let targets = targets(database, &name, &verified.roles, &new, &files).await?;
+        let verified = verify(&name, trusted.clone(), &new, &files).await?;
+        let targets = targets(database, &name, &verified, &new, &files).await?;
         let timestamp = verified.timestamp.version();
-        let published = Published { timestamp, packages: u64::try_from(verified.packages).unwrap_or(u64::MAX) };
+        let published = Published { timestamp, packages: packages(&verified) };
 
         // From here on nothing waits: one step. Meanwhile the token may have been revoked, the publication given up or committed.
         let database = self.database.open()?;
-        match waiting(database, manufacturer, id, token)? {
+        match waiting(database, manufacturer, id, by)? {
             Waiting::Committed(published) => return Ok(published),
             Waiting::Ready { generation: now, .. } if now != generation => {
                 return Err(refused("versions", "something else was published meanwhile; commit again"));
@@ -63,16 +49,18 @@ impl DistributionObject {
             Waiting::Ready { .. } => {}
         }
         if trusted == verified.kept {
-            finish(database, id, &published)?;
+            database.step(|database| finish(database, id, &published))?;
             return Ok(published);
         }
-        make_visible(database, manufacturer, generation, &verified, targets)?;
-        finish(database, id, &published)?;
+        let detail = format!("version {timestamp}, {} packages, {}", published.packages, by.way());
+        database.step(|database| {
+            make_visible(database, manufacturer, generation, &verified, targets)?;
+            finish(database, id, &published)?;
+            super::directives::all_are_due(database)?;
+            Self::note(database, by.person(), Act::ReleasesPublished, manufacturer, detail)
+        })?;
         self.releases.take();
-        super::directives::all_are_due(database)?;
         log!("distribution: a manufacturer publishes version {timestamp}, {} packages", published.packages);
-        let detail = format!("version {timestamp}, {} packages, by publishing token {token}", published.packages);
-        Self::note(database, None, Act::ReleasesPublished, manufacturer, detail)?;
         Ok(published)
     }
 }
@@ -89,9 +77,9 @@ enum Waiting {
     },
 }
 
-/// Looks whether a publication may be committed under this token.
-fn waiting(database: &Database, manufacturer: &str, id: u64, token: u64) -> Result<Waiting, Failure> {
-    manufacturers::check_is_valid(database, token)?;
+/// Looks whether a publication may be committed by this publisher.
+fn waiting(database: &Database, manufacturer: &str, id: u64, by: &Publisher) -> Result<Waiting, Failure> {
+    by.check(database)?;
     let generation = manufacturers::known(database, manufacturer)?.generation;
     let (new, done) = publication::record_of(database, manufacturer, id)?;
     if let Some(done) = done {
@@ -128,158 +116,53 @@ pub(super) fn file_of(name: &str) -> Result<File, Failure> {
     })
 }
 
-/// Follows the staged repository (TUF section 5), reads every role that it has, and holds each target to the client's search.
+/// Reads the staged repository (TUF section 5): every role that it has, and each target held to the client's search.
 async fn verify(
     manufacturer: &Manufacturer,
-    trusted: &Kept,
+    trusted: Kept,
     new: &NewPublication,
     files: &Files,
-) -> Result<Verified, Failure> {
-    let stored = Stored {
-        root: trusted.get(&File::Root).cloned().unwrap_or_default(),
-        timestamp: trusted.get(&File::Timestamp).cloned(),
-        snapshot: trusted.get(&File::Snapshot).cloned(),
-        targets: trusted.iter().filter_map(|(file, bytes)| role_of(file).map(|role| (role, bytes.clone()))).collect(),
-    };
-    let mut follower = Follower {
-        client: Client::start(stored, now().as_secs()).map_err(|refusal| refused_by_client(&refusal))?,
-        named: new.metadata.iter().map(|listed| (listed.name.as_str(), listed.file)).collect(),
-        files,
-        kept: trusted.clone(),
-        roots: Vec::new(),
-    };
-    follower.follow().await?;
-    if !follower.client.root().consistent_snapshot {
-        return Err(refused("5.3.12", "the repository has no consistent snapshots"));
+) -> Result<Repository, Failure> {
+    let mut reader = Reader::start(trusted, Some(manufacturer.clone()), now().as_secs()).map_err(not_accepted)?;
+    let listed: BTreeMap<_, _> = new.metadata.iter().map(|listed| (listed.name.as_str(), listed.file)).collect();
+    while let Some(wanted) = reader.wanted().map_err(not_accepted)? {
+        let bytes = match listed.get(wanted.name().as_str()) {
+            // One that is longer than asked for is not read, and refused for its length.
+            Some(file) if file.length > wanted.max_bytes => {
+                Some(vec![0; usize::try_from(wanted.max_bytes).unwrap_or_default().saturating_add(1)])
+            }
+            Some(file) => files.read(&file.sha256).await?,
+            None => None,
+        };
+        reader.receive(bytes.map_or(Fetched::Missing, Fetched::Bytes)).map_err(not_accepted)?;
     }
-    let top = follower.client.targets().cloned().ok_or_else(|| refused("5.6.1", "the repository has no targets"))?;
-    for delegation in top.delegated() {
-        let folders = ModelFolder::of_delegation(delegation).map_err(|error| refused("delegations", error))?;
-        if delegation.name.as_str() != manufacturer.as_str() {
-            return Err(refused("manufacturer", format!("it delegates to {}", delegation.name)));
-        }
-        for folder in folders {
-            let nobody = folder.path(".nobody names this").map_err(|error| refused("delegations", error))?;
-            follower.search(nobody).await?;
-        }
-    }
-    let mut roles = Roles::new();
-    let names = top.delegated().map(|delegation| delegation.name.clone());
-    for role in core::iter::once(RoleName::targets()).chain(names) {
-        let Some(bytes) = follower.client.received(&role).map(<[u8]>::to_vec) else { continue };
-        let parsed = Signed::<Targets>::parse(&bytes).map_err(|error| refused("5.6.7.1", error))?.role;
-        if role != RoleName::targets() && parsed.delegated().next().is_some() {
-            return Err(refused("delegations", format!("{role} delegates further")));
-        }
-        follower.kept.insert(File::Targets(role.clone()), bytes);
-        roles.insert(role, parsed);
-    }
-    for (role, path, target) in named(&roles) {
-        // 5.6.7: what a role says counts only where the client comes to it, and to nobody else before.
-        if follower.search(path.clone()).await?.as_ref() != Some(target) {
-            return Err(refused("5.6.7", format!("{role} names {path}, and is not trusted for it")));
-        }
-    }
-    let releases = Releases::of([(manufacturer, &roles)]).map_err(|error| refused("packages", error))?;
-    let Follower { client, mut kept, roots, .. } = follower;
-    kept.retain(|file, _| role_of(file).is_none_or(|role| roles.contains_key(&role)));
-    let timestamp: Signed<Timestamp> = parse(&kept, &File::Timestamp)?;
-    let snapshot: Signed<Snapshot> = parse(&kept, &File::Snapshot)?;
-    let (root, packages) = (client.root().clone(), releases.packages().len());
-    let snapshot = snapshot.role.version();
-    Ok(Verified { kept, roles, roots, root, timestamp: timestamp.role, snapshot, packages })
+    reader.finish().map_err(not_accepted)
 }
 
-fn parse<T: Role>(kept: &Kept, file: &File) -> Result<Signed<T>, Failure> {
-    let bytes = kept.get(file).ok_or_else(|| Failure::internal("verified metadata is missing"))?;
-    Signed::parse(bytes).map_err(Failure::internal)
-}
-
-fn role_of(file: &File) -> Option<RoleName> {
-    match file {
-        File::Targets(role) => Some(role.clone()),
-        File::Root | File::Timestamp | File::Snapshot => None,
+fn not_accepted(why: NotAccepted) -> Failure {
+    match why {
+        NotAccepted::Client(refusal) => refused_by_client(&refusal),
+        NotAccepted::Step { step, why } => refused(step, why),
     }
 }
 
-fn named(roles: &Roles) -> impl Iterator<Item = (&RoleName, &TargetPath, &Target)> {
-    let of = |(role, targets)| named_by(role, targets);
-    roles.iter().flat_map(of)
-}
-
-fn named_by<'a>(
-    role: &'a RoleName,
-    targets: &'a Targets,
-) -> impl Iterator<Item = (&'a RoleName, &'a TargetPath, &'a Target)> {
-    targets.targets.iter().map(move |(path, target)| (role, path, target))
-}
-
-fn refused_by_client(refusal: &wardlink_update::client::Refusal) -> Failure {
+fn refused_by_client(refusal: &Refusal) -> Failure {
     // The refusal names its step itself.
     let detail = format!("S{}. Nothing was published.", refusal.to_string().trim_start_matches('s'));
-    Failure::with_detail(wardlink_protocol::api::ProblemKind::RefusedStep, detail)
-}
-
-/// A client that is given what was staged.
-struct Follower<'a> {
-    client: Client,
-    named: BTreeMap<&'a str, PublishedFile>,
-    files: &'a Files,
-    kept: Kept,
-    /// Each root that it came to, with its version.
-    roots: Vec<(u64, Vec<u8>)>,
-}
-
-impl Follower<'_> {
-    async fn search(&mut self, path: TargetPath) -> Result<Option<Target>, Failure> {
-        self.client.search(path).map_err(|refusal| refused_by_client(&refusal))?;
-        self.follow().await
-    }
-
-    async fn follow(&mut self) -> Result<Option<Target>, Failure> {
-        loop {
-            let wanted = match self.client.next() {
-                Next::Fetch(wanted) => wanted,
-                Next::Ready => return Ok(None),
-                Next::Found(target) => return Ok(target),
-            };
-            let version = wanted.version.map(|version| format!("{version}.")).unwrap_or_default();
-            let listed = self.named.get(format!("{version}{}", wanted.file.name()).as_str());
-            let bytes = match listed {
-                // One that is longer than asked for is not read, and refused for its length.
-                Some(file) if file.length > wanted.max_bytes => {
-                    Some(vec![0; usize::try_from(wanted.max_bytes).unwrap_or_default().saturating_add(1)])
-                }
-                Some(file) => self.files.read(&file.sha256).await?,
-                None => None,
-            };
-            let fetched = bytes.map_or(Fetched::Missing, Fetched::Bytes);
-            for command in self.client.receive(fetched).map_err(|refusal| refused_by_client(&refusal))? {
-                match command {
-                    Command::Store(file, bytes) => {
-                        if file == File::Root {
-                            self.roots.push((self.client.root().version(), bytes.clone()));
-                        }
-                        self.kept.insert(file, bytes);
-                    }
-                    Command::Delete(file) => drop(self.kept.remove(&file)),
-                }
-            }
-        }
-    }
+    Failure::with_detail(ProblemKind::RefusedStep, detail)
 }
 
 /// Each target is the manufacturer's own, and its file is there with every hash that is listed. Their public names.
 async fn targets(
     database: &Database,
     manufacturer: &Manufacturer,
-    roles: &Roles,
+    repository: &Repository,
     new: &NewPublication,
     files: &Files,
 ) -> Result<Vec<Public>, Failure> {
     let there: BTreeMap<Sha256, u64> = new.files.iter().map(|file| (file.sha256, file.length)).collect();
     let mut public = Vec::new();
-    for (_, path, target) in named(roles) {
+    for (_, path, target) in repository.targets() {
         let folder = ModelFolder::of(path).map_err(|error| refused("targets", error))?;
         if folder.manufacturer != *manufacturer {
             return Err(refused("manufacturer", format!("{path} is another manufacturer's")));
@@ -328,12 +211,16 @@ async fn sha512(
     Ok(Some(found))
 }
 
+fn packages(verified: &Repository) -> u64 {
+    u64::try_from(verified.releases.packages().len()).unwrap_or(u64::MAX)
+}
+
 /// What was verified is trusted from now on, and what it names is public.
 fn make_visible(
     database: &Database,
     manufacturer: &str,
     generation: u64,
-    verified: &Verified,
+    verified: &Repository,
     targets: Vec<Public>,
 ) -> Result<(), Failure> {
     let generation = generation.saturating_add(1);
@@ -350,7 +237,7 @@ fn make_visible(
             // It is public already, or one of the new ones.
             File::Root => continue,
             File::Timestamp => None,
-            File::Snapshot => Some(verified.snapshot),
+            File::Snapshot => Some(verified.snapshot.version()),
             File::Targets(role) => verified.roles.get(role).map(Targets::version),
         };
         let name = version.map_or_else(|| file.name(), |version| format!("{version}.{}", file.name()));
@@ -361,11 +248,11 @@ fn make_visible(
         at: now(),
         timestamp: verified.timestamp.version(),
         ends_at: UnixMillis::from_secs(verified.timestamp.expires().seconds()),
-        packages: u64::try_from(verified.packages).unwrap_or(u64::MAX),
+        packages: packages(verified),
     };
     database.run(
         "UPDATE manufacturers SET generation = ?, root_version = ?, published = ? WHERE manufacturer = ?",
-        [generation.into_value(), verified.root.version().into_value(), record(&view)?, text(manufacturer)],
+        [generation.into_value(), verified.root().version().into_value(), record(&view)?, text(manufacturer)],
     )
 }
 

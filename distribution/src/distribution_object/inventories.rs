@@ -49,15 +49,17 @@ pub(super) async fn take(
     let inventory = inventory.map_err(|error| refuse(error.to_string()))?;
     let (preview, news) = look(database, &inventory)?;
     if let Some(person) = imports {
-        for record in news {
-            put(database, record, preview.version)?;
-        }
-        database.run(
-            "UPDATE manufacturers SET inventory = ? WHERE manufacturer = ?",
-            [preview.version.into_value(), text(name.as_str())],
-        )?;
-        let detail = format!("version {}, {} devices", preview.version, preview.devices);
-        DistributionObject::note(database, Some(person), Act::InventoryImported, name.as_str(), detail)?;
+        database.step(|database| {
+            for record in news {
+                put(database, record, preview.version)?;
+            }
+            database.run(
+                "UPDATE manufacturers SET inventory = ? WHERE manufacturer = ?",
+                [preview.version.into_value(), text(name.as_str())],
+            )?;
+            let detail = format!("version {}, {} devices", preview.version, preview.devices);
+            DistributionObject::note(database, Some(person), Act::InventoryImported, name.as_str(), detail)
+        })?;
     }
     Ok(preview)
 }

@@ -128,9 +128,10 @@ pub(super) async fn add(
     }
     let length = u64::try_from(bytes.len()).unwrap_or(u64::MAX);
     let sha256 = Files::of(&object.env, name.as_str())?.write(bytes).await?;
-    let database = object.database.open()?;
-    put(database, person, name.as_str(), (sha256, length), root.role.version())?;
-    view_of(database, name.as_str())
+    object.database.step(|database| {
+        put(database, person, name.as_str(), (sha256, length), root.role.version())?;
+        view_of(database, name.as_str())
+    })
 }
 
 /// One step: the manufacturer, its trusted root, and the root's public name.

@@ -163,40 +163,47 @@ pub(super) async fn make(object: &DistributionObject, person: &Person, new: NewO
         made_at: now(),
         made_by: person.name.clone(),
     };
-    let id: Option<u64> = database.one("INSERT INTO offers (record) VALUES (?) RETURNING id", [record(&offer)?])?;
-    let id = id.ok_or_else(|| Failure::internal("an offer has no number"))?;
-    for (_, _, sha256) in &offer.added {
-        database.run("INSERT OR IGNORE INTO added (offer, sha256) VALUES (?, ?)", [id.into_value(), blob(sha256)])?;
-    }
-    log!("distribution: person {} makes the offer {id}", person.id);
-    DistributionObject::note(database, Some(person), Act::UpdateDecided, &offer.path, format!("offer {id}"))?;
+    let id = database.step(|database| {
+        let id: Option<u64> = database.one("INSERT INTO offers (record) VALUES (?) RETURNING id", [record(&offer)?])?;
+        let id = id.ok_or_else(|| Failure::internal("an offer has no number"))?;
+        for (_, _, sha256) in &offer.added {
+            database
+                .run("INSERT OR IGNORE INTO added (offer, sha256) VALUES (?, ?)", [id.into_value(), blob(sha256)])?;
+        }
+        DistributionObject::note(database, Some(person), Act::UpdateDecided, &offer.path, format!("offer {id}"))?;
+        super::directives::offers_changed(database, &offer.scope)?;
+        Ok(id)
+    })?;
     object.offers.take();
-    super::directives::offers_changed(database, &offer.scope)?;
+    log!("distribution: person {} makes the offer {id}", person.id);
     view(database, id, offer, None)
 }
 
 /// A person withdraws an offer. Who has installed it keeps it.
 pub(super) fn withdraw(object: &DistributionObject, person: &Person, id: u64) -> Result<OfferView, Failure> {
     let database = object.database.open()?;
-    let query = "UPDATE offers SET withdrawn_at = ? WHERE id = ? AND withdrawn_at IS NULL RETURNING record";
-    let stored: Option<Vec<u8>> = database.one(query, [now().into_value(), id.into_value()])?;
-    let offer: Record = read_record(&stored.ok_or(ProblemKind::NotFound)?)?;
-    // Who has begun with it ends with it: its files stay as long as those that have just come.
-    database.run(
-        "UPDATE files SET stored_at = ? WHERE manufacturer = ? AND sha256 IN (SELECT sha256 FROM added WHERE offer = ?)",
-        [now().into_value(), text(ADDED), id.into_value()],
-    )?;
-    database.run("DELETE FROM added WHERE offer = ?", [id.into_value()])?;
-    database.run(
-        "DELETE FROM offers WHERE withdrawn_at IS NOT NULL AND id <= (SELECT id FROM offers
-             WHERE withdrawn_at IS NOT NULL ORDER BY id DESC LIMIT 1 OFFSET ?)",
-        [WITHDRAWN.into_value()],
-    )?;
-    log!("distribution: person {} withdraws the offer {id}", person.id);
-    let detail = format!("offer {id} withdrawn");
-    DistributionObject::note(database, Some(person), Act::UpdateDecided, &offer.path, detail)?;
+    let offer = database.step(|database| {
+        let query = "UPDATE offers SET withdrawn_at = ? WHERE id = ? AND withdrawn_at IS NULL RETURNING record";
+        let stored: Option<Vec<u8>> = database.one(query, [now().into_value(), id.into_value()])?;
+        let offer: Record = read_record(&stored.ok_or(ProblemKind::NotFound)?)?;
+        // Who has begun with it ends with it: its files stay as long as those that have just come.
+        database.run(
+            "UPDATE files SET stored_at = ? WHERE manufacturer = ? AND sha256 IN (SELECT sha256 FROM added WHERE offer = ?)",
+            [now().into_value(), text(ADDED), id.into_value()],
+        )?;
+        database.run("DELETE FROM added WHERE offer = ?", [id.into_value()])?;
+        database.run(
+            "DELETE FROM offers WHERE withdrawn_at IS NOT NULL AND id <= (SELECT id FROM offers
+                 WHERE withdrawn_at IS NOT NULL ORDER BY id DESC LIMIT 1 OFFSET ?)",
+            [WITHDRAWN.into_value()],
+        )?;
+        let detail = format!("offer {id} withdrawn");
+        DistributionObject::note(database, Some(person), Act::UpdateDecided, &offer.path, detail)?;
+        super::directives::offers_changed(database, &offer.scope)?;
+        Ok(offer)
+    })?;
     object.offers.take();
-    super::directives::offers_changed(database, &offer.scope)?;
+    log!("distribution: person {} withdraws the offer {id}", person.id);
     view(database, id, offer, Some(now()))
 }
 

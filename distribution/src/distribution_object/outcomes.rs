@@ -43,8 +43,10 @@ impl DistributionObject {
             return Ok(reports::refused(STEP, &format!("{} is not updated through {gateway}", told.device)));
         }
         if !was_told(database, &told)? {
-            store(database, gateway, &told)?;
-            take(database, &known, &told)?;
+            database.step(|database| {
+                store(database, gateway, &told)?;
+                take(database, &known, &told)
+            })?;
         }
         let directive = self.match_anew(gateway, false).await?;
         Ok(Dealt { refused: None, orders: Orders { directive, devices: None } })

@@ -1,10 +1,14 @@
 //! What a publisher asks, over HTTP: which files are missing, their parts, and the commit.
 
 use super::{DistributionObject, json, manufacturers, publication};
+use data_encoding::BASE64URL_NOPAD;
 use wardlink_edge::http::decoded;
+use wardlink_edge::messages::{MAX_OBJECT_MESSAGE_BYTES, PERSON_HEADER};
 use wardlink_edge::platform::streams;
 use wardlink_edge::problem::Failure;
-use wardlink_protocol::api::{NewPublication, ProblemKind};
+use wardlink_edge::storage::Database;
+use wardlink_protocol::api::{NewPublication, Person, ProblemKind};
+use wardlink_protocol::cbor;
 use wardlink_protocol::identity::Sha256;
 use worker::{Method, Request, Response};
 
@@ -19,7 +23,7 @@ pub(super) fn is_for(path: &str) -> bool {
 }
 
 impl DistributionObject {
-    /// Answers a publisher who shows a token of this manufacturer.
+    /// Answers a publisher: who shows a token of this manufacturer, or is a person who may.
     pub(super) async fn publish(&self, mut request: Request) -> Result<Response, Failure> {
         let answered = self.answer_publisher(&mut request).await;
         if answered.is_err() {
@@ -34,8 +38,7 @@ impl DistributionObject {
         let segments: Vec<&str> = path.strip_prefix(PREFIX).unwrap_or_default().split('/').collect();
         let manufacturer = segments.first().and_then(|name| decoded(name)).ok_or(ProblemKind::NotFound)?;
         let manufacturer = manufacturer.as_str();
-        let token = bearer(request)?;
-        let token = manufacturers::check_token(self.database.open()?, manufacturer, &token)?;
+        let publisher = Publisher::of(request, self.database.open()?, manufacturer)?;
         let number = |text: &str| text.parse::<u64>().map_err(|_| Failure::from(ProblemKind::NotFound));
         match (request.method(), segments.as_slice()) {
             (Method::Post, [_]) => {
@@ -58,9 +61,52 @@ impl DistributionObject {
                 upload.take(self, bytes).await?;
                 Ok(Response::empty()?.with_status(204))
             }
-            (Method::Post, [_, id, "commit"]) => json(&self.commit(manufacturer, number(id)?, token).await?),
+            (Method::Post, [_, id, "commit"]) => json(&self.commit(manufacturer, number(id)?, &publisher).await?),
             (_, [_] | [_, _] | [_, _, "commit"] | [_, _, "files", _, _]) => Err(ProblemKind::MethodNotAllowed.into()),
             _ => Err(ProblemKind::NotFound.into()),
+        }
+    }
+}
+
+/// Who publishes.
+pub(super) enum Publisher {
+    /// Whoever has this token.
+    Token(u64),
+    /// A person whose session and right the web API has just looked at.
+    Person(Person),
+}
+
+impl Publisher {
+    fn of(request: &Request, database: &Database, manufacturer: &str) -> Result<Self, Failure> {
+        let Some(person) = request.headers().get(PERSON_HEADER)? else {
+            return Ok(Self::Token(manufacturers::check_token(database, manufacturer, &bearer(request)?)?));
+        };
+        manufacturers::known(database, manufacturer)?;
+        let person = BASE64URL_NOPAD.decode(person.as_bytes()).map_err(Failure::internal)?;
+        Ok(Self::Person(cbor::unpack(&person, MAX_OBJECT_MESSAGE_BYTES)?))
+    }
+
+    /// Whether it still may.
+    pub(super) fn check(&self, database: &Database) -> Result<(), Failure> {
+        match self {
+            Self::Token(token) => manufacturers::check_is_valid(database, *token),
+            Self::Person(_) => Ok(()),
+        }
+    }
+
+    /// The person, for the audit log.
+    pub(super) const fn person(&self) -> Option<&Person> {
+        match self {
+            Self::Token(_) => None,
+            Self::Person(person) => Some(person),
+        }
+    }
+
+    /// How it published, for the audit log.
+    pub(super) fn way(&self) -> String {
+        match self {
+            Self::Token(token) => format!("by publishing token {token}"),
+            Self::Person(_) => "in the web app".to_owned(),
         }
     }
 }

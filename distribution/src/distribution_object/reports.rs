@@ -4,7 +4,7 @@ use super::{DistributionObject, catalog, directives, text};
 use serde_bytes::ByteBuf;
 use std::collections::{BTreeMap, BTreeSet};
 use wardlink_edge::files::Files;
-use wardlink_edge::messages::{Dealt, Joined, Orders, SiteRequest};
+use wardlink_edge::messages::{Dealt, DeskRequest, Joined, Orders};
 use wardlink_edge::objects;
 use wardlink_edge::platform::{log, now};
 use wardlink_edge::problem::Failure;
@@ -88,7 +88,7 @@ impl DistributionObject {
             Ok(named) => named,
             Err(error) => return Ok(refused(STEP, &error)),
         };
-        let keys: Vec<Option<ByteBuf>> = objects::call(&self.env, &SiteRequest::Keys(named.clone())).await?;
+        let keys: Vec<Option<ByteBuf>> = objects::call(&self.env, &DeskRequest::Keys(named.clone())).await?;
         let database = self.database.open()?;
         let mut reporters = Reporters { keys: BTreeMap::new(), counters: BTreeMap::new() };
         for (device, key) in named.into_iter().zip(keys) {
@@ -106,7 +106,7 @@ impl DistributionObject {
         if let Some(why) = contradiction(database, &configuration)? {
             return Ok(refused(STEP, &why));
         }
-        store(database, gateway, &configuration)?;
+        database.step(|database| store(database, gateway, &configuration))?;
         let orders = self.orders(gateway, true).await?;
         Ok(Dealt { refused: None, orders })
     }
@@ -129,7 +129,7 @@ impl DistributionObject {
         }
         devices.retain(|(device, _)| device != gateway);
         let named = devices.iter().map(|(device, _)| device.clone()).collect();
-        let keys: Vec<Option<ByteBuf>> = objects::call(&self.env, &SiteRequest::Keys(named)).await?;
+        let keys: Vec<Option<ByteBuf>> = objects::call(&self.env, &DeskRequest::Keys(named)).await?;
         let with_key = |((device, updates), key)| AssociatedDevice { device, key, updates };
         Ok(devices.into_iter().zip(keys).map(with_key).collect())
     }

@@ -4,10 +4,11 @@ use super::GatewayObject;
 use super::socket::{self, Kept, Over, Stage};
 use serde_bytes::ByteBuf;
 use std::rc::Rc;
-use wardlink_crypto::key::PrivateKey;
-use wardlink_crypto::session::{ServerHandshake, Session};
+use wardlink_crypto::session::{ServerHandshake, Session, Unanswered};
 use wardlink_crypto::x509::Certificate;
-use wardlink_edge::messages::{Admission, Dealt, Deposited, DistributionRequest, Joined, RecordsRequest, SiteRequest};
+use wardlink_edge::messages::{
+    Admission, Dealt, Deposited, DeskRequest, DistributionRequest, Joined, RecordsRequest, Wanted,
+};
 use wardlink_edge::objects;
 use wardlink_edge::platform::{log, now, rng};
 use wardlink_edge::problem::Failure;
@@ -15,7 +16,8 @@ use wardlink_protocol::Device;
 use wardlink_protocol::api::ProblemKind;
 use wardlink_protocol::cbor;
 use wardlink_protocol::distribution::{
-    Answer, AssociatedDevice, FromGateway, FromServer, Numbered, SESSION_PROTOCOL, SessionRefusal, Welcome,
+    Answer, AssociatedDevice, FromGateway, FromServer, Numbered, SESSION_PROTOCOL, SessionAnswer, SessionRefusal,
+    Welcome,
 };
 use wardlink_protocol::identity::Purpose;
 use wardlink_protocol::limits::{MAX_HANDSHAKE_BYTES, MAX_SESSION_FRAME_BYTES, MAX_SESSION_MESSAGE_BYTES};
@@ -93,7 +95,7 @@ impl GatewayObject {
         // Whoever opens many has the site asked no oftener: it is asked again with the proof.
         let known = self.admission.borrow().clone().filter(|_| self.excess().is_some());
         if known.is_none() {
-            let admission: Option<Admission> = objects::call(&self.env, &SiteRequest::Admit(device.clone())).await?;
+            let admission: Option<Admission> = objects::call(&self.env, &DeskRequest::Admit(device.clone())).await?;
             let admission = admission.filter(|_| self.ends.get() == ends).ok_or(ProblemKind::Forbidden)?;
             self.admission.replace(Some(Rc::new(admission)));
         }
@@ -126,10 +128,10 @@ impl GatewayObject {
         match core::mem::replace(&mut kept.stage, Stage::Answering) {
             Stage::Fresh if frame.len() <= MAX_HANDSHAKE_BYTES => {
                 socket::keep(socket, &kept)?;
-                let admission = self.admission(&device).await?;
-                let key = PrivateKey::from_pkcs8(&admission.key).map_err(Failure::internal)?;
-                let (handshake, answer) =
-                    ServerHandshake::start(&frame, &kept.host, &admission.chain, &key, &mut rng())?;
+                let unanswered = Unanswered::start(&frame, &kept.host, &mut rng())?;
+                let to_sign = DeskRequest::Sign(device, unanswered.opening().clone());
+                let signed: Option<SessionAnswer> = objects::call(&self.env, &to_sign).await?;
+                let (handshake, answer) = unanswered.answer(&signed.ok_or(Over::Refused)?)?;
                 kept.stage = Stage::Answered(handshake);
                 socket::keep(socket, &kept)?;
                 Ok(socket.send_with_bytes(answer)?)
@@ -156,7 +158,7 @@ impl GatewayObject {
             return Ok(Rc::clone(admission));
         }
         let ends = self.ends.get();
-        let asked: Option<Admission> = objects::call(&self.env, &SiteRequest::Admit(device.clone())).await?;
+        let asked: Option<Admission> = objects::call(&self.env, &DeskRequest::Admit(device.clone())).await?;
         let admission = Rc::new(asked.filter(|_| self.ends.get() == ends).ok_or(Over::Refused)?);
         self.admission.replace(Some(Rc::clone(&admission)));
         Ok(admission)
@@ -206,15 +208,26 @@ impl GatewayObject {
         kept.stage = Stage::Open(session);
         log!("gateway: a session of {device} stands");
         seal(socket, kept, &FromServer::Welcome(Box::new(welcome)))?;
-        match objects::call::<_, Vec<Option<Device>>>(&self.env, &RecordsRequest::Wanted(device)).await {
-            Ok(wanted) => open(&self.state).for_each(|open| {
-                for of in &wanted {
-                    open.ask_for_records(of.as_ref());
-                }
-            }),
-            Err(failure) => log!("gateway: it is not known what stored data is wanted: {failure:?}"),
+        if let Err(failure) = self.ask_for_wanted(device).await {
+            log!("gateway: what stored data is wanted is told with the next session: {failure:?}");
         }
         Ok(())
+    }
+
+    /// Asks for what was wanted while no session stood; it is wanted until it was told.
+    async fn ask_for_wanted(&self, device: Device) -> Result<(), Failure> {
+        let wanted: Vec<Wanted> = objects::call(&self.env, &RecordsRequest::Wanted(device)).await?;
+        let told = wanted.into_iter().filter(|wanted| self.ask_for_records(wanted.of.as_ref()));
+        let told: Vec<u64> = told.map(|wanted| wanted.number).collect();
+        if told.is_empty() {
+            return Ok(());
+        }
+        objects::call(&self.env, &RecordsRequest::Told(told)).await
+    }
+
+    /// Asks for stored data over the session that stands; false where there is none.
+    pub(super) fn ask_for_records(&self, of: Option<&Device>) -> bool {
+        open(&self.state).fold(false, |told, open| open.ask_for_records(of) | told)
     }
 
     async fn take_message(&self, socket: &WebSocket, device: Device, message: FromGateway) -> Result<(), Over> {
@@ -240,9 +253,13 @@ impl GatewayObject {
     /// Stored data (figure 13, 274): answered when it is stored, and then with the receipt.
     async fn take_records(&self, socket: &WebSocket, from: Device, number: u64, batch: ByteBuf) -> Result<(), Over> {
         let request = RecordsRequest::Take(from, batch);
-        let Deposited { refused, receipt } = objects::call(&self.env, &request).await?;
-        reply(socket, number, refused)?;
-        receipt.map_or(Ok(()), |receipt| seal(socket, socket::kept(socket)?, &FromServer::Receipt(receipt)))
+        match objects::call(&self.env, &request).await? {
+            Deposited::Refused(refused) => reply(socket, number, Some(refused)),
+            Deposited::Stored(receipt) => {
+                reply(socket, number, None)?;
+                seal(socket, socket::kept(socket)?, &FromServer::Receipt(receipt))
+            }
+        }
     }
 }
 

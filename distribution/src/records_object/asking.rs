@@ -1,22 +1,22 @@
 //! Asking for stored data (figure 9, 193): because a person wants it now, or time and again.
 
-use super::{RecordsObject, note, text};
+use super::{RecordsObject, devices, note, text};
 use core::time::Duration;
-use wardlink_edge::messages::{DistributionRequest, GatewayRequest};
+use wardlink_edge::messages::{DistributionRequest, GatewayRequest, Wanted};
 use wardlink_edge::objects;
 use wardlink_edge::platform::{log, now};
 use wardlink_edge::problem::Failure;
-use wardlink_edge::storage::{Column, Database};
+use wardlink_edge::storage::{Column, Database, Row};
 use wardlink_protocol::api::{AskedRecords, Person, ProblemKind, RecordsSettings};
 use wardlink_protocol::{Device, UnixMillis};
 use wardlink_trust::audit::Act;
 
 /// The longest time between two rounds: a week.
 const MAX_MINUTES: u32 = 7 * 24 * 60;
-/// How often a gateway that is not connected is tried.
+/// How often the object of a gateway that does not answer is tried.
 const TRY_EVERY: Duration = Duration::from_mins(1);
-/// For how long it is tried.
-const TRY_FOR: Duration = Duration::from_hours(24);
+/// For how long a gateway is asked that is not connected.
+const KEPT: Duration = Duration::from_hours(24);
 
 /// When the server asks by itself.
 pub(super) fn settings(database: &Database) -> Result<RecordsSettings, Failure> {
@@ -57,14 +57,17 @@ pub(super) async fn ask_device(
         let detail = "This device's data may come through no gateway.";
         return Err(Failure::with_detail(ProblemKind::NotFound, detail));
     }
-    note(object.database.open()?, person, Act::RecordsAsked, &device.to_string(), "")?;
-    let mut told = 0;
-    for gateway in &gateways {
+    let asks = object.database.step(|database| {
+        note(database, person, Act::RecordsAsked, &device.to_string(), "")?;
         // Its own data: whatever it has.
-        let of = (gateway != device).then_some(device);
-        told += u64::from(ask(object, gateway, of).await?);
+        let of = |gateway: &Device| (gateway != device).then(|| device.clone());
+        gateways.iter().map(|gateway| Ask::put(database, gateway, of(gateway))).collect::<Result<Vec<_>, _>>()
+    })?;
+    let mut told = 0;
+    for ask in &asks {
+        told += u64::from(ask.tell(object).await?);
     }
-    Ok(AskedRecords { gateways: u64::try_from(gateways.len()).unwrap_or(u64::MAX), told })
+    Ok(AskedRecords { gateways: u64::try_from(asks.len()).unwrap_or(u64::MAX), told })
 }
 
 /// A person wants everything that a gateway holds.
@@ -77,61 +80,96 @@ pub(super) async fn ask_gateway(
     if known.is_empty() {
         return Err(Failure::with_detail(ProblemKind::NotFound, "No device's data may come through it."));
     }
-    note(object.database.open()?, person, Act::RecordsAsked, &gateway.to_string(), "")?;
-    Ok(AskedRecords { gateways: 1, told: u64::from(ask(object, gateway, None).await?) })
+    let ask = object.database.step(|database| {
+        note(database, person, Act::RecordsAsked, &gateway.to_string(), "")?;
+        Ask::put(database, gateway, None)
+    })?;
+    Ok(AskedRecords { gateways: 1, told: u64::from(ask.tell(object).await?) })
 }
 
-/// Asks a gateway. Who is not connected is asked later.
-async fn ask(object: &RecordsObject, gateway: &Device, of: Option<&Device>) -> Result<bool, Failure> {
-    let names = || [text(gateway), text(of.map(ToString::to_string).unwrap_or_default())];
-    let [name, device] = names();
-    object.database.open()?.run(
-        "INSERT OR IGNORE INTO asks (gateway, device, since) VALUES (?, ?, ?)",
-        [name, device, now().into_value()],
-    )?;
-    let is_told = match objects::tell_gateway(&object.env, gateway, &GatewayRequest::Send(of.cloned())).await {
-        Ok(is_told) => is_told,
-        Err(failure) => {
-            log!("records: {gateway} is asked again: {failure:?}");
-            false
-        }
-    };
-    if is_told {
-        object.database.open()?.run("DELETE FROM asks WHERE gateway = ? AND device = ?", names())?;
+/// What a gateway is asked for, until it was told.
+struct Ask {
+    number: u64,
+    gateway: Device,
+    /// None: everything.
+    of: Option<Device>,
+}
+
+impl Ask {
+    /// Stores that a gateway is to be asked. What was asked for before is asked for anew, with its whole time.
+    fn put(database: &Database, gateway: &Device, of: Option<Device>) -> Result<Self, Failure> {
+        let (gateway, now) = (gateway.clone(), now());
+        database.run("DELETE FROM asks WHERE since <= ?", [before(now, KEPT).into_value()])?;
+        let name = of.as_ref().map(ToString::to_string).unwrap_or_default();
+        let number = database.one(
+            "INSERT OR REPLACE INTO asks (gateway, device, since, is_due) VALUES (?, ?, ?, 1) RETURNING number",
+            [text(&gateway), text(name), now.into_value()],
+        )?;
+        let number = number.ok_or_else(|| Failure::internal("a request has no number"))?;
+        Ok(Self { number, gateway, of })
     }
-    Ok(is_told)
+
+    /// Reads number, gateway and device.
+    fn take(mut row: Row) -> Result<Self, Failure> {
+        let (number, gateway, of) = (row.take()?, devices::take_name(&mut row)?, row.take::<String>()?);
+        let of = if of.is_empty() { None } else { Some(of.parse().map_err(Failure::internal)?) };
+        Ok(Self { number, gateway, of })
+    }
+
+    /// Asks a gateway that is connected; true where it is.
+    async fn tell(&self, object: &RecordsObject) -> Result<bool, Failure> {
+        let Self { number, gateway, of } = self;
+        let request = GatewayRequest::Send(of.clone());
+        let is_told = match objects::tell_gateway(&object.env, gateway, &request).await {
+            Ok(is_told) => is_told,
+            Err(failure) => {
+                log!("records: {gateway} is asked again: {failure:?}");
+                return Ok(false);
+            }
+        };
+        let database = object.database.open()?;
+        if is_told {
+            told(database, &[*number])?;
+        } else {
+            database.run("UPDATE asks SET is_due = 0 WHERE number = ?", [number.into_value()])?;
+        }
+        Ok(is_told)
+    }
 }
 
-/// What a gateway that has just connected is asked for; it counts as told.
-pub(super) fn wanted(database: &Database, gateway: &Device) -> Result<Vec<Option<Device>>, Failure> {
-    let rows = database.rows("DELETE FROM asks WHERE gateway = ? RETURNING device", [text(gateway)])?;
-    rows.into_iter().map(|mut row| Ok(row.take::<String>()?.parse().ok())).collect()
+/// What a gateway that has just connected is asked for. It stays until that was told.
+pub(super) fn wanted(database: &Database, gateway: &Device) -> Result<Vec<Wanted>, Failure> {
+    let query = "SELECT number, gateway, device FROM asks WHERE gateway = ? AND since > ? ORDER BY number";
+    let rows = database.rows(query, [text(gateway), before(now(), KEPT).into_value()])?;
+    let wanted = |row| Ask::take(row).map(|Ask { number, of, .. }| Wanted { number, of });
+    rows.into_iter().map(wanted).collect()
 }
 
-/// Asks those again who were not connected.
-pub(super) async fn tell_waiting(object: &RecordsObject) -> Result<(), Failure> {
-    let database = object.database.open()?;
-    database.run("DELETE FROM asks WHERE since <= ?", [before(TRY_FOR).into_value()])?;
-    for mut row in database.rows("SELECT gateway, device FROM asks", [])? {
-        let (gateway, device): (String, String) = (row.take()?, row.take()?);
-        let gateway: Device = gateway.parse().map_err(Failure::internal)?;
-        ask(object, &gateway, device.parse().ok().as_ref()).await?;
+/// A gateway was asked for these.
+pub(super) fn told(database: &Database, numbers: &[u64]) -> Result<(), Failure> {
+    numbers.iter().try_for_each(|number| database.run("DELETE FROM asks WHERE number = ?", [number.into_value()]))
+}
+
+/// Asks the gateways whose objects have not yet said whether they are connected.
+pub(super) async fn tell_due(object: &RecordsObject) -> Result<(), Failure> {
+    let query = "SELECT number, gateway, device FROM asks WHERE is_due = 1 AND since > ? ORDER BY number";
+    for row in object.database.open()?.rows(query, [before(now(), KEPT).into_value()])? {
+        Ask::take(row)?.tell(object).await?;
     }
     Ok(())
 }
 
 /// Asks every connected gateway, when it is time.
 pub(super) async fn ask_when_due(object: &RecordsObject) -> Result<(), Failure> {
-    let database = object.database.open()?;
-    if round(database)?.is_none_or(|due| due > now()) {
+    if round(object.database.open()?)?.is_none_or(|due| due > now()) {
         return Ok(());
     }
-    database.run("UPDATE asking SET asked_at = ?", [now().into_value()])?;
     let gateways: Vec<Device> = objects::call(&object.env, &DistributionRequest::Uploaders(None)).await?;
-    for gateway in &gateways {
-        ask(object, gateway, None).await?;
-    }
-    Ok(())
+    // The round was there when all that it asks for is stored: none is lost.
+    object.database.step(|database| {
+        database.run("UPDATE asking SET asked_at = ?", [now().into_value()])?;
+        gateways.iter().try_for_each(|gateway| Ask::put(database, gateway, None).map(drop))
+    })
 }
 
 /// When the next round is; none where the server never asks by itself.
@@ -147,12 +185,13 @@ fn round(database: &Database) -> Result<Option<UnixMillis>, Failure> {
 
 /// When there is something to ask.
 pub(super) fn next(database: &Database) -> Result<Option<UnixMillis>, Failure> {
-    let waits: Option<bool> = database.one("SELECT EXISTS (SELECT 1 FROM asks)", [])?;
-    let again = waits.unwrap_or_default().then(|| now().after(TRY_EVERY));
+    let query = "SELECT EXISTS (SELECT 1 FROM asks WHERE is_due = 1 AND since > ?)";
+    let is_due: Option<bool> = database.one(query, [before(now(), KEPT).into_value()])?;
+    let again = is_due.unwrap_or_default().then(|| now().after(TRY_EVERY));
     Ok(again.into_iter().chain(round(database)?).min())
 }
 
-/// So long ago.
-fn before(time: Duration) -> UnixMillis {
-    UnixMillis(now().0.saturating_sub(u64::try_from(time.as_millis()).unwrap_or(u64::MAX)))
+/// So long before.
+fn before(now: UnixMillis, time: Duration) -> UnixMillis {
+    UnixMillis(now.0.saturating_sub(u64::try_from(time.as_millis()).unwrap_or(u64::MAX)))
 }

@@ -3,7 +3,7 @@
 use super::{devices, note, rules, series, text};
 use wardlink_edge::platform::now;
 use wardlink_edge::problem::Failure;
-use wardlink_edge::storage::{Column, Database, Row, record};
+use wardlink_edge::storage::{Column, Database, MAX_INTEGER, Row, record};
 use wardlink_protocol::api::{FlagView, Person, ProblemKind};
 use wardlink_protocol::{Device, UnixMillis};
 use wardlink_records::rules::{Change, Flag, FlagId, Rules};
@@ -29,7 +29,8 @@ pub(super) fn apply(
     for change in changes {
         match change {
             Change::Raised(flag) => {
-                let Some(rule) = rules.iter().find(|rule| *rule.id() == flag.id.rule) else { continue };
+                let rule = rules.iter().find(|rule| *rule.id() == flag.id.rule);
+                let rule = rule.ok_or_else(|| Failure::internal("a flag is raised by a rule that is not in force"))?;
                 database.run(
                     "INSERT INTO flags (device, flag, series, english, german, record, raised_at) VALUES (?, ?, ?, ?, ?, ?, ?)
                      ON CONFLICT (device, flag) DO UPDATE SET record = excluded.record, withdrawn_at = NULL",
@@ -60,13 +61,12 @@ pub(super) fn page(
     open: bool,
     before: Option<u64>,
 ) -> Result<Vec<FlagView>, Failure> {
-    let device = device.map(ToString::to_string).unwrap_or_default();
-    let query = format!(
-        "{QUERY} WHERE (? IS NULL OR id < ?) AND (? = '' OR device = ?) AND (? = 0 OR (acknowledged_at IS NULL AND withdrawn_at IS NULL))
-         ORDER BY id DESC LIMIT ?"
-    );
-    let values =
-        [before.into_value(), before.into_value(), text(&device), text(&device), open.into_value(), PAGE.into_value()];
+    // Each has an index of its own, which a condition that may count or not would leave unused.
+    let of = if device.is_some() { "device = ?" } else { "? IS NULL" };
+    let those = if open { "acknowledged_at IS NULL AND withdrawn_at IS NULL" } else { "TRUE" };
+    let query = format!("{QUERY} WHERE {of} AND {those} AND id < ? ORDER BY id DESC LIMIT ?");
+    let device = device.map(ToString::to_string).into_value();
+    let values = [device, before.unwrap_or(MAX_INTEGER).into_value(), PAGE.into_value()];
     database.rows(&query, values)?.into_iter().map(view).collect()
 }
 

@@ -3,19 +3,16 @@
 use super::{note, series, text};
 use wardlink_edge::platform::now;
 use wardlink_edge::problem::Failure;
-use wardlink_edge::storage::{Column, Database, Row};
+use wardlink_edge::storage::{Column, Database, Row, blob, record};
+use wardlink_protocol::Device;
 use wardlink_protocol::api::{FlagSeverity, Person, ProblemKind, RuleView, RulesChange, RulesView};
-use wardlink_protocol::{Device, cbor};
 use wardlink_records::kind::Definitions;
-use wardlink_records::rules::{Evaluation, Rule, Rules, Severity};
+use wardlink_records::rules::{Evaluation, Rule, Rules, Severity, StateId};
 use wardlink_trust::audit::Act;
+use worker::SqlStorageValue;
 
 /// The rules before the first change.
 const NONE: &str = "{\"rules\": []}\n";
-/// How much of what the rules remember lies in one row: a row of the platform holds 2 MB.
-const PART_BYTES: usize = 1024 * 1024;
-/// The longest memory of the rules of one device, in bytes: that of every state that the core keeps.
-const MAX_EVALUATION_BYTES: usize = 48 * 1024 * 1024;
 
 /// The newest row.
 fn newest(database: &Database) -> Result<Option<Row>, Failure> {
@@ -81,14 +78,8 @@ pub(super) fn change(
         return Err(ProblemKind::Outdated.into());
     }
     let rules = parse(&change.text, known)?;
-    let earlier = in_force(database, known)?;
-    // A flag names the rule and its version: they have to say which rule that was.
-    let is_same_version = |rule: &&Rule| {
-        let same = |other: &Rule| other.id() == rule.id() && other.version() >= rule.version() && other != *rule;
-        earlier.iter().any(same)
-    };
-    if let Some(rule) = rules.iter().find(is_same_version) {
-        return Err(refused(&format!("rule {} has changed: its version has to rise", rule.id())));
+    for rule in rules.iter() {
+        keep_meaning(database, rule)?;
     }
     let version = before.saturating_add(1);
     database.run(
@@ -100,24 +91,50 @@ pub(super) fn change(
     view(database, known)
 }
 
-/// What the rules remember of a device.
-pub(super) fn evaluation(database: &Database, device: &Device) -> Result<Evaluation, Failure> {
-    let rows = database.rows("SELECT bytes FROM evaluations WHERE device = ? ORDER BY part", [text(device)])?;
-    let mut bytes = Vec::new();
-    for mut row in rows {
-        bytes.extend(row.take::<Vec<u8>>()?);
+/// A flag names the rule and its version, which say for good what was meant, also when the rule is no longer in force: versions rise, and one that was used
+/// comes back only with the same meaning.
+fn keep_meaning(database: &Database, rule: &Rule) -> Result<(), Failure> {
+    let (version, meaning) = (u64::from(rule.version()), rule.meaning()?);
+    let query = "SELECT version, meaning FROM rule_versions WHERE rule = ?";
+    if let Some(mut row) = database.row(query, [text(rule.id())])? {
+        let (used, meant): (u64, Vec<u8>) = (row.take()?, row.take()?);
+        if version < used || (version == used && meant != meaning.0) {
+            return Err(refused(&format!("rule {} has changed: its version has to rise above {used}", rule.id())));
+        }
     }
-    if bytes.is_empty() { Ok(Evaluation::default()) } else { Ok(cbor::unpack(&bytes, MAX_EVALUATION_BYTES)?) }
+    database.run(
+        "INSERT OR REPLACE INTO rule_versions (rule, version, meaning) VALUES (?, ?, ?)",
+        [text(rule.id()), version.into_value(), blob(&meaning)],
+    )
 }
 
-/// Stores what the rules remember of a device.
+/// What the rules remember of a device.
+pub(super) fn evaluation(database: &Database, device: &Device) -> Result<Evaluation, Failure> {
+    let rows = database.rows("SELECT state FROM evaluations WHERE device = ? ORDER BY used", [text(device)])?;
+    let states = rows.into_iter().map(|mut row| row.take_record()).collect::<Result<_, _>>()?;
+    let late = database.one("SELECT late FROM devices WHERE device = ?", [text(device)])?;
+    Ok(Evaluation::restore(states, late.unwrap_or_default()))
+}
+
+/// Stores what has changed of what the rules remember of a device.
 pub(super) fn put_evaluation(database: &Database, device: &Device, evaluation: &Evaluation) -> Result<(), Failure> {
-    database.run("DELETE FROM evaluations WHERE device = ?", [text(device)])?;
-    for (part, bytes) in (0_u64..).zip(cbor::pack(evaluation)?.chunks(PART_BYTES)) {
+    let (kept, gone) = evaluation.changed();
+    for id in gone {
+        let [rule, patient] = names(id);
+        let statement = "DELETE FROM evaluations WHERE device = ? AND rule = ? AND patient = ?";
+        database.run(statement, [text(device), rule, patient])?;
+    }
+    for state in kept {
+        let [rule, patient] = names(&state.id());
         database.run(
-            "INSERT INTO evaluations (device, part, bytes) VALUES (?, ?, ?)",
-            [text(device), part.into_value(), bytes.to_vec().into_value()],
+            "INSERT OR REPLACE INTO evaluations (device, rule, patient, used, state)
+             VALUES (?1, ?2, ?3, (SELECT coalesce(max(used), 0) + 1 FROM evaluations WHERE device = ?1), ?4)",
+            [text(device), rule, patient, record(state)?],
         )?;
     }
     Ok(())
+}
+
+fn names(id: &StateId) -> [SqlStorageValue; 2] {
+    [text(&id.rule), text(id.patient.map(|patient| patient.to_string()).unwrap_or_default())]
 }

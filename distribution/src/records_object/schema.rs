@@ -2,15 +2,17 @@
 
 /// The statements that lead from each version to the next.
 pub(super) const VERSIONS: [&str; 1] = ["
-    -- chains: what is known of the device's chains; records and set_aside are counted from it.
+    -- chains: what is known of the device's chains; records and set_aside are counted from it. late: records that came too late for some rules.
     CREATE TABLE devices (
         device TEXT PRIMARY KEY,
         chains BLOB NOT NULL,
         records INTEGER NOT NULL,
         set_aside INTEGER NOT NULL,
         received_at INTEGER NOT NULL,
-        gateway TEXT NOT NULL
+        gateway TEXT NOT NULL,
+        late INTEGER NOT NULL
     ) WITHOUT ROWID;
+    CREATE INDEX devices_by_gateway ON devices (gateway, received_at);
 
     -- Batches as they were signed. standing, reason: what could be said of what came before; none where it followed.
     CREATE TABLE batches (
@@ -41,7 +43,9 @@ pub(super) const VERSIONS: [&str; 1] = ["
         record BLOB NOT NULL
     );
     CREATE INDEX records_of_device ON records (device, position);
-    CREATE INDEX records_of_series ON records (device, series, at, position);
+    CREATE INDEX records_in_series ON records (device, series, position);
+    CREATE INDEX records_of_series ON records (device, series, at, position) WHERE amount IS NOT NULL;
+    CREATE INDEX records_of_answers ON records (device, series, at, position) WHERE amount IS NULL;
     -- What a device has measured and asked.
     CREATE TABLE series (
         device TEXT NOT NULL,
@@ -72,7 +76,7 @@ pub(super) const VERSIONS: [&str; 1] = ["
         step TEXT NOT NULL,
         reason TEXT NOT NULL
     );
-    -- What waits for records before it.
+    -- What waits for records before it. conceded: a person has said that those before this number do not come.
     CREATE TABLE gaps (
         device TEXT NOT NULL,
         chain TEXT NOT NULL,
@@ -81,22 +85,32 @@ pub(super) const VERSIONS: [&str; 1] = ["
         gateway TEXT NOT NULL,
         at INTEGER NOT NULL,
         conceded_by TEXT,
+        conceded INTEGER,
         PRIMARY KEY (device, chain)
     ) WITHOUT ROWID;
 
-    -- What the rules remember of a device, in parts.
+    -- What each rule remembers of a patient (hexadecimal; an empty text: nobody knows which). used: rises with each use.
     CREATE TABLE evaluations (
         device TEXT NOT NULL,
-        part INTEGER NOT NULL,
-        bytes BLOB NOT NULL,
-        PRIMARY KEY (device, part)
+        rule TEXT NOT NULL,
+        patient TEXT NOT NULL,
+        used INTEGER NOT NULL,
+        state BLOB NOT NULL,
+        PRIMARY KEY (device, rule, patient)
     ) WITHOUT ROWID;
+    CREATE INDEX evaluations_used ON evaluations (device, used);
     CREATE TABLE rules (
         version INTEGER PRIMARY KEY,
         text TEXT NOT NULL,
         changed_at INTEGER NOT NULL,
         changed_by TEXT NOT NULL
     );
+    -- What the newest version of each rule means that ever was in force: SHA-256.
+    CREATE TABLE rule_versions (
+        rule TEXT PRIMARY KEY,
+        version INTEGER NOT NULL,
+        meaning BLOB NOT NULL
+    ) WITHOUT ROWID;
     CREATE TABLE flags (
         id INTEGER PRIMARY KEY AUTOINCREMENT,
         device TEXT NOT NULL,
@@ -111,7 +125,9 @@ pub(super) const VERSIONS: [&str; 1] = ["
         withdrawn_at INTEGER,
         UNIQUE (device, flag)
     );
-    CREATE INDEX flags_open ON flags (device, id) WHERE acknowledged_at IS NULL AND withdrawn_at IS NULL;
+    CREATE INDEX flags_of_device ON flags (device, id);
+    CREATE INDEX flags_open ON flags (id) WHERE acknowledged_at IS NULL AND withdrawn_at IS NULL;
+    CREATE INDEX flags_open_of_device ON flags (device, id) WHERE acknowledged_at IS NULL AND withdrawn_at IS NULL;
 
     -- When the server asks by itself, and when it did last.
     CREATE TABLE asking (
@@ -119,13 +135,20 @@ pub(super) const VERSIONS: [&str; 1] = ["
         every_minutes INTEGER,
         asked_at INTEGER NOT NULL
     );
-    -- Whom it has yet to ask: for a device, or for everything (an empty text).
+    -- Whom it has yet to ask: for a device, or for everything (an empty text). What is asked for again has a new number.
+    -- is_due: nobody knows yet whether the gateway is connected; the others are asked when they connect.
     CREATE TABLE asks (
+        number INTEGER PRIMARY KEY AUTOINCREMENT,
         gateway TEXT NOT NULL,
         device TEXT NOT NULL,
         since INTEGER NOT NULL,
-        PRIMARY KEY (gateway, device)
-    ) WITHOUT ROWID;
+        is_due INTEGER NOT NULL,
+        UNIQUE (gateway, device)
+    );
+    CREATE INDEX asks_due ON asks (number) WHERE is_due = 1;
+
+    -- Services that send stored data on, and the position that each has said that it has come to.
+    CREATE TABLE outlets (service TEXT PRIMARY KEY, confirmed INTEGER NOT NULL, asked_at INTEGER NOT NULL) WITHOUT ROWID;
 
     -- Acts that the site has not written into its audit log.
     CREATE TABLE notes (number INTEGER PRIMARY KEY AUTOINCREMENT, record BLOB NOT NULL);

@@ -5,8 +5,8 @@ use core::ops::Range;
 use wardlink_edge::problem::Failure;
 use wardlink_edge::storage::{Column, Database, Row};
 use wardlink_protocol::api::{
-    Person, PlotBucket, ProblemKind, RecordedValue, RecordsBeginning, RecordsDetail, RecordsPage, RecordsPlot,
-    RecordsSeries, SetAsideRecord,
+    Person, PlotBucket, ProblemKind, RecordedAnswer, RecordedValue, RecordsBeginning, RecordsDetail, RecordsPage,
+    RecordsPlot, RecordsSeries, SetAsideRecord,
 };
 use wardlink_protocol::{Device, UnixMillis};
 use wardlink_records::decimal::Billionths;
@@ -152,10 +152,20 @@ pub(super) fn plot(
         greatest: bucket.greatest.value.to_string(),
         mean: bucket.mean.to_string(),
     });
-    Ok(RecordsPlot { unit: described(series, known).0, buckets: buckets.collect() })
+    let query = "SELECT record FROM records
+                 WHERE device = ? AND series = ? AND at >= ? AND at < ? AND amount IS NULL
+                 ORDER BY at DESC, position DESC LIMIT ?";
+    let [start, end] = [time.start.into_value(), time.end.into_value()];
+    let answers = database.rows(query, [text(device), text(series), start, end, SHOWN.into_value()])?.into_iter();
+    let answers = answers.map(|mut row| {
+        let record: Record = row.take_record()?;
+        Ok(RecordedAnswer { at: record.at, answer: said(&record).0 })
+    });
+    let answers = answers.collect::<Result<_, Failure>>()?;
+    Ok(RecordsPlot { unit: described(series, known).0, buckets: buckets.collect(), answers })
 }
 
-/// A page of what counts. Whoever begins with the first one exports: that stands in the audit log.
+/// A page of what counts. Whoever reads one exports: that stands in the audit log, with what it was.
 pub(super) fn values(
     database: &Database,
     person: &Person,
@@ -164,16 +174,23 @@ pub(super) fn values(
     after: u64,
 ) -> Result<RecordsPage, Failure> {
     devices::find(database, device)?;
-    if after == 0 {
-        note(database, person, Act::RecordsExported, &device.to_string(), series)?;
-    }
-    let query = "SELECT position, received_at, chain, sequence, record FROM records
-                 WHERE device = ? AND position > ? AND (? = '' OR series = ?) ORDER BY position LIMIT ?";
+    // Each has an index of its own, which a condition that may count or not would leave unused.
+    let of = if series.is_empty() { "? = ''" } else { "series = ?" };
+    let query = format!(
+        "SELECT position, received_at, chain, sequence, record FROM records
+         WHERE device = ? AND {of} AND position > ? ORDER BY position LIMIT ?"
+    );
     let limit = u64::try_from(PAGE + 1).unwrap_or(u64::MAX);
-    let asked = [text(device), after.into_value(), text(series), text(series), limit.into_value()];
-    let mut values = database.rows(query, asked)?.into_iter().map(value).collect::<Result<Vec<_>, _>>()?;
+    let asked = [text(device), text(series), after.into_value(), limit.into_value()];
+    let mut values = database.rows(&query, asked)?.into_iter().map(value).collect::<Result<Vec<_>, _>>()?;
     let has_more = values.len() > PAGE;
     values.truncate(PAGE);
+    let what = if series.is_empty() { "everything" } else { series };
+    let detail = match (values.first(), values.last()) {
+        (Some(first), Some(last)) => format!("{what}, positions {} to {}", first.position, last.position),
+        _ => format!("{what}, nothing after position {after}"),
+    };
+    note(database, person, Act::RecordsExported, &device.to_string(), detail)?;
     let next = values.last().filter(|_| has_more).map(|last| last.position);
     Ok(RecordsPage { values, next })
 }

@@ -3,15 +3,15 @@
 use super::{RecordsObject, devices, flags, gaps, rules, series, text};
 use serde_bytes::ByteBuf;
 use wardlink_crypto::key::PublicKey;
-use wardlink_edge::messages::{Deposited, DistributionRequest, SiteRequest, Vouched};
+use wardlink_edge::messages::{Deposited, DeskRequest, DistributionRequest, Vouched};
 use wardlink_edge::objects;
 use wardlink_edge::platform::{log, now};
 use wardlink_edge::problem::Failure;
-use wardlink_edge::storage::{Column, Database, Row, record};
+use wardlink_edge::storage::{Column, Database, MAX_INTEGER, Row, record};
 use wardlink_protocol::api::RefusedRecords;
 use wardlink_protocol::distribution::SessionRefusal;
 use wardlink_protocol::{Device, UnixMillis};
-use wardlink_records::batch::{BatchError, Reason, Sealed, Signer, Verified};
+use wardlink_records::batch::{BatchError, Beginning, Link, Reason, Sealed, Signer, Verified};
 use wardlink_records::chain::{Chains, Continuity, Refused, StoredBatch, Taken};
 use wardlink_records::check::{Counted, SetAside, check};
 use wardlink_records::receipt::Receipt;
@@ -21,14 +21,13 @@ use wardlink_records::rules::Seen;
 /// How many refusals are remembered.
 const REFUSALS: u64 = 50;
 
-/// The greatest number of a record: what the platform's database takes as it is.
-const MAX_NUMBER: u64 = (1 << 53) - 1;
-
 /// Why a batch is refused.
 struct Refusal {
     device: Option<Device>,
     step: &'static str,
     reason: String,
+    /// Whether it is remembered among what waits, so that it need not stand among what was refused.
+    waits: bool,
 }
 
 /// What of a batch was judged: each record with its number, and whether it counts.
@@ -36,7 +35,7 @@ type Judged<'a> = Vec<(RecordId, &'a Record, Result<Counted<'a>, SetAside>)>;
 
 impl Refusal {
     fn form(device: Option<Device>, error: BatchError) -> Self {
-        Self { device, step: error.step(), reason: error.to_string() }
+        Self { device, step: error.step(), reason: error.to_string(), waits: false }
     }
 }
 
@@ -53,8 +52,7 @@ impl RecordsObject {
         };
         // It leaves for the site when everything above is on disk.
         let receipt = Receipt::of(batch.batch().device().clone(), &stored, now());
-        let receipt = objects::call(&self.env, &SiteRequest::Receipt(receipt)).await?;
-        Ok(Deposited { refused: None, receipt: Some(receipt) })
+        Ok(Deposited::Stored(objects::call(&self.env, &DeskRequest::Receipt(receipt)).await?))
     }
 
     /// Verifies who has signed, and whether it may come this way.
@@ -68,8 +66,11 @@ impl RecordsObject {
             // Whoever it is: its own data comes from itself.
             allowed.push(gateway.clone());
         }
-        let refusal = |device: Option<Device>, step, reason: &str| Refusal { device, step, reason: reason.to_owned() };
-        let vouched = objects::call(&self.env, &SiteRequest::Vouch(gateway.clone(), sealed.signer(), allowed)).await?;
+        let refusal = |device: Option<Device>, step, reason: &str| {
+            let reason = reason.to_owned();
+            Refusal { device, step, reason, waits: false }
+        };
+        let vouched = objects::call(&self.env, &DeskRequest::Vouch(gateway.clone(), sealed.signer(), allowed)).await?;
         Ok(match vouched {
             Vouched::For { key, devices } => {
                 let key = PublicKey::from_spki(&key).map_err(Failure::internal)?;
@@ -91,9 +92,14 @@ impl RecordsObject {
         let (database, now) = (self.database.open()?, now());
         let found = batch.batch();
         let device = found.device();
-        if found.last() > MAX_NUMBER {
+        // What the device says of the chain before is shown to people as well.
+        let end = match found.link() {
+            Link::Begins(Beginning { before: Some(end), .. }) => end.last,
+            _ => 0,
+        };
+        if found.last().max(end) > MAX_INTEGER {
             let reason = "the numbers of the records cannot be".to_owned();
-            return Ok(Err(Refusal { device: Some(device.clone()), step: "form", reason }));
+            return Ok(Err(Refusal { device: Some(device.clone()), step: "form", reason, waits: false }));
         }
         let mut chains: Chains = devices::chains(database, device)?;
         let judged: Judged<'_> =
@@ -102,8 +108,8 @@ impl RecordsObject {
         let set_aside = u64::try_from(set_aside).unwrap_or(u64::MAX);
         let known = stored_batch(database, batch)?;
         let mut taken = chains.take(batch, set_aside, known);
-        if let Err(Refused::Gap { expected, .. }) = &taken
-            && gaps::is_conceded(database, device, found.chain(), *expected)?
+        if let Err(Refused::Gap { expected, found: came }) = taken
+            && gaps::is_conceded(database, device, found.chain(), (expected, came))?
         {
             taken = chains.concede(batch, set_aside);
         }
@@ -111,20 +117,17 @@ impl RecordsObject {
             Ok(Taken::New(stored, continuity)) => (stored, continuity),
             Ok(Taken::Again(stored)) => return Ok(Ok(stored)),
             Err(refused) => {
+                let (chain, mut reason, mut waits) = (found.chain(), refused.to_string(), false);
                 if let Refused::Gap { expected, found: came } = refused {
-                    gaps::note(database, device, found.chain(), (expected, came), gateway, now)?;
+                    waits = database
+                        .step(|database| gaps::note(database, device, chain, (expected, came), gateway, now))?;
+                    if !waits {
+                        reason = format!("{reason}, in chain {chain}; {} others wait", gaps::MAX_GAPS);
+                    }
                 }
-                return Ok(Err(Refusal {
-                    device: Some(device.clone()),
-                    step: refused.step(),
-                    reason: refused.to_string(),
-                }));
+                return Ok(Err(Refusal { device: Some(device.clone()), step: refused.step(), reason, waits }));
             }
         };
-        put_batch(database, bytes, batch, &stored, continuity, gateway, now)?;
-        devices::put(database, device, &chains, gateway, now)?;
-        gaps::closed(database, device, found.chain(), found.last())?;
-        put_records(database, device, &judged, now)?;
         let rules = self.rules()?;
         let mut evaluation = rules::evaluation(database, device)?;
         let seen = judged.iter().filter_map(|(id, record, judged)| {
@@ -132,16 +135,23 @@ impl RecordsObject {
             Some(Seen { id: *id, record, counted })
         });
         let changes = evaluation.feed(&rules, seen);
-        rules::put_evaluation(database, device, &evaluation)?;
-        flags::apply(database, device, &rules, changes, now)?;
+        // A batch that is there is receipted when it comes again: all of it is there, or none.
+        database.step(|database| {
+            put_batch(database, bytes, batch, &stored, continuity, gateway, now)?;
+            devices::put(database, device, (&chains, evaluation.late()), gateway, now)?;
+            gaps::closed(database, device, found.chain(), found.last())?;
+            put_records(database, device, &judged, now)?;
+            rules::put_evaluation(database, device, &evaluation)?;
+            flags::apply(database, device, &rules, changes, now)
+        })?;
         Ok(Ok(stored))
     }
 
     /// Nothing is stored of what is refused but that it was.
     fn refuse(&self, gateway: &Device, refusal: Refusal) -> Result<Deposited, Failure> {
-        let Refusal { device, step, reason } = refusal;
+        let Refusal { device, step, reason, waits } = refusal;
         log!("records: a batch that {gateway} brought is refused: {step}");
-        if step != wardlink_records::chain::GAP {
+        if !waits {
             let database = self.database.open()?;
             let named = device.as_ref().map(ToString::to_string);
             database.run(
@@ -151,8 +161,7 @@ impl RecordsObject {
             let last = "DELETE FROM refused WHERE id <= (SELECT max(id) FROM refused) - ?";
             database.run(last, [REFUSALS.into_value()])?;
         }
-        let refused = SessionRefusal { step: step.to_owned(), reason };
-        Ok(Deposited { refused: Some(refused), receipt: None })
+        Ok(Deposited::Refused(SessionRefusal { step: step.to_owned(), reason }))
     }
 }
 

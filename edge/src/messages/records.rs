@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use serde_bytes::ByteBuf;
 use wardlink_protocol::api::{ConcedeGap, Person, RecordsSettings, RulesChange};
 use wardlink_protocol::distribution::SessionRefusal;
-use wardlink_protocol::{Device, UnixMillis};
+use wardlink_protocol::{ClientClass, Device, DeviceIdentifier, UnixMillis};
 
 /// What is asked of the object that holds stored data.
 #[derive(Serialize, Deserialize)]
@@ -15,25 +15,46 @@ pub enum RecordsRequest {
     Act(Person, RecordsCommand),
     /// A gateway, or a device that speaks for itself, brings a signed batch. Answer: [`Deposited`].
     Take(Device, ByteBuf),
-    /// A gateway's session stands. Answer: what it is asked for that it was not told yet, a list of optional devices; none is everything.
+    /// A gateway's session stands. Answer: what it has yet to be asked for, a list of [`Wanted`].
     Wanted(Device),
+    /// A service that the site has let in asks for what comes after a position. Answer: a `Fed` as bytes.
+    Feed {
+        /// Which service.
+        service: DeviceIdentifier,
+        /// The position that it has come to.
+        after: u64,
+        /// Of which classes it may have data.
+        classes: Vec<ClientClass>,
+    },
+    /// A gateway was asked, over its session, for what has these numbers. Answer: nothing.
+    Told(Vec<u64>),
+}
+
+/// What a gateway has yet to be asked for.
+#[derive(Serialize, Deserialize)]
+pub struct Wanted {
+    /// Which request: a number that is never given again.
+    pub number: u64,
+    /// Whose data; none: everything.
+    pub of: Option<Device>,
 }
 
 /// What became of a batch.
 #[derive(Serialize, Deserialize)]
-pub struct Deposited {
-    /// Why it was refused; none where it is stored.
-    pub refused: Option<SessionRefusal>,
-    /// The receipt, as the control unit signed it; none where it was refused.
-    pub receipt: Option<ByteBuf>,
+#[serde(rename_all = "snake_case")]
+pub enum Deposited {
+    /// It is stored: the receipt, as the control unit signed it.
+    Stored(ByteBuf),
+    /// It was refused.
+    Refused(SessionRefusal),
 }
 
 /// What a person asks of stored data.
 #[derive(Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum RecordsCommand {
-    /// Shows what has arrived.
-    Overview,
+    /// Shows what has arrived, of the devices after this one.
+    Overview(Option<Device>),
     /// Says when the server asks by itself.
     SetSettings(Body<RecordsSettings>),
     /// Asks for a device's data now.
@@ -72,7 +93,7 @@ pub enum RecordsCommand {
     Flags {
         /// Only of this device.
         device: Option<Device>,
-        /// Only those that nobody has acknowledged.
+        /// Only those that nobody has acknowledged, and no late record has disproved.
         open: bool,
         /// Only before this one.
         before: Option<u64>,

@@ -112,6 +112,65 @@ impl GatewayHandshake {
     }
 }
 
+/// What a session begins with, for the control unit to sign: whoever speaks to gateways for it needs no key of its.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Opening {
+    hello: SessionHello,
+    server_ephemeral: ByteBuf,
+}
+
+impl Opening {
+    /// The certificate that the gateway shows. It has proved nothing yet.
+    pub fn certificate(&self) -> Result<Certificate, X509Error> {
+        Certificate::parse(&self.hello.certificate)
+    }
+
+    /// Signs it. `chain` is the control unit's certificate up to and including the root, `key` its key.
+    pub fn sign(self, chain: Vec<ByteBuf>, key: &PrivateKey) -> Result<SessionAnswer, SessionError> {
+        let Self { hello, server_ephemeral } = self;
+        let transcript = Transcript { hello: &hello, chain: &chain, server_ephemeral: &server_ephemeral };
+        let signature = ByteBuf::from(key.sign(&transcript.to_bytes(SERVER_LABEL)?).to_vec());
+        Ok(SessionAnswer { chain, ephemeral: server_ephemeral, signature })
+    }
+}
+
+/// The server's side, until the control unit has signed.
+pub struct Unanswered {
+    opening: Opening,
+    ephemeral: PrivateKey,
+    peer: PublicKey,
+}
+
+impl Unanswered {
+    /// Takes a hello that came over a connection to `host` (HTTP's Host field).
+    pub fn start<R: CryptoRng>(hello: &[u8], host: &str, rng: &mut R) -> Result<Self, SessionError> {
+        let hello: SessionHello = cbor::decode(hello, MAX_HANDSHAKE_BYTES)?;
+        if !hello.host.eq_ignore_ascii_case(host) {
+            return Err(SessionError::Host);
+        }
+        let peer = PublicKey::from_point(&hello.ephemeral)?;
+        let ephemeral = PrivateKey::make(rng);
+        let opening = Opening { hello, server_ephemeral: ByteBuf::from(ephemeral.public().to_point()) };
+        Ok(Self { opening, ephemeral, peer })
+    }
+
+    /// What is to be signed.
+    pub const fn opening(&self) -> &Opening {
+        &self.opening
+    }
+
+    /// Goes on with what the control unit has signed. Returns the message to the gateway, whose certificate is not believed yet.
+    pub fn answer(self, signed: &SessionAnswer) -> Result<(ServerHandshake, Vec<u8>), SessionError> {
+        let Opening { hello, server_ephemeral } = &self.opening;
+        let transcript = Transcript { hello, chain: &signed.chain, server_ephemeral };
+        let keys = transcript.keys(&self.ephemeral, &self.peer)?;
+        let signed_by_gateway = ByteBuf::from(transcript.to_bytes(GATEWAY_LABEL)?);
+        let handshake = ServerHandshake { certificate: hello.certificate.clone(), signed: signed_by_gateway, keys };
+        Ok((handshake, cbor::encode(signed)?))
+    }
+}
+
 /// The server's side, between its answer and the gateway's proof. It can be stored with the connection; it holds the session's keys.
 #[derive(Serialize, Deserialize, ZeroizeOnDrop)]
 #[serde(deny_unknown_fields)]
@@ -124,30 +183,6 @@ pub struct ServerHandshake {
 }
 
 impl ServerHandshake {
-    /// Answers a hello that came over a connection to `host` (HTTP's Host field). `chain` is the control unit's certificate up to and
-    /// including the root, `key` its key. Returns the answer. The gateway's certificate is not believed yet.
-    pub fn start<R: CryptoRng>(
-        hello: &[u8],
-        host: &str,
-        chain: &[ByteBuf],
-        key: &PrivateKey,
-        rng: &mut R,
-    ) -> Result<(Self, Vec<u8>), SessionError> {
-        let hello: SessionHello = cbor::decode(hello, MAX_HANDSHAKE_BYTES)?;
-        if !hello.host.eq_ignore_ascii_case(host) {
-            return Err(SessionError::Host);
-        }
-        let peer = PublicKey::from_point(&hello.ephemeral)?;
-        let ephemeral = PrivateKey::make(rng);
-        let point = ephemeral.public().to_point();
-        let transcript = Transcript { hello: &hello, chain, server_ephemeral: &point };
-        let signature = ByteBuf::from(key.sign(&transcript.to_bytes(SERVER_LABEL)?).to_vec());
-        let signed = ByteBuf::from(transcript.to_bytes(GATEWAY_LABEL)?);
-        let keys = transcript.keys(&ephemeral, &peer)?;
-        let answer = SessionAnswer { chain: chain.to_vec(), ephemeral: ByteBuf::from(point), signature };
-        Ok((Self { certificate: hello.certificate, signed, keys }, cbor::encode(&answer)?))
-    }
-
     /// Verifies that the gateway holds the key of its certificate, and that the certificate is one of the site's for this purpose, at
     /// this time. Whether it is revoked, the caller has to see. Returns the session and the certificate.
     pub fn finish(

@@ -21,9 +21,10 @@ pub use distribution::{
 };
 pub use orders::{NewOrder, OrderState, OrderView};
 pub use records::{
-    AskedRecords, ConcedeGap, FlagSeverity, FlagView, MissingRecords, PlotBucket, RecordedValue, RecordsBeginning,
-    RecordsDetail, RecordsDevice, RecordsGap, RecordsPage, RecordsPlot, RecordsSeries, RecordsSettings, RecordsView,
-    RefusedRecords, RuleView, RulesChange, RulesView, SetAsideRecord,
+    AskedRecords, ConcedeGap, FlagSeverity, FlagView, MissingRecords, PlotBucket, RecordedAnswer, RecordedValue,
+    RecordsBeginning, RecordsDetail, RecordsDevice, RecordsGap, RecordsGateway, RecordsOutlet, RecordsPage,
+    RecordsPlot, RecordsSeries, RecordsSettings, RecordsView, RefusedRecords, RuleView, RulesChange, RulesView,
+    SetAsideRecord,
 };
 pub use revocation::{Decommissioning, NewRevocation, Revocation, RevocationReason};
 pub use services::{MadeService, NewService, ServiceState, ServiceView};

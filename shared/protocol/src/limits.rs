@@ -73,6 +73,9 @@ pub const MAX_KEYS_ASKED_BYTES: usize = 1024;
 /// The longest answer to it, in bytes: two lines with every epoch that can be read.
 pub const MAX_SERVICE_KEYS_BYTES: usize = 128 * 1024;
 
+/// The longest answer to a question for stored data, in bytes: 500 records, each with the longest text.
+pub const MAX_RECORDS_FED_BYTES: usize = 1024 * 1024;
+
 /// The longest message of a gateway's session before it is encrypted, in bytes: the longest configuration report, and what stands around it.
 pub const MAX_SESSION_MESSAGE_BYTES: usize = 1_010_000;
 /// The longest frame of a session, in bytes: such a message, encrypted. The platform takes 1 MiB.

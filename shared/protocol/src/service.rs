@@ -143,6 +143,14 @@ pub struct KeysAsked {
     pub device: Device,
 }
 
+/// RECORDS_ASKED: a service asks for stored data of the classes whose `update` channel it reads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RecordsAsked {
+    /// The position that it has come to; 0 at the beginning.
+    pub after: u64,
+}
+
 /// A device as a service has to know it, to judge what it sends.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

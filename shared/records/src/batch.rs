@@ -248,6 +248,11 @@ impl Sealed {
 }
 
 impl Verified {
+    /// Reads a batch of this device that has to be signed with this key.
+    pub fn open(bytes: &[u8], key: &PublicKey, device: &Device) -> Result<Self, BatchError> {
+        Sealed::parse(bytes)?.open(Signer { key, devices: core::slice::from_ref(device) })
+    }
+
     /// The batch.
     pub const fn batch(&self) -> &Batch {
         &self.batch

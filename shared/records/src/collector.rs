@@ -1,8 +1,11 @@
 //! What a gateway says to a device over a way that is not encrypted between the two, such as a port: signed, so that nobody else tells a
 //! device that its data is kept (figure 13, 272 to 274).
 //!
-//! The device lets go of what a gateway holds when it needs the room, and of nothing else before the server's receipt. So the word [`Downward::Kept`] has to be
-//! a gateway's of its own site; one that was said before, or to another device, is harmless: it names the batch by its hash.
+//! The device lets go of what a gateway holds when it needs the room, and of nothing else before the server's receipt. So the word
+//! [`Downward::Kept`] has to be a gateway's of its own site. It is no secret, and has no number: whoever writes at the port can say once
+//! more what a gateway has said to this device, and nothing else. That deletes nothing: [`Downward::Kept`] names its batch by the hash, and
+//! a receipt says what it is for. A refusal that is said once more can hold up a batch that the device still has, until a gateway asks for
+//! it in somebody's name.
 
 use serde::{Deserialize, Serialize};
 use serde_bytes::ByteBuf;

@@ -87,13 +87,34 @@ impl Depot {
 
     /// Takes a verified batch; `bytes` is the length of its envelope.
     pub fn take(&mut self, batch: &Verified, bytes: u64) -> Result<Kept, NotKept> {
+        self.hold(batch, bytes, self.capacity)
+    }
+
+    /// Holds verified batches, each with the length of its envelope, in the place of refused ones that say the same: signed anew they may be
+    /// a little longer, and there is always room for them. Answers their keys.
+    pub fn replace(
+        &mut self,
+        device: &Device,
+        refused: &[BatchKey],
+        batches: &[(Verified, u64)],
+    ) -> Result<Vec<BatchKey>, NotKept> {
+        for key in refused {
+            self.discard(device, *key);
+        }
+        let hold = |(batch, bytes): &(Verified, u64)| match self.hold(batch, *bytes, u64::MAX)? {
+            Kept::New(key) | Kept::Again(key) => Ok(key),
+        };
+        batches.iter().map(hold).collect()
+    }
+
+    fn hold(&mut self, batch: &Verified, bytes: u64, capacity: u64) -> Result<Kept, NotKept> {
         let found = batch.batch();
         let key = BatchKey { chain: found.chain(), first: found.first() };
         if let Some(held) = self.devices.get(found.device()).and_then(|queue| queue.overlapping(batch)) {
             let is_same = held.key == key && same(&held.hash, &batch.hash());
             return if is_same { Ok(Kept::Again(key)) } else { Err(NotKept::Fork { at: held.key.first }) };
         }
-        if self.bytes().saturating_add(bytes) > self.capacity {
+        if self.bytes().saturating_add(bytes) > capacity {
             return Err(NotKept::Full);
         }
         self.devices.entry(found.device().clone()).or_default().push(batch, bytes);
@@ -120,13 +141,9 @@ impl Depot {
         self.devices.values().map(Queue::waiting).sum()
     }
 
-    /// What to send next: of one device, or of all. Devices that come later in the alphabet do not wait behind one whose batches are not answered.
-    pub fn next(&self, of: Option<&Device>) -> Option<(&Device, &Held)> {
-        let wanted = |device: &Device| of.is_none_or(|of| of == device);
-        self.devices
-            .iter()
-            .filter(|(device, _)| wanted(device))
-            .find_map(|(device, queue)| Some((device, queue.next()?)))
+    /// What to send next. Devices that come later in the alphabet do not wait behind one whose batches are not answered.
+    pub fn next(&self) -> Option<(&Device, &Held)> {
+        self.devices.iter().find_map(|(device, queue)| Some((device, queue.next()?)))
     }
 
     /// What is held of one device, to note what was sent or refused.

@@ -23,8 +23,6 @@ pub const MAX_DOWNWARD_BYTES: usize = MAX_RECEIPT_BYTES + 64;
 pub enum Upward {
     /// A signed batch, as the device stores it.
     Batch(ByteBuf),
-    /// Nothing waits: the answer to a poll.
-    Nothing,
 }
 
 /// What the collector says.

@@ -40,6 +40,16 @@ pub const INSERT: &str = "INSERT INTO wardlink_records (device_class, device_ide
      $5::bigint, $6::bigint, $7, $8, $9::numeric, $10, $11::numeric, $12, $13, $14, $15::numeric, $16, $17::numeric) \
      ON CONFLICT (device_class, device_identifier, chain, sequence) DO NOTHING";
 
+/// Where the outside database keeps how far each service has come, in the same transaction as the rows.
+pub const POSITIONS: &str = "CREATE TABLE wardlink_outlet (service text PRIMARY KEY, confirmed numeric(20) NOT NULL)";
+
+/// How far a service has come.
+pub const SELECT_POSITION: &str = "SELECT confirmed::text FROM wardlink_outlet WHERE service = $1";
+
+/// A service has come so far; never back.
+pub const UPDATE_POSITION: &str = "INSERT INTO wardlink_outlet (service, confirmed) VALUES ($1, $2::numeric)
+     ON CONFLICT (service) DO UPDATE SET confirmed = greatest(wardlink_outlet.confirmed, excluded.confirmed)";
+
 /// The number of a row's columns.
 pub const COLUMNS: usize = 17;
 
@@ -82,6 +92,41 @@ pub fn row(
     columns
 }
 
+/// One record that counts, as the server gives it to a service that sends it on.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FedRecord {
+    /// Whose it is.
+    pub device: Device,
+    /// Which one.
+    pub id: RecordId,
+    /// The record.
+    pub record: Record,
+    /// Its value in the unit of its kind, where it is a measure.
+    pub amount: Option<Billionths>,
+    /// When it was received.
+    pub received_at: UnixMillis,
+}
+
+impl FedRecord {
+    /// The parameters of [`INSERT`].
+    pub fn row(&self) -> [Option<String>; COLUMNS] {
+        row(&self.device, self.id, &self.record, self.amount, self.received_at)
+    }
+}
+
+/// What the server answers a service that asks for stored data.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Fed {
+    /// The records that the service may have, of those after the position that it asked for.
+    pub records: Vec<FedRecord>,
+    /// The position up to which that is all.
+    pub through: u64,
+    /// The last position that is stored.
+    pub last: u64,
+}
+
 /// How far an outside database has come. The shell stores it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -101,6 +146,11 @@ pub struct Portion {
 }
 
 impl Outlet {
+    /// The database says how far it has come.
+    pub const fn resume(&mut self, confirmed: u64) {
+        self.confirmed = confirmed;
+    }
+
     /// What to send now, of what is stored up to position `last`; none where there is nothing, or a failure is waited for.
     pub fn due(&self, now: UnixMillis, last: u64) -> Option<Portion> {
         let from = self.confirmed.checked_add(1)?;

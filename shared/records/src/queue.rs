@@ -39,6 +39,8 @@ pub enum Standing {
     Later,
     /// It was refused at this step, and is not sent again by itself.
     Refused(String),
+    /// Its holder cannot read it any more: it is never sent. What comes after it is, so that the receiver learns what is missing.
+    Damaged,
 }
 
 /// A batch that is held.
@@ -224,14 +226,22 @@ impl Queue {
                     Remedy::TryLater => Standing::Waiting,
                     Remedy::BeginAnew | Remedy::TellSomebody => refused.clone(),
                 };
-            } else if remedy == Remedy::BeginAnew && held.key.first > key.first {
+            } else if remedy == Remedy::BeginAnew && held.key.first > key.first && held.standing != Standing::Damaged {
                 // It is chained to what was refused.
                 held.standing = refused.clone();
-            } else if remedy == Remedy::SendEarlier && held.key.first < key.first {
+            } else if remedy == Remedy::SendEarlier && held.key.first < key.first && held.standing != Standing::Damaged
+            {
                 held.standing = Standing::Waiting;
             }
         }
         remedy
+    }
+
+    /// Its holder cannot read the batch.
+    pub fn damaged(&mut self, key: BatchKey) {
+        if let Some(held) = self.find(key) {
+            held.standing = Standing::Damaged;
+        }
     }
 
     /// A person says that a refused batch is to be sent once more.

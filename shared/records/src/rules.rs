@@ -8,8 +8,10 @@ use core::time::Duration;
 use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
+use wardlink_crypto::schedule::message_hash;
 use wardlink_protocol::UnixMillis;
-use wardlink_protocol::identity::PatientReference;
+use wardlink_protocol::cbor::{self, CborError};
+use wardlink_protocol::identity::{PatientReference, Sha256};
 
 use crate::check::Counted;
 use crate::decimal::Billionths;
@@ -19,7 +21,7 @@ use crate::record::{RecordId, Response, Series};
 mod evaluation;
 mod parse;
 
-pub use evaluation::{Change, Evaluation, Seen};
+pub use evaluation::{Change, Evaluation, Seen, State, StateId};
 pub use parse::{Flaw, InvalidRules};
 
 /// How urgent it is to look at a flag.
@@ -35,7 +37,8 @@ pub enum Severity {
 }
 
 /// Which values a rule looks for.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Limit {
     /// Above this, in the unit of the series.
     Above(Billionths),
@@ -46,7 +49,8 @@ pub enum Limit {
 }
 
 /// The form of a rule.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Condition {
     /// A value is beyond the limit.
     Threshold(Limit),
@@ -125,6 +129,12 @@ impl Rule {
     /// What it means, in German.
     pub fn german(&self) -> &str {
         &self.german
+    }
+
+    /// The SHA-256 of everything that it says but its name and version: two rules with the same one raise the same flags.
+    pub fn meaning(&self) -> Result<Sha256, CborError> {
+        let Self { id: _, version: _, severity, series, condition, english, german } = self;
+        Ok(message_hash(&cbor::encode(&(severity, series, condition, english, german))?))
     }
 }
 

@@ -13,9 +13,9 @@ use wardlink_protocol::Device;
 use wardlink_protocol::cbor;
 use wardlink_protocol::channel::ChannelName;
 use wardlink_protocol::identity::KeyId;
-use wardlink_protocol::limits::{MAX_KEYS_ASKED_BYTES, MAX_SERVICE_KEYS_BYTES};
+use wardlink_protocol::limits::{MAX_KEYS_ASKED_BYTES, MAX_RECORDS_FED_BYTES, MAX_SERVICE_KEYS_BYTES};
 use wardlink_protocol::pairing::Status;
-use wardlink_protocol::service::{KeysAsked, KnownDevice};
+use wardlink_protocol::service::{KeysAsked, KnownDevice, RecordsAsked};
 use zeroize::Zeroizing;
 
 use crate::epochs::Line;
@@ -99,6 +99,52 @@ pub fn open_answer(
     let plaintext = open(answer, MAX_SERVICE_KEYS_BYTES, keys, keys.down(), &answer_aad(service, question)?)?;
     let message: ServiceKeys = cbor::decode(&plaintext, MAX_SERVICE_KEYS_BYTES)?;
     if message.status == Status::ServiceKeys { Ok(message) } else { Err(WrapError::Contradiction) }
+}
+
+fn records_aad(service: &Device) -> Result<Vec<u8>, WrapError> {
+    Ok(cbor::encode(&("wardlink records asked", &service.client, &service.identifier))?)
+}
+
+fn fed_aad(service: &Device, question: &[u8]) -> Result<Vec<u8>, WrapError> {
+    Ok(cbor::encode(&("wardlink records fed", &service.client, &service.identifier, message_hash(question)))?)
+}
+
+/// Asks for stored data after a position: RECORDS_ASKED.
+pub fn ask_for_records<R: CryptoRng>(
+    after: u64,
+    service: &Device,
+    keys: &WrapKeys,
+    rng: &mut R,
+) -> Result<Vec<u8>, WrapError> {
+    let message = cbor::encode(&RecordsAsked { after })?;
+    Ok(cose::seal(&header(keys), keys.up(), &records_aad(service)?, &message, rng)?)
+}
+
+/// Opens a question for stored data. Which data the service may have, the caller decides.
+pub fn open_records_question(question: &[u8], service: &Device, keys: &WrapKeys) -> Result<RecordsAsked, WrapError> {
+    let plaintext = open(question, MAX_KEYS_ASKED_BYTES, keys, keys.up(), &records_aad(service)?)?;
+    Ok(cbor::decode(&plaintext, MAX_KEYS_ASKED_BYTES)?)
+}
+
+/// Answers a question that [`open_records_question`] has opened.
+pub fn answer_records<R: CryptoRng>(
+    question: &[u8],
+    fed: &[u8],
+    service: &Device,
+    keys: &WrapKeys,
+    rng: &mut R,
+) -> Result<Vec<u8>, WrapError> {
+    Ok(cose::seal(&header(keys), keys.down(), &fed_aad(service, question)?, fed, rng)?)
+}
+
+/// Opens the answer to a question for stored data.
+pub fn open_records(
+    answer: &[u8],
+    question: &[u8],
+    service: &Device,
+    keys: &WrapKeys,
+) -> Result<Zeroizing<Vec<u8>>, WrapError> {
+    open(answer, MAX_RECORDS_FED_BYTES, keys, keys.down(), &fed_aad(service, question)?)
 }
 
 fn open(

@@ -42,6 +42,14 @@ pub struct Wanted {
     pub step: Step,
 }
 
+impl Wanted {
+    /// Its name in the repository, such as `3.targets.json`. That of a delegated role has to be quoted before it is part of a path.
+    pub fn name(&self) -> String {
+        let name = self.file.name();
+        self.version.map_or_else(|| name.clone(), |version| format!("{version}.{name}"))
+    }
+}
+
 /// A metadata file.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum File {

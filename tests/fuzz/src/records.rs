@@ -177,9 +177,8 @@ pub(crate) fn envelope_seeds() -> Vec<Vec<u8>> {
     for message in [kept, refused, receipt_down, Downward::Send(Trigger::Poll)] {
         seeds.push(select(4, &message.encode().expect("a message")));
     }
-    for message in [Upward::Nothing, Upward::Batch(ByteBuf::from(HELD[0].0.clone()))] {
-        seeds.push(select(4, &message.encode().expect("a message")));
-    }
+    let up = Upward::Batch(ByteBuf::from(HELD[0].0.clone()));
+    seeds.push(select(4, &up.encode().expect("a message")));
     seeds.extend([select(2, &signed), select(3, &cbor::encode(&receipt()).expect("a payload"))]);
     seeds
 }
@@ -209,8 +208,11 @@ pub(crate) fn rules(input: &[u8]) {
                 }
             }
             assert_eq!(evaluation.feed(&rules, [seen(number)]), [], "fed again, nothing changes");
-            let packed = cbor::pack(&evaluation).expect("a state");
-            evaluation = cbor::unpack(&packed, packed.len()).expect("the same state");
+            let states = evaluation.states().iter().map(|state| {
+                let packed = cbor::pack(state).expect("a state");
+                cbor::unpack(&packed, packed.len()).expect("the same state")
+            });
+            evaluation = Evaluation::restore(states.collect(), evaluation.late());
         }
         flags
     };
@@ -315,7 +317,7 @@ impl World {
 
     /// A gateway sends its next batch; `is_lost`: the receipt does not come back.
     fn send(&mut self, which: usize, is_lost: bool) -> bool {
-        let Some(key) = self.gateways[which].0.next(None).map(|(_, held)| held.key) else { return false };
+        let Some(key) = self.gateways[which].0.next().map(|(_, held)| held.key) else { return false };
         let opened = open(&self.gateways[which].1[&key]).expect("what it took");
         let device = site().device.clone();
         let judged = self.judge(&opened);

@@ -4,7 +4,7 @@ use crate::NotMeasured;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use wardlink_protocol::Device;
-use wardlink_update::client::{Fetched, Stored, Wanted};
+use wardlink_update::client::{Fetched, Stored};
 use wardlink_update::inventory::Characteristics;
 use wardlink_update::package::{BoundFile, ReleaseCounter};
 use wardlink_update::report::{Image, State};
@@ -41,7 +41,7 @@ impl Repositories {
             match full.next() {
                 Next::Fetch(of, wanted) => {
                     let files = if of == Repository::Director { &self.director } else { &self.images };
-                    let fetched = files.get(&name_of(&wanted)).map(|text| text.clone().into_bytes());
+                    let fetched = files.get(&wanted.name()).map(|text| text.clone().into_bytes());
                     bytes = bytes.saturating_add(fetched.as_ref().map_or(0, Vec::len));
                     full.receive(fetched.map_or(Fetched::Missing, Fetched::Bytes)).map_err(NotMeasured::new)?;
                 }
@@ -61,11 +61,6 @@ impl Repositories {
 fn root(files: &BTreeMap<String, String>) -> Result<Stored, NotMeasured> {
     let root = files.get("1.root.json").ok_or_else(|| NotMeasured::new("no root"))?.clone().into_bytes();
     Ok(Stored { root, ..Stored::default() })
-}
-
-fn name_of(wanted: &Wanted) -> String {
-    let version = wanted.version.map(|version| format!("{version}.")).unwrap_or_default();
-    format!("{version}{}", wanted.file.name())
 }
 
 /// The gateway and its devices, each with the first release.

@@ -243,8 +243,7 @@ impl Repository {
 
     /// What the repository answers.
     pub fn fetch(&mut self, wanted: &Wanted) -> Fetched {
-        let version = wanted.version.map(|version| format!("{version}.")).unwrap_or_default();
-        let name = format!("{version}{}", wanted.file.name());
+        let name = wanted.name();
         self.asked.push(name.clone());
         self.files.get(&name).map_or(Fetched::Missing, |bytes| Fetched::Bytes(bytes.clone()))
     }

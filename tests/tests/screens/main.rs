@@ -26,6 +26,7 @@ mod coverage;
 mod display;
 mod doors;
 mod phone;
+mod records;
 mod rules;
 mod scenery;
 mod stage;
@@ -76,6 +77,19 @@ fn every_screen_of_updates_is_in_order() -> Result<()> {
         let acme = Manufacturer::found(scene, "acme")?;
         stage.show(updates::EMPTY, &acme)?;
         stage.show(updates::FULL, &updates::published(&ward, acme)?)?;
+        stage.verdict()
+    })
+}
+
+#[test]
+fn every_screen_of_stored_data_is_in_order() -> Result<()> {
+    scene(|scene| {
+        let ward = Ward::open(scene)?;
+        let stage = Stage::open(scene, ward.worker.origin(), Aim::Pointer)?;
+        stage.sign_in("/", ADMINISTRATOR)?;
+        stage.show(records::EMPTY, &())?;
+        records::recorded(&ward)?;
+        stage.show(records::FULL, &())?;
         stage.verdict()
     })
 }
@@ -132,6 +146,8 @@ fn every_screen_that_the_app_lists_has_a_row() -> Result<()> {
         .chain(shown(rules::TABLE))
         .chain(shown(updates::EMPTY))
         .chain(shown(updates::FULL))
+        .chain(shown(records::EMPTY))
+        .chain(shown(records::FULL))
         .chain(shown(phone::EMPTY))
         .chain(shown(phone::FULL))
         .chain(shown(display::TABLE))
@@ -150,6 +166,7 @@ fn every_screen_that_the_app_lists_has_a_row() -> Result<()> {
         include_str!("control_unit.rs"),
         include_str!("rules.rs"),
         include_str!("updates.rs"),
+        include_str!("records.rs"),
         include_str!("phone.rs"),
     ];
     let unseen: Vec<&String> =

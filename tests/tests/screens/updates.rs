@@ -26,6 +26,11 @@ pub(crate) const EMPTY: &[Row<Desk>] = &[
     row("no manufacturers", &["route::Route::Manufacturers"], |stage, _| {
         stage.visit("/#/updates/manufacturers", &id("no-manufacturers"))
     }),
+    row("release, uploading for nobody", &["updates::releases::Ask::Upload"], |stage, _| {
+        stage.visit("/#/updates", &id("no-releases"))?;
+        stage.browser.click(&id("upload"))?;
+        stage.browser.see(&id("no-makers")).map(drop)
+    }),
     row("manufacturer, a new one", &["updates::manufacturers::Ask::Add"], |stage, desk| {
         stage.visit("/#/updates/manufacturers", &id("no-manufacturers"))?;
         stage.browser.click(&id("add-manufacturer"))?;
@@ -46,6 +51,19 @@ pub(crate) const EMPTY: &[Row<Desk>] = &[
 /// Releases, one of them offered, and devices that could take them.
 pub(crate) const FULL: &[Row<Desk>] = &[
     row("releases", &[], |stage, _| stage.visit("/#/updates", &id("offered"))),
+    row("release, uploading", &[], |stage, desk| {
+        ask(stage, "/#/updates", "upload", "upload-form")?;
+        stage.browser.choose(&Target::field("folder"), &desk.repository())?;
+        stage.browser.see(&id("upload-verified")).map(drop)
+    }),
+    row("release, uploading something else", &[], |stage, desk| {
+        ask(stage, "/#/updates", "upload", "upload-form")?;
+        stage.browser.choose(&Target::field("folder"), &desk.repository().join("drafts"))?;
+        stage
+            .browser
+            .see(&Target::xpath("the refusal", "//*[@data-testid=\"upload-refused\"][normalize-space()]"))
+            .map(drop)
+    }),
     row("release, contents", &["updates::releases::Ask::Contents"], |stage, _| {
         ask(stage, "/#/updates", "contents", "release-contents")
     }),

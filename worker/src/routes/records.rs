@@ -6,11 +6,24 @@ use crate::session::with_right;
 use wardlink_edge::messages::{RecordsCommand, RecordsRequest};
 use wardlink_edge::objects;
 use wardlink_edge::problem::Failure;
+use wardlink_edge::storage::MAX_INTEGER;
 use wardlink_protocol::api::Right;
 use wardlink_protocol::{Device, UnixMillis};
 use worker::Response;
 
-/// `GET /api/v1/records`, `GET /api/v1/rules` and `GET /api/v1/records/{client}/{identifier}`.
+/// `GET /api/v1/records`.
+pub(super) async fn overview(call: &Call) -> Result<Response, Failure> {
+    let mut after = None;
+    for (name, value) in call.request.url()?.query_pairs() {
+        match &*name {
+            "after" => after = Some(value.parse().map_err(|_| wrong(&name))?),
+            _ => return Err(wrong(&name)),
+        }
+    }
+    see(call, RecordsCommand::Overview(after)).await
+}
+
+/// `GET /api/v1/rules` and `GET /api/v1/records/{client}/{identifier}`.
 pub(super) async fn see(call: &Call, command: RecordsCommand) -> Result<Response, Failure> {
     act(call, Right::SeeRecords, || Ok(command)).await
 }
@@ -36,8 +49,8 @@ pub(super) async fn plot(call: &Call, device: Device) -> Result<Response, Failur
     for (name, value) in call.request.url()?.query_pairs() {
         match &*name {
             "series" => series = value.into_owned(),
-            "from" => from = value.parse().map_err(|_| wrong(&name))?,
-            "until" => until = value.parse().map_err(|_| wrong(&name))?,
+            "from" => from = number(&name, &value)?,
+            "until" => until = number(&name, &value)?,
             _ => return Err(wrong(&name)),
         }
     }
@@ -51,7 +64,7 @@ pub(super) async fn values(call: &Call, device: Device) -> Result<Response, Fail
     for (name, value) in call.request.url()?.query_pairs() {
         match &*name {
             "series" => series = value.into_owned(),
-            "after" => after = value.parse().map_err(|_| wrong(&name))?,
+            "after" => after = number(&name, &value)?,
             _ => return Err(wrong(&name)),
         }
     }
@@ -70,7 +83,7 @@ pub(super) async fn flags(call: &Call) -> Result<Response, Failure> {
         match &*name {
             "device" => device = Some(value.parse().map_err(|_| wrong(&name))?),
             "open" => open = value.parse().map_err(|_| wrong(&name))?,
-            "before" => before = Some(value.parse().map_err(|_| wrong(&name))?),
+            "before" => before = Some(number(&name, &value)?),
             _ => return Err(wrong(&name)),
         }
     }
@@ -80,6 +93,11 @@ pub(super) async fn flags(call: &Call) -> Result<Response, Failure> {
 /// `POST /api/v1/flags/{id}/acknowledge`.
 pub(super) async fn acknowledge(call: &Call, id: u64) -> Result<Response, Failure> {
     act(call, Right::AcknowledgeFlags, || Ok(RecordsCommand::Acknowledge(id))).await
+}
+
+/// A number that storage takes as it is.
+fn number(name: &str, value: &str) -> Result<u64, Failure> {
+    value.parse().ok().filter(|number| *number <= MAX_INTEGER).ok_or_else(|| wrong(name))
 }
 
 /// A person with the right acts; the body is looked at after the right.

@@ -39,6 +39,12 @@ pub(super) async fn keys(call: Call) -> Result<Response, Failure> {
     objects::send(&env, &SiteRequest::ServiceKeys(call.cose()?)).await
 }
 
+/// `POST /api/v1/services/records`: for whoever has the wrapping key of a service.
+pub(super) async fn records(call: Call) -> Result<Response, Failure> {
+    let env = call.env.clone();
+    objects::send(&env, &SiteRequest::ServiceRecords(call.cose()?)).await
+}
+
 /// `POST /api/v1/services/renew`: for whoever has the static key of a service.
 pub(super) async fn renew(call: Call) -> Result<Response, Failure> {
     let env = call.env.clone();

@@ -3,6 +3,7 @@
 use super::{Site, devices, grants, locks};
 use core::time::Duration;
 use serde_bytes::ByteBuf;
+use wardlink_crypto::session::Opening;
 use wardlink_crypto::x509::Certificate;
 use wardlink_edge::messages::{Admission, GatewayRequest, Vouched};
 use wardlink_edge::objects;
@@ -10,6 +11,7 @@ use wardlink_edge::platform::log;
 use wardlink_edge::problem::Failure;
 use wardlink_edge::storage::Database;
 use wardlink_protocol::Device;
+use wardlink_protocol::distribution::SessionAnswer;
 use wardlink_protocol::grant::DeviceState;
 use wardlink_protocol::identity::KeyFingerprint;
 use wardlink_records::receipt::Receipt;
@@ -23,31 +25,46 @@ pub(super) fn admit(site: &Site<'_>, device: &Device) -> Result<Option<Admission
     let known = devices::find(database, device)?.filter(|known| known.state == DeviceState::Paired);
     let query = "SELECT closing FROM gateway_sessions WHERE client = ? AND identifier = ?";
     let is_closing = database.one::<bool, _>(query, devices::names(device))? == Some(true);
-    let is_locked = locks::all(database)?.iter().any(|lock| lock.device == *device);
+    let is_locked = locks::is_locked(database, device)?;
     let Some(known) = known.filter(|_| !is_closing && !is_locked) else {
         log!("site: a session of {device} with the distribution server is refused");
         return Ok(None);
     };
     database
         .run("INSERT OR IGNORE INTO gateway_sessions (client, identifier) VALUES (?, ?)", devices::names(device))?;
-    let key = site.authority.key()?.to_pkcs8().map_err(Failure::internal)?;
-    Ok(Some(Admission {
-        holder: known.key,
-        issuing: site.authority.issuers().map(|issuing| issuing.certificate().to_bytes()).collect(),
-        chain: site.authority.chain()?,
-        key: key.to_vec(),
-    }))
+    let issuing = site.authority.issuers().map(|issuing| issuing.certificate().to_bytes()).collect();
+    Ok(Some(Admission { holder: known.key, issuing }))
+}
+
+/// Signs what a session of a device begins with, where it shows its own certificate and may have one.
+pub(super) fn sign_opening(
+    site: &Site<'_>,
+    device: &Device,
+    opening: Opening,
+) -> Result<Option<SessionAnswer>, Failure> {
+    let Some(admission) = admit(site, device)? else { return Ok(None) };
+    let shown = opening.certificate().ok().filter(|shown| shown.device() == Some(device));
+    if shown.and_then(|shown| shown.fingerprint().ok()) != Some(admission.holder) {
+        log!("site: whoever wants a session as {device} shows another certificate");
+        return Ok(None);
+    }
+    let signed = opening.sign(site.authority.chain()?, site.authority.key()?).map_err(Failure::internal)?;
+    Ok(Some(signed))
 }
 
 /// The keys of paired devices.
 pub(super) fn keys(database: &Database, named: &[Device]) -> Result<Vec<Option<ByteBuf>>, Failure> {
     let key = |device: &Device| {
         let known = devices::find(database, device)?.filter(|known| known.state == DeviceState::Paired);
-        let Some(known) = known else { return Ok(None) };
-        let certificate = Certificate::parse(&known.certificate).map_err(Failure::internal)?;
-        Ok(Some(ByteBuf::from(certificate.key().to_spki().map_err(Failure::internal)?)))
+        known.as_ref().map(spki).transpose()
     };
     named.iter().map(key).collect()
+}
+
+/// A device's key, SubjectPublicKeyInfo, DER.
+fn spki(known: &devices::DeviceRecord) -> Result<ByteBuf, Failure> {
+    let certificate = Certificate::parse(&known.certificate).map_err(Failure::internal)?;
+    Ok(ByteBuf::from(certificate.key().to_spki().map_err(Failure::internal)?))
 }
 
 /// Whether a key that has signed stored data counts: that of a device whose data may come through this gateway, or the gateway's own, for
@@ -66,10 +83,6 @@ pub(super) fn vouch(
     };
     let bringing = trusted(gateway)?.filter(|known| known.state == DeviceState::Paired);
     let Some(bringing) = bringing else { return Ok(Vouched::Ended(gateway.clone())) };
-    let key = |known: &devices::DeviceRecord| {
-        let certificate = Certificate::parse(&known.certificate).map_err(Failure::internal)?;
-        Ok::<_, Failure>(ByteBuf::from(certificate.key().to_spki().map_err(Failure::internal)?))
-    };
     if bringing.key == signer {
         let mut devices = vec![gateway.clone()];
         for device in allowed {
@@ -77,7 +90,7 @@ pub(super) fn vouch(
                 devices.push(device);
             }
         }
-        return Ok(Vouched::For { key: key(&bringing)?, devices });
+        return Ok(Vouched::For { key: spki(&bringing)?, devices });
     }
     let Some(device) = grants::find(database, signer)?.map(|grant| grant.device) else {
         return Ok(Vouched::Unknown);
@@ -89,7 +102,7 @@ pub(super) fn vouch(
     if allowed.is_empty() {
         return Ok(Vouched::Elsewhere(device));
     }
-    Ok(Vouched::For { key: key(&signing)?, devices: allowed })
+    Ok(Vouched::For { key: spki(&signing)?, devices: allowed })
 }
 
 /// Signs that stored data is stored.

@@ -10,7 +10,8 @@ use rand_core::Rng;
 pub(super) use renewals::renew;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
-use wardlink_crypto::schedule::{derive_enrolment_key, message_hash};
+use wardlink_crypto::schedule::{WrapKeys, derive_enrolment_key, message_hash};
+use wardlink_edge::messages::RecordsRequest;
 use wardlink_edge::platform::{log, rng};
 use wardlink_edge::problem::Failure;
 use wardlink_edge::storage::{Column, Row, read_record, record};
@@ -24,11 +25,14 @@ use wardlink_protocol::grant::{DeviceState, GrantedCertificate};
 use wardlink_protocol::identity::{CertificateSerial, DeviceIdentifier, KeyFingerprint, Purpose, SessionId};
 use wardlink_protocol::limits::{ENROLMENT_LIFETIME, MAX_SERVICE_CHANNELS, MAX_SERVICES, MAX_WRONG_ENROLMENTS};
 use wardlink_protocol::service::{ChannelOfClass, EnrolmentTicket, KnownDevice, ServiceAccess};
-use wardlink_protocol::{Device, UnixMillis};
+use wardlink_protocol::{ClientClass, Device, UnixMillis};
 use wardlink_trust::audit::{Act, Actor, Outcome as Went};
 use wardlink_trust::services as trust;
-use wardlink_trust::wrap::WrapKey;
+use wardlink_trust::wrap::{WrapError, WrapKey};
 use worker::Env;
+
+/// The channel by which stored data comes: whoever reads it of a class may have that.
+const STORED_DATA: &str = "update";
 
 /// How long a service's certificate holds, unless it is renewed before.
 const CERTIFICATE_LIFETIME: Duration = Duration::from_hours(365 * 24);
@@ -285,9 +289,26 @@ fn admit(
     Ok(())
 }
 
-/// A service asks for keys: it gets those of its channels, and no others.
-pub(super) fn give_keys(site: &Site<'_>, question: &[u8], outcome: &mut Outcome) -> Result<Vec<u8>, Failure> {
-    let refused = |detail: &str| Failure::with_detail(ProblemKind::Forbidden, detail);
+/// A question that counts, and who asks it.
+struct Question<T> {
+    asked: T,
+    name: DeviceIdentifier,
+    service: Device,
+    known: ServiceRecord,
+    wrap_keys: WrapKeys,
+}
+
+fn refused(detail: &str) -> Failure {
+    Failure::with_detail(ProblemKind::Forbidden, detail)
+}
+
+/// Opens a question of a service that is enrolled, and trusted now.
+fn open_question<T>(
+    site: &Site<'_>,
+    question: &[u8],
+    outcome: &mut Outcome,
+    open: impl FnOnce(&[u8], &Device, &WrapKeys) -> Result<T, WrapError>,
+) -> Result<Question<T>, Failure> {
     let stranger = || refused("This service is not enrolled here, its certificate has ended, or it is revoked.");
     let wrap_id = trust::asked_under(question).ok_or_else(stranger)?;
     let asked_under = || wrap_id.as_bytes().to_vec().into_value();
@@ -301,8 +322,8 @@ pub(super) fn give_keys(site: &Site<'_>, question: &[u8], outcome: &mut Outcome)
     let service = Device::service(name.clone());
     let key = WrapKey::new(key.as_slice().try_into().map_err(Failure::internal)?);
     let wrap_keys = key.keys(&service).map_err(Failure::internal)?;
-    let asked = trust::open_question(question, &service, &wrap_keys).map_err(|error| {
-        log!("site: a question for keys of the service {name} does not count: {error}");
+    let asked = open(question, &service, &wrap_keys).map_err(|error| {
+        log!("site: a question of the service {name} does not count: {error}");
         stranger()
     })?;
     if row.take::<bool>()? {
@@ -311,6 +332,40 @@ pub(super) fn give_keys(site: &Site<'_>, question: &[u8], outcome: &mut Outcome)
     if known.state(0, site.now) != ServiceState::Active {
         return Err(stranger());
     }
+    Ok(Question { asked, name, service, known, wrap_keys })
+}
+
+/// Stored data is asked for: of the classes whose `update` channel the service reads.
+pub(super) fn ask_for_records(
+    site: &Site<'_>,
+    question: &[u8],
+    outcome: &mut Outcome,
+) -> Result<RecordsRequest, Failure> {
+    let Question { asked, name, known, .. } = open_question(site, question, outcome, trust::open_records_question)?;
+    let reads = known.access.reads.iter().filter(|each| each.channel.as_str() == STORED_DATA);
+    let classes: Vec<ClientClass> = reads.map(|each| each.client.clone()).collect();
+    if classes.is_empty() {
+        return Err(refused("This service is not granted stored data: it reads no update channel."));
+    }
+    note_seen(site, &name)?;
+    Ok(RecordsRequest::Feed { service: name, after: asked.after, classes })
+}
+
+/// Gives what was asked for, if the service is trusted still.
+pub(super) fn give_records(
+    site: &Site<'_>,
+    question: &[u8],
+    fed: &[u8],
+    outcome: &mut Outcome,
+) -> Result<Vec<u8>, Failure> {
+    let Question { service, wrap_keys, .. } = open_question(site, question, outcome, trust::open_records_question)?;
+    trust::answer_records(question, fed, &service, &wrap_keys, &mut rng()).map_err(Failure::internal)
+}
+
+/// A service asks for keys: it gets those of its channels, and no others.
+pub(super) fn give_keys(site: &Site<'_>, question: &[u8], outcome: &mut Outcome) -> Result<Vec<u8>, Failure> {
+    let Question { asked, name, service, known, wrap_keys } =
+        open_question(site, question, outcome, trust::open_question)?;
     if !known.access.has_keys(&asked.channel, &asked.device) {
         log!("site: the service {name} asks for keys that it is not granted: {} of {}", asked.channel, asked.device);
         return Err(refused("This service is not granted these keys."));

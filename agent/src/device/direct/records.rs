@@ -16,12 +16,28 @@ use wardlink_records::sending::Trigger;
 /// How many batches wait for their answers at once.
 const AT_ONCE: usize = 4;
 
-/// What there is to do with stored data, where the device has some.
+/// What there is to do with stored data, where the device has some. What its store does not do is told once and tried again later: the
+/// session goes on, and with it the updates.
 fn with_records<T>(
     driven: &mut Driven,
     act: impl FnOnce(&mut Handover<Folder>) -> Result<T, RecordsError>,
-) -> Result<Option<T>, RecordsError> {
-    driven.handover.as_mut().map(act).transpose()
+) -> Option<T> {
+    let handover = driven.handover.as_mut()?;
+    match act(handover) {
+        Ok(done) => {
+            handover.trouble = None;
+            Some(done)
+        }
+        Err(error) => {
+            let trouble = Some(error.to_string());
+            if handover.trouble != trouble {
+                tracing::warn!(%error, "nothing can be done with stored data now");
+            }
+            handover.trouble = trouble;
+            handover.failed(clock::now());
+            None
+        }
+    }
 }
 
 impl Direct {
@@ -38,7 +54,7 @@ impl Direct {
                         Ok(next)
                     })
                 })
-                .await??;
+                .await?;
             let Some(next) = next.flatten() else { return Ok(()) };
             let device = self.member.identity.device.clone();
             connection.records(device, next.key, next.bytes).await?;
@@ -58,7 +74,7 @@ impl Direct {
                 handover.records.retry()
             })
         });
-        asked.await??;
+        asked.await?;
         Ok(None)
     }
 
@@ -66,21 +82,16 @@ impl Direct {
     pub(super) async fn records_refused(&self, key: BatchKey, refused: SessionRefusal) -> Result<(), Over> {
         tracing::warn!(step = refused.step, reason = refused.reason, "the server refused stored data");
         let refused = RefusedBatch::new(Some(key), &refused.step, &refused.reason);
-        self.with(move |driven| with_records(driven, |handover| handover.refused(&refused, clock::now()))).await??;
+        self.with(move |driven| with_records(driven, |handover| handover.refused(&refused, clock::now()))).await?;
         Ok(())
     }
 
     /// A receipt: what it is for is deleted.
     pub(super) async fn receipt(&self, receipt: ByteBuf) -> Result<(), Over> {
         let Some(root) = self.member.identity.root else { return Ok(()) };
-        let heard = self.with(move |driven| {
-            with_records(driven, |handover| {
-                let heard = handover.receipt(&receipt, &root)?;
-                handover.received(clock::now());
-                Ok(heard)
-            })
-        });
-        if let Some(Heard::Ignored(why)) = heard.await?? {
+        let heard =
+            self.with(move |driven| with_records(driven, |handover| handover.receipt(&receipt, &root, clock::now())));
+        if let Some(Heard::Ignored(why)) = heard.await? {
             tracing::warn!(why, "a receipt deletes nothing");
         }
         Ok(())

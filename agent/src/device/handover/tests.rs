@@ -1,6 +1,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
 
 use super::*;
+use crate::device::disk::Name;
 use crate::device::disk::model::Model;
 use crate::device::records::STORED_BYTES;
 use crate::records_archive::heart_rate;
@@ -8,7 +9,8 @@ use crate::testing::{NOW, Site, chain, later, pump};
 use tempfile::TempDir;
 use wardlink_crypto::key::PrivateKey;
 use wardlink_crypto::x509::Holder;
-use wardlink_records::batch::{Sealed, Signer};
+use wardlink_records::batch::Verified;
+use wardlink_records::chain::FORK;
 use wardlink_records::depot::FULL;
 use wardlink_records::exchange::KeptBatch;
 use wardlink_records::queue::BatchKey;
@@ -48,7 +50,7 @@ impl Bench {
     /// What the device has written, taken away.
     fn written(&self) -> Vec<Upward> {
         let up = Mailbox::new(self.port.path(), &pump(), Direction::Up, MAX_UPWARD_BYTES);
-        let letters = up.letters().unwrap();
+        let letters = up.letters(MAX_LETTERS).unwrap();
         for letter in &letters {
             up.remove(letter).unwrap();
         }
@@ -57,13 +59,9 @@ impl Bench {
 
     /// The batches among it, with their keys.
     fn batches(&self) -> Vec<(KeptBatch, Vec<u8>)> {
-        let written = self.written().into_iter().map(|message| match message {
-            Upward::Batch(bytes) => bytes.into_vec(),
-            Upward::Nothing => panic!("it has nothing"),
-        });
+        let written = self.written().into_iter().map(|Upward::Batch(bytes)| bytes.into_vec());
         let opened = |bytes: Vec<u8>| {
-            let (own, device) = (self.key.public(), [pump()]);
-            let opened = Sealed::parse(&bytes).unwrap().open(Signer { key: &own, devices: &device }).unwrap();
+            let opened = Verified::open(&bytes, &self.key.public(), &pump()).unwrap();
             let key = BatchKey { chain: opened.batch().chain(), first: opened.batch().first() };
             (KeptBatch { key, hash: opened.hash() }, bytes)
         };
@@ -97,9 +95,9 @@ fn a_poll_brings_everything_that_waits_and_the_receipt_deletes_it() {
     let receipt = bench.site.archive.take(&batches[0].1, later(5)).unwrap();
     bench.say(&Downward::Receipt(ByteBuf::from(receipt)));
     assert_eq!((bench.exchange(5), bench.handover.records.stored()), (vec![Heard::Stored(1)], 0));
-    // The next poll finds nothing, and says so.
+    // The next poll finds nothing.
     bench.say(&Downward::Send(Trigger::Poll));
-    assert_eq!((bench.exchange(6), bench.written()), (vec![Heard::Wanted], vec![Upward::Nothing]));
+    assert_eq!((bench.exchange(6), bench.written()), (vec![Heard::Wanted], vec![]));
     assert_eq!(bench.site.archive.values(&pump()), ["0", "1"]);
 }
 
@@ -194,6 +192,40 @@ fn a_gateway_without_room_is_asked_again_later_and_a_refusal_is_told() {
     bench.say(&Downward::Send(Trigger::Request));
     bench.exchange(40_010);
     assert_eq!(bench.batches().len(), 2, "a person has asked");
+}
+
+#[test]
+fn a_word_about_a_damaged_batch_holds_up_none_that_comes_after_it() {
+    let mut bench = Bench::new(BY_POLL);
+    let mut disk = Model::default();
+    let mut records = Records::open(&mut disk, pump(), bench.key.clone(), STORED_BYTES, chain(2)).unwrap();
+    for at in 0..2 {
+        records.record(heart_rate(later(at), at), later(at)).unwrap();
+        records.close(later(at)).unwrap();
+    }
+    let held: Vec<_> = records.queue().iter().cloned().collect();
+    drop(records);
+    disk.spoil(Name::Batch(held[1].key), Vec::clear);
+    let records = Records::open(disk, pump(), bench.key.clone(), STORED_BYTES, chain(3)).unwrap();
+    bench.handover = Handover::new(records, BY_POLL, NOW);
+    bench.say(&Downward::Refused(RefusedBatch::new(Some(held[1].key), FORK, "gone on elsewhere")));
+    bench.say(&Downward::Kept(KeptBatch { key: held[0].key, hash: held[0].hash }));
+    let heard = bench.exchange(2);
+    assert_eq!((heard.len(), heard.last()), (2, Some(&Heard::Kept)));
+    assert_eq!(bench.exchange(3), [], "it is not heard once more");
+}
+
+#[test]
+fn a_device_that_leaves_takes_back_what_nobody_has_read() {
+    let mut bench = Bench::new(BY_POLL);
+    bench.record(1);
+    bench.handover.ask(Trigger::OwnInitiative);
+    bench.exchange(1);
+    let up = Mailbox::new(bench.port.path(), &pump(), Direction::Up, MAX_UPWARD_BYTES);
+    assert_eq!(up.count().unwrap(), 1);
+    bench.way.clear().unwrap();
+    assert_eq!(up.count().unwrap(), 0);
+    PortWay::new(&bench.port.path().join("never"), pump()).clear().unwrap();
 }
 
 #[test]

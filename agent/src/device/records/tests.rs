@@ -4,12 +4,18 @@ use super::*;
 use crate::device::disk::model::{Loss, Model};
 use crate::records_archive::{heart_rate, text};
 use crate::testing::{NOW, Site, chain, later, pump};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
+use wardlink_records::batch::Batch;
 use wardlink_records::chain::FORK;
 use wardlink_records::depot::FULL;
+use wardlink_records::record::RecordId;
 
 fn key() -> PrivateKey {
     PrivateKey::make(&mut crate::clock::rng())
+}
+
+fn names(disk: &Model) -> Vec<Name> {
+    disk.files().into_iter().map(|(name, _)| name).collect()
 }
 
 fn open<'d>(disk: &'d mut Model, key: &PrivateKey) -> Result<Records<&'d mut Model>, RecordsError> {
@@ -18,22 +24,30 @@ fn open<'d>(disk: &'d mut Model, key: &PrivateKey) -> Result<Records<&'d mut Mod
     Records::open(disk, pump(), key.clone(), STORED_BYTES, chain(next))
 }
 
-/// What lies there, signed or not, in its order.
-fn values(records: &Records<&mut Model>, key: &PrivateKey) -> Vec<String> {
-    let mut values = Vec::new();
+/// Stores so many batches of one value each.
+fn signed(records: &mut Records<&mut Model>, count: u64) {
+    for at in 0..count {
+        records.record(heart_rate(later(at), at), later(at)).unwrap();
+        records.close(later(at)).unwrap();
+    }
+}
+
+/// What lies there, signed or not, in its order, each with its number.
+fn lies(records: &Records<&mut Model>, key: &PrivateKey) -> Vec<(RecordId, String)> {
+    let mut found = Vec::new();
+    let mut add = |batch: &Batch| found.extend(batch.records().map(|(id, record)| (id, text(record))));
     for held in records.queue().iter() {
-        let bytes = records.bytes(held.key).unwrap();
-        let (own, device) = (key.public(), [pump()]);
-        let opened = Sealed::parse(&bytes).unwrap().open(Signer { key: &own, devices: &device }).unwrap();
-        values.extend(opened.batch().records().map(|(_, record)| text(record)));
+        add(records.batch(held.key).unwrap().1.batch());
     }
     let mut pending = records.outbox.clone();
     while let Some((_, bytes)) = pending.close(key, NOW).unwrap() {
-        let (own, device) = (key.public(), [pump()]);
-        let opened = Sealed::parse(&bytes).unwrap().open(Signer { key: &own, devices: &device }).unwrap();
-        values.extend(opened.batch().records().map(|(_, record)| text(record)));
+        add(Verified::open(&bytes, &key.public(), &pump()).unwrap().batch());
     }
-    values
+    found
+}
+
+fn values(records: &Records<&mut Model>, key: &PrivateKey) -> Vec<String> {
+    lies(records, key).into_iter().map(|(_, value)| value).collect()
 }
 
 /// Records, signs, hands over, takes receipts; `at` counts the values that are durable. As long as there is power.
@@ -45,7 +59,7 @@ fn live(disk: &mut Model, key: &PrivateKey, site: &mut Site, at: &mut u64) -> Re
             *at += 1;
         }
         records.close(later(*at))?;
-        while let Some(next) = records.next_batch()? {
+        while let Some(next) = records.next_batch(chain(150))? {
             records.sent(next.key);
             // Whoever says that it keeps the batch has it, whatever happens here.
             let receipt = site.archive.take(&next.bytes, later(*at)).unwrap();
@@ -78,14 +92,18 @@ fn whenever_the_power_goes_every_value_arrives_once() {
             if !seen.insert((durable, after.files())) {
                 continue;
             }
-            let mut arrived = site.archive.values(&pump());
-            let records = open(&mut after, &key).unwrap();
-            let held = values(&records, &key);
-            // What was handed over and is still held is held as it was: the server sees that by its number.
-            arrived.extend(held.into_iter().filter(|value| !site.archive.values(&pump()).contains(value)));
-            let count = u64::try_from(arrived.len()).unwrap();
-            assert!((durable..=durable + 1).contains(&count), "step {steps}, {loss:?}: {durable} {arrived:?}");
-            assert!(arrived.iter().enumerate().all(|(place, value)| *value == place.to_string()), "{arrived:?}");
+            let arrived = site.archive.records.iter().map(|(_, id, record, _)| (*id, text(record)));
+            let mut all: BTreeMap<RecordId, String> = BTreeMap::new();
+            // What was handed over and is still held is the same under the same number; under another one it would count twice.
+            for (id, value) in arrived.chain(lies(&open(&mut after, &key).unwrap(), &key)) {
+                let known = all.entry(id).or_insert_with(|| value.clone());
+                assert_eq!(*known, value, "step {steps}, {loss:?}");
+            }
+            let mut values: Vec<u64> = all.into_values().map(|value| value.parse().unwrap()).collect();
+            values.sort_unstable();
+            let count = u64::try_from(values.len()).unwrap();
+            assert!((durable..=durable + 1).contains(&count), "step {steps}, {loss:?}: {durable} {values:?}");
+            assert_eq!(values, (0..count).collect::<Vec<_>>(), "step {steps}, {loss:?}");
             assert!(after.files().iter().all(|(name, _)| *name != Name::NewStored && *name != Name::DamagedStored));
         }
     }
@@ -128,12 +146,9 @@ fn nothing_is_deleted_but_by_a_receipt_for_exactly_that() {
     }
     let mut disk = Model::default();
     let mut records = open(&mut disk, &key).unwrap();
-    for at in 0..4 {
-        records.record(heart_rate(later(at), at), later(at)).unwrap();
-        records.close(later(at)).unwrap();
-    }
+    signed(&mut records, 4);
     let batches: Vec<_> = core::iter::from_fn(|| {
-        let next = records.next_batch().unwrap()?;
+        let next = records.next_batch(chain(150)).unwrap()?;
         records.sent(next.key);
         Some(next)
     })
@@ -197,12 +212,62 @@ fn a_disk_without_room_loses_nothing_while_the_device_runs() {
     for at in 0..3 {
         assert!(matches!(records.record(heart_rate(later(at), at), later(at)), Err(RecordsError::Io(_))));
     }
-    assert!(records.next_batch().is_err(), "nothing is sent that is not stored");
+    assert!(records.next_batch(chain(150)).is_err(), "nothing is sent that is not stored");
     records.disk.full.clear();
     records.record(heart_rate(later(3), 3), later(3)).unwrap();
     drop(records);
     let records = open(&mut disk, &key).unwrap();
     assert_eq!(values(&records, &key), ["0", "1", "2", "3"]);
+}
+
+#[test]
+fn a_batch_whose_end_cannot_be_written_stays() {
+    let key = key();
+    let mut site = Site::open();
+    site.archive.knows(&key.public(), &pump());
+    let mut disk = Model::default();
+    let mut records = open(&mut disk, &key).unwrap();
+    signed(&mut records, 2);
+    let next = records.next_batch(chain(150)).unwrap().unwrap();
+    let receipt = site.archive.take(&next.bytes, NOW).unwrap();
+    let receipt = Receipt::open(&receipt, &site.root).unwrap();
+    records.disk.full.push(Name::NewStored);
+    let refused = RefusedBatch::new(Some(next.key), FORK, "because");
+    assert!(matches!(records.refused(&refused, chain(90)), Err(RecordsError::Io(_))));
+    assert!(matches!(records.receive(&receipt), Err(RecordsError::Io(_))));
+    records.disk.full.clear();
+    // Whatever comes next removes nothing that is listed.
+    records.record(heart_rate(later(2), 2), later(2)).unwrap();
+    assert_eq!(values(&records, &key), ["0", "1", "2"]);
+    assert_eq!(records.receive(&receipt).unwrap(), Ok(1));
+    assert_eq!(values(&records, &key), ["1", "2"]);
+}
+
+#[test]
+fn what_was_freed_stays_until_the_disk_has_forgotten_it() {
+    let key = key();
+    let mut disk = Model::default();
+    let mut records = Records::open(&mut disk, pump(), key.clone(), 0, chain(201)).unwrap();
+    let mut at = 0;
+    while records.record(heart_rate(later(at), at), later(at)).unwrap() == Recorded::Kept {
+        records.close(later(at)).unwrap();
+        at += 1;
+    }
+    let (first, hash) = records.queue().iter().next().map(|held| (held.key, held.hash)).unwrap();
+    let last = records.queue().iter().last().unwrap().key;
+    assert!(records.kept(&KeptBatch { key: first, hash }).unwrap());
+    records.disk.full.push(Name::NewStored);
+    assert!(matches!(records.record(heart_rate(later(at), at), later(at)), Err(RecordsError::Io(_))));
+    assert!(records.queue().iter().all(|held| held.key != first), "it has made room");
+    // A word that changes nothing does not make the disk know more than it does.
+    assert!(matches!(
+        records.refused(&RefusedBatch::new(Some(last), FULL, "later"), chain(90)),
+        Err(RecordsError::Io(_))
+    ));
+    assert!(records.disk.bytes(Name::Batch(first)).is_some());
+    drop(records);
+    let after = open(&mut disk, &key);
+    assert!(after.is_ok_and(|records| records.queue().iter().all(|held| records.batch(held.key).is_ok())));
 }
 
 #[test]
@@ -215,18 +280,14 @@ fn a_damaged_store_begins_a_chain_that_says_so_and_stores_anew_what_is_signed() 
     ] {
         let mut disk = Model::default();
         let mut records = open(&mut disk, &key).unwrap();
-        for at in 0..3 {
-            records.record(heart_rate(later(at), at), later(at)).unwrap();
-            records.close(later(at)).unwrap();
-        }
+        signed(&mut records, 3);
         drop(records);
         disk.spoil(Name::Stored, spoil);
         let mut records = open(&mut disk, &key).unwrap();
         assert_eq!(values(&records, &key), ["0", "1", "2"]);
         records.close(NOW).unwrap();
-        let next = records.next_batch().unwrap().unwrap();
-        let (own, device) = (key.public(), [pump()]);
-        let opened = Sealed::parse(&next.bytes).unwrap().open(Signer { key: &own, devices: &device }).unwrap();
+        let next = records.next_batch(chain(150)).unwrap().unwrap();
+        let opened = Verified::open(&next.bytes, &key.public(), &pump()).unwrap();
         let begins =
             |link| matches!(link, wardlink_records::batch::Link::Begins(begins) if begins.reason == Reason::StoreLost);
         assert!(begins(opened.batch().link()));
@@ -236,14 +297,94 @@ fn a_damaged_store_begins_a_chain_that_says_so_and_stores_anew_what_is_signed() 
 }
 
 #[test]
+fn what_cannot_be_read_in_a_damaged_store_is_set_aside_and_the_rest_is_stored_however_much_it_is() {
+    let key = key();
+    let mut disk = Model::default();
+    let mut records = Records::open(&mut disk, pump(), key.clone(), STORED_BYTES, chain(202)).unwrap();
+    let mut at = 0;
+    // More than the smallest store holds, which the device has from now on.
+    while records.queue().bytes() < wardlink_records::outbox::MIN_CAPACITY {
+        let many = (0..400).map(|number| heart_rate(later(at), at * 400 + number));
+        records.record_all(many, later(at)).unwrap();
+        records.close(later(at)).unwrap();
+        at += 1;
+    }
+    let damaged = records.queue().iter().nth(1).unwrap().key;
+    let (made, lost) = (records.stored(), 400);
+    drop(records);
+    disk.spoil(Name::Batch(damaged), |bytes| bytes[60] ^= 1);
+    disk.spoil(Name::Stored, |bytes| bytes.truncate(9));
+    let records = Records::open(&mut disk, pump(), key.clone(), 0, chain(203)).unwrap();
+    assert_eq!(records.stored(), made - lost);
+    drop(records);
+    let records = Records::open(&mut disk, pump(), key.clone(), 0, chain(204)).unwrap();
+    assert_eq!(records.stored(), made - lost, "the same after another start");
+    drop(records);
+    assert!(disk.bytes(Name::DamagedBatch(damaged)).is_some(), "a person may look at it");
+    assert_eq!(disk.files().iter().filter(|(name, _)| matches!(name, Name::Batch(_))).count(), 0);
+    // Whoever leaves its site leaves nothing there.
+    let mut records = open(&mut disk, &key).unwrap();
+    records.erase(STORED_BYTES, chain(205)).unwrap();
+    drop(records);
+    assert_eq!(names(&disk), [Name::Stored]);
+}
+
+#[test]
+fn a_damaged_batch_is_kept_apart_and_what_comes_after_it_goes_under_a_chain_that_says_so() {
+    let key = key();
+    let mut site = Site::open();
+    site.archive.knows(&key.public(), &pump());
+    let mut disk = Model::default();
+    let mut records = open(&mut disk, &key).unwrap();
+    signed(&mut records, 4);
+    let damaged: Vec<_> = records.queue().iter().skip(1).take(2).map(|held| held.key).collect();
+    drop(records);
+    disk.spoil(Name::Batch(damaged[0]), |bytes| bytes[60] ^= 1);
+    disk.remove(Name::Batch(damaged[1])).unwrap();
+    let mut records = open(&mut disk, &key).unwrap();
+    for _ in 0..2 {
+        while let Some(next) = records.next_batch(chain(160)).unwrap() {
+            records.sent(next.key);
+            let receipt = site.archive.take(&next.bytes, NOW).unwrap();
+            records.receive(&Receipt::open(&receipt, &site.root).unwrap()).unwrap().unwrap();
+        }
+        records.close(NOW).unwrap();
+    }
+    assert_eq!((site.archive.values(&pump()), records.damaged()), (vec!["0".to_owned(), "3".to_owned()], 1));
+    // Nobody can send it, whoever asks.
+    records.retry().unwrap();
+    assert_eq!((records.next_batch(chain(161)).unwrap(), records.stored()), (None, 1));
+    drop(records);
+    assert!(disk.bytes(Name::Batch(damaged[0])).is_some(), "a person may look at it");
+}
+
+#[test]
+fn a_damaged_batch_of_an_earlier_chain_holds_up_nothing() {
+    let key = key();
+    let mut disk = Model::default();
+    let mut records = open(&mut disk, &key).unwrap();
+    signed(&mut records, 4);
+    let keys: Vec<_> = records.queue().iter().map(|held| held.key).collect();
+    records.refused(&RefusedBatch::new(Some(keys[3]), FORK, "gone on elsewhere"), chain(170)).unwrap();
+    drop(records);
+    disk.spoil(Name::Batch(keys[1]), Vec::clear);
+    let mut records = open(&mut disk, &key).unwrap();
+    records.close(NOW).unwrap();
+    let sent = core::iter::from_fn(|| {
+        let next = records.next_batch(chain(171)).unwrap()?;
+        records.sent(next.key);
+        Some(next.key)
+    });
+    assert_eq!(sent.collect::<Vec<_>>(), [keys[0], keys[2], BatchKey { chain: chain(170), first: 1 }]);
+    assert_eq!(records.damaged(), 1);
+}
+
+#[test]
 fn a_refusal_is_answered_by_what_it_asks_for() {
     let key = key();
     let mut disk = Model::default();
     let mut records = open(&mut disk, &key).unwrap();
-    for at in 0..3 {
-        records.record(heart_rate(later(at), at), later(at)).unwrap();
-        records.close(later(at)).unwrap();
-    }
+    signed(&mut records, 3);
     let second = records.queue().iter().nth(1).unwrap().key;
     let refused = |step: &str| RefusedBatch::new(Some(second), step, "because");
     assert_eq!(records.refused(&RefusedBatch::new(None, "form", "what?"), chain(90)).unwrap(), None);
@@ -268,13 +409,40 @@ fn a_device_that_leaves_its_site_keeps_nothing_of_it() {
     let key = key();
     let mut disk = Model::default();
     let mut records = open(&mut disk, &key).unwrap();
-    for at in 0..3 {
-        records.record(heart_rate(later(at), at), later(at)).unwrap();
-        records.close(later(at)).unwrap();
-    }
+    signed(&mut records, 3);
     records.erase(STORED_BYTES, chain(99)).unwrap();
     assert_eq!((records.stored(), records.waiting()), (0, 0));
     drop(records);
-    let names: Vec<_> = disk.files().into_iter().map(|(name, _)| name).collect();
-    assert_eq!(names, [Name::Stored]);
+    assert_eq!(names(&disk), [Name::Stored]);
+}
+
+#[test]
+fn a_device_that_leaves_its_site_erases_also_without_room_and_whenever_the_power_goes() {
+    let key = key();
+    let mut disk = Model::default();
+    let mut records = open(&mut disk, &key).unwrap();
+    signed(&mut records, 3);
+    drop(records);
+    let mut full = disk.clone();
+    full.full = vec![Name::NewStored, Name::Stored];
+    let mut records = open(&mut full, &key).unwrap();
+    records.erase(STORED_BYTES, chain(99)).unwrap();
+    records.disk.full.clear();
+    records.record(heart_rate(later(3), 3), later(3)).unwrap();
+    assert_eq!(values(&records, &key), ["3"]);
+    drop(records);
+    assert_eq!(names(&full), [Name::Stored]);
+    for steps in 0.. {
+        let mut powered = disk.powered_for(steps);
+        let is_done = open(&mut powered, &key).and_then(|mut records| records.erase(STORED_BYTES, chain(99))).is_ok();
+        let is_powered = powered.steps < steps;
+        for loss in Loss::all() {
+            let mut after = powered.after(loss);
+            open(&mut after, &key).unwrap().erase(STORED_BYTES, chain(100)).unwrap();
+            assert_eq!(names(&after), [Name::Stored], "{steps} {loss:?}");
+        }
+        if is_done && is_powered {
+            return;
+        }
+    }
 }

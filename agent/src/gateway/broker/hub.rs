@@ -385,7 +385,7 @@ impl Hub {
     fn bring_down(&mut self, device: &Device, now: UnixMillis) -> Result<io::Result<()>, StoreError> {
         let Some(topic) = down_to(device) else { return Ok(Ok(())) };
         let mailbox = Mailbox::new(&self.ports, device, Direction::Down, MAX_SAID_BYTES);
-        let letters = match mailbox.letters() {
+        let letters = match mailbox.letters(MAX_LETTERS) {
             Ok(letters) => letters,
             Err(error) => return Ok(Err(error)),
         };

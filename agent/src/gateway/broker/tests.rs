@@ -226,7 +226,7 @@ impl Ward {
 }
 
 fn letters(mailbox: &Mailbox) -> Vec<Vec<u8>> {
-    mailbox.letters().unwrap().into_iter().map(|letter| letter.bytes).collect()
+    mailbox.letters(MAX_LETTERS).unwrap().into_iter().map(|letter| letter.bytes).collect()
 }
 
 #[test]

@@ -1,37 +1,44 @@
 //! How a gateway comes to its devices' stored data, and the server to it (Distribution, figure 13): it polls its devices, takes what they
 //! bring by themselves, speaks for those that do not sign, and uploads. The server away, it goes on collecting.
 
+mod port;
+
 use super::Serving;
 use crate::clock;
 use crate::device::handover::new_chain;
-use crate::gateway::devices::Passive;
 use crate::gateway::session::Sent;
 use crate::gateway::settings::Settings;
 use crate::gateway::speaking::{NotSpoken, Speaker};
-use crate::gateway::store::{Associated, Devices, Issuers, StoreError};
+use crate::gateway::store::{Associated, Devices, Issuers, Store, StoreError};
 use crate::gateway::stored::Receipted;
-use crate::gateway::troubles::Source;
+use crate::gateway::troubles::{Source, Turn};
 use crate::gateway::{GatewayError, Shared};
 use crate::link::Identity;
-use crate::mailbox::{Direction, MAX_LETTERS, Mailbox};
+use crate::mailbox::{Direction, Mailbox};
+use crate::pump::Membership;
+use port::{Port, PortFault};
 use rand::RngExt as _;
 use serde_bytes::ByteBuf;
-use std::io;
 use std::path::Path;
 use std::time::Duration;
 use tokio::time::{Instant, Interval, MissedTickBehavior, interval};
 use wardlink_crypto::key::PublicKey;
 use wardlink_protocol::Device;
 use wardlink_protocol::distribution::SessionRefusal;
-use wardlink_records::collector::{self, MAX_SAID_BYTES};
-use wardlink_records::exchange::{Downward, MAX_UPWARD_BYTES, Upward};
+use wardlink_records::exchange::{Downward, MAX_UPWARD_BYTES};
 use wardlink_records::queue::BatchKey;
 use wardlink_records::sending::Trigger;
 
 /// What troubles of stored data are called; those of one device have its name behind it.
 const TROUBLE: &str = "stored data";
+/// What refused batches are called.
+const REFUSED: &str = "stored data: refused";
+/// What a receipt that counts as nothing is called.
+const RECEIPT: &str = "stored data: receipt";
 /// How often it looks whether a device has brought something.
 const LOOKED_AT: Duration = Duration::from_millis(500);
+/// How many batches are taken before the gateway looks what else there is to do: each is a write that has to be durable.
+const AT_A_TICK: usize = 8;
 /// How many batches are on their way to the server at once.
 const AT_ONCE: usize = 8;
 /// What was refused at these steps is sent again when the server says that the devices have changed.
@@ -44,23 +51,44 @@ pub(super) struct Collecting {
     poll_at: Instant,
     upload_every: Duration,
     again_at: Instant,
-    /// Somebody at the server asks for what the devices have.
-    wanted: Option<Of>,
+    /// Whose data is collected; whose turn it is comes first.
+    devices: Vec<Collected>,
+    /// When the poll began that has not come to all of them yet.
+    began: Option<Turn>,
+    /// The gateway's certificate and those above it; empty while it knows none to speak with.
+    chain: Vec<ByteBuf>,
 }
 
-/// Whose data is asked for.
-#[derive(Clone, Debug, PartialEq, Eq)]
-enum Of {
-    One(Device),
-    All,
+/// A device whose data is collected.
+struct Collected {
+    device: Device,
+    way: Way,
+    /// Why it is still to be asked for what it has.
+    asked: Option<Trigger>,
+    /// What is wrong with what it brought last, until something is kept.
+    unreadable: Option<String>,
 }
 
-impl Of {
-    fn is_for(&self, device: &Device) -> bool {
-        match self {
-            Self::One(one) => one == device,
-            Self::All => true,
-        }
+/// How a device's data comes.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Way {
+    /// It signs with this key.
+    Signs(PublicKey),
+    /// The key that the server names for it is none.
+    NoKey,
+    /// The gateway signs for it.
+    Passive,
+}
+
+impl Collected {
+    /// None of one that signs with a key that the server does not name.
+    fn new(one: Associated) -> Option<Self> {
+        let way = match one.key {
+            Some(key) => PublicKey::from_spki(&key).map_or(Way::NoKey, Way::Signs),
+            None if one.has_key => return None,
+            None => Way::Passive,
+        };
+        Some(Self { device: one.device, way, asked: None, unreadable: None })
     }
 }
 
@@ -69,7 +97,36 @@ impl Collecting {
         let mut tick = interval(LOOKED_AT);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let (now, upload_every) = (Instant::now(), settings.upload_every);
-        Self { tick, every: settings.collect_every, poll_at: now, upload_every, again_at: now, wanted: None }
+        Self {
+            tick,
+            every: settings.collect_every,
+            poll_at: now,
+            upload_every,
+            again_at: now,
+            devices: Vec::new(),
+            began: None,
+            chain: Vec::new(),
+        }
+    }
+
+    /// Reads whose data is collected, and with which certificates the gateway speaks: they may have changed.
+    fn refresh(&mut self, store: &Store, member: Option<&Membership>) -> Result<(), StoreError> {
+        let Devices(devices) = store.value()?.unwrap_or_default();
+        let before = core::mem::take(&mut self.devices);
+        self.devices = devices.into_iter().filter_map(Collected::new).collect();
+        for known in before {
+            if let Some(one) = self.devices.iter_mut().find(|one| (&one.device, one.way) == (&known.device, known.way))
+            {
+                (one.asked, one.unreadable) = (known.asked, known.unreadable);
+            }
+        }
+        let Issuers(issuers) = store.value()?.unwrap_or_default();
+        let own = member.and_then(|member| member.identity.certificate.clone());
+        self.chain = match own {
+            Some(own) if !issuers.is_empty() => core::iter::once(ByteBuf::from(own)).chain(issuers).collect(),
+            _ => Vec::new(),
+        };
+        Ok(())
     }
 
     /// The next moment to look.
@@ -78,126 +135,77 @@ impl Collecting {
     }
 }
 
-/// A device's port, as its gateway sees it.
-struct Port<'a> {
-    device: &'a Device,
-    up: Mailbox,
-    down: Mailbox,
-    identity: &'a Identity,
-    chain: &'a [ByteBuf],
-}
-
-impl<'a> Port<'a> {
-    fn new(ports: &Path, device: &'a Device, identity: &'a Identity, chain: &'a [ByteBuf]) -> Self {
-        let up = Mailbox::new(ports, device, Direction::Up, MAX_UPWARD_BYTES);
-        let down = Mailbox::new(ports, device, Direction::Down, MAX_SAID_BYTES);
-        Self { device, up, down, identity, chain }
-    }
-
-    /// Tells the device, signed; false where it has not read what was told before.
-    fn tell(&self, message: &Downward) -> io::Result<bool> {
-        let said = collector::sign(message, self.device, &self.identity.key, self.chain).map_err(io::Error::other)?;
-        self.down.put(&said)
-    }
-
-    /// Takes what the device has brought. A batch is durable before the device is told so.
-    fn collect(&self, shared: &Shared, key: &PublicKey) -> Result<io::Result<()>, StoreError> {
-        let letters = match self.up.letters() {
-            Ok(letters) => letters,
-            Err(error) => return Ok(Err(error)),
-        };
-        for letter in letters {
-            match self.down.count() {
-                Ok(count) if count < MAX_LETTERS => {}
-                // The device is away: what it brought stays, and it brings nothing more.
-                Ok(_) => return Ok(Ok(())),
-                Err(error) => return Ok(Err(error)),
-            }
-            let answered = match Upward::decode(&letter.bytes) {
-                Ok(Upward::Batch(batch)) => {
-                    let answer = shared.stored().take(&shared.store, self.device, key, &batch, clock::now())?;
-                    if let Downward::Refused(refused) = &answer {
-                        tracing::warn!(device = %self.device, step = refused.step, reason = refused.reason, "stored data is refused");
-                    }
-                    self.tell(&answer).map(drop)
-                }
-                Ok(Upward::Nothing) => Ok(()),
-                Err(error) => {
-                    tracing::warn!(device = %self.device, %error, "a message at a port says nothing");
-                    Ok(())
-                }
-            };
-            if let Err(error) = answered.and_then(|()| self.up.remove(&letter)) {
-                return Ok(Err(error));
-            }
-        }
-        Ok(Ok(()))
-    }
-}
-
 fn trouble_of(device: &Device) -> String {
     format!("{TROUBLE} of {device}")
 }
 
 impl Serving<'_> {
-    /// Looks at the ports and, where it is time, polls the devices (272 to 274).
+    /// Reads anew whose data is collected, and who speaks.
+    pub(super) fn refresh_collected(&mut self) -> Result<(), StoreError> {
+        self.collecting.refresh(&self.shared.store, self.member.as_ref())
+    }
+
+    /// Looks at the ports and, where it is time, polls the devices (272 to 274). Where there is more to do than may hold up everything
+    /// else, it goes on at the next tick, which comes at once.
     pub(super) fn collect(&mut self) -> Result<(), GatewayError> {
         let Some(member) = self.member.clone() else { return Ok(()) };
-        let shared = self.shared;
-        let Devices(devices) = shared.store.value()?.unwrap_or_default();
-        let now = Instant::now();
-        let polls = self.collecting.poll_at <= now;
-        if polls {
+        let (shared, now) = (self.shared, Instant::now());
+        if self.collecting.poll_at <= now {
             self.collecting.poll_at = now + self.collecting.every;
+            self.collecting.began = Some(shared.troubles.begin());
+            for one in &mut self.collecting.devices {
+                one.asked = one.asked.or(Some(Trigger::Poll));
+            }
+            if let Some(ports) = &shared.settings.ports {
+                self.strangers(ports);
+            }
         }
-        let wanted = self.collecting.wanted.take();
-        let trigger = |device: &Device| match &wanted {
-            Some(of) if of.is_for(device) => Some(Trigger::Request),
-            _ => polls.then_some(Trigger::Poll),
-        };
-        let Issuers(issuers) = shared.store.value()?.unwrap_or_default();
-        let own = member.identity.certificate.clone().filter(|_| !issuers.is_empty());
-        if let (Some(ports), Some(own)) = (&shared.settings.ports, own) {
-            let chain: Vec<ByteBuf> = core::iter::once(ByteBuf::from(own)).chain(issuers).collect();
-            for (device, key) in devices.iter().filter_map(|one| Some((&one.device, one.key.as_ref()?))) {
-                let Ok(key) = PublicKey::from_spki(key) else { continue };
-                let port = Port::new(ports, device, &member.identity, &chain);
-                let mut went = port.collect(shared, &key)?;
-                if let (Ok(()), Some(trigger)) = (&went, trigger(device)) {
-                    went = ask(&port, trigger);
+        let chain = &self.collecting.chain;
+        let (mut left, mut looked) = (AT_A_TICK, 0_usize);
+        for one in &mut self.collecting.devices {
+            if left == 0 {
+                break;
+            }
+            looked = looked.saturating_add(1);
+            match one.way {
+                Way::Signs(key) => look_at(shared, one, &key, (&member.identity, chain), &mut left)?,
+                Way::NoKey => {
+                    one.asked = None;
+                    let why = "the key that the server names for it is none: it has to be paired again";
+                    show(shared, &one.device, Some(why.to_owned()));
                 }
-                show(shared, device, went.err().map(|error| error.to_string()));
-            }
-            if polls {
-                strangers(shared, ports, &devices);
+                Way::Passive if one.asked.is_some() => {
+                    speak_for(shared, &one.device, &member.identity, &mut left)?;
+                    one.asked = one.asked.filter(|_| left == 0);
+                }
+                Way::Passive => {}
             }
         }
-        for device in devices.iter().filter(|one| !one.has_key).map(|one| &one.device) {
-            if trigger(device).is_some() {
-                self.speak_for(device, &member.identity)?;
-            }
+        // Nobody waits behind whoever brings without end.
+        self.collecting.devices.rotate_left(looked);
+        if left == 0 {
+            self.collecting.tick.reset_immediately();
+        } else if let Some(began) = self.collecting.began.take() {
+            // Everything was looked at: what is wrong with nobody any more is over.
+            shared.troubles.end(Source::Collected, began);
         }
         self.try_again(now);
         self.show_room();
         Ok(())
     }
 
-    fn speak_for(&self, device: &Device, identity: &Identity) -> Result<(), GatewayError> {
-        let shared = self.shared;
-        let Some(passive) = shared.devices.iter().find(|passive| passive.device() == device) else { return Ok(()) };
-        let speaker = Speaker { device, folder: passive.folder(), key: &identity.key, chain: new_chain() };
-        let taken = loop {
-            match speaker.take(&shared.store, &mut shared.stored(), clock::now()) {
-                Ok(0) => break Ok(()),
-                Ok(_) => {}
-                Err(error) => break Err(error),
+    /// Devices that bring something and are none of this gateway's: it stays where it is.
+    fn strangers(&self, ports: &Path) {
+        for device in Mailbox::devices(ports) {
+            if self.collecting.devices.iter().any(|one| one.device == device && one.way != Way::Passive) {
+                continue;
             }
-        };
-        match taken {
-            Err(NotSpoken::Store(error)) => return Err(error.into()),
-            taken => show(shared, device, taken.err().map(|error| error.to_string())),
+            let why = "it brings stored data, and the server does not say that it is one of this gateway's devices; associate it in the web app";
+            let up = Mailbox::new(ports, &device, Direction::Up, MAX_UPWARD_BYTES);
+            if up.count().is_ok_and(|count| count > 0) {
+                show(self.shared, &device, Some(why.to_owned()));
+            }
         }
-        Ok(())
     }
 
     /// Now and then: what waits for earlier batches, which may have come through another gateway, and what got no receipt.
@@ -212,7 +220,10 @@ impl Serving<'_> {
     /// Says when there is little room or none, and when something was refused.
     fn show_room(&self) {
         let (is_full, (bytes, capacity), refused) = {
-            let stored = self.shared.stored();
+            let mut stored = self.shared.stored();
+            if !stored.take_changed() {
+                return;
+            }
             (stored.is_full(), stored.room(), stored.refused_batches())
         };
         if refused > 0 {
@@ -259,18 +270,24 @@ impl Serving<'_> {
         }
     }
 
+    /// The session is over, however it ended: what has got no receipt is sent again in another one.
+    pub(super) fn records_interrupted(&self) {
+        self.shared.stored().interrupted(clock::now(), rand::rng().random());
+    }
+
     /// The server asks for stored data (figure 9, 193): what is here goes at once, and the devices are asked.
-    pub(super) fn records_wanted(&mut self, of: Option<Device>) {
+    pub(super) fn records_wanted(&mut self, of: Option<&Device>) {
         self.shared.stored().sending.ask(Trigger::Request);
-        let of = of.map_or(Of::All, Of::One);
-        let before = self.collecting.wanted.take();
-        let differs = before.is_some_and(|before| before != of);
-        // Two that ask for different devices ask for all.
-        self.collecting.wanted = Some(if differs { Of::All } else { of });
+        for one in &mut self.collecting.devices {
+            if of.is_none_or(|of| *of == one.device) {
+                one.asked = Some(Trigger::Request);
+            }
+        }
         self.collecting.tick.reset_immediately();
     }
 
-    /// A batch was refused: it is kept apart, and its device learns of it where it has to do something.
+    /// A batch was refused: it is kept apart, and its device learns of it where it has to do something; at each poll again, in case it has not
+    /// heard of it.
     pub(super) fn records_refused(
         &mut self,
         of: &(Device, BatchKey),
@@ -280,21 +297,12 @@ impl Serving<'_> {
         let shared = self.shared;
         tracing::warn!(device = %of.0, step = why.0, reason = why.1, "the server refused stored data");
         let told = shared.stored().refused(&shared.store, of, why, clock::now(), rand::rng().random())?;
-        let (Some(told), Some(member)) = (told, self.member.clone()) else { return Ok(()) };
-        let Devices(devices) = shared.store.value()?.unwrap_or_default();
-        if devices.iter().any(|one| one.device == of.0 && !one.has_key) {
-            let folder = shared.devices.iter().find(|passive| *passive.device() == of.0).map(Passive::folder);
-            let Some(folder) = folder else { return Ok(()) };
-            let speaker = Speaker { device: &of.0, folder, key: &member.identity.key, chain: new_chain() };
-            return match speaker.begin_anew(&shared.store, &mut shared.stored(), of.1, clock::now()) {
-                Err(NotSpoken::Store(error)) => Err(error.into()),
-                done => {
-                    show(shared, &of.0, done.err().map(|error| error.to_string()));
-                    Ok(())
-                }
-            };
+        let (Some(told), Some(member)) = (told, &self.member) else { return Ok(()) };
+        if self.collecting.devices.iter().any(|one| one.device == of.0 && one.way == Way::Passive) {
+            return speak_for(shared, &of.0, &member.identity, &mut { AT_A_TICK });
         }
-        self.tell_device(&of.0, &told)
+        self.tell_device(&of.0, &told);
+        Ok(())
     }
 
     /// A receipt: exactly what it is for is deleted (figure 9, 196), and the device learns of it.
@@ -309,39 +317,35 @@ impl Serving<'_> {
                 Err(_) => Ok(()),
             }
         })?;
+        if let Some(why) = received.trouble() {
+            shared.troubles.find(Source::Stored, RECEIPT, why);
+        }
         match received {
             Receipted::Deleted(device, batches) => {
                 tracing::debug!(%device, batches, "the server has stored data");
                 shared.troubles.works_again(Source::Stored, RECEIPT);
-                self.tell_device(&device, &Downward::Receipt(receipt.clone()))
+                self.tell_device(&device, &Downward::Receipt(receipt.clone()));
             }
-            // It came twice, or for what another gateway has.
-            Receipted::Nothing(step, why) if step.ends_with("batch") || step.ends_with("device") => {
-                tracing::warn!(step, why, "a receipt deletes nothing");
-                Ok(())
-            }
-            Receipted::Nothing(step, why) => {
-                shared.troubles.find(Source::Stored, RECEIPT, format!("{step}: {why}; nothing is deleted"));
-                Ok(())
-            }
-        }
-    }
-
-    /// Tells a device something at its port. What it misses it learns later: a receipt covers what was before.
-    fn tell_device(&self, device: &Device, message: &Downward) -> Result<(), GatewayError> {
-        let Issuers(issuers) = self.shared.store.value()?.unwrap_or_default();
-        let (Some(ports), Some(member)) = (&self.shared.settings.ports, &self.member) else { return Ok(()) };
-        let Some(own) = member.identity.certificate.clone() else { return Ok(()) };
-        let chain: Vec<ByteBuf> = core::iter::once(ByteBuf::from(own)).chain(issuers).collect();
-        if Mailbox::devices(ports).contains(device) {
-            let told = Port::new(ports, device, &member.identity, &chain).tell(message);
-            show(self.shared, device, told.err().map(|error| error.to_string()));
+            Receipted::NotHeld(why) => tracing::warn!(%why, "a receipt deletes nothing"),
+            Receipted::Refused(_) => {}
         }
         Ok(())
     }
 
+    /// Tells a device something at its port. What it misses it learns later: a receipt covers what was before.
+    fn tell_device(&self, device: &Device, message: &Downward) {
+        let (Some(ports), Some(member)) = (&self.shared.settings.ports, &self.member) else { return };
+        if !self.collecting.chain.is_empty() && Mailbox::is_used(ports, device) {
+            let told = Port::new(ports, device, &member.identity, &self.collecting.chain).tell(message);
+            if let Err(error) = told {
+                show(self.shared, device, Some(error.to_string()));
+            }
+        }
+    }
+
     /// The server has said which devices there are: what was refused because of that is sent once more.
-    pub(super) fn devices_changed(&self) -> Result<(), GatewayError> {
+    pub(super) fn devices_changed(&mut self) -> Result<(), GatewayError> {
+        self.refresh_collected()?;
         self.shared.stored().retry(&self.shared.store, Some(&BY_ASSOCIATION))?;
         Ok(())
     }
@@ -362,28 +366,53 @@ impl Serving<'_> {
     }
 }
 
-/// What refused batches are called.
-const REFUSED: &str = "stored data: refused";
-/// What a receipt that counts as nothing is called.
-const RECEIPT: &str = "stored data: receipt";
-
-/// Asks a device for what it has, unless it has yet to read something.
-fn ask(port: &Port<'_>, trigger: Trigger) -> io::Result<()> {
-    if port.down.count()? == 0 {
-        port.tell(&Downward::Send(trigger))?;
+/// Takes what a device has brought to its port, and asks it for more where there is a reason.
+fn look_at(
+    shared: &Shared,
+    one: &mut Collected,
+    key: &PublicKey,
+    (identity, chain): (&Identity, &[ByteBuf]),
+    left: &mut usize,
+) -> Result<(), GatewayError> {
+    let Some(ports) = shared.settings.ports.as_ref().filter(|_| !chain.is_empty()) else { return Ok(()) };
+    let port = Port::new(ports, &one.device, identity, chain);
+    let signs = (key, &mut one.unreadable);
+    let collected = port.collect(&shared.store, &mut shared.stored(), signs, clock::now(), left);
+    let went = match (collected, one.asked) {
+        (Ok(()), Some(trigger)) => {
+            let forked = shared.stored().forked(&one.device);
+            port.ask(trigger, forked).map_err(PortFault::from)
+        }
+        (Ok(()), None) => Ok(true),
+        (Err(error), _) => Err(error),
+    };
+    one.asked = one.asked.filter(|trigger| match &went {
+        // Whoever polls polls again; what somebody asks for is asked for until the device has been told.
+        Ok(is_told) => *trigger == Trigger::Request && !is_told,
+        Err(_) => true,
+    });
+    match went {
+        Err(PortFault::Store(error)) => Err(error.into()),
+        went => {
+            show(shared, &one.device, went.err().map(|error| error.to_string()).or_else(|| one.unreadable.clone()));
+            Ok(())
+        }
     }
-    Ok(())
 }
 
-/// Devices that bring something and are none of this gateway's: it stays where it is.
-fn strangers(shared: &Shared, ports: &Path, devices: &[Associated]) {
-    for device in Mailbox::devices(ports) {
-        if devices.iter().any(|one| one.device == device && one.key.is_some()) {
-            continue;
+/// Takes what a device has written that does not sign, and begins its chain anew where the server has other records.
+fn speak_for(shared: &Shared, device: &Device, identity: &Identity, left: &mut usize) -> Result<(), GatewayError> {
+    let Some(passive) = shared.devices.iter().find(|passive| passive.device() == device) else { return Ok(()) };
+    let speaker = Speaker { device, folder: passive.folder(), key: &identity.key, chain: new_chain() };
+    let spoken = speaker.speak(&shared.store, &mut shared.stored(), clock::now(), left);
+    match spoken {
+        Err(NotSpoken::Store(error)) => Err(error.into()),
+        Err(error) => {
+            show(shared, device, Some(error.to_string()));
+            Ok(())
         }
-        let why = "it brings stored data, and the server does not say that it is one of this gateway's devices; associate it in the web app";
-        let brings = Mailbox::new(ports, &device, Direction::Up, MAX_UPWARD_BYTES).count().is_ok_and(|count| count > 0);
-        show(shared, &device, brings.then(|| why.to_owned()));
+        // What was wrong is over when the poll has come to its end, at which nobody has found it again.
+        Ok(()) => Ok(()),
     }
 }
 
@@ -391,7 +420,7 @@ fn strangers(shared: &Shared, ports: &Path, devices: &[Associated]) {
 fn show(shared: &Shared, device: &Device, why: Option<String>) {
     let what = trouble_of(device);
     match why {
-        Some(why) => shared.troubles.find(Source::Stored, what, why),
-        None => shared.troubles.works_again(Source::Stored, &what),
+        Some(why) => shared.troubles.find(Source::Collected, what, why),
+        None => shared.troubles.works_again(Source::Collected, &what),
     }
 }

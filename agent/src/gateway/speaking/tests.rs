@@ -1,6 +1,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
 
 use super::*;
+use crate::files::tests::put_no_files;
 use crate::gateway::stored::{Receipted, STORED_BYTES};
 use crate::testing::{NOW, Site, chain, later};
 use serde_json::json;
@@ -48,6 +49,12 @@ impl Bench {
         let chain = chain(chain_number);
         let speaker = Speaker { device: &self.device, folder: self.folder.path(), key: &self.key, chain };
         speaker.take(&self.store, &mut self.holdings, NOW)
+    }
+
+    fn speak(&mut self, chain_number: u8) -> Result<(), NotSpoken> {
+        let chain = chain(chain_number);
+        let speaker = Speaker { device: &self.device, folder: self.folder.path(), key: &self.key, chain };
+        speaker.speak(&self.store, &mut self.holdings, NOW, &mut { 9 })
     }
 
     /// Uploads everything; says what was refused.
@@ -108,6 +115,25 @@ fn a_file_that_comes_back_with_the_power_is_not_read_twice() {
 }
 
 #[test]
+fn a_file_that_comes_back_behind_many_others_is_not_read_twice() {
+    let mut bench = Bench::new();
+    bench.made = 1_000;
+    let (path, bytes) = bench.weigh();
+    bench.take(1).unwrap();
+    std::fs::write(&path, &bytes).unwrap();
+    bench.made = 0;
+    for _ in 0..MAX_AT_ONCE {
+        bench.weigh();
+    }
+    while bench.take(1).unwrap() > 0 {}
+    assert!(!path.exists());
+    bench.upload();
+    let values = bench.values();
+    assert_eq!(values.iter().filter(|value| *value == "1070.5").count(), 1);
+    assert_eq!(values.len(), MAX_AT_ONCE + 1);
+}
+
+#[test]
 fn what_says_nothing_is_set_aside_and_holds_nothing_up() {
     let mut bench = Bench::new();
     let folder = bench.folder.path().join(FOLDER);
@@ -122,10 +148,31 @@ fn what_says_nothing_is_set_aside_and_holds_nothing_up() {
         std::fs::write(folder.join(name), text).unwrap();
     }
     bench.weigh();
-    let told = bench.take(1).unwrap_err();
-    assert!(matches!(told, NotSpoken::Unreadable(5)), "{told}");
-    assert_eq!(bench.take(1).unwrap(), 0, "told once");
+    assert_eq!(bench.take(1).unwrap(), 6);
+    for _ in 0..2 {
+        assert!(matches!(bench.speak(1), Err(NotSpoken::Unreadable(5))), "until somebody has looked at them");
+    }
+    std::fs::remove_file(folder.join("1.json.refused")).unwrap();
+    assert!(matches!(bench.speak(1), Err(NotSpoken::Unreadable(4))));
     assert!(folder.join("0.json.refused").exists() && folder.join("unfinished.tmp").exists());
+    bench.upload();
+    assert_eq!(bench.values(), ["70.5"]);
+}
+
+#[test]
+fn what_is_no_file_is_set_aside_and_not_waited_for() {
+    let mut bench = Bench::new();
+    let folder = bench.folder.path().join(FOLDER);
+    let path = |name: &str| folder.join(name);
+    put_no_files([&path("0.json"), &path("1.json"), &path("2.json")]);
+    bench.weigh();
+    assert!(matches!(bench.speak(1), Err(NotSpoken::Unreadable(3))));
+    for name in ["0", "1", "2"] {
+        assert!(std::fs::symlink_metadata(path(&format!("{name}.json.refused"))).is_ok(), "{name}");
+    }
+    // The same once more under the same names.
+    put_no_files([&path("1.json"), &path("0.json"), &path("2.json")]);
+    assert!(matches!(bench.speak(1), Err(NotSpoken::Unreadable(6))));
     bench.upload();
     assert_eq!(bench.values(), ["70.5"]);
 }
@@ -183,8 +230,9 @@ fn a_gateway_that_was_restored_signs_anew_what_the_server_does_not_have() {
     }
     let refused = bench.upload();
     assert_eq!(refused.iter().map(|(_, step)| step.as_str()).collect::<Vec<_>>(), [FORK]);
-    let speaker = Speaker { device: &bench.device, folder: bench.folder.path(), key: &bench.key, chain: chain(3) };
-    speaker.begin_anew(&bench.store, &mut bench.holdings, refused[0].0, NOW).unwrap();
+    // Another start, before anything came of it.
+    bench.holdings = Holdings::open(&bench.store, STORED_BYTES, Plan::default(), NOW).unwrap();
+    bench.speak(3).unwrap();
     assert!(bench.store.held().unwrap().iter().all(|(_, row)| row.held.standing == Standing::Waiting));
     assert_eq!(bench.upload(), []);
     bench.weigh();
@@ -192,4 +240,35 @@ fn a_gateway_that_was_restored_signs_anew_what_the_server_does_not_have() {
     assert_eq!(bench.upload(), []);
     assert_eq!(bench.values(), ["70.5", "71.5", "72.5", "73.5", "74.5"]);
     assert_eq!(bench.holdings.status().records, 0);
+}
+
+#[test]
+fn a_full_gateway_signs_anew_all_the_same() {
+    let mut bench = Bench::new();
+    bench.weigh();
+    bench.take(1).unwrap();
+    bench.upload();
+    bench.weigh();
+    bench.take(1).unwrap();
+    let (device, key, bytes) = bench.holdings.next(&bench.store).unwrap().unwrap();
+    bench.holdings.refused(&bench.store, &(device, key), (FORK, "gone on elsewhere"), NOW, 0).unwrap();
+    let room = u64::try_from(bytes.len()).unwrap();
+    bench.holdings = Holdings::open(&bench.store, room, Plan::default(), NOW).unwrap();
+    bench.speak(3).unwrap();
+    assert!(bench.holdings.room().0 > room, "a chain's beginning is longer");
+    bench.holdings = Holdings::open(&bench.store, room, Plan::default(), NOW).unwrap();
+    assert_eq!((bench.upload(), bench.values()), (vec![], vec!["70.5".to_owned(), "71.5".to_owned()]));
+}
+
+#[test]
+fn no_more_is_taken_at_once_than_may_be() {
+    let mut bench = Bench::new();
+    for _ in 0..=MAX_AT_ONCE {
+        bench.weigh();
+    }
+    let speaker = Speaker { device: &bench.device, folder: bench.folder.path(), key: &bench.key, chain: chain(1) };
+    for (mut may, left, stay) in [(1, 0, 1), (0, 0, 1), (2, 1, 0)] {
+        speaker.speak(&bench.store, &mut bench.holdings, NOW, &mut may).unwrap();
+        assert_eq!((may, names(&bench.folder.path().join(FOLDER), VALUE).unwrap().len()), (left, stay));
+    }
 }

@@ -6,7 +6,7 @@ use crate::records_archive::{Archive, heart_rate};
 use crate::testing::{NOW, Site, chain, later, pump};
 use wardlink_crypto::key::PrivateKey;
 use wardlink_records::batch::Reason;
-use wardlink_records::chain::{FORK, GAP};
+use wardlink_records::chain::GAP;
 use wardlink_records::outbox::Outbox;
 use wardlink_records::record::Record;
 
@@ -97,10 +97,8 @@ fn what_is_taken_is_held_over_a_restart_and_goes_with_its_receipt() {
     assert_eq!((device, &bytes), (pump(), &batches[0]));
     let receipt = bench.site.archive.take(&bytes, NOW).unwrap();
     assert_eq!(bench.receipt(&receipt), Receipted::Deleted(pump(), 1));
-    assert_eq!(
-        bench.receipt(&receipt),
-        Receipted::Nothing("receipt: batch", "the receipt is for a batch that is not held".to_owned())
-    );
+    let again = bench.receipt(&receipt);
+    assert_eq!((again.trouble(), again), (None, Receipted::NotHeld(NotHeld::Batch)));
     bench.restart();
     assert_eq!((bench.holdings.status().records, bench.next().unwrap().2), (1, batches[1].clone()));
 }
@@ -145,14 +143,23 @@ fn only_the_sites_receipt_for_exactly_this_deletes() {
     let foreign = other_site.archive.take(&first, NOW).unwrap();
     bench.site.archive.take(&first, NOW).unwrap();
     let later_one = bench.site.archive.take(&second, NOW).unwrap();
-    for (receipt, step) in [
-        (forged, "receipt: signature"),
-        (foreign, "receipt: certificate"),
-        (later_one, "receipt: batch"),
-        (Vec::new(), "receipt: form"),
-    ] {
-        assert!(matches!(bench.receipt(&receipt), Receipted::Nothing(is, _) if is == step), "{step}");
+    assert_eq!(bench.receipt(&later_one), Receipted::NotHeld(NotHeld::Batch));
+    for (receipt, step) in
+        [(forged, "receipt: signature"), (foreign, "receipt: certificate"), (Vec::new(), "receipt: form")]
+    {
+        let received = bench.receipt(&receipt);
+        assert!(matches!(received, Receipted::Refused(error) if error.step() == step), "{received:?}");
+        assert!(received.trouble().is_some_and(|why| why.starts_with(step)));
     }
+    // The server has other records under the same numbers.
+    let mut restored = Outbox::begin(pump(), 1 << 20, chain(1), Reason::First);
+    restored.record(heart_rate(NOW, 99)).unwrap();
+    let (_, other_history) = restored.close(&bench.key, NOW).unwrap().unwrap();
+    bench.site.archive.forgets(&pump());
+    let other = bench.site.archive.take(&other_history, NOW).unwrap();
+    let received = bench.receipt(&other);
+    assert_eq!(received, Receipted::NotHeld(NotHeld::Other));
+    assert!(received.trouble().is_some_and(|why| why.contains("other records")));
     assert_eq!(bench.holdings.status().records, 1);
     assert_eq!(bench.store().held().unwrap().len(), 1);
 }
@@ -180,6 +187,9 @@ fn what_the_server_refuses_is_kept_apart_shown_and_sent_again_only_when_somebody
     let told = bench.refused(&of, FORK);
     assert!(matches!(told, Some(Downward::Refused(refused)) if refused.key == Some(key) && refused.step == FORK));
     assert_eq!(bench.holdings.status().refused_batches, 2);
+    let again = bench.holdings.forked(&pump());
+    assert_eq!(again, [RefusedBatch::new(Some(key), FORK, "because")], "once for the whole chain");
+    assert_eq!(bench.holdings.forked(&"scale/s1".parse().unwrap()), []);
     let (store, last) = (bench.store.as_ref().unwrap(), bench.holdings.refused_from(&pump(), key)[1]);
     assert!(!bench.holdings.discard(store, &"scale/s1".parse().unwrap(), key).unwrap());
     assert!(
@@ -235,20 +245,28 @@ fn values_that_cannot_be_are_counted_and_sent_on() {
 #[test]
 fn a_full_store_takes_nothing_more_and_loses_nothing() {
     let mut bench = Bench::new();
-    let first = bench.batch();
-    let room = u64::try_from(first.len()).unwrap() * 2;
+    let batches: Vec<_> = (0..4).map(|_| bench.batch()).collect();
+    let room = 2 * u64::try_from(batches.iter().map(Vec::len).max().unwrap()).unwrap();
     bench.holdings = Holdings::open(bench.store(), room, PLAN, NOW).unwrap();
-    bench.take(&first).unwrap();
-    assert!(!bench.holdings.status().is_nearly_full() && !bench.holdings.is_full());
-    let (second, third) = (bench.batch(), bench.batch());
-    let _ = bench.take(&second);
-    let refused = bench.take(&third).unwrap_err();
+    bench.take(&batches[0]).unwrap();
+    assert!(!bench.holdings.status().is_nearly_full());
+    bench.take(&batches[1]).unwrap();
+    assert!(bench.holdings.status().is_nearly_full() && !bench.holdings.is_full());
+    let refused = bench.take(&batches[2]).unwrap_err();
     assert_eq!((refused.step.as_str(), bench.holdings.is_full()), (FULL, true));
-    let held = bench.holdings.status().records;
-    assert_eq!(u64::try_from(bench.store().held().unwrap().len()).unwrap(), held);
-    let receipt = bench.site.archive.take(&first, NOW).unwrap();
+    assert_eq!((bench.holdings.status().records, bench.store().held().unwrap().len()), (2, 2));
+    let receipt = bench.site.archive.take(&batches[0], NOW).unwrap();
     bench.receipt(&receipt);
-    assert!(!bench.holdings.is_full() && bench.take(&third).is_ok());
+    assert!(!bench.holdings.is_full());
+    bench.take(&batches[2]).unwrap();
+    // There is room also when a person discards something.
+    assert_eq!(bench.take(&batches[3]).unwrap_err().step, FULL);
+    let (device, key, _) = bench.next().unwrap();
+    bench.refused(&(device.clone(), key), "signature");
+    assert!(bench.holdings.is_full());
+    assert!(bench.holdings.discard(bench.store.as_ref().unwrap(), &device, key).unwrap());
+    assert!(!bench.holdings.is_full());
+    bench.take(&batches[3]).unwrap();
 }
 
 #[test]
@@ -263,12 +281,15 @@ fn little_room_is_said_in_time() {
 fn what_cannot_be_stored_is_not_said_to_be_kept() {
     let mut bench = Bench::new();
     let batch = bench.batch();
-    let verified = {
-        let (own, device) = (bench.key.public(), [pump()]);
-        Sealed::parse(&batch).unwrap().open(Signer { key: &own, devices: &device }).unwrap()
-    };
+    let verified = Verified::open(&batch, &bench.key.public(), &pump()).unwrap();
     let store = bench.store.as_ref().unwrap();
     let failed = bench.holdings.keep(store, &verified, &batch, NOW, |_| Err(StoreError::Full));
     assert!(matches!(failed, Err(StoreError::Full)));
     assert_eq!(store.held().unwrap(), [], "neither the batch nor what belongs to it");
+    assert_eq!(bench.holdings.status().records, 0);
+    // The gateway reads anew what it holds, and then takes it.
+    bench.restart();
+    assert_eq!((bench.holdings.room().0, bench.next()), (0, None));
+    bench.take(&batch).unwrap();
+    assert_eq!((bench.store().held().unwrap().len(), bench.next().unwrap().2), (1, batch));
 }

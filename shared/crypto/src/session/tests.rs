@@ -15,7 +15,16 @@ impl Site {
     }
 
     fn answer(&mut self, hello: &[u8]) -> Result<(ServerHandshake, Vec<u8>), SessionError> {
-        ServerHandshake::start(hello, HOST, &self.chain, &self.key, &mut self.rng)
+        let unanswered = Unanswered::start(hello, HOST, &mut self.rng)?;
+        let signed = unanswered.opening().clone().sign(self.chain.clone(), &self.key)?;
+        unanswered.answer(&signed)
+    }
+
+    /// An answer that somebody else has signed, or under another chain.
+    fn answer_as(&mut self, hello: &[u8], chain: &[ByteBuf], key: &PrivateKey) -> Vec<u8> {
+        let unanswered = Unanswered::start(hello, HOST, &mut self.rng).unwrap();
+        let signed = unanswered.opening().clone().sign(chain.to_vec(), key).unwrap();
+        unanswered.answer(&signed).unwrap().1
     }
 
     /// Both ends of a session.
@@ -85,11 +94,11 @@ fn only_the_sites_control_unit_is_believed() {
     let (server_key, server_certificate) = site.holder(&Holder::Service("listener".into()));
     let mut chain = vec![server_certificate.to_bytes()];
     chain.extend(site.ca.chain());
-    let (_, answer) = ServerHandshake::start(&hello, HOST, &chain, &server_key, &mut site.rng).unwrap();
+    let answer = site.answer_as(&hello, &chain, &server_key);
     assert!(matches!(gateway.finish(&answer, &key, &site.root(), NOW), Err(SessionError::Chain(_))), "a service");
 
     let (gateway, hello) = start(&mut site);
-    let (_, answer) = ServerHandshake::start(&hello, HOST, &site.chain, &other.key, &mut site.rng).unwrap();
+    let answer = site.answer_as(&hello, &site.chain.clone(), &other.key);
     assert!(matches!(gateway.finish(&answer, &key, &site.root(), NOW), Err(SessionError::Key(_))), "another key");
 
     let (first, hello) = start(&mut site);

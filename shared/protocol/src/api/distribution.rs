@@ -4,6 +4,7 @@
 
 use crate::identity::{ClientClass, Device, KeyFingerprint, Sha256};
 use crate::time::UnixMillis;
+use core::ops::Range;
 use serde::{Deserialize, Serialize};
 use zeroize::{Zeroize, ZeroizeOnDrop};
 
@@ -419,6 +420,14 @@ pub struct PublishedFile {
     pub length: u64,
 }
 
+impl PublishedFile {
+    /// Which of its bytes a part has, counted from 0, where each part but the last has so many.
+    pub fn part(&self, part_bytes: u64, part: u32) -> Range<u64> {
+        let begin = u64::from(part).saturating_mul(part_bytes).min(self.length);
+        begin..begin.saturating_add(part_bytes).min(self.length)
+    }
+}
+
 /// A publication that is being uploaded: the answer to making one, and to `GET /api/publish/{manufacturer}/{publication}`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PublicationView {
@@ -439,6 +448,16 @@ pub struct MissingFile {
     pub received: Vec<u32>,
 }
 
+impl MissingFile {
+    /// The parts that are to be sent. Where all are there and the file is not, the last one makes the server put it together.
+    pub fn parts_left(&self, part_bytes: u64) -> impl Iterator<Item = u32> + '_ {
+        let count = u32::try_from(self.file.length.div_ceil(part_bytes.max(1))).unwrap_or(u32::MAX);
+        let last = count.saturating_sub(1);
+        let all = self.received.len() == usize::try_from(count).unwrap_or(usize::MAX);
+        (0..count).filter(move |part| !self.received.contains(part) || (all && *part == last))
+    }
+}
+
 /// The answer to `POST /api/publish/{manufacturer}/{publication}/commit`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Published {
@@ -446,4 +465,21 @@ pub struct Published {
     pub timestamp: u64,
     /// How many packages the repository has.
     pub packages: u64,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{MissingFile, PublishedFile};
+    use crate::identity::Sha256;
+
+    #[test]
+    fn only_missing_parts_are_sent_and_the_last_one_again_where_all_are_there() {
+        let file = PublishedFile { sha256: Sha256([0; 32]), length: 27 };
+        let left =
+            |received: &[u32]| MissingFile { file, received: received.to_vec() }.parts_left(10).collect::<Vec<_>>();
+        assert_eq!(left(&[]), [0, 1, 2]);
+        assert_eq!(left(&[0, 2]), [1]);
+        assert_eq!(left(&[0, 1, 2]), [2]);
+        assert_eq!([file.part(10, 0), file.part(10, 2), file.part(10, 3)], [0..10, 20..27, 27..27]);
+    }
 }

@@ -3,21 +3,40 @@
 //! Numbers are texts with their decimal point, exact. A series is `kind/<kind>`, `question/<instrument>/<question>`, or `unrecorded`: records that a
 //! device could not keep.
 
-use crate::identity::{Device, PatientReference, RecordChain};
+use crate::identity::{Device, DeviceIdentifier, PatientReference, RecordChain};
 use crate::time::UnixMillis;
 use serde::{Deserialize, Serialize};
 
 /// `GET /api/v1/records`: what has arrived of whom, and what was refused.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RecordsView {
-    /// The devices that have handed over something, by name.
+    /// Devices that have handed over something, by name: at most 200.
     pub devices: Vec<RecordsDevice>,
-    /// What waits because records before it are missing.
+    /// The device after which the next page begins (`after`); none at the end.
+    pub next: Option<Device>,
+    /// Through which gateways data has come: at most 500, those with the newest first.
+    pub gateways: Vec<RecordsGateway>,
+    /// What waits because records before it are missing: at most 256, first what nobody has conceded, and of that what was tried last.
     pub gaps: Vec<RecordsGap>,
+    /// How many of these there are in all, at most 64 for each device. What is beyond stands in `refused`.
+    pub gaps_in_all: u64,
     /// What was refused: at most the last 50, the newest first.
     pub refused: Vec<RefusedRecords>,
+    /// The services that send it on to outside databases.
+    pub outlets: Vec<RecordsOutlet>,
     /// When the server asks by itself.
     pub settings: RecordsSettings,
+}
+
+/// What has come through one gateway.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RecordsGateway {
+    /// The gateway; a device that does without one.
+    pub gateway: Device,
+    /// Of how many devices it brought the last data.
+    pub devices: u64,
+    /// When the last came.
+    pub received_at: UnixMillis,
 }
 
 /// What a device has handed over.
@@ -33,9 +52,11 @@ pub struct RecordsDevice {
     pub received_at: UnixMillis,
     /// Through which gateway; the device itself where it does without one.
     pub gateway: Device,
-    /// What is known to be missing.
+    /// What is known to be missing: at most 64 parts of its chains.
     pub missing: Vec<MissingRecords>,
-    /// How many flags nobody has acknowledged.
+    /// How many parts are missing in all.
+    pub missing_in_all: u64,
+    /// How many flags nobody has acknowledged, and no late record has disproved.
     pub flags: u64,
 }
 
@@ -82,6 +103,17 @@ pub struct RefusedRecords {
     pub step: String,
     /// What was wrong.
     pub reason: String,
+}
+
+/// A service that sends stored data on.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RecordsOutlet {
+    /// Its name.
+    pub service: DeviceIdentifier,
+    /// How many records it has yet to send.
+    pub behind: u64,
+    /// When it asked last.
+    pub asked_at: UnixMillis,
 }
 
 /// `PUT /api/v1/records/settings`: when the server asks for stored data by itself.
@@ -161,8 +193,19 @@ pub struct SetAsideRecord {
 pub struct RecordsPlot {
     /// The unit of its numbers; none for answers.
     pub unit: Option<String>,
-    /// The parts of the time that have values, in their order.
+    /// The parts of the time that have numbers, in their order.
     pub buckets: Vec<PlotBucket>,
+    /// What is no number: at most the last 50 answers, the newest first.
+    pub answers: Vec<RecordedAnswer>,
+}
+
+/// An answer that is no number.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RecordedAnswer {
+    /// When it was given, by the device's clock.
+    pub at: UnixMillis,
+    /// The answer.
+    pub answer: String,
 }
 
 /// The values of one part of a plot's time.
@@ -220,6 +263,8 @@ pub struct ConcedeGap {
     pub chain: RecordChain,
     /// The number that should follow.
     pub expected: u64,
+    /// The number that came, as the person has seen it: where more is missing now, nothing is conceded.
+    pub found: u64,
 }
 
 /// The answer to `POST /api/v1/records/{client}/{identifier}/ask` (a device's data) and `POST /api/v1/gateways/{client}/{identifier}/ask` (all that a

@@ -26,10 +26,10 @@ fn a_gateway_keeps_what_it_took_until_the_receipt() {
     assert_eq!(depot.take(&batches[0], 100), Ok(Kept::New(key(1, 1))));
     assert_eq!(depot.take(&batches[1], 100), Ok(Kept::New(key(1, 3))));
     assert_eq!((depot.waiting(), depot.bytes(), depot.capacity()), (2, 200, ROOM));
-    let (device, held) = depot.next(None).unwrap();
+    let (device, held) = depot.next().unwrap();
     assert_eq!((device, held.key), (&pump(1), key(1, 1)));
     assert_eq!(depot.receive(&receipt(&batches[1])), Ok(vec![key(1, 1), key(1, 3)]));
-    assert_eq!((depot.next(None), depot.devices().count()), (None, 0));
+    assert_eq!((depot.next(), depot.devices().count()), (None, 0));
 }
 
 #[test]
@@ -70,6 +70,21 @@ fn a_full_gateway_takes_nothing_more_and_deletes_nothing() {
 }
 
 #[test]
+fn what_is_signed_anew_fits_always_and_only_in_the_place_of_what_was_refused() {
+    let (mut depot, batches) = (Depot::new(200), run(chain(1), FIRST, 2));
+    for batch in &batches {
+        depot.take(batch, 100).unwrap();
+    }
+    depot.queue_mut(&pump(1)).unwrap().refused(key(1, 3), FORK);
+    let anew = run(chain(2), FIRST, 2);
+    let replaced = depot.replace(&pump(1), &[key(1, 1), key(1, 3)], &[(anew[0].clone(), 150)]);
+    assert_eq!(replaced, Ok(vec![key(2, 1)]));
+    let held: Vec<_> = depot.queue(&pump(1)).unwrap().iter().map(|held| held.key).collect();
+    assert_eq!((held, depot.bytes()), (vec![key(1, 1), key(2, 1)], 250), "what waits is not replaced");
+    assert_eq!(depot.take(&anew[1], 1), Err(NotKept::Full));
+}
+
+#[test]
 fn a_receipt_for_something_else_deletes_nothing() {
     let (mut depot, batches) = (Depot::new(ROOM), run(chain(1), FIRST, 2));
     depot.take(&batches[0], 100).unwrap();
@@ -95,14 +110,12 @@ fn devices_do_not_wait_for_one_another() {
     let first = &run(chain(1), FIRST, 1)[0];
     depot.take(&other, 100).unwrap();
     depot.take(first, 100).unwrap();
-    assert_eq!(depot.next(Some(&pump(2))).unwrap().1.key, key(2, 1));
-    assert_eq!(depot.next(Some(&pump(3))), None);
     depot.queue_mut(&pump(1)).unwrap().sent(key(1, 1));
-    assert_eq!(depot.next(None).unwrap().0, &pump(2));
+    assert_eq!(depot.next().unwrap().0, &pump(2));
     depot.queue_mut(&pump(2)).unwrap().refused(key(2, 1), "signature");
-    assert_eq!(depot.next(None), None);
+    assert_eq!(depot.next(), None);
     depot.interrupted();
-    assert_eq!(depot.next(None).unwrap().0, &pump(1));
+    assert_eq!(depot.next().unwrap().0, &pump(1));
 }
 
 #[test]
@@ -129,5 +142,5 @@ fn what_was_stored_is_held_again_and_what_was_not_answered_is_sent_again() {
     let again = Depot::restore(ROOM, stored);
     depot.interrupted();
     assert_eq!(again, depot);
-    assert_eq!((again.waiting(), again.next(None).unwrap().1.key), (2, key(1, 1)));
+    assert_eq!((again.waiting(), again.next().unwrap().1.key), (2, key(1, 1)));
 }

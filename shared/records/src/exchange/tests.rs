@@ -9,7 +9,7 @@ const KEY: BatchKey = BatchKey { chain: chain(1), first: 3 };
 
 #[test]
 fn messages_are_read_as_they_are_written() {
-    for message in [Upward::Nothing, Upward::Batch(ByteBuf::from(vec![7; MAX_BATCH_BYTES]))] {
+    for message in [Upward::Batch(ByteBuf::new()), Upward::Batch(ByteBuf::from(vec![7; MAX_BATCH_BYTES]))] {
         let bytes = message.encode().unwrap();
         assert!(bytes.len() <= MAX_UPWARD_BYTES && bytes.len() + 1024 < MAX_CHANNEL_MESSAGE_BYTES);
         assert_eq!(Upward::decode(&bytes), Ok(message));

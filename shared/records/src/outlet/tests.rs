@@ -78,3 +78,20 @@ fn a_database_that_is_away_is_tried_again_later() {
     assert!(outlet.confirmed(portion));
     assert_eq!((outlet.failures(), outlet.waits_until(NOW)), (0, None));
 }
+
+#[test]
+fn an_outlet_goes_on_where_the_database_stands() {
+    let mut outlet = Outlet::default();
+    outlet.resume(700);
+    assert_eq!(outlet.due(NOW, 701), Some(Portion { from: 701, through: 701 }));
+    assert_eq!(outlet.behind(720), 20);
+}
+
+#[test]
+fn what_the_server_gives_is_a_row_after_it_was_carried() {
+    let record = heart_rate(0, "70.50");
+    let fed = FedRecord { device: pump(1), id: ID, record, amount: None, received_at: later(5) };
+    let bytes = wardlink_protocol::cbor::encode(&Fed { records: vec![fed.clone()], through: 7, last: 9 }).unwrap();
+    let carried: Fed = wardlink_protocol::cbor::decode(&bytes, bytes.len()).unwrap();
+    assert_eq!(carried.records.first().unwrap().row(), row(&pump(1), ID, &fed.record, None, later(5)));
+}

@@ -132,6 +132,21 @@ fn what_is_refused_is_kept_and_not_sent_again_by_itself() {
 }
 
 #[test]
+fn what_is_damaged_is_never_sent_and_holds_up_nothing() {
+    let batches = run(chain(1), FIRST, 3);
+    let mut queue = queue(&batches);
+    let keys: Vec<BatchKey> = queue.iter().map(|held| held.key).collect();
+    queue.damaged(keys[0]);
+    queue.sent(keys[1]);
+    assert_eq!(queue.next().map(|held| held.key), Some(keys[2]));
+    // Nobody can bring it back.
+    assert_eq!((queue.refused(keys[1], GAP), queue.retry(keys[0])), (Remedy::SendEarlier, false));
+    queue.interrupted();
+    assert_eq!((queue.next().map(|held| held.key), queue.waiting()), (Some(keys[1]), 2));
+    assert_eq!(queue.iter().next().unwrap().standing, Standing::Damaged);
+}
+
+#[test]
 fn a_receiver_without_room_is_tried_again() {
     let mut queue = queue(&run(chain(1), FIRST, 2));
     let key = queue.next().unwrap().key;

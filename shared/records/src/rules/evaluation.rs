@@ -6,7 +6,7 @@
 //! itself, and by the other two forms not at all; it is counted.
 
 use core::time::Duration;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 use wardlink_protocol::UnixMillis;
@@ -39,18 +39,29 @@ pub enum Change {
     Withdrawn(FlagId),
 }
 
-/// What the rules remember of one device. The shell stores it in one write with the records that it was fed.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+/// What the rules remember of one device. The shell stores what has [changed](Self::changed) in one write with the records that were fed.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Evaluation {
     /// The one that was used last stands last.
     states: Vec<State>,
     late: u64,
+    /// Those that are new, other or no longer there since the evaluation was restored.
+    changed: BTreeSet<StateId>,
 }
 
+/// Whose state it is.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct StateId {
+    /// The rule.
+    pub rule: RuleId,
+    /// The patient, where the device knows.
+    pub patient: Option<PatientReference>,
+}
+
+/// What one rule remembers of one patient.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct State {
+pub struct State {
     rule: RuleId,
     version: u32,
     patient: Option<PatientReference>,
@@ -122,7 +133,9 @@ impl Evaluation {
     /// forgotten; the flags that they raised stay.
     pub fn feed<'a>(&mut self, rules: &Rules, records: impl IntoIterator<Item = Seen<'a>>) -> Vec<Change> {
         let is_there = |state: &State| rules.iter().any(|rule| rule.id == state.rule && rule.version == state.version);
-        self.states.retain(is_there);
+        let (there, gone): (Vec<State>, Vec<State>) = self.states.drain(..).partition(is_there);
+        self.states = there;
+        self.forget(&gone);
         let records: Vec<Seen<'a>> = records.into_iter().collect();
         let mut changes = Vec::new();
         for rule in rules.iter() {
@@ -141,12 +154,27 @@ impl Evaluation {
                 }
                 changes.extend(difference(before, state.flags(rule)));
                 state.settle(rule);
+                self.changed.insert(state.id());
                 self.states.push(state);
             }
         }
         let over = self.states.len().saturating_sub(MAX_RULE_STATES);
-        self.states.drain(..over);
+        let over: Vec<State> = self.states.drain(..over).collect();
+        self.forget(&over);
         changes
+    }
+
+    /// Goes on with what was stored: the states in the order in which they were used, and how many records came too late.
+    pub fn restore(states: Vec<State>, late: u64) -> Self {
+        Self { states, late, changed: BTreeSet::new() }
+    }
+
+    /// What is to be stored since the evaluation was restored: the states that are new or other, in the order of use, behind all
+    /// that stay as they are; and those that are forgotten.
+    pub fn changed(&self) -> (Vec<&State>, Vec<&StateId>) {
+        let kept: Vec<&State> = self.states.iter().filter(|state| self.changed.contains(&state.id())).collect();
+        let there: BTreeSet<StateId> = kept.iter().map(|state| state.id()).collect();
+        (kept, self.changed.iter().filter(|id| !there.contains(id)).collect())
     }
 
     /// How many records came too late to be put in their place, counted for each rule that looks at them.
@@ -154,9 +182,13 @@ impl Evaluation {
         self.late
     }
 
-    /// How many pairs of rule and patient are remembered.
-    pub const fn states(&self) -> usize {
-        self.states.len()
+    /// What is remembered for each pair of rule and patient. The one that was used last stands last.
+    pub fn states(&self) -> &[State] {
+        &self.states
+    }
+
+    fn forget(&mut self, states: &[State]) {
+        self.changed.extend(states.iter().map(State::id));
     }
 
     fn take(&mut self, rule: &Rule, patient: Option<PatientReference>) -> State {
@@ -205,6 +237,11 @@ fn alone(rule: &Rule, patient: Option<PatientReference>, point: &Point) -> Optio
 }
 
 impl State {
+    /// Whose it is.
+    pub fn id(&self) -> StateId {
+        StateId { rule: self.rule.clone(), patient: self.patient }
+    }
+
     /// Puts a record in its place; false where that is settled.
     fn insert(&mut self, point: Point) -> bool {
         if self.settled.end.is_some_and(|end| point.key() <= end) {

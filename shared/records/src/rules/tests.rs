@@ -63,6 +63,27 @@ fn rules_are_read_in_the_unit_of_their_series() {
 }
 
 #[test]
+fn the_meaning_of_a_rule_is_frozen_and_changes_with_whatever_it_says() {
+    let meaning = |text: &str| data_encoding::HEXLOWER.encode(&rules(text).iter().next().unwrap().meaning().unwrap().0);
+    let text = with(r#""threshold": {"above": "120", "unit": "/min"}"#);
+    assert_eq!(meaning(&text), "c5cc2630e7a3ee16694b014a20e25293f249b9c7413283b363ba602818538f5a");
+    let others = [
+        ("\"warning\"", "\"critical\""),
+        ("heart-rate", "atrial-rate"),
+        ("above", "below"),
+        ("\"120\"", "\"120.1\""),
+        ("\"m\"", "\"M\""),
+        ("\"n\"", "\"N\""),
+    ];
+    for (old, new) in others {
+        assert_ne!(meaning(&text.replace(old, new)), meaning(&text), "{new}");
+    }
+    for (old, new) in [("\"r\"", "\"q\""), ("\"version\": 1", "\"version\": 2"), ("\"120\"", "\"120.0\"")] {
+        assert_eq!(meaning(&text.replace(old, new)), meaning(&text), "{new}");
+    }
+}
+
+#[test]
 fn a_change_of_temperature_is_not_shifted_by_the_zero_of_its_scale() {
     let text =
         one("\"kind\": \"body-temperature\"", r#""trend": {"falls": "3.6", "unit": "[degF]", "within_seconds": 60}"#);

@@ -104,3 +104,22 @@ fn a_question_that_was_changed_or_cut_short_is_refused() {
         assert!(world.answer(question.get(..place).unwrap()).is_err(), "cut at {place}");
     }
 }
+
+#[test]
+fn stored_data_is_given_for_its_question_alone_and_keys_for_theirs() {
+    let mut world = world();
+    let World { rng, service, keys, .. } = &mut world;
+    let (first, second) =
+        (ask_for_records(7, service, keys, rng).unwrap(), ask_for_records(7, service, keys, rng).unwrap());
+    assert_eq!(asked_under(&first), Some(keys.id()));
+    assert_eq!(open_records_question(&first, service, keys).unwrap().after, 7);
+    let answered = answer_records(&first, b"rows", service, keys, rng).unwrap();
+    assert_eq!(open_records(&answered, &first, service, keys).unwrap().as_slice(), b"rows");
+    assert!(open_records(&answered, &second, service, keys).is_err(), "another question's answer");
+    assert!(open_records(&first, &first, service, keys).is_err(), "the question itself");
+    assert!(open_question(&first, service, keys).is_err(), "it asks for no keys");
+    let stranger = keys_of(service, 2);
+    assert_eq!(open_records_question(&first, service, &stranger).err(), Some(WrapError::UnknownWrapKey));
+    let keys_asked = world.ask();
+    assert!(open_records_question(&keys_asked, &world.service, &world.keys).is_err(), "it asks for keys");
+}

@@ -11,16 +11,20 @@ const fn id(sequence: u64) -> RecordId {
     RecordId { chain: chain(1), sequence }
 }
 
-/// A server's rules with the flags that it has stored.
+/// A server's rules with the flags that it has stored, and what the rules remember.
 struct Server {
     rules: Rules,
     evaluation: Evaluation,
     flags: BTreeMap<FlagId, Flag>,
+    /// Each state with the number of its last use.
+    stored: BTreeMap<StateId, (u64, Vec<u8>)>,
+    uses: u64,
 }
 
 impl Server {
     fn new(text: &str) -> Self {
-        Self { rules: rules(text), evaluation: Evaluation::default(), flags: BTreeMap::new() }
+        let (evaluation, flags, stored) = (Evaluation::default(), BTreeMap::new(), BTreeMap::new());
+        Self { rules: rules(text), evaluation, flags, stored, uses: 0 }
     }
 
     fn feed(&mut self, records: &[(RecordId, Record)]) -> usize {
@@ -41,10 +45,24 @@ impl Server {
         count
     }
 
-    /// Stores everything, and starts anew.
-    fn restart(&mut self) {
-        let packed = cbor::pack(&self.evaluation).unwrap();
-        self.evaluation = cbor::unpack(&packed, packed.len()).unwrap();
+    /// Stores what has changed, and starts anew; how many states were written.
+    fn restart(&mut self) -> usize {
+        let (kept, gone) = self.evaluation.changed();
+        for id in &gone {
+            assert!(self.stored.remove(*id).is_some(), "a state that was never stored");
+        }
+        for state in &kept {
+            self.uses += 1;
+            self.stored.insert(state.id(), (self.uses, cbor::pack(state).unwrap()));
+        }
+        let count = kept.len();
+        let mut stored: Vec<&(u64, Vec<u8>)> = self.stored.values().collect();
+        stored.sort();
+        let states = stored.iter().map(|(_, packed)| cbor::unpack::<State>(packed, packed.len()).unwrap()).collect();
+        let restored = Evaluation::restore(states, self.evaluation.late());
+        assert_eq!(restored.states(), self.evaluation.states());
+        self.evaluation = restored;
+        count
     }
 
     fn told(&self, rule: &str) -> Vec<(u64, u64)> {
@@ -177,7 +195,7 @@ fn a_long_run_names_its_beginning_and_its_end() {
     assert_eq!(server.told("tachycardia"), [(1, 2000)]);
     let flag = server.flags.values().find(|flag| flag.id.rule.as_str() == "tachycardia").unwrap();
     assert_eq!((flag.records.len(), flag.records.last()), (MAX_FLAG_RECORDS + 1, Some(&id(2000))));
-    let size = cbor::pack(&server.evaluation).unwrap().len();
+    let size = cbor::pack(server.evaluation.states()).unwrap().len();
     assert!(size < 3 * 70 * (MAX_UNSETTLED + MAX_LOOKBACK), "{size} bytes");
 }
 
@@ -205,8 +223,28 @@ fn states_are_bounded() {
         whose.0[..8].copy_from_slice(&number.to_be_bytes());
         record.patient = Some(whose);
         server.feed(&[(id(number), record)]);
+        if number % 100 == 0 {
+            server.restart();
+        }
     }
-    assert_eq!(server.evaluation.states(), crate::limits::MAX_RULE_STATES);
+    assert_eq!(server.evaluation.states().len(), crate::limits::MAX_RULE_STATES);
+}
+
+#[test]
+fn a_record_changes_the_states_of_its_patient_only_and_what_is_forgotten_is_told() {
+    let mut server = Server::new(RULES);
+    let of = |number: u8, seconds| Record { patient: Some(patient(number)), ..heart_rate(seconds, "70") };
+    server.feed(&[(id(1), of(1, 0)), (id(2), of(2, 0))]);
+    // Three rules look at heart rates.
+    assert_eq!(server.restart(), 6);
+    server.feed(&[(id(3), of(1, 60))]);
+    assert_eq!(server.restart(), 3);
+    server.feed(&[]);
+    assert_eq!((server.restart(), server.stored.len()), (0, 6));
+    // Another version forgets what the one before knew, of the other patient as well.
+    server.rules = rules(&RULES.replace("\"version\": 2", "\"version\": 3"));
+    server.feed(&[(id(4), of(1, 120))]);
+    assert_eq!((server.restart(), server.stored.len()), (3, 5));
 }
 
 fn some_rates() -> impl Strategy<Value = Vec<(u64, u32)>> {

@@ -1,0 +1,70 @@
+//! Files that somebody else may have put there: at a port, or in a device's folder.
+
+use rustix::fs::OFlags;
+use std::fs::OpenOptions;
+use std::io::{self, ErrorKind, Read as _};
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::Path;
+
+/// Reads a file, at most one byte more than it may have: whoever reads it sees that it is too long. None where that is no file but a link,
+/// a folder, a pipe or whatever else; it is never waited for.
+pub(crate) fn read_file(path: &Path, limit: u64) -> io::Result<Option<Vec<u8>>> {
+    let mut options = OpenOptions::new();
+    options.read(true).custom_flags((OFlags::NOFOLLOW | OFlags::NONBLOCK).bits().cast_signed());
+    let file = match options.open(path) {
+        Ok(file) => file,
+        Err(error) if is_no_file(&error) => return Ok(None),
+        Err(error) => return Err(error),
+    };
+    if !file.metadata()?.is_file() {
+        return Ok(None);
+    }
+    let mut bytes = Vec::new();
+    file.take(limit.saturating_add(1)).read_to_end(&mut bytes)?;
+    Ok(Some(bytes))
+}
+
+/// A link, and a socket, cannot be opened.
+fn is_no_file(error: &io::Error) -> bool {
+    let links = rustix::io::Errno::LOOP.raw_os_error();
+    let sockets = rustix::io::Errno::NXIO.raw_os_error();
+    error.raw_os_error().is_some_and(|code| code == links || code == sockets)
+}
+
+/// What was done with a file that need not be there.
+pub(crate) fn if_there<T>(result: io::Result<T>) -> io::Result<Option<T>> {
+    match result {
+        Ok(value) => Ok(Some(value)),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+
+    use super::*;
+
+    /// Puts what is no file under each of these names: a pipe that nobody writes into, a folder with something in it, a link.
+    pub(crate) fn put_no_files([pipe, folder, link]: [&Path; 3]) {
+        let mode = rustix::fs::Mode::RUSR | rustix::fs::Mode::WUSR;
+        rustix::fs::mknodat(rustix::fs::CWD, pipe, rustix::fs::FileType::Fifo, mode, 0).unwrap();
+        std::fs::create_dir(folder).unwrap();
+        std::fs::write(folder.join("something"), "").unwrap();
+        std::os::unix::fs::symlink("/etc/hostname", link).unwrap();
+    }
+
+    #[test]
+    fn only_a_file_is_read_and_nothing_is_waited_for() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = |name: &str| folder.path().join(name);
+        put_no_files([&path("pipe"), &path("folder"), &path("link")]);
+        for name in ["pipe", "folder", "link"] {
+            assert_eq!(read_file(&path(name), 4).unwrap(), None, "{name}");
+        }
+        std::fs::write(path("file"), "too long").unwrap();
+        assert_eq!(read_file(&path("file"), 4).unwrap(), Some(b"too l".to_vec()), "one byte more than may be");
+        assert_eq!(if_there(read_file(&path("nothing"), 4)).unwrap(), None);
+    }
+}

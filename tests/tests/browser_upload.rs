@@ -1,0 +1,149 @@
+//! A manufacturer that does not publish by itself: a person uploads what it has handed over, from a folder, in the browser.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, Result, ensure};
+use serde_json::Value;
+use wardlink_protocol::api::{ManufacturerView, ReleaseView};
+use wardlink_tests::api::{ADMINISTRATOR, Api, PASSWORD};
+use wardlink_tests::browser::{Browser, Screen, Target};
+use wardlink_tests::manufacturer::Manufacturer;
+use wardlink_tests::ward::Ward;
+use wardlink_tests::{Scene, scene};
+
+const PROGRAM: &[u8] = b"a program that travels on a stick";
+
+/// A manufacturer that is known, and what it has exported: nothing of it is published.
+fn handed_over<'s>(scene: &'s Scene, ward: &Ward<'_>) -> Result<(Manufacturer<'s>, PathBuf)> {
+    let acme = Manufacturer::found(scene, "acme")?;
+    acme.make_known(&ward.administrator)?;
+    acme.add("1A", "1B", PROGRAM, &[])?;
+    let stick = acme.path("stick");
+    acme.release(&["export", stick.to_str().context("a path of text")?])?;
+    Ok((acme, stick))
+}
+
+fn open(browser: &Browser, ward: &Ward<'_>) -> Result<()> {
+    browser.open(&format!("{}/#/updates", ward.worker.origin()))?;
+    browser.fill(&Target::field("username"), ADMINISTRATOR)?;
+    browser.fill(&Target::field("password"), PASSWORD)?;
+    browser.click(&Target::xpath("the main button", "//form//button[not(@type=\"button\")]"))?;
+    browser.click(&Target::id("upload"))
+}
+
+fn choose(browser: &Browser, folder: &Path) -> Result<()> {
+    browser.choose(&Target::field("folder"), folder)
+}
+
+/// The file of the program on the stick.
+fn program(stick: &Path) -> Result<PathBuf> {
+    let folder = stick.join("targets/acme/infusion-pump/PM2");
+    let mut files = fs::read_dir(folder).context("cannot look into a folder")?.flatten().map(|entry| entry.path());
+    files.find(|file| fs::read(file).is_ok_and(|bytes| bytes == PROGRAM)).context("there is the program")
+}
+
+#[test]
+fn a_release_is_uploaded_from_a_folder_that_was_verified_in_the_browser() -> Result<()> {
+    scene(|scene| {
+        let ward = Ward::open(scene)?;
+        let (acme, stick) = handed_over(scene, &ward)?;
+        let desk = Browser::start(scene, Screen::Desk)?;
+        open(&desk, &ward)?;
+        choose(&desk, &stick)?;
+        desk.see(&Target::id("upload-verified"))?;
+        let none: Vec<ReleaseView> = ward.administrator.get("releases")?;
+        ensure!(none.is_empty(), "nothing was sent: {none:?}");
+        desk.click(&Target::id("confirm"))?;
+        desk.see(&Target::id("release"))?;
+        let releases: Vec<ReleaseView> = ward.administrator.get("releases")?;
+        assert_eq!(releases.iter().map(|release| release.path.clone()).collect::<Vec<_>>(), [acme.program("1B")]);
+        // The log says who, and that no token was used.
+        let log: Value = ward.administrator.get("audit")?;
+        let log = log.to_string();
+        ensure!(log.contains("packages, in the web app"), "{log}");
+
+        // The same again changes nothing, and what was published cannot be taken back by an older copy.
+        let older = acme.path("older");
+        fs::rename(&stick, &older).context("cannot move a folder")?;
+        acme.add("1B", "1C", b"a later program", &[])?;
+        acme.release(&["export", stick.to_str().context("a path of text")?])?;
+        desk.click(&Target::id("upload"))?;
+        choose(&desk, &stick)?;
+        desk.see(&Target::id("upload-verified"))?;
+        desk.click(&Target::id("confirm"))?;
+        desk.see(&Target::xpath("the later release", "//*[@data-testid=\"release\"][contains(@data-path, \"1C\")]"))?;
+        desk.click(&Target::id("upload"))?;
+        choose(&desk, &older)?;
+        desk.see(&Target::xpath("the refusal", "//*[@data-testid=\"upload-refused\"][contains(., \"step 5.4\")]"))?;
+        let known: Vec<ManufacturerView> = ward.administrator.get("manufacturers")?;
+        ensure!(known.iter().all(|maker| maker.tokens.is_empty()), "{known:?}");
+        Ok(())
+    })
+}
+
+#[test]
+fn what_is_not_as_it_was_signed_never_leaves_the_browser() -> Result<()> {
+    scene(|scene| {
+        let ward = Ward::open(scene)?;
+        let (acme, stick) = handed_over(scene, &ward)?;
+        let desk = Browser::start(scene, Screen::Desk)?;
+        open(&desk, &ward)?;
+        let refused = |why: &str| {
+            let target = format!("//*[@data-testid=\"upload-refused\"][contains(., {why:?})]");
+            desk.see(&Target::xpath("the refusal", &target)).map(drop)
+        };
+
+        choose(&desk, &stick.join("metadata"))?;
+        refused("no repository in this folder")?;
+
+        let program = program(&stick)?;
+        let mut changed = PROGRAM.to_vec();
+        changed[3] ^= 1;
+        fs::write(&program, &changed).context("cannot change a program")?;
+        choose(&desk, &stick)?;
+        refused("1B.bin")?;
+        fs::remove_file(&program).context("cannot remove a program")?;
+        choose(&desk, &stick)?;
+        refused("1B.bin")?;
+        fs::write(&program, PROGRAM).context("cannot put a program back")?;
+
+        // Another house's repository, under the same name.
+        let other = Manufacturer::found(scene, "globex")?;
+        let root = other.repository().join("metadata/1.root.json");
+        let own = stick.join("metadata/1.root.json");
+        let kept = fs::read(&own).context("cannot read the root")?;
+        fs::copy(root, &own).context("cannot put another root there")?;
+        let timestamp = stick.join("metadata/timestamp.json");
+        let good = fs::read(&timestamp).context("cannot read the timestamp")?;
+        fs::copy(other.repository().join("metadata/timestamp.json"), &timestamp).context("cannot forge a timestamp")?;
+        choose(&desk, &stick)?;
+        refused("step 5.4")?;
+        fs::write(&own, kept).context("cannot put the root back")?;
+        fs::write(&timestamp, good).context("cannot put the timestamp back")?;
+
+        let releases: Vec<ReleaseView> = ward.administrator.get("releases")?;
+        ensure!(releases.is_empty(), "{releases:?}");
+        choose(&desk, &stick)?;
+        desk.see(&Target::id("upload-verified"))?;
+        ensure!(acme.name() == "acme", "the one that is known");
+        Ok(())
+    })
+}
+
+#[test]
+fn nobody_publishes_without_a_token_or_the_right() -> Result<()> {
+    scene(|scene| {
+        let ward = Ward::open(scene)?;
+        handed_over(scene, &ward)?;
+        let list = r#"{"metadata":[],"files":[]}"#;
+        // Whoever names a person itself is nobody.
+        let nobody = Api::new(ward.worker.origin());
+        assert_eq!(nobody.publish("acme", &[("Wardlink-Person", "omRuYW1lZUFkYQ")], list)?, 401);
+        assert_eq!(nobody.publish("acme", &[("Authorization", "Bearer a-guess")], list)?, 403);
+        assert_eq!(ward.nurse.publish("acme", &[], list)?, 403);
+        assert_eq!(ward.administrator.publish("nobody-knows", &[], list)?, 404);
+        assert_eq!(ward.administrator.publish("acme", &[], list)?, 201);
+        Ok(())
+    })
+}
