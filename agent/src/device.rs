@@ -19,6 +19,7 @@ pub mod disk;
 mod error;
 pub mod factory;
 pub mod handover;
+pub mod hub;
 pub mod image;
 pub mod job;
 mod receiving;

@@ -1,9 +1,10 @@
 //! `wardlink gateway`: between the distribution server and the devices of a ward (Distribution, figures 11 to 13).
 //!
 //! It couples like a pump ([`crate::pump`]), keeps a session with the server (`session`), verifies what is directed in full (`round`), and
-//! installs it on the devices that cannot verify for themselves ([`devices`]), and in its own place ([`own`]). It collects what its devices have stored, and sends it on ([`stored`]). What it has to know after a power
+//! installs it on the devices that cannot verify for themselves ([`devices`]), and in its own place ([`own`]). It is the broker of its devices ([`broker`]). It collects what its devices have stored, and sends it on ([`stored`]). What it has to know after a power
 //! loss is in its [`store`]. Every failure is waited out: the server away, a full disk, a device that does not answer.
 
+pub mod broker;
 mod change_over;
 mod delivery;
 pub mod devices;
@@ -29,6 +30,7 @@ use crate::clock;
 use crate::link::Backoff;
 use crate::pump::{Membership, PumpError};
 use crate::state::{Record, StateDirectory};
+use broker::LocalBroker;
 use change_over::Changed;
 use devices::Passive;
 use packages::Packages;
@@ -130,6 +132,8 @@ pub(crate) struct Shared {
     begun: Instant,
     troubles: Arc<Troubles>,
     stored: Mutex<Holdings>,
+    /// The broker of its devices, where it is one.
+    broker: Option<Arc<LocalBroker>>,
 }
 
 /// How a store is opened, at first and whenever the one before has failed.
@@ -142,6 +146,7 @@ pub struct Gateway {
     store: Option<Store>,
     opener: Opener,
     troubles: Arc<Troubles>,
+    broker: Option<Arc<LocalBroker>>,
     status: watch::Sender<Status>,
     orders: mpsc::Receiver<Order>,
 }
@@ -162,8 +167,11 @@ impl Gateway {
         let store = Some(opener()?);
         let (status, watched) = watch::channel(Status::new(&settings));
         let (sender, orders) = mpsc::channel(8);
-        let troubles = Arc::default();
-        Ok((Self { settings, store, opener, troubles, status, orders }, Handle { status: watched, orders: sender }))
+        let (troubles, broker) = (Arc::default(), LocalBroker::of(&settings));
+        Ok((
+            Self { settings, store, opener, troubles, broker, status, orders },
+            Handle { status: watched, orders: sender },
+        ))
     }
 
     /// Works until `stop` changes.
@@ -211,9 +219,18 @@ impl Gateway {
             settings: self.settings.clone(),
             store,
             troubles: Arc::clone(&self.troubles),
+            broker: self.broker.clone(),
         };
         shared.begin()?;
-        Serving::new(&shared, &self.status).run(membership, &mut self.orders, stop).await
+        let of_hub = membership.clone();
+        let serving = Serving::new(&shared, &self.status).run(membership, &mut self.orders, stop);
+        match self.broker.as_ref().zip(self.settings.hub.as_ref()) {
+            None => serving.await,
+            Some((broker, given)) => tokio::select! {
+                ended = serving => ended,
+                never = broker::run(&shared, broker, given, of_hub) => match never {},
+            },
+        }
     }
 }
 
@@ -246,6 +263,11 @@ impl Shared {
         self.devices.iter().chain(&self.own).find(|passive| passive.device() == device)
     }
 
+    /// Makes what the store says of the devices count at their broker, where the gateway is one.
+    fn tell_broker(&self, member: Option<&Membership>) -> Result<(), StoreError> {
+        self.broker.as_ref().map_or(Ok(()), |broker| broker.know(self, member))
+    }
+
     /// The stored data of the devices.
     fn stored(&self) -> MutexGuard<'_, Holdings> {
         self.stored.lock().unwrap_or_else(PoisonError::into_inner)
@@ -269,9 +291,9 @@ pub fn wipe(settings: &Settings) -> Result<(), GatewayError> {
         own.go_back()?;
     }
     let directory = &settings.directory;
-    let packages = directory.join(PACKAGES_FOLDER);
-    let files = [directory.join(STORE_FILE), status::file(directory)];
-    let removed = files.iter().map(std::fs::remove_file).chain([std::fs::remove_dir_all(packages)]);
+    let folders = [directory.join(PACKAGES_FOLDER), directory.join(broker::PORT)];
+    let files = [directory.join(STORE_FILE), directory.join(broker::FILE), status::file(directory)];
+    let removed = files.iter().map(std::fs::remove_file).chain(folders.iter().map(std::fs::remove_dir_all));
     for removed in removed {
         match removed {
             Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(StoreError::of_file(error).into()),

@@ -6,6 +6,7 @@
 //! would. The logic stands in the shared crates; this one moves bytes ([`link`]), keeps them ([`state`]) and shows them
 //! ([`display`]).
 
+pub mod bundle;
 pub mod clock;
 pub mod device;
 pub mod display;

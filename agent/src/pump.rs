@@ -15,6 +15,7 @@ mod software;
 mod trust;
 
 use crate::clock;
+use crate::device::hub::HubError;
 use crate::device::records::RecordsError;
 use crate::display::{Notice, Phase, Screen};
 use crate::link::{EndpointError, Link, LinkEvent, Ticket};
@@ -78,6 +79,9 @@ pub enum PumpError {
     /// What the pump runs.
     #[error(transparent)]
     Software(#[from] SoftwareError),
+    /// The way to its gateway.
+    #[error(transparent)]
+    Hub(#[from] HubError),
     /// What the pump stores of its data.
     #[error(transparent)]
     Records(#[from] RecordsError),
@@ -284,6 +288,7 @@ impl Pump {
             self.changed()?;
         }
         let mut session = self.begin_session();
+        let _hub = self.begin_hub()?;
         while self.outcome.is_none() {
             let wake = self.next_wake();
             tokio::select! {

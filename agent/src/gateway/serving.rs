@@ -6,7 +6,7 @@ use super::change_over::Changed;
 use super::round::{Polled, Round, RoundEnd};
 use super::session::{Connection, Ended, GOOD_SESSION, MAX_WAITING, PING_EVERY, Sent};
 use super::status::{self, Status};
-use super::store::{Associated, Attack, Contact, Devices, Directives, Issuers, Poll, StoreError, Work};
+use super::store::{Associated, Attack, Contact, Devices, Directives, Issuers, Issuing, Poll, StoreError, Work};
 use super::troubles::Source;
 use super::{GatewayError, Order, Shared};
 use crate::clock;
@@ -14,19 +14,24 @@ use crate::link::Backoff;
 use crate::pump::Membership;
 use collecting::Collecting;
 use rand::RngExt;
+use serde_bytes::ByteBuf;
 use std::future::pending;
 use std::pin::Pin;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep_until};
+use wardlink_crypto::x509::Chain;
 use wardlink_protocol::UnixMillis;
 use wardlink_protocol::distribution::{Answer, AssociatedDevice, FromServer, Welcome};
+use wardlink_protocol::identity::Purpose;
 use wardlink_update::metadata::Version;
 use wardlink_update::uptane::{Postponed, Repository};
 
 /// How long a session that is not kept stays open with nothing to say.
 const LINGER: Duration = Duration::from_secs(5);
+/// How often a gateway that is the broker of its devices asks which they are: of a revocation the server does not tell by itself.
+const DEVICES_ASKED: Duration = Duration::from_mins(1);
 /// When it is tried again to take back an own program that has not reached the server.
 const TRIAL_AGAIN: Duration = Duration::from_mins(1);
 /// How far the clock may have gone back since the server was heard before that is said.
@@ -70,6 +75,8 @@ struct Times {
     contact: Instant,
     /// When the ticket ends that came with the session.
     ticket: Option<Instant>,
+    /// When it asks which its devices are, where it is their broker.
+    devices: Option<Instant>,
     /// When the gateway's own program on trial has to have reached the server.
     trial: Option<Instant>,
 }
@@ -99,6 +106,7 @@ impl<'a> Serving<'a> {
             close: None,
             contact: now,
             ticket: None,
+            devices: None,
             trial: None,
         };
         Self {
@@ -274,6 +282,7 @@ impl<'a> Serving<'a> {
         troubles.end(Source::Welcome, began);
         let (ticket, ends_at) = (welcome.ticket.clone(), welcome.ticket_ends_at);
         let now = clock::now();
+        let shown = connection.issuers();
         let (directives, last) = store.change(|change| {
             let directives: Directives = change.value()?.unwrap_or_default();
             let directives = Directives { heard: directives.heard.max(welcome.directive), ..directives };
@@ -281,13 +290,21 @@ impl<'a> Serving<'a> {
             let last: Option<Contact> = change.value()?;
             change.set(&directives)?;
             change.set(&listed(&welcome.devices))?;
-            change.set(&Issuers(connection.issuers().to_vec()))?;
+            // The gateway's own certificate may be of a CA before the one that issues now, and goes with that one's until it is renewed.
+            let Issuers(before) = change.value()?.unwrap_or_default();
+            if self.are_above_own(shown) || !self.are_above_own(&before) {
+                change.set(&Issuers(shown.to_vec()))?;
+            }
+            let mut issuing: Issuing = change.value()?.unwrap_or_default();
+            shown.iter().take(1).for_each(|newest| issuing.learn(newest));
+            change.set(&issuing)?;
             change.set(&Poll { ticket, ends_at, etag })?;
             change.set(&Contact(now))?;
             Ok((directives, last))
         })?;
         self.times.contact = Instant::now() + CONTACT_STORED;
         self.check_clock(last);
+        self.shared.tell_broker(self.member.as_ref())?;
         self.devices_changed()?;
         self.times.ticket = Some(Instant::now() + ends_at.since(now));
         (self.reported, self.report_due) = (welcome.reported, true);
@@ -299,8 +316,19 @@ impl<'a> Serving<'a> {
             self.times.round = Some(Instant::now());
         }
         self.times.ping = Instant::now() + PING_EVERY;
+        self.times.devices = self.shared.broker.as_ref().map(|_| Instant::now() + DEVICES_ASKED);
         (self.connection, self.begun) = (Some(connection), Some(Instant::now()));
         Ok(())
+    }
+
+    /// Whether the gateway's certificate and these are one chain to its root.
+    fn are_above_own(&self, issuers: &[ByteBuf]) -> bool {
+        let identity = self.member.as_ref().map(|member| &member.identity);
+        let own = identity.and_then(|identity| Some((identity.certificate.clone()?, identity.root?)));
+        own.is_some_and(|(own, root)| {
+            let chain: Vec<ByteBuf> = core::iter::once(ByteBuf::from(own)).chain(issuers.iter().cloned()).collect();
+            Chain::parse(&chain).is_ok_and(|chain| chain.verify(&root, Purpose::Gateway, clock::now()).is_ok())
+        })
     }
 
     /// A clock that has gone back makes what is over count again, and what counts seem not to have begun.
@@ -329,9 +357,16 @@ impl<'a> Serving<'a> {
         let store = &self.shared.store;
         let answer = match message {
             FromServer::Devices(devices) => {
-                store.set(&listed(&devices.message))?;
-                self.devices_changed()?;
-                self.times.round = Some(Instant::now());
+                let devices_now = listed(&devices.message);
+                let is_known = self.shared.broker.is_some() && store.value()?.as_ref() == Some(&devices_now);
+                store.set(&devices_now)?;
+                // A device that is not on the list any more is cut before the server hears that we know.
+                self.shared.tell_broker(self.member.as_ref())?;
+                // What was asked for to hear of revocations begins nothing, where it says nothing new.
+                if !is_known {
+                    self.devices_changed()?;
+                    self.times.round = Some(Instant::now());
+                }
                 taken(devices.number)
             }
             FromServer::Directive(directive) => {
@@ -506,9 +541,15 @@ impl<'a> Serving<'a> {
             && self.times.ping <= now
         {
             self.times.ping = now + PING_EVERY;
-            if let Err(ended) = connection.ping().await {
-                self.lost(&ended);
+            match connection.ping().await {
+                // What was asked before this was answered: the server is there.
+                Ok(()) => self.heard()?,
+                Err(ended) => self.lost(&ended),
             }
+        }
+        if self.connection.is_some() && self.times.devices.is_some_and(|at| at <= now) {
+            self.times.devices = Some(now + DEVICES_ASKED);
+            self.ask_due = true;
         }
         if self.connection.is_some() && self.times.ticket.is_some_and(|at| at <= now) {
             self.times.ticket = None;
@@ -555,8 +596,9 @@ impl<'a> Serving<'a> {
         let poll = Some(self.times.poll).filter(|_| is_away && self.polling.is_none());
         let ping = Some(self.times.ping).filter(|_| !is_away);
         let ticket = self.times.ticket.filter(|_| !is_away);
+        let devices = self.times.devices.filter(|_| !is_away);
         let round = self.times.round.filter(|_| self.round.is_none());
-        let times = [session, round, poll, ping, ticket, trial, self.times.close];
+        let times = [session, round, poll, ping, ticket, devices, trial, self.times.close];
         Ok(times.into_iter().flatten().fold(far, Instant::min))
     }
 

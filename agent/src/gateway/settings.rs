@@ -1,5 +1,6 @@
 //! What a gateway is told by its command line.
 
+use super::broker::{self, OFFLINE};
 use super::devices::{self, Configured, FailAt, Passive};
 use super::stored::STORED_BYTES;
 use crate::link::{Endpoint, TlsTrust};
@@ -49,6 +50,15 @@ pub struct GatewayArgs {
     /// Ends the session when there is nothing to say, instead of keeping it for what the server pushes.
     #[arg(long, env = "WARDLINK_POLL_ONLY")]
     poll_only: bool,
+    /// Is the broker of its devices at this address, such as 0.0.0.0:8884: they connect over WebSocket with TLS.
+    #[arg(long, env = "WARDLINK_HUB", value_name = "ADDRESS")]
+    hub: Option<SocketAddr>,
+    /// A host under which devices dial the hub, such as gateway.ward.example; can be given several times [default: the address].
+    #[arg(long, env = "WARDLINK_HUB_NAME", value_name = "HOST[:PORT]", value_delimiter = ',', requires = "hub")]
+    hub_name: Vec<String>,
+    /// Hours that the hub goes on without the server with the rights that it knows; then it lets nobody in.
+    #[arg(long, env = "WARDLINK_OFFLINE_HOURS", value_name = "HOURS", default_value_t = OFFLINE.as_secs() / 3_600, value_parser = clap::value_parser!(u64).range(1..=168))]
+    offline_hours: u64,
     /// The folder of the ports at which devices hand over their stored data; a pump has it as its service port.
     #[arg(long, env = "WARDLINK_PORTS", value_name = "DIR")]
     ports: Option<PathBuf>,
@@ -90,6 +100,17 @@ pub struct GatewayArgs {
     fail: Vec<String>,
 }
 
+/// How a gateway is the broker of its devices.
+#[derive(Clone)]
+pub struct HubSettings {
+    /// Where it listens.
+    pub address: SocketAddr,
+    /// The hosts under which devices dial it; none: its address.
+    pub names: Vec<String>,
+    /// How long it goes on without the server.
+    pub offline: Duration,
+}
+
 /// What comes from a mirror.
 #[derive(Clone)]
 pub struct Mirror {
@@ -124,6 +145,8 @@ pub struct Settings {
     pub keep_session: bool,
     /// The folder of the devices' ports.
     pub ports: Option<PathBuf>,
+    /// How it is their broker, where it is.
+    pub hub: Option<HubSettings>,
     /// How often the devices are polled for their stored data.
     pub collect_every: Duration,
     /// How often stored data is sent, in any case.
@@ -144,6 +167,16 @@ impl Settings {
 }
 
 impl GatewayArgs {
+    fn hub_settings(&self) -> Result<Option<HubSettings>> {
+        let Some(address) = self.hub else { return Ok(None) };
+        ensure!(
+            !address.ip().is_unspecified() || !self.hub_name.is_empty(),
+            "--hub {address} stands for every address of this machine: say by --hub-name how the devices dial it"
+        );
+        let offline = Duration::from_secs(self.offline_hours * 3_600);
+        Ok(Some(HubSettings { address, names: self.hub_name.clone(), offline }))
+    }
+
     /// Puts everything together: what the coupling needs, and what the gateway needs.
     pub fn settings(&self) -> Result<(pump::Settings, Settings)> {
         let given = self.provisioned.read("the gateway", "gateway", "gateway-1")?;
@@ -188,7 +221,8 @@ impl GatewayArgs {
             media: self.media.clone(),
             poll_every: Duration::from_secs(self.poll_secs),
             keep_session: !self.poll_only,
-            ports: self.ports.clone(),
+            ports: self.ports.clone().or_else(|| self.hub.map(|_| self.state.join(broker::PORT))),
+            hub: self.hub_settings()?,
             collect_every: Duration::from_secs(self.collect_secs),
             upload_every: Duration::from_secs(self.upload_secs),
             stored_bytes: self.stored_mb << 20,

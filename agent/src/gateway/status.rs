@@ -1,5 +1,6 @@
 //! How a gateway stands: shown on its page, and kept in a file for whoever asks from outside.
 
+use super::broker::HubStatus;
 use super::settings::Settings;
 use super::store::{Attack, Contact, Devices, Directives, StoreError};
 use super::stored::StoredStatus;
@@ -80,6 +81,9 @@ pub struct Status {
     /// The stored data of its devices.
     #[serde(default)]
     pub stored: StoredStatus,
+    /// The broker of its devices, where it is one.
+    #[serde(default)]
+    pub hub: Option<HubStatus>,
     /// What does not work.
     pub troubles: Vec<Trouble>,
 }
@@ -100,6 +104,7 @@ impl Status {
             manufacturers: Vec::new(),
             outcomes_waiting: 0,
             stored: StoredStatus::default(),
+            hub: None,
             troubles: Vec::new(),
         }
     }
@@ -138,6 +143,7 @@ impl Status {
             manufacturers: store.manufacturers()?.iter().map(ToString::to_string).collect(),
             outcomes_waiting: store.waiting()?,
             stored: shared.stored().status(),
+            hub: shared.broker.as_ref().map(|broker| broker.status()),
             troubles,
             ..Self::new(&shared.settings)
         })
@@ -199,11 +205,23 @@ pub fn lines(status: &Status) -> Vec<String> {
         let elsewhere = if *is_updated_here { "" } else { ", not updated through this gateway" };
         lines.push(format!("{what:<11} {} {} revision {}{counter}{elsewhere}", is.device, is.model, is.revision));
     }
+    lines.extend(status.hub.as_ref().map(hub_line));
     lines.extend(stored_lines(&status.stored, now));
     for trouble in &status.troubles {
         lines.push(format!("trouble     {}: {} (since {})", trouble.what, trouble.why, ago(trouble.since)));
     }
     lines
+}
+
+/// The hub for people.
+fn hub_line(hub: &HubStatus) -> String {
+    let at = hub.address.map_or_else(|| "not listening".to_owned(), |address| format!("at {address}"));
+    let listening: Vec<String> = hub.listening.iter().map(ToString::to_string).collect();
+    match (hub.is_overdue, listening.is_empty()) {
+        (true, _) => format!("hub         {at}, denies everything: the server was silent for too long"),
+        (false, true) => format!("hub         {at}, nobody is connected"),
+        (false, false) => format!("hub         {at}, connected: {}", listening.join(", ")),
+    }
 }
 
 /// The stored data for people, in lines.

@@ -128,9 +128,25 @@ struct Counter(Version);
 #[derive(Clone, Copy, Serialize, Deserialize)]
 pub(super) struct Contact(pub(super) UnixMillis);
 
-/// The certificates above the gateway's own, as the server showed them in a session.
+/// The certificates above the gateway's own, as the server showed them in a session; it may issue under others by now.
 #[derive(Clone, Default, Serialize, Deserialize)]
 pub(super) struct Issuers(pub(super) Vec<ByteBuf>);
+
+/// The CAs of the site that have issued, as the server showed them in its sessions, the newest first: what an earlier one has issued counts until it ends.
+#[derive(Clone, Default, Serialize, Deserialize)]
+pub(super) struct Issuing(pub(super) Vec<ByteBuf>);
+
+impl Issuing {
+    /// So many are remembered: each lasts for years.
+    const MAX: usize = 8;
+
+    /// Remembers the CA that issues now.
+    pub(super) fn learn(&mut self, issuing: &ByteBuf) {
+        self.0.retain(|known| known != issuing);
+        self.0.insert(0, issuing.clone());
+        self.0.truncate(Self::MAX);
+    }
+}
 
 /// What may be an attack, until the server knows it.
 #[derive(Clone, Default, Serialize, Deserialize)]
@@ -162,6 +178,7 @@ values! {
     Counter => "report counter",
     Contact => "contact",
     Issuers => "issuers",
+    Issuing => "issuing",
     Attack => "attack seen",
     Journal => "change-over",
 }

@@ -31,6 +31,8 @@ pub(super) enum Source {
     Stored,
     /// Stored data of one device.
     Collected,
+    /// The broker of the devices.
+    Hub,
 }
 
 /// A moment: what is found later is newer.

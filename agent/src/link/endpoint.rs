@@ -1,7 +1,9 @@
-//! Where the bridge is, and how to reach it: WebSocket over TLS, or without TLS on loopback.
+//! Where the bridge is, and how to reach it: WebSocket over TLS, or without TLS on loopback. A gateway's broker is always reached over TLS,
+//! and identified by its certificate of the site ([`super::gateway`]).
 
 use super::client_certificate;
 use super::dangerous::DangerousAnyServer;
+use super::gateway::{SiteGateway, SiteGateways};
 use super::proxy::Proxy;
 use super::session::Identity;
 use rustls::client::Resumption;
@@ -19,7 +21,12 @@ use tokio_tungstenite::tungstenite;
 use tokio_tungstenite::tungstenite::client::ClientRequestBuilder;
 use tokio_tungstenite::tungstenite::http::Uri;
 use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
+use wardlink_protocol::identity::KeyFingerprint;
 
+/// MQTT's subprotocol of WebSocket (MQTT 5.0 section 6).
+pub(crate) const SUBPROTOCOL: &str = "mqtt";
+/// Where a gateway's broker is at its host.
+pub(crate) const GATEWAY_PATH: &str = "/mqtt";
 /// The longest WebSocket message that is read, in bytes.
 const MAX_FRAME_BYTES: usize = 1024 * 1024;
 
@@ -32,6 +39,9 @@ pub enum EndpointError {
     /// The caller's fault: no TLS on a network.
     #[error("{0} is not on this machine: without TLS (ws://) only loopback is allowed, everywhere else wss://")]
     Insecure(String),
+    /// The caller's fault: a gateway without TLS.
+    #[error("{0} is no address of a gateway; it looks like wss://gateway.ward.example:8884")]
+    Gateway(String),
     /// The caller's fault: a TLS anchor that is none.
     #[error("a TLS anchor is no certificate in PEM or DER")]
     Anchor,
@@ -104,6 +114,8 @@ pub struct Endpoint {
     roots: Vec<Vec<u8>>,
     proxy: Option<Proxy>,
     no_proxy: Vec<String>,
+    /// Which gateways count, where it is one's broker.
+    gateways: Option<Arc<SiteGateways>>,
 }
 
 /// What bytes go through.
@@ -144,7 +156,24 @@ impl Endpoint {
             None
         };
         let (any_server, roots) = (trust.dangerous_any_server, trust.roots.clone());
-        Ok(Self { uri, name, port, tls, any_server, roots, proxy: None, no_proxy: Vec::new() })
+        Ok(Self { uri, name, port, tls, any_server, roots, proxy: None, no_proxy: Vec::new(), gateways: None })
+    }
+
+    /// Reads `wss://host[:port]`, the address of a gateway's broker. It counts by its certificate of the site, in TLS and in MQTT, whatever
+    /// its host is called; no proxy is asked, as it is near.
+    pub fn of_gateway(address: &str, gateways: SiteGateways) -> Result<Self, EndpointError> {
+        let invalid = || EndpointError::Gateway(address.to_owned());
+        let host = address.strip_prefix("wss://").map(|rest| rest.trim_end_matches('/')).ok_or_else(invalid)?;
+        if host.contains('/') {
+            return Err(invalid());
+        }
+        let endpoint = Self::new(&format!("wss://{host}{GATEWAY_PATH}"), &TlsTrust::default())?;
+        Ok(Self { gateways: Some(Arc::new(gateways)), ..endpoint })
+    }
+
+    /// Which gateways count, where this is one's broker.
+    pub(super) fn gateways(&self) -> Option<&SiteGateways> {
+        self.gateways.as_deref()
     }
 
     /// The same, through a proxy; hosts of `no_proxy` and connections without TLS go without it.
@@ -203,9 +232,10 @@ impl Endpoint {
         self.uri.to_string()
     }
 
-    /// Connects to the bridge: WebSocket with the subprotocol `mqtt` (MQTT 5.0 section 6).
-    pub(super) async fn dial(&self, identity: &Identity) -> Result<Socket, DialError> {
-        self.dial_at(None, "mqtt", MAX_FRAME_BYTES, identity).await
+    /// Connects to the bridge: WebSocket with the subprotocol `mqtt` (MQTT 5.0 section 6). Says which key a gateway has shown in TLS.
+    pub(super) async fn dial(&self, identity: &Identity) -> Result<(Socket, Option<KeyFingerprint>), DialError> {
+        let (stream, shown) = self.connect(identity).await?;
+        Ok((self.upgrade(stream, None, SUBPROTOCOL, MAX_FRAME_BYTES).await?, shown))
     }
 
     /// Connects a WebSocket at a path of the same host, with this subprotocol, which the server has to take; no message is longer.
@@ -217,6 +247,16 @@ impl Endpoint {
         identity: &Identity,
     ) -> Result<Socket, DialError> {
         let stream = self.open(identity).await?;
+        self.upgrade(stream, path, protocol, max_bytes).await
+    }
+
+    async fn upgrade(
+        &self,
+        stream: Box<dyn Stream>,
+        path: Option<&str>,
+        protocol: &str,
+        max_bytes: usize,
+    ) -> Result<Socket, DialError> {
         let uri = match path {
             None => self.uri.clone(),
             Some(path) => {
@@ -233,16 +273,26 @@ impl Endpoint {
 
     /// Connects: TCP, TLS with the identity's certificate if the server asks for one.
     pub(crate) async fn open(&self, identity: &Identity) -> Result<Box<dyn Stream>, DialError> {
+        self.connect(identity).await.map(|(stream, _)| stream)
+    }
+
+    async fn connect(&self, identity: &Identity) -> Result<(Box<dyn Stream>, Option<KeyFingerprint>), DialError> {
         let tcp = match self.proxy() {
             Some(proxy) => proxy.connect(&format!("{}:{}", self.uri.host().unwrap_or(&self.name), self.port)).await?,
             None => TcpStream::connect((self.name.as_str(), self.port)).await?,
         };
         tcp.set_nodelay(true)?;
-        Ok(match &self.tls {
-            Some((config, server)) => Box::new(connector(config, identity)?.connect(server.clone(), tcp).await?),
-            None if tcp.peer_addr()?.ip().is_loopback() => Box::new(tcp),
-            None => return Err(DialError::NotLoopback),
-        })
+        let Some((config, server)) = &self.tls else {
+            let is_here = tcp.peer_addr()?.ip().is_loopback();
+            return if is_here { Ok((Box::new(tcp), None)) } else { Err(DialError::NotLoopback) };
+        };
+        if let Some(gateways) = &self.gateways {
+            let verifier = Arc::new(SiteGateway::of(gateways));
+            let connector = TlsConnector::from(Arc::new(verifier.client_config()?));
+            let stream = connector.connect(server.clone(), tcp).await?;
+            return Ok((Box::new(stream), verifier.shown()));
+        }
+        Ok((Box::new(connector(config, identity)?.connect(server.clone(), tcp).await?), None))
     }
 }
 

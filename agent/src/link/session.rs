@@ -1,7 +1,7 @@
 //! One connection to the bridge: authentication, packets, keep-alive.
 
 use super::LinkOptions;
-use super::endpoint::{DialError, Socket};
+use super::endpoint::{DialError, Endpoint, Socket};
 use crate::clock;
 use futures_util::{SinkExt, StreamExt};
 use mqtt_protocol_core::mqtt;
@@ -22,7 +22,7 @@ use wardlink_crypto::authentication::{AuthenticationError, ClientAuthentication,
 use wardlink_crypto::key::PrivateKey;
 use wardlink_protocol::Device;
 use wardlink_protocol::authentication::{Identity as Claim, METHOD};
-use wardlink_protocol::identity::Sha256;
+use wardlink_protocol::identity::{KeyFingerprint, Sha256};
 use wardlink_protocol::topic::{Topic, TopicFilter};
 
 /// MQTT's keep-alive, in seconds. The bridge may ask for a longer one.
@@ -57,13 +57,25 @@ impl Identity {
         }
     }
 
-    /// Verifies the bridge's proof.
-    fn believe(&self, client: &ProvedClient, acceptance: &[u8]) -> Result<(), AuthenticationError> {
+    /// Verifies the bridge's proof. A gateway's broker proves that it is the gateway whose key was `shown` in TLS.
+    fn believe(
+        &self,
+        endpoint: &Endpoint,
+        shown: Option<KeyFingerprint>,
+        client: &ProvedClient,
+        acceptance: &[u8],
+    ) -> Result<(), LinkError> {
         let now = clock::now();
-        match &self.root {
-            Some(root) => client.finish(acceptance, root, now).map(drop),
-            None => client.dangerous_finish_any_root(acceptance, now).map(drop),
+        if let Some(gateways) = endpoint.gateways() {
+            let gateway = client.finish_at_gateway(acceptance, gateways.root(), now)?;
+            let key = gateway.fingerprint().map_err(AuthenticationError::from)?;
+            return if shown == Some(key) { Ok(()) } else { Err(LinkError::Between) };
         }
+        match &self.root {
+            Some(root) => client.finish(acceptance, root, now)?,
+            None => client.dangerous_finish_any_root(acceptance, now)?,
+        };
+        Ok(())
     }
 }
 
@@ -82,6 +94,9 @@ pub enum LinkError {
     /// The bridge could not prove that it speaks for the control unit, or the device could not prove itself.
     #[error("authentication failed: {0}")]
     Authentication(#[from] AuthenticationError),
+    /// Somebody is between the device and the gateway: TLS ends elsewhere.
+    #[error("TLS does not end at the gateway that proved itself")]
+    Between,
     /// The bridge ended the connection.
     #[error("the bridge ended the connection: {0}")]
     Disconnected(DisconnectReasonCode),
@@ -121,13 +136,15 @@ impl From<tungstenite::Error> for LinkError {
 
 /// What the device waits for while it authenticates anew.
 enum Again {
-    Challenge(ClientAuthentication, Arc<Identity>),
-    Acceptance(ProvedClient, Arc<Identity>),
+    Challenge(ClientAuthentication, Arc<Identity>, Arc<Endpoint>),
+    Acceptance(ProvedClient, Arc<Identity>, Arc<Endpoint>),
 }
 
 /// A connection on which both sides have proved who they are.
 pub(super) struct Session {
     socket: Socket,
+    /// The key that a gateway has shown in TLS.
+    shown: Option<KeyFingerprint>,
     mqtt: mqtt::Connection<mqtt::role::Client>,
     outgoing: Vec<u8>,
     received: VecDeque<Packet>,
@@ -146,7 +163,8 @@ impl Session {
     /// Connects and authenticates (MQTT 5.0 section 4.12).
     pub(super) async fn open(options: LinkOptions) -> Result<Self, LinkError> {
         let LinkOptions { endpoint, identity, client_id, session: kept_for } = options;
-        let mut session = Self::new(endpoint.dial(&identity).await?);
+        let (socket, shown) = endpoint.dial(&identity).await?;
+        let mut session = Self::new(socket, shown);
         let (client, hello) =
             ClientAuthentication::start(identity.claim()?, &client_id, endpoint.host(), &mut clock::rng())?;
         let mut properties = authentication(hello)?;
@@ -174,7 +192,7 @@ impl Session {
         if connack.reason_code() != ConnectReasonCode::Success {
             return Err(LinkError::Refused(connack.reason_code()));
         }
-        identity.believe(&client, &authentication_data(connack.props())?)?;
+        identity.believe(&endpoint, session.shown, &client, &authentication_data(connack.props())?)?;
         session.kept = connack.session_present();
         let allowed = connack.props().iter().find_map(|property| match property {
             Property::ReceiveMaximum(maximum) => Some(maximum.val()),
@@ -184,11 +202,12 @@ impl Session {
         Ok(session)
     }
 
-    fn new(socket: Socket) -> Self {
+    fn new(socket: Socket, shown: Option<KeyFingerprint>) -> Self {
         let mut mqtt = mqtt::Connection::new(mqtt::Version::V5_0);
         mqtt.set_pingresp_recv_timeout(PING_ANSWER_MS);
         Self {
             socket,
+            shown,
             mqtt,
             outgoing: Vec::new(),
             received: VecDeque::new(),
@@ -212,7 +231,10 @@ impl Session {
             &mut clock::rng(),
         )?;
         self.send_auth(AuthReasonCode::ReAuthenticate, hello)?;
-        self.again = Some((Again::Challenge(client, identity), Instant::now() + AUTHENTICATION_TIMEOUT));
+        self.again = Some((
+            Again::Challenge(client, identity, Arc::clone(&options.endpoint)),
+            Instant::now() + AUTHENTICATION_TIMEOUT,
+        ));
         Ok(())
     }
 
@@ -227,14 +249,14 @@ impl Session {
         // A reason that is left away means success (MQTT 5.0 section 3.15.2.1).
         let reason = auth.reason_code().unwrap_or(AuthReasonCode::Success);
         match (self.again.take(), reason) {
-            (Some((Again::Challenge(client, identity), until)), AuthReasonCode::ContinueAuthentication) => {
+            (Some((Again::Challenge(client, identity, endpoint), until)), AuthReasonCode::ContinueAuthentication) => {
                 let (client, proof) = client.prove(&data, &identity.key)?;
                 self.send_auth(AuthReasonCode::ContinueAuthentication, proof)?;
-                self.again = Some((Again::Acceptance(client, identity), until));
+                self.again = Some((Again::Acceptance(client, identity, endpoint), until));
                 Ok(false)
             }
-            (Some((Again::Acceptance(client, identity), _)), AuthReasonCode::Success) => {
-                identity.believe(&client, &data)?;
+            (Some((Again::Acceptance(client, identity, endpoint), _)), AuthReasonCode::Success) => {
+                identity.believe(&endpoint, self.shown, &client, &data)?;
                 Ok(true)
             }
             _ => Err(LinkError::Mqtt(MqttError::ProtocolError)),

@@ -8,7 +8,9 @@ use super::{Pump, PumpError};
 use crate::clock;
 use crate::device::disk::Folder;
 use crate::device::handover::{Handover, Heard, PortWay, new_chain};
+use crate::device::hub::TOLD;
 use crate::device::records::{Recorded, Records, RecordsError};
+use crate::mailbox::{Direction, Mailbox};
 use crate::simulation::Infusion;
 use rand::RngExt as _;
 use std::time::Duration;
@@ -58,7 +60,7 @@ impl Software {
         let device = settings.device.clone();
         let records = Records::open(disk, device.clone(), key.clone(), settings.stored_bytes, new_chain())?;
         self.driven.handover = Some(Handover::new(records, settings.upload, clock::now()));
-        let port = settings.software.as_ref().and_then(|given| given.port.as_deref());
+        let port = settings.port();
         let mut tick = interval(LOOKED_AT.min(settings.record_every));
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         Ok(Recording {
@@ -66,7 +68,7 @@ impl Software {
             // Many pumps that are switched on together do not write at once.
             record_at: Instant::now() + settings.record_every.mul_f64(rand::rng().random()),
             every: settings.record_every,
-            port: port.map(|folder| PortWay::new(folder, device)),
+            port: port.map(|folder| PortWay::new(&folder, device)),
             made: 0,
             is_alarmed: false,
             trouble: None,
@@ -131,7 +133,28 @@ impl Pump {
         if let Some(handover) = handover {
             handover.records.erase(capacity, new_chain())?;
         }
+        self.erase_letters();
         Ok(())
+    }
+}
+
+impl Pump {
+    /// What is on its way to a gateway or from it is of the site that was left, too. A folder that others share is not the pump's to erase.
+    fn erase_letters(&self) {
+        let has_hub = self.settings.software.as_ref().is_some_and(|given| given.gateway.is_some());
+        let Some(folder) = self.settings.port().filter(|_| has_hub) else { return };
+        for direction in [Direction::Up, Direction::Down] {
+            let mailbox = Mailbox::new(&folder, &self.settings.device, direction, 0);
+            if let Err(error) = mailbox.clear() {
+                tracing::error!(%error, "letters to the gateway stay in the folder");
+            }
+        }
+        match std::fs::remove_file(folder.join(TOLD)) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                tracing::error!(%error, "what the gateway was told stays in the folder");
+            }
+            _ => {}
+        }
     }
 }
 

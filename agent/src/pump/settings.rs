@@ -7,7 +7,7 @@ use crate::device::image::MAX_IMAGE_BYTES;
 use crate::device::records::STORED_BYTES;
 use crate::display::texts::Language;
 use crate::firmware::{Firmware, FirmwareArgs};
-use crate::link::Endpoint;
+use crate::link::{Endpoint, SiteGateways};
 use crate::provisioned::ProvisionedArgs;
 use anyhow::{Context, Result, ensure};
 use std::io::Read as _;
@@ -76,8 +76,11 @@ pub struct PumpArgs {
     /// A folder, such as a stick's, that the pump takes updates from as from a gateway, and at which it hands over its stored data.
     #[arg(long, env = "WARDLINK_SERVICE_PORT", value_name = "FOLDER")]
     service_port: Option<PathBuf>,
+    /// The pump's gateway on the network, such as wss://gateway.ward.example:8884: stored data is handed over there. It counts by its certificate of the site.
+    #[arg(long, env = "WARDLINK_GATEWAY", value_name = "URL", conflicts_with = "service_port")]
+    gateway: Option<String>,
     /// Does without a gateway: the pump keeps a session with the distribution server itself, and takes its updates from there.
-    #[arg(long, env = "WARDLINK_DIRECT", conflicts_with = "service_port", requires = "factory")]
+    #[arg(long, env = "WARDLINK_DIRECT", conflicts_with_all = ["service_port", "gateway"], requires = "factory")]
     direct: bool,
     /// Milliseconds between two records of stored data.
     #[arg(long, env = "WARDLINK_RECORD_MS", value_name = "MS", default_value_t = 60_000, value_parser = clap::value_parser!(u64).range(10..))]
@@ -184,6 +187,7 @@ impl PumpArgs {
             factory: factory.transpose()?,
             image: image.transpose()?,
             port: self.service_port.clone(),
+            gateway: self.gateway.as_deref().map(gateway).transpose()?,
             is_direct: self.direct,
             image_sets_telemetry: self.telemetry_ms.is_none(),
         })
@@ -216,6 +220,12 @@ impl PumpArgs {
             display: DisplayAbilities { code: true, qr: !self.no_qr, digit_entry: true },
         }
     }
+}
+
+/// An address of a gateway, checked before anything begins.
+fn gateway(address: &str) -> Result<String> {
+    Endpoint::of_gateway(address, SiteGateways::of(Sha256([0; Sha256::LENGTH])))?;
+    Ok(address.to_owned())
 }
 
 fn read(path: &Path, max_bytes: u64) -> Result<Vec<u8>> {

@@ -5,14 +5,20 @@ mod port;
 use super::journal::Event;
 use super::settings::Settings;
 use super::{Pump, PumpError};
+use crate::bundle::Told;
 use crate::clock;
 use crate::device::direct::{self, Driven, Work};
 use crate::device::disk::Folder;
 use crate::device::factory::Factory;
+use crate::device::hub::{Hub, TOLD};
 use crate::device::{Device, DeviceError, Doing, FactoryImage, Identity, Offered, StoreError};
 use crate::display;
 use crate::firmware::{self, Firmware, InvalidFirmware};
+use p256::ecdsa::SigningKey;
+use p256::pkcs8::DecodePrivateKey as _;
 use port::Port;
+use serde_bytes::ByteBuf;
+use std::io::{self, Write as _};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -22,8 +28,11 @@ use tokio::time::{Instant, MissedTickBehavior, interval};
 use wardlink_pairing::device::DevicePairing;
 use wardlink_protocol::identity::Sha256;
 use wardlink_update::package::{InvalidName, Manufacturer};
-use wardlink_update::uptane::{Circumstances, Outcome, Postponed};
+use wardlink_update::report::State;
+use wardlink_update::uptane::{Circumstances, Notification, Outcome, Postponed};
 
+/// Where a pump's own end of the way to its gateway lies in its state directory.
+const HUB_FOLDER: &str = "gateway";
 /// Where the software lies in a pump's state directory.
 const FOLDER: &str = "software";
 /// How often a pump looks after its software.
@@ -42,6 +51,8 @@ pub struct SoftwareSettings {
     pub image: Option<(Firmware, FactoryImage)>,
     /// A folder in which updates are handed on to it.
     pub port: Option<PathBuf>,
+    /// The address of the gateway that it connects to; the port is then the pump's own end of the way there.
+    pub gateway: Option<String>,
     /// Whether it does without a gateway.
     pub is_direct: bool,
     /// Whether the pause between measurements is the image's.
@@ -79,6 +90,8 @@ pub(super) struct Software {
     shown: Option<display::Update>,
     /// How many outcomes were told to the journal in this run: what nobody has taken yet is told again in the next.
     told: usize,
+    /// What was laid down for the gateway last.
+    laid_down: Option<(State, Vec<Notification>)>,
     /// What is wrong, so that it is told once.
     trouble: Option<String>,
     /// The screen has said that the pump restarts.
@@ -98,7 +111,7 @@ impl Software {
         let test = |bytes: &[u8], of: &_| firmware::self_test(bytes, of, &hardware);
         let device = Device::open(disk, identity, given.factory.as_deref(), image, test)?;
         let firmware = Firmware::parse(device.image())?;
-        let port = given.port.clone().map(Port::new);
+        let port = settings.port().map(Port::new);
         Ok(Self {
             driven: Driven { device, doing: Doing::Idle, handover: None },
             firmware,
@@ -107,6 +120,7 @@ impl Software {
             is_direct: given.is_direct,
             shown: None,
             told: 0,
+            laid_down: None,
             trouble: None,
             is_restarting: false,
         })
@@ -229,6 +243,23 @@ fn identity(settings: &Settings, given: &SoftwareSettings) -> Result<Identity, S
     })
 }
 
+impl Settings {
+    /// The folder by which the pump and whoever brings it something talk.
+    pub(super) fn port(&self) -> Option<PathBuf> {
+        let given = self.software.as_ref()?;
+        given.gateway.as_ref().map_or_else(|| given.port.clone(), |_| Some(self.state.join(HUB_FOLDER)))
+    }
+}
+
+/// The way to the pump's gateway, as long as the pump runs.
+pub(super) struct HubTask(JoinHandle<()>);
+
+impl Drop for HubTask {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
 /// The device's own session, as long as the pump runs.
 pub(super) struct Session {
     works: mpsc::Receiver<Work>,
@@ -258,6 +289,51 @@ impl Pump {
         let (sender, works) = mpsc::channel(1);
         let task = tokio::spawn(direct::run(sender, self.membership.subscribe()));
         Some(Session { works, task })
+    }
+
+    /// Begins to carry letters to the pump's gateway, where it has one on the network.
+    pub(super) fn begin_hub(&self) -> Result<Option<HubTask>, PumpError> {
+        let address = self.settings.software.as_ref().and_then(|given| given.gateway.clone());
+        let Some((address, folder)) = address.zip(self.settings.port()) else { return Ok(None) };
+        let takes_updates = self.settings.software.as_ref().is_some_and(|given| given.factory.is_some());
+        let hub = Hub::prepare(folder, address, takes_updates)?;
+        Ok(Some(HubTask(tokio::spawn(hub.run(self.membership.subscribe())))))
+    }
+
+    /// Lays down for the gateway what the pump runs, signed, and what came of its updates, where that has changed.
+    fn report_to_gateway(&mut self) -> Result<(), DeviceError> {
+        let Some(folder) = self.settings.port() else { return Ok(()) };
+        let has_hub = self.settings.software.as_ref().is_some_and(|given| given.gateway.is_some());
+        let Some(software) = self.software.as_mut().filter(|_| has_hub) else { return Ok(()) };
+        let device = &mut software.driven.device;
+        let now = (device.state(), device.outcomes().to_vec());
+        if software.laid_down.as_ref() == Some(&now) && folder.join(TOLD).exists() {
+            return Ok(());
+        }
+        let other = |error: &dyn core::fmt::Display| DeviceError::Io(io::Error::other(error.to_string()));
+        let key = self.key.to_pkcs8().map_err(|error| other(&error))?;
+        let key = SigningKey::from_pkcs8_der(&key).map_err(|error| other(&error))?;
+        let report = ByteBuf::from(device.report(&key, 0, clock::now().as_secs())?);
+        let outcomes = now.1.iter().filter_map(|outcome| serde_json::to_vec(outcome).ok()).map(ByteBuf::from);
+        // The newest count, where there are more than fit.
+        let mut told = Told { report, outcomes: outcomes.collect() };
+        let bytes = loop {
+            let bytes = told.encode().map_err(|error| other(&error))?;
+            if bytes.len() <= Told::MAX_BYTES || told.outcomes.is_empty() {
+                break bytes;
+            }
+            told.outcomes.remove(0);
+        };
+        let put = || {
+            let mut file = tempfile::NamedTempFile::new_in(&folder)?;
+            file.write_all(&bytes)?;
+            file.as_file().sync_all()?;
+            file.persist(folder.join(TOLD)).map_err(|error| error.error)?;
+            io::Result::Ok(())
+        };
+        put().map_err(DeviceError::Io)?;
+        software.laid_down = Some(now);
+        Ok(())
     }
 
     /// Lends the device for one step.
@@ -300,6 +376,9 @@ impl Pump {
         };
         if restarts {
             self.booted();
+        }
+        if let Err(error) = self.report_to_gateway() {
+            self.wait_out(error)?;
         }
         self.show_software(doing.as_ref());
         Ok(())

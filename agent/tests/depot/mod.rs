@@ -309,7 +309,7 @@ impl Depot {
         Some(self.run(gateway, handle))
     }
 
-    fn run(&self, gateway: Gateway, handle: Handle) -> Running {
+    pub(crate) fn run(&self, gateway: Gateway, handle: Handle) -> Running {
         let (stop, stopped) = watch::channel(false);
         let (member, membership) = watch::channel(Some(self.member()));
         let task = tokio::spawn(gateway.run(membership, stopped));

@@ -58,20 +58,25 @@ fn succeed(line: &[&str]) {
 
 impl Bedside {
     pub(crate) fn new() -> Self {
-        Self::made(&[], 1)
+        Self::made(&[], 1, &[])
+    }
+
+    /// The new release may be installed while a therapy runs.
+    pub(crate) fn during_therapy() -> Self {
+        Self::made(&[], 1, &["--during-therapy"])
     }
 
     /// The new release is made with these flags.
     pub(crate) fn with(flags: &[&str]) -> Self {
-        Self::made(flags, 1)
+        Self::made(flags, 1, &[])
     }
 
     /// The pump leaves the factory with this release counter.
     pub(crate) fn with_factory_counter(counter: u32) -> Self {
-        Self::made(&[], counter)
+        Self::made(&[], counter, &[])
     }
 
-    fn made(flags: &[&str], counter: u32) -> Self {
+    fn made(flags: &[&str], counter: u32, of_release: &[&str]) -> Self {
         let desk = Desk::published();
         desk.delegate_acme();
         let path = |name: &str| desk.path(name).to_str().unwrap().to_owned();
@@ -79,7 +84,8 @@ impl Bedside {
         succeed(&["pump", "image", &path("1A.bin"), "--revision", OLD, "--release-counter", &counter]);
         let new = ["pump", "image", &path("1B.bin"), "--revision", NEW, "--release-counter", "1"];
         succeed(&[&new[..], &["--greeting", "Spring 2027", "--program-bytes", "2000000"], flags].concat());
-        desk.succeed(&Desk::add_arguments(NEW, &desk.path("1B.bin")));
+        let of_release = of_release.iter().map(|flag| (*flag).to_owned()).collect();
+        desk.succeed(&[Desk::add_arguments(NEW, &desk.path("1B.bin")), of_release].concat());
         desk.publish(&["acme", "targets", "snapshot", "timestamp"]);
         desk.succeed(&["export", &path("stick")]);
         let factory = ["pump", "factory", "--repository", &path("stick"), "--manufacturer", "acme"];
@@ -226,6 +232,18 @@ impl Bedside {
     pub(crate) fn power_with_display(&self) -> Running {
         let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         self.start(Some(port))
+    }
+
+    /// A pump that pairs by itself, with its gateway on the network.
+    pub(crate) fn power_at_gateway(&self, provisioning: &str, gateway: &str) -> Running {
+        let path = |name: &str| self.desk.path(name).to_str().unwrap().to_owned();
+        let mut command = Command::new(env!("CARGO_BIN_EXE_wardlink"));
+        command.args(["pump", "--json", "--serial", "45457", "--provisioning", provisioning, "--gateway", gateway]);
+        command.args(["--state", &path("pump"), "--factory", &path("factory.json")]);
+        command.args(["--factory-image", &path("1A.bin")]);
+        let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+        let lines = lines(child.stdout.take().unwrap());
+        Running { child, lines, display: None }
     }
 
     fn start(&self, display: Option<u16>) -> Running {

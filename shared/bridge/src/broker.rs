@@ -11,7 +11,7 @@ mod sessions;
 mod subscribe;
 
 pub use ending::Cause;
-pub use grants::{Clients, ControlMessage, SiteTable, Step};
+pub use grants::{Clients, ControlMessage, LocalTable, SiteTable, Step};
 pub use overstep::{Overreach, Overstep};
 pub use sessions::Notice;
 
@@ -35,6 +35,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use wardlink_protocol::UnixMillis;
 use wardlink_protocol::identity::KeyFingerprint;
 use wardlink_protocol::stamp::StampedMessage;
+use wardlink_protocol::topic::{Topic, TopicFilter};
 
 /// Something for a connection.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -203,6 +204,20 @@ impl Broker {
     /// Whether the site's table is known, so that anything is allowed at all.
     pub fn has_table(&self) -> bool {
         self.table.is_some()
+    }
+
+    /// The number of the last step that was carried out.
+    pub const fn applied(&self) -> u64 {
+        self.applied
+    }
+
+    /// How many messages wait for those who are connected and listen to this topic, the slowest of them; none where nobody does.
+    pub fn waiting_for(&self, topic: &Topic, now: UnixMillis) -> Option<usize> {
+        let numbers = self.subscriptions.matching(&TopicFilter::from(topic)).into_iter();
+        let sessions = numbers.filter_map(|number| self.sessions.get(&number));
+        let listening =
+            sessions.filter(|session| session.connection.is_some() && self.rights(session, now).may_read(topic));
+        listening.map(|session| session.entries().count()).max()
     }
 
     /// Whether the connection is open here.

@@ -27,6 +27,8 @@ pub mod storage;
 mod subscriptions;
 mod tokens;
 
-pub use broker::{Batch, Broker, Cause, Clients, ControlMessage, Notice, Output, Overreach, Overstep, SiteTable, Step};
+pub use broker::{
+    Batch, Broker, Cause, Clients, ControlMessage, LocalTable, Notice, Output, Overreach, Overstep, SiteTable, Step,
+};
 pub use connection::{ConnectionId, Origin};
 pub use log::Stream;

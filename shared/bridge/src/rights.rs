@@ -1,4 +1,5 @@
-//! Who may publish and read what: the table of `docs/protocol.md`, "Rights", as a pure function. Denies by default.
+//! Who may publish and read what: the table of `docs/protocol.md`, "Rights", as a pure function; and the one row of a gateway's own broker
+//! (`docs/distribution.md`, "Over the network"). Denies by default.
 
 use serde::{Deserialize, Serialize};
 use wardlink_protocol::channel::ChannelName;
@@ -64,6 +65,8 @@ enum Row {
     Renew,
     /// A service: publish and read what it is granted.
     Serve,
+    /// At a gateway's broker: publish and read the second channels, and nothing else.
+    Exchange,
 }
 
 /// The rights of one principal at one moment.
@@ -95,6 +98,22 @@ impl<'a> Rights<'a> {
         Self { row, device: &principal.device, channels, access }
     }
 
+    /// The rights at a gateway's own broker, which issues nothing and pairs nobody: a device that the site has associated with the gateway
+    /// has its second channels there. The gateway is not told of serial numbers, only of keys: any certificate counts that the site has
+    /// issued for this key and device, as long as it lasts.
+    pub fn at_gateway(principal: &'a Principal, grant: Option<&'a Grant>, now: UnixMillis) -> Self {
+        let associated = grant.filter(|grant| {
+            grant.key == principal.key && grant.device == principal.device && grant.state == DeviceState::Paired
+        });
+        let (row, channels) = match (associated, principal.credential) {
+            (Some(grant), Credential::Certificate { purpose: Purpose::Device, not_after, .. }) if now <= not_after => {
+                (Row::Exchange, grant.channels.as_slice())
+            }
+            _ => (Row::Nothing, &[][..]),
+        };
+        Self { row, device: &principal.device, channels, access: None }
+    }
+
     /// No rights.
     pub fn none(principal: &'a Principal) -> Self {
         Self { row: Row::Nothing, device: &principal.device, channels: &[], access: None }
@@ -114,7 +133,9 @@ impl<'a> Rights<'a> {
             Topic::Command(client) => matches!(self.row, Row::Pair | Row::Work) && *client == self.device.client,
             Topic::Renew(client) => matches!(self.row, Row::Work | Row::Renew) && *client == self.device.client,
             Topic::Data(channel, device) => {
-                self.row == Row::Work && device == self.device && self.channels.contains(channel)
+                matches!(self.row, Row::Work | Row::Exchange)
+                    && device == self.device
+                    && self.channels.contains(channel)
             }
             Topic::Device(_) | Topic::Meta(_) | Topic::Control(..) => false,
         }
@@ -131,7 +152,9 @@ impl<'a> Rights<'a> {
             }
             Topic::Meta(client) => self.row == Row::Work && *client == self.device.client,
             Topic::Control(channel, device) => {
-                self.row == Row::Work && device == self.device && self.channels.contains(channel)
+                matches!(self.row, Row::Work | Row::Exchange)
+                    && device == self.device
+                    && self.channels.contains(channel)
             }
             Topic::Register(_) | Topic::Command(_) | Topic::Renew(_) | Topic::Data(..) => false,
         }
@@ -151,13 +174,13 @@ impl<'a> Rights<'a> {
         match self.row {
             Row::Nothing => false,
             Row::Ask => is_configured(&self.device.client),
-            Row::AskAndListen | Row::Pair | Row::Work | Row::Renew | Row::Serve => true,
+            Row::AskAndListen | Row::Pair | Row::Work | Row::Renew | Row::Serve | Row::Exchange => true,
         }
     }
 
     /// Whether its device counts as paired, so that its presence is of interest.
     pub fn is_paired(&self) -> bool {
-        matches!(self.row, Row::Work | Row::Renew)
+        matches!(self.row, Row::Work | Row::Renew | Row::Exchange)
     }
 }
 

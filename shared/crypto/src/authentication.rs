@@ -110,6 +110,17 @@ impl ProvedClient {
         self.finish_by(acceptance, |chain| chain.verify(root, Purpose::ControlUnit, now))
     }
 
+    /// Verifies that the broker is that of a gateway of the site whose root has this hash; returns the gateway's certificate. A control
+    /// unit is none, and a gateway is no control unit.
+    pub fn finish_at_gateway(
+        &self,
+        acceptance: &[u8],
+        root: &Sha256,
+        now: UnixMillis,
+    ) -> Result<Certificate, AuthenticationError> {
+        self.finish_by(acceptance, |chain| chain.verify(root, Purpose::Gateway, now))
+    }
+
     /// Verifies that the bridge speaks for some control unit, of whatever site: that its chain fits together, and that it holds the
     /// key. Only a device that was given no CertCA uses it, while it pairs.
     pub fn dangerous_finish_any_root(

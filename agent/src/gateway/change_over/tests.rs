@@ -38,6 +38,7 @@ fn shared(folder: &Path) -> Shared {
         poll_every: Duration::from_secs(1),
         keep_session: true,
         ports: None,
+        hub: None,
         collect_every: Duration::from_mins(1),
         upload_every: Duration::from_mins(1),
         stored_bytes: 0,
@@ -46,6 +47,7 @@ fn shared(folder: &Path) -> Shared {
     };
     let store = Store::open(&folder.join("store")).unwrap();
     Shared {
+        broker: None,
         stored: Mutex::new(Holdings::open(&store, 0, Plan::default(), crate::clock::now()).unwrap()),
         store,
         packages: Packages::open(folder.join("packages")).unwrap(),

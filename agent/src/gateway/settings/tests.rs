@@ -46,3 +46,18 @@ fn what_is_misspelled_is_refused() {
         assert!(settings(wrong).is_err(), "{wrong:?}");
     }
 }
+
+#[test]
+fn a_hub_is_off_unless_it_is_asked_for_and_has_names() {
+    assert!(settings(&[]).unwrap().1.hub.is_none());
+    let (_, gateway) = settings(&["--hub", "127.0.0.1:8884", "--state", "there"]).unwrap();
+    let hub = gateway.hub.unwrap();
+    assert_eq!((hub.offline, hub.names.len()), (Duration::from_hours(24), 0));
+    assert_eq!(gateway.ports.unwrap(), PathBuf::from("there/hub"));
+    let line =
+        ["--hub", "0.0.0.0:8884", "--hub-name", "gateway.ward.example", "--offline-hours", "2", "--ports", "here"];
+    let (_, gateway) = settings(&line).unwrap();
+    assert_eq!(gateway.ports.unwrap(), PathBuf::from("here"));
+    assert_eq!(gateway.hub.unwrap().offline, Duration::from_hours(2));
+    assert!(settings(&["--hub", "0.0.0.0:8884"]).is_err(), "nobody dials that");
+}

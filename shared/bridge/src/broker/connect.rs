@@ -8,7 +8,7 @@ use crate::limits::{
     MAX_UNKNOWN_SESSION_EXPIRY_SECS,
 };
 use crate::packet::{self, Accepted, Connect, Version};
-use crate::rights::{Principal, Rights, is_barred};
+use crate::rights::{Principal, is_barred};
 use crate::session::{Session, SessionKey, SessionState};
 use mqtt_protocol_core::mqtt::packet::v5_0::Auth;
 use mqtt_protocol_core::mqtt::packet::{Property, PropertyId, Qos};
@@ -122,6 +122,10 @@ impl Broker {
         now: UnixMillis,
     ) -> Result<(Principal, Option<Verified>), Refusal> {
         let rules = self.table.as_ref().ok_or(ConnectReasonCode::ServerUnavailable)?;
+        // A gateway proves itself in turn, and only enhanced authentication does that.
+        if rules.is_local() {
+            return Err(ConnectReasonCode::BadAuthenticationMethod.into());
+        }
         let connection = self.connections.get(&id).ok_or(ConnectReasonCode::UnspecifiedError)?;
         let Origin { host, client_certificate, .. } = &connection.durable.origin;
         let (principal, token) = match (&connect.password, client_certificate) {
@@ -161,7 +165,7 @@ impl Broker {
         if is_barred(grant) {
             return Err(Refusal::Barred { device: principal.device.clone(), key: principal.key });
         }
-        if !Rights::of(principal, grant, now).is_welcome(|client| rules.is_configured(client)) {
+        if !rules.rights(principal, now).is_welcome(|client| rules.is_configured(client)) {
             return Err(ConnectReasonCode::NotAuthorized.into());
         }
         Ok(())

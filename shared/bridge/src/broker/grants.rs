@@ -4,7 +4,7 @@ use super::Broker;
 use crate::auth::ControlUnit;
 use crate::connection::ConnectionId;
 use crate::log::Message;
-use crate::rights::{Rights, is_barred};
+use crate::rights::{Principal, Rights, is_barred};
 use crate::storage::Table;
 use mqtt_protocol_core::mqtt::result_code::DisconnectReasonCode;
 use serde_bytes::ByteBuf;
@@ -27,6 +27,16 @@ pub struct SiteTable {
     pub control_unit: ControlUnit,
 }
 
+/// Everything that the broker of a gateway has to know: nobody pairs there, and each device has its second channels only.
+pub struct LocalTable {
+    /// What every known key may do; only `Paired` gives rights, and certificates need not be listed ([`Rights::at_gateway`]).
+    pub grants: Vec<Grant>,
+    /// The gateway, for which the broker speaks, in the place of the control unit, and the CAs whose certificates count.
+    pub gateway: ControlUnit,
+    /// The gateway, as it is stamped on what it publishes.
+    pub publisher: Publisher,
+}
+
 /// The device classes whose devices may ask. Devices that are accepted or paired go on without.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Clients {
@@ -41,9 +51,22 @@ pub(super) struct Rules {
     grants: BTreeMap<KeyFingerprint, Grant>,
     clients: Clients,
     pub(super) control_unit: ControlUnit,
+    /// Who publishes what the owner of this broker says, where that is a gateway.
+    local: Option<Publisher>,
 }
 
 impl Rules {
+    /// Whether this is a gateway's broker.
+    pub(super) const fn is_local(&self) -> bool {
+        self.local.is_some()
+    }
+
+    /// What a principal may do now.
+    pub(super) fn rights<'a>(&'a self, principal: &'a Principal, now: UnixMillis) -> Rights<'a> {
+        let grant = self.grant(&principal.key);
+        if self.is_local() { Rights::at_gateway(principal, grant, now) } else { Rights::of(principal, grant, now) }
+    }
+
     pub(super) fn grant(&self, key: &KeyFingerprint) -> Option<&Grant> {
         self.grants.get(key)
     }
@@ -101,8 +124,19 @@ impl Broker {
     /// Replaces everything that the bridge knows of the site; it acts at once on connections, subscriptions and queues. A grant that
     /// is newer than the table's stays, so that a table that was overtaken by a step gives no right back.
     pub fn set_table(&mut self, table: SiteTable, now: UnixMillis) {
-        let mut rules = Rules { grants: BTreeMap::new(), clients: table.clients, control_unit: table.control_unit };
-        for grant in table.grants {
+        let SiteTable { grants, clients, control_unit } = table;
+        self.replace_table(Rules { grants: BTreeMap::new(), clients, control_unit, local: None }, grants, now);
+    }
+
+    /// The same for the broker of a gateway.
+    pub fn set_local_table(&mut self, table: LocalTable, now: UnixMillis) {
+        let LocalTable { grants, gateway, publisher } = table;
+        let (clients, local) = (Clients::default(), Some(publisher));
+        self.replace_table(Rules { grants: BTreeMap::new(), clients, control_unit: gateway, local }, grants, now);
+    }
+
+    fn replace_table(&mut self, mut rules: Rules, grants: Vec<Grant>, now: UnixMillis) {
+        for grant in grants {
             rules.learn(grant);
         }
         if let Some(old) = self.table.take() {
@@ -245,12 +279,13 @@ impl Broker {
     }
 
     fn publish_control(&mut self, message: ControlMessage, now: UnixMillis) {
+        let local = self.table.as_ref().and_then(|rules| rules.local.clone());
         let text = message.topic.to_string();
         let sequence = self.log.sequence(&text, &mut self.journal);
         let stamped = StampedMessage {
             topic: text,
             payload: message.payload,
-            publisher: Publisher::ControlUnit,
+            publisher: local.unwrap_or(Publisher::ControlUnit),
             accepted_at: now,
             sequence,
             network: NetworkOrigin::default(),

@@ -9,7 +9,7 @@ use crate::limits::{
 };
 use crate::log::{Admission, Message, Stream};
 use crate::packet::{self, Delivery, Version};
-use crate::rights::{Principal, Rights};
+use crate::rights::Principal;
 use crate::session::{Entry, Session};
 use core::net::IpAddr;
 use core::time::Duration;
@@ -124,7 +124,7 @@ impl Broker {
         let Ok(topic) = topic.parse::<Topic>() else { return PubackReasonCode::TopicNameInvalid };
         let Some((number, principal)) = self.publisher(id) else { return PubackReasonCode::NotAuthorized };
         let Some(rules) = &self.table else { return PubackReasonCode::NotAuthorized };
-        let rights = Rights::of(&principal, rules.grant(&principal.key), now);
+        let rights = rules.rights(&principal, now);
         if !rights.may_publish(&topic, |client| rules.is_configured(client)) {
             self.note_publish(id, principal, topic);
             return PubackReasonCode::NotAuthorized;

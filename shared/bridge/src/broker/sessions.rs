@@ -209,9 +209,7 @@ impl Broker {
     /// What the session's last principal may do; nothing without the site's table.
     pub(super) fn rights<'a>(&'a self, session: &'a Session, now: UnixMillis) -> Rights<'a> {
         let principal = &session.state.principal;
-        self.table
-            .as_ref()
-            .map_or_else(|| Rights::none(principal), |rules| Rights::of(principal, rules.grant(&principal.key), now))
+        self.table.as_ref().map_or_else(|| Rights::none(principal), |rules| rules.rights(principal, now))
     }
 
     pub(super) fn restore_session(&mut self, number: u64, bytes: &[u8]) {

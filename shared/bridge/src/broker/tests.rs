@@ -4,6 +4,7 @@ mod connecting;
 mod delivery;
 mod flood;
 mod hostile;
+mod local;
 mod model;
 mod older;
 mod rights;

@@ -251,3 +251,41 @@ fn a_gateways_certificate_works_for_a_gateway_and_a_devices_does_not() {
         "{pump}"
     );
 }
+
+#[test]
+fn at_a_gateway_a_device_has_its_second_channels_and_nothing_else() {
+    let configured = |_: &ClientClass| true;
+    let topic = |text: &str| text.parse::<Topic>().unwrap();
+    let cells = |principal: &Principal, grant: Option<&Grant>| {
+        let rights = Rights::at_gateway(principal, grant, NOW);
+        for foreign in FOREIGN {
+            assert!(!rights.may_publish(&topic(foreign), configured) && !rights.may_read(&topic(foreign)), "{foreign}");
+        }
+        for filter in ["#", "ais/#", "ais/ctl/alarm/infusion-pump/+", "ais/ctl/+/infusion-pump/pump-1"] {
+            assert!(!rights.may_subscribe(&filter.parse().unwrap()), "{filter}");
+        }
+        let publish = OWN.iter().filter(|(_, text)| rights.may_publish(&topic(text), configured));
+        let read = OWN.iter().filter(|(_, text)| rights.may_read(&topic(text)));
+        let cells: (Vec<_>, Vec<_>) = (publish.map(|(name, _)| *name).collect(), read.map(|(name, _)| *name).collect());
+        assert_eq!(rights.is_welcome(configured), !cells.0.is_empty(), "who may do nothing may not connect");
+        cells
+    };
+    for state in STATES {
+        // No serial number is listed: the gateway knows none.
+        let grant = grant(state, vec![]);
+        for purpose in PURPOSES {
+            let works = state == DeviceState::Paired && purpose == Purpose::Device;
+            let expected: Cell = if works { (&["up"], &["down"]) } else { NOTHING };
+            let (publish, read) = cells(&certified(purpose, LATER), Some(&grant));
+            assert_eq!((publish.as_slice(), read.as_slice()), expected, "{state:?} {purpose:?}");
+            assert_eq!(cells(&certified(purpose, EARLIER), Some(&grant)), (vec![], vec![]), "ended: {purpose:?}");
+            assert_eq!(cells(&certified(purpose, LATER), None), (vec![], vec![]), "nobody's: {purpose:?}");
+        }
+        assert_eq!(cells(&principal(Credential::BareKey), Some(&grant)), (vec![], vec![]), "{state:?}");
+        let shown = certified(Purpose::Device, LATER);
+        let other = Principal { device: "infusion-pump/pump-2".parse().unwrap(), ..shown.clone() };
+        assert_eq!(cells(&other, Some(&grant)), (vec![], vec![]), "another device's key");
+        let other = Grant { key: KeyFingerprint([2; 32]), ..grant };
+        assert_eq!(cells(&shown, Some(&other)), (vec![], vec![]), "another key");
+    }
+}

@@ -1,0 +1,417 @@
+//! The hub without its sockets: the real broker, its records, what its devices may do, and their letters.
+//!
+//! What the broker says leaves only when the records have what it rests on, so that a PUBACK means: stored. When the records fail, nothing in memory counts any
+//! more: all connections end, and the broker is rebuilt from the file as soon as that can be read. Until it knows its devices, it denies.
+
+use super::records::Records;
+use crate::bundle::{self, Asked};
+use crate::gateway::store::{Associated, StoreError};
+use crate::link::Identity;
+use crate::mailbox::{Direction, MAX_LETTERS, Mailbox};
+use rand_core::Rng as _;
+use serde_bytes::ByteBuf;
+use std::collections::{BTreeMap, BTreeSet};
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+use tokio::sync::mpsc;
+use wardlink_bridge::auth::ControlUnit;
+use wardlink_bridge::storage::Changes;
+use wardlink_bridge::{Broker, ConnectionId, ControlMessage, LocalTable, Origin, Output, Step, Stream};
+use wardlink_crypto::authentication::AuthenticationError;
+use wardlink_crypto::key::PublicKey;
+use wardlink_crypto::x509::{Certificate, Chain, ChainError};
+use wardlink_protocol::channel::{ChannelName, Qos};
+use wardlink_protocol::grant::{DeviceState, Grant};
+use wardlink_protocol::identity::{KeyFingerprint, Purpose};
+use wardlink_protocol::service::ServiceAccess;
+use wardlink_protocol::stamp::{Publisher, StampedMessage};
+use wardlink_protocol::topic::Topic;
+use wardlink_protocol::{Device, UnixMillis};
+use wardlink_records::collector::MAX_SAID_BYTES;
+use wardlink_records::exchange::MAX_UPWARD_BYTES;
+
+/// The channel that association gives a device at its gateway.
+pub(crate) const UPDATE_CHANNEL: &str = "update";
+/// How many frames wait for a connection that does not read; then it is closed.
+const MAX_WAITING_FRAMES: usize = 64;
+/// RFC 6455: our fault.
+pub(super) const CLOSE_INTERNAL: u16 = 1011;
+/// Numbers of connections stay below 2^53, as the broker asks for it.
+const CONNECTION_SHIFT: u32 = 11;
+
+/// What a connection is to do.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Out {
+    /// Send a binary frame.
+    Frame(Vec<u8>),
+    /// Close, with this code.
+    Close(u16),
+}
+
+/// Why the gateway cannot speak for itself to its devices.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum NoOwner {
+    /// It is not paired, or has never had a session.
+    #[error("the gateway is not paired, or has not reached the server yet: devices are let in afterwards")]
+    Nobody,
+    /// Its certificate and those that the server shows do not fit together.
+    #[error(
+        "the gateway's certificate does not fit the site's CA ({0}): let the gateway reach the server, so that it is renewed"
+    )]
+    Chain(#[from] ChainError),
+    /// The same, or a key that cannot be used.
+    #[error("the gateway's certificate or key cannot be used: {0}")]
+    Identity(#[from] AuthenticationError),
+}
+
+/// What the hub goes by: who the gateway is, and which devices are its own.
+pub(super) struct Knowledge {
+    /// The gateway at its site.
+    pub(super) identity: Arc<Identity>,
+    /// The certificates above the gateway's own, the root last.
+    pub(super) issuers: Vec<ByteBuf>,
+    /// The CAs that have issued at this site: those that the server has shown.
+    pub(super) issuing: Vec<ByteBuf>,
+    /// The devices, as the server said last.
+    pub(super) devices: Vec<Associated>,
+    /// Whether that counts; not where the server was silent for too long.
+    pub(super) counts: bool,
+}
+
+impl Knowledge {
+    /// The gateway's certificate and those above it, the root last.
+    pub(super) fn chain(&self) -> Option<Vec<ByteBuf>> {
+        let own = self.identity.certificate.clone()?;
+        Some(core::iter::once(ByteBuf::from(own)).chain(self.issuers.iter().cloned()).collect())
+    }
+
+    /// The gateway, as the broker speaks for it.
+    fn owner(&self, now: UnixMillis) -> Result<(Vec<ByteBuf>, ControlUnit, Publisher), NoOwner> {
+        let (chain, root) =
+            self.chain().filter(|_| !self.issuers.is_empty()).zip(self.identity.root).ok_or(NoOwner::Nobody)?;
+        let parsed = Chain::parse(&chain)?;
+        let own: &Certificate = parsed.verify(&root, Purpose::Gateway, now)?;
+        let key = own.fingerprint().map_err(AuthenticationError::from)?;
+        let certificate = Some((own.serial(), Purpose::Gateway));
+        let publisher = Publisher::Key { key, device: self.identity.device.clone(), certificate };
+        let pkcs8 = self.identity.key.to_pkcs8().map_err(AuthenticationError::from)?;
+        // Devices have theirs from one of the CAs that issue, or did; those above them issue none.
+        let above = chain.get(1).filter(|above| !self.issuing.contains(above));
+        let issuing: Vec<ByteBuf> = self.issuing.iter().chain(above).cloned().collect();
+        let gateway = ControlUnit::new(chain.clone(), &pkcs8, &issuing)?;
+        Ok((chain, gateway, publisher))
+    }
+
+    /// What each of the devices may do; those that have no key have nothing to do here.
+    fn rights(&self) -> BTreeMap<KeyFingerprint, (Device, DeviceState)> {
+        let state = if self.counts { DeviceState::Paired } else { DeviceState::Unknown };
+        let key = |one: &Associated| PublicKey::from_spki(one.key.as_ref()?).ok()?.fingerprint().ok();
+        self.devices.iter().filter_map(|one| Some((key(one)?, (one.device.clone(), state)))).collect()
+    }
+}
+
+/// The hub.
+pub(super) struct Hub {
+    file: PathBuf,
+    ports: PathBuf,
+    records: Option<Records>,
+    broker: Broker,
+    /// Records that are only to be forgotten; they go with the next write.
+    forgotten: Changes,
+    connections: BTreeMap<ConnectionId, mpsc::Sender<Out>>,
+    /// The chain by which the broker speaks for the gateway, and the CAs whose certificates count; none while it denies everything.
+    chain: Option<(Vec<ByteBuf>, Vec<ByteBuf>)>,
+    grants: BTreeMap<KeyFingerprint, Grant>,
+    version: u64,
+    /// Whose letters were lost, so that it is told once.
+    overflowing: BTreeSet<Device>,
+}
+
+impl Hub {
+    /// A hub with its records in that file, and the letters of its devices in the port at that place.
+    pub(super) fn new(file: PathBuf, ports: PathBuf) -> Self {
+        Self {
+            file,
+            ports,
+            records: None,
+            broker: Broker::default(),
+            forgotten: Changes::new(),
+            connections: BTreeMap::new(),
+            chain: None,
+            grants: BTreeMap::new(),
+            version: 0,
+            overflowing: BTreeSet::new(),
+        }
+    }
+
+    /// The devices that listen at this moment.
+    pub(super) fn listening(&self, now: UnixMillis) -> Vec<Device> {
+        let paired = self.grants.values().filter(|grant| grant.state == DeviceState::Paired);
+        paired
+            .filter(|grant| down_to(&grant.device).is_some_and(|topic| self.broker.waiting_for(&topic, now).is_some()))
+            .map(|grant| grant.device.clone())
+            .collect()
+    }
+
+    /// Reads the records, where that has not been done.
+    fn load(&mut self, now: UnixMillis) -> Result<(), StoreError> {
+        if self.records.is_none() {
+            let records = Records::open(&self.file)?;
+            self.broker = Broker::restore(records.load()?, [], now);
+            self.records = Some(records);
+        }
+        Ok(())
+    }
+
+    /// Nothing in memory counts any more: everybody connects anew.
+    fn begin_anew(&mut self) {
+        for (_, peer) in core::mem::take(&mut self.connections) {
+            drop(peer.try_send(Out::Close(CLOSE_INTERNAL)));
+        }
+        self.records = None;
+        self.broker = Broker::default();
+        self.forgotten.clear();
+        self.chain = None;
+    }
+
+    /// Makes what is known count: at once, and for every connection. Says why nobody is let in, where that is so.
+    pub(super) fn know(
+        &mut self,
+        known: Option<&Knowledge>,
+        now: UnixMillis,
+    ) -> Result<Result<(), NoOwner>, StoreError> {
+        self.load(now)?;
+        let Some(known) = known else {
+            self.deny();
+            return Ok(Err(NoOwner::Nobody));
+        };
+        let (chain, gateway, publisher) = match known.owner(now) {
+            Ok(owner) => owner,
+            Err(error) => {
+                self.deny();
+                return Ok(Err(error));
+            }
+        };
+        let wanted = known.rights();
+        let gone = self.grants.iter().filter(|(key, _)| !wanted.contains_key(key));
+        let gone: Vec<_> = gone.map(|(key, grant)| (*key, (grant.device.clone(), DeviceState::Revoked))).collect();
+        let speaks_by = (chain, known.issuing.clone());
+        let mut changes = self.chain.as_ref() != Some(&speaks_by);
+        for (key, (device, state)) in wanted.into_iter().chain(gone) {
+            let is_same = |grant: &Grant| grant.device == device && grant.state == state;
+            if self.grants.get(&key).is_some_and(is_same) {
+                continue;
+            }
+            changes = true;
+            self.version = self.version.saturating_add(1);
+            let (channels, version) = (channel().into_iter().collect(), self.version);
+            let (certificates, access) = (Vec::new(), ServiceAccess::default());
+            self.grants.insert(key, Grant { key, device, state, certificates, channels, access, version });
+        }
+        if changes {
+            let grants = self.grants.values().cloned().collect();
+            self.broker.set_local_table(LocalTable { grants, gateway, publisher }, now);
+            self.chain = Some(speaks_by);
+            self.settle(now)?;
+        }
+        Ok(Ok(()))
+    }
+
+    /// Lets nobody in, and closes what is open. What is stored stays.
+    fn deny(&mut self) {
+        if self.chain.is_some() {
+            self.begin_anew();
+        }
+    }
+
+    /// A WebSocket was accepted.
+    pub(super) fn open(
+        &mut self,
+        origin: Origin,
+        now: UnixMillis,
+    ) -> Result<(ConnectionId, mpsc::Receiver<Out>), StoreError> {
+        let id = ConnectionId(crate::clock::rng().next_u64() >> CONNECTION_SHIFT);
+        let (peer, outgoing) = mpsc::channel(MAX_WAITING_FRAMES);
+        self.connections.insert(id, peer);
+        self.broker.open(id, origin, now);
+        self.settle(now)?;
+        Ok((id, outgoing))
+    }
+
+    /// A frame arrived; none: a text, which MQTT knows not.
+    pub(super) fn received(
+        &mut self,
+        id: ConnectionId,
+        frame: Option<&[u8]>,
+        now: UnixMillis,
+    ) -> Result<(), StoreError> {
+        match frame {
+            Some(bytes) => self.broker.received(id, bytes, now, &mut crate::clock::rng()),
+            None => self.broker.received_text(id, now),
+        }
+        self.settle(now)
+    }
+
+    /// A WebSocket is gone.
+    pub(super) fn closed(&mut self, id: ConnectionId, now: UnixMillis) -> Result<(), StoreError> {
+        self.connections.remove(&id);
+        self.broker.closed(id, now);
+        self.settle(now)
+    }
+
+    /// What is done from moment to moment: deadlines, and the letters in both directions.
+    pub(super) fn tick(&mut self, now: UnixMillis) -> Result<io::Result<()>, StoreError> {
+        self.load(now)?;
+        self.broker.tick(now);
+        self.settle(now)?;
+        if !self.forgotten.is_empty() {
+            self.write()?;
+        }
+        let mut brought = Ok(());
+        for device in self.listening(now) {
+            match self.bring_down(&device, now)? {
+                Ok(()) => {}
+                Err(error) => brought = Err(error),
+            }
+        }
+        Ok(brought)
+    }
+
+    /// Stores what has changed, then lets out what rests on it, then hands on what came up.
+    fn settle(&mut self, now: UnixMillis) -> Result<(), StoreError> {
+        loop {
+            let batch = self.broker.flush(now);
+            for overstep in &batch.oversteps {
+                tracing::warn!(%overstep, "a device asks for what it may not do here");
+            }
+            let only_forgets = batch.outputs.is_empty() && batch.changes.values().all(Option::is_none);
+            self.forgotten.extend(batch.changes);
+            if !only_forgets && !self.forgotten.is_empty() {
+                self.write()?;
+            }
+            for output in batch.outputs {
+                self.perform(output);
+            }
+            if !self.take_up(now) {
+                return Ok(());
+            }
+        }
+    }
+
+    fn write(&mut self) -> Result<(), StoreError> {
+        let stored = match &self.records {
+            Some(records) => records.store(&self.forgotten),
+            None => Err(StoreError::Damaged("the broker's file")),
+        };
+        self.forgotten.clear();
+        stored.inspect_err(|_| self.begin_anew())
+    }
+
+    fn perform(&mut self, output: Output) {
+        match output {
+            Output::Frame { connection, bytes } => {
+                let Some(peer) = self.connections.get(&connection) else { return };
+                if peer.try_send(Out::Frame(bytes)).is_err() {
+                    // It does not read: its end is told by its socket.
+                    self.connections.remove(&connection);
+                }
+            }
+            Output::Close { connection, code, cause } => {
+                if let Some(cause) = cause {
+                    tracing::info!(%cause, "a device's connection is closed");
+                }
+                if let Some(peer) = self.connections.remove(&connection) {
+                    drop(peer.try_send(Out::Close(code)));
+                }
+            }
+            // No connection outlives this process.
+            Output::Attachment { .. } => {}
+        }
+    }
+
+    /// Hands on what devices have published, as letters at the port; what the broker says of devices that come and go is seen otherwise. Whether
+    /// there was anything.
+    fn take_up(&mut self, now: UnixMillis) -> bool {
+        let mut has_taken = false;
+        let notices: Vec<u64> = self.broker.notices().map(|(number, _)| number).collect();
+        for number in notices {
+            self.broker.site_knows(number);
+        }
+        while let Some((last, messages)) = self.broker.for_site(Stream::Data) {
+            for message in &messages {
+                if let Err(error) = self.put(message, now) {
+                    // The port's trouble is told by whoever collects there.
+                    tracing::warn!(%error, "a device's message waits for the port");
+                    return has_taken;
+                }
+            }
+            self.broker.site_has(Stream::Data, last);
+            has_taken = true;
+        }
+        has_taken
+    }
+
+    fn put(&mut self, message: &StampedMessage, now: UnixMillis) -> io::Result<()> {
+        let Ok(Topic::Data(_, device)) = message.topic.parse() else { return Ok(()) };
+        if let Ok(asked) = Asked::decode(&message.payload) {
+            self.answer(&device, &asked, now);
+            return Ok(());
+        }
+        let mailbox = Mailbox::new(&self.ports, &device, Direction::Up, MAX_UPWARD_BYTES);
+        if message.payload.len() <= MAX_UPWARD_BYTES && mailbox.put(&message.payload)? {
+            self.overflowing.remove(&device);
+        } else if self.overflowing.insert(device.clone()) {
+            // A device waits for answers after a few letters; this one does not, or is longer than any may be.
+            tracing::warn!(%device, "it sends more than is taken: the rest is lost, and to be sent again");
+        }
+        Ok(())
+    }
+
+    /// Answers a device's question about its bundle, as long as it is there: it asks again.
+    fn answer(&mut self, device: &Device, asked: &Asked, now: UnixMillis) {
+        let answered = match bundle::answer(&bundle::folder(&self.ports, device), asked) {
+            Ok(answered) => answered,
+            Err(error) => return tracing::warn!(%device, %error, "its updates cannot be read"),
+        };
+        let payload = answered.and_then(|answered| answered.encode().ok()).map(ByteBuf::from);
+        let (Some(payload), Some(topic)) = (payload, down_to(device)) else { return };
+        let message = ControlMessage { topic, payload, qos: Qos::AtMostOnce };
+        let number = self.broker.applied().saturating_add(1);
+        self.broker.apply(Step { number, publish: vec![message], ..Step::default() }, now);
+    }
+
+    /// Publishes what the gateway has for a device that listens. It is gone from the port when the broker has it durably.
+    fn bring_down(&mut self, device: &Device, now: UnixMillis) -> Result<io::Result<()>, StoreError> {
+        let Some(topic) = down_to(device) else { return Ok(Ok(())) };
+        let mailbox = Mailbox::new(&self.ports, device, Direction::Down, MAX_SAID_BYTES);
+        let letters = match mailbox.letters(MAX_LETTERS) {
+            Ok(letters) => letters,
+            Err(error) => return Ok(Err(error)),
+        };
+        for letter in letters {
+            // What a device does not acknowledge waits at the port, which is bounded for each.
+            if self.broker.waiting_for(&topic, now).is_none_or(|waiting| waiting >= MAX_LETTERS) {
+                break;
+            }
+            let payload = ByteBuf::from(letter.bytes.clone());
+            let message = ControlMessage { topic: topic.clone(), payload, qos: Qos::AtLeastOnce };
+            let number = self.broker.applied().saturating_add(1);
+            self.broker.apply(Step { number, publish: vec![message], ..Step::default() }, now);
+            self.settle(now)?;
+            if let Err(error) = mailbox.remove(&letter) {
+                return Ok(Err(error));
+            }
+        }
+        Ok(Ok(()))
+    }
+}
+
+fn channel() -> Option<ChannelName> {
+    UPDATE_CHANNEL.parse().ok()
+}
+
+/// Where a device listens.
+fn down_to(device: &Device) -> Option<Topic> {
+    Some(Topic::Control(channel()?, device.clone()))
+}

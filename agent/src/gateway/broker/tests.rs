@@ -1,0 +1,356 @@
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
+
+use super::hub::{CLOSE_INTERNAL, Hub, Knowledge, NoOwner, Out};
+use crate::clock;
+use crate::gateway::store::Associated;
+use crate::link::Identity;
+use crate::mailbox::{Direction, MAX_LETTERS, Mailbox};
+use crate::testing::{NOW, Site, later, pump};
+use mqtt_protocol_core::mqtt::common::Cursor;
+use mqtt_protocol_core::mqtt::connection::{PacketBuildResult, PacketBuilder};
+use mqtt_protocol_core::mqtt::packet::{
+    AuthenticationData, AuthenticationMethod, Property, Qos, SessionExpiryInterval, SubEntry, SubOpts, v5_0,
+};
+use mqtt_protocol_core::mqtt::result_code::{AuthReasonCode, ConnectReasonCode, PubackReasonCode};
+use serde_bytes::ByteBuf;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use tokio::sync::mpsc;
+use wardlink_bridge::{ConnectionId, Origin};
+use wardlink_crypto::authentication::ClientAuthentication;
+use wardlink_crypto::key::PrivateKey;
+use wardlink_crypto::x509::Holder;
+use wardlink_protocol::authentication::{Identity as Claim, METHOD};
+use wardlink_protocol::network::NetworkOrigin;
+use wardlink_protocol::{Device, UnixMillis};
+use wardlink_records::collector::MAX_SAID_BYTES;
+use wardlink_records::exchange::MAX_UPWARD_BYTES;
+
+const HOST: &str = "gateway.ward.example:8884";
+const UP: &str = "ais/data/update/infusion-pump/p1";
+const DOWN: &str = "ais/ctl/update/infusion-pump/p1";
+
+/// A gateway's hub, and a pump of the site.
+struct Ward {
+    folder: tempfile::TempDir,
+    site: Site,
+    hub: Hub,
+    gateway: (PrivateKey, Vec<ByteBuf>),
+    pump: (PrivateKey, Vec<ByteBuf>),
+}
+
+/// What a client got.
+#[derive(Debug, PartialEq, Eq)]
+enum Got {
+    Connack(ConnectReasonCode),
+    Puback(u16, PubackReasonCode),
+    Publish(u16, Vec<u8>),
+    Suback,
+    Disconnect,
+    Auth,
+}
+
+struct Client {
+    id: ConnectionId,
+    outgoing: mpsc::Receiver<Out>,
+    /// What came with CONNACK.
+    rest: Vec<Got>,
+}
+
+impl Client {
+    /// What it got, and how its connection was closed.
+    fn take(&mut self) -> (Vec<Got>, Option<u16>) {
+        let (mut got, mut closed) = (core::mem::take(&mut self.rest), None);
+        while let Ok(out) = self.outgoing.try_recv() {
+            match out {
+                Out::Frame(bytes) => got.extend(read(&bytes).into_iter().map(|(got, _)| got)),
+                Out::Close(code) => closed = Some(code),
+            }
+        }
+        (got, closed)
+    }
+}
+
+/// The packets of a frame, with the method's data in them.
+fn read(bytes: &[u8]) -> Vec<(Got, Vec<u8>)> {
+    let (mut cursor, mut builder, mut packets) = (Cursor::new(bytes), PacketBuilder::new(), Vec::new());
+    let data_of = |properties: &[Property]| {
+        let data = properties.iter().find_map(|property| match property {
+            Property::AuthenticationData(data) => Some(data.val().to_vec()),
+            _ => None,
+        });
+        data.unwrap_or_default()
+    };
+    while let PacketBuildResult::Complete(raw) = builder.feed(&mut cursor) {
+        let data = raw.data_as_slice();
+        packets.push(match raw.packet_type() {
+            2 => {
+                let packet = v5_0::Connack::parse(data).unwrap().0;
+                (Got::Connack(packet.reason_code()), data_of(packet.props()))
+            }
+            3 => {
+                let packet = v5_0::Publish::parse(raw.flags(), data.into()).unwrap().0;
+                (Got::Publish(packet.packet_id().unwrap(), packet.payload().as_slice().to_vec()), Vec::new())
+            }
+            4 => {
+                let packet = v5_0::Puback::parse(data).unwrap().0;
+                let reason = packet.reason_code().unwrap_or(PubackReasonCode::Success);
+                (Got::Puback(packet.packet_id(), reason), Vec::new())
+            }
+            9 => (Got::Suback, Vec::new()),
+            14 => (Got::Disconnect, Vec::new()),
+            15 => (Got::Auth, data_of(v5_0::Auth::parse(data).unwrap().0.props().as_deref().unwrap_or_default())),
+            other => panic!("a packet of type {other}"),
+        });
+    }
+    packets
+}
+
+fn method(data: Vec<u8>) -> Vec<Property> {
+    vec![AuthenticationMethod::new(METHOD).unwrap().into(), AuthenticationData::new(data).unwrap().into()]
+}
+
+impl Ward {
+    fn open() -> Self {
+        let (folder, site) = (tempfile::tempdir().unwrap(), Site::open());
+        std::fs::create_dir(folder.path().join("ports")).unwrap();
+        let hub = Hub::new(folder.path().join("broker.redb"), folder.path().join("ports"));
+        let (gateway, pump) = (site.gateway(), site.member(&Holder::Device(pump())));
+        Self { folder, site, hub, gateway, pump }
+    }
+
+    fn ports(&self) -> PathBuf {
+        self.folder.path().join("ports")
+    }
+
+    fn knowledge(&self, counts: bool, devices: &[(Device, &PrivateKey)]) -> Knowledge {
+        let associated = |(device, key): &(Device, &PrivateKey)| Associated {
+            device: device.clone(),
+            has_key: true,
+            key: Some(ByteBuf::from(key.public().to_spki().unwrap())),
+            updates: false,
+        };
+        let (key, chain) = &self.gateway;
+        let identity = Identity {
+            key: key.clone(),
+            device: "gateway/ward-3".parse().unwrap(),
+            certificate: Some(chain[0].to_vec()),
+            root: Some(self.site.root),
+        };
+        let (identity, issuers) = (Arc::new(identity), chain[1..].to_vec());
+        Knowledge { identity, issuing: Vec::new(), issuers, devices: devices.iter().map(associated).collect(), counts }
+    }
+
+    fn know(&mut self, counts: bool, devices: &[(Device, PrivateKey)]) {
+        let devices: Vec<_> = devices.iter().map(|(device, key)| (device.clone(), key)).collect();
+        let known = self.knowledge(counts, &devices);
+        self.hub.know(Some(&known), NOW).unwrap().unwrap();
+    }
+
+    fn associate(&mut self) {
+        let devices = [(pump(), self.pump.0.clone())];
+        self.know(true, &devices);
+    }
+
+    fn dial(&mut self) -> Client {
+        let network = NetworkOrigin { address: Some("192.0.2.7".parse().unwrap()), marker: None };
+        let origin = Origin { network, host: HOST.to_owned(), client_certificate: None };
+        let (id, outgoing) = self.hub.open(origin, NOW).unwrap();
+        Client { id, outgoing, rest: Vec::new() }
+    }
+
+    /// Connects as the pump; says what CONNACK said.
+    fn connect(&mut self) -> (Client, ConnectReasonCode) {
+        let mut client = self.dial();
+        let claim = Claim::Certificate { certificate: self.pump.1[0].clone() };
+        let (proving, hello) = ClientAuthentication::start(claim, "pump", HOST, &mut clock::rng()).unwrap();
+        let mut properties = method(hello);
+        properties.push(SessionExpiryInterval::new(3_600).unwrap().into());
+        let connect = v5_0::Connect::builder().client_id("pump").unwrap().clean_start(false).keep_alive(60_u16);
+        self.send(&client, &connect.props(properties).build().unwrap().to_continuous_buffer());
+        let Ok(Out::Frame(frame)) = client.outgoing.try_recv() else { panic!("no answer") };
+        let (got, challenge) = read(&frame).remove(0);
+        if let Got::Connack(reason) = got {
+            return (client, reason);
+        }
+        let (proved, proof) = proving.prove(&challenge, &self.pump.0).unwrap();
+        let auth = v5_0::Auth::builder().reason_code(AuthReasonCode::ContinueAuthentication).props(method(proof));
+        self.send(&client, &auth.build().unwrap().to_continuous_buffer());
+        let Ok(Out::Frame(frame)) = client.outgoing.try_recv() else { panic!("no answer") };
+        let mut packets = read(&frame);
+        let (got, acceptance) = packets.remove(0);
+        client.rest = packets.into_iter().map(|(got, _)| got).collect();
+        let Got::Connack(reason) = got else { panic!("{got:?}") };
+        if reason == ConnectReasonCode::Success {
+            proved.finish_at_gateway(&acceptance, &self.site.root, NOW).unwrap();
+        }
+        (client, reason)
+    }
+
+    fn connected(&mut self) -> Client {
+        let (client, reason) = self.connect();
+        assert_eq!(reason, ConnectReasonCode::Success);
+        client
+    }
+
+    fn send(&mut self, client: &Client, bytes: &[u8]) {
+        self.hub.received(client.id, Some(bytes), NOW).unwrap();
+    }
+
+    fn publish(&mut self, client: &Client, topic: &str, payload: &[u8], id: u16) {
+        let publish = v5_0::Publish::builder().topic_name(topic).unwrap().qos(Qos::AtLeastOnce).packet_id(id);
+        self.send(client, &publish.payload(payload.to_vec()).build().unwrap().to_continuous_buffer());
+    }
+
+    fn listen(&mut self, client: &mut Client) {
+        let entry = SubEntry::new(DOWN, SubOpts::new().set_qos(Qos::AtLeastOnce)).unwrap();
+        let subscribe = v5_0::Subscribe::builder().packet_id(5_u16).entries(vec![entry]).build().unwrap();
+        self.send(client, &subscribe.to_continuous_buffer());
+        assert_eq!(client.take().0, [Got::Suback]);
+    }
+
+    fn up(&self) -> Mailbox {
+        Mailbox::new(&self.ports(), &pump(), Direction::Up, MAX_UPWARD_BYTES)
+    }
+
+    fn down(&self) -> Mailbox {
+        Mailbox::new(&self.ports(), &pump(), Direction::Down, MAX_SAID_BYTES)
+    }
+
+    /// The program ends and begins again.
+    fn restart(&mut self) {
+        let (file, ports) = (self.folder.path().join("broker.redb"), self.ports());
+        self.hub = Hub::new(PathBuf::from("/nowhere"), ports.clone());
+        self.hub = Hub::new(file, ports);
+    }
+}
+
+fn letters(mailbox: &Mailbox) -> Vec<Vec<u8>> {
+    mailbox.letters(MAX_LETTERS).unwrap().into_iter().map(|letter| letter.bytes).collect()
+}
+
+#[test]
+fn what_a_device_publishes_is_a_letter_at_the_port_when_it_is_acknowledged() {
+    let mut ward = Ward::open();
+    ward.associate();
+    let mut client = ward.connected();
+    ward.publish(&client, UP, b"batch", 7);
+    assert_eq!(client.take(), (vec![Got::Puback(7, PubackReasonCode::Success)], None));
+    assert_eq!(letters(&ward.up()), [b"batch"]);
+    // No port: it is acknowledged, as it is stored, and becomes a letter as soon as there is one, also after a restart.
+    std::fs::remove_dir_all(ward.ports()).unwrap();
+    ward.publish(&client, UP, b"second", 8);
+    assert_eq!(client.take(), (vec![Got::Puback(8, PubackReasonCode::Success)], None));
+    ward.restart();
+    std::fs::create_dir(ward.ports()).unwrap();
+    ward.associate();
+    ward.hub.tick(NOW).unwrap().unwrap();
+    assert_eq!(letters(&ward.up()), [b"second"]);
+}
+
+#[test]
+fn a_device_that_sends_more_than_is_taken_loses_only_its_own() {
+    let mut ward = Ward::open();
+    ward.associate();
+    let client = ward.connected();
+    for id in 1..=20 {
+        ward.publish(&client, UP, &[0; 4], id);
+    }
+    ward.publish(&client, UP, &vec![0; MAX_UPWARD_BYTES + 1], 21);
+    assert_eq!(ward.up().count().unwrap(), MAX_LETTERS);
+    ward.up().clear().unwrap();
+    ward.publish(&client, UP, b"later", 22);
+    assert_eq!(letters(&ward.up()), [b"later"]);
+}
+
+#[test]
+fn what_the_gateway_says_waits_until_the_device_listens_and_survives_a_restart() {
+    let mut ward = Ward::open();
+    ward.associate();
+    assert!(ward.down().put(b"kept").unwrap());
+    let mut client = ward.connected();
+    ward.hub.tick(NOW).unwrap().unwrap();
+    assert_eq!((client.take().0, ward.down().count().unwrap()), (vec![], 1), "it does not listen");
+    ward.listen(&mut client);
+    assert_eq!(ward.hub.listening(NOW), [pump()]);
+    ward.hub.tick(NOW).unwrap().unwrap();
+    let (got, _) = client.take();
+    assert!(matches!(&got[..], [Got::Publish(_, payload)] if payload == b"kept"), "{got:?}");
+    assert_eq!(ward.down().count().unwrap(), 0, "the broker has it");
+    // It was not acknowledged: the next run sends it again.
+    ward.restart();
+    ward.associate();
+    let mut client = ward.connected();
+    ward.hub.tick(NOW).unwrap().unwrap();
+    let (got, _) = client.take();
+    assert!(matches!(&got[..], [Got::Publish(_, payload)] if payload == b"kept"), "{got:?}");
+}
+
+#[test]
+fn a_device_that_acknowledges_nothing_is_told_no_more() {
+    let mut ward = Ward::open();
+    ward.associate();
+    let mut client = ward.connected();
+    ward.listen(&mut client);
+    for _ in 0..4 {
+        while ward.down().put(b"word").unwrap() {}
+        ward.hub.tick(NOW).unwrap().unwrap();
+    }
+    assert_eq!((client.take().0.len(), ward.down().count().unwrap()), (MAX_LETTERS, MAX_LETTERS));
+}
+
+#[test]
+fn nobody_is_let_in_before_the_devices_are_known_nor_after_they_do_not_count() {
+    let mut ward = Ward::open();
+    assert_eq!(ward.connect().1, ConnectReasonCode::ServerUnavailable);
+    ward.know(true, &[]);
+    assert_eq!(ward.connect().1, ConnectReasonCode::NotAuthorized);
+    let devices = [(pump(), ward.pump.0.clone())];
+    for (counts, after) in [(false, &devices[..]), (true, &[])] {
+        ward.know(true, &devices);
+        let mut client = ward.connected();
+        ward.listen(&mut client);
+        ward.know(counts, after);
+        let (got, closed) = client.take();
+        assert_eq!(got, [Got::Disconnect], "{counts}");
+        assert!(closed.is_some());
+        assert_ne!(ward.connect().1, ConnectReasonCode::Success);
+        assert_eq!(ward.hub.listening(NOW), []);
+    }
+    // What was said while it was not let in is still there.
+    assert!(ward.down().put(b"kept").unwrap());
+    ward.know(true, &devices);
+    let mut client = ward.connected();
+    ward.listen(&mut client);
+    ward.hub.tick(NOW).unwrap().unwrap();
+    assert!(matches!(&client.take().0[..], [Got::Publish(..)]));
+}
+
+#[test]
+fn a_gateway_that_is_not_paired_any_more_ends_every_connection() {
+    let mut ward = Ward::open();
+    ward.associate();
+    let mut client = ward.connected();
+    assert!(matches!(ward.hub.know(None, NOW).unwrap(), Err(NoOwner::Nobody)));
+    assert_eq!(client.take(), (vec![], Some(CLOSE_INTERNAL)));
+    assert_eq!(ward.connect().1, ConnectReasonCode::ServerUnavailable);
+    // Nor does one speak for itself whose certificate is of another CA, or has ended.
+    let mut known = ward.knowledge(true, &[]);
+    known.issuers = Site::open().gateway().1[1..].to_vec();
+    assert!(matches!(ward.hub.know(Some(&known), NOW).unwrap(), Err(NoOwner::Chain(_))));
+    let known = ward.knowledge(true, &[]);
+    assert!(matches!(ward.hub.know(Some(&known), UnixMillis(NOW.0 * 2)).unwrap(), Err(NoOwner::Chain(_))));
+    assert!(ward.hub.know(Some(&known), later(1)).unwrap().is_ok());
+}
+
+#[test]
+fn without_its_records_the_hub_lets_nobody_in() {
+    let mut ward = Ward::open();
+    ward.hub = Hub::new(Path::new("/nowhere/broker.redb").to_owned(), ward.ports());
+    let known = ward.knowledge(true, &[]);
+    ward.hub.know(Some(&known), NOW).unwrap_err();
+    ward.hub.tick(NOW).unwrap_err();
+    let mut client = ward.dial();
+    ward.hub.received(client.id, Some(&[0x10, 0]), NOW).unwrap();
+    assert!(client.take().1.is_some());
+}
