@@ -188,7 +188,7 @@ mod tests {
         mailbox.remove(&letters[0]).unwrap();
         assert!(mailbox.put(b"three").unwrap());
         assert_eq!(mailbox.letters(MAX_LETTERS).unwrap()[1].bytes, b"three");
-        fs::write(mailbox.folder.join(UNFINISHED), b"fo").unwrap();
+        fs::write(mailbox.folder.join(UNFINISHED), b"half").unwrap();
         mailbox.clear().unwrap();
         assert_eq!((mailbox.count().unwrap(), fs::read_dir(&mailbox.folder).unwrap().count()), (0, 0));
         assert!(Mailbox::is_used(port.path(), &device));

@@ -22,7 +22,7 @@ use crate::ward::Ward;
 /// How many pumps one process simulates, and how many begin to pair at a time: more would wait for one another's files.
 const WAVE: usize = 500;
 /// The pause between two messages of a pump is so long for each of the crowd, in milliseconds.
-const TELEMETRY_MS_EACH: usize = 10;
+const TELEMETRY_MS_EACH: usize = 20;
 /// It is never shorter than this, in milliseconds.
 const LEAST_TELEMETRY_MS: usize = 10_000;
 /// How many requests the nurse has under way at a time.

@@ -51,7 +51,7 @@ const RULES: &str = r#"{"rules": [
    "message": {"en": "Heart rate above 120", "de": "Herzfrequenz über 120"}},
   {"id": "empty", "version": 1, "severity": "warning", "series": {"kind": "battery-charge"},
    "condition": {"threshold": {"below": "10", "unit": "%"}},
-   "message": {"en": "Battery below 10 %", "de": "Batterie unter 10 %"}}
+   "message": {"en": "Battery below 10 %", "de": "Batterie fast leer"}}
 ]}"#;
 
 /// A pump hands over three days of heart rates, with a fast hour, a value that cannot be, and a gap; something forged is refused.
