@@ -116,6 +116,7 @@ impl DistributionObject {
                 self.settle().await?;
                 answer(&dealt)
             }
+            DistributionRequest::Lost(devices) => answer(&self.tell_of_lost(&devices).await?),
             DistributionRequest::Uploads(gateway) => answer(&catalog::uploads(self.database.open()?, &gateway)?),
             DistributionRequest::Uploaders(of) => answer(&catalog::uploaders(self.database.open()?, of.as_ref())?),
             DistributionRequest::Ask(gateway) => {

@@ -417,6 +417,8 @@ pub enum DistributionRequest {
     Outcome(Device, ByteBuf),
     /// Somebody at the gateway asks to look for updates now. Answer: [`Dealt`].
     Ask(Device),
+    /// These devices have lost their rights at the site. Answer: nothing, when their gateways were told.
+    Lost(Vec<Device>),
     /// Of which devices stored data may come through a gateway. Answer: a list of devices.
     Uploads(Device),
     /// Through which gateways stored data of a device may come; none: the gateways whose session is open. Answer: a list of devices.

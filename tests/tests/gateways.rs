@@ -11,7 +11,7 @@ use wardlink_protocol::api::{
     AllowUpload, Associate, Broadcast, CatalogDevice, CatalogPage, GatewayView, InventoryPreview, NewOffer, OfferScope,
     OfferView, OfferWhen, OutcomeView, ProblemKind, Pushed, ReleaseView, Role, UpdateState,
 };
-use wardlink_protocol::distribution::PollTicket;
+use wardlink_protocol::distribution::{AssociatedDevice, FromServer, PollTicket};
 use wardlink_protocol::limits::POLL_TICKET_BYTES;
 use wardlink_tests::api::refusal;
 use wardlink_tests::hub::{Hub, Talk, state};
@@ -546,6 +546,38 @@ fn an_inventory_is_previewed_imported_once_and_held_to_its_manufacturer() -> Res
         let (_, auditor) = administrator.add_person("otto", Role::Auditor)?;
         let unsigned = auditor.post::<InventoryPreview>("inventories", &inventory);
         assert_eq!(refusal(unsigned)?, ProblemKind::Forbidden);
+        Ok(())
+    })
+}
+
+#[test]
+fn a_gateway_is_told_of_a_revoked_device_before_the_revocation_is_answered() -> Result<()> {
+    scene(|scene| {
+        let ward = Ward::open(scene)?;
+        let mut hubs = Vec::new();
+        for name in ["pump-1", "pump-2", "pump-3"] {
+            let mut pump = ward.paired_pump(name)?;
+            pump.kill();
+            let mut hub = Hub::of(&pump, &device(name)?, &ward.worker.origin())?;
+            let mut talk = hub.connect()?;
+            assert_eq!(talk.report(hub.report("1A", None, &[])?)?, None);
+            talk.leave()?;
+            hubs.push(hub);
+        }
+        let [through, lost, kept] = &hubs[..] else { bail!("three pumps") };
+        for device in [&lost.device, &kept.device] {
+            let allowed = AllowUpload { gateway: through.device.clone(), allowed: true };
+            let _: CatalogDevice = ward.administrator.post(&format!("catalog/{device}/uploads"), &allowed)?;
+        }
+        let mut talk = through.connect()?;
+        let has_key = |known: &[AssociatedDevice]| {
+            known.iter().map(|one| (one.device.clone(), one.key.is_some())).collect::<Vec<_>>()
+        };
+        assert_eq!(has_key(&talk.welcome.devices), [(lost.device.clone(), true), (kept.device.clone(), true)]);
+        ward.administrator.revoke(std::slice::from_ref(&lost.device))?;
+        // It was sent before the answer came: nothing else is said here.
+        let FromServer::Devices(told) = talk.hear()? else { bail!("the devices") };
+        assert_eq!(has_key(&told.message), [(lost.device.clone(), false), (kept.device.clone(), true)]);
         Ok(())
     })
 }

@@ -20,6 +20,7 @@ use wardlink_protocol::api::{
 use wardlink_protocol::identity::RecordChain;
 use wardlink_protocol::pairing::Mode;
 use wardlink_tests::hub::Hub;
+use wardlink_tests::process::free_port;
 use wardlink_tests::pump::Pump;
 use wardlink_tests::ward::{Ward, device};
 use wardlink_tests::{Scene, scene, wait};
@@ -42,7 +43,7 @@ impl<'s> Hospital<'s> {
     }
 
     /// Pairs a gateway that speaks for these scales, and has its ports in `<name>-ports`.
-    fn gateway(&self, name: &str, scales: &[&str]) -> Result<Pump<'s>> {
+    fn gateway(&self, name: &str, scales: &[&str], further: &[&str]) -> Result<Pump<'s>> {
         let entry = |scale: &&str| {
             Ok(json!({
                 "device": { "client": "scale", "identifier": scale }, "manufacturer": "acme", "model": "S1",
@@ -54,7 +55,7 @@ impl<'s> Hospital<'s> {
         fs::write(&file, serde_json::to_vec(&devices)?).context("the file of devices")?;
         let ports = format!("--ports={}", self.folder(&format!("{name}-ports"))?.display());
         let provisioning = self.ward.administrator.provisioning_for("gateway")?;
-        let more = [ports.as_str(), "--collect-secs=1"];
+        let more = [&[ports.as_str(), "--collect-secs=1"], further].concat();
         let mut gateway = Pump::start_gateway(self.scene, &provisioning, name, &file, &more)?;
         let (pairing, code) = self.ward.accept(&mut gateway, name, Mode::PairingCode)?;
         self.ward.type_code(&pairing, &code)?;
@@ -67,8 +68,8 @@ impl<'s> Hospital<'s> {
         Ok(gateway)
     }
 
-    /// A pump comes to stand in the catalog, and a person lets its data come through both gateways.
-    fn enter(&self, pump: &mut Pump<'_>, bed: &Device) -> Result<()> {
+    /// A pump comes to stand in the catalog, and a person lets its data come through these gateways.
+    fn enter(&self, pump: &mut Pump<'_>, bed: &Device, through: &[&str]) -> Result<()> {
         pump.kill();
         let mut hub = Hub::of(pump, bed, &self.ward.worker.origin())?;
         let mut talk = hub.connect()?;
@@ -76,7 +77,7 @@ impl<'s> Hospital<'s> {
         talk.leave()?;
         drop(hub);
         pump.restart()?;
-        for gateway in ["gateway/north", "gateway/south"] {
+        for gateway in through {
             let allowed = AllowUpload { gateway: gateway.parse()?, allowed: true };
             let _: CatalogDevice = self.ward.administrator.post(&format!("catalog/{bed}/uploads"), &allowed)?;
         }
@@ -131,8 +132,8 @@ fn every_value_arrives_once_however_often_gateway_pump_and_server_die() -> Resul
     scene(|scene| {
         let mut hospital = Hospital { scene, ward: Ward::open(scene)?, weighed: 0 };
         let (bed, scale): (Device, Device) = (device("pump-1")?, "scale/scale-1".parse()?);
-        let mut north = hospital.gateway("north", &["scale-1"])?;
-        let mut south = hospital.gateway("south", &[])?;
+        let mut north = hospital.gateway("north", &["scale-1"], &[])?;
+        let mut south = hospital.gateway("south", &[], &[])?;
         hospital.plug("north")?;
         let line = format!("--service-port={}", scene.path("line").display());
         let arguments = ["--identifier=pump-1", &line, "--record-ms=150"];
@@ -140,7 +141,7 @@ fn every_value_arrives_once_however_often_gateway_pump_and_server_die() -> Resul
         let (pairing, code) = hospital.ward.accept(&mut pump, "pump-1", Mode::PairingCode)?;
         hospital.ward.type_code(&pairing, &code)?;
         pump.wait_for("paired")?;
-        hospital.enter(&mut pump, &bed)?;
+        hospital.enter(&mut pump, &bed, &["gateway/north", "gateway/south"])?;
         pump.wait_for("handed")?;
 
         let mut chance = StdRng::seed_from_u64(13);
@@ -224,6 +225,52 @@ fn every_value_arrives_once_however_often_gateway_pump_and_server_die() -> Resul
         ensure!(kilograms.iter().copied().eq(1..=weighed), "of {weighed} weights there are {kilograms:?}");
         let view: RecordsView = hospital.ward.administrator.get("records")?;
         ensure!(view.refused.is_empty(), "something was refused: {:?}", view.refused);
+        Ok(())
+    })
+}
+
+#[test]
+fn a_pump_hands_over_at_its_gateways_broker_while_the_server_is_away_and_not_once_it_is_revoked() -> Result<()> {
+    scene(|scene| {
+        let mut hospital = Hospital { scene, ward: Ward::open(scene)?, weighed: 0 };
+        let (bed, scale): (Device, Device) = (device("pump-1")?, "scale/scale-1".parse()?);
+        let address = format!("127.0.0.1:{}", free_port()?);
+        let mut north = hospital.gateway("north", &["scale-1"], &[&format!("--hub={address}")])?;
+        let arguments = ["--identifier=pump-1", &format!("--gateway=wss://{address}"), "--record-ms=150"];
+        let mut pump = Pump::start_with(scene, &hospital.ward.provisioning, "pump-1", &arguments)?;
+        let (pairing, code) = hospital.ward.accept(&mut pump, "pump-1", Mode::PairingCode)?;
+        hospital.ward.type_code(&pairing, &code)?;
+        pump.wait_for("paired")?;
+        hospital.enter(&mut pump, &bed, &["gateway/north"])?;
+        let arrives = |hospital: &Hospital<'_>, wanted: u64| {
+            wait::patiently("the pump's values", || {
+                hospital.ask(&bed)?;
+                Ok((hospital.stored(&bed)? >= wanted).then_some(()))
+            })
+        };
+        arrives(&hospital, 20)?;
+
+        // The server is away: the gateway takes what the pump has, also after both have died.
+        hospital.ward.worker.kill();
+        north.kill();
+        north.restart()?;
+        pump.kill();
+        pump.restart()?;
+        pump.wait_for("handed")?;
+        hospital.ward.worker.restart()?;
+        let had = hospital.stored(&bed)?;
+        arrives(&hospital, had + 20)?;
+
+        // The stolen pump is not let in any more, at the gateway as little as at the site.
+        hospital.ward.administrator.revoke(std::slice::from_ref(&bed))?;
+        let had = hospital.stored(&bed)?;
+        hospital.weigh()?;
+        wait::patiently("what was weighed afterwards", || {
+            hospital.ask(&bed)?;
+            hospital.ask(&scale)?;
+            Ok((hospital.stored(&scale)? > 0).then_some(()))
+        })?;
+        assert_eq!(hospital.stored(&bed)?, had, "nothing came after the answer");
         Ok(())
     })
 }

@@ -244,6 +244,16 @@ pub(super) fn uploads(database: &Database, gateway: &Device) -> Result<Vec<Devic
     rows.map(|mut row| take_names(&mut row)).collect()
 }
 
+/// The gateways that have to do with a device: the one that updates it, and those through which its data may come.
+pub(super) fn gateways_of(database: &Database, device: &Device) -> Result<Vec<Device>, Failure> {
+    let query = "SELECT gateway FROM devices WHERE client = ? AND identifier = ? AND gateway IS NOT NULL
+                 UNION SELECT gateway FROM uploads_allowed WHERE client = ? AND identifier = ?";
+    let [client, identifier] = names(device);
+    let [client_again, identifier_again] = names(device);
+    let rows = database.rows(query, [client, identifier, client_again, identifier_again])?;
+    rows.into_iter().map(|mut row| row.take::<String>()?.parse().map_err(Failure::internal)).collect()
+}
+
 /// The gateways through which a device's data may come; or those whose session is open.
 pub(super) fn uploaders(database: &Database, of: Option<&Device>) -> Result<Vec<Device>, Failure> {
     let rows = match of {

@@ -4,7 +4,7 @@ use super::{DistributionObject, catalog, directives, text};
 use serde_bytes::ByteBuf;
 use std::collections::{BTreeMap, BTreeSet};
 use wardlink_edge::files::Files;
-use wardlink_edge::messages::{Dealt, DeskRequest, Joined, Orders};
+use wardlink_edge::messages::{Dealt, DeskRequest, GatewayRequest, Joined, Orders};
 use wardlink_edge::objects;
 use wardlink_edge::platform::{log, now};
 use wardlink_edge::problem::Failure;
@@ -109,6 +109,21 @@ impl DistributionObject {
         database.step(|database| store(database, gateway, &configuration))?;
         let orders = self.orders(gateway, true).await?;
         Ok(Dealt { refused: None, orders })
+    }
+
+    /// Tells gateways that have to do with devices whose rights have ended which devices are theirs, and by which keys.
+    pub(super) async fn tell_of_lost(&self, lost: &[Device]) -> Result<(), Failure> {
+        let database = self.database.open()?;
+        let mut gateways = BTreeSet::new();
+        for device in lost {
+            gateways.extend(catalog::gateways_of(database, device)?);
+        }
+        for gateway in gateways {
+            let devices = Some(self.associated(&gateway).await?);
+            let said = GatewayRequest::Say(Orders { directive: None, devices });
+            let _: u64 = objects::tell_gateway(&self.env, &gateway, &said).await?;
+        }
+        Ok(())
     }
 
     /// The devices that a gateway has to do with, with their keys.

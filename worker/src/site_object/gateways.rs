@@ -5,11 +5,11 @@ use core::time::Duration;
 use serde_bytes::ByteBuf;
 use wardlink_crypto::session::Opening;
 use wardlink_crypto::x509::Certificate;
-use wardlink_edge::messages::{Admission, GatewayRequest, Vouched};
+use wardlink_edge::messages::{Admission, DistributionRequest, GatewayRequest, Vouched};
 use wardlink_edge::objects;
 use wardlink_edge::platform::log;
 use wardlink_edge::problem::Failure;
-use wardlink_edge::storage::Database;
+use wardlink_edge::storage::{Column, Database};
 use wardlink_protocol::Device;
 use wardlink_protocol::distribution::SessionAnswer;
 use wardlink_protocol::grant::DeviceState;
@@ -18,6 +18,8 @@ use wardlink_records::receipt::Receipt;
 
 /// When a gateway's object is told again.
 pub(super) const RETRY: Duration = Duration::from_secs(1);
+/// Of how many devices the distribution server is told at once.
+const LOST_AT_ONCE: u64 = 500;
 
 /// With what the session of a device is authenticated: one that is paired, not locked, and whose earlier session has not yet to be closed.
 pub(super) fn admit(site: &Site<'_>, device: &Device) -> Result<Option<Admission>, Failure> {
@@ -112,22 +114,44 @@ pub(super) fn sign_receipt(site: &Site<'_>, receipt: Receipt) -> Result<ByteBuf,
     Ok(ByteBuf::from(signed))
 }
 
-/// A device has lost its rights: its session has to be closed, if it may have one.
+/// A device has lost its rights: its session has to be closed, if it may have one, and its gateways have to hear of it.
 pub(super) fn close(database: &Database, device: &Device) -> Result<(), Failure> {
     let statement = "UPDATE gateway_sessions SET closing = 1 WHERE client = ? AND identifier = ?";
-    database.run(statement, devices::names(device))
+    database.run(statement, devices::names(device))?;
+    database.run("INSERT OR IGNORE INTO lost_devices (client, identifier) VALUES (?, ?)", devices::names(device))
 }
 
-/// Whether a session has yet to be closed.
+/// Whether a session has yet to be closed, or a gateway to be told.
 pub(super) fn is_closing(database: &Database) -> Result<bool, Failure> {
-    let query = "SELECT EXISTS (SELECT 1 FROM gateway_sessions WHERE closing = 1)";
+    let query =
+        "SELECT EXISTS (SELECT 1 FROM gateway_sessions WHERE closing = 1) OR EXISTS (SELECT 1 FROM lost_devices)";
     Ok(database.one::<bool, 0>(query, [])?.unwrap_or_default())
 }
 
-/// Has the sessions closed that have to be; false where an object does not answer.
+/// Has gateways told of devices that have lost their rights: a gateway lets such a device in no longer, whatever it brings.
+async fn tell_of_lost(env: &worker::Env, database: &Database) -> Result<(), Failure> {
+    loop {
+        let query = "SELECT client, identifier FROM lost_devices ORDER BY client, identifier LIMIT ?";
+        let rows = database.rows(query, [LOST_AT_ONCE.into_value()])?.into_iter();
+        let lost = rows.map(|mut row| devices::take_name(&mut row)).collect::<Result<Vec<_>, _>>()?;
+        if lost.is_empty() {
+            return Ok(());
+        }
+        let () = objects::call(env, &DistributionRequest::Lost(lost.clone())).await?;
+        for device in &lost {
+            database.run("DELETE FROM lost_devices WHERE client = ? AND identifier = ?", devices::names(device))?;
+        }
+    }
+}
+
+/// Has the sessions closed that have to be, and gateways told; false where an object does not answer.
 pub(super) async fn close_revoked(env: &worker::Env, database: &Database) -> Result<bool, Failure> {
     let rows = database.rows("SELECT client, identifier FROM gateway_sessions WHERE closing = 1", [])?;
     let mut all = true;
+    if let Err(failure) = tell_of_lost(env, database).await {
+        log!("site: gateways are to be told again of devices without rights: {failure:?}");
+        all = false;
+    }
     for mut row in rows {
         let device = devices::take_name(&mut row)?;
         match objects::tell_gateway::<()>(env, &device, &GatewayRequest::Close).await {

@@ -356,4 +356,11 @@ const GATEWAY_SESSIONS: &str = "
         PRIMARY KEY (client, identifier)
     ) WITHOUT ROWID;
     CREATE INDEX gateway_sessions_closing ON gateway_sessions (closing);
+
+    -- Devices that have lost their rights, of whom gateways have yet to be told.
+    CREATE TABLE lost_devices (
+        client TEXT NOT NULL,
+        identifier TEXT NOT NULL,
+        PRIMARY KEY (client, identifier)
+    ) WITHOUT ROWID;
 ";
