@@ -157,7 +157,7 @@ texts! {
     gateway_nothing => "Nothing directed" | "Nichts angewiesen";
     gateway_refused(why: &str) => "Its last report was refused: {why}" | "Sein letzter Bericht wurde abgelehnt: {why}";
     push_gateway => "Push now" | "Jetzt anstoßen";
-    push_gateway_of(name: &str) => "Push to {name} now" | "{name} jetzt anstoßen";
+    push_gateway_of(name: &str) => "Push now: {name}" | "Jetzt anstoßen: {name}";
     pushed(n: u64) => "Gateways that were told: {n}" | "Benachrichtigte Gateways: {n}";
     push_class => "Push to a class" | "Eine Klasse anstoßen";
     push_class_text => "All gateways with devices of this class are told at once what is offered to them." | "Alle Gateways mit Geräten dieser Klasse erfahren sofort, was für sie angeboten ist.";

@@ -150,7 +150,7 @@ impl Reader {
                 Stage::Named { sought: (role, path, target), rest } => {
                     // 5.6.7: what a role says counts only where the client comes to it, and to nobody else before.
                     if found.as_ref() != Some(&target) {
-                        let why = format!("{role} names {path}, and is not trusted for it");
+                        let why = format!("{role} names {path}, but is not trusted for it");
                         return Err(NotAccepted::at("5.6.7", why));
                     }
                     self.seek(rest)?

@@ -113,7 +113,7 @@ fn what_no_client_comes_to_is_refused() {
     let (step, why) = refused(|images| {
         images.author("acme").files.insert(elsewhere.clone(), b"a program".to_vec());
     });
-    assert_eq!((step, why), ("5.6.7", format!("acme names {elsewhere}, and is not trusted for it")));
+    assert_eq!((step, why), ("5.6.7", format!("acme names {elsewhere}, but is not trusted for it")));
 }
 
 #[test]
