@@ -184,7 +184,7 @@ fn FolderField(chosen: Callback<Folder>) -> impl IntoView {
                     }
                 }
                 on:change=move |event| {
-                    if let Some(files) = input_of(&event).and_then(|input| input.files()).filter(|files| files.length() > 0) {
+                    if let Some(files) = input_of(&event).and_then(|input| input.files()) {
                         chosen.run(Folder::of(&files));
                     }
                 }/>

@@ -17,6 +17,11 @@ impl World for Desk {
     type In<'s> = Manufacturer<'s>;
 }
 
+/// A file of which no byte comes.
+const NOTHING_IS_READ: &str = "Blob.prototype.arrayBuffer = () => new Promise(() => {})";
+/// A server that takes its time.
+const NOTHING_IS_ANSWERED: &str = "window.fetch = () => new Promise(() => {})";
+
 /// Nothing is known yet.
 pub(crate) const EMPTY: &[Row<Desk>] = &[
     row("no releases", &["route::Route::Releases"], |stage, _| stage.visit("/#/updates", &id("no-releases"))),
@@ -51,14 +56,31 @@ pub(crate) const EMPTY: &[Row<Desk>] = &[
 /// Releases, one of them offered, and devices that could take them.
 pub(crate) const FULL: &[Row<Desk>] = &[
     row("releases", &[], |stage, _| stage.visit("/#/updates", &id("offered"))),
-    row("release, uploading", &[], |stage, desk| {
+    row("release, uploading", &["updates::upload::Stage::Choosing"], |stage, _| {
+        ask(stage, "/#/updates", "upload", "upload-form")
+    }),
+    row("release, uploading, verifying", &["updates::upload::Stage::Verifying"], |stage, desk| {
+        ask(stage, "/#/updates", "upload", "upload-form")?;
+        stage.browser.script::<()>(NOTHING_IS_READ)?;
+        stage.browser.choose(&Target::field("folder"), &desk.repository())?;
+        stage.browser.see(&id("upload-progress")).map(drop)
+    }),
+    row("release, uploading, verified", &["updates::upload::Stage::Verified"], |stage, desk| {
         ask(stage, "/#/updates", "upload", "upload-form")?;
         stage.browser.choose(&Target::field("folder"), &desk.repository())?;
         stage.browser.see(&id("upload-verified")).map(drop)
     }),
+    row("release, uploading, sending", &["updates::upload::Stage::Sending"], |stage, desk| {
+        ask(stage, "/#/updates", "upload", "upload-form")?;
+        stage.browser.choose(&Target::field("folder"), &desk.repository())?;
+        stage.browser.see(&id("upload-verified"))?;
+        stage.browser.script::<()>(NOTHING_IS_ANSWERED)?;
+        stage.submit("upload-form")?;
+        stage.browser.see(&id("upload-progress")).map(drop)
+    }),
     row("release, uploading something else", &[], |stage, desk| {
         ask(stage, "/#/updates", "upload", "upload-form")?;
-        stage.browser.choose(&Target::field("folder"), &desk.repository().join("drafts"))?;
+        stage.browser.choose(&Target::field("folder"), &desk.repository().join("targets"))?;
         stage
             .browser
             .see(&Target::xpath("the refusal", "//*[@data-testid=\"upload-refused\"][normalize-space()]"))
