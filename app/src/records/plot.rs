@@ -12,8 +12,10 @@ use crate::clock;
 const WIDTH: f64 = 600.0;
 /// The drawing's height.
 const HEIGHT: f64 = 200.0;
-/// What keeps a single value from lying on the edge.
+/// Values that are closer than this are the same.
 const LEAST_SPAN: f64 = 1e-9;
+/// A single value is a dash; half of its length.
+const DASH: f64 = 6.0;
 
 /// The lines of a plot.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -50,12 +52,17 @@ fn draw(buckets: &[PlotBucket], from: UnixMillis, until: UnixMillis) -> Drawing 
     let parts = parts(buckets, from, until);
     let bottom = parts.iter().map(|part| part.least).fold(f64::INFINITY, f64::min);
     let top = parts.iter().map(|part| part.greatest).fold(f64::NEG_INFINITY, f64::max);
-    let span = (top - bottom).max(LEAST_SPAN);
-    let y = |value: f64| HEIGHT - (value - bottom) / span * HEIGHT;
+    let span = top - bottom;
+    // One value over and over lies in the middle.
+    let y = |value: f64| if span < LEAST_SPAN { HEIGHT / 2.0 } else { HEIGHT - (value - bottom) / span * HEIGHT };
     let point = |x: f64, value: f64| format!("{x:.1},{:.1} ", y(value));
     let upper = parts.iter().map(|part| point(part.x, part.greatest));
     let lower = parts.iter().rev().map(|part| point(part.x, part.least));
-    let line = parts.iter().map(|part| point(part.x, part.mean)).collect();
+    let line = match parts.as_slice() {
+        // A line of one point is none.
+        [only] => point(only.x - DASH, only.mean) + &point(only.x + DASH, only.mean),
+        parts => parts.iter().map(|part| point(part.x, part.mean)).collect(),
+    };
     Drawing { band: upper.chain(lower).collect(), line }
 }
 
@@ -142,8 +149,8 @@ mod tests {
     }
 
     #[test]
-    fn one_value_alone_lies_on_the_ground() {
+    fn one_value_alone_is_a_dash_in_the_middle() {
         let drawn = draw(&[bucket(10, "7", "7", "7")], UnixMillis(0), UnixMillis(20));
-        assert_eq!(drawn.line, "300.0,200.0 ");
+        assert_eq!(drawn.line, "294.0,100.0 306.0,100.0 ");
     }
 }

@@ -57,7 +57,7 @@ texts! {
 
     requests_nav => "Requests" | "Anfragen";
     devices_nav => "Devices" | "Geräte";
-    provisioning_nav => "Provisioning" | "Zugang";
+    provisioning_nav => "Access" | "Zugang";
     people_nav => "People" | "Personen";
     nowhere_title => "There is no such page" | "Diese Seite gibt es nicht";
     nowhere_text => "The address is wrong, or your role does not include this page." | "Die Adresse stimmt nicht, oder Ihre Rolle umfasst diese Seite nicht.";

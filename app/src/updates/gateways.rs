@@ -93,7 +93,7 @@ fn Row(
             <div class="row-main">
                 <h2><span class="ident">{name}</span> <small>{gateway.gateway.client.to_string()}</small></h2>
                 <p class="tiny facts">
-                    <span class="presence" class:online=online data-testid="presence">{words}</span>
+                    <span><span class="presence" class:online=online data-testid="presence">{words}</span></span>
                     <span>{t.gateway_devices(gateway.devices)}</span>
                     <span>{directed}</span>
                     <Arrived gateway=gateway.gateway.clone() known=records/>
