@@ -8,7 +8,7 @@ use wardlink_protocol::Device;
 use wardlink_protocol::api::ChannelsView;
 
 use crate::Scene;
-use crate::crowd::{Heard, pair_side_by_side};
+use crate::crowd::{Heard, device, pair_side_by_side};
 use crate::figures::{Figures, percentile};
 use crate::pump::{is, milliseconds, text};
 use crate::wait;
@@ -21,8 +21,8 @@ const NOTICE: Duration = Duration::from_secs(10);
 pub fn measure(scene: &Scene, ward: &Ward<'_>, devices: usize, trials: usize, figures: &mut Figures) -> Result<()> {
     let (mut answers, mut cuts, mut keys) = (Vec::new(), Vec::new(), Vec::new());
     pair_side_by_side(scene, ward, devices, |heard| {
-        let fleet = ward.administrator.devices()?;
-        for device in fleet.into_iter().map(|view| view.device).take(trials) {
+        for number in 1..=trials.min(devices) {
+            let device = device(number)?;
             let (begun, clock) = (Instant::now(), SystemTime::now().duration_since(UNIX_EPOCH)?);
             ward.administrator.revoke(std::slice::from_ref(&device))?;
             answers.push(begun.elapsed());
