@@ -2,7 +2,7 @@
 //! and identified by its certificate of the site ([`super::gateway`]).
 
 use super::client_certificate;
-use super::dangerous::DangerousAnyServer;
+use super::dangerous::{self, DangerousAnyServer};
 use super::gateway::{SiteGateway, SiteGateways};
 use super::proxy::Proxy;
 use super::session::Identity;
@@ -81,14 +81,10 @@ impl TlsTrust {
 
     /// How a client checks servers by it.
     pub(crate) fn client_config(&self) -> Result<ClientConfig, EndpointError> {
-        let provider = Arc::new(rustls::crypto::ring::default_provider());
         if self.dangerous_any_server {
-            return Ok(ClientConfig::builder_with_provider(Arc::clone(&provider))
-                .with_safe_default_protocol_versions()?
-                .dangerous()
-                .with_custom_certificate_verifier(Arc::new(DangerousAnyServer(provider)))
-                .with_no_client_auth());
+            return Ok(dangerous::client_config(Arc::new(DangerousAnyServer), rustls::DEFAULT_VERSIONS)?);
         }
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
         let mut roots = RootCertStore::empty();
         for anchor in self.anchors.iter().chain(&self.roots) {
             roots.add(CertificateDer::from(anchor.as_slice())).map_err(|_| EndpointError::Anchor)?;

@@ -3,11 +3,10 @@
 //! The gateway shows the same certificate twice, in TLS and in MQTT's enhanced authentication, and has to hold its key both times: so nobody
 //! stands between, not even another gateway of the site. A host's name counts for nothing.
 
+use super::dangerous::{self, Judge};
 use crate::clock;
-use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};
-use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
-use rustls::{ClientConfig, DigitallySignedStruct, SignatureScheme};
+use rustls::ClientConfig;
+use rustls::pki_types::CertificateDer;
 use serde_bytes::ByteBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use wardlink_crypto::x509::{Certificate, Chain, ChainError, CrlError, RevocationList};
@@ -86,7 +85,6 @@ impl SiteGateways {
 /// Judges the certificates that one server shows in TLS.
 pub(super) struct SiteGateway {
     gateways: SiteGateways,
-    provider: Arc<CryptoProvider>,
     shown: Mutex<Option<KeyFingerprint>>,
 }
 
@@ -99,17 +97,13 @@ impl core::fmt::Debug for SiteGateway {
 impl SiteGateway {
     /// For one connection.
     pub(super) fn of(gateways: &SiteGateways) -> Self {
-        let provider = Arc::new(rustls::crypto::ring::default_provider());
-        Self { gateways: gateways.clone(), provider, shown: Mutex::new(None) }
+        Self { gateways: gateways.clone(), shown: Mutex::new(None) }
     }
 
     /// TLS for this connection. No certificate of the device: it proves itself in MQTT.
     pub(super) fn client_config(self: &Arc<Self>) -> Result<ClientConfig, rustls::Error> {
-        let mut config = ClientConfig::builder_with_provider(Arc::clone(&self.provider))
-            .with_protocol_versions(&[&rustls::version::TLS13])?
-            .dangerous()
-            .with_custom_certificate_verifier(Arc::clone(self) as Arc<dyn ServerCertVerifier>)
-            .with_no_client_auth();
+        let judge = Arc::clone(self) as Arc<dyn Judge>;
+        let mut config = dangerous::client_config(judge, &[&rustls::version::TLS13])?;
         config.resumption = rustls::client::Resumption::disabled();
         Ok(config)
     }
@@ -120,44 +114,14 @@ impl SiteGateway {
     }
 }
 
-impl ServerCertVerifier for SiteGateway {
-    fn verify_server_cert(
-        &self,
-        end_entity: &CertificateDer<'_>,
-        intermediates: &[CertificateDer<'_>],
-        _server_name: &ServerName<'_>,
-        _ocsp_response: &[u8],
-        _now: UnixTime,
-    ) -> Result<ServerCertVerified, rustls::Error> {
-        let refused = |why: String| rustls::Error::General(why);
-        let chain: Vec<ByteBuf> =
-            core::iter::once(end_entity).chain(intermediates).map(|der| ByteBuf::from(der.to_vec())).collect();
-        let chain = Chain::parse(&chain).map_err(|error| refused(NoGateway::from(error).to_string()))?;
-        let key = self.gateways.verify(&chain, clock::now()).map_err(|error| refused(error.to_string()))?;
+impl Judge for SiteGateway {
+    fn judge(&self, end_entity: &CertificateDer<'_>, above: &[CertificateDer<'_>]) -> Result<(), rustls::Error> {
+        let refused = |why: NoGateway| rustls::Error::General(why.to_string());
+        let chain = core::iter::once(end_entity).chain(above).map(|der| ByteBuf::from(der.to_vec()));
+        let chain = Chain::parse(&chain.collect::<Vec<_>>()).map_err(|error| refused(error.into()))?;
+        let key = self.gateways.verify(&chain, clock::now()).map_err(refused)?;
         *self.shown.lock().unwrap_or_else(PoisonError::into_inner) = Some(key);
-        Ok(ServerCertVerified::assertion())
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        verify_tls12_signature(message, certificate, signature, &self.provider.signature_verification_algorithms)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        verify_tls13_signature(message, certificate, signature, &self.provider.signature_verification_algorithms)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.provider.signature_verification_algorithms.supported_schemes()
+        Ok(())
     }
 }
 
