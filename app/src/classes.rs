@@ -14,6 +14,7 @@ use crate::route::Route;
 use crate::text::Language;
 use crate::ui::dialog::{CloseDialog, asking};
 use crate::ui::field::{Choice, Field};
+use crate::ui::tabs::tabs;
 use crate::ui::{ScreenTitle, Trouble, icon, unique_id};
 
 /// A class's name in the language of the reader.
@@ -42,16 +43,11 @@ pub(crate) fn options(classes: &[DeviceClass], t: Language) -> Vec<(String, Stri
 #[component]
 pub(crate) fn Tabs() -> impl IntoView {
     let t = use_text();
-    let route: RwSignal<Route> = expect_context();
     let everybody =
         [(Route::Policy, t.policy_title()), (Route::Classes, t.classes_title()), (Route::Channels, t.channels_title())];
     let services = use_app().may(Right::ManageServices).then(|| (Route::Services, t.services_title()));
     let last = (Route::Authority, t.authority_title());
-    let tabs = everybody.into_iter().chain(services).chain([last]).map(|(to, label)| {
-        let address = to.to_string();
-        view! { <a href=address aria-current=move || route.with(|route| *route == to).then_some("page")>{label}</a> }
-    });
-    view! { <nav class="tabs" aria-label=t.policy_nav()>{tabs.collect_view()}</nav> }
+    tabs(t.policy_nav(), everybody.into_iter().chain(services).chain([last]))
 }
 
 /// What is asked in a dialog.

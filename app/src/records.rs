@@ -21,25 +21,15 @@ use crate::app::use_text;
 use crate::route::Route;
 use crate::text::Language;
 use crate::ui::form::Sender;
+use crate::ui::tabs::tabs;
 
 /// The screens of stored data.
 #[component]
 fn Tabs() -> impl IntoView {
     let t = use_text();
-    let route: RwSignal<Route> = expect_context();
-    let tabs =
+    let among =
         [(Route::Records, t.records_title()), (Route::Flags, t.flags_title()), (Route::Rules, t.data_rules_title())];
-    let tabs = tabs.map(|(to, label)| {
-        let address = to.to_string();
-        view! { <a href=address aria-current=move || route.with(|route| *route == to).then_some("page")>{label}</a> }
-    });
-    view! { <nav class="tabs" aria-label=t.records_tabs()>{tabs}</nav> }
-}
-
-/// Something of a list that is none yet: what it means, and what to do.
-#[component]
-fn Empty(name: &'static str, what: &'static str, advice: &'static str) -> impl IntoView {
-    view! { <div class="card empty" data-testid=name><p><b>{what}</b></p><p>{advice}</p></div> }
+    tabs(t.records_tabs(), among)
 }
 
 /// Asks for stored data now.

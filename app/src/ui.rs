@@ -18,6 +18,7 @@ pub(crate) mod icon;
 pub(crate) mod notice;
 pub(crate) mod preferences;
 pub(crate) mod select;
+pub(crate) mod tabs;
 
 /// An id that no other element of the page has.
 pub(crate) fn unique_id(prefix: &str) -> String {

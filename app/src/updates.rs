@@ -24,30 +24,20 @@ use wardlink_protocol::api::{ReleaseView, UpdateState};
 use crate::app::use_text;
 use crate::route::Route;
 use crate::text::Language;
+use crate::ui::tabs::tabs;
 
 /// The screens of updates.
 #[component]
 pub(crate) fn Tabs() -> impl IntoView {
     let t = use_text();
-    let route: RwSignal<Route> = expect_context();
-    let tabs = [
+    let among = [
         (Route::Releases, t.releases_title()),
         (Route::Catalog, t.catalog_title()),
         (Route::Gateways, t.gateways_title()),
         (Route::Outcomes, t.outcomes_title()),
         (Route::Manufacturers, t.manufacturers_title()),
     ];
-    let tabs = tabs.map(|(to, label)| {
-        let address = to.to_string();
-        view! { <a href=address aria-current=move || route.with(|route| *route == to).then_some("page")>{label}</a> }
-    });
-    view! { <nav class="tabs" aria-label=t.updates_tabs()>{tabs}</nav> }
-}
-
-/// Something of a list that is none yet: what it means, and what to do.
-#[component]
-fn Empty(name: &'static str, what: &'static str, advice: &'static str) -> impl IntoView {
-    view! { <div class="card empty" data-testid=name><p><b>{what}</b></p><p>{advice}</p></div> }
+    tabs(t.updates_tabs(), among)
 }
 
 /// A release in a few words: model and revision.

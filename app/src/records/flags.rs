@@ -3,7 +3,7 @@
 use leptos::prelude::*;
 use wardlink_protocol::api::{FlagView, Right};
 
-use super::{Empty, Tabs, either, severity_words};
+use super::{Tabs, either, severity_words};
 use crate::app::{use_app, use_text};
 use crate::clock;
 use crate::fetched::Fetched;
@@ -11,6 +11,7 @@ use crate::route::Route;
 use crate::ui::ScreenTitle;
 use crate::ui::form::Sender;
 use crate::ui::select::Switch;
+use crate::ui::tabs::Empty;
 
 /// The screen.
 #[component]

@@ -1,6 +1,5 @@
 //! Whose data has arrived, what waits, what was refused, and when it is asked for.
 
-use gloo_net::http::Method;
 use leptos::prelude::*;
 use leptos::task::spawn_local;
 use wardlink_protocol::Device;
@@ -8,7 +7,7 @@ use wardlink_protocol::api::{
     ConcedeGap, RecordsDevice, RecordsGap, RecordsOutlet, RecordsSettings, RecordsView, RefusedRecords, Right,
 };
 
-use super::{AskNow, Empty, Tabs};
+use super::{AskNow, Tabs};
 use crate::api;
 use crate::app::{App, use_app, use_text};
 use crate::clock;
@@ -18,6 +17,7 @@ use crate::route::Route;
 use crate::ui::dialog::{CloseDialog, asking};
 use crate::ui::form::{Answers, Sender};
 use crate::ui::select::Select;
+use crate::ui::tabs::Empty;
 use crate::ui::{ScreenTitle, Trouble};
 
 /// The intervals to choose from, in minutes.
@@ -259,16 +259,11 @@ fn RegularlyForm(settings: RecordsSettings, known: Fetched<RecordsView>, close: 
     let options = core::iter::once((String::new(), t.never().to_owned())).chain(intervals).collect::<Vec<_>>();
     let submit = move |event: leptos::ev::SubmitEvent| {
         event.prevent_default();
-        if !sender.begin() {
-            return;
-        }
         let body = api::json(&RecordsSettings { every_minutes: value.get_untracked().parse().ok() });
-        spawn_local(async move {
-            if sender.end(app.send(Method::PUT, "/records/settings", body).await).is_some() {
-                app.notices.say(t.regularly_saved());
-                known.load();
-                close.run();
-            }
+        sender.put(app, "/records/settings".to_owned(), body, move |_| {
+            app.notices.say(t.regularly_saved());
+            known.load();
+            close.run();
         });
     };
     view! {

@@ -1,17 +1,16 @@
 //! The rules that look at stored data, and their text.
 
-use gloo_net::http::Method;
 use leptos::prelude::*;
-use leptos::task::spawn_local;
 use wardlink_protocol::api::{Right, RuleView, RulesChange, RulesView};
 
-use super::{Empty, Tabs, either, severity_words};
+use super::{Tabs, either, severity_words};
 use crate::api;
 use crate::app::{use_app, use_text};
 use crate::clock;
 use crate::fetched::Fetched;
 use crate::ui::dialog::{CloseDialog, asking};
 use crate::ui::form::{Answers, Sender};
+use crate::ui::tabs::Empty;
 use crate::ui::{ScreenTitle, unique_id};
 
 /// What is asked in a dialog.
@@ -100,16 +99,11 @@ fn EditForm(rules: RulesView, known: Fetched<RulesView>, close: CloseDialog) -> 
     let hint = format!("{id}-hint");
     let submit = move |event: leptos::ev::SubmitEvent| {
         event.prevent_default();
-        if !sender.begin() {
-            return;
-        }
         let body = api::json(&RulesChange { version, text: text.get_untracked() });
-        spawn_local(async move {
-            if sender.end(app.send(Method::PUT, "/rules", body).await).is_some() {
-                app.notices.say(t.rules_saved());
-                known.load();
-                close.run();
-            }
+        sender.put(app, "/rules".to_owned(), body, move |_| {
+            app.notices.say(t.rules_saved());
+            known.load();
+            close.run();
         });
     };
     view! {

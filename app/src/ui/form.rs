@@ -26,9 +26,25 @@ impl Sender {
 
     /// Posts to `/api/v1<path>`, and tells `done` of the success. Nothing is sent while something is under way.
     pub(crate) fn send(self, app: App, path: String, body: Option<String>, done: impl FnOnce(Answer) + 'static) {
+        self.send_by(Method::POST, app, path, body, done);
+    }
+
+    /// The same by PUT.
+    pub(crate) fn put(self, app: App, path: String, body: Option<String>, done: impl FnOnce(Answer) + 'static) {
+        self.send_by(Method::PUT, app, path, body, done);
+    }
+
+    fn send_by(
+        self,
+        method: Method,
+        app: App,
+        path: String,
+        body: Option<String>,
+        done: impl FnOnce(Answer) + 'static,
+    ) {
         if self.begin() {
             spawn_local(async move {
-                if let Some(answer) = self.end(app.send(Method::POST, &path, body).await) {
+                if let Some(answer) = self.end(app.send(method, &path, body).await) {
                     done(answer);
                 }
             });

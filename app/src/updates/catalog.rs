@@ -4,13 +4,14 @@ use leptos::prelude::*;
 use wardlink_protocol::Device;
 use wardlink_protocol::api::{CatalogEntry, CatalogPage, UpdateState};
 
-use super::{Empty, Tabs, update_words};
+use super::{Tabs, update_words};
 use crate::api::Failure;
 use crate::app::{App, use_app, use_text};
 use crate::format;
 use crate::route::Route;
 use crate::text::Language;
 use crate::ui::select::Select;
+use crate::ui::tabs::Empty;
 use crate::ui::{Loading, ScreenTitle, Trouble, icon};
 
 /// How long typing has to rest before the catalog is searched.

@@ -3,7 +3,7 @@
 use leptos::prelude::*;
 use wardlink_protocol::api::{Broadcast, DeviceClass, GatewayView, Pushed, RecordsView, Right};
 
-use super::{Empty, Tabs};
+use super::Tabs;
 use crate::api;
 use crate::app::{use_app, use_text};
 use crate::classes::options;
@@ -14,6 +14,7 @@ use crate::ui::ScreenTitle;
 use crate::ui::dialog::{CloseDialog, asking};
 use crate::ui::form::{Answers, Sender};
 use crate::ui::select::Select;
+use crate::ui::tabs::Empty;
 
 /// What is asked in a dialog.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -4,9 +4,9 @@ use leptos::prelude::*;
 use wardlink_crypto::schedule::message_hash;
 use wardlink_protocol::api::{InventoryPreview, ManufacturerView, NewManufacturer, Right};
 
+use super::Tabs;
 use super::file::{FileField, MAX_INVENTORY_BYTES, MAX_ROOT_BYTES};
 use super::tokens::Tokens;
-use super::{Empty, Tabs};
 use crate::api;
 use crate::app::{use_app, use_text};
 use crate::clock;
@@ -15,6 +15,7 @@ use crate::ui::dialog::{CloseDialog, asking};
 use crate::ui::field::Field;
 use crate::ui::form::{Answers, Sender};
 use crate::ui::select::Switch;
+use crate::ui::tabs::Empty;
 use crate::ui::{ScreenTitle, icon};
 
 /// What is asked in a dialog.

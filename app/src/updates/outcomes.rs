@@ -3,13 +3,14 @@
 use leptos::prelude::*;
 use wardlink_protocol::api::OutcomeView;
 
-use super::{Empty, Tabs};
+use super::Tabs;
 use crate::app::{use_app, use_text};
 use crate::clock;
 use crate::fetched::Fetched;
 use crate::route::Route;
 use crate::text::Language;
 use crate::ui::ScreenTitle;
+use crate::ui::tabs::Empty;
 
 /// The screen.
 #[component]

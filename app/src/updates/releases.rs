@@ -6,7 +6,7 @@ use wardlink_protocol::api::{OfferScope, OfferView, OfferWhen, ReleaseView, Righ
 
 use super::offer::OfferForm;
 use super::upload::UploadForm;
-use super::{Empty, Tabs, added_words, name_of_path, release_name};
+use super::{Tabs, added_words, name_of_path, release_name};
 use crate::app::{use_app, use_text};
 use crate::clock;
 use crate::fetched::Fetched;
@@ -14,6 +14,7 @@ use crate::format;
 use crate::text::Language;
 use crate::ui::dialog::{CloseDialog, asking};
 use crate::ui::form::{Answers, Sender};
+use crate::ui::tabs::Empty;
 use crate::ui::{Fact, ScreenTitle, icon};
 
 /// What is asked in a dialog.
