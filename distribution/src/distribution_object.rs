@@ -19,7 +19,7 @@ mod repository;
 mod schema;
 
 use catalog::Question;
-use core::cell::RefCell;
+use core::cell::{Cell, RefCell};
 use core::time::Duration;
 use director::Director;
 use offers::Offers;
@@ -27,7 +27,7 @@ use std::collections::BTreeSet;
 use std::rc::Rc;
 use wardlink_edge::alarm::Alarm;
 use wardlink_edge::http::json;
-use wardlink_edge::messages::{Dealt, DistributionCommand, DistributionRequest};
+use wardlink_edge::messages::{Dealt, DeskRequest, DistributionCommand, DistributionRequest};
 use wardlink_edge::notes;
 use wardlink_edge::objects::{self, answer};
 use wardlink_edge::platform::{log, now};
@@ -58,6 +58,8 @@ pub struct DistributionObject {
     director: RefCell<Option<Rc<Director>>>,
     /// Files whose parts are being put together.
     assembling: RefCell<BTreeSet<(String, Sha256)>>,
+    /// The number of the newest list of some gateway's devices.
+    lists: Cell<u64>,
     alarm: Alarm,
 }
 
@@ -66,7 +68,7 @@ impl DurableObject for DistributionObject {
         let database = Database::new(&state, &schema::VERSIONS);
         let (releases, offers, director) = (RefCell::default(), RefCell::default(), RefCell::default());
         let (assembling, alarm) = (RefCell::default(), Alarm::default());
-        Self { state, env, database, releases, offers, director, assembling, alarm }
+        Self { state, env, database, releases, offers, director, assembling, lists: Cell::default(), alarm }
     }
 
     async fn fetch(&self, request: Request) -> Result<Response> {
@@ -116,7 +118,7 @@ impl DistributionObject {
                 self.settle().await?;
                 answer(&dealt)
             }
-            DistributionRequest::Lost(devices) => answer(&self.tell_of_lost(&devices).await?),
+            DistributionRequest::Lost(devices) => answer(&self.tell_of_lost(devices).await?),
             DistributionRequest::Uploads(gateway) => answer(&catalog::uploads(self.database.open()?, &gateway)?),
             DistributionRequest::Uploaders(of) => answer(&catalog::uploaders(self.database.open()?, of.as_ref())?),
             DistributionRequest::Ask(gateway) => {
@@ -134,7 +136,6 @@ impl DistributionObject {
             DistributionCommand::AddManufacturer(new) => {
                 let view = manufacturers::add(self, person, new.read()?).await?;
                 self.releases.take();
-                directives::all_are_due(database)?;
                 Ok(json(&view)?.with_status(201))
             }
             DistributionCommand::EndManufacturer(name) => {
@@ -146,10 +147,11 @@ impl DistributionObject {
                 json(&view)
             }
             DistributionCommand::MakeToken(name) => {
-                Ok(json(&manufacturers::make_token(database, person, &name)?)?.with_status(201))
+                let made = database.step(|database| manufacturers::make_token(database, person, &name))?;
+                Ok(json(&made)?.with_status(201))
             }
             DistributionCommand::RevokeToken(name, id) => {
-                json(&manufacturers::revoke_token(database, person, &name, id)?)
+                json(&database.step(|database| manufacturers::revoke_token(database, person, &name, id))?)
             }
             DistributionCommand::Releases(manufacturer) => {
                 let releases = self.releases().await?;
@@ -194,12 +196,12 @@ impl DistributionObject {
                     catalog::device(database, &device)
                 })?)
             }
-            DistributionCommand::Resume(device) => {
+            DistributionCommand::Resume(device) => json(&database.step(|database| {
                 if let Some(gateway) = catalog::resume(database, person, &device)? {
                     directives::is_due(database, &gateway)?;
                 }
-                json(&catalog::device(database, &device)?)
-            }
+                catalog::device(database, &device)
+            })?),
             DistributionCommand::Push(gateway) => {
                 catalog::check_gateway(database, &gateway)?;
                 Self::note(database, Some(person), Act::UpdateDecided, &gateway.to_string(), "pushed")?;
@@ -231,7 +233,7 @@ impl DistributionObject {
 
     /// Tells the site what its audit log has to know, and sees to it that there is a next round.
     async fn settle(&self) -> core::result::Result<(), Failure> {
-        let told = notes::tell(&self.env, self.database.open()?).await;
+        let told = notes::tell(&self.env, self.database.open()?, DeskRequest::Notes).await;
         if let Err(failure) = &told {
             log!("distribution: the audit log is told again: {failure:?}");
         }

@@ -13,7 +13,9 @@ pub(crate) use poll::ADDED;
 use poll::Poll;
 use serde_bytes::ByteBuf;
 use std::rc::Rc;
-use wardlink_edge::messages::{Admission, DirectorFiles, DistributionRequest, GatewayRequest, Orders};
+use wardlink_edge::messages::{
+    Admission, AssociatedDevices, DirectorFiles, DistributionRequest, GatewayRequest, Orders,
+};
 use wardlink_edge::objects::{self, answer};
 use wardlink_edge::platform::{log, now, rng};
 use wardlink_edge::problem::Failure;
@@ -38,6 +40,8 @@ pub struct GatewayObject {
     admission: RefCell<Option<Rc<Admission>>>,
     /// What a poll is answered by, once it was read.
     poll: RefCell<Option<Rc<Poll>>>,
+    /// The number of the newest list of the gateway's devices.
+    listed: Cell<u64>,
     /// Counts how often everything was ended: what began before does not go on afterwards.
     ends: Cell<u64>,
 }
@@ -45,8 +49,8 @@ pub struct GatewayObject {
 impl DurableObject for GatewayObject {
     fn new(state: State, env: Env) -> Self {
         let database = Database::new(&state, &schema::VERSIONS);
-        let (admission, poll, ends) = (RefCell::default(), RefCell::default(), Cell::default());
-        Self { state, env, database, admission, poll, ends }
+        let (admission, poll) = (RefCell::default(), RefCell::default());
+        Self { state, env, database, admission, poll, listed: Cell::default(), ends: Cell::default() }
     }
 
     async fn fetch(&self, request: Request) -> Result<Response> {
@@ -118,8 +122,16 @@ impl GatewayObject {
         Ok(self.database.one::<bool, 0>(query, [])?.unwrap_or_default())
     }
 
+    /// Whether no later list of the gateway's devices was heard of: a key that has lost its rights since does not come back by an earlier one.
+    fn is_newest(&self, list: &AssociatedDevices) -> bool {
+        let is_newest = list.number >= self.listed.get();
+        self.listed.set(self.listed.get().max(list.number));
+        is_newest
+    }
+
     /// Stores what is said to the gateway, and tells it over its session; the version of the directive that is there then.
     fn say(&self, orders: &Orders) -> core::result::Result<u64, Failure> {
+        let devices = orders.devices.as_ref().filter(|list| self.is_newest(list));
         if !self.is_known()? {
             return Ok(0);
         }
@@ -128,8 +140,8 @@ impl GatewayObject {
             if is_newer && let Some(files) = &orders.directive {
                 open.tell_of_directive(files.version);
             }
-            if let Some(devices) = &orders.devices {
-                open.tell_of_devices(devices.clone());
+            if let Some(list) = devices {
+                open.tell_of_devices(list.devices.clone());
             }
         }
         self.directive()

@@ -2,7 +2,7 @@
 //! the gateways' sessions, and what devices have stored and handed over, with the rules that look at it.
 //!
 //! It has no address: what comes from outside reaches its Durable Objects through the control unit's routes, which check page, session
-//! and right. It holds none of the control unit's keys at rest.
+//! and right. It holds none of the control unit's keys.
 
 #![allow(missing_docs, reason = "the platform's macros generate public items without")]
 

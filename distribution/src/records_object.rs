@@ -18,7 +18,7 @@ use core::time::Duration;
 use std::rc::Rc;
 use wardlink_edge::alarm::Alarm;
 use wardlink_edge::http::json;
-use wardlink_edge::messages::{RecordsCommand, RecordsRequest};
+use wardlink_edge::messages::{DeskRequest, RecordsCommand, RecordsRequest};
 use wardlink_edge::notes;
 use wardlink_edge::objects::{self, answer};
 use wardlink_edge::platform::{log, now};
@@ -83,8 +83,11 @@ impl RecordsObject {
             }
             RecordsRequest::Told(numbers) => answer(&asking::told(self.database.open()?, &numbers)?),
             RecordsRequest::Act(person, command) => {
+                let only_shows = command.only_shows();
                 let answered = self.act(&person, command).await;
-                self.settle(false).await?;
+                if !only_shows {
+                    self.settle(false).await?;
+                }
                 answered
             }
         }
@@ -95,18 +98,24 @@ impl RecordsObject {
         match command {
             RecordsCommand::Overview(after) => {
                 let (devices, next) = devices::page(database, after.as_ref())?;
-                let (gaps, gaps_in_all) = gaps::newest(database)?;
-                json(&RecordsView {
+                let settings = asking::settings(database)?;
+                let (gaps, gaps_in_all) = (Vec::new(), 0);
+                let mut view = RecordsView {
                     devices,
                     next,
-                    gateways: devices::gateways(database)?,
                     gaps,
                     gaps_in_all,
-                    refused: take::refused(database)?,
-                    outlets: outlets::all(database)?,
-                    settings: asking::settings(database)?,
-                })
+                    refused: Vec::new(),
+                    outlets: Vec::new(),
+                    settings,
+                };
+                if after.is_none() {
+                    (view.gaps, view.gaps_in_all) = gaps::newest(database)?;
+                    (view.refused, view.outlets) = (take::refused(database)?, outlets::all(database)?);
+                }
+                json(&view)
             }
+            RecordsCommand::Gateways => json(&devices::gateways(database)?),
             RecordsCommand::SetSettings(settings) => {
                 let settings = settings.read()?;
                 json(&database.step(|database| asking::set_settings(database, person, settings))?)
@@ -158,7 +167,7 @@ impl RecordsObject {
     /// Tells the site what its audit log has to know, and sets the alarm; soon, where something has to be done `again`.
     async fn settle(&self, again: bool) -> core::result::Result<(), Failure> {
         let database = self.database.open()?;
-        let told = notes::tell(&self.env, database).await;
+        let told = notes::tell(&self.env, database, DeskRequest::Notes).await;
         if let Err(failure) = &told {
             log!("records: the audit log is told again: {failure:?}");
         }

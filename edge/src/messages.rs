@@ -147,13 +147,17 @@ pub enum SiteRequest {
     Act(Box<Act>),
     /// Sessions of people ended: their live connections are closed. Answer: nothing.
     SessionsEnded(Vec<Sha256>),
+    /// What was done at the accounts, for the audit log, oldest first. Answer: nothing, when it is written.
+    Notes(Vec<Note>),
 }
 
-/// What is asked of the site by objects that are not the control unit's: nothing that belongs to people or to the bridge is among it.
+/// What is asked of the site by objects that are not the control unit's: no act of people and nothing of the bridge is among it. What was
+/// done there, and by whom, the site is told.
 #[derive(Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum DeskRequest {
-    /// What was done at another object, for the audit log, oldest first. Answer: nothing, when it is written.
+    /// What was done at the distribution server, for the audit log, oldest first. What nobody does there is not written. Answer: nothing,
+    /// when it is written.
     Notes(Vec<Note>),
     /// Somebody who calls itself this device wants a session with the distribution server. Answer: an optional [`Admission`].
     Admit(Device),
@@ -417,7 +421,7 @@ pub enum DistributionRequest {
     Outcome(Device, ByteBuf),
     /// Somebody at the gateway asks to look for updates now. Answer: [`Dealt`].
     Ask(Device),
-    /// These devices have lost their rights at the site. Answer: nothing, when their gateways were told.
+    /// These devices have lost their rights at the site. Answer: a list of those of whom some gateway could not be told now.
     Lost(Vec<Device>),
     /// Of which devices stored data may come through a gateway. Answer: a list of devices.
     Uploads(Device),
@@ -444,7 +448,16 @@ pub struct Orders {
     /// Its newest directive; none where that has not changed, or where there is none.
     pub directive: Option<DirectorFiles>,
     /// Its devices; none where they have not changed.
-    pub devices: Option<Vec<AssociatedDevice>>,
+    pub devices: Option<AssociatedDevices>,
+}
+
+/// The devices of a gateway, as they were at one moment.
+#[derive(Default, Serialize, Deserialize)]
+pub struct AssociatedDevices {
+    /// Rises with the moment: an earlier list does not follow a later one.
+    pub number: u64,
+    /// They, with their keys.
+    pub devices: Vec<AssociatedDevice>,
 }
 
 /// One version of a gateway's director repository.

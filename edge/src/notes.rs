@@ -1,8 +1,8 @@
 //! Acts for the audit log of the site, of an object that is not the site: stored in the turn of the act, and told until the site has
 //! written them.
 
-use crate::messages::{DeskRequest, Note};
-use crate::objects;
+use crate::messages::Note;
+use crate::objects::{self, ObjectRequest};
 use crate::platform::rng;
 use crate::problem::Failure;
 use crate::storage::{Column, Database, record};
@@ -28,14 +28,18 @@ pub fn add(
     database.run("INSERT INTO notes (record) VALUES (?)", [record(&note)?])
 }
 
-/// Tells the site everything that it has not written.
-pub async fn tell(env: &Env, database: &Database) -> Result<(), Failure> {
+/// Tells the site everything that it has not written, in this request.
+pub async fn tell<R: ObjectRequest>(
+    env: &Env,
+    database: &Database,
+    request: impl Fn(Vec<Note>) -> R,
+) -> Result<(), Failure> {
     loop {
         let (notes, last) = waiting(database)?;
         if notes.is_empty() {
             return Ok(());
         }
-        let () = objects::call(env, &DeskRequest::Notes(notes)).await?;
+        let () = objects::call(env, &request(notes)).await?;
         forget(database, last)?;
     }
 }

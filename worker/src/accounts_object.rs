@@ -218,7 +218,8 @@ impl AccountsObject {
     /// Answers once the site has closed what the step ended. What the site does not take now, the alarm repeats; notes for the
     /// audit log are stored, and nobody fails for them.
     async fn settled<A: Serialize>(&self, value: &A) -> Result<Response, Failure> {
-        let (ended, told) = (self.settle().await, notes::tell(&self.env, self.database.open()?).await);
+        let (ended, told) =
+            (self.settle().await, notes::tell(&self.env, self.database.open()?, SiteRequest::Notes).await);
         if ended.is_err() || told.is_err() {
             self.state.storage().set_alarm(ScheduledTime::from(RETRY)).await?;
         }

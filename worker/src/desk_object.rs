@@ -1,5 +1,6 @@
 //! The desk: the way to the site for whoever may ask little of it. The distribution server has a binding to this object and none to the
-//! site, so that code which reads foreign packages can ask nothing in a person's name, and holds none of the site's keys.
+//! site, so that code which reads foreign packages can do nothing in a person's name, and holds none of the site's keys. What it writes into the audit
+//! log is limited to what is done there.
 //!
 //! It passes requests on, marked as its own; the site reads them as [`DeskRequest`](wardlink_edge::messages::DeskRequest)s and as nothing else.
 

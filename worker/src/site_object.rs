@@ -30,6 +30,7 @@ mod schema;
 mod secrets;
 mod services;
 mod timers;
+mod turns;
 
 use crate::desk_object;
 use crate::est::EstServer;
@@ -46,6 +47,7 @@ use policy::Rules;
 use serde_bytes::ByteBuf;
 use std::rc::Rc;
 use timers::Timer;
+use turns::Turns;
 use wardlink_bridge::Notice;
 use wardlink_edge::alarm::Alarm;
 use wardlink_edge::http::json;
@@ -89,8 +91,10 @@ pub struct SiteObject {
     is_cutting: Cell<bool>,
     /// Whether the CA outside is to be asked.
     is_ca_due: Cell<bool>,
-    /// Whether sessions of gateways that were revoked may be open still.
+    /// Whether sessions of gateways that were revoked may be open still, or gateways have yet to hear of devices that were.
     is_closing: Cell<bool>,
+    /// Who closes them.
+    closing: Turns,
 }
 
 /// What is decrypted and read once for each start of the object.
@@ -150,6 +154,7 @@ impl DurableObject for SiteObject {
             is_cutting: Cell::new(true),
             is_ca_due: Cell::new(false),
             is_closing: Cell::new(true),
+            closing: Turns::default(),
         }
     }
 
@@ -279,7 +284,8 @@ impl SiteObject {
     /// What other objects ask, the distribution server's among them.
     async fn answer_desk(&self, request: DeskRequest) -> Result<Response, Failure> {
         match request {
-            DeskRequest::Notes(notes) => {
+            DeskRequest::Notes(mut notes) => {
+                notes.retain(audit::is_distributions);
                 answer(&self.turn(|site, outcome| outcome.notes.take(site.database, notes)).await?)
             }
             DeskRequest::Admit(device) => answer(&gateways::admit(&self.site()?, &device)?),
@@ -309,6 +315,7 @@ impl SiteObject {
             SiteRequest::Notices(notices) => {
                 notices.into_iter().try_for_each(|notice| take_notice(site, notice, outcome))
             }
+            SiteRequest::Notes(notes) => outcome.notes.take(site.database, notes),
             SiteRequest::SessionsEnded(sessions) => {
                 self.live.end_sessions(&self.state, &sessions);
                 Ok(())
@@ -418,7 +425,7 @@ impl SiteObject {
             live::broadcast(&self.state, event)?;
         }
         let has_arrived = self.deliver(&site, stored).await?;
-        let are_closed = self.close_sessions(&site).await?;
+        let are_closed = self.close_sessions(&site, outcome.must_arrive).await?;
         self.set_alarm(&site).await?;
         if outcome.must_arrive && !(has_arrived && are_closed) {
             let detail = "It is stored, and every part is told again until it has cut them off.";
@@ -434,17 +441,24 @@ impl SiteObject {
         }
     }
 
-    /// Has the sessions of revoked gateways closed; false where one of them does not answer now. Then it is told later.
-    async fn close_sessions(&self, site: &Site<'_>) -> Result<bool, Failure> {
-        if !self.is_closing.get() {
-            return Ok(true);
-        }
-        if gateways::close_revoked(&self.env, site.database).await? {
+    /// Has the sessions of revoked gateways closed, and gateways told of devices that were revoked; false where one of them does not answer
+    /// now. Then it is told later. One turn does it at a time, and only who has to know waits for it.
+    async fn close_sessions(&self, site: &Site<'_>, has_to_know: bool) -> Result<bool, Failure> {
+        while self.is_closing.get() {
+            let Some(_turn) = self.closing.take() else {
+                if !has_to_know {
+                    return Ok(true);
+                }
+                self.closing.ended().await;
+                continue;
+            };
+            if !gateways::close_revoked(&self.env, site.database).await? {
+                timers::set_by(site.database, &Timer::Outbox, now().after(gateways::RETRY))?;
+                return Ok(false);
+            }
             self.is_closing.set(gateways::is_closing(site.database)?);
-            return Ok(true);
         }
-        timers::set_by(site.database, &Timer::Outbox, now().after(gateways::RETRY))?;
-        Ok(false)
+        Ok(true)
     }
 
     /// Delivers the outbox up to the entry that was `stored`, or all of it; false where the bridge does not take it now. Then it is delivered

@@ -19,7 +19,7 @@ use wardlink_protocol::api::{NewPublication, ProblemKind, Published, PublishedVi
 use wardlink_protocol::identity::Sha256;
 use wardlink_trust::audit::Act;
 use wardlink_update::client::{Fetched, File, Refusal};
-use wardlink_update::metadata::{Role as _, RoleName, Targets};
+use wardlink_update::metadata::{Role as _, RoleName};
 use wardlink_update::package::{Manufacturer, ModelFolder};
 use wardlink_update::repository::{Kept, NotAccepted, Reader, Repository};
 
@@ -233,15 +233,10 @@ fn make_visible(
             "INSERT INTO trusted (manufacturer, file, sha256) VALUES (?, ?, ?)",
             [text(manufacturer), text(file.name()), blob(&sha256)],
         )?;
-        let version = match file {
-            // It is public already, or one of the new ones.
-            File::Root => continue,
-            File::Timestamp => None,
-            File::Snapshot => Some(verified.snapshot.version()),
-            File::Targets(role) => verified.roles.get(role).map(Targets::version),
-        };
-        let name = version.map_or_else(|| file.name(), |version| format!("{version}.{}", file.name()));
-        public.push(metadata(name, bytes, false));
+        // A root is public already, or one of the new ones.
+        if *file != File::Root {
+            public.push(metadata(verified.published_name(file), bytes, false));
+        }
     }
     repository::put(database, manufacturer, generation, public)?;
     let view = PublishedView {

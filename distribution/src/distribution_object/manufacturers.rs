@@ -130,6 +130,7 @@ pub(super) async fn add(
     let sha256 = Files::of(&object.env, name.as_str())?.write(bytes).await?;
     object.database.step(|database| {
         put(database, person, name.as_str(), (sha256, length), root.role.version())?;
+        super::directives::all_are_due(database)?;
         view_of(database, name.as_str())
     })
 }

@@ -4,7 +4,7 @@ use super::{DistributionObject, catalog, directives, text};
 use serde_bytes::ByteBuf;
 use std::collections::{BTreeMap, BTreeSet};
 use wardlink_edge::files::Files;
-use wardlink_edge::messages::{Dealt, DeskRequest, GatewayRequest, Joined, Orders};
+use wardlink_edge::messages::{AssociatedDevices, Dealt, DeskRequest, GatewayRequest, Joined, Orders};
 use wardlink_edge::objects;
 use wardlink_edge::platform::{log, now};
 use wardlink_edge::problem::Failure;
@@ -111,24 +111,38 @@ impl DistributionObject {
         Ok(Dealt { refused: None, orders })
     }
 
-    /// Tells gateways that have to do with devices whose rights have ended which devices are theirs, and by which keys.
-    pub(super) async fn tell_of_lost(&self, lost: &[Device]) -> Result<(), Failure> {
+    /// Tells gateways that have to do with devices whose rights have ended which devices are theirs, and by which keys; returns the devices
+    /// of whom some gateway was not told. One gateway that cannot be told keeps nobody else waiting.
+    pub(super) async fn tell_of_lost(&self, lost: Vec<Device>) -> Result<Vec<Device>, Failure> {
         let database = self.database.open()?;
-        let mut gateways = BTreeSet::new();
+        let mut gateways = BTreeMap::<Device, Vec<Device>>::new();
         for device in lost {
-            gateways.extend(catalog::gateways_of(database, device)?);
+            for gateway in catalog::gateways_of(database, &device)? {
+                gateways.entry(gateway).or_default().push(device.clone());
+            }
         }
-        for gateway in gateways {
-            let devices = Some(self.associated(&gateway).await?);
-            let said = GatewayRequest::Say(Orders { directive: None, devices });
-            let _: u64 = objects::tell_gateway(&self.env, &gateway, &said).await?;
+        let mut untold = Vec::new();
+        for (gateway, lost) in gateways {
+            if let Err(failure) = self.tell_devices(&gateway).await {
+                log!("distribution: {gateway} is to be told again of devices without rights: {failure:?}");
+                untold.extend(lost);
+            }
         }
-        Ok(())
+        Ok(untold)
+    }
+
+    async fn tell_devices(&self, gateway: &Device) -> Result<(), Failure> {
+        let devices = Some(self.associated(gateway).await?);
+        let said = GatewayRequest::Say(Orders { directive: None, devices });
+        objects::tell_gateway::<u64>(&self.env, gateway, &said).await.map(drop)
     }
 
     /// The devices that a gateway has to do with, with their keys.
-    pub(super) async fn associated(&self, gateway: &Device) -> Result<Vec<AssociatedDevice>, Failure> {
+    pub(super) async fn associated(&self, gateway: &Device) -> Result<AssociatedDevices, Failure> {
         let database = self.database.open()?;
+        // Numbered before the keys are read: whoever reads them later knows more. The time keeps numbers rising over restarts.
+        let number = now().0.max(self.lists.get().saturating_add(1));
+        self.lists.set(number);
         let name = gateway.to_string();
         let query =
             "SELECT client, identifier, coalesce(gateway = ?, 0) AND conflict IS NULL FROM devices WHERE gateway = ?
@@ -146,7 +160,7 @@ impl DistributionObject {
         let named = devices.iter().map(|(device, _)| device.clone()).collect();
         let keys: Vec<Option<ByteBuf>> = objects::call(&self.env, &DeskRequest::Keys(named)).await?;
         let with_key = |((device, updates), key)| AssociatedDevice { device, key, updates };
-        Ok(devices.into_iter().zip(keys).map(with_key).collect())
+        Ok(AssociatedDevices { number, devices: devices.into_iter().zip(keys).map(with_key).collect() })
     }
 }
 

@@ -188,6 +188,11 @@ impl GatewayObject {
         if self.ends.get() != ends {
             return Err(Over::Refused);
         }
+        let devices = joined.orders.devices.unwrap_or_default();
+        // A later list was heard of meanwhile: the gateway comes again, and is told that.
+        if !self.is_newest(&devices) {
+            return Err(Over::Failure(ProblemKind::Unavailable.into()));
+        }
         self.begin(&device, &joined.director_root)?;
         if let Some(files) = &joined.orders.directive {
             self.store(files)?;
@@ -198,7 +203,7 @@ impl GatewayObject {
             reported: joined.reported,
             director_root: joined.director_root,
             manufacturers: joined.manufacturers,
-            devices: joined.orders.devices.unwrap_or_default(),
+            devices: devices.devices,
             ticket,
             ticket_ends_at,
         };

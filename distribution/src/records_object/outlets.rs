@@ -1,6 +1,7 @@
 //! Services that send stored data on to outside databases (figure 4, 78), and how far each has come.
 
 use super::{devices, text};
+use core::time::Duration;
 use serde_bytes::ByteBuf;
 use wardlink_edge::platform::now;
 use wardlink_edge::problem::Failure;
@@ -12,6 +13,9 @@ use wardlink_records::decimal::Billionths;
 use wardlink_records::limits::MAX_OUTLET_ROWS;
 use wardlink_records::outlet::{Fed, FedRecord};
 use wardlink_records::record::{Content, Record, RecordId};
+
+/// For how long after its last question a service is shown.
+const SHOWN: Duration = Duration::from_hours(30 * 24);
 
 /// Gives a service what comes after a position, of the classes that it may have data of.
 pub(super) fn feed(
@@ -48,13 +52,14 @@ fn record(mut row: Row) -> Result<FedRecord, Failure> {
     Ok(FedRecord { device, id, record, amount, received_at })
 }
 
-/// Every service that has asked.
+/// The services that have asked lately: one that was revoked goes with the time.
 pub(super) fn all(database: &Database) -> Result<Vec<RecordsOutlet>, Failure> {
     let query = "SELECT service, coalesce((SELECT max(position) FROM records), 0) - confirmed, asked_at FROM outlets
-                 ORDER BY service";
+                 WHERE asked_at >= ? ORDER BY service";
+    let since = now().0.saturating_sub(u64::try_from(SHOWN.as_millis()).unwrap_or(u64::MAX));
     let view = |mut row: Row| {
         let service = row.take::<String>()?.parse().map_err(Failure::internal)?;
         Ok(RecordsOutlet { service, behind: row.take()?, asked_at: row.take()? })
     };
-    database.rows(query, [])?.into_iter().map(view).collect()
+    database.rows(query, [since.into_value()])?.into_iter().map(view).collect()
 }

@@ -53,8 +53,10 @@ pub enum Deposited {
 #[derive(Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum RecordsCommand {
-    /// Shows what has arrived, of the devices after this one.
+    /// Shows what has arrived, of the devices after this one; without one, also what waits and was refused.
     Overview(Option<Device>),
+    /// Shows through which gateways it has come.
+    Gateways,
     /// Says when the server asks by itself.
     SetSettings(Body<RecordsSettings>),
     /// Asks for a device's data now.
@@ -100,4 +102,25 @@ pub enum RecordsCommand {
     },
     /// Acknowledges a flag.
     Acknowledge(u64),
+}
+
+impl RecordsCommand {
+    /// Whether nothing is written, asked or noted for it.
+    pub const fn only_shows(&self) -> bool {
+        match self {
+            Self::Overview(_)
+            | Self::Gateways
+            | Self::Show(_)
+            | Self::Plot { .. }
+            | Self::Rules
+            | Self::Flags { .. } => true,
+            Self::SetSettings(_)
+            | Self::AskDevice(_)
+            | Self::AskGateway(_)
+            | Self::Concede(..)
+            | Self::Values { .. }
+            | Self::SetRules(_)
+            | Self::Acknowledge(_) => false,
+        }
+    }
 }

@@ -6,7 +6,7 @@
 use crate::catalog::{Releases, Roles};
 use crate::client::{Client, Command, Fetched, File, Next, Refusal, Stored, Wanted};
 use crate::metadata::{
-    InvalidMetadata, Role as _, RoleName, Root, Signed, Snapshot, Target, TargetPath, Targets, Timestamp,
+    InvalidMetadata, Role, RoleName, Root, Signed, Snapshot, Target, TargetPath, Targets, Timestamp,
 };
 use crate::package::{InvalidPackage, Manufacturer, ModelFolder};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -94,6 +94,18 @@ impl Repository {
     /// The root that counts now.
     pub const fn root(&self) -> &Root {
         self.client.root()
+    }
+
+    /// The name under which a file of its metadata is published, such as `3.targets.json`.
+    pub fn published_name(&self, file: &File) -> String {
+        let version = match file {
+            File::Root => Some(self.root().version()),
+            File::Timestamp => None,
+            File::Snapshot => Some(self.snapshot.version()),
+            File::Targets(role) => self.roles.get(role).map(Role::version),
+        };
+        let name = file.name();
+        version.map_or_else(|| name.clone(), |version| format!("{version}.{name}"))
     }
 
     /// Everything that a role names.

@@ -54,6 +54,8 @@ fn everything_that_a_repository_holds_is_read() {
     assert_eq!(read.roles.keys().cloned().collect::<Vec<_>>(), authors.keys().cloned().collect::<Vec<_>>());
     let kept: Vec<_> = read.kept.keys().map(File::name).collect();
     assert_eq!(kept, ["root.json", "timestamp.json", "snapshot.json", "acme.json", "targets.json"]);
+    let published: Vec<_> = read.kept.keys().map(|file| read.published_name(file)).collect();
+    assert!(published.iter().all(|name| hospital.images.files.contains_key(name)), "{published:?}");
     assert!(read.roots.is_empty(), "the root was known");
 }
 

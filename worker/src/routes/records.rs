@@ -23,7 +23,7 @@ pub(super) async fn overview(call: &Call) -> Result<Response, Failure> {
     see(call, RecordsCommand::Overview(after)).await
 }
 
-/// `GET /api/v1/rules` and `GET /api/v1/records/{client}/{identifier}`.
+/// `GET /api/v1/rules`, `GET /api/v1/records/gateways` and `GET /api/v1/records/{client}/{identifier}`.
 pub(super) async fn see(call: &Call, command: RecordsCommand) -> Result<Response, Failure> {
     act(call, Right::SeeRecords, || Ok(command)).await
 }

@@ -5,6 +5,7 @@ use super::authority::Authority;
 use core::fmt::Write as _;
 use data_encoding::BASE64;
 use wardlink_edge::messages::{AuditQuery, Note};
+use wardlink_edge::platform::log;
 use wardlink_edge::problem::Failure;
 use wardlink_edge::storage::{Column, Database, record};
 use wardlink_protocol::Device;
@@ -65,7 +66,7 @@ impl Notes {
         self.drafts.push(Draft { actor, act, subject: subject.to_string(), detail: detail.into(), outcome });
     }
 
-    /// What the accounts tell, at least once: what is written already counts no second time.
+    /// What the accounts and the distribution server tell, at least once: what is written already counts no second time.
     pub(super) fn take(&mut self, database: &Database, notes: Vec<Note>) -> Result<(), Failure> {
         let known = taken(database)?;
         for note in notes.into_iter().filter(|note| !known.contains(&note.id)) {
@@ -98,7 +99,28 @@ impl Notes {
     }
 }
 
-/// The newest notes of the accounts that are written.
+/// Whether somebody may have done this at the distribution server: it can say nothing else of anybody.
+pub(super) fn is_distributions(note: &Note) -> bool {
+    let is = matches!(
+        note.act,
+        Act::FlagAcknowledged
+            | Act::GapConceded
+            | Act::GatewayChanged
+            | Act::InventoryImported
+            | Act::ManufacturerChanged
+            | Act::RecordsAsked
+            | Act::RecordsExported
+            | Act::ReleasesPublished
+            | Act::RulesChanged
+            | Act::UpdateDecided
+    );
+    if !is {
+        log!("site: the distribution server tells of what is not done there: {:?}", note.act);
+    }
+    is
+}
+
+/// The newest notes that are written.
 fn taken(database: &Database) -> Result<Vec<u64>, Failure> {
     let stored = database.row("SELECT ids FROM notes_taken", [])?;
     Ok(stored.map(|mut row| row.take_record()).transpose()?.unwrap_or_default())

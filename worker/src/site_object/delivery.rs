@@ -1,8 +1,7 @@
 //! One delivery of the outbox at a time, and waiting for it.
 
-use core::cell::{Cell, RefCell};
-use core::future::poll_fn;
-use core::task::{Poll, Waker};
+use super::turns::{Turn, Turns};
+use core::cell::Cell;
 use core::time::Duration;
 
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
@@ -11,34 +10,20 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 /// Whether the outbox is being delivered, how far it has been, and who waits for that.
 #[derive(Default)]
 pub(super) struct Delivery {
-    is_running: Cell<bool>,
-    /// How many turns have ended.
-    turns: Cell<u64>,
+    turns: Turns,
     delivered: Cell<u64>,
     failures: Cell<u32>,
-    waiting: RefCell<Vec<Waker>>,
 }
-
-/// The right to deliver; given back when it is dropped.
-pub(super) struct Turn<'a>(&'a Delivery);
 
 impl Delivery {
     /// Takes the turn; none where a delivery is running.
     pub(super) fn take_turn(&self) -> Option<Turn<'_>> {
-        (!self.is_running.replace(true)).then(|| Turn(self))
+        self.turns.take()
     }
 
     /// Waits until the turn that is taken ends; whether its delivery succeeded.
     pub(super) async fn turn_ends(&self) -> bool {
-        let turns = self.turns.get();
-        poll_fn(|context| {
-            if self.turns.get() != turns {
-                return Poll::Ready(());
-            }
-            self.waiting.borrow_mut().push(context.waker().clone());
-            Poll::Pending
-        })
-        .await;
+        self.turns.ended().await;
         self.failures.get() == 0
     }
 
@@ -62,29 +47,10 @@ impl Delivery {
     }
 }
 
-impl Drop for Turn<'_> {
-    fn drop(&mut self) {
-        self.0.is_running.set(false);
-        self.0.turns.set(self.0.turns.get().wrapping_add(1));
-        let waiting = self.0.waiting.take();
-        waiting.into_iter().for_each(Waker::wake);
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::Delivery;
     use core::time::Duration;
-
-    #[test]
-    fn only_one_delivers_at_a_time() {
-        let delivery = Delivery::default();
-        let turn = delivery.take_turn();
-        assert!(turn.is_some());
-        assert!(delivery.take_turn().is_none());
-        drop(turn);
-        assert!(delivery.take_turn().is_some());
-    }
 
     #[test]
     fn pauses_double_and_stay_bounded() {

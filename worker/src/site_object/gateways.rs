@@ -118,7 +118,7 @@ pub(super) fn sign_receipt(site: &Site<'_>, receipt: Receipt) -> Result<ByteBuf,
 pub(super) fn close(database: &Database, device: &Device) -> Result<(), Failure> {
     let statement = "UPDATE gateway_sessions SET closing = 1 WHERE client = ? AND identifier = ?";
     database.run(statement, devices::names(device))?;
-    database.run("INSERT OR IGNORE INTO lost_devices (client, identifier) VALUES (?, ?)", devices::names(device))
+    database.run("INSERT INTO lost_devices (client, identifier) VALUES (?, ?)", devices::names(device))
 }
 
 /// Whether a session has yet to be closed, or a gateway to be told.
@@ -128,18 +128,22 @@ pub(super) fn is_closing(database: &Database) -> Result<bool, Failure> {
     Ok(database.one::<bool, 0>(query, [])?.unwrap_or_default())
 }
 
-/// Has gateways told of devices that have lost their rights: a gateway lets such a device in no longer, whatever it brings.
-async fn tell_of_lost(env: &worker::Env, database: &Database) -> Result<(), Failure> {
+/// Has gateways told of devices that have lost their rights: a gateway lets such a device in no longer, whatever it brings. False where one
+/// of them was not told.
+async fn tell_of_lost(env: &worker::Env, database: &Database) -> Result<bool, Failure> {
+    let (mut after, mut all) = (0_u64, true);
     loop {
-        let query = "SELECT client, identifier FROM lost_devices ORDER BY client, identifier LIMIT ?";
-        let rows = database.rows(query, [LOST_AT_ONCE.into_value()])?.into_iter();
-        let lost = rows.map(|mut row| devices::take_name(&mut row)).collect::<Result<Vec<_>, _>>()?;
-        if lost.is_empty() {
-            return Ok(());
-        }
-        let () = objects::call(env, &DistributionRequest::Lost(lost.clone())).await?;
-        for device in &lost {
-            database.run("DELETE FROM lost_devices WHERE client = ? AND identifier = ?", devices::names(device))?;
+        let query = "SELECT number, client, identifier FROM lost_devices WHERE number > ? ORDER BY number LIMIT ?";
+        let rows = database.rows(query, [after.into_value(), LOST_AT_ONCE.into_value()])?.into_iter();
+        let lost = rows.map(|mut row| Ok((row.take::<u64>()?, devices::take_name(&mut row)?)));
+        let lost = lost.collect::<Result<Vec<_>, Failure>>()?;
+        let Some((number, _)) = lost.last() else { return Ok(all) };
+        after = *number;
+        let named = lost.iter().map(|(_, device)| device.clone()).collect();
+        let untold: Vec<Device> = objects::call(env, &DistributionRequest::Lost(named)).await?;
+        all &= untold.is_empty();
+        for (number, _) in lost.iter().filter(|(_, device)| !untold.contains(device)) {
+            database.run("DELETE FROM lost_devices WHERE number = ?", [number.into_value()])?;
         }
     }
 }
@@ -147,11 +151,10 @@ async fn tell_of_lost(env: &worker::Env, database: &Database) -> Result<(), Fail
 /// Has the sessions closed that have to be, and gateways told; false where an object does not answer.
 pub(super) async fn close_revoked(env: &worker::Env, database: &Database) -> Result<bool, Failure> {
     let rows = database.rows("SELECT client, identifier FROM gateway_sessions WHERE closing = 1", [])?;
-    let mut all = true;
-    if let Err(failure) = tell_of_lost(env, database).await {
+    let mut all = tell_of_lost(env, database).await.unwrap_or_else(|failure| {
         log!("site: gateways are to be told again of devices without rights: {failure:?}");
-        all = false;
-    }
+        false
+    });
     for mut row in rows {
         let device = devices::take_name(&mut row)?;
         match objects::tell_gateway::<()>(env, &device, &GatewayRequest::Close).await {

@@ -359,8 +359,8 @@ const GATEWAY_SESSIONS: &str = "
 
     -- Devices that have lost their rights, of whom gateways have yet to be told.
     CREATE TABLE lost_devices (
+        number INTEGER PRIMARY KEY AUTOINCREMENT,
         client TEXT NOT NULL,
-        identifier TEXT NOT NULL,
-        PRIMARY KEY (client, identifier)
-    ) WITHOUT ROWID;
+        identifier TEXT NOT NULL
+    );
 ";

@@ -14,21 +14,19 @@ pub struct RecordsView {
     pub devices: Vec<RecordsDevice>,
     /// The device after which the next page begins (`after`); none at the end.
     pub next: Option<Device>,
-    /// Through which gateways data has come: at most 500, those with the newest first.
-    pub gateways: Vec<RecordsGateway>,
     /// What waits because records before it are missing: at most 256, first what nobody has conceded, and of that what was tried last.
     pub gaps: Vec<RecordsGap>,
     /// How many of these there are in all, at most 64 for each device. What is beyond stands in `refused`.
     pub gaps_in_all: u64,
     /// What was refused: at most the last 50, the newest first.
     pub refused: Vec<RefusedRecords>,
-    /// The services that send it on to outside databases.
+    /// The services that send it on to outside databases, those that have asked within 30 days.
     pub outlets: Vec<RecordsOutlet>,
     /// When the server asks by itself.
     pub settings: RecordsSettings,
 }
 
-/// What has come through one gateway.
+/// What has come through one gateway: a row of `GET /api/v1/records/gateways`, at most 500, those with the newest first.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RecordsGateway {
     /// The gateway; a device that does without one.
