@@ -50,11 +50,7 @@ pub(crate) fn AskNow(
             }
         });
     };
-    Effect::new(move |_| {
-        if let Some(failure) = sender.failure.get() {
-            app.notices.failure(&failure, t);
-        }
-    });
+    sender.say_failures(app);
     view! {
         <button type="button" class="button small quiet" data-testid="ask-now" aria-label=label
             aria-disabled=move || sender.busy.get().then_some("true") on:click=ask>{t.ask_now()}</button>

@@ -35,8 +35,12 @@ pub(crate) fn RecordsDeviceScreen(device: Device) -> impl IntoView {
     let flags = Fetched::<Vec<FlagView>>::follow(format!("/flags?device={device}"));
     let may_ask = use_app().may(Right::ManageUpdates);
     let name = device.identifier.to_string();
-    // The plot stays as it is while nothing new has come.
-    let series = Memo::new(move |_| known.value.with(|detail| detail.as_ref().map(|detail| detail.series.clone())));
+    // What a person has chosen stays, whatever comes; what has come is drawn.
+    let names = move |series: &RecordsSeries| (series.series.clone(), series_name(series, t));
+    let series = Memo::new(move |_| {
+        known.value.with(|detail| detail.iter().flat_map(|detail| &detail.series).map(names).collect::<Vec<_>>())
+    });
+    let arrived = Memo::new(move |_| known.value.with(|detail| detail.as_ref().map(|detail| detail.device.records)));
     let plotted = device.clone();
     view! {
         <section class="device-screen list-pane wide">
@@ -52,7 +56,10 @@ pub(crate) fn RecordsDeviceScreen(device: Device) -> impl IntoView {
             {known.trouble()}
             {known.waiting()}
             {move || known.value.with(|detail| detail.as_ref().map(|detail| detail.device.clone())).map(|one| view! { <Facts one=one/> })}
-            {move || series.get().filter(|series| !series.is_empty()).map(|series| view! { <SeriesPlot device=plotted.clone() series=series/> })}
+            {move || {
+                let series = series.get();
+                (!series.is_empty()).then(|| view! { <SeriesPlot device=plotted.clone() series=series arrived=arrived/> })
+            }}
             {flags.rows("device-flags", |_| true, move |flag| view! { <FlagRow flag=flag known=flags/> })}
             {move || known.value.with(|detail| detail.as_ref().map(|detail| (detail.set_aside.clone(), detail.beginnings.clone())))
                 .map(|(set_aside, beginnings)| view! {
@@ -84,14 +91,14 @@ fn Facts(one: RecordsDevice) -> impl IntoView {
     }
 }
 
-/// One series over a chosen time.
+/// One series over a chosen time; drawn anew as more arrives.
 #[component]
-fn SeriesPlot(device: Device, series: Vec<RecordsSeries>) -> impl IntoView {
+fn SeriesPlot(device: Device, series: Vec<(String, String)>, arrived: Memo<Option<u64>>) -> impl IntoView {
     let t = use_text();
     let app = use_app();
-    let first = series.first().map(|one| one.series.clone()).unwrap_or_default();
+    let first = series.first().map(|(series, _)| series.clone()).unwrap_or_default();
     let (chosen, span) = (RwSignal::new(first), RwSignal::new(FIRST_SPAN.to_string()));
-    let options: Vec<_> = series.iter().map(|one| (one.series.clone(), series_name(one, t))).collect();
+    let options = series.clone();
     let hours = |hours: u64| format::age(Duration::from_secs(hours * 3600), t);
     let spans: Vec<_> = SPANS.iter().map(|span| (span.to_string(), t.last_time(&hours(*span)))).collect();
     let time = move |hours: u64| {
@@ -104,18 +111,22 @@ fn SeriesPlot(device: Device, series: Vec<RecordsSeries>) -> impl IntoView {
     let (from, until) = time(FIRST_SPAN);
     let shown = RwSignal::new((from, until));
     let plot = Fetched::<RecordsPlot>::start(path(from, until));
-    Effect::new(move |again: Option<()>| {
-        chosen.track();
-        let time = time(span.get().parse().unwrap_or(FIRST_SPAN));
-        if again.is_some() {
+    Effect::new(move |before: Option<(String, String)>| {
+        arrived.track();
+        let now = (chosen.get(), span.get());
+        let time = time(now.1.parse().unwrap_or(FIRST_SPAN));
+        if let Some(before) = before {
             shown.set(time);
-            plot.value.set(None);
+            if before != now {
+                plot.value.set(None);
+            }
             plot.ask(path(time.0, time.1));
         }
+        now
     });
     let name = move || {
         let chosen = chosen.get();
-        series.iter().find(|one| one.series == chosen).map(|one| series_name(one, t)).unwrap_or_default()
+        series.iter().find(|(series, _)| *series == chosen).map(|(_, name)| name.clone()).unwrap_or_default()
     };
     view! {
         <section class="card pad stack" data-testid="series">

@@ -55,11 +55,7 @@ pub(super) fn Row(flag: FlagView, known: Fetched<Vec<FlagView>>) -> impl IntoVie
             known.load();
         });
     };
-    Effect::new(move |_| {
-        if let Some(failure) = sender.failure.get() {
-            app.notices.failure(&failure, t);
-        }
-    });
+    sender.say_failures(app);
     let seen = match (&flag.acknowledged_at, &flag.acknowledged_by, &flag.withdrawn_at) {
         (_, _, Some(at)) => Some(t.flag_withdrawn(&clock::day_and_time(*at, t))),
         (Some(at), Some(person), None) => Some(t.flag_seen(person, &clock::day_and_time(*at, t))),

@@ -45,6 +45,15 @@ pub(crate) fn RecordsScreen() -> impl IntoView {
         None => t.asked_never().to_owned(),
     };
     let further = Further::new();
+    // Where the first page ends elsewhere now, what follows it is asked for anew.
+    let first_end = Memo::new(move |_| known.value.with(|view| view.as_ref().and_then(|view| view.next.clone())));
+    Effect::new(move |before: Option<Option<Device>>| {
+        let end = first_end.get();
+        if before.is_some_and(|before| before != end) {
+            further.forget();
+        }
+        end
+    });
     let list = Memo::new(move |_| {
         let first = known.value.with(|view| view.as_ref().map(|view| view.devices.clone()))?;
         Some(further.devices.with(|devices| first.into_iter().chain(devices.iter().cloned()).collect::<Vec<_>>()))
@@ -53,7 +62,7 @@ pub(crate) fn RecordsScreen() -> impl IntoView {
         if further.is_begun.get() {
             return further.next.get();
         }
-        known.value.with(|view| view.as_ref().and_then(|view| view.next.clone()))
+        first_end.get()
     });
     view! {
         <section class="list-pane wide">
@@ -116,6 +125,11 @@ impl Further {
         }
     }
 
+    fn forget(self) {
+        self.devices.set(Vec::new());
+        self.is_begun.set(false);
+    }
+
     fn load(self, after: Device) {
         if !self.sender.begin() {
             return;
@@ -143,6 +157,7 @@ fn Row(one: RecordsDevice, may: bool) -> impl IntoView {
     let name = one.device.identifier.to_string();
     let at = one.received_at;
     let gateway = one.gateway.identifier.to_string();
+    let is_more = u64::try_from(one.missing.len()).is_ok_and(|shown| one.missing_in_all > shown);
     let missing: u64 = one.missing.iter().map(|gap| gap.through.saturating_sub(gap.from).saturating_add(1)).sum();
     let words = move || t.data_last(&format::age(app.clock.since(at), t), &gateway);
     let route = Route::RecordsDevice(one.device.clone());
@@ -158,7 +173,7 @@ fn Row(one: RecordsDevice, may: bool) -> impl IntoView {
                     <span>{words}</span>
                     {(one.set_aside > 0).then(|| view! { <span>{t.data_set_aside(one.set_aside)}</span> })}
                 </p>
-                {(missing > 0).then(|| view! { <p class="tiny strong">{t.data_missing(missing)}</p> })}
+                {(missing > 0).then(|| view! { <p class="tiny strong">{if is_more { t.data_missing_at_least(missing) } else { t.data_missing(missing) }}</p> })}
             </div>
             <div class="acts">
                 {(one.flags > 0).then(|| view! { <span class="chip active">{t.data_flags(one.flags)}</span> })}

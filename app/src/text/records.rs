@@ -17,6 +17,7 @@ texts! {
     data_stored => "Stored" | "Gespeichert";
     data_last_at => "Last upload" | "Letzte Übergabe";
     data_through => "Through" | "Über";
+    data_missing_at_least(n: u64) => "At least {n} records are missing" | "Mindestens {n} Einträge fehlen";
     data_missing_name => "Missing" | "Fehlend";
     data_arrived(devices: u64, age: &str) => "Stored data of devices: {devices}, last {age} ago" | "Gespeicherte Daten von Geräten: {devices}, zuletzt vor {age}";
     data_not_arrived => "No stored data yet" | "Noch keine gespeicherten Daten";

@@ -61,6 +61,15 @@ impl Sender {
         true
     }
 
+    /// Says what goes wrong in a notice, where no form stands that could.
+    pub(crate) fn say_failures(self, app: App) {
+        Effect::new(move |_| {
+            if let Some(failure) = self.failure.get() {
+                app.notices.failure(&failure, app.language.get_untracked());
+            }
+        });
+    }
+
     /// Nothing is under way any more; returns the success. The dialog may have been closed meanwhile.
     pub(crate) fn end<T>(self, outcome: Result<T, Failure>) -> Option<T> {
         let _ = self.busy.try_set(false);

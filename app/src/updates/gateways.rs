@@ -1,7 +1,7 @@
 //! The gateways, and devices that do without one: which are connected, and what they are told.
 
 use leptos::prelude::*;
-use wardlink_protocol::api::{Broadcast, DeviceClass, GatewayView, Pushed, RecordsView, Right};
+use wardlink_protocol::api::{Broadcast, DeviceClass, GatewayView, Pushed, RecordsGateway, Right};
 
 use super::Tabs;
 use crate::api;
@@ -28,7 +28,7 @@ enum Ask {
 pub(crate) fn GatewaysScreen() -> impl IntoView {
     let t = use_text();
     let known = Fetched::<Vec<GatewayView>>::follow("/gateways");
-    let records = Fetched::<RecordsView>::follow("/records");
+    let records = Fetched::<Vec<RecordsGateway>>::follow("/records/gateways");
     let may = use_app().may(Right::ManageUpdates);
     let ask = RwSignal::new(None);
     view! {
@@ -55,7 +55,7 @@ fn Row(
     gateway: GatewayView,
     may: bool,
     known: Fetched<Vec<GatewayView>>,
-    records: Fetched<RecordsView>,
+    records: Fetched<Vec<RecordsGateway>>,
 ) -> impl IntoView {
     let t = use_text();
     let app = use_app();
@@ -84,11 +84,7 @@ fn Row(
             known.load();
         });
     };
-    Effect::new(move |_| {
-        if let Some(failure) = sender.failure.get() {
-            app.notices.failure(&failure, t);
-        }
-    });
+    sender.say_failures(app);
     view! {
         <li class="row" data-testid="gateway" data-gateway=gateway.gateway.to_string()>
             <div class="row-main">

@@ -6,7 +6,7 @@ use wardlink_crypto::schedule::message_hash;
 use wardlink_protocol::api::{ManufacturerView, NewPublication, PublishedFile, PublishedMetadata};
 use wardlink_protocol::identity::Sha256;
 use wardlink_update::client::{Fetched, File};
-use wardlink_update::metadata::{Role, Target, TargetCheck, TargetPath};
+use wardlink_update::metadata::{Target, TargetCheck, TargetPath};
 use wardlink_update::repository::{Kept, NotAccepted, Reader, Repository};
 use web_sys::Blob;
 
@@ -160,15 +160,8 @@ async fn metadata(folder: &Folder, repository: &Repository) -> Result<Vec<Publis
     for (name, file) in folder.metadata.iter().filter(|(name, _)| name.ends_with(ROOT)) {
         all.push(published(name.clone(), &part(file, 0, folder::length(file), name).await?));
     }
-    for (file, bytes) in &repository.kept {
-        let version = match file {
-            File::Root => continue,
-            File::Timestamp => None,
-            File::Snapshot => Some(repository.snapshot.version()),
-            File::Targets(role) => repository.roles.get(role).map(Role::version),
-        };
-        let name = file.name();
-        all.push(published(version.map_or_else(|| name.clone(), |version| format!("{version}.{name}")), bytes));
+    for (file, bytes) in repository.kept.iter().filter(|(file, _)| **file != File::Root) {
+        all.push(published(repository.published_name(file), bytes));
     }
     Ok(all)
 }
