@@ -113,9 +113,9 @@ fn what_is_set_aside_or_not_granted_stays_here_and_a_revoked_service_gets_nothin
 
         service::revoke(&stage.ward.administrator, "archive")?;
         outlet.wait_for_end()?;
+        stage.record(3)?;
         outlet.restart()?;
         outlet.wait_for_end()?;
-        stage.record(3)?;
         assert_eq!(stage.database.ask("SELECT count(*) FROM wardlink_records")?, ["1"]);
         Ok(())
     })
