@@ -11,9 +11,9 @@ use crate::mailbox::{Direction, MAX_LETTERS, Mailbox};
 use rand_core::Rng as _;
 use serde_bytes::ByteBuf;
 use std::collections::{BTreeMap, BTreeSet};
-use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::{fs, io};
 use tokio::sync::mpsc;
 use wardlink_bridge::auth::ControlUnit;
 use wardlink_bridge::storage::Changes;
@@ -331,7 +331,7 @@ impl Hub {
     }
 
     /// Hands on what devices have published, as letters at the port; what the broker says of devices that come and go is seen otherwise. Whether
-    /// there was anything.
+    /// there was anything. It waits for a port that is not there; what goes wrong for one device is that device's loss, which sends again.
     fn take_up(&mut self, now: UnixMillis) -> bool {
         let mut has_taken = false;
         let notices: Vec<u64> = self.broker.notices().map(|(number, _)| number).collect();
@@ -352,20 +352,36 @@ impl Hub {
         has_taken
     }
 
+    /// Puts one message where it belongs; an error where there is no port.
     fn put(&mut self, message: &StampedMessage, now: UnixMillis) -> io::Result<()> {
         let Ok(Topic::Data(_, device)) = message.topic.parse() else { return Ok(()) };
+        self.has_port()?;
         if let Ok(asked) = Asked::decode(&message.payload) {
             self.answer(&device, &asked, now);
             return Ok(());
         }
         let mailbox = Mailbox::new(&self.ports, &device, Direction::Up, MAX_UPWARD_BYTES);
-        if message.payload.len() <= MAX_UPWARD_BYTES && mailbox.put(&message.payload)? {
-            self.overflowing.remove(&device);
-        } else if self.overflowing.insert(device.clone()) {
-            // A device waits for answers after a few letters; this one does not, or is longer than any may be.
-            tracing::warn!(%device, "it sends more than is taken: the rest is lost, and to be sent again");
+        let is_short = message.payload.len() <= MAX_UPWARD_BYTES;
+        match if is_short { mailbox.put(&message.payload) } else { Ok(false) } {
+            Ok(true) => drop(self.overflowing.remove(&device)),
+            Ok(false) => {
+                if self.overflowing.insert(device.clone()) {
+                    // A device waits for answers after a few letters; this one does not, or is longer than any may be.
+                    tracing::warn!(%device, "it sends more than is taken: the rest is lost, and to be sent again");
+                }
+            }
+            Err(error) => {
+                // It may have gone away meanwhile.
+                self.has_port()?;
+                tracing::warn!(%device, %error, "its letter cannot be kept: it is lost, and to be sent again");
+            }
         }
         Ok(())
+    }
+
+    /// Whether the port is there.
+    fn has_port(&self) -> io::Result<()> {
+        if fs::metadata(&self.ports)?.is_dir() { Ok(()) } else { Err(io::ErrorKind::NotADirectory.into()) }
     }
 
     /// Answers a device's question about its bundle, as long as it is there: it asks again.

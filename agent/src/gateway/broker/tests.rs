@@ -249,6 +249,36 @@ fn what_a_device_publishes_is_a_letter_at_the_port_when_it_is_acknowledged() {
 }
 
 #[test]
+fn one_devices_folder_that_cannot_be_used_holds_up_nobody() {
+    let mut ward = Ward::open();
+    let other: Device = "infusion-pump/p2".parse().unwrap();
+    let first = ward.pump.clone();
+    let second = ward.site.member(&Holder::Device(other.clone()));
+    ward.know(true, &[(pump(), first.0.clone()), (other.clone(), second.0.clone())]);
+    let client = ward.connected();
+    ward.pump = second;
+    let neighbour = ward.connected();
+    // No port: everything waits. Then somebody has put a file where the letters of the first pump would lie.
+    std::fs::remove_dir_all(ward.ports()).unwrap();
+    ward.publish(&neighbour, "ais/data/update/infusion-pump/p2", b"before", 1);
+    ward.publish(&client, UP, b"lost", 7);
+    ward.publish(&neighbour, "ais/data/update/infusion-pump/p2", b"behind", 2);
+    assert!(!ward.ports().exists(), "a port is not made");
+    let folder = ward.ports().join("records/infusion-pump/p1");
+    std::fs::create_dir_all(folder.parent().unwrap()).unwrap();
+    std::fs::write(&folder, "").unwrap();
+    let up = Mailbox::new(&ward.ports(), &other, Direction::Up, MAX_UPWARD_BYTES);
+    for _ in 0..3 {
+        drop(ward.hub.tick(NOW).unwrap());
+        assert_eq!(letters(&up), [b"before", b"behind"], "each once");
+    }
+    // The device sends again, and by now its folder can be used.
+    std::fs::remove_file(&folder).unwrap();
+    ward.publish(&client, UP, b"again", 8);
+    assert_eq!((letters(&ward.up()), up.count().unwrap()), (vec![b"again".to_vec()], 2));
+}
+
+#[test]
 fn a_device_that_sends_more_than_is_taken_loses_only_its_own() {
     let mut ward = Ward::open();
     ward.associate();
