@@ -126,6 +126,10 @@ pub(super) struct Hub {
     version: u64,
     /// Whose letters were lost, so that it is told once.
     overflowing: BTreeSet<Device>,
+    /// Whose letters cannot be kept, since the last one that was not, and why.
+    lost: BTreeMap<Device, io::Error>,
+    /// Why what devices have published waits.
+    waits: Option<io::Error>,
 }
 
 impl Hub {
@@ -142,6 +146,8 @@ impl Hub {
             grants: BTreeMap::new(),
             version: 0,
             overflowing: BTreeSet::new(),
+            lost: BTreeMap::new(),
+            waits: None,
         }
     }
 
@@ -210,6 +216,10 @@ impl Hub {
             self.grants.insert(key, Grant { key, device, state, certificates, channels, access, version });
         }
         if changes {
+            let is_let_in = |device: &Device| {
+                self.grants.values().any(|grant| grant.device == *device && grant.state == DeviceState::Paired)
+            };
+            self.lost.retain(|device, _| is_let_in(device));
             let grants = self.grants.values().cloned().collect();
             self.broker.set_local_table(LocalTable { grants, gateway, publisher }, now);
             self.chain = Some(speaks_by);
@@ -260,7 +270,7 @@ impl Hub {
         self.settle(now)
     }
 
-    /// What is done from moment to moment: deadlines, and the letters in both directions.
+    /// What is done from moment to moment: deadlines, and the letters in both directions. Says why letters do not go, where that is so.
     pub(super) fn tick(&mut self, now: UnixMillis) -> Result<io::Result<()>, StoreError> {
         self.load(now)?;
         self.broker.tick(now);
@@ -275,7 +285,18 @@ impl Hub {
                 Err(error) => brought = Err(error),
             }
         }
-        Ok(brought)
+        Ok(brought.and_then(|()| self.taken_up()))
+    }
+
+    /// Why what devices have published is not, or was not, put at the port.
+    fn taken_up(&self) -> io::Result<()> {
+        if let Some(error) = &self.waits {
+            return Err(io::Error::new(error.kind(), error.to_string()));
+        }
+        match self.lost.first_key_value() {
+            Some((device, error)) => Err(io::Error::new(error.kind(), format!("{device}: {error}"))),
+            None => Ok(()),
+        }
     }
 
     /// Stores what has changed, then lets out what rests on it, then hands on what came up.
@@ -334,6 +355,7 @@ impl Hub {
     /// there was anything. It waits for a port that is not there; what goes wrong for one device is that device's loss, which sends again.
     fn take_up(&mut self, now: UnixMillis) -> bool {
         let mut has_taken = false;
+        self.waits = None;
         let notices: Vec<u64> = self.broker.notices().map(|(number, _)| number).collect();
         for number in notices {
             self.broker.site_knows(number);
@@ -341,8 +363,7 @@ impl Hub {
         while let Some((last, messages)) = self.broker.for_site(Stream::Data) {
             for message in &messages {
                 if let Err(error) = self.put(message, now) {
-                    // The port's trouble is told by whoever collects there.
-                    tracing::warn!(%error, "a device's message waits for the port");
+                    self.waits = Some(error);
                     return has_taken;
                 }
             }
@@ -361,20 +382,24 @@ impl Hub {
             return Ok(());
         }
         let mailbox = Mailbox::new(&self.ports, &device, Direction::Up, MAX_UPWARD_BYTES);
-        let is_short = message.payload.len() <= MAX_UPWARD_BYTES;
-        match if is_short { mailbox.put(&message.payload) } else { Ok(false) } {
-            Ok(true) => drop(self.overflowing.remove(&device)),
-            Ok(false) => {
-                if self.overflowing.insert(device.clone()) {
-                    // A device waits for answers after a few letters; this one does not, or is longer than any may be.
-                    tracing::warn!(%device, "it sends more than is taken: the rest is lost, and to be sent again");
+        let has_room = message.payload.len() <= MAX_UPWARD_BYTES
+            && match mailbox.put(&message.payload) {
+                Ok(has_room) => {
+                    self.lost.remove(&device);
+                    has_room
                 }
-            }
-            Err(error) => {
-                // It may have gone away meanwhile.
-                self.has_port()?;
-                tracing::warn!(%device, %error, "its letter cannot be kept: it is lost, and to be sent again");
-            }
+                Err(error) => {
+                    // The port may have gone away meanwhile.
+                    self.has_port()?;
+                    self.lost.insert(device, error);
+                    return Ok(());
+                }
+            };
+        if has_room {
+            self.overflowing.remove(&device);
+        } else if self.overflowing.insert(device.clone()) {
+            // A device waits for answers after a few letters; this one does not, or is longer than any may be.
+            tracing::warn!(%device, "it sends more than is taken: the rest is lost, and to be sent again");
         }
         Ok(())
     }

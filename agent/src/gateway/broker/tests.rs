@@ -279,6 +279,40 @@ fn one_devices_folder_that_cannot_be_used_holds_up_nobody() {
 }
 
 #[test]
+fn letters_that_cannot_be_put_are_told_until_they_can() {
+    let mut ward = Ward::open();
+    ward.associate();
+    let client = ward.connected();
+    ward.hub.tick(NOW).unwrap().unwrap();
+    // It can be read, and nothing can be written into it.
+    let up = ward.ports().join("records/infusion-pump/p1/up");
+    std::fs::create_dir_all(up.join(".new/x")).unwrap();
+    ward.publish(&client, UP, b"lost", 7);
+    for _ in 0..2 {
+        let why = ward.hub.tick(NOW).unwrap().unwrap_err().to_string();
+        assert!(why.starts_with("infusion-pump/p1: "), "{why}");
+    }
+    std::fs::remove_dir_all(&up).unwrap();
+    ward.publish(&client, UP, b"again", 8);
+    ward.hub.tick(NOW).unwrap().unwrap();
+    // A port that is not there, as long as something waits for it.
+    std::fs::remove_dir_all(ward.ports()).unwrap();
+    ward.hub.tick(NOW).unwrap().unwrap();
+    ward.publish(&client, UP, b"waits", 9);
+    assert_eq!(ward.hub.tick(NOW).unwrap().unwrap_err().kind(), std::io::ErrorKind::NotFound);
+    std::fs::create_dir(ward.ports()).unwrap();
+    ward.hub.tick(NOW).unwrap().unwrap();
+    assert_eq!(letters(&ward.up()), [b"waits"]);
+    // Whoever is not let in any more loses nothing here.
+    std::fs::remove_dir_all(ward.ports()).unwrap();
+    std::fs::create_dir_all(up.join(".new/x")).unwrap();
+    ward.publish(&client, UP, b"lost", 10);
+    ward.hub.tick(NOW).unwrap().unwrap_err();
+    ward.know(true, &[]);
+    ward.hub.tick(NOW).unwrap().unwrap();
+}
+
+#[test]
 fn a_device_that_sends_more_than_is_taken_loses_only_its_own() {
     let mut ward = Ward::open();
     ward.associate();
