@@ -20,6 +20,11 @@ use wardlink_records::outlet::{self, Outlet, Portion};
 /// How long connecting to the database may take.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(20);
 
+/// Whether there is a table of this name where the account's tables are.
+const HAS_TABLE: &str = "SELECT to_regclass($1::text) IS NOT NULL";
+/// The tables, by name.
+const TABLES: [(&str, &str); 2] = [("wardlink_records", outlet::TABLE), ("wardlink_outlet", outlet::POSITIONS)];
+
 /// The flags of `wardlink outlet`.
 #[derive(Clone, clap::Args)]
 pub struct OutletArgs {
@@ -203,8 +208,12 @@ async fn connect(target: &Target, name: &str) -> Result<(Client, u64), OutletErr
             tracing::warn!(%error, "the connection to the database ended");
         }
     });
-    for table in [outlet::TABLE, outlet::POSITIONS] {
-        client.batch_execute(&table.replacen("CREATE TABLE", "CREATE TABLE IF NOT EXISTS", 1)).await?;
+    for (name, table) in TABLES {
+        // Even where there is one, making it asks for the right to make tables.
+        let has_table: bool = client.query_one(HAS_TABLE, &[&name]).await?.try_get(0)?;
+        if !has_table {
+            client.batch_execute(&table.replacen("CREATE TABLE", "CREATE TABLE IF NOT EXISTS", 1)).await?;
+        }
     }
     let known = client.query_opt(outlet::SELECT_POSITION, &[&name]).await?;
     let known: Option<String> = known.map(|row| row.try_get(0)).transpose()?;
@@ -217,7 +226,14 @@ async fn connect(target: &Target, name: &str) -> Result<(Client, u64), OutletErr
 mod tests {
     #![allow(clippy::unwrap_used, reason = "tests")]
 
-    use super::is_safe;
+    use super::{TABLES, is_safe};
+
+    #[test]
+    fn the_tables_are_called_as_they_are_made() {
+        for (name, table) in TABLES {
+            assert!(table.starts_with(&format!("CREATE TABLE {name} (")), "{name}");
+        }
+    }
 
     #[test]
     fn what_leaves_this_machine_is_encrypted() {
