@@ -345,7 +345,11 @@ impl<'a> Serving<'a> {
     fn heard(&mut self) -> Result<(), StoreError> {
         let now = Instant::now();
         if self.times.contact <= now {
-            self.shared.store.set(&Contact(clock::now()))?;
+            let at = clock::now();
+            self.shared.store.set(&Contact(at))?;
+            if let Some(broker) = &self.shared.broker {
+                broker.heard(at);
+            }
             self.times.contact = now + CONTACT_STORED;
         }
         Ok(())

@@ -20,7 +20,7 @@ use wardlink_bridge::storage::Changes;
 use wardlink_bridge::{Broker, ConnectionId, ControlMessage, LocalTable, Origin, Output, Step, Stream};
 use wardlink_crypto::authentication::AuthenticationError;
 use wardlink_crypto::key::PublicKey;
-use wardlink_crypto::x509::{Certificate, Chain, ChainError};
+use wardlink_crypto::x509::{Certificate, Chain, ChainError, Validity};
 use wardlink_protocol::channel::{ChannelName, Qos};
 use wardlink_protocol::grant::{DeviceState, Grant};
 use wardlink_protocol::identity::{KeyFingerprint, Purpose};
@@ -65,6 +65,15 @@ pub(super) enum NoOwner {
     Identity(#[from] AuthenticationError),
 }
 
+/// The gateway, as the broker speaks for it.
+struct Owner {
+    chain: Vec<ByteBuf>,
+    gateway: ControlUnit,
+    publisher: Publisher,
+    /// When all of its certificates hold.
+    holds: Validity,
+}
+
 /// What the hub goes by: who the gateway is, and which devices are its own.
 pub(super) struct Knowledge {
     /// The gateway at its site.
@@ -87,10 +96,15 @@ impl Knowledge {
     }
 
     /// The gateway, as the broker speaks for it.
-    fn owner(&self, now: UnixMillis) -> Result<(Vec<ByteBuf>, ControlUnit, Publisher), NoOwner> {
+    fn owner(&self, now: UnixMillis) -> Result<Owner, NoOwner> {
         let (chain, root) =
             self.chain().filter(|_| !self.issuers.is_empty()).zip(self.identity.root).ok_or(NoOwner::Nobody)?;
         let parsed = Chain::parse(&chain)?;
+        let validities = || parsed.certificates().iter().map(Certificate::validity);
+        let holds = Validity {
+            not_before: validities().map(|one| one.not_before).max().unwrap_or(now),
+            not_after: validities().map(|one| one.not_after).min().unwrap_or(now),
+        };
         let own: &Certificate = parsed.verify(&root, Purpose::Gateway, now)?;
         let key = own.fingerprint().map_err(AuthenticationError::from)?;
         let certificate = Some((own.serial(), Purpose::Gateway));
@@ -100,7 +114,7 @@ impl Knowledge {
         let above = chain.get(1).filter(|above| !self.issuing.contains(above));
         let issuing: Vec<ByteBuf> = self.issuing.iter().chain(above).cloned().collect();
         let gateway = ControlUnit::new(chain.clone(), &pkcs8, &issuing)?;
-        Ok((chain, gateway, publisher))
+        Ok(Owner { chain, gateway, publisher, holds })
     }
 
     /// What each of the devices may do; those that have no key have nothing to do here.
@@ -181,18 +195,24 @@ impl Hub {
         self.chain = None;
     }
 
-    /// Makes what is known count: at once, and for every connection. Says why nobody is let in, where that is so.
+    /// Whether it speaks for the gateway, and lets devices in that way.
+    pub(super) const fn speaks(&self) -> bool {
+        self.chain.is_some()
+    }
+
+    /// Makes what is known count: at once, and for every connection. Says for how long the gateway's certificates allow that, or why nobody is
+    /// let in.
     pub(super) fn know(
         &mut self,
         known: Option<&Knowledge>,
         now: UnixMillis,
-    ) -> Result<Result<(), NoOwner>, StoreError> {
+    ) -> Result<Result<Validity, NoOwner>, StoreError> {
         self.load(now)?;
         let Some(known) = known else {
             self.deny();
             return Ok(Err(NoOwner::Nobody));
         };
-        let (chain, gateway, publisher) = match known.owner(now) {
+        let Owner { chain, gateway, publisher, holds } = match known.owner(now) {
             Ok(owner) => owner,
             Err(error) => {
                 self.deny();
@@ -225,7 +245,7 @@ impl Hub {
             self.chain = Some(speaks_by);
             self.settle(now)?;
         }
-        Ok(Ok(()))
+        Ok(Ok(holds))
     }
 
     /// Lets nobody in, and closes what is open. What is stored stays.

@@ -66,7 +66,7 @@ pub(in crate::gateway) async fn run(
             _ = tick.tick() => {
                 while connections.try_join_next().is_some() {}
                 let member = membership.borrow_and_update().clone();
-                if let Err(error) = broker.know(shared, member.as_ref()) {
+                if let Err(error) = broker.look(shared, member.as_ref()) {
                     // The gateway itself waits until its store is right again.
                     tracing::warn!(%error, "the devices' rights cannot be read");
                 }
