@@ -10,6 +10,7 @@
 mod hub;
 mod known;
 mod listener;
+mod outgoing;
 mod records;
 
 pub(crate) use hub::UPDATE_CHANNEL;
@@ -21,8 +22,9 @@ use super::store::{Contact, Devices, Issuers, Issuing, StoreError};
 use super::troubles::Source;
 use crate::clock;
 use crate::pump::Membership;
-use hub::{Hub, Knowledge, Out};
+use hub::{Hub, Knowledge};
 use known::{Heard, Told};
+use outgoing::Outgoing;
 use rustls::crypto::ring::sign::any_supported_type;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 use rustls::server::{ClientHello, ResolvesServerCert};
@@ -31,7 +33,6 @@ use serde::{Deserialize, Serialize};
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
-use tokio::sync::mpsc;
 use wardlink_bridge::{ConnectionId, Origin};
 use wardlink_protocol::{Device, UnixMillis};
 
@@ -197,7 +198,7 @@ impl LocalBroker {
     }
 
     /// A WebSocket was accepted.
-    fn open(&self, origin: Origin) -> Option<(ConnectionId, mpsc::Receiver<Out>)> {
+    fn open(&self, origin: Origin) -> Option<(ConnectionId, Outgoing)> {
         logged(locked(&self.hub).open(origin, clock::now()))
     }
 

@@ -3,6 +3,7 @@
 //! What the broker says leaves only when the records have what it rests on, so that a PUBACK means: stored. When the records fail, nothing in memory counts any
 //! more: all connections end, and the broker is rebuilt from the file as soon as that can be read. Until it knows its devices, it denies.
 
+use super::outgoing::{self, Farewell, Outgoing, Peer};
 use super::records::Records;
 use crate::bundle::{self, Asked};
 use crate::gateway::store::{Associated, StoreError};
@@ -14,7 +15,6 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::{fs, io};
-use tokio::sync::mpsc;
 use wardlink_bridge::auth::ControlUnit;
 use wardlink_bridge::storage::Changes;
 use wardlink_bridge::{Broker, ConnectionId, ControlMessage, LocalTable, Origin, Output, Step, Stream};
@@ -33,21 +33,10 @@ use wardlink_records::exchange::MAX_UPWARD_BYTES;
 
 /// The channel that association gives a device at its gateway.
 pub(crate) const UPDATE_CHANNEL: &str = "update";
-/// How many frames wait for a connection that does not read; then it is closed.
-const MAX_WAITING_FRAMES: usize = 64;
 /// RFC 6455: our fault.
 pub(super) const CLOSE_INTERNAL: u16 = 1011;
 /// Numbers of connections stay below 2^53, as the broker asks for it.
 const CONNECTION_SHIFT: u32 = 11;
-
-/// What a connection is to do.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) enum Out {
-    /// Send a binary frame.
-    Frame(Vec<u8>),
-    /// Close, with this code.
-    Close(u16),
-}
 
 /// Why the gateway cannot speak for itself to its devices.
 #[derive(Debug, thiserror::Error)]
@@ -133,7 +122,7 @@ pub(super) struct Hub {
     broker: Broker,
     /// Records that are only to be forgotten; they go with the next write.
     forgotten: Changes,
-    connections: BTreeMap<ConnectionId, mpsc::Sender<Out>>,
+    connections: BTreeMap<ConnectionId, Peer>,
     /// The chain by which the broker speaks for the gateway, and the CAs whose certificates count; none while it denies everything.
     chain: Option<(Vec<ByteBuf>, Vec<ByteBuf>)>,
     grants: BTreeMap<KeyFingerprint, Grant>,
@@ -187,7 +176,7 @@ impl Hub {
     /// Nothing in memory counts any more: everybody connects anew.
     fn begin_anew(&mut self) {
         for (_, peer) in core::mem::take(&mut self.connections) {
-            drop(peer.try_send(Out::Close(CLOSE_INTERNAL)));
+            peer.end(Farewell { frames: Vec::new(), code: CLOSE_INTERNAL });
         }
         self.records = None;
         self.broker = Broker::default();
@@ -256,13 +245,9 @@ impl Hub {
     }
 
     /// A WebSocket was accepted.
-    pub(super) fn open(
-        &mut self,
-        origin: Origin,
-        now: UnixMillis,
-    ) -> Result<(ConnectionId, mpsc::Receiver<Out>), StoreError> {
+    pub(super) fn open(&mut self, origin: Origin, now: UnixMillis) -> Result<(ConnectionId, Outgoing), StoreError> {
         let id = ConnectionId(crate::clock::rng().next_u64() >> CONNECTION_SHIFT);
-        let (peer, outgoing) = mpsc::channel(MAX_WAITING_FRAMES);
+        let (peer, outgoing) = outgoing::pair();
         self.connections.insert(id, peer);
         self.broker.open(id, origin, now);
         self.settle(now)?;
@@ -331,9 +316,7 @@ impl Hub {
             if !only_forgets && !self.forgotten.is_empty() {
                 self.write()?;
             }
-            for output in batch.outputs {
-                self.perform(output);
-            }
+            self.perform(batch.outputs);
             if !self.take_up(now) {
                 return Ok(());
             }
@@ -349,25 +332,35 @@ impl Hub {
         stored.inspect_err(|_| self.begin_anew())
     }
 
-    fn perform(&mut self, output: Output) {
-        match output {
-            Output::Frame { connection, bytes } => {
-                let Some(peer) = self.connections.get(&connection) else { return };
-                if peer.try_send(Out::Frame(bytes)).is_err() {
-                    // It does not read: its end is told by its socket.
-                    self.connections.remove(&connection);
+    fn perform(&mut self, outputs: Vec<Output>) {
+        let closed = |output: &Output| match output {
+            Output::Close { connection, .. } => Some(*connection),
+            _ => None,
+        };
+        let mut last: BTreeMap<ConnectionId, Vec<Vec<u8>>> =
+            outputs.iter().filter_map(closed).map(|connection| (connection, Vec::new())).collect();
+        for output in outputs {
+            match output {
+                Output::Frame { connection, bytes } => {
+                    if let Some(frames) = last.get_mut(&connection) {
+                        frames.push(bytes);
+                    } else if !self.connections.get(&connection).is_none_or(|peer| peer.send(bytes)) {
+                        // It does not read: its end is told by its socket.
+                        self.connections.remove(&connection);
+                    }
                 }
+                Output::Close { connection, code, cause } => {
+                    if let Some(cause) = cause {
+                        tracing::info!(%cause, "a device's connection is closed");
+                    }
+                    let frames = last.remove(&connection).unwrap_or_default();
+                    if let Some(peer) = self.connections.remove(&connection) {
+                        peer.end(Farewell { frames, code });
+                    }
+                }
+                // No connection outlives this process.
+                Output::Attachment { .. } => {}
             }
-            Output::Close { connection, code, cause } => {
-                if let Some(cause) = cause {
-                    tracing::info!(%cause, "a device's connection is closed");
-                }
-                if let Some(peer) = self.connections.remove(&connection) {
-                    drop(peer.try_send(Out::Close(code)));
-                }
-            }
-            // No connection outlives this process.
-            Output::Attachment { .. } => {}
         }
     }
 

@@ -1,11 +1,13 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
 
-use super::hub::{CLOSE_INTERNAL, Hub, Knowledge, NoOwner, Out};
+use super::hub::{CLOSE_INTERNAL, Hub, Knowledge, NoOwner};
+use super::outgoing::{Farewell, Out, Outgoing};
 use crate::clock;
 use crate::gateway::store::Associated;
 use crate::link::Identity;
 use crate::mailbox::{Direction, MAX_LETTERS, Mailbox};
 use crate::testing::{NOW, Site, later, pump};
+use futures_util::FutureExt as _;
 use mqtt_protocol_core::mqtt::common::Cursor;
 use mqtt_protocol_core::mqtt::connection::{PacketBuildResult, PacketBuilder};
 use mqtt_protocol_core::mqtt::packet::{
@@ -15,7 +17,6 @@ use mqtt_protocol_core::mqtt::result_code::{AuthReasonCode, ConnectReasonCode, P
 use serde_bytes::ByteBuf;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use tokio::sync::mpsc;
 use wardlink_bridge::{ConnectionId, Origin};
 use wardlink_crypto::authentication::ClientAuthentication;
 use wardlink_crypto::key::PrivateKey;
@@ -52,22 +53,41 @@ enum Got {
 
 struct Client {
     id: ConnectionId,
-    outgoing: mpsc::Receiver<Out>,
+    outgoing: Outgoing,
     /// What came with CONNACK.
     rest: Vec<Got>,
 }
 
 impl Client {
+    /// What is next for it.
+    fn next(&mut self) -> Option<Out> {
+        self.outgoing.next().now_or_never()
+    }
+
+    /// Its next frame, also where its connection is closed then.
+    fn frame(&mut self) -> Vec<u8> {
+        match self.next() {
+            Some(Out::Frame(frame)) => frame,
+            Some(Out::End(Some(Farewell { mut frames, .. }))) => frames.remove(0),
+            other => panic!("no answer: {other:?}"),
+        }
+    }
+
     /// What it got, and how its connection was closed.
     fn take(&mut self) -> (Vec<Got>, Option<u16>) {
-        let (mut got, mut closed) = (core::mem::take(&mut self.rest), None);
-        while let Ok(out) = self.outgoing.try_recv() {
+        let packets = |bytes: &[u8]| read(bytes).into_iter().map(|(got, _)| got);
+        let mut got = core::mem::take(&mut self.rest);
+        while let Some(out) = self.next() {
             match out {
-                Out::Frame(bytes) => got.extend(read(&bytes).into_iter().map(|(got, _)| got)),
-                Out::Close(code) => closed = Some(code),
+                Out::Frame(bytes) => got.extend(packets(&bytes)),
+                Out::End(Some(Farewell { frames, code })) => {
+                    got.extend(frames.iter().flat_map(|bytes| packets(bytes)));
+                    return (got, Some(code));
+                }
+                Out::End(None) => panic!("it ends without a word"),
             }
         }
-        (got, closed)
+        (got, None)
     }
 }
 
@@ -168,7 +188,7 @@ impl Ward {
         properties.push(SessionExpiryInterval::new(3_600).unwrap().into());
         let connect = v5_0::Connect::builder().client_id("pump").unwrap().clean_start(false).keep_alive(60_u16);
         self.send(&client, &connect.props(properties).build().unwrap().to_continuous_buffer());
-        let Ok(Out::Frame(frame)) = client.outgoing.try_recv() else { panic!("no answer") };
+        let frame = client.frame();
         let (got, challenge) = read(&frame).remove(0);
         if let Got::Connack(reason) = got {
             return (client, reason);
@@ -176,7 +196,7 @@ impl Ward {
         let (proved, proof) = proving.prove(&challenge, &self.pump.0).unwrap();
         let auth = v5_0::Auth::builder().reason_code(AuthReasonCode::ContinueAuthentication).props(method(proof));
         self.send(&client, &auth.build().unwrap().to_continuous_buffer());
-        let Ok(Out::Frame(frame)) = client.outgoing.try_recv() else { panic!("no answer") };
+        let frame = client.frame();
         let mut packets = read(&frame);
         let (got, acceptance) = packets.remove(0);
         client.rest = packets.into_iter().map(|(got, _)| got).collect();
@@ -388,6 +408,29 @@ fn nobody_is_let_in_before_the_devices_are_known_nor_after_they_do_not_count() {
     ward.listen(&mut client);
     ward.hub.tick(NOW).unwrap().unwrap();
     assert!(matches!(&client.take().0[..], [Got::Publish(..)]));
+}
+
+#[test]
+fn a_device_that_is_not_let_in_any_more_is_sent_nothing_of_what_waits() {
+    // Some frames, as many as may wait, and more.
+    for (waiting, is_told) in [(20, true), (64, true), (65, false)] {
+        let mut ward = Ward::open();
+        ward.associate();
+        let mut client = ward.connected();
+        client.rest.clear();
+        for id in 1..=waiting {
+            ward.publish(&client, UP, b"x", id);
+        }
+        ward.know(true, &[]);
+        // It is in the middle of sending, and its client does not read.
+        let sending = client.outgoing.unless_ended(core::future::pending::<()>()).now_or_never();
+        let farewell = sending.unwrap().unwrap_err();
+        assert_eq!(farewell.is_some(), is_told, "{waiting}");
+        if let Some(Farewell { frames, .. }) = farewell {
+            let [frame] = &frames[..] else { panic!("{frames:?}") };
+            assert!(matches!(&read(frame)[..], [(Got::Disconnect, _)]));
+        }
+    }
 }
 
 #[test]
