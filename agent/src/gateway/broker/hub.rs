@@ -168,16 +168,22 @@ impl Hub {
         if self.records.is_none() {
             let records = Records::open(&self.file)?;
             self.broker = Broker::restore(records.load()?, [], now);
+            // The broker knows nothing of whoever has connected meanwhile.
+            self.end_connections();
             self.records = Some(records);
         }
         Ok(())
     }
 
-    /// Nothing in memory counts any more: everybody connects anew.
-    fn begin_anew(&mut self) {
+    fn end_connections(&mut self) {
         for (_, peer) in core::mem::take(&mut self.connections) {
             peer.end(Farewell { frames: Vec::new(), code: CLOSE_INTERNAL });
         }
+    }
+
+    /// Nothing in memory counts any more: everybody connects anew.
+    fn begin_anew(&mut self) {
+        self.end_connections();
         self.records = None;
         self.broker = Broker::default();
         self.forgotten.clear();

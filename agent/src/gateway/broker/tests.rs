@@ -461,3 +461,18 @@ fn without_its_records_the_hub_lets_nobody_in() {
     ward.hub.received(client.id, Some(&[0x10, 0]), NOW).unwrap();
     assert!(client.take().1.is_some());
 }
+
+#[test]
+fn whoever_has_connected_before_the_records_could_be_read_connects_anew() {
+    let mut ward = Ward::open();
+    let folder = ward.folder.path().join("later");
+    ward.hub = Hub::new(folder.join("broker.redb"), ward.ports());
+    let mut client = ward.dial();
+    ward.hub.tick(NOW).unwrap_err();
+    assert_eq!(client.take(), (vec![], None));
+    std::fs::create_dir(folder).unwrap();
+    ward.associate();
+    assert_eq!(client.take(), (vec![], Some(CLOSE_INTERNAL)));
+    ward.hub.closed(client.id, NOW).unwrap();
+    ward.connected();
+}
