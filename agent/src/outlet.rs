@@ -10,15 +10,26 @@ use anyhow::Context;
 use rand_core::Rng;
 use std::time::Duration;
 use tokio::sync::watch;
-use tokio::time::sleep;
+use tokio::task::JoinSet;
+use tokio::time::{sleep, timeout};
 use tokio_postgres::config::{Host, SslMode};
 use tokio_postgres::types::Type;
 use tokio_postgres::{Client, Config};
 use tokio_postgres_rustls::MakeRustlsConnect;
-use wardlink_records::outlet::{self, Outlet, Portion};
+use wardlink_records::outlet::{self, Fed, Outlet, Portion};
 
-/// How long connecting to the database may take.
+/// How long connecting to the database may take, until it has said how far it is.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(20);
+/// How long the database may take for the rows of one portion: a connection of which only this half is left does not end by itself.
+const PORTION_TIMEOUT: Duration = Duration::from_mins(2);
+/// A service goes on from an earlier position: the parameters are those of [`outlet::UPDATE_POSITION`].
+const SET_BACK: &str =
+    "UPDATE wardlink_outlet SET confirmed = $2::numeric WHERE service = $1 AND confirmed > $2::numeric";
+
+/// Whether there is a table of this name where the account's tables are.
+const HAS_TABLE: &str = "SELECT to_regclass($1::text) IS NOT NULL";
+/// The tables, by name.
+const TABLES: [(&str, &str); 2] = [("wardlink_records", outlet::TABLE), ("wardlink_outlet", outlet::POSITIONS)];
 
 /// The flags of `wardlink outlet`.
 #[derive(Clone, clap::Args)]
@@ -45,6 +56,23 @@ pub struct Target {
     config: Config,
     tls: MakeRustlsConnect,
     every: Duration,
+}
+
+/// A connection to the database; what moves its bytes ends with it.
+struct Database {
+    client: Client,
+    _moving: JoinSet<()>,
+}
+
+/// What the server's answer leads to.
+#[derive(Debug, PartialEq, Eq)]
+enum Next {
+    /// There is nothing new.
+    Wait,
+    /// There are rows to write.
+    Write,
+    /// The server was restored from an older state: positions after its last one are given anew.
+    SetBack,
 }
 
 /// Why rows cannot be sent on.
@@ -154,26 +182,63 @@ async fn send_on(
     service: &Service,
     name: &str,
     target: &Target,
-    database: &mut Option<Client>,
+    database: &mut Option<Database>,
     outlet: &mut Outlet,
     printer: &mut Printer,
 ) -> Result<bool, OutletError> {
-    let client = if let Some(client) = database {
-        client
+    let database = if let Some(database) = database {
+        database
     } else {
-        let (client, confirmed) = connect(target, name).await?;
+        let (connected, confirmed) = in_time(CONNECT_TIMEOUT, connect(target, name)).await?;
         outlet.resume(confirmed);
-        database.insert(client)
+        database.insert(connected)
     };
     let Some(portion) = outlet.due(clock::now(), u64::MAX) else { return Ok(false) };
     let after = portion.from.saturating_sub(1);
     let fed = service.records(after).await?;
+    match next(portion, &fed)? {
+        Next::Wait => Ok(false),
+        Next::SetBack => {
+            in_time(PORTION_TIMEOUT, set_back(&database.client, name, fed.last)).await?;
+            outlet.resume(fed.last);
+            printer.print(&Event::SetBack { from: after, to: fed.last });
+            Ok(false)
+        }
+        Next::Write => {
+            in_time(PORTION_TIMEOUT, write(&mut database.client, name, &fed)).await?;
+            if !outlet.confirmed(Portion { from: portion.from, through: fed.through }) {
+                return Err(OutletError::Unasked);
+            }
+            let behind = outlet.behind(fed.last);
+            printer.print(&Event::Forwarded { records: fed.records.len(), through: fed.through, behind });
+            Ok(behind > 0)
+        }
+    }
+}
+
+/// What to do with what the server gave for a portion.
+const fn next(portion: Portion, fed: &Fed) -> Result<Next, OutletError> {
+    let after = portion.from.saturating_sub(1);
+    if fed.last < after {
+        return Ok(Next::SetBack);
+    }
     if fed.through <= after {
-        return Ok(false);
+        return Ok(Next::Wait);
     }
     if fed.through > portion.through || fed.through > fed.last {
         return Err(OutletError::Unasked);
     }
+    Ok(Next::Write)
+}
+
+/// The database's part of something; one that does not answer is as one that is away.
+async fn in_time<T>(limit: Duration, part: impl Future<Output = Result<T, OutletError>>) -> Result<T, OutletError> {
+    let done = timeout(limit, part).await;
+    done.unwrap_or_else(|_| Err(OutletError::Database("it does not answer".to_owned())))
+}
+
+/// Writes rows and the position that they lead to, all or nothing.
+async fn write(client: &mut Client, name: &str, fed: &Fed) -> Result<(), OutletError> {
     let transaction = client.transaction().await?;
     let insert = transaction.prepare_typed(outlet::INSERT, &[Type::TEXT; outlet::COLUMNS]).await?;
     for record in &fed.records {
@@ -184,40 +249,72 @@ async fn send_on(
     }
     let position = transaction.prepare_typed(outlet::UPDATE_POSITION, &[Type::TEXT; 2]).await?;
     transaction.execute(&position, &[&name, &fed.through.to_string()]).await?;
-    transaction.commit().await?;
-    if !outlet.confirmed(Portion { from: portion.from, through: fed.through }) {
-        return Err(OutletError::Unasked);
-    }
-    let behind = outlet.behind(fed.last);
-    printer.print(&Event::Forwarded { records: fed.records.len(), through: fed.through, behind });
-    Ok(behind > 0)
+    Ok(transaction.commit().await?)
+}
+
+/// Has the service go on after an earlier position.
+async fn set_back(client: &Client, name: &str, last: u64) -> Result<(), OutletError> {
+    let position = client.prepare_typed(SET_BACK, &[Type::TEXT; 2]).await?;
+    client.execute(&position, &[&name, &last.to_string()]).await?;
+    Ok(())
 }
 
 /// Connects, makes the tables that are missing, and asks how far the database has come.
-async fn connect(target: &Target, name: &str) -> Result<(Client, u64), OutletError> {
-    let connecting = target.config.connect(target.tls.clone());
-    let connected = tokio::time::timeout(CONNECT_TIMEOUT, connecting).await;
-    let (client, connection) = connected.map_err(|_| OutletError::Database("it does not answer".to_owned()))??;
-    tokio::spawn(async move {
+async fn connect(target: &Target, name: &str) -> Result<(Database, u64), OutletError> {
+    let (client, connection) = target.config.connect(target.tls.clone()).await?;
+    let mut moving = JoinSet::new();
+    moving.spawn(async move {
         if let Err(error) = connection.await {
             tracing::warn!(%error, "the connection to the database ended");
         }
     });
-    for table in [outlet::TABLE, outlet::POSITIONS] {
-        client.batch_execute(&table.replacen("CREATE TABLE", "CREATE TABLE IF NOT EXISTS", 1)).await?;
+    for (name, table) in TABLES {
+        // Even where there is one, making it asks for the right to make tables.
+        let has_table: bool = client.query_one(HAS_TABLE, &[&name]).await?.try_get(0)?;
+        if !has_table {
+            client.batch_execute(&table.replacen("CREATE TABLE", "CREATE TABLE IF NOT EXISTS", 1)).await?;
+        }
     }
     let known = client.query_opt(outlet::SELECT_POSITION, &[&name]).await?;
     let known: Option<String> = known.map(|row| row.try_get(0)).transpose()?;
     let confirmed = known.map_or(Ok(0), |confirmed| confirmed.parse());
     let confirmed = confirmed.map_err(|_| OutletError::Database("its position is no number".to_owned()))?;
-    Ok((client, confirmed))
+    Ok((Database { client, _moving: moving }, confirmed))
 }
 
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used, reason = "tests")]
 
-    use super::is_safe;
+    use super::*;
+
+    #[test]
+    fn after_a_server_that_was_restored_it_goes_on_from_where_that_one_is() {
+        let portion = Portion { from: 301, through: 800 };
+        let next = |through, last| next(portion, &Fed { records: Vec::new(), through, last }).ok();
+        assert_eq!(next(200, 200), Some(Next::SetBack), "what it gives next has positions from 201");
+        assert_eq!(next(0, 0), Some(Next::SetBack));
+        assert_eq!((next(300, 300), next(300, 301)), (Some(Next::Wait), Some(Next::Wait)));
+        assert_eq!((next(301, 301), next(800, 900)), (Some(Next::Write), Some(Next::Write)));
+        for unasked in [next(801, 900), next(400, 399)] {
+            assert_eq!(unasked, None);
+        }
+    }
+
+    #[tokio::test]
+    async fn a_database_that_does_not_answer_is_waited_for_as_one_that_is_away() {
+        let silent = core::future::pending::<Result<(), OutletError>>();
+        let error = in_time(Duration::from_millis(1), silent).await.unwrap_err();
+        assert!(error.may_pass(), "{error}");
+        assert_eq!(in_time(PORTION_TIMEOUT, async { Ok(7) }).await.unwrap(), 7);
+    }
+
+    #[test]
+    fn the_tables_are_called_as_they_are_made() {
+        for (name, table) in TABLES {
+            assert!(table.starts_with(&format!("CREATE TABLE {name} (")), "{name}");
+        }
+    }
 
     #[test]
     fn what_leaves_this_machine_is_encrypted() {

@@ -8,7 +8,9 @@
 //! What devices publish becomes letters at the gateway's port, and letters to them are published ([`crate::mailbox`]): whoever collects there does not know how they came.
 
 mod hub;
+mod known;
 mod listener;
+mod outgoing;
 mod records;
 
 pub(crate) use hub::UPDATE_CHANNEL;
@@ -20,7 +22,9 @@ use super::store::{Contact, Devices, Issuers, Issuing, StoreError};
 use super::troubles::Source;
 use crate::clock;
 use crate::pump::Membership;
-use hub::{Hub, Knowledge, Out};
+use hub::{Hub, Knowledge};
+use known::{Heard, Told};
+use outgoing::Outgoing;
 use rustls::crypto::ring::sign::any_supported_type;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 use rustls::server::{ClientHello, ResolvesServerCert};
@@ -29,7 +33,6 @@ use serde::{Deserialize, Serialize};
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
-use tokio::sync::mpsc;
 use wardlink_bridge::{ConnectionId, Origin};
 use wardlink_protocol::{Device, UnixMillis};
 
@@ -56,10 +59,11 @@ pub struct HubStatus {
     pub is_overdue: bool,
 }
 
-/// When the server was heard last, by the wall's clock and by one that nobody sets.
-struct Heard {
-    at: Option<UnixMillis>,
-    noticed: Instant,
+/// What the hub goes by at this moment.
+struct Known {
+    heard: Heard,
+    /// What the hub was told; none where it has to be told anew.
+    told: Option<Told>,
 }
 
 /// The broker of a gateway, as its parts share it.
@@ -67,7 +71,8 @@ pub(super) struct LocalBroker {
     hub: Mutex<Hub>,
     /// What TLS shows.
     certified: Mutex<Option<(Vec<u8>, Arc<CertifiedKey>)>>,
-    heard: Mutex<Heard>,
+    /// Held from reading the store until that counts: what was read before never follows what was read after.
+    known: Mutex<Known>,
     status: Mutex<HubStatus>,
     offline: Duration,
 }
@@ -89,7 +94,7 @@ impl LocalBroker {
         Some(Arc::new(Self {
             hub: Mutex::new(Hub::new(settings.directory.join(FILE), ports.clone())),
             certified: Mutex::new(None),
-            heard: Mutex::new(Heard { at: None, noticed: Instant::now() }),
+            known: Mutex::new(Known { heard: Heard::never(Instant::now()), told: None }),
             status: Mutex::default(),
             offline: hub.offline,
         }))
@@ -100,43 +105,62 @@ impl LocalBroker {
         locked(&self.status).clone()
     }
 
+    /// The server was heard: it goes on for so long.
+    pub(super) fn heard(&self, at: UnixMillis) {
+        locked(&self.known).heard.learn(Some(at), Instant::now());
+    }
+
     /// Makes what the gateway's store says count, before this returns: a device that is not on the list any more is cut.
     pub(super) fn know(&self, shared: &Shared, member: Option<&Membership>) -> Result<(), StoreError> {
-        let now = clock::now();
+        self.read(shared, member, &mut locked(&self.known))
+    }
+
+    /// The same, where time or a new membership make something else of what was read: the gateway says of everything else that it has changed.
+    fn look(&self, shared: &Shared, member: Option<&Membership>) -> Result<(), StoreError> {
+        let mut known = locked(&self.known);
+        let (now, instant) = (clock::now(), Instant::now());
+        let counts = known.heard.is_in_time(self.offline, now, instant);
+        let identity = member.map(|member| &*member.identity);
+        let is_so = |told: &Told| {
+            told.is_still_so(identity, counts, now, instant) && (told.holds.is_none() || locked(&self.hub).speaks())
+        };
+        if known.told.as_ref().is_some_and(is_so) {
+            return Ok(());
+        }
+        self.read(shared, member, &mut known)
+    }
+
+    fn read(&self, shared: &Shared, member: Option<&Membership>, known: &mut Known) -> Result<(), StoreError> {
+        let (now, instant) = (clock::now(), Instant::now());
+        known.told = None;
         let Devices(devices) = shared.store.value()?.unwrap_or_default();
         let Issuers(issuers) = shared.store.value()?.unwrap_or_default();
         let Issuing(issuing) = shared.store.value()?.unwrap_or_default();
-        let heard = shared.store.value::<Contact>()?.map(|Contact(at)| at);
-        let counts = self.is_in_time(heard, now);
+        known.heard.learn(shared.store.value::<Contact>()?.map(|Contact(at)| at), instant);
+        let counts = known.heard.is_in_time(self.offline, now, instant);
         let identity = member.map(|member| Arc::clone(&member.identity));
-        let known = identity.map(|identity| Knowledge { identity, issuers, issuing, devices, counts });
-        self.certify(known.as_ref());
-        let told = locked(&self.hub).know(known.as_ref(), now);
-        let is_overdue = !counts && heard.is_some();
+        let knowledge = identity.clone().map(|identity| Knowledge { identity, issuers, issuing, devices, counts });
+        self.certify(knowledge.as_ref());
+        let told = locked(&self.hub).know(knowledge.as_ref(), now);
+        if let Ok(told) = &told {
+            known.told = Some(Told { identity, counts, holds: told.as_ref().ok().copied(), at: instant });
+        }
+        let is_overdue = !counts && known.heard.is_some();
         locked(&self.status).is_overdue = is_overdue;
         let troubles = &shared.troubles;
         match noted(shared, told) {
             None => {}
             Some(Err(why)) => troubles.find(Source::Hub, RIGHTS, why.to_string()),
-            Some(Ok(())) if is_overdue => {
+            Some(Ok(_)) if is_overdue => {
                 let hours = self.offline.as_secs() / 3_600;
                 let why = format!(
                     "the server was not heard for {hours} h: no device is let in; let the gateway reach the server, or allow more with --offline-hours"
                 );
                 troubles.find(Source::Hub, RIGHTS, why);
             }
-            Some(Ok(())) => troubles.works_again(Source::Hub, RIGHTS),
+            Some(Ok(_)) => troubles.works_again(Source::Hub, RIGHTS),
         }
         Ok(())
-    }
-
-    /// Whether the server was heard in time. A clock that is set back makes no day longer.
-    fn is_in_time(&self, at: Option<UnixMillis>, now: UnixMillis) -> bool {
-        let mut heard = locked(&self.heard);
-        if heard.at != at {
-            *heard = Heard { at, noticed: Instant::now() };
-        }
-        at.is_some_and(|at| now.since(at) <= self.offline) && heard.noticed.elapsed() <= self.offline
     }
 
     /// Shows the gateway's certificate in TLS from now on.
@@ -174,7 +198,7 @@ impl LocalBroker {
     }
 
     /// A WebSocket was accepted.
-    fn open(&self, origin: Origin) -> Option<(ConnectionId, mpsc::Receiver<Out>)> {
+    fn open(&self, origin: Origin) -> Option<(ConnectionId, Outgoing)> {
         logged(locked(&self.hub).open(origin, clock::now()))
     }
 

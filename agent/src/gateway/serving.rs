@@ -30,7 +30,7 @@ use wardlink_update::uptane::{Postponed, Repository};
 
 /// How long a session that is not kept stays open with nothing to say.
 const LINGER: Duration = Duration::from_secs(5);
-/// How often a gateway that is the broker of its devices asks which they are: of a revocation the server does not tell by itself.
+/// How often a gateway that is the broker of its devices asks which they are: the server tells of a revocation by itself, and a word may be lost.
 const DEVICES_ASKED: Duration = Duration::from_mins(1);
 /// When it is tried again to take back an own program that has not reached the server.
 const TRIAL_AGAIN: Duration = Duration::from_mins(1);
@@ -345,7 +345,11 @@ impl<'a> Serving<'a> {
     fn heard(&mut self) -> Result<(), StoreError> {
         let now = Instant::now();
         if self.times.contact <= now {
-            self.shared.store.set(&Contact(clock::now()))?;
+            let at = clock::now();
+            self.shared.store.set(&Contact(at))?;
+            if let Some(broker) = &self.shared.broker {
+                broker.heard(at);
+            }
             self.times.contact = now + CONTACT_STORED;
         }
         Ok(())

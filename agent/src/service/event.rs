@@ -128,6 +128,13 @@ pub enum Event {
         /// How many are still to come.
         behind: u64,
     },
+    /// The server has fewer records than the outside database was sent: it was restored from an older state.
+    SetBack {
+        /// The position that the database had.
+        from: u64,
+        /// The server's last one, after which it goes on.
+        to: u64,
+    },
     /// The connection is gone, or was not made.
     Disconnected {
         /// Why.
@@ -206,6 +213,10 @@ impl fmt::Display for Event {
             Self::Forwarded { records, through, behind } => {
                 write!(f, "{records} records are in the database, up to position {through}; {behind} are to come")
             }
+            Self::SetBack { from, to } => write!(
+                f,
+                "the server has records up to position {to} only, and the database came to {from}: the server was restored from an older state; what comes after {to} is sent on, and no record is there twice"
+            ),
             Self::Disconnected { reason, again_in_ms } => write!(f, "{reason}; again in {again_in_ms} ms"),
         }
     }

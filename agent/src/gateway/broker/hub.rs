@@ -3,6 +3,7 @@
 //! What the broker says leaves only when the records have what it rests on, so that a PUBACK means: stored. When the records fail, nothing in memory counts any
 //! more: all connections end, and the broker is rebuilt from the file as soon as that can be read. Until it knows its devices, it denies.
 
+use super::outgoing::{self, Farewell, Outgoing, Peer};
 use super::records::Records;
 use crate::bundle::{self, Asked};
 use crate::gateway::store::{Associated, StoreError};
@@ -11,16 +12,15 @@ use crate::mailbox::{Direction, MAX_LETTERS, Mailbox};
 use rand_core::Rng as _;
 use serde_bytes::ByteBuf;
 use std::collections::{BTreeMap, BTreeSet};
-use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
-use tokio::sync::mpsc;
+use std::{fs, io};
 use wardlink_bridge::auth::ControlUnit;
 use wardlink_bridge::storage::Changes;
 use wardlink_bridge::{Broker, ConnectionId, ControlMessage, LocalTable, Origin, Output, Step, Stream};
 use wardlink_crypto::authentication::AuthenticationError;
 use wardlink_crypto::key::PublicKey;
-use wardlink_crypto::x509::{Certificate, Chain, ChainError};
+use wardlink_crypto::x509::{Certificate, Chain, ChainError, Validity};
 use wardlink_protocol::channel::{ChannelName, Qos};
 use wardlink_protocol::grant::{DeviceState, Grant};
 use wardlink_protocol::identity::{KeyFingerprint, Purpose};
@@ -33,21 +33,10 @@ use wardlink_records::exchange::MAX_UPWARD_BYTES;
 
 /// The channel that association gives a device at its gateway.
 pub(crate) const UPDATE_CHANNEL: &str = "update";
-/// How many frames wait for a connection that does not read; then it is closed.
-const MAX_WAITING_FRAMES: usize = 64;
 /// RFC 6455: our fault.
 pub(super) const CLOSE_INTERNAL: u16 = 1011;
 /// Numbers of connections stay below 2^53, as the broker asks for it.
 const CONNECTION_SHIFT: u32 = 11;
-
-/// What a connection is to do.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) enum Out {
-    /// Send a binary frame.
-    Frame(Vec<u8>),
-    /// Close, with this code.
-    Close(u16),
-}
 
 /// Why the gateway cannot speak for itself to its devices.
 #[derive(Debug, thiserror::Error)]
@@ -63,6 +52,15 @@ pub(super) enum NoOwner {
     /// The same, or a key that cannot be used.
     #[error("the gateway's certificate or key cannot be used: {0}")]
     Identity(#[from] AuthenticationError),
+}
+
+/// The gateway, as the broker speaks for it.
+struct Owner {
+    chain: Vec<ByteBuf>,
+    gateway: ControlUnit,
+    publisher: Publisher,
+    /// When all of its certificates hold.
+    holds: Validity,
 }
 
 /// What the hub goes by: who the gateway is, and which devices are its own.
@@ -87,10 +85,15 @@ impl Knowledge {
     }
 
     /// The gateway, as the broker speaks for it.
-    fn owner(&self, now: UnixMillis) -> Result<(Vec<ByteBuf>, ControlUnit, Publisher), NoOwner> {
+    fn owner(&self, now: UnixMillis) -> Result<Owner, NoOwner> {
         let (chain, root) =
             self.chain().filter(|_| !self.issuers.is_empty()).zip(self.identity.root).ok_or(NoOwner::Nobody)?;
         let parsed = Chain::parse(&chain)?;
+        let validities = || parsed.certificates().iter().map(Certificate::validity);
+        let holds = Validity {
+            not_before: validities().map(|one| one.not_before).max().unwrap_or(now),
+            not_after: validities().map(|one| one.not_after).min().unwrap_or(now),
+        };
         let own: &Certificate = parsed.verify(&root, Purpose::Gateway, now)?;
         let key = own.fingerprint().map_err(AuthenticationError::from)?;
         let certificate = Some((own.serial(), Purpose::Gateway));
@@ -100,7 +103,7 @@ impl Knowledge {
         let above = chain.get(1).filter(|above| !self.issuing.contains(above));
         let issuing: Vec<ByteBuf> = self.issuing.iter().chain(above).cloned().collect();
         let gateway = ControlUnit::new(chain.clone(), &pkcs8, &issuing)?;
-        Ok((chain, gateway, publisher))
+        Ok(Owner { chain, gateway, publisher, holds })
     }
 
     /// What each of the devices may do; those that have no key have nothing to do here.
@@ -119,13 +122,17 @@ pub(super) struct Hub {
     broker: Broker,
     /// Records that are only to be forgotten; they go with the next write.
     forgotten: Changes,
-    connections: BTreeMap<ConnectionId, mpsc::Sender<Out>>,
+    connections: BTreeMap<ConnectionId, Peer>,
     /// The chain by which the broker speaks for the gateway, and the CAs whose certificates count; none while it denies everything.
     chain: Option<(Vec<ByteBuf>, Vec<ByteBuf>)>,
     grants: BTreeMap<KeyFingerprint, Grant>,
     version: u64,
     /// Whose letters were lost, so that it is told once.
     overflowing: BTreeSet<Device>,
+    /// Whose letters cannot be kept, since the last one that was not, and why.
+    lost: BTreeMap<Device, io::Error>,
+    /// Why what devices have published waits.
+    waits: Option<io::Error>,
 }
 
 impl Hub {
@@ -142,6 +149,8 @@ impl Hub {
             grants: BTreeMap::new(),
             version: 0,
             overflowing: BTreeSet::new(),
+            lost: BTreeMap::new(),
+            waits: None,
         }
     }
 
@@ -159,34 +168,46 @@ impl Hub {
         if self.records.is_none() {
             let records = Records::open(&self.file)?;
             self.broker = Broker::restore(records.load()?, [], now);
+            // The broker knows nothing of whoever has connected meanwhile.
+            self.end_connections();
             self.records = Some(records);
         }
         Ok(())
     }
 
+    fn end_connections(&mut self) {
+        for (_, peer) in core::mem::take(&mut self.connections) {
+            peer.end(Farewell { frames: Vec::new(), code: CLOSE_INTERNAL });
+        }
+    }
+
     /// Nothing in memory counts any more: everybody connects anew.
     fn begin_anew(&mut self) {
-        for (_, peer) in core::mem::take(&mut self.connections) {
-            drop(peer.try_send(Out::Close(CLOSE_INTERNAL)));
-        }
+        self.end_connections();
         self.records = None;
         self.broker = Broker::default();
         self.forgotten.clear();
         self.chain = None;
     }
 
-    /// Makes what is known count: at once, and for every connection. Says why nobody is let in, where that is so.
+    /// Whether it speaks for the gateway, and lets devices in that way.
+    pub(super) const fn speaks(&self) -> bool {
+        self.chain.is_some()
+    }
+
+    /// Makes what is known count: at once, and for every connection. Says for how long the gateway's certificates allow that, or why nobody is
+    /// let in.
     pub(super) fn know(
         &mut self,
         known: Option<&Knowledge>,
         now: UnixMillis,
-    ) -> Result<Result<(), NoOwner>, StoreError> {
+    ) -> Result<Result<Validity, NoOwner>, StoreError> {
         self.load(now)?;
         let Some(known) = known else {
             self.deny();
             return Ok(Err(NoOwner::Nobody));
         };
-        let (chain, gateway, publisher) = match known.owner(now) {
+        let Owner { chain, gateway, publisher, holds } = match known.owner(now) {
             Ok(owner) => owner,
             Err(error) => {
                 self.deny();
@@ -210,12 +231,16 @@ impl Hub {
             self.grants.insert(key, Grant { key, device, state, certificates, channels, access, version });
         }
         if changes {
+            let is_let_in = |device: &Device| {
+                self.grants.values().any(|grant| grant.device == *device && grant.state == DeviceState::Paired)
+            };
+            self.lost.retain(|device, _| is_let_in(device));
             let grants = self.grants.values().cloned().collect();
             self.broker.set_local_table(LocalTable { grants, gateway, publisher }, now);
             self.chain = Some(speaks_by);
             self.settle(now)?;
         }
-        Ok(Ok(()))
+        Ok(Ok(holds))
     }
 
     /// Lets nobody in, and closes what is open. What is stored stays.
@@ -226,13 +251,9 @@ impl Hub {
     }
 
     /// A WebSocket was accepted.
-    pub(super) fn open(
-        &mut self,
-        origin: Origin,
-        now: UnixMillis,
-    ) -> Result<(ConnectionId, mpsc::Receiver<Out>), StoreError> {
+    pub(super) fn open(&mut self, origin: Origin, now: UnixMillis) -> Result<(ConnectionId, Outgoing), StoreError> {
         let id = ConnectionId(crate::clock::rng().next_u64() >> CONNECTION_SHIFT);
-        let (peer, outgoing) = mpsc::channel(MAX_WAITING_FRAMES);
+        let (peer, outgoing) = outgoing::pair();
         self.connections.insert(id, peer);
         self.broker.open(id, origin, now);
         self.settle(now)?;
@@ -260,7 +281,7 @@ impl Hub {
         self.settle(now)
     }
 
-    /// What is done from moment to moment: deadlines, and the letters in both directions.
+    /// What is done from moment to moment: deadlines, and the letters in both directions. Says why letters do not go, where that is so.
     pub(super) fn tick(&mut self, now: UnixMillis) -> Result<io::Result<()>, StoreError> {
         self.load(now)?;
         self.broker.tick(now);
@@ -275,7 +296,18 @@ impl Hub {
                 Err(error) => brought = Err(error),
             }
         }
-        Ok(brought)
+        Ok(brought.and_then(|()| self.taken_up()))
+    }
+
+    /// Why what devices have published is not, or was not, put at the port.
+    fn taken_up(&self) -> io::Result<()> {
+        if let Some(error) = &self.waits {
+            return Err(io::Error::new(error.kind(), error.to_string()));
+        }
+        match self.lost.first_key_value() {
+            Some((device, error)) => Err(io::Error::new(error.kind(), format!("{device}: {error}"))),
+            None => Ok(()),
+        }
     }
 
     /// Stores what has changed, then lets out what rests on it, then hands on what came up.
@@ -290,9 +322,7 @@ impl Hub {
             if !only_forgets && !self.forgotten.is_empty() {
                 self.write()?;
             }
-            for output in batch.outputs {
-                self.perform(output);
-            }
+            self.perform(batch.outputs);
             if !self.take_up(now) {
                 return Ok(());
             }
@@ -308,32 +338,43 @@ impl Hub {
         stored.inspect_err(|_| self.begin_anew())
     }
 
-    fn perform(&mut self, output: Output) {
-        match output {
-            Output::Frame { connection, bytes } => {
-                let Some(peer) = self.connections.get(&connection) else { return };
-                if peer.try_send(Out::Frame(bytes)).is_err() {
-                    // It does not read: its end is told by its socket.
-                    self.connections.remove(&connection);
+    fn perform(&mut self, outputs: Vec<Output>) {
+        let closed = |output: &Output| match output {
+            Output::Close { connection, .. } => Some(*connection),
+            _ => None,
+        };
+        let mut last: BTreeMap<ConnectionId, Vec<Vec<u8>>> =
+            outputs.iter().filter_map(closed).map(|connection| (connection, Vec::new())).collect();
+        for output in outputs {
+            match output {
+                Output::Frame { connection, bytes } => {
+                    if let Some(frames) = last.get_mut(&connection) {
+                        frames.push(bytes);
+                    } else if !self.connections.get(&connection).is_none_or(|peer| peer.send(bytes)) {
+                        // It does not read: its end is told by its socket.
+                        self.connections.remove(&connection);
+                    }
                 }
+                Output::Close { connection, code, cause } => {
+                    if let Some(cause) = cause {
+                        tracing::info!(%cause, "a device's connection is closed");
+                    }
+                    let frames = last.remove(&connection).unwrap_or_default();
+                    if let Some(peer) = self.connections.remove(&connection) {
+                        peer.end(Farewell { frames, code });
+                    }
+                }
+                // No connection outlives this process.
+                Output::Attachment { .. } => {}
             }
-            Output::Close { connection, code, cause } => {
-                if let Some(cause) = cause {
-                    tracing::info!(%cause, "a device's connection is closed");
-                }
-                if let Some(peer) = self.connections.remove(&connection) {
-                    drop(peer.try_send(Out::Close(code)));
-                }
-            }
-            // No connection outlives this process.
-            Output::Attachment { .. } => {}
         }
     }
 
     /// Hands on what devices have published, as letters at the port; what the broker says of devices that come and go is seen otherwise. Whether
-    /// there was anything.
+    /// there was anything. It waits for a port that is not there; what goes wrong for one device is that device's loss, which sends again.
     fn take_up(&mut self, now: UnixMillis) -> bool {
         let mut has_taken = false;
+        self.waits = None;
         let notices: Vec<u64> = self.broker.notices().map(|(number, _)| number).collect();
         for number in notices {
             self.broker.site_knows(number);
@@ -341,8 +382,7 @@ impl Hub {
         while let Some((last, messages)) = self.broker.for_site(Stream::Data) {
             for message in &messages {
                 if let Err(error) = self.put(message, now) {
-                    // The port's trouble is told by whoever collects there.
-                    tracing::warn!(%error, "a device's message waits for the port");
+                    self.waits = Some(error);
                     return has_taken;
                 }
             }
@@ -352,20 +392,40 @@ impl Hub {
         has_taken
     }
 
+    /// Puts one message where it belongs; an error where there is no port.
     fn put(&mut self, message: &StampedMessage, now: UnixMillis) -> io::Result<()> {
         let Ok(Topic::Data(_, device)) = message.topic.parse() else { return Ok(()) };
+        self.has_port()?;
         if let Ok(asked) = Asked::decode(&message.payload) {
             self.answer(&device, &asked, now);
             return Ok(());
         }
         let mailbox = Mailbox::new(&self.ports, &device, Direction::Up, MAX_UPWARD_BYTES);
-        if message.payload.len() <= MAX_UPWARD_BYTES && mailbox.put(&message.payload)? {
+        let has_room = message.payload.len() <= MAX_UPWARD_BYTES
+            && match mailbox.put(&message.payload) {
+                Ok(has_room) => {
+                    self.lost.remove(&device);
+                    has_room
+                }
+                Err(error) => {
+                    // The port may have gone away meanwhile.
+                    self.has_port()?;
+                    self.lost.insert(device, error);
+                    return Ok(());
+                }
+            };
+        if has_room {
             self.overflowing.remove(&device);
         } else if self.overflowing.insert(device.clone()) {
             // A device waits for answers after a few letters; this one does not, or is longer than any may be.
             tracing::warn!(%device, "it sends more than is taken: the rest is lost, and to be sent again");
         }
         Ok(())
+    }
+
+    /// Whether the port is there.
+    fn has_port(&self) -> io::Result<()> {
+        if fs::metadata(&self.ports)?.is_dir() { Ok(()) } else { Err(io::ErrorKind::NotADirectory.into()) }
     }
 
     /// Answers a device's question about its bundle, as long as it is there: it asks again.

@@ -1,6 +1,6 @@
 //! The sockets of the hub: TLS by the gateway's certificate, WebSocket at `/mqtt`, and nothing that is read before its turn.
 
-use super::hub::Out;
+use super::outgoing::{Farewell, Out};
 use super::{LocalBroker, Shared, locked};
 use crate::gateway::settings::HubSettings;
 use crate::gateway::troubles::Source;
@@ -18,13 +18,13 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
-use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::handshake::server::{ErrorResponse, Request, Response};
 use tokio_tungstenite::tungstenite::http::{HeaderValue, StatusCode, header};
 use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
 use tokio_tungstenite::tungstenite::protocol::frame::CloseFrame;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
+use tokio_tungstenite::{WebSocketStream, tungstenite};
 use wardlink_bridge::{ConnectionId, Origin};
 use wardlink_protocol::network::NetworkOrigin;
 
@@ -66,7 +66,7 @@ pub(in crate::gateway) async fn run(
             _ = tick.tick() => {
                 while connections.try_join_next().is_some() {}
                 let member = membership.borrow_and_update().clone();
-                if let Err(error) = broker.know(shared, member.as_ref()) {
+                if let Err(error) = broker.look(shared, member.as_ref()) {
                     // The gateway itself waits until its store is right again.
                     tracing::warn!(%error, "the devices' rights cannot be read");
                 }
@@ -178,21 +178,20 @@ async fn serve(broker: Arc<LocalBroker>, tls: TlsAcceptor, tcp: TcpStream, addre
     let network = NetworkOrigin { address: Some(address.ip()), marker: None };
     let Some((id, mut outgoing)) = broker.open(Origin { network, host, client_certificate: None }) else { return };
     let open = Open { broker, id };
-    loop {
+    let farewell = loop {
         tokio::select! {
-            // What is to be said goes first, and the end before anything more is heard.
+            // What is to be said goes first, and the end before anything more is said or heard.
             biased;
-            out = outgoing.recv() => match out {
-                Some(Out::Frame(bytes)) => match timeout(SENDING, socket.send(Message::binary(bytes))).await {
-                    Ok(Ok(())) => {}
-                    _ => return,
-                },
-                Some(Out::Close(code)) => {
-                    let frame = CloseFrame { code: CloseCode::from(code), reason: "".into() };
-                    drop(timeout(SENDING, socket.close(Some(frame))).await);
-                    return;
+            out = outgoing.next() => match out {
+                Out::Frame(bytes) => {
+                    let sending = timeout(SENDING, socket.send(Message::binary(bytes)));
+                    match outgoing.unless_ended(sending).await {
+                        Ok(Ok(Ok(()))) => {}
+                        Ok(_) => return,
+                        Err(farewell) => break farewell,
+                    }
                 }
-                None => return,
+                Out::End(farewell) => break farewell,
             },
             frame = socket.next() => match frame {
                 Some(Ok(Message::Binary(bytes))) => open.broker.received(id, Some(&bytes)),
@@ -201,7 +200,21 @@ async fn serve(broker: Arc<LocalBroker>, tls: TlsAcceptor, tcp: TcpStream, addre
                 Some(Ok(Message::Close(_)) | Err(_)) | None => return,
             },
         }
+    };
+    if let Some(farewell) = farewell {
+        drop(timeout(SENDING, part(&mut socket, farewell)).await);
     }
+}
+
+/// Says the last words, and closes.
+async fn part(
+    socket: &mut WebSocketStream<TlsStream<TcpStream>>,
+    Farewell { frames, code }: Farewell,
+) -> Result<(), tungstenite::Error> {
+    for frame in frames {
+        socket.send(Message::binary(frame)).await?;
+    }
+    socket.close(Some(CloseFrame { code: CloseCode::from(code), reason: "".into() })).await
 }
 
 type Shaken = (WebSocketStream<TlsStream<TcpStream>>, String);

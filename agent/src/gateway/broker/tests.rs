@@ -1,11 +1,13 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
 
-use super::hub::{CLOSE_INTERNAL, Hub, Knowledge, NoOwner, Out};
+use super::hub::{CLOSE_INTERNAL, Hub, Knowledge, NoOwner};
+use super::outgoing::{Farewell, Out, Outgoing};
 use crate::clock;
 use crate::gateway::store::Associated;
 use crate::link::Identity;
 use crate::mailbox::{Direction, MAX_LETTERS, Mailbox};
 use crate::testing::{NOW, Site, later, pump};
+use futures_util::FutureExt as _;
 use mqtt_protocol_core::mqtt::common::Cursor;
 use mqtt_protocol_core::mqtt::connection::{PacketBuildResult, PacketBuilder};
 use mqtt_protocol_core::mqtt::packet::{
@@ -15,7 +17,6 @@ use mqtt_protocol_core::mqtt::result_code::{AuthReasonCode, ConnectReasonCode, P
 use serde_bytes::ByteBuf;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use tokio::sync::mpsc;
 use wardlink_bridge::{ConnectionId, Origin};
 use wardlink_crypto::authentication::ClientAuthentication;
 use wardlink_crypto::key::PrivateKey;
@@ -52,22 +53,41 @@ enum Got {
 
 struct Client {
     id: ConnectionId,
-    outgoing: mpsc::Receiver<Out>,
+    outgoing: Outgoing,
     /// What came with CONNACK.
     rest: Vec<Got>,
 }
 
 impl Client {
+    /// What is next for it.
+    fn next(&mut self) -> Option<Out> {
+        self.outgoing.next().now_or_never()
+    }
+
+    /// Its next frame, also where its connection is closed then.
+    fn frame(&mut self) -> Vec<u8> {
+        match self.next() {
+            Some(Out::Frame(frame)) => frame,
+            Some(Out::End(Some(Farewell { mut frames, .. }))) => frames.remove(0),
+            other => panic!("no answer: {other:?}"),
+        }
+    }
+
     /// What it got, and how its connection was closed.
     fn take(&mut self) -> (Vec<Got>, Option<u16>) {
-        let (mut got, mut closed) = (core::mem::take(&mut self.rest), None);
-        while let Ok(out) = self.outgoing.try_recv() {
+        let packets = |bytes: &[u8]| read(bytes).into_iter().map(|(got, _)| got);
+        let mut got = core::mem::take(&mut self.rest);
+        while let Some(out) = self.next() {
             match out {
-                Out::Frame(bytes) => got.extend(read(&bytes).into_iter().map(|(got, _)| got)),
-                Out::Close(code) => closed = Some(code),
+                Out::Frame(bytes) => got.extend(packets(&bytes)),
+                Out::End(Some(Farewell { frames, code })) => {
+                    got.extend(frames.iter().flat_map(|bytes| packets(bytes)));
+                    return (got, Some(code));
+                }
+                Out::End(None) => panic!("it ends without a word"),
             }
         }
-        (got, closed)
+        (got, None)
     }
 }
 
@@ -168,7 +188,7 @@ impl Ward {
         properties.push(SessionExpiryInterval::new(3_600).unwrap().into());
         let connect = v5_0::Connect::builder().client_id("pump").unwrap().clean_start(false).keep_alive(60_u16);
         self.send(&client, &connect.props(properties).build().unwrap().to_continuous_buffer());
-        let Ok(Out::Frame(frame)) = client.outgoing.try_recv() else { panic!("no answer") };
+        let frame = client.frame();
         let (got, challenge) = read(&frame).remove(0);
         if let Got::Connack(reason) = got {
             return (client, reason);
@@ -176,7 +196,7 @@ impl Ward {
         let (proved, proof) = proving.prove(&challenge, &self.pump.0).unwrap();
         let auth = v5_0::Auth::builder().reason_code(AuthReasonCode::ContinueAuthentication).props(method(proof));
         self.send(&client, &auth.build().unwrap().to_continuous_buffer());
-        let Ok(Out::Frame(frame)) = client.outgoing.try_recv() else { panic!("no answer") };
+        let frame = client.frame();
         let mut packets = read(&frame);
         let (got, acceptance) = packets.remove(0);
         client.rest = packets.into_iter().map(|(got, _)| got).collect();
@@ -246,6 +266,70 @@ fn what_a_device_publishes_is_a_letter_at_the_port_when_it_is_acknowledged() {
     ward.associate();
     ward.hub.tick(NOW).unwrap().unwrap();
     assert_eq!(letters(&ward.up()), [b"second"]);
+}
+
+#[test]
+fn one_devices_folder_that_cannot_be_used_holds_up_nobody() {
+    let mut ward = Ward::open();
+    let other: Device = "infusion-pump/p2".parse().unwrap();
+    let first = ward.pump.clone();
+    let second = ward.site.member(&Holder::Device(other.clone()));
+    ward.know(true, &[(pump(), first.0.clone()), (other.clone(), second.0.clone())]);
+    let client = ward.connected();
+    ward.pump = second;
+    let neighbour = ward.connected();
+    // No port: everything waits. Then somebody has put a file where the letters of the first pump would lie.
+    std::fs::remove_dir_all(ward.ports()).unwrap();
+    ward.publish(&neighbour, "ais/data/update/infusion-pump/p2", b"before", 1);
+    ward.publish(&client, UP, b"lost", 7);
+    ward.publish(&neighbour, "ais/data/update/infusion-pump/p2", b"behind", 2);
+    assert!(!ward.ports().exists(), "a port is not made");
+    let folder = ward.ports().join("records/infusion-pump/p1");
+    std::fs::create_dir_all(folder.parent().unwrap()).unwrap();
+    std::fs::write(&folder, "").unwrap();
+    let up = Mailbox::new(&ward.ports(), &other, Direction::Up, MAX_UPWARD_BYTES);
+    for _ in 0..3 {
+        drop(ward.hub.tick(NOW).unwrap());
+        assert_eq!(letters(&up), [b"before", b"behind"], "each once");
+    }
+    // The device sends again, and by now its folder can be used.
+    std::fs::remove_file(&folder).unwrap();
+    ward.publish(&client, UP, b"again", 8);
+    assert_eq!((letters(&ward.up()), up.count().unwrap()), (vec![b"again".to_vec()], 2));
+}
+
+#[test]
+fn letters_that_cannot_be_put_are_told_until_they_can() {
+    let mut ward = Ward::open();
+    ward.associate();
+    let client = ward.connected();
+    ward.hub.tick(NOW).unwrap().unwrap();
+    // It can be read, and nothing can be written into it.
+    let up = ward.ports().join("records/infusion-pump/p1/up");
+    std::fs::create_dir_all(up.join(".new/x")).unwrap();
+    ward.publish(&client, UP, b"lost", 7);
+    for _ in 0..2 {
+        let why = ward.hub.tick(NOW).unwrap().unwrap_err().to_string();
+        assert!(why.starts_with("infusion-pump/p1: "), "{why}");
+    }
+    std::fs::remove_dir_all(&up).unwrap();
+    ward.publish(&client, UP, b"again", 8);
+    ward.hub.tick(NOW).unwrap().unwrap();
+    // A port that is not there, as long as something waits for it.
+    std::fs::remove_dir_all(ward.ports()).unwrap();
+    ward.hub.tick(NOW).unwrap().unwrap();
+    ward.publish(&client, UP, b"waits", 9);
+    assert_eq!(ward.hub.tick(NOW).unwrap().unwrap_err().kind(), std::io::ErrorKind::NotFound);
+    std::fs::create_dir(ward.ports()).unwrap();
+    ward.hub.tick(NOW).unwrap().unwrap();
+    assert_eq!(letters(&ward.up()), [b"waits"]);
+    // Whoever is not let in any more loses nothing here.
+    std::fs::remove_dir_all(ward.ports()).unwrap();
+    std::fs::create_dir_all(up.join(".new/x")).unwrap();
+    ward.publish(&client, UP, b"lost", 10);
+    ward.hub.tick(NOW).unwrap().unwrap_err();
+    ward.know(true, &[]);
+    ward.hub.tick(NOW).unwrap().unwrap();
 }
 
 #[test]
@@ -327,6 +411,29 @@ fn nobody_is_let_in_before_the_devices_are_known_nor_after_they_do_not_count() {
 }
 
 #[test]
+fn a_device_that_is_not_let_in_any_more_is_sent_nothing_of_what_waits() {
+    // Some frames, as many as may wait, and more.
+    for (waiting, is_told) in [(20, true), (64, true), (65, false)] {
+        let mut ward = Ward::open();
+        ward.associate();
+        let mut client = ward.connected();
+        client.rest.clear();
+        for id in 1..=waiting {
+            ward.publish(&client, UP, b"x", id);
+        }
+        ward.know(true, &[]);
+        // It is in the middle of sending, and its client does not read.
+        let sending = client.outgoing.unless_ended(core::future::pending::<()>()).now_or_never();
+        let farewell = sending.unwrap().unwrap_err();
+        assert_eq!(farewell.is_some(), is_told, "{waiting}");
+        if let Some(Farewell { frames, .. }) = farewell {
+            let [frame] = &frames[..] else { panic!("{frames:?}") };
+            assert!(matches!(&read(frame)[..], [(Got::Disconnect, _)]));
+        }
+    }
+}
+
+#[test]
 fn a_gateway_that_is_not_paired_any_more_ends_every_connection() {
     let mut ward = Ward::open();
     ward.associate();
@@ -353,4 +460,19 @@ fn without_its_records_the_hub_lets_nobody_in() {
     let mut client = ward.dial();
     ward.hub.received(client.id, Some(&[0x10, 0]), NOW).unwrap();
     assert!(client.take().1.is_some());
+}
+
+#[test]
+fn whoever_has_connected_before_the_records_could_be_read_connects_anew() {
+    let mut ward = Ward::open();
+    let folder = ward.folder.path().join("later");
+    ward.hub = Hub::new(folder.join("broker.redb"), ward.ports());
+    let mut client = ward.dial();
+    ward.hub.tick(NOW).unwrap_err();
+    assert_eq!(client.take(), (vec![], None));
+    std::fs::create_dir(folder).unwrap();
+    ward.associate();
+    assert_eq!(client.take(), (vec![], Some(CLOSE_INTERNAL)));
+    ward.hub.closed(client.id, NOW).unwrap();
+    ward.connected();
 }
