@@ -551,7 +551,7 @@ fn an_inventory_is_previewed_imported_once_and_held_to_its_manufacturer() -> Res
 }
 
 #[test]
-fn a_gateway_is_told_of_a_revoked_device_before_the_revocation_is_answered() -> Result<()> {
+fn a_gateway_is_told_of_a_revoked_device_without_asking() -> Result<()> {
     scene(|scene| {
         let ward = Ward::open(scene)?;
         let mut hubs = Vec::new();
@@ -575,7 +575,7 @@ fn a_gateway_is_told_of_a_revoked_device_before_the_revocation_is_answered() -> 
         };
         assert_eq!(has_key(&talk.welcome.devices), [(lost.device.clone(), true), (kept.device.clone(), true)]);
         ward.administrator.revoke(std::slice::from_ref(&lost.device))?;
-        // It was sent before the answer came: nothing else is said here.
+        // Nothing else is said here: the server sends it by itself.
         let FromServer::Devices(told) = talk.hear()? else { bail!("the devices") };
         assert_eq!(has_key(&told.message), [(lost.device.clone(), false), (kept.device.clone(), true)]);
         Ok(())
