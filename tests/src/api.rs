@@ -41,6 +41,14 @@ pub struct Api {
 #[error("the worker refused with {status}: {0}", status = .0.status)]
 pub struct Refused(pub Problem);
 
+/// Asks, and once more where no answer came: a worker that has much to do may close a connection that it has not looked at for long.
+pub fn ask_again<T>(ask: impl Fn() -> Result<T>) -> Result<T> {
+    match ask() {
+        Err(error) if !error.is::<Refused>() => ask(),
+        outcome => outcome,
+    }
+}
+
 impl Api {
     /// Speaks to the worker at `origin`, with nobody signed in.
     pub fn new(origin: String) -> Self {

@@ -14,7 +14,7 @@ use wardlink_protocol::identity::SessionId;
 use wardlink_protocol::pairing::Mode;
 
 use crate::Scene;
-use crate::api::{Api, Refused};
+use crate::api::{Api, ask_again};
 use crate::live::Live;
 use crate::pump::{Event, Pump, is, text};
 use crate::ward::Ward;
@@ -201,11 +201,7 @@ fn hand(nurse: &Api, to_do: &Arc<Mutex<Receiver<Act>>>, told: &Sender<Heard>) ->
                 Act::Accept(session) => nurse.accept(*session, Mode::PairingCode).map(drop),
                 Act::Verify(session, code) => nurse.verify(*session, VerificationProof::Code(code.clone())).map(drop),
             };
-            // A worker that has much to do may close a connection that it has not looked at for long: whoever hears no answer asks again.
-            let outcome = match attempt() {
-                Err(error) if !error.is::<Refused>() => attempt(),
-                outcome => outcome,
-            };
+            let outcome = ask_again(attempt);
             // Nobody hears it any more where everything is over.
             if let Err(error) = outcome
                 && told.send(Heard::Failed(error)).is_err()

@@ -5,9 +5,10 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context as _, Result};
 use wardlink_protocol::Device;
-use wardlink_protocol::api::ChannelsView;
+use wardlink_protocol::api::{ChannelsView, ProblemKind};
 
 use crate::Scene;
+use crate::api::{Api, Refused, ask_again};
 use crate::crowd::{Heard, device, pair_side_by_side};
 use crate::figures::{Figures, percentile};
 use crate::pump::{is, milliseconds, text};
@@ -17,6 +18,9 @@ use crate::ward::Ward;
 /// The longest that a pump takes to notice that it was cut off.
 const NOTICE: Duration = Duration::from_secs(10);
 
+/// The longest that new keys for everybody take.
+const NEW_KEYS: Duration = Duration::from_mins(10);
+
 /// Pairs so many devices, and revokes some of them, one after the other.
 pub fn measure(scene: &Scene, ward: &Ward<'_>, devices: usize, trials: usize, figures: &mut Figures) -> Result<()> {
     let (mut answers, mut cuts, mut keys) = (Vec::new(), Vec::new(), Vec::new());
@@ -24,12 +28,12 @@ pub fn measure(scene: &Scene, ward: &Ward<'_>, devices: usize, trials: usize, fi
         for number in 1..=trials.min(devices) {
             let device = device(number)?;
             let (begun, clock) = (Instant::now(), SystemTime::now().duration_since(UNIX_EPOCH)?);
-            ward.administrator.revoke(std::slice::from_ref(&device))?;
+            revoke(&ward.administrator, &device)?;
             answers.push(begun.elapsed());
             cuts.push(cut_at(heard, &device)?.saturating_sub(clock));
             // The others get new keys: nobody else is to be revoked in between.
-            wait::patiently("new keys for everybody", || {
-                let view: ChannelsView = ward.administrator.get("channels")?;
+            wait::within(NEW_KEYS, "new keys for everybody", || {
+                let view: ChannelsView = ask_again(|| ward.administrator.get("channels"))?;
                 Ok(view.jobs.is_empty().then_some(()))
             })?;
             keys.push(begun.elapsed());
@@ -46,6 +50,20 @@ pub fn measure(scene: &Scene, ward: &Ward<'_>, devices: usize, trials: usize, fi
         figures.put_ms(whole, percentile(values, 99)?);
     }
     Ok(())
+}
+
+/// Revokes a device. Where no answer came, it may have been revoked already.
+fn revoke(administrator: &Api, device: &Device) -> Result<()> {
+    let is_revoked = |error: &anyhow::Error| {
+        error.downcast_ref::<Refused>().is_some_and(|refused| refused.0.kind == ProblemKind::WrongState)
+    };
+    match administrator.revoke(std::slice::from_ref(device)) {
+        Err(error) if !error.is::<Refused>() => match administrator.revoke(std::slice::from_ref(device)) {
+            Err(error) if !is_revoked(&error) => Err(error),
+            _ => Ok(()),
+        },
+        outcome => outcome.map(drop),
+    }
 }
 
 /// When a pump saw that its connection was closed, since 1970.

@@ -20,7 +20,8 @@ pub fn patiently<T>(what: &str, look: impl FnMut() -> Result<Option<T>>) -> Resu
     within(4 * LIMIT, what, look)
 }
 
-fn within<T>(limit: Duration, what: &str, mut look: impl FnMut() -> Result<Option<T>>) -> Result<T> {
+/// The same for what takes as long as there is much of it.
+pub fn within<T>(limit: Duration, what: &str, mut look: impl FnMut() -> Result<Option<T>>) -> Result<T> {
     let started = Instant::now();
     loop {
         if let Some(found) = look()? {
