@@ -1,15 +1,20 @@
 //! A folder of updates for one device, as it is copied over the network: what a service port has (`pump::software`), file by file and piece by piece.
 //!
-//! The gateway's side answers questions about a folder ([`answer`]); the device's side asks them until its own folder is the same ([`crate::device::hub`]). A file is known by its
+//! The gateway's side lays a folder down ([`lay_down`]) and answers questions about it ([`answer`]); the device's side asks them until its own folder is the same ([`crate::device::hub`]). A file is known by its
 //! path, length and time; a copy that was broken off goes on where it was. Nothing here has to be trusted: the device verifies what it finds in its folder, as on a stick.
 
+mod laying;
+
+pub(crate) use laying::{Content, lay_down};
+
+use crate::files::read_file;
 use serde::{Deserialize, Serialize};
 use serde_bytes::ByteBuf;
 use std::fs::{self, File, Metadata};
 use std::io;
 use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use wardlink_protocol::Device;
 use wardlink_protocol::cbor::{self, CborError};
 
@@ -34,9 +39,11 @@ const FOLDER: &str = "updates";
 const TOLD: &str = "told.cbor";
 /// Single files of a bundle.
 pub(crate) const DIRECTIVE: &str = "directive.json";
-const DIRECTOR_ROOT: &str = "director-root.cose";
+pub(crate) const DIRECTOR_ROOT: &str = "director-root.cose";
 /// Folders of a bundle.
-const FOLDERS: [&str; 4] = ["metadata", "director", ADDED, TARGETS];
+const FOLDERS: [&str; 4] = [METADATA, DIRECTOR, ADDED, TARGETS];
+pub(crate) const METADATA: &str = "metadata";
+pub(crate) const DIRECTOR: &str = "director";
 pub(crate) const ADDED: &str = "added";
 pub(crate) const TARGETS: &str = "targets";
 
@@ -212,17 +219,25 @@ fn walk(folder: &Path, below: &str, files: &mut Vec<Listed>) {
     }
 }
 
+/// The list, where nobody is just laying the bundle down: whoever copies it finds what fits together.
+fn whole(folder: &Path) -> Option<Answered> {
+    let is_whole = !laying::is_under_way(folder);
+    // Once more afterwards: it may have begun meanwhile.
+    let files = is_whole.then(|| list(folder))?;
+    (!laying::is_under_way(folder)).then_some(Answered::Files(files))
+}
+
 /// Answers a device out of its bundle; none where there is nothing to say.
 pub(crate) fn answer(folder: &Path, asked: &Asked) -> io::Result<Option<Answered>> {
     match asked {
-        Asked::Files => Ok(Some(Answered::Files(list(folder)))),
+        Asked::Files => Ok(whole(folder)),
         Asked::Piece { file, from } => {
             let path = folder.join(file.path.as_str());
             let is_it = fs::symlink_metadata(&path).is_ok_and(|metadata| {
                 metadata.is_file() && metadata.len() == file.length && modified(&metadata) == file.modified
             });
             if !is_it {
-                return Ok(Some(Answered::Files(list(folder))));
+                return Ok(whole(folder));
             }
             let mut bytes = vec![0; PIECE_BYTES];
             let count = File::open(path)?.read_at(&mut bytes, (*from).min(file.length))?;
@@ -240,9 +255,15 @@ pub(crate) fn answer(folder: &Path, asked: &Asked) -> io::Result<Option<Answered
     }
 }
 
+/// Of which moment that is: it changes with every word.
+pub(crate) fn told_at(port: &Path, device: &Device) -> Option<SystemTime> {
+    fs::symlink_metadata(folder(port, device).join(TOLD)).ok()?.modified().ok()
+}
+
 /// What a device has said of its software, as it lies in a gateway's port.
 pub fn told(port: &Path, device: &Device) -> Option<Told> {
-    let bytes = fs::read(folder(port, device).join(TOLD)).ok()?;
+    let limit = u64::try_from(MAX_BYTES).unwrap_or(u64::MAX);
+    let bytes = read_file(&folder(port, device).join(TOLD), limit).ok()??;
     cbor::decode(&bytes, MAX_BYTES).ok()
 }
 

@@ -9,6 +9,7 @@ mod change_over;
 mod delivery;
 pub mod devices;
 pub mod doctor;
+mod handing;
 pub(crate) mod http;
 pub mod own;
 mod packages;

@@ -200,8 +200,8 @@ impl GatewayObject {
             [device.to_string().into_value()],
         )?;
         database.run(
-            "INSERT OR IGNORE INTO files (name, version, bytes) VALUES ('1.root.json', NULL, ?)",
-            [root.to_vec().into_value()],
+            "INSERT OR IGNORE INTO files (name, version, bytes) VALUES (?, NULL, ?)",
+            [poll::FIRST_ROOT.to_owned().into_value(), root.to_vec().into_value()],
         )?;
         Ok(database)
     }

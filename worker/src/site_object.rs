@@ -295,6 +295,7 @@ impl SiteObject {
                 answer(&gateways::vouch(self.site()?.database, &gateway, signer, devices)?)
             }
             DeskRequest::Receipt(receipt) => answer(&gateways::sign_receipt(&self.site()?, receipt)?),
+            DeskRequest::Direct(device, root) => answer(&gateways::sign_director(&self.site()?, device, root)?),
         }
     }
 

@@ -226,6 +226,8 @@ impl Carrying {
             LinkEvent::Connected => {
                 tracing::info!("connected to the gateway");
                 (self.is_connected, self.told) = (true, None);
+                // What it runs it says anew here: what it said to another gateway is older then.
+                let _is_gone = std::fs::remove_file(&self.told_file);
                 if let Some(copying) = &mut self.copying {
                     copying.begin();
                 }

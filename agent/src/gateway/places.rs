@@ -14,6 +14,12 @@ pub(crate) fn director(gateway: &Device) -> String {
     format!("/api/gateways/{}/{}/director", quoted(&client), quoted(&identifier))
 }
 
+/// The control unit's word for a device that this gateway's director directs it.
+pub(crate) fn director_of(gateway: &Device, device: &Device) -> String {
+    let (client, identifier) = (device.client.to_string(), device.identifier.to_string());
+    format!("{}/devices/{}/{}/root.cose", director(gateway), quoted(&client), quoted(&identifier))
+}
+
 /// A manufacturer's image repository.
 pub(crate) fn images(manufacturer: &Manufacturer) -> String {
     of_manufacturer("/api/repositories", manufacturer)

@@ -11,7 +11,7 @@ use wardlink_crypto::key::PrivateKey;
 use wardlink_protocol::Device;
 use wardlink_update::key::Key;
 use wardlink_update::metadata::{Draft, Expires, Version};
-use wardlink_update::report::{ConfigurationReport, Reported, State};
+use wardlink_update::report::{ConfigurationReport, MAX_REPORTED_DEVICES, Reported, State};
 
 /// How long a report counts, in seconds: the server takes it within a session, whose clocks may differ.
 const REPORT_LIFETIME_SECS: u64 = 24 * 60 * 60;
@@ -54,6 +54,12 @@ impl Shared {
         let is_updated = |device: &Device| listed.iter().any(|one| one.device == *device && one.updates);
         let mut present = vec![self.own_state()?];
         present.extend(self.device_states().into_iter().filter(|state| is_updated(&state.characteristics.device)));
+        for state in self.verifying_states()? {
+            // One that stands in the file of devices as well is reported once.
+            if present.iter().all(|other| other.characteristics.device != state.characteristics.device) {
+                present.push(state);
+            }
+        }
         Ok(present)
     }
 
@@ -73,6 +79,8 @@ impl Shared {
             }
         }
         self.troubles.end(Source::Unreported, began);
+        devices.extend(self.signed_reports()?);
+        devices.truncate(MAX_REPORTED_DEVICES);
         let counter = self.store.next_counter(seen)?;
         Ok((counter, signed(counter, self.own_state()?, devices, key)?))
     }

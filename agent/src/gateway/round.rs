@@ -38,6 +38,9 @@ const REFUSED_SECS: u64 = 60 * 60;
 /// An install whose image is in the cache, with what the server adds to it.
 type Ready<'a> = (&'a Install, PathBuf, AddedFiles);
 
+/// What was verified, and what may be installed of it.
+type Verified = (Box<Full>, Vec<Transaction>);
+
 /// How a round has ended.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct RoundEnd {
@@ -48,7 +51,7 @@ pub(super) struct RoundEnd {
 }
 
 impl RoundEnd {
-    fn again(&mut self, at: u64) {
+    pub(super) fn again(&mut self, at: u64) {
         self.again_at = Some(self.again_at.map_or(at, |earlier| earlier.min(at)));
     }
 }
@@ -157,7 +160,7 @@ impl<'a> Round<'a> {
             // A session has brought another one meanwhile.
             return Ok(RoundEnd { again_at: Some(now()), is_denied: false });
         }
-        let Some(transactions) = verified else { return Ok(end) };
+        let Some((full, transactions)) = verified else { return Ok(end) };
         let Some(version) = self.verified_version()? else { return Ok(end) };
         self.change_directives(|known| Directives {
             heard: known.heard.max(version),
@@ -166,8 +169,9 @@ impl<'a> Round<'a> {
         })?;
         let mut waits = false;
         for transaction in &transactions {
-            waits |= self.install(transaction, version, &mut end).await?;
+            waits |= self.install(&full, transaction, version, &mut end).await?;
         }
+        self.take_back(&transactions, &mut end).await?;
         if waits {
             self.delete_replaced(&transactions)?;
         } else {
@@ -183,7 +187,7 @@ impl<'a> Round<'a> {
     }
 
     /// Verifies both repositories in full (256 and 257); none where it was refused, or is to be tried later.
-    async fn verify(&self, heard: Version, end: &mut RoundEnd) -> Result<Option<Vec<Transaction>>, GatewayError> {
+    async fn verify(&self, heard: Version, end: &mut RoundEnd) -> Result<Option<Verified>, GatewayError> {
         let store = &self.shared.store;
         let Some(director) = store.stored(&Repository::Director)? else { return Ok(None) };
         let mut stored = BTreeMap::from([(Repository::Director, director.clone())]);
@@ -240,7 +244,7 @@ impl<'a> Round<'a> {
                         Err(refused) => return self.refused(&refused, heard, end).map(|()| None),
                     }
                 }
-                Next::Verified(transactions) => return Ok(Some(transactions)),
+                Next::Verified(transactions) => return Ok(Some((Box::new(full), transactions))),
                 Next::Refused => return Ok(None),
             }
         }
@@ -318,6 +322,7 @@ impl<'a> Round<'a> {
     /// Brings and installs one transaction. Returns whether something of it still waits.
     async fn install(
         &self,
+        full: &Full,
         transaction: &Transaction,
         version: Version,
         end: &mut RoundEnd,
@@ -333,6 +338,11 @@ impl<'a> Round<'a> {
                 return Ok(true);
             }
         }
+        let verifying = self.verifying(transaction)?;
+        if verifying > 0 && transaction.installs.len() > 1 {
+            let why = "a device that verifies for itself is not installed together with others through a gateway";
+            return self.failed(transaction, version, why).map(|()| false);
+        }
         let mut ready = Vec::new();
         for install in &transaction.installs {
             let delivered = match self.deliver(install).await {
@@ -343,6 +353,14 @@ impl<'a> Round<'a> {
                 Ok((image, added)) => ready.push((install, image, added)),
                 Err(error) => return self.undelivered(transaction, install, version, error, end),
             }
+        }
+        if verifying > 0 {
+            for one in ready {
+                if let Err(why) = self.hand_on(full, one, end).await? {
+                    return self.failed(transaction, version, &why).map(|()| false);
+                }
+            }
+            return Ok(true);
         }
         if let Err((device, why)) = self.may_begin(transaction, version)? {
             return self.postponed(transaction, &device, why, version, end);

@@ -102,6 +102,34 @@ pub(super) struct Associated {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Devices(pub(super) Vec<Associated>);
 
+/// What is known of the devices that verify for themselves.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Verifying(pub(super) Vec<OfDevice>);
+
+/// What is known of one.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct OfDevice {
+    /// What it has said that it runs.
+    pub(super) state: State,
+    /// The outcomes in what it said last, the newest last: what comes after them was not passed on yet.
+    pub(super) outcomes: Vec<Sha256>,
+    /// Whether the gateway has laid something down for it.
+    pub(super) is_handed: bool,
+}
+
+impl Verifying {
+    /// What is known of this device.
+    pub(super) fn of(&self, device: &Device) -> Option<&OfDevice> {
+        self.0.iter().find(|one| one.state.characteristics.device == *device)
+    }
+
+    /// What is known of a device from now on.
+    pub(super) fn put(&mut self, known: OfDevice) {
+        self.0.retain(|one| one.state.characteristics.device != known.state.characteristics.device);
+        self.0.push(known);
+    }
+}
+
 /// What an idle poll shows and knows.
 #[derive(Serialize, Deserialize)]
 pub(super) struct Poll {
@@ -173,6 +201,7 @@ macro_rules! values {
 }
 values! {
     Devices => "devices",
+    Verifying => "devices that verify",
     Poll => "poll",
     Directives => "directives",
     Counter => "report counter",

@@ -21,6 +21,8 @@ pub(super) enum Source {
     Report,
     /// What is left out of reports.
     Unreported,
+    /// What devices say of their software that verify for themselves.
+    Told,
     /// A round of updates.
     Round,
     /// The records of devices.

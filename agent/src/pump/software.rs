@@ -39,6 +39,8 @@ const FOLDER: &str = "software";
 pub(super) const LOOKED_AFTER: Duration = Duration::from_millis(200);
 /// How often it looks whether something was put into its service port.
 const PORT_LOOKED_AT: Duration = Duration::from_secs(1);
+/// How often it says at least what it runs: well before a report is over.
+const LAID_DOWN_ANEW: Duration = Duration::from_hours(12);
 /// How many pieces of an image it takes before it does something else.
 const PIECES_AT_ONCE: usize = 4;
 
@@ -92,6 +94,8 @@ pub(super) struct Software {
     told: usize,
     /// What was laid down for the gateway last.
     laid_down: Option<(State, Vec<Notification>)>,
+    /// When that was.
+    laid_down_at: Instant,
     /// What is wrong, so that it is told once.
     trouble: Option<String>,
     /// The screen has said that the pump restarts.
@@ -121,6 +125,7 @@ impl Software {
             shown: None,
             told: 0,
             laid_down: None,
+            laid_down_at: Instant::now(),
             trouble: None,
             is_restarting: false,
         })
@@ -303,17 +308,21 @@ impl Pump {
     /// Lays down for the gateway what the pump runs, signed, and what came of its updates, where that has changed.
     fn report_to_gateway(&mut self) -> Result<(), DeviceError> {
         let Some(folder) = self.settings.port() else { return Ok(()) };
-        let has_hub = self.settings.software.as_ref().is_some_and(|given| given.gateway.is_some());
-        let Some(software) = self.software.as_mut().filter(|_| has_hub) else { return Ok(()) };
+        // Whoever has a session of its own reports there.
+        let reports = self.settings.software.as_ref().is_some_and(|given| given.gateway.is_some() && !given.is_direct);
+        let Some(software) = self.software.as_mut().filter(|_| reports) else { return Ok(()) };
         let device = &mut software.driven.device;
         let now = (device.state(), device.outcomes().to_vec());
-        if software.laid_down.as_ref() == Some(&now) && folder.join(TOLD).exists() {
+        let is_new = software.laid_down_at.elapsed() < LAID_DOWN_ANEW;
+        if is_new && software.laid_down.as_ref() == Some(&now) && folder.join(TOLD).exists() {
             return Ok(());
         }
         let other = |error: &dyn core::fmt::Display| DeviceError::Io(io::Error::other(error.to_string()));
         let key = self.key.to_pkcs8().map_err(|error| other(&error))?;
         let key = SigningKey::from_pkcs8_der(&key).map_err(|error| other(&error))?;
-        let report = ByteBuf::from(device.report(&key, 0, clock::now().as_secs())?);
+        // The counter is above that of every report before, also where the device was restored from an earlier state.
+        let at = clock::now().as_secs();
+        let report = ByteBuf::from(device.report(&key, at, at)?);
         let outcomes = now.1.iter().filter_map(|outcome| serde_json::to_vec(outcome).ok()).map(ByteBuf::from);
         // The newest count, where there are more than fit.
         let mut told = Told { report, outcomes: outcomes.collect() };
@@ -332,7 +341,7 @@ impl Pump {
             io::Result::Ok(())
         };
         put().map_err(DeviceError::Io)?;
-        software.laid_down = Some(now);
+        (software.laid_down, software.laid_down_at) = (Some(now), Instant::now());
         Ok(())
     }
 

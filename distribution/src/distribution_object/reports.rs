@@ -217,9 +217,7 @@ fn store(database: &Database, gateway: &Device, configuration: &Configuration) -
     for (state, counter) in &configuration.devices {
         let device = &state.characteristics.device;
         if !gone.remove(device) {
-            let [client, identifier] = catalog::names(device);
-            let statement = "INSERT INTO reported (gateway, client, identifier) VALUES (?, ?, ?)";
-            database.run(statement, [name(), client, identifier])?;
+            put_reported(database, gateway, device)?;
         }
         let known = catalog::find(database, device)?;
         let known = known.as_ref();
@@ -234,6 +232,14 @@ fn store(database: &Database, gateway: &Device, configuration: &Configuration) -
                 catalog::put_state(database, known, state, *counter)?;
                 catalog::associate(database, known, device, gateway)?;
             }
+        }
+    }
+    for device in &configuration.unchanged {
+        // As it was: what the device signed for another gateway since would be newer.
+        if !gone.remove(device)
+            && catalog::find(database, device)?.is_some_and(|known| known.gateway.as_ref() == Some(gateway))
+        {
+            put_reported(database, gateway, device)?;
         }
     }
     for device in gone {
@@ -254,6 +260,13 @@ fn store(database: &Database, gateway: &Device, configuration: &Configuration) -
         "UPDATE gateways SET counter = ?, reported_at = ?, last_contact = ? WHERE gateway = ?",
         [configuration.counter.into_value(), now().into_value(), now().into_value(), name()],
     )
+}
+
+/// A device stands in a gateway's newest report.
+fn put_reported(database: &Database, gateway: &Device, device: &Device) -> Result<(), Failure> {
+    let [client, identifier] = catalog::names(device);
+    let statement = "INSERT INTO reported (gateway, client, identifier) VALUES (?, ?, ?)";
+    database.run(statement, [text(gateway), client, identifier])
 }
 
 /// Whether a device stands in a gateway's newest report.

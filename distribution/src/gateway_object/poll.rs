@@ -2,29 +2,36 @@
 
 use super::GatewayObject;
 use rand_core::CryptoRng;
+use serde_bytes::ByteBuf;
 use sha2::{Digest, Sha256 as Hasher};
 use std::rc::Rc;
 use subtle::ConstantTimeEq;
 use wardlink_edge::files::Files;
 use wardlink_edge::http::names;
+use wardlink_edge::messages::DeskRequest;
+use wardlink_edge::objects;
 use wardlink_edge::platform::now;
 use wardlink_edge::problem::Failure;
 use wardlink_edge::storage::Column;
-use wardlink_protocol::UnixMillis;
 use wardlink_protocol::api::ProblemKind;
 use wardlink_protocol::distribution::PollTicket;
 use wardlink_protocol::identity::Sha256;
 use wardlink_protocol::limits::POLL_TICKET_BYTES;
+use wardlink_protocol::{Device, UnixMillis};
 use worker::{Request, Response};
 
 /// Whose the files are that the server adds.
 pub(crate) const ADDED: &str = "@added";
+/// The director's first root.
+pub(super) const FIRST_ROOT: &str = "1.root.json";
 
 /// What of the director's repository is asked for.
 pub(super) enum Asked {
     Metadata(String),
     /// A file that the server added, by its hash.
     Added(Option<Sha256>),
+    /// The control unit's word for a device that it is directed by this director.
+    Root(Device),
 }
 
 impl Asked {
@@ -34,6 +41,9 @@ impl Asked {
         let rest = (parts.next()? == "director").then(|| parts.next())??;
         if let Some(name) = rest.strip_prefix("metadata/") {
             return Some(Self::Metadata(name.to_owned()));
+        }
+        if let Some(device) = rest.strip_prefix("devices/") {
+            return device.strip_suffix("/root.cose")?.parse().ok().map(Self::Root);
         }
         let name = rest.strip_prefix("targets/")?.rsplit('/').next()?;
         Some(Self::Added(name.split('.').next().and_then(|hash| hash.parse().ok())))
@@ -86,9 +96,7 @@ impl GatewayObject {
                 with_kind(response, "application/json", "private, no-cache")
             }
             Asked::Metadata(name) => {
-                let query = "SELECT bytes FROM files WHERE name = ?";
-                let bytes = self.database.open()?.one::<Vec<u8>, _>(query, [name.clone().into_value()])?;
-                let response = Response::from_bytes(bytes.ok_or(ProblemKind::NotFound)?)?;
+                let response = Response::from_bytes(self.file(name)?)?;
                 with_kind(response, "application/json", "private, max-age=86400, immutable")
             }
             Asked::Added(sha256) => {
@@ -96,7 +104,20 @@ impl GatewayObject {
                 let bytes = Files::of(&self.env, ADDED)?.read(&sha256).await?.ok_or(ProblemKind::NotFound)?;
                 with_kind(Response::from_bytes(bytes)?, "application/json", "private, max-age=86400, immutable")
             }
+            Asked::Root(device) => {
+                let request = DeskRequest::Direct(device.clone(), ByteBuf::from(self.file(FIRST_ROOT)?));
+                let signed: Option<ByteBuf> = objects::call(&self.env, &request).await?;
+                let response = Response::from_bytes(signed.ok_or(ProblemKind::NotFound)?.into_vec())?;
+                with_kind(response, "application/cose", "private, no-store")
+            }
         }
+    }
+
+    /// A file of the director's metadata.
+    fn file(&self, name: &str) -> Result<Vec<u8>, Failure> {
+        let query = "SELECT bytes FROM files WHERE name = ?";
+        let bytes = self.database.open()?.one::<Vec<u8>, _>(query, [name.to_owned().into_value()])?;
+        Ok(bytes.ok_or(ProblemKind::NotFound)?)
     }
 
     /// What polls are answered by; none where nobody has a ticket.
@@ -145,6 +166,12 @@ mod tests {
         assert!(matches!(path(&format!("director/targets/added/{hash}.json")), Some(Asked::Added(Some(_)))));
         assert!(matches!(path(&format!("director/targets/added/{hash}.{hash}.json")), Some(Asked::Added(Some(_)))));
         assert!(matches!(path("director/targets/x"), Some(Asked::Added(None))));
+        let device = "infusion-pump/p1".parse().unwrap();
+        assert!(matches!(path("director/devices/infusion-pump/p1/root.cose"), Some(Asked::Root(of)) if of == device));
+        assert!(
+            path("director/devices/infusion-pump/root.cose").is_none()
+                && path("director/devices/a/b/c/root.cose").is_none()
+        );
         assert!(path("session").is_none() && path("director").is_none() && path("other/metadata/x").is_none());
     }
 }

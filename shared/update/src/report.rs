@@ -2,12 +2,15 @@
 //!
 //! They are Uptane's vehicle version manifest and ECU version reports (Uptane 5.4.2.1): envelopes like TUF's metadata, of the types
 //! `configuration-report` and `device-report`. Their version is the counter that keeps a report from being replayed. A device that
-//! has a key signs its own report, and the gateway passes it on as it was received; for one that has none, the gateway speaks.
+//! has a key signs its own report, and the gateway passes it on as it was received; for one that has none, the gateway speaks. A device makes a
+//! report when it has something to say: the gateway shows the newest one in each of its own until there is another, and that it is the one which the
+//! reader has says that the device is still there.
 
 use crate::inventory::Characteristics;
 use crate::key::Key;
 use crate::metadata::{Expires, InvalidMetadata, Role, RoleKeys, Signed, Version};
 use crate::package::{Note, ReleaseCounter};
+use core::cmp::Ordering;
 use core::num::NonZeroUsize;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
@@ -84,6 +87,8 @@ pub struct Configuration {
     pub gateway: State,
     /// What its devices run, with their counters where they signed themselves.
     pub devices: Vec<(State, Option<Version>)>,
+    /// Devices whose newest report the reader has already: they are there, and nothing new is said of them.
+    pub unchanged: Vec<Device>,
 }
 
 impl Configuration {
@@ -143,8 +148,9 @@ impl DeviceReport {
             return Err(InvalidReport::Length);
         }
         let signed: Signed<Self> = Signed::parse(bytes)?;
-        let device = signed.role.state.characteristics.device.clone();
-        check(&signed, &device, known, now)?;
+        let device = &signed.role.state.characteristics.device;
+        check_signature(&signed, device, known)?;
+        check_news(&signed, device, known, now)?;
         Ok((signed.role.state, signed.role.version))
     }
 }
@@ -155,7 +161,8 @@ impl ConfigurationReport {
         Self { version: counter, expires, gateway, devices }
     }
 
-    /// Reads the report of this gateway and verifies it at this time, in seconds since 1970.
+    /// Reads the report of this gateway and verifies it at this time, in seconds since 1970. A device's own report that is older than the newest
+    /// one is as if it were not there: the device has reported elsewhere since.
     pub fn verify(
         bytes: &[u8],
         gateway: &Device,
@@ -170,15 +177,21 @@ impl ConfigurationReport {
         if reporter != gateway {
             return Err(InvalidReport::Gateway(reporter.clone()));
         }
-        check(&signed, gateway, known, now)?;
+        check_signature(&signed, gateway, known)?;
+        check_news(&signed, gateway, known, now)?;
         let Self { version: counter, gateway: state, devices: listed, .. } = signed.role;
         let mut seen = BTreeSet::from([gateway.clone()]);
-        let mut devices = Vec::new();
+        let (mut devices, mut unchanged) = (Vec::new(), Vec::new());
         for one in listed {
             let (state, counter) = match one {
                 Reported::Signed(envelope) => {
-                    let (state, counter) = DeviceReport::verify(&envelope_bytes(&envelope)?, known, now)?;
-                    (state, Some(counter))
+                    let signed: Signed<DeviceReport> = Signed::parse(&envelope_bytes(&envelope)?)?;
+                    let device = &signed.role.state.characteristics.device;
+                    check_signature(&signed, device, known)?;
+                    if signed.role.version > known.counter(device) {
+                        check_news(&signed, device, known, now)?;
+                    }
+                    (signed.role.state, Some(signed.role.version))
                 }
                 Reported::Unsigned(state) if known.key(&state.characteristics.device).is_some() => {
                     return Err(InvalidReport::Unsigned(state.characteristics.device));
@@ -189,9 +202,13 @@ impl ConfigurationReport {
             if !seen.insert(device.clone()) {
                 return Err(InvalidReport::Twice(device.clone()));
             }
-            devices.push((state, counter));
+            match counter.map(|counter| counter.cmp(&known.counter(device))) {
+                None | Some(Ordering::Greater) => devices.push((state, counter)),
+                Some(Ordering::Equal) => unchanged.push(state.characteristics.device),
+                Some(Ordering::Less) => {}
+            }
         }
-        Ok(Configuration { counter, gateway: state, devices })
+        Ok(Configuration { counter, gateway: state, devices, unchanged })
     }
 }
 
@@ -199,15 +216,17 @@ fn envelope_bytes(envelope: &serde_json::Value) -> Result<Vec<u8>, InvalidMetada
     serde_json::to_vec(envelope).map_err(|_| InvalidMetadata::Contradiction("a device's report cannot be read"))
 }
 
-/// Signed by its own key, newer than what was seen, and not over.
-fn check<T: Role>(signed: &Signed<T>, device: &Device, known: &impl Known, now: u64) -> Result<(), InvalidReport> {
+/// Signed by its own key.
+fn check_signature<T: Role>(signed: &Signed<T>, device: &Device, known: &impl Known) -> Result<(), InvalidReport> {
     let signature = || InvalidReport::Signature(device.clone());
     let key = known.key(device).ok_or_else(signature)?;
     let (id, threshold) = (key.id(), NonZeroUsize::MIN);
     let role = RoleKeys { keyids: vec![id.clone()], threshold };
-    if !signed.is_signed_by(&role, &[(id, key)].into()) {
-        return Err(signature());
-    }
+    if signed.is_signed_by(&role, &[(id, key)].into()) { Ok(()) } else { Err(signature()) }
+}
+
+/// Newer than what was seen, and not over.
+fn check_news<T: Role>(signed: &Signed<T>, device: &Device, known: &impl Known, now: u64) -> Result<(), InvalidReport> {
     if signed.role.version() <= known.counter(device) {
         return Err(InvalidReport::Replayed(device.clone()));
     }

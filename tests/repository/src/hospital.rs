@@ -191,7 +191,12 @@ impl Hospital {
         let releases = Releases::of([(&self.maker, &images.roles())]).unwrap();
         let mut present = self.bound.present.iter().cloned();
         let (counter, gateway) = (1, present.next().unwrap());
-        let configuration = Configuration { counter, gateway, devices: present.map(|state| (state, None)).collect() };
+        let configuration = Configuration {
+            counter,
+            gateway,
+            devices: present.map(|state| (state, None)).collect(),
+            unchanged: Vec::new(),
+        };
         let picks = releases.pick(&configuration, &self.associations);
         Order::of(&picks.picks, |_| (When::NextSafeMoment, Vec::new()))
     }

@@ -3,6 +3,7 @@
 use super::{Site, devices, grants, locks};
 use core::time::Duration;
 use serde_bytes::ByteBuf;
+use wardlink_crypto::director;
 use wardlink_crypto::session::Opening;
 use wardlink_crypto::x509::Certificate;
 use wardlink_edge::messages::{Admission, DistributionRequest, GatewayRequest, Vouched};
@@ -11,7 +12,7 @@ use wardlink_edge::platform::log;
 use wardlink_edge::problem::Failure;
 use wardlink_edge::storage::{Column, Database};
 use wardlink_protocol::Device;
-use wardlink_protocol::distribution::SessionAnswer;
+use wardlink_protocol::distribution::{DirectorRoot, SessionAnswer};
 use wardlink_protocol::grant::DeviceState;
 use wardlink_protocol::identity::KeyFingerprint;
 use wardlink_records::receipt::Receipt;
@@ -112,6 +113,17 @@ pub(super) fn sign_receipt(site: &Site<'_>, receipt: Receipt) -> Result<ByteBuf,
     let receipt = Receipt { signed_at: site.now, ..receipt };
     let signed = receipt.sign(site.authority.key()?, &site.authority.chain()?).map_err(Failure::internal)?;
     Ok(ByteBuf::from(signed))
+}
+
+/// The control unit's word for a device that this is the root of who directs it; none for a device that is not paired, or locked.
+pub(super) fn sign_director(site: &Site<'_>, device: Device, root: ByteBuf) -> Result<Option<ByteBuf>, Failure> {
+    let is_paired = devices::find(site.database, &device)?.is_some_and(|known| known.state == DeviceState::Paired);
+    if !is_paired || locks::is_locked(site.database, &device)? {
+        return Ok(None);
+    }
+    let root = DirectorRoot { device, issued_at: site.now, root };
+    let signed = director::sign(&root, &site.authority.chain()?, site.authority.key()?).map_err(Failure::internal)?;
+    Ok(Some(ByteBuf::from(signed)))
 }
 
 /// A device has lost its rights: its session has to be closed, if it may have one, and its gateways have to hear of it.

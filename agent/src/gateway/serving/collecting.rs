@@ -4,6 +4,7 @@
 mod port;
 
 use super::Serving;
+use crate::bundle;
 use crate::clock;
 use crate::device::handover::new_chain;
 use crate::gateway::session::Sent;
@@ -20,7 +21,7 @@ use port::{Port, PortFault};
 use rand::RngExt as _;
 use serde_bytes::ByteBuf;
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 use tokio::time::{Instant, Interval, MissedTickBehavior, interval};
 use wardlink_crypto::key::PublicKey;
 use wardlink_protocol::Device;
@@ -67,6 +68,8 @@ struct Collected {
     asked: Option<Trigger>,
     /// What is wrong with what it brought last, until something is kept.
     unreadable: Option<String>,
+    /// When it said last what it runs.
+    told_at: Option<SystemTime>,
 }
 
 /// How a device's data comes.
@@ -88,7 +91,7 @@ impl Collected {
             None if one.has_key => return None,
             None => Way::Passive,
         };
-        Some(Self { device: one.device, way, asked: None, unreadable: None })
+        Some(Self { device: one.device, way, asked: None, unreadable: None, told_at: None })
     }
 }
 
@@ -117,7 +120,7 @@ impl Collecting {
         for known in before {
             if let Some(one) = self.devices.iter_mut().find(|one| (&one.device, one.way) == (&known.device, known.way))
             {
-                (one.asked, one.unreadable) = (known.asked, known.unreadable);
+                (one.asked, one.unreadable, one.told_at) = (known.asked, known.unreadable, known.told_at);
             }
         }
         let Issuers(issuers) = store.value()?.unwrap_or_default();
@@ -160,6 +163,7 @@ impl Serving<'_> {
                 self.strangers(ports);
             }
         }
+        self.hear_of_software()?;
         let chain = &self.collecting.chain;
         let (mut left, mut looked) = (AT_A_TICK, 0_usize);
         for one in &mut self.collecting.devices {
@@ -191,6 +195,25 @@ impl Serving<'_> {
         }
         self.try_again(now);
         self.show_room();
+        Ok(())
+    }
+
+    /// Takes what devices have said of their software since: the server hears of it, and what lies ready for them may be over.
+    fn hear_of_software(&mut self) -> Result<(), StoreError> {
+        let Some(ports) = &self.shared.settings.ports else { return Ok(()) };
+        let mut is_news = false;
+        for one in self.collecting.devices.iter_mut().filter(|one| matches!(one.way, Way::Signs(_))) {
+            let told_at = bundle::told_at(ports, &one.device);
+            if told_at.is_some() && told_at != one.told_at {
+                one.told_at = told_at;
+                is_news |= self.shared.hear_of_software(&one.device)?;
+            }
+        }
+        if is_news {
+            self.report_due = true;
+            self.times.round = Some(Instant::now());
+            self.times.session.get_or_insert_with(Instant::now);
+        }
         Ok(())
     }
 

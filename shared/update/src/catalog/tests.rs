@@ -78,7 +78,12 @@ fn pump(revision: &str, counter: u32) -> State {
 
 fn configuration(devices: Vec<State>) -> Configuration {
     let gateway = state("gateway/ward-3", "RP", "1", 1);
-    Configuration { counter: 1, gateway, devices: devices.into_iter().map(|state| (state, None)).collect() }
+    Configuration {
+        counter: 1,
+        gateway,
+        devices: devices.into_iter().map(|state| (state, None)).collect(),
+        unchanged: vec![],
+    }
 }
 
 /// Every device of the report is updated through its gateway.

@@ -96,9 +96,26 @@ fn a_report_that_was_seen_before_is_refused() {
     for counter in [1, 4] {
         assert_eq!(verify(&report(counter, vec![])), Err(InvalidReport::Replayed(device("gateway/ward-3"))));
     }
-    assert_eq!(verify(&report(5, vec![pump(7, 2)])), Err(InvalidReport::Replayed(device("infusion-pump/p1"))));
     let late = verify_at(&signed(&report(5, vec![]), 1), NOW + 1);
     assert_eq!(late, Err(InvalidReport::Expired(device("gateway/ward-3"))));
+}
+
+#[test]
+fn the_newest_report_of_a_device_is_shown_again_and_an_older_one_counts_as_nothing() {
+    let shown = verify(&report(5, vec![pump(7, 2)])).unwrap();
+    assert_eq!((shown.devices, shown.unchanged), (vec![], vec![device("infusion-pump/p1")]));
+    let older = verify(&report(5, vec![pump(6, 2)])).unwrap();
+    assert_eq!((older.devices, older.unchanged), (vec![], vec![]));
+    // Nobody shows what the device has not signed, nor twice.
+    assert_eq!(verify(&report(5, vec![pump(7, 1)])), Err(InvalidReport::Signature(device("infusion-pump/p1"))));
+    assert_eq!(verify(&report(5, vec![pump(8, 2), pump(6, 2)])), Err(InvalidReport::Twice(device("infusion-pump/p1"))));
+    // What was taken once may be over since; news may not.
+    let at_the_end = |devices| {
+        let later = ConfigurationReport::new(5, Expires::at(NOW + 9), state("gateway/ward-3"), devices);
+        verify_at(&signed(&later, 1), NOW + 1)
+    };
+    assert_eq!(at_the_end(vec![pump(7, 2)]).unwrap().unchanged, [device("infusion-pump/p1")]);
+    assert_eq!(at_the_end(vec![pump(8, 2)]), Err(InvalidReport::Expired(device("infusion-pump/p1"))));
 }
 
 #[test]

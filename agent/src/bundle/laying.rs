@@ -1,0 +1,155 @@
+//! How a bundle comes to a gateway's port: whatever happens meanwhile, whoever copies it finds the one before or the one after.
+
+use super::{FilePath, TARGETS, list};
+use crate::files::if_there;
+use std::collections::BTreeSet;
+use std::fs::{self, DirBuilder, File};
+use std::io::{self, Write as _};
+use std::os::unix::fs::DirBuilderExt as _;
+use std::path::{Path, PathBuf};
+use tempfile::{Builder, NamedTempFile};
+
+/// Lies in a folder that is not whole. Its name is hidden, so that it is no file of the bundle.
+const UNDER_WAY: &str = ".laying-down";
+
+/// What a file of a bundle holds.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Content {
+    /// These bytes.
+    Bytes(Vec<u8>),
+    /// What this file holds, which nobody changes. Two of the same name and length are the same.
+    File(PathBuf),
+}
+
+/// Whether the folder is just being laid down, or was not finished.
+pub(super) fn is_under_way(folder: &Path) -> bool {
+    fs::symlink_metadata(folder.join(UNDER_WAY)).is_ok()
+}
+
+/// Lays down exactly these files, durably. What a device has told beside them stays.
+pub(crate) fn lay_down(folder: &Path, wanted: &[(FilePath, Content)]) -> io::Result<()> {
+    let there: BTreeSet<FilePath> = list(folder).into_iter().map(|file| file.path).collect();
+    let over: Vec<&FilePath> = there.iter().filter(|path| wanted.iter().all(|(other, _)| other != *path)).collect();
+    let mut missing = Vec::new();
+    for (path, content) in wanted {
+        if !is_there(&folder.join(path.as_str()), content)? {
+            missing.push((path, content));
+        }
+    }
+    if over.is_empty() && missing.is_empty() && !is_under_way(folder) {
+        return Ok(());
+    }
+    make_folder(folder)?;
+    File::create(folder.join(UNDER_WAY))?.sync_all()?;
+    File::open(folder)?.sync_all()?;
+    for path in over {
+        fs::remove_file(folder.join(path.as_str()))?;
+    }
+    for (path, content) in missing {
+        put(&folder.join(path.as_str()), content)?;
+    }
+    remove_empty(&folder.join(TARGETS));
+    fs::remove_file(folder.join(UNDER_WAY))?;
+    File::open(folder)?.sync_all()
+}
+
+fn is_there(path: &Path, content: &Content) -> io::Result<bool> {
+    let Some(metadata) = if_there(fs::symlink_metadata(path))?.filter(fs::Metadata::is_file) else { return Ok(false) };
+    Ok(match content {
+        Content::Bytes(bytes) => fs::read(path)? == *bytes,
+        Content::File(source) => metadata.len() == fs::metadata(source)?.len(),
+    })
+}
+
+fn put(path: &Path, content: &Content) -> io::Result<()> {
+    let folder = path.parent().unwrap_or(Path::new("."));
+    make_folder(folder)?;
+    // An image takes no room of its own, where the file system can do that.
+    let linked = match content {
+        Content::Bytes(_) => None,
+        Content::File(source) => Builder::new().make_in(folder, |beside| fs::hard_link(source, beside)).ok(),
+    };
+    if let Some(linked) = linked {
+        linked.into_temp_path().persist(path).map_err(|error| error.error)?;
+    } else {
+        let mut file = NamedTempFile::new_in(folder)?;
+        match content {
+            Content::Bytes(bytes) => file.write_all(bytes)?,
+            Content::File(source) => drop(io::copy(&mut File::open(source)?, &mut file)?),
+        }
+        file.as_file().sync_all()?;
+        file.persist(path).map_err(|error| error.error)?;
+    }
+    File::open(folder)?.sync_all()
+}
+
+fn make_folder(folder: &Path) -> io::Result<()> {
+    DirBuilder::new().recursive(true).mode(0o700).create(folder)
+}
+
+/// Removes folders in which nothing lies any more.
+fn remove_empty(folder: &Path) {
+    for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
+        if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+            remove_empty(&entry.path());
+            // One in which something lies cannot be removed.
+            let _is_empty = fs::remove_dir(entry.path());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+
+    use super::*;
+    use crate::bundle::{Answered, Asked, answer};
+
+    fn path(text: &str) -> FilePath {
+        FilePath::try_from(text.to_owned()).unwrap()
+    }
+
+    fn bytes(name: &str, bytes: &str) -> (FilePath, Content) {
+        (path(name), Content::Bytes(bytes.into()))
+    }
+
+    fn names(folder: &Path) -> Vec<String> {
+        list(folder).into_iter().map(|file| String::from(file.path)).collect()
+    }
+
+    #[test]
+    fn exactly_what_is_wanted_lies_there_and_what_is_there_already_is_not_written_again() {
+        let port = tempfile::tempdir().unwrap();
+        let (folder, image) = (port.path().join("updates/infusion-pump/p1"), port.path().join("image"));
+        fs::write(&image, "an image").unwrap();
+        let target = (path("targets/acme/PM2/1B.bin"), Content::File(image));
+        lay_down(&folder, &[bytes("directive.json", "1"), bytes("metadata/1.acme.json", "acme"), target.clone()])
+            .unwrap();
+        assert_eq!(names(&folder), ["directive.json", "metadata/1.acme.json", "targets/acme/PM2/1B.bin"]);
+        assert_eq!(fs::read(folder.join("targets/acme/PM2/1B.bin")).unwrap(), b"an image");
+        fs::write(folder.join("told.cbor"), "told").unwrap();
+        let before = list(&folder);
+        lay_down(&folder, &[bytes("directive.json", "2"), target]).unwrap();
+        let after = list(&folder);
+        assert_eq!(names(&folder), ["directive.json", "targets/acme/PM2/1B.bin"]);
+        assert!(before.last() == after.last() && before.first() != after.first(), "{before:?} {after:?}");
+        assert_eq!(fs::read(folder.join("directive.json")).unwrap(), b"2");
+        lay_down(&folder, &[]).unwrap();
+        assert!(names(&folder).is_empty() && !folder.join("targets/acme").exists());
+        assert_eq!(fs::read(folder.join("told.cbor")).unwrap(), b"told");
+    }
+
+    #[test]
+    fn nobody_copies_what_is_not_whole() {
+        let folder = tempfile::tempdir().unwrap();
+        let wanted = [bytes("directive.json", "1")];
+        lay_down(folder.path(), &wanted).unwrap();
+        // The power failed while another one was laid down.
+        fs::write(folder.path().join(UNDER_WAY), "").unwrap();
+        assert_eq!(answer(folder.path(), &Asked::Files).unwrap(), None);
+        lay_down(folder.path(), &wanted).unwrap();
+        assert!(
+            matches!(answer(folder.path(), &Asked::Files).unwrap(), Some(Answered::Files(files)) if files.len() == 1)
+        );
+    }
+}

@@ -1,0 +1,388 @@
+//! Devices that verify for themselves: the server is shown what they say of their software, and what was verified here lies ready for them, as they would find it on a stick
+//! ([`crate::bundle`]; Uptane 5.4.2.6). They take it over the broker, verify it once more, install it in their own time, and say what came of it.
+
+use super::delivery::AddedFiles;
+use super::http::Asked;
+use super::round::{Round, RoundEnd};
+use super::store::{Associated, Devices, Directives, OfDevice, StoreError, Verifying, Work};
+use super::troubles::Source;
+use super::{GatewayError, Shared, places};
+use crate::bundle::{
+    self, ADDED, Content, DIRECTIVE, DIRECTOR, DIRECTOR_ROOT, FilePath, MAX_FILE_BYTES, METADATA, TARGETS,
+};
+use crate::clock;
+use crate::files::{if_there, read_file};
+use crate::tuf::quoted;
+use hyper::StatusCode;
+use serde_bytes::ByteBuf;
+use sha2::{Digest as _, Sha256 as Hasher};
+use std::path::{Path, PathBuf};
+use wardlink_protocol::Device;
+use wardlink_protocol::identity::Sha256;
+use wardlink_protocol::limits::MAX_DIRECTOR_ROOT_BYTES;
+use wardlink_update::client::{Fetched, File, Step, Wanted};
+use wardlink_update::director::Directive;
+use wardlink_update::key::Key;
+use wardlink_update::limits::MAX_ROOT_BYTES;
+use wardlink_update::metadata::{Role, RoleName, Root, Signed, Targets, Version};
+use wardlink_update::report::{DeviceReport, Known, Reported, State};
+use wardlink_update::uptane::{Full, Install, Notification, Repository, Then, Transaction};
+
+/// How long a root takes that is asked for again after the way was cut.
+const AGAIN_SECS: u64 = 60;
+/// The first root stands in the device's factory file, or in the control unit's word.
+const FIRST_ROOT: u64 = 1;
+
+/// What a device says of its software, signed by it.
+struct Says {
+    state: State,
+    report: serde_json::Value,
+    outcomes: Vec<ByteBuf>,
+}
+
+/// The reader of one device's report, who has seen none.
+struct Of<'a>(&'a Device, Key);
+
+impl Known for Of<'_> {
+    fn key(&self, device: &Device) -> Option<Key> {
+        (device == self.0).then(|| self.1.clone())
+    }
+
+    fn counter(&self, _: &Device) -> Version {
+        0
+    }
+}
+
+impl Shared {
+    /// The devices that verify for themselves, as the server says: those with a key.
+    fn with_key(&self) -> Result<Vec<Associated>, StoreError> {
+        let Devices(listed) = self.store.value()?.unwrap_or_default();
+        Ok(listed.into_iter().filter(|one| one.has_key).collect())
+    }
+
+    /// Whether a device verifies for itself, and has said so here.
+    fn verifies(&self, device: &Device) -> Result<bool, StoreError> {
+        let known: Verifying = self.store.value()?.unwrap_or_default();
+        Ok(known.of(device).is_some() && self.with_key()?.iter().any(|one| one.device == *device))
+    }
+
+    /// What a device says; none where it says nothing, or something that does not count.
+    fn says(&self, one: &Associated) -> Option<Says> {
+        let told = bundle::told(self.settings.ports.as_deref()?, &one.device)?;
+        let key = one.key.as_ref().and_then(|key| Key::of_spki(key))?;
+        let verified = DeviceReport::verify(&told.report, &Of(&one.device, key), clock::now().as_secs());
+        let what = one.device.to_string();
+        match verified {
+            Ok((state, _)) => {
+                self.troubles.works_again(Source::Told, &what);
+                let report = serde_json::from_slice(&told.report).ok()?;
+                Some(Says { state, report, outcomes: told.outcomes })
+            }
+            Err(error) => {
+                let why = format!("{error}: the device says it anew when it connects");
+                self.troubles.find(Source::Told, what, why);
+                None
+            }
+        }
+    }
+
+    /// Their own reports, as they were received.
+    pub(super) fn signed_reports(&self) -> Result<Vec<Reported>, StoreError> {
+        let says = self.with_key()?.into_iter().filter_map(|one| self.says(&one));
+        Ok(says.map(|says| Reported::Signed(says.report)).collect())
+    }
+
+    /// What those run that are updated here, by what they said last: a directive may be about one that says nothing any more.
+    pub(super) fn verifying_states(&self) -> Result<Vec<State>, StoreError> {
+        let known: Verifying = self.store.value()?.unwrap_or_default();
+        let listed = self.with_key()?;
+        let is_updated = |of: &Device| listed.iter().any(|one| one.device == *of && one.updates);
+        let states = known.0.into_iter().map(|one| one.state);
+        Ok(states.filter(|state| is_updated(&state.characteristics.device)).collect())
+    }
+
+    /// Takes what a device has said of its software: what came of updates is passed on. Whether it says something that counts.
+    pub(super) fn hear_of_software(&self, device: &Device) -> Result<bool, StoreError> {
+        let listed = self.with_key()?;
+        let says = listed.iter().find(|one| one.device == *device).and_then(|one| self.says(one));
+        let Some(Says { state, outcomes, .. }) = says else { return Ok(false) };
+        let hashes: Vec<Sha256> = outcomes.iter().map(|outcome| Sha256(Hasher::digest(outcome).into())).collect();
+        self.store.change(|change| {
+            let mut known: Verifying = change.value()?.unwrap_or_default();
+            // Whoever is this gateway's no longer is forgotten.
+            known.0.retain(|one| listed.iter().any(|listed| listed.device == one.state.characteristics.device));
+            let before = known.of(device);
+            let is_handed = before.is_some_and(|before| before.is_handed);
+            let passed_on = before.map_or(0, |before| overlap(&before.outcomes, &hashes));
+            let directives: Directives = change.value()?.unwrap_or_default();
+            for outcome in outcomes.iter().skip(passed_on) {
+                let Ok(told) = serde_json::from_slice::<Notification>(outcome) else { continue };
+                if told.device != *device {
+                    continue;
+                }
+                let is_over = matches!(told.outcome.then(0), Then::Done | Then::Stop);
+                if is_over && told.directive == directives.verified {
+                    let work = change.work(device, told.directive)?;
+                    change.set_work(device, &Work { ended: true, ..work })?;
+                }
+                change.tell(&told)?;
+            }
+            known.put(OfDevice { state, outcomes: hashes, is_handed });
+            change.set(&known)
+        })?;
+        Ok(true)
+    }
+
+    fn set_handed(&self, device: &Device, is_handed: bool) -> Result<(), StoreError> {
+        self.store.change(|change| {
+            let mut known: Verifying = change.value()?.unwrap_or_default();
+            match known.of(device).filter(|one| one.is_handed != is_handed).cloned() {
+                Some(one) => {
+                    known.put(OfDevice { is_handed, ..one });
+                    change.set(&known)
+                }
+                None => Ok(()),
+            }
+        })
+    }
+}
+
+/// How many of the newer ones, from their beginning, are the last of those before: the list grows at its end and is cut off at its beginning.
+fn overlap(before: &[Sha256], newer: &[Sha256]) -> usize {
+    let longest = before.len().min(newer.len());
+    let fits = |count: &usize| before.get(before.len().saturating_sub(*count)..) == newer.get(..*count);
+    (0..=longest).rev().find(fits).unwrap_or(0)
+}
+
+/// Why nothing can be laid down for a device.
+#[derive(Debug, thiserror::Error)]
+enum NotHanded {
+    /// What is missing did not come: it is asked for again.
+    #[error("{0}")]
+    Missing(String),
+    /// It can never be laid down so.
+    #[error("{0}")]
+    Unusable(String),
+}
+
+/// The files of a bundle.
+type Files = Vec<(FilePath, Content)>;
+
+fn add(files: &mut Files, path: String, content: Content) -> Result<(), NotHanded> {
+    let unusable = || NotHanded::Unusable(format!("{path} is no name that a device can be handed"));
+    let name = FilePath::try_from(path.clone()).map_err(|_| unusable())?;
+    files.push((name, content));
+    Ok(())
+}
+
+impl Round<'_> {
+    /// Whether every device of a transaction, or none, or some of them verify for themselves.
+    pub(super) fn verifying(&self, transaction: &Transaction) -> Result<usize, StoreError> {
+        let mut count = 0_usize;
+        for install in &transaction.installs {
+            count = count.saturating_add(usize::from(self.shared.verifies(&install.device)?));
+        }
+        Ok(count)
+    }
+
+    /// Lays down for a device what it may install. The device goes on from there, and the gateway waits for what it says: true, unless it cannot be laid down.
+    pub(super) async fn hand_on(
+        &self,
+        full: &Full,
+        (install, image, added): (&Install, PathBuf, AddedFiles),
+        end: &mut RoundEnd,
+    ) -> Result<Result<bool, String>, GatewayError> {
+        let device = &install.device;
+        let Some(folder) = self.bundle_of(device) else { return Ok(Err("this gateway is no broker".to_owned())) };
+        let files = match self.files_for(full, install, image, added, &folder).await {
+            Ok(files) => files,
+            Err(NotHanded::Unusable(why)) => return Ok(Err(why)),
+            Err(NotHanded::Missing(why)) => {
+                self.not_yet(device, why, end);
+                return Ok(Ok(true));
+            }
+        };
+        self.shared.set_handed(device, true)?;
+        self.lay_down(device, folder, files, end).await?;
+        Ok(Ok(true))
+    }
+
+    /// Those for whom nothing is directed any more hear that, and what was installed is taken away (264).
+    pub(super) async fn take_back(&self, transactions: &[Transaction], end: &mut RoundEnd) -> Result<(), GatewayError> {
+        let known: Verifying = self.shared.store.value()?.unwrap_or_default();
+        let director = self.shared.store.stored(&Repository::Director)?.unwrap_or_default();
+        let Some(bytes) = director.targets.get(&RoleName::targets()) else { return Ok(()) };
+        let Ok((_, directed)) = Directive::parse(bytes) else { return Ok(()) };
+        let is_under_way = |device: &Device| {
+            transactions.iter().flat_map(|transaction| &transaction.installs).any(|install| install.device == *device)
+        };
+        for one in known.0.iter().filter(|one| one.is_handed) {
+            let device = &one.state.characteristics.device;
+            let Some(folder) = self.bundle_of(device).filter(|_| !is_under_way(device)) else { continue };
+            let mut files = Files::new();
+            if directed.order_for(device).is_none() {
+                match self.director_for(device, &folder).await {
+                    Ok(of_director) => files = of_director,
+                    Err(error) => {
+                        self.not_yet(device, error.to_string(), end);
+                        continue;
+                    }
+                }
+                let directive = Content::Bytes(bytes.clone());
+                if add(&mut files, DIRECTIVE.to_owned(), directive).is_err() {
+                    continue;
+                }
+            }
+            let is_empty = files.is_empty();
+            if self.lay_down(device, folder, files, end).await? && is_empty {
+                self.shared.set_handed(device, false)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn bundle_of(&self, device: &Device) -> Option<PathBuf> {
+        Some(bundle::folder(self.shared.settings.ports.as_deref()?, device))
+    }
+
+    fn not_yet(&self, device: &Device, why: String, end: &mut RoundEnd) {
+        self.shared.troubles.find(Source::Round, format!("updates of {device}"), why);
+        end.again(clock::now().as_secs().saturating_add(AGAIN_SECS));
+    }
+
+    /// Whether it lies there. One device's folder that cannot be used holds up nobody else.
+    async fn lay_down(
+        &self,
+        device: &Device,
+        folder: PathBuf,
+        files: Files,
+        end: &mut RoundEnd,
+    ) -> Result<bool, StoreError> {
+        let laid = tokio::task::spawn_blocking(move || bundle::lay_down(&folder, &files)).await;
+        let why = match laid {
+            Ok(Ok(())) => return Ok(true),
+            Ok(Err(error)) => match StoreError::of_file(error) {
+                full @ StoreError::Full => return Err(full),
+                other => other.to_string(),
+            },
+            Err(broke) => broke.to_string(),
+        };
+        self.not_yet(device, format!("its folder: {why}"), end);
+        Ok(false)
+    }
+
+    async fn files_for(
+        &self,
+        full: &Full,
+        install: &Install,
+        image: PathBuf,
+        added: AddedFiles,
+        folder: &Path,
+    ) -> Result<Files, NotHanded> {
+        let missing = |what: &str| NotHanded::Missing(format!("{what} is not there any more"));
+        let handed = full.handed_on(install).ok_or_else(|| missing("what was verified"))?;
+        if install.target.length > MAX_FILE_BYTES {
+            return Err(NotHanded::Unusable(format!("{} is longer than a device can be handed", install.path)));
+        }
+        let mut files = self.director_for(&install.device, folder).await?;
+        let manufacturer = &install.package.manufacturer;
+        self.roots(&Repository::Image(manufacturer.clone()), METADATA, folder, &mut files).await?;
+        let metadata = [("targets".to_owned(), handed.delegator), (quoted(manufacturer.as_str()), handed.manufacturer)];
+        for (role, bytes) in metadata {
+            let signed = Signed::<Targets>::parse(bytes).map_err(|_| missing("what was verified"))?;
+            let path = format!("{METADATA}/{}.{role}.json", signed.role.version());
+            add(&mut files, path, Content::Bytes(bytes.to_vec()))?;
+        }
+        for (one, (_, bytes)) in install.added.iter().zip(added) {
+            add(&mut files, format!("{ADDED}/{}", one.file.sha256), Content::Bytes(bytes))?;
+        }
+        add(&mut files, format!("{TARGETS}/{}", install.target.file_name(&install.path)), Content::File(image))?;
+        add(&mut files, DIRECTIVE.to_owned(), Content::Bytes(handed.server.to_vec()))?;
+        Ok(files)
+    }
+
+    /// Who directs: the control unit's word for the first root, and the later ones.
+    async fn director_for(&self, device: &Device, folder: &Path) -> Result<Files, NotHanded> {
+        let mut files = Files::new();
+        let word = self.word_for(device, folder).await?;
+        add(&mut files, DIRECTOR_ROOT.to_owned(), Content::Bytes(word))?;
+        self.roots(&Repository::Director, DIRECTOR, folder, &mut files).await?;
+        Ok(files)
+    }
+
+    /// The control unit's word for who directs a device: the one that lies there, as long as it counts, or a new one.
+    async fn word_for(&self, device: &Device, folder: &Path) -> Result<Vec<u8>, NotHanded> {
+        let identity = &self.member.identity;
+        let root = identity.root.ok_or_else(|| NotHanded::Missing("the site's root is not known".to_owned()))?;
+        let counts = |word: &Vec<u8>| wardlink_crypto::director::verify(word, device, &root, clock::now()).is_ok();
+        let limit = u64::try_from(MAX_DIRECTOR_ROOT_BYTES).unwrap_or(u64::MAX);
+        let there = if_there(read_file(&folder.join(DIRECTOR_ROOT), limit)).ok().flatten().flatten();
+        if let Some(there) = there.filter(counts) {
+            return Ok(there);
+        }
+        let path = places::director_of(&identity.device, device);
+        let missing = |why: &dyn core::fmt::Display| NotHanded::Missing(format!("who directs it: {why}"));
+        let asked = Asked { path: &path, bearer: self.bearer(), etag: None, from: 0 };
+        let answer = self.http.get(asked).await.map_err(|error| missing(&error))?;
+        if answer.status != StatusCode::OK {
+            return Err(missing(&format!("the server answers {}", answer.status)));
+        }
+        let word = answer.bytes(limit).await.map_err(|error| missing(&error))?;
+        if counts(&word) { Ok(word) } else { Err(missing(&"the server's answer is not the control unit's word")) }
+    }
+
+    /// The roots of a repository after the first: a device follows them from the one that it has.
+    async fn roots(
+        &self,
+        repository: &Repository,
+        name: &str,
+        folder: &Path,
+        files: &mut Files,
+    ) -> Result<(), NotHanded> {
+        let missing = |why: &dyn core::fmt::Display| NotHanded::Missing(format!("a root of {repository}: {why}"));
+        let stored = self.shared.store.stored(repository).map_err(|error| missing(&error))?.unwrap_or_default();
+        let newest = Signed::<Root>::parse(&stored.root).map_err(|error| missing(&error))?.role.version();
+        for version in FIRST_ROOT.saturating_add(1)..=newest {
+            let path = format!("{name}/{version}.root.json");
+            let there = if_there(read_file(&folder.join(&path), MAX_ROOT_BYTES)).ok().flatten().flatten();
+            let bytes = match there {
+                Some(bytes) => bytes,
+                None if version == newest => stored.root.clone(),
+                None => {
+                    let step = Step("5.4.2.6");
+                    let wanted = Wanted { file: File::Root, version: Some(version), max_bytes: MAX_ROOT_BYTES, step };
+                    let (gateway, ticket) = (&self.member.identity.device, self.bearer());
+                    match places::metadata(&self.http, gateway, ticket, repository, &wanted).await {
+                        Ok(Fetched::Bytes(bytes)) => bytes,
+                        Ok(Fetched::Missing) => return Err(missing(&"the server has it no more")),
+                        Err(error) => return Err(missing(&error)),
+                    }
+                }
+            };
+            add(files, path, Content::Bytes(bytes))?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::overlap;
+    use wardlink_protocol::identity::Sha256;
+
+    #[test]
+    fn what_was_passed_on_is_found_again_in_a_list_that_is_cut_off_at_its_beginning() {
+        let list = |numbers: &[u8]| numbers.iter().map(|number| Sha256([*number; 32])).collect::<Vec<_>>();
+        for (before, newer, passed_on) in [
+            (&[][..], &[1, 2][..], 0),
+            (&[1, 2], &[1, 2], 2),
+            (&[1, 2], &[1, 2, 3], 2),
+            (&[1, 2, 3], &[2, 3, 4], 2),
+            (&[1, 2, 3], &[4, 5], 0),
+            (&[1, 1], &[1, 1, 1], 2),
+            (&[1, 2], &[], 0),
+        ] {
+            assert_eq!(overlap(&list(before), &list(newer)), passed_on, "{before:?} {newer:?}");
+        }
+    }
+}
