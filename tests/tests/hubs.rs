@@ -2,17 +2,21 @@
 
 use std::fs;
 use std::path::PathBuf;
+use std::process::Command;
 
 use anyhow::{Context as _, Result, ensure};
 use serde_json::{Value, json};
+use wardlink_protocol::Device;
 use wardlink_protocol::api::{
-    CatalogDevice, GatewayView, NewOffer, OfferScope, OfferView, OfferWhen, OutcomeView, PairingPhase,
+    AllowUpload, CatalogDevice, GatewayView, InventoryPreview, NewOffer, OfferScope, OfferView, OfferWhen, OutcomeView,
+    PairingPhase,
 };
 use wardlink_protocol::pairing::Mode;
 use wardlink_tests::manufacturer::Manufacturer;
+use wardlink_tests::process::free_port;
 use wardlink_tests::pump::Pump;
 use wardlink_tests::ward::{Ward, device};
-use wardlink_tests::{Scene, scene, wait};
+use wardlink_tests::{Scene, artifacts, scene, wait};
 
 /// A ward with a manufacturer, and gateways for its passive pumps.
 struct Hospital<'s> {
@@ -68,6 +72,21 @@ impl<'s> Hospital<'s> {
         self.acme.publish(&self.ward.worker.origin()).map(drop)
     }
 
+    /// Makes an image of a pump; its file.
+    fn image(&self, revision: &str, more: &[&str]) -> Result<PathBuf> {
+        let file = self.acme.path(&format!("image-{revision}"));
+        let made = file.display().to_string();
+        self.agent(&[&["pump", "image", &made, "--revision", revision], more].concat())?;
+        Ok(file)
+    }
+
+    /// Runs `wardlink`, which has to succeed.
+    fn agent(&self, arguments: &[&str]) -> Result<()> {
+        let output = Command::new(artifacts::agent()?).args(arguments).output().context("wardlink cannot be run")?;
+        ensure!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+        Ok(())
+    }
+
     fn offer(&self, revision: &str) -> Result<OfferView> {
         let path = self.acme.program(revision);
         let offer = NewOffer { path, scope: OfferScope::Model, when: OfferWhen::NextSafeMoment, added: Vec::new() };
@@ -99,6 +118,10 @@ impl<'s> Hospital<'s> {
         };
         fs::read_to_string(file).context("the image")
     }
+}
+
+fn device_of(name: &str) -> Result<Device> {
+    name.parse().context("a device")
 }
 
 fn program(revision: &str) -> String {
@@ -166,6 +189,106 @@ fn a_device_that_cannot_start_goes_back_and_the_server_is_told() -> Result<()> {
             Ok(outcomes.into_iter().find(|told| told.outcome == "failed"))
         })?;
         ensure!(failed.device == device("n-2")? && hospital.revision("n-2")? == "1A", "{failed:?}");
+        Ok(())
+    })
+}
+
+#[test]
+fn a_pump_that_verifies_for_itself_is_updated_through_its_gateway_and_the_server_hears_what_came_of_it() -> Result<()> {
+    scene(|scene| {
+        let hospital = Hospital::open(scene)?;
+        let (pump_1, administrator) = (device("pump-1")?, &hospital.ward.administrator);
+        let address = format!("127.0.0.1:{}", free_port()?);
+        let mut north = hospital.gateway("north", &["n-1"], &[&format!("--hub={address}"), "--collect-secs=1"])?;
+
+        // The manufacturer has sold the pump, and its data may come through the gateway.
+        let sold = json!([{ "characteristics": {
+            "device": { "client": "infusion-pump", "identifier": "pump-1" }, "manufacturer": "acme", "model": "PM2",
+            "serial_number": "SN-pump-1", "revision": "1A", "hardware": "PM2-B",
+        } }]);
+        let _: InventoryPreview = administrator.post("inventories", &hospital.acme.inventory(&sold)?)?;
+        let allowed = AllowUpload { gateway: device_of("gateway/north")?, allowed: true };
+        let _: CatalogDevice = administrator.post(&format!("catalog/{pump_1}/uploads"), &allowed)?;
+        let image = |revision: &str, more: &[&str]| hospital.image(revision, more);
+        let path = |name: &str| hospital.acme.path(name).display().to_string();
+        let (first, export, factory) = (image("1A", &[])?, path("export"), path("factory.json"));
+        hospital.acme.release(&["export", &export])?;
+        hospital.agent(&[
+            "pump",
+            "factory",
+            "--repository",
+            &export,
+            "--manufacturer",
+            "acme",
+            "--model",
+            "PM2",
+            &factory,
+        ])?;
+        let mut pump = Pump::start_with(
+            scene,
+            &hospital.ward.provisioning,
+            "pump-1",
+            &[
+                "--identifier=pump-1",
+                "--serial=SN-pump-1",
+                &format!("--gateway=wss://{address}"),
+                &format!("--factory={factory}"),
+                &format!("--factory-image={}", first.display()),
+            ],
+        )?;
+        let (pairing, code) = hospital.ward.accept(&mut pump, "pump-1", Mode::PairingCode)?;
+        hospital.ward.type_code(&pairing, &code)?;
+        pump.wait_for("paired")?;
+
+        // What it says at its gateway, the server knows: it is updated there from now on.
+        let known = || administrator.get::<CatalogDevice>(&format!("catalog/{pump_1}"));
+        wait::patiently("the pump's own report", || {
+            let known = known()?;
+            Ok((known.entry.gateway == Some(device_of("gateway/north")?)).then_some(()))
+        })?;
+
+        // A release reaches it as it reaches the passive one beside it, whoever dies on the way.
+        let release = |from: &str, revision: &str, counter: &str, more: &[&str]| -> Result<()> {
+            let more = [&["--release-counter", counter, "--program-bytes", "3000000"], more].concat();
+            let bytes = fs::read(image(revision, &more)?).context("an image")?;
+            hospital.acme.add(from, revision, &bytes, &["--during-therapy"])?;
+            hospital.acme.publish(&hospital.ward.worker.origin()).map(drop)
+        };
+        release("1A", "1B", "1", &[])?;
+        hospital.offer("1B")?;
+        let incoming = scene.path("pump-1-state/gateway/.incoming");
+        wait::until("a part of the image", || {
+            let files = fs::read_dir(&incoming).into_iter().flatten().flatten();
+            let longest = files.filter_map(|file| Some(file.metadata().ok()?.len())).max();
+            Ok(longest.filter(|longest| *longest > 100_000))
+        })?;
+        north.kill();
+        pump.kill();
+        north.restart()?;
+        pump.restart()?;
+        let told = |outcome: &str| {
+            wait::patiently(outcome, || {
+                let outcomes: Vec<OutcomeView> = administrator.get("outcomes")?;
+                Ok(outcomes.into_iter().find(|told| told.device == pump_1 && told.outcome == outcome))
+            })
+        };
+        told("installed")?;
+        wait::patiently("the pump with 1B", || Ok((known()?.entry.revision == "1B").then_some(())))?;
+        wait::patiently("n-1 with 1B", || Ok((hospital.revision("n-1")? == "1B").then_some(())))?;
+
+        // What it runs already does not lie ready any longer, neither at the gateway nor in the pump.
+        let ready = |of: &str| scene.path(of).join("targets/acme");
+        let (at_gateway, in_pump) =
+            (ready("north-state/hub/updates/infusion-pump/pump-1"), ready("pump-1-state/gateway"));
+        wait::until("both folders to be empty", || Ok((!at_gateway.exists() && !in_pump.exists()).then_some(())))?;
+
+        // One that does not start is taken back by the pump itself, and the server is told why.
+        release("1B", "1C", "2", &["--self-test", "fails"])?;
+        hospital.offer("1C")?;
+        let failed = told("failed")?;
+        ensure!(known()?.entry.revision == "1B", "{failed:?}");
+        let troubles: Vec<OutcomeView> = administrator.get("outcomes")?;
+        ensure!(troubles.iter().all(|told| told.outcome != "refused"), "somebody has refused something: {troubles:?}");
         Ok(())
     })
 }

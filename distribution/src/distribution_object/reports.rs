@@ -14,7 +14,7 @@ use wardlink_protocol::api::GatewayView;
 use wardlink_protocol::distribution::{AssociatedDevice, ManufacturerRoot, SessionRefusal};
 use wardlink_update::key::Key;
 use wardlink_update::metadata::{Signed, Version};
-use wardlink_update::report::{Configuration, ConfigurationReport, Known, MAX_REPORT_BYTES, Reported};
+use wardlink_update::report::{Configuration, ConfigurationReport, Known, MAX_REPORT_BYTES, Reported, State};
 
 /// The step of the patent in which a report is checked.
 const STEP: &str = "figure 10, 213";
@@ -73,20 +73,23 @@ impl DistributionObject {
 
     /// A gateway's report: verified, stored, and answered with what follows from it.
     pub(super) async fn report(&self, gateway: &Device, bytes: &[u8]) -> Result<Dealt, Failure> {
-        let dealt = self.take_report(gateway, bytes).await?;
+        let (dealt, left_out) = self.take_report(gateway, bytes).await?;
         let database = self.database.open()?;
         let reason = dealt.refused.as_ref().map(|refused| format!("{}: {}", refused.step, refused.reason));
+        let reason = reason.or_else(|| left_out.map(|why| format!("{STEP}: {why}")));
         if reason.is_some() {
-            log!("distribution: a report of {gateway} is refused");
+            log!("distribution: a report of {gateway} is refused, or a part of it");
         }
         database.run("UPDATE gateways SET refused = ? WHERE gateway = ?", [reason.into_value(), text(gateway)])?;
         Ok(dealt)
     }
 
-    async fn take_report(&self, gateway: &Device, bytes: &[u8]) -> Result<Dealt, Failure> {
+    /// What follows from a report, and why a part of it is left out.
+    async fn take_report(&self, gateway: &Device, bytes: &[u8]) -> Result<(Dealt, Option<String>), Failure> {
+        let refuse = |why: &dyn ToString| Ok((refused(STEP, why), None));
         let named = match named_devices(bytes) {
             Ok(named) => named,
-            Err(error) => return Ok(refused(STEP, &error)),
+            Err(error) => return refuse(&error),
         };
         let keys: Vec<Option<ByteBuf>> = objects::call(&self.env, &DeskRequest::Keys(named.clone())).await?;
         let database = self.database.open()?;
@@ -99,16 +102,25 @@ impl DistributionObject {
                 reporters.keys.insert(device, key);
             }
         }
-        let configuration = match ConfigurationReport::verify(bytes, gateway, &reporters, now().as_secs()) {
+        let mut configuration = match ConfigurationReport::verify(bytes, gateway, &reporters, now().as_secs()) {
             Ok(configuration) => configuration,
-            Err(error) => return Ok(refused(STEP, &error)),
+            Err(error) => return refuse(&error),
         };
-        if let Some(why) = contradiction(database, &configuration)? {
-            return Ok(refused(STEP, &why));
+        // For what a device has signed itself nobody else has to answer: it is left out.
+        let mut left_out = None;
+        for (state, counter) in core::mem::take(&mut configuration.devices) {
+            match contradiction(database, &state)? {
+                None => configuration.devices.push((state, counter)),
+                Some(why) if counter.is_some() => left_out = Some(why),
+                Some(why) => return refuse(&why),
+            }
+        }
+        if let Some(why) = contradiction(database, &configuration.gateway)? {
+            return refuse(&why);
         }
         database.step(|database| store(database, gateway, &configuration))?;
         let orders = self.orders(gateway, true).await?;
-        Ok(Dealt { refused: None, orders })
+        Ok((Dealt { refused: None, orders }, left_out))
     }
 
     /// Tells gateways that have to do with devices whose rights have ended which devices are theirs, and by which keys; returns the devices
@@ -190,18 +202,11 @@ fn named_devices(bytes: &[u8]) -> Result<Vec<Device>, String> {
 }
 
 /// What a device is does not change with what it runs.
-fn contradiction(database: &Database, configuration: &Configuration) -> Result<Option<String>, Failure> {
-    for state in configuration.states() {
-        let is = &state.characteristics;
-        let Some(known) = catalog::find(database, &is.device)? else { continue };
-        if !known.is_same_device(is) {
-            return Ok(Some(format!(
-                "the catalog has another manufacturer, model, serial number or hardware of {}",
-                is.device
-            )));
-        }
-    }
-    Ok(None)
+fn contradiction(database: &Database, state: &State) -> Result<Option<String>, Failure> {
+    let is = &state.characteristics;
+    let contradicts = catalog::find(database, &is.device)?.is_some_and(|known| !known.is_same_device(is));
+    Ok(contradicts
+        .then(|| format!("the catalog has another manufacturer, model, serial number or hardware of {}", is.device)))
 }
 
 /// One step: what runs where, and what follows for the associations.
