@@ -4,8 +4,11 @@
 //! path, length and time; a copy that was broken off goes on where it was. Nothing here has to be trusted: the device verifies what it finds in its folder, as on a stick.
 
 mod laying;
+mod set;
 
-pub(crate) use laying::{Content, lay_down};
+pub(crate) use laying::{Content, begin, end, is_under_way, lay_down};
+pub use set::{Say, Standing, Step, Word};
+pub(crate) use set::{put_word, word};
 
 use crate::files::read_file;
 use serde::{Deserialize, Serialize};
@@ -40,6 +43,7 @@ const TOLD: &str = "told.cbor";
 /// Single files of a bundle.
 pub(crate) const DIRECTIVE: &str = "directive.json";
 pub(crate) const DIRECTOR_ROOT: &str = "director-root.cose";
+pub(crate) const SET: &str = "set.cbor";
 /// Folders of a bundle.
 const FOLDERS: [&str; 4] = [METADATA, DIRECTOR, ADDED, TARGETS];
 pub(crate) const METADATA: &str = "metadata";
@@ -79,7 +83,7 @@ impl TryFrom<String> for FilePath {
         let mut names = text.split('/');
         let first = names.next().unwrap_or_default();
         let is_inside = match names.clone().count() {
-            0 => first == DIRECTIVE || first == DIRECTOR_ROOT,
+            0 => [DIRECTIVE, DIRECTOR_ROOT, SET].contains(&first),
             below => below < MAX_DEPTH && FOLDERS.contains(&first) && names.all(is_name),
         };
         if is_inside && text.len() <= MAX_PATH_BYTES { Ok(Self(text)) } else { Err(InvalidPath) }
@@ -146,6 +150,9 @@ pub struct Told {
     pub report: ByteBuf,
     /// What came of its updates, the newest last: notifications, JSON.
     pub outcomes: Vec<ByteBuf>,
+    /// How it stands with a member of an atomic set that is on its way.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub standing: Option<Standing>,
 }
 
 impl Told {
@@ -221,10 +228,10 @@ fn walk(folder: &Path, below: &str, files: &mut Vec<Listed>) {
 
 /// The list, where nobody is just laying the bundle down: whoever copies it finds what fits together.
 fn whole(folder: &Path) -> Option<Answered> {
-    let is_whole = !laying::is_under_way(folder);
+    let is_whole = !is_under_way(folder);
     // Once more afterwards: it may have begun meanwhile.
     let files = is_whole.then(|| list(folder))?;
-    (!laying::is_under_way(folder)).then_some(Answered::Files(files))
+    (!is_under_way(folder)).then_some(Answered::Files(files))
 }
 
 /// Answers a device out of its bundle; none where there is nothing to say.
@@ -350,7 +357,7 @@ mod tests {
         let answered = answer(&folder, &Asked::Piece { file: other, from: 0 }).unwrap();
         assert_eq!(answered, Some(Answered::Files(files.clone())));
         // What the device tells lies beside, and is no file of it.
-        let said = Told { report: ByteBuf::from([1]), outcomes: vec![ByteBuf::from([2])] };
+        let said = Told { report: ByteBuf::from([1]), outcomes: vec![ByteBuf::from([2])], standing: None };
         let bytes = ByteBuf::from(cbor::encode(&said).unwrap());
         assert_eq!(answer(&folder, &Asked::Told(bytes)).unwrap(), None);
         assert_eq!((told(port.path(), &device), list(&folder)), (Some(said), files));

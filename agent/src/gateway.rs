@@ -19,6 +19,7 @@ pub(crate) mod report;
 mod round;
 mod serving;
 pub(crate) mod session;
+mod sets;
 pub mod settings;
 mod speaking;
 pub mod status;

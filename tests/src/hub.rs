@@ -8,6 +8,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, anyhow, bail, ensure};
 use p256::ecdsa::SigningKey;
 use p256::pkcs8::DecodePrivateKey as _;
+use serde::Serialize;
 use serde_bytes::ByteBuf;
 use tungstenite::client::IntoClientRequest as _;
 use tungstenite::http::{HeaderValue, header};
@@ -30,9 +31,9 @@ use wardlink_update::client::{Client, Fetched, Next, Stored};
 use wardlink_update::director::{Directed, Directive};
 use wardlink_update::inventory::Characteristics;
 use wardlink_update::key::Key;
-use wardlink_update::metadata::{Draft, Expires, RoleName};
+use wardlink_update::metadata::{Draft, Expires, Role, RoleName};
 use wardlink_update::package::ReleaseCounter;
-use wardlink_update::report::{ConfigurationReport, Reported, State};
+use wardlink_update::report::{ConfigurationReport, DeviceReport, Reported, State};
 use wardlink_update::uptane::{Notification, Outcome};
 
 use crate::mqtt::rng;
@@ -85,6 +86,10 @@ pub fn state(device: &Device, revision: &str, counter: Option<u32>) -> Result<St
         hardware: "PM2-B".parse().context("hardware")?,
     };
     Ok(State { characteristics, image: None, release_counter: counter.and_then(ReleaseCounter::new), attack: None })
+}
+
+fn in_an_hour() -> Expires {
+    Expires::at(clock::now().as_secs() + 3_600)
 }
 
 impl Hub {
@@ -180,12 +185,25 @@ impl Hub {
 
     /// A signed report of what it runs, and of devices that cannot sign.
     pub fn report(&mut self, revision: &str, counter: Option<u32>, devices: &[State]) -> Result<Vec<u8>> {
+        self.report_with(revision, counter, devices.iter().cloned().map(Reported::Unsigned).collect())
+    }
+
+    /// The same with devices that may have signed themselves.
+    pub fn report_with(&mut self, revision: &str, counter: Option<u32>, devices: Vec<Reported>) -> Result<Vec<u8>> {
         self.counter += 1;
-        let expires = Expires::at(clock::now().as_secs() + 3_600);
-        let devices = devices.iter().cloned().map(Reported::Unsigned).collect();
-        let report = ConfigurationReport::new(self.counter, expires, state(&self.device, revision, counter)?, devices);
+        let own = state(&self.device, revision, counter)?;
+        self.signed(&ConfigurationReport::new(self.counter, in_an_hour(), own, devices))
+    }
+
+    /// What it says of itself, for a gateway's report.
+    pub fn own_report(&self, counter: u64, is: State) -> Result<Reported> {
+        let report = self.signed(&DeviceReport::new(counter, in_an_hour(), is))?;
+        Ok(Reported::Signed(serde_json::from_slice(&report)?))
+    }
+
+    fn signed<T: Role + Serialize>(&self, report: &T) -> Result<Vec<u8>> {
         let key = SigningKey::from_pkcs8_der(&self.key.to_pkcs8()?)?;
-        let mut draft = Draft::new(&report)?;
+        let mut draft = Draft::new(report)?;
         draft.sign(Key::ecdsa_p256(key.verifying_key())?.id(), &key);
         Ok(draft.to_bytes())
     }

@@ -38,9 +38,7 @@ impl<'s> Manufacturer<'s> {
         }
         manufacturer.release(&init)?;
         manufacturer.sign()?;
-        let desk = format!("{}.pub", manufacturer.key("desk"));
-        manufacturer.release(&["--yes", "delegate", name, "--model", "infusion-pump/PM2", "--key", &desk])?;
-        manufacturer.sign()?;
+        manufacturer.delegate("infusion-pump/PM2")?;
         Ok(manufacturer)
     }
 
@@ -95,15 +93,34 @@ impl<'s> Manufacturer<'s> {
 
     /// Adds a program for pumps of the model PM2 and hardware PM2-B, and signs it.
     pub fn add(&self, from: &str, revision: &str, program: &[u8], more: &[&str]) -> Result<()> {
-        let file = self.path(&format!("{revision}.bin"));
+        self.add_for(("infusion-pump", "PM2", "PM2-B"), (from, revision), program, more)?;
+        self.sign()
+    }
+
+    /// Adds a program for devices of a type, a model and its hardware, from one revision to another. It has yet to be signed.
+    pub fn add_for(
+        &self,
+        (kind, model, hardware): (&str, &str, &str),
+        (from, revision): (&str, &str),
+        program: &[u8],
+        more: &[&str],
+    ) -> Result<()> {
+        let folder = self.path(model);
+        fs::create_dir_all(&folder).context("cannot make a folder")?;
+        let file = folder.join(format!("{revision}.bin"));
         fs::write(&file, program).context("cannot write a program")?;
         let file = file.display().to_string();
-        let mut arguments =
-            vec!["add", &file, "--manufacturer", &self.name, "--type", "infusion-pump", "--model", "PM2"];
-        arguments.extend(["--from", from, "--revision", revision, "--hardware", "PM2-B"]);
+        let mut arguments = vec!["add", &file, "--manufacturer", &self.name, "--type", kind, "--model", model];
+        arguments.extend(["--from", from, "--revision", revision, "--hardware", hardware]);
         arguments.extend(["--feature-set", "spring 2027"]);
         arguments.extend(more);
-        self.release(&arguments)?;
+        self.release(&arguments).map(drop)
+    }
+
+    /// Lets its desk sign for a further model, given as `type/model`.
+    pub fn delegate(&self, model: &str) -> Result<()> {
+        let desk = format!("{}.pub", self.key("desk"));
+        self.release(&["--yes", "delegate", &self.name, "--model", model, "--key", &desk])?;
         self.sign()
     }
 

@@ -21,6 +21,7 @@ use wardlink_tests::ward::{Ward, device};
 use wardlink_tests::{Scene, wait};
 use wardlink_update::director::When;
 use wardlink_update::package::{Note, ReleaseCounter};
+use wardlink_update::report::Reported;
 use wardlink_update::uptane::{Outcome, Postponed};
 
 /// A ward whose manufacturer has published a release from 1A to 1B.
@@ -50,6 +51,11 @@ impl<'s> Stage<'s> {
         let path = self.acme.program(revision);
         let new = NewOffer { path, scope, when: OfferWhen::NextSafeMoment, added: Vec::new() };
         self.ward.administrator.post("offers", &new)
+    }
+
+    fn gateway(&self, device: &Device) -> Result<GatewayView> {
+        let gateways: Vec<GatewayView> = self.ward.administrator.get("gateways")?;
+        gateways.into_iter().find(|known| known.gateway == *device).context("the gateway")
     }
 
     fn catalog(&self, device: &Device) -> Result<CatalogDevice> {
@@ -266,6 +272,47 @@ fn connections_that_prove_nothing_are_closed_and_lock_nobody_out() -> Result<()>
             later.push(hub.connect_silently()?);
             ensure!(later.len() < 7, "it is open still");
         }
+        Ok(())
+    })
+}
+
+#[test]
+fn a_device_that_contradicts_the_catalog_is_left_out_of_its_gateways_report() -> Result<()> {
+    scene(|scene| {
+        let mut stage = Stage::open(scene)?;
+        let (mut hub, other) = (stage.hub("pump-1")?, stage.hub("pump-2")?);
+        let pump_2 = other.device.clone();
+        let is = |revision| state(&pump_2, revision, None);
+        let known = |stage: &Stage<'_>| -> Result<(String, Option<Device>)> {
+            let known = stage.catalog(&pump_2)?.entry;
+            Ok((known.revision, known.gateway))
+        };
+        let mut talk = hub.connect()?;
+        // What it has signed itself goes on as it is, and again in each report until there is another one.
+        let first = other.own_report(8, is("1A")?)?;
+        for _ in 0..2 {
+            assert_eq!(talk.report(hub.report_with("1A", None, vec![first.clone()])?)?, None);
+            assert_eq!(known(&stage)?, ("1A".to_owned(), Some(hub.device.clone())));
+            assert_eq!(stage.gateway(&hub.device)?.devices, 1);
+        }
+        let newer = other.own_report(9, is("1B")?)?;
+        assert_eq!(talk.report(hub.report_with("1A", None, vec![newer.clone()])?)?, None);
+        assert_eq!(known(&stage)?.0, "1B");
+        // An older one is as if it were not there.
+        assert_eq!(talk.report(hub.report_with("1A", None, vec![first])?)?, None);
+        assert_eq!((known(&stage)?.0.as_str(), stage.gateway(&hub.device)?.devices), ("1B", 0));
+        assert_eq!(talk.report(hub.report_with("1A", None, vec![newer])?)?, None);
+        assert_eq!(stage.gateway(&hub.device)?.devices, 1, "it is there again");
+        // What it is does not change: it is left out, people see why, and a scale beside it counts.
+        let mut another = is("1C")?;
+        another.characteristics.serial_number = "another".parse()?;
+        let scale = device("scale-1")?;
+        let devices = vec![other.own_report(10, another)?, Reported::Unsigned(state(&scale, "1A", None)?)];
+        assert_eq!(talk.report(hub.report_with("1A", None, devices)?)?, None);
+        assert_eq!(known(&stage)?.0, "1B");
+        assert_eq!(stage.catalog(&scale)?.entry.gateway, Some(hub.device.clone()));
+        let why = stage.gateway(&hub.device)?.refused.context("people see why")?;
+        ensure!(why.contains("infusion-pump/pump-2") && why.contains("serial number"), "{why}");
         Ok(())
     })
 }

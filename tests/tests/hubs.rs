@@ -41,9 +41,10 @@ impl<'s> Hospital<'s> {
     fn gateway(&self, name: &str, pumps: &[&str], more: &[&str]) -> Result<Pump<'s>> {
         let entry = |pump: &&str| {
             fs::create_dir_all(self.folder(pump)).context("a folder")?;
+            let (kind, model, hardware) = if pump.starts_with("scale") { SCALE } else { PUMP };
             Ok(json!({
-                "device": { "client": "infusion-pump", "identifier": pump }, "manufacturer": "acme", "model": "PM2",
-                "serial_number": format!("SN-{pump}"), "revision": "1A", "hardware": "PM2-B",
+                "device": { "client": kind, "identifier": pump }, "manufacturer": "acme", "model": model,
+                "serial_number": format!("SN-{pump}"), "revision": "1A", "hardware": hardware,
                 "directory": self.folder(pump),
             }))
         };
@@ -60,6 +61,50 @@ impl<'s> Hospital<'s> {
             Ok(self.known(name)?.filter(|known| known.devices == u64::try_from(pumps.len()).unwrap_or_default()))
         })?;
         Ok(gateway)
+    }
+
+    /// Pairs the gateway north with a passive device, and the pump `pump-1` that has its updates there and verifies for itself.
+    fn pump_at_gateway(&self, passive: &str) -> Result<(Pump<'s>, Pump<'s>)> {
+        let (pump_1, administrator) = (device("pump-1")?, &self.ward.administrator);
+        let address = format!("127.0.0.1:{}", free_port()?);
+        let north = self.gateway("north", &[passive], &[&format!("--hub={address}"), "--collect-secs=1"])?;
+        // The manufacturer has sold the pump, and its data may come through the gateway.
+        let sold = json!([{ "characteristics": {
+            "device": { "client": "infusion-pump", "identifier": "pump-1" }, "manufacturer": "acme", "model": "PM2",
+            "serial_number": "SN-pump-1", "revision": "1A", "hardware": "PM2-B",
+        } }]);
+        let _: InventoryPreview = administrator.post("inventories", &self.acme.inventory(&sold)?)?;
+        let allowed = AllowUpload { gateway: device_of("gateway/north")?, allowed: true };
+        let _: CatalogDevice = administrator.post(&format!("catalog/{pump_1}/uploads"), &allowed)?;
+        let path = |name: &str| self.acme.path(name).display().to_string();
+        let (first, export, factory) = (self.image("1A", &[])?, path("export"), path("factory.json"));
+        self.acme.release(&["export", &export])?;
+        let of_model = ["--repository", &export, "--manufacturer", "acme", "--model", "PM2"];
+        self.agent(&[&["pump", "factory"], &of_model[..], &[&factory]].concat())?;
+        let mut pump = Pump::start_with(
+            self.scene,
+            &self.ward.provisioning,
+            "pump-1",
+            &[
+                "--identifier=pump-1",
+                "--serial=SN-pump-1",
+                &format!("--gateway=wss://{address}"),
+                &format!("--factory={factory}"),
+                &format!("--factory-image={}", first.display()),
+            ],
+        )?;
+        let (pairing, code) = self.ward.accept(&mut pump, "pump-1", Mode::PairingCode)?;
+        self.ward.type_code(&pairing, &code)?;
+        pump.wait_for("paired")?;
+        Ok((north, pump))
+    }
+
+    /// Waits until the server has heard such an outcome of a device.
+    fn outcome(&self, device: &Device, outcome: &str) -> Result<OutcomeView> {
+        wait::patiently(&format!("{device}: {outcome}"), || {
+            let outcomes: Vec<OutcomeView> = self.ward.administrator.get("outcomes")?;
+            Ok(outcomes.into_iter().find(|told| told.device == *device && told.outcome == outcome))
+        })
     }
 
     fn known(&self, name: &str) -> Result<Option<GatewayView>> {
@@ -88,7 +133,10 @@ impl<'s> Hospital<'s> {
     }
 
     fn offer(&self, revision: &str) -> Result<OfferView> {
-        let path = self.acme.program(revision);
+        self.offer_program(self.acme.program(revision))
+    }
+
+    fn offer_program(&self, path: String) -> Result<OfferView> {
         let offer = NewOffer { path, scope: OfferScope::Model, when: OfferWhen::NextSafeMoment, added: Vec::new() };
         self.ward.administrator.post("offers", &offer)
     }
@@ -119,6 +167,10 @@ impl<'s> Hospital<'s> {
         fs::read_to_string(file).context("the image")
     }
 }
+
+/// The type, model and hardware of devices.
+const PUMP: (&str, &str, &str) = ("infusion-pump", "PM2", "PM2-B");
+const SCALE: (&str, &str, &str) = ("scale", "S1", "B");
 
 fn device_of(name: &str) -> Result<Device> {
     name.parse().context("a device")
@@ -198,47 +250,7 @@ fn a_pump_that_verifies_for_itself_is_updated_through_its_gateway_and_the_server
     scene(|scene| {
         let hospital = Hospital::open(scene)?;
         let (pump_1, administrator) = (device("pump-1")?, &hospital.ward.administrator);
-        let address = format!("127.0.0.1:{}", free_port()?);
-        let mut north = hospital.gateway("north", &["n-1"], &[&format!("--hub={address}"), "--collect-secs=1"])?;
-
-        // The manufacturer has sold the pump, and its data may come through the gateway.
-        let sold = json!([{ "characteristics": {
-            "device": { "client": "infusion-pump", "identifier": "pump-1" }, "manufacturer": "acme", "model": "PM2",
-            "serial_number": "SN-pump-1", "revision": "1A", "hardware": "PM2-B",
-        } }]);
-        let _: InventoryPreview = administrator.post("inventories", &hospital.acme.inventory(&sold)?)?;
-        let allowed = AllowUpload { gateway: device_of("gateway/north")?, allowed: true };
-        let _: CatalogDevice = administrator.post(&format!("catalog/{pump_1}/uploads"), &allowed)?;
-        let image = |revision: &str, more: &[&str]| hospital.image(revision, more);
-        let path = |name: &str| hospital.acme.path(name).display().to_string();
-        let (first, export, factory) = (image("1A", &[])?, path("export"), path("factory.json"));
-        hospital.acme.release(&["export", &export])?;
-        hospital.agent(&[
-            "pump",
-            "factory",
-            "--repository",
-            &export,
-            "--manufacturer",
-            "acme",
-            "--model",
-            "PM2",
-            &factory,
-        ])?;
-        let mut pump = Pump::start_with(
-            scene,
-            &hospital.ward.provisioning,
-            "pump-1",
-            &[
-                "--identifier=pump-1",
-                "--serial=SN-pump-1",
-                &format!("--gateway=wss://{address}"),
-                &format!("--factory={factory}"),
-                &format!("--factory-image={}", first.display()),
-            ],
-        )?;
-        let (pairing, code) = hospital.ward.accept(&mut pump, "pump-1", Mode::PairingCode)?;
-        hospital.ward.type_code(&pairing, &code)?;
-        pump.wait_for("paired")?;
+        let (mut north, mut pump) = hospital.pump_at_gateway("n-1")?;
 
         // What it says at its gateway, the server knows: it is updated there from now on.
         let known = || administrator.get::<CatalogDevice>(&format!("catalog/{pump_1}"));
@@ -250,7 +262,7 @@ fn a_pump_that_verifies_for_itself_is_updated_through_its_gateway_and_the_server
         // A release reaches it as it reaches the passive one beside it, whoever dies on the way.
         let release = |from: &str, revision: &str, counter: &str, more: &[&str]| -> Result<()> {
             let more = [&["--release-counter", counter, "--program-bytes", "3000000"], more].concat();
-            let bytes = fs::read(image(revision, &more)?).context("an image")?;
+            let bytes = fs::read(hospital.image(revision, &more)?).context("an image")?;
             hospital.acme.add(from, revision, &bytes, &["--during-therapy"])?;
             hospital.acme.publish(&hospital.ward.worker.origin()).map(drop)
         };
@@ -266,13 +278,7 @@ fn a_pump_that_verifies_for_itself_is_updated_through_its_gateway_and_the_server
         pump.kill();
         north.restart()?;
         pump.restart()?;
-        let told = |outcome: &str| {
-            wait::patiently(outcome, || {
-                let outcomes: Vec<OutcomeView> = administrator.get("outcomes")?;
-                Ok(outcomes.into_iter().find(|told| told.device == pump_1 && told.outcome == outcome))
-            })
-        };
-        told("installed")?;
+        hospital.outcome(&pump_1, "installed")?;
         wait::patiently("the pump with 1B", || Ok((known()?.entry.revision == "1B").then_some(())))?;
         wait::patiently("n-1 with 1B", || Ok((hospital.revision("n-1")? == "1B").then_some(())))?;
 
@@ -285,10 +291,58 @@ fn a_pump_that_verifies_for_itself_is_updated_through_its_gateway_and_the_server
         // One that does not start is taken back by the pump itself, and the server is told why.
         release("1B", "1C", "2", &["--self-test", "fails"])?;
         hospital.offer("1C")?;
-        let failed = told("failed")?;
+        let failed = hospital.outcome(&pump_1, "failed")?;
         ensure!(known()?.entry.revision == "1B", "{failed:?}");
         let troubles: Vec<OutcomeView> = administrator.get("outcomes")?;
         ensure!(troubles.iter().all(|told| told.outcome != "refused"), "somebody has refused something: {troubles:?}");
+        Ok(())
+    })
+}
+
+#[test]
+fn a_set_of_a_pump_that_verifies_for_itself_and_a_scale_is_installed_whole_or_not_at_all() -> Result<()> {
+    scene(|scene| {
+        let hospital = Hospital::open(scene)?;
+        hospital.acme.delegate("scale/S1")?;
+        let (mut north, mut pump) = hospital.pump_at_gateway("scale-1")?;
+        let (pump_1, scale_1) = (device("pump-1")?, device_of("scale/scale-1")?);
+        let revision = |device: &Device| -> Result<String> {
+            let known: CatalogDevice = hospital.ward.administrator.get(&format!("catalog/{device}"))?;
+            Ok(known.entry.revision)
+        };
+        let release = |from: &str, to: &str, counter: &str, more: &[&str]| -> Result<()> {
+            let more = [&["--release-counter", counter], more].concat();
+            let image = fs::read(hospital.image(to, &more)?).context("an image")?;
+            let (of_pump, of_scale) = ("acme/infusion-pump/PM2/spring 2027", "acme/scale/S1/spring 2027");
+            hospital.acme.add_for(PUMP, (from, to), &image, &["--during-therapy", "--atomic", of_scale])?;
+            hospital.acme.add_for(SCALE, (from, to), program(to).as_bytes(), &["--atomic", of_pump])?;
+            hospital.acme.sign()?;
+            hospital.acme.publish(&hospital.ward.worker.origin())?;
+            for program in [hospital.acme.program(to), format!("acme/scale/S1/{to}.bin")] {
+                hospital.offer_program(program)?;
+            }
+            Ok(())
+        };
+        release("1A", "1B", "1", &[])?;
+        // The power fails for both while they wait for each other.
+        pump.wait_for("updating")?;
+        north.kill();
+        pump.kill();
+        north.restart()?;
+        pump.restart()?;
+        for device in [&pump_1, &scale_1] {
+            hospital.outcome(device, "installed")?;
+            wait::patiently("what runs", || Ok((revision(device)? == "1B").then_some(())))?;
+        }
+        ensure!(hospital.runs("scale-1")? == program("1B"), "the scale runs something else");
+
+        // The pump's next one does not start: the scale keeps what it has.
+        release("1B", "1C", "2", &["--self-test", "fails"])?;
+        for device in [&pump_1, &scale_1] {
+            let failed = hospital.outcome(device, "failed")?;
+            ensure!(revision(device)? == "1B", "{failed:?}");
+        }
+        ensure!(hospital.runs("scale-1")? == program("1B"), "the scale has changed over alone");
         Ok(())
     })
 }

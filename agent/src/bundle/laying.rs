@@ -1,6 +1,6 @@
 //! How a bundle comes to a gateway's port: whatever happens meanwhile, whoever copies it finds the one before or the one after.
 
-use super::{FilePath, TARGETS, list};
+use super::{FilePath, SET, TARGETS, list};
 use crate::files::if_there;
 use std::collections::BTreeSet;
 use std::fs::{self, DirBuilder, File};
@@ -22,14 +22,29 @@ pub(crate) enum Content {
 }
 
 /// Whether the folder is just being laid down, or was not finished.
-pub(super) fn is_under_way(folder: &Path) -> bool {
+pub(crate) fn is_under_way(folder: &Path) -> bool {
     fs::symlink_metadata(folder.join(UNDER_WAY)).is_ok()
 }
 
-/// Lays down exactly these files, durably. What a device has told beside them stays.
+/// From now on the folder is not whole, also after a power loss, until [`end`].
+pub(crate) fn begin(folder: &Path) -> io::Result<()> {
+    make_folder(folder)?;
+    File::create(folder.join(UNDER_WAY))?.sync_all()?;
+    File::open(folder)?.sync_all()
+}
+
+/// The folder is whole.
+pub(crate) fn end(folder: &Path) -> io::Result<()> {
+    remove_empty(&folder.join(TARGETS));
+    fs::remove_file(folder.join(UNDER_WAY))?;
+    File::open(folder)?.sync_all()
+}
+
+/// Lays down exactly these files, durably. What a device has told beside them stays, as does the word to a member of a set ([`super::set`]).
 pub(crate) fn lay_down(folder: &Path, wanted: &[(FilePath, Content)]) -> io::Result<()> {
     let there: BTreeSet<FilePath> = list(folder).into_iter().map(|file| file.path).collect();
-    let over: Vec<&FilePath> = there.iter().filter(|path| wanted.iter().all(|(other, _)| other != *path)).collect();
+    let is_over = |path: &&FilePath| path.as_str() != SET && wanted.iter().all(|(other, _)| other != *path);
+    let over: Vec<&FilePath> = there.iter().filter(is_over).collect();
     let mut missing = Vec::new();
     for (path, content) in wanted {
         if !is_there(&folder.join(path.as_str()), content)? {
@@ -39,18 +54,14 @@ pub(crate) fn lay_down(folder: &Path, wanted: &[(FilePath, Content)]) -> io::Res
     if over.is_empty() && missing.is_empty() && !is_under_way(folder) {
         return Ok(());
     }
-    make_folder(folder)?;
-    File::create(folder.join(UNDER_WAY))?.sync_all()?;
-    File::open(folder)?.sync_all()?;
+    begin(folder)?;
     for path in over {
         fs::remove_file(folder.join(path.as_str()))?;
     }
     for (path, content) in missing {
         put(&folder.join(path.as_str()), content)?;
     }
-    remove_empty(&folder.join(TARGETS));
-    fs::remove_file(folder.join(UNDER_WAY))?;
-    File::open(folder)?.sync_all()
+    end(folder)
 }
 
 fn is_there(path: &Path, content: &Content) -> io::Result<bool> {
@@ -61,7 +72,7 @@ fn is_there(path: &Path, content: &Content) -> io::Result<bool> {
     })
 }
 
-fn put(path: &Path, content: &Content) -> io::Result<()> {
+pub(super) fn put(path: &Path, content: &Content) -> io::Result<()> {
     let folder = path.parent().unwrap_or(Path::new("."));
     make_folder(folder)?;
     // An image takes no room of its own, where the file system can do that.

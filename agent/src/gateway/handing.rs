@@ -3,10 +3,11 @@
 
 use super::delivery::AddedFiles;
 use super::http::Asked;
-use super::round::{Round, RoundEnd};
-use super::store::{Associated, Devices, Directives, OfDevice, StoreError, Verifying, Work};
+use super::round::{Ready, Round, RoundEnd};
+use super::store::{Associated, Devices, Directives, OfDevice, Sets, StoreError, Verifying, Work};
 use super::troubles::Source;
 use super::{GatewayError, Shared, places};
+use crate::bundle::Standing;
 use crate::bundle::{
     self, ADDED, Content, DIRECTIVE, DIRECTOR, DIRECTOR_ROOT, FilePath, MAX_FILE_BYTES, METADATA, TARGETS,
 };
@@ -26,7 +27,7 @@ use wardlink_update::key::Key;
 use wardlink_update::limits::MAX_ROOT_BYTES;
 use wardlink_update::metadata::{Role, RoleName, Root, Signed, Targets, Version};
 use wardlink_update::report::{DeviceReport, Known, Reported, State};
-use wardlink_update::uptane::{Full, Install, Notification, Repository, Then, Transaction};
+use wardlink_update::uptane::{Full, Install, Notification, Outcome, Repository, Then, Transaction};
 
 /// How long a root takes that is asked for again after the way was cut.
 const AGAIN_SECS: u64 = 60;
@@ -38,6 +39,7 @@ struct Says {
     state: State,
     report: serde_json::Value,
     outcomes: Vec<ByteBuf>,
+    standing: Option<Standing>,
 }
 
 /// The reader of one device's report, who has seen none.
@@ -76,7 +78,7 @@ impl Shared {
             Ok((state, _)) => {
                 self.troubles.works_again(Source::Told, &what);
                 let report = serde_json::from_slice(&told.report).ok()?;
-                Some(Says { state, report, outcomes: told.outcomes })
+                Some(Says { state, report, outcomes: told.outcomes, standing: told.standing })
             }
             Err(error) => {
                 let why = format!("{error}: the device says it anew when it connects");
@@ -105,7 +107,7 @@ impl Shared {
     pub(super) fn hear_of_software(&self, device: &Device) -> Result<bool, StoreError> {
         let listed = self.with_key()?;
         let says = listed.iter().find(|one| one.device == *device).and_then(|one| self.says(one));
-        let Some(Says { state, outcomes, .. }) = says else { return Ok(false) };
+        let Some(Says { state, outcomes, standing, .. }) = says else { return Ok(false) };
         let hashes: Vec<Sha256> = outcomes.iter().map(|outcome| Sha256(Hasher::digest(outcome).into())).collect();
         self.store.change(|change| {
             let mut known: Verifying = change.value()?.unwrap_or_default();
@@ -113,6 +115,7 @@ impl Shared {
             known.0.retain(|one| listed.iter().any(|listed| listed.device == one.state.characteristics.device));
             let before = known.of(device);
             let is_handed = before.is_some_and(|before| before.is_handed);
+            let mut failed = before.and_then(|before| before.failed.clone());
             let passed_on = before.map_or(0, |before| overlap(&before.outcomes, &hashes));
             let directives: Directives = change.value()?.unwrap_or_default();
             for outcome in outcomes.iter().skip(passed_on) {
@@ -120,6 +123,11 @@ impl Shared {
                 if told.device != *device {
                     continue;
                 }
+                failed = match &told.outcome {
+                    Outcome::Failed { reason } | Outcome::Refused { reason, .. } => Some(reason.to_string()),
+                    Outcome::Installed { .. } => None,
+                    Outcome::Corrupt | Outcome::Postponed(_) => failed,
+                };
                 let is_over = matches!(told.outcome.then(0), Then::Done | Then::Stop);
                 if is_over && told.directive == directives.verified {
                     let work = change.work(device, told.directive)?;
@@ -127,7 +135,7 @@ impl Shared {
                 }
                 change.tell(&told)?;
             }
-            known.put(OfDevice { state, outcomes: hashes, is_handed });
+            known.put(OfDevice { state, outcomes: hashes, is_handed, standing, failed });
             change.set(&known)
         })?;
         Ok(true)
@@ -176,20 +184,22 @@ fn add(files: &mut Files, path: String, content: Content) -> Result<(), NotHande
 }
 
 impl Round<'_> {
-    /// Whether every device of a transaction, or none, or some of them verify for themselves.
-    pub(super) fn verifying(&self, transaction: &Transaction) -> Result<usize, StoreError> {
-        let mut count = 0_usize;
+    /// The devices of a transaction that verify for themselves.
+    pub(super) fn verifying(&self, transaction: &Transaction) -> Result<Vec<Device>, StoreError> {
+        let mut verifying = Vec::new();
         for install in &transaction.installs {
-            count = count.saturating_add(usize::from(self.shared.verifies(&install.device)?));
+            if self.shared.verifies(&install.device)? {
+                verifying.push(install.device.clone());
+            }
         }
-        Ok(count)
+        Ok(verifying)
     }
 
     /// Lays down for a device what it may install. The device goes on from there, and the gateway waits for what it says: true, unless it cannot be laid down.
     pub(super) async fn hand_on(
         &self,
         full: &Full,
-        (install, image, added): (&Install, PathBuf, AddedFiles),
+        (install, image, added): &Ready<'_>,
         end: &mut RoundEnd,
     ) -> Result<Result<bool, String>, GatewayError> {
         let device = &install.device;
@@ -213,8 +223,10 @@ impl Round<'_> {
         let director = self.shared.store.stored(&Repository::Director)?.unwrap_or_default();
         let Some(bytes) = director.targets.get(&RoleName::targets()) else { return Ok(()) };
         let Ok((_, directed)) = Directive::parse(bytes) else { return Ok(()) };
+        let Sets(sets) = self.shared.store.value()?.unwrap_or_default();
         let is_under_way = |device: &Device| {
             transactions.iter().flat_map(|transaction| &transaction.installs).any(|install| install.device == *device)
+                || sets.iter().any(|set| set.holds(device, &known))
         };
         for one in known.0.iter().filter(|one| one.is_handed) {
             let device = &one.state.characteristics.device;
@@ -241,7 +253,7 @@ impl Round<'_> {
         Ok(())
     }
 
-    fn bundle_of(&self, device: &Device) -> Option<PathBuf> {
+    pub(super) fn bundle_of(&self, device: &Device) -> Option<PathBuf> {
         Some(bundle::folder(self.shared.settings.ports.as_deref()?, device))
     }
 
@@ -275,8 +287,8 @@ impl Round<'_> {
         &self,
         full: &Full,
         install: &Install,
-        image: PathBuf,
-        added: AddedFiles,
+        image: &Path,
+        added: &AddedFiles,
         folder: &Path,
     ) -> Result<Files, NotHanded> {
         let missing = |what: &str| NotHanded::Missing(format!("{what} is not there any more"));
@@ -294,9 +306,13 @@ impl Round<'_> {
             add(&mut files, path, Content::Bytes(bytes.to_vec()))?;
         }
         for (one, (_, bytes)) in install.added.iter().zip(added) {
-            add(&mut files, format!("{ADDED}/{}", one.file.sha256), Content::Bytes(bytes))?;
+            add(&mut files, format!("{ADDED}/{}", one.file.sha256), Content::Bytes(bytes.clone()))?;
         }
-        add(&mut files, format!("{TARGETS}/{}", install.target.file_name(&install.path)), Content::File(image))?;
+        add(
+            &mut files,
+            format!("{TARGETS}/{}", install.target.file_name(&install.path)),
+            Content::File(image.to_owned()),
+        )?;
         add(&mut files, DIRECTIVE.to_owned(), Content::Bytes(handed.server.to_vec()))?;
         Ok(files)
     }

@@ -36,7 +36,7 @@ const UNREACHABLE_SECS: u64 = 60;
 const REFUSED_SECS: u64 = 60 * 60;
 
 /// An install whose image is in the cache, with what the server adds to it.
-type Ready<'a> = (&'a Install, PathBuf, AddedFiles);
+pub(super) type Ready<'a> = (&'a Install, PathBuf, AddedFiles);
 
 /// What was verified, and what may be installed of it.
 type Verified = (Box<Full>, Vec<Transaction>);
@@ -154,6 +154,7 @@ impl<'a> Round<'a> {
             Changed::Restart => return Err(GatewayError::Restart),
             Changed::Nothing | Changed::Ended => {}
         }
+        self.shared.go_on_with_sets(&mut end)?;
         let directives: Directives = self.shared.store.value()?.unwrap_or_default();
         let verified = self.verify(directives.heard, &mut end).await?;
         if end.is_denied && self.has_newer_ticket()? {
@@ -328,8 +329,15 @@ impl<'a> Round<'a> {
         end: &mut RoundEnd,
     ) -> Result<bool, GatewayError> {
         let store = &self.shared.store;
+        if self.is_held(transaction)? {
+            return Ok(true);
+        }
+        let verifying = self.verifying(transaction)?;
         for install in &transaction.installs {
             let work = store.work(&install.device, version)?;
+            if work.ended && !verifying.is_empty() && transaction.installs.len() > 1 {
+                return self.end_set_of(transaction, &verifying, version, end);
+            }
             if work.ended {
                 return Ok(false);
             }
@@ -337,11 +345,6 @@ impl<'a> Round<'a> {
                 end.again(work.not_before);
                 return Ok(true);
             }
-        }
-        let verifying = self.verifying(transaction)?;
-        if verifying > 0 && transaction.installs.len() > 1 {
-            let why = "a device that verifies for itself is not installed together with others through a gateway";
-            return self.failed(transaction, version, why).map(|()| false);
         }
         let mut ready = Vec::new();
         for install in &transaction.installs {
@@ -354,13 +357,14 @@ impl<'a> Round<'a> {
                 Err(error) => return self.undelivered(transaction, install, version, error, end),
             }
         }
-        if verifying > 0 {
-            for one in ready {
-                if let Err(why) = self.hand_on(full, one, end).await? {
-                    return self.failed(transaction, version, &why).map(|()| false);
-                }
-            }
-            return Ok(true);
+        if let ([one], [_]) = (&ready[..], &verifying[..]) {
+            return match self.hand_on(full, one, end).await? {
+                Ok(waits) => Ok(waits),
+                Err(why) => self.failed(transaction, version, &why).map(|()| false),
+            };
+        }
+        if !verifying.is_empty() {
+            return self.install_set(full, (transaction, &verifying, &ready), version, end).await;
         }
         if let Err((device, why)) = self.may_begin(transaction, version)? {
             return self.postponed(transaction, &device, why, version, end);
@@ -388,7 +392,7 @@ impl<'a> Round<'a> {
     }
 
     /// Every device writes its image beside the present one; one that cannot ends it for all.
-    fn prepare(&self, transaction: &Transaction, ready: &[Ready<'_>]) -> Result<Vec<Part>, String> {
+    pub(super) fn prepare(&self, transaction: &Transaction, ready: &[Ready<'_>]) -> Result<Vec<Part>, String> {
         let mut parts = Vec::new();
         let mut answers: BTreeMap<&Device, Result<(), String>> = BTreeMap::new();
         for (install, image, added) in ready {
@@ -416,7 +420,7 @@ impl<'a> Round<'a> {
     }
 
     /// Whether an installation may begin now, or which device holds it up.
-    fn may_begin(
+    pub(super) fn may_begin(
         &self,
         transaction: &Transaction,
         version: Version,
@@ -436,7 +440,7 @@ impl<'a> Round<'a> {
         }))
     }
 
-    fn postponed(
+    pub(super) fn postponed(
         &self,
         transaction: &Transaction,
         device: &Device,
@@ -520,7 +524,7 @@ impl<'a> Round<'a> {
     }
 
     /// It could not be installed: told for every device of the transaction, and over until somebody directs anew.
-    fn failed(&self, transaction: &Transaction, version: Version, reason: &str) -> Result<(), GatewayError> {
+    pub(super) fn failed(&self, transaction: &Transaction, version: Version, reason: &str) -> Result<(), GatewayError> {
         self.shared.store.change(|change| {
             for install in &transaction.installs {
                 change.set_work(&install.device, &Work { ended: true, ..Work::new(version) })?;

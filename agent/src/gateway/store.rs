@@ -6,6 +6,7 @@
 
 pub(super) mod records;
 
+use crate::bundle::Standing;
 use redb::{Database, ReadableDatabase, ReadableTable, StorageBackend, TableDefinition};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -115,6 +116,12 @@ pub(super) struct OfDevice {
     pub(super) outcomes: Vec<Sha256>,
     /// Whether the gateway has laid something down for it.
     pub(super) is_handed: bool,
+    /// How it stands with a member of a set, as it said last.
+    #[serde(default)]
+    pub(super) standing: Option<Standing>,
+    /// Why the newest of its updates could not be installed; none where it could.
+    #[serde(default)]
+    pub(super) failed: Option<String>,
 }
 
 impl Verifying {
@@ -128,6 +135,39 @@ impl Verifying {
         self.0.retain(|one| one.state.characteristics.device != known.state.characteristics.device);
         self.0.push(known);
     }
+}
+
+/// Sets with members that verify for themselves, from the word to change over to their end.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Sets(pub(super) Vec<SetUnderWay>);
+
+/// One of them.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct SetUnderWay {
+    pub(super) directive: Version,
+    pub(super) phase: SetPhase,
+    /// Why it is taken back, for people.
+    pub(super) reason: String,
+    /// Those that verify for themselves: the device, its package, and the SHA-256 of the image.
+    pub(super) members: Vec<(Device, TargetPath, Sha256)>,
+    /// Those for which the gateway installs.
+    pub(super) parts: Vec<Part>,
+    /// When it began.
+    pub(super) since: UnixMillis,
+}
+
+/// How far a set is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum SetPhase {
+    /// Those that verify for themselves change over and prove themselves.
+    Commit,
+    /// All of them work: the others change over, with a [`Journal`] of their own.
+    Passive,
+    /// Everybody works: it is kept.
+    Settle,
+    /// One of them could not: everybody keeps, or takes back, what ran before.
+    Abort,
 }
 
 /// What an idle poll shows and knows.
@@ -202,6 +242,7 @@ macro_rules! values {
 values! {
     Devices => "devices",
     Verifying => "devices that verify",
+    Sets => "sets",
     Poll => "poll",
     Directives => "directives",
     Counter => "report counter",

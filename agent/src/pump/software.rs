@@ -5,12 +5,13 @@ mod port;
 use super::journal::Event;
 use super::settings::Settings;
 use super::{Pump, PumpError};
-use crate::bundle::Told;
+use crate::bundle::{Say, Standing, Step, Told};
 use crate::clock;
 use crate::device::direct::{self, Driven, Work};
 use crate::device::disk::Folder;
 use crate::device::factory::Factory;
 use crate::device::hub::{Hub, TOLD};
+use crate::device::job::JobStage;
 use crate::device::{Device, DeviceError, Doing, FactoryImage, Identity, Offered, StoreError};
 use crate::display;
 use crate::firmware::{self, Firmware, InvalidFirmware};
@@ -80,6 +81,9 @@ pub enum SoftwareError {
     },
 }
 
+/// What a pump has said of its software: what it runs, what came of updates, and how it stands with a set.
+type Said = (State, Vec<Notification>, Option<Standing>);
+
 /// A pump's software.
 pub(super) struct Software {
     pub(super) driven: Driven,
@@ -93,7 +97,7 @@ pub(super) struct Software {
     /// How many outcomes were told to the journal in this run: what nobody has taken yet is told again in the next.
     told: usize,
     /// What was laid down for the gateway last.
-    laid_down: Option<(State, Vec<Notification>)>,
+    laid_down: Option<Said>,
     /// When that was.
     laid_down_at: Instant,
     /// What is wrong, so that it is told once.
@@ -175,8 +179,36 @@ impl Software {
         Ok(())
     }
 
-    /// Goes on with the update, as far as the service port has what is wanted.
+    /// Goes on with the update, as far as the service port has what is wanted, and as it says of the set that it belongs to.
     fn go_on(&mut self, at: &Circumstances) -> Result<Doing, DeviceError> {
+        let doing = self.go_on_alone(at)?;
+        let device = &mut self.driven.device;
+        let Some(job) = device.job().filter(|job| job.is_of_a_set()) else { return Ok(doing) };
+        let word = self.port.as_ref().and_then(Port::word);
+        let word = word.filter(|word| word.path == job.path && word.directive == job.directive);
+        match (word.map(|word| word.say), &doing) {
+            (Some(Say::Commit), Doing::Prepared) => device.commit()?,
+            (Some(Say::Settle), Doing::WaitsForSet) => device.settle()?,
+            (Some(Say::Abort(reason)), _) if device.abort(reason.as_str())? => return Ok(Doing::Restart),
+            (Some(Say::Abort(_)), _) => {}
+            _ => return Ok(doing),
+        }
+        device.go_on(at)
+    }
+
+    /// How it stands with a member of a set.
+    fn standing(&self) -> Option<Standing> {
+        let job = self.driven.device.job().filter(|job| job.is_of_a_set())?;
+        let step = match &job.stage {
+            JobStage::Waiting | JobStage::Receiving => Step::Comes,
+            JobStage::Prepared { is_committed: false, .. } => Step::Prepared,
+            JobStage::OnTrial if self.driven.doing == Doing::WaitsForSet => Step::Works,
+            JobStage::Prepared { .. } | JobStage::OnTrial => Step::Tries,
+        };
+        Some(Standing { path: job.path.clone(), directive: job.directive, step })
+    }
+
+    fn go_on_alone(&mut self, at: &Circumstances) -> Result<Doing, DeviceError> {
         for _ in 0..PIECES_AT_ONCE {
             let doing = self.driven.device.go_on(at)?;
             let Some(port) = &self.port else { return Ok(doing) };
@@ -311,8 +343,9 @@ impl Pump {
         // Whoever has a session of its own reports there.
         let reports = self.settings.software.as_ref().is_some_and(|given| given.gateway.is_some() && !given.is_direct);
         let Some(software) = self.software.as_mut().filter(|_| reports) else { return Ok(()) };
+        let standing = software.standing();
         let device = &mut software.driven.device;
-        let now = (device.state(), device.outcomes().to_vec());
+        let now = (device.state(), device.outcomes().to_vec(), standing);
         let is_new = software.laid_down_at.elapsed() < LAID_DOWN_ANEW;
         if is_new && software.laid_down.as_ref() == Some(&now) && folder.join(TOLD).exists() {
             return Ok(());
@@ -325,7 +358,7 @@ impl Pump {
         let report = ByteBuf::from(device.report(&key, at, at)?);
         let outcomes = now.1.iter().filter_map(|outcome| serde_json::to_vec(outcome).ok()).map(ByteBuf::from);
         // The newest count, where there are more than fit.
-        let mut told = Told { report, outcomes: outcomes.collect() };
+        let mut told = Told { report, outcomes: outcomes.collect(), standing: now.2.clone() };
         let bytes = loop {
             let bytes = told.encode().map_err(|error| other(&error))?;
             if bytes.len() <= Told::MAX_BYTES || told.outcomes.is_empty() {

@@ -1,11 +1,12 @@
 //! A device's copy of the bundle that its gateway has for it: one question at a time, and a file counts when it is whole.
 //!
 //! A file comes into a folder beside, under a name that says which version it is, so that a copy that was broken off goes on where it was, also after a power loss. Metadata goes to
-//! its place all at once, the directive last: whoever looks there finds what fits together.
+//! its place all at once, and what is not at the gateway any more goes with that: whoever looks there finds what fits together, or that it is being changed.
 
 use crate::bundle::{
-    self, ADDED, Answered, Asked, DIRECTIVE, FilePath, Listed, MAX_BUNDLE_BYTES, MAX_FILE_BYTES, MAX_FILES, TARGETS,
+    self, ADDED, Answered, Asked, FilePath, Listed, MAX_BUNDLE_BYTES, MAX_FILE_BYTES, MAX_FILES, TARGETS,
 };
+use crate::files::if_there;
 use core::time::Duration;
 use data_encoding::HEXLOWER;
 use sha2::{Digest as _, Sha256};
@@ -30,6 +31,8 @@ pub(super) struct Copying {
     missing: Vec<Listed>,
     /// Metadata that is whole and waits for the rest of it.
     staged: Vec<Listed>,
+    /// What is not at the gateway any more, and goes when metadata comes to its place.
+    gone: Vec<FilePath>,
     /// What was asked, and when.
     asked: Option<(Asked, Instant)>,
     list_at: Instant,
@@ -39,7 +42,8 @@ impl Copying {
     /// Into this folder.
     pub(super) fn new(folder: &Path) -> Self {
         let folder = folder.to_owned();
-        Self { folder, missing: Vec::new(), staged: Vec::new(), asked: None, list_at: Instant::now() }
+        let (missing, staged, gone) = (Vec::new(), Vec::new(), Vec::new());
+        Self { folder, missing, staged, gone, asked: None, list_at: Instant::now() }
     }
 
     /// The connection is a new one: what was asked is not answered any more.
@@ -91,7 +95,7 @@ impl Copying {
         self.folder.join(path.as_str())
     }
 
-    /// Works out what is missing, and deletes what is not there any more.
+    /// Works out what is missing, and what is not there any more.
     fn plan(&mut self, mut files: Vec<Listed>) -> io::Result<()> {
         files.sort();
         files.dedup_by(|one, other| one.path == other.path);
@@ -103,12 +107,8 @@ impl Copying {
         });
         let here = bundle::list(&self.folder);
         let listed: BTreeSet<&FilePath> = files.iter().map(|file| &file.path).collect();
-        // A directive without what it directs is worth nothing: it goes first.
-        let mut gone: Vec<_> = here.iter().filter(|file| !listed.contains(&file.path)).collect();
-        gone.sort_by_key(|file| file.path.as_str() != DIRECTIVE);
-        for file in gone {
-            if_there(fs::remove_file(self.place(&file.path)))?;
-        }
+        let gone = here.iter().map(|file| &file.path).filter(|path| !listed.contains(path));
+        self.gone = gone.cloned().collect();
         self.missing = files.into_iter().filter(|file| !here.contains(file)).collect();
         // The last one is the next: metadata before what it is about.
         self.missing.sort_by_key(|file| match file.path.folder() {
@@ -160,12 +160,19 @@ impl Copying {
             }
         }
         let waits = self.missing.iter().any(|file| !matches!(file.path.folder(), Some(TARGETS | ADDED)));
-        if !waits {
-            let mut staged = core::mem::take(&mut self.staged);
-            staged.sort_by_key(|file| file.path.as_str() == DIRECTIVE);
-            staged.iter().try_for_each(|file| self.put(file))?;
+        if waits {
+            return Ok(());
         }
-        Ok(())
+        let (staged, gone) = (core::mem::take(&mut self.staged), core::mem::take(&mut self.gone));
+        if staged.is_empty() && gone.is_empty() && !bundle::is_under_way(&self.folder) {
+            return Ok(());
+        }
+        bundle::begin(&self.folder)?;
+        for path in gone {
+            if_there(fs::remove_file(self.place(&path)))?;
+        }
+        staged.iter().try_for_each(|file| self.put(file))?;
+        bundle::end(&self.folder)
     }
 
     fn put(&self, file: &Listed) -> io::Result<()> {
@@ -183,13 +190,6 @@ fn length_of(path: &Path) -> io::Result<u64> {
         Ok(metadata) => Ok(metadata.len()),
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(0),
         Err(error) => Err(error),
-    }
-}
-
-fn if_there(result: io::Result<()>) -> io::Result<()> {
-    match result {
-        Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
-        result => result,
     }
 }
 
@@ -259,7 +259,7 @@ mod tests {
     }
 
     #[test]
-    fn the_directive_comes_last_and_with_all_of_its_metadata() {
+    fn the_directive_comes_with_all_of_its_metadata() {
         let folder = tempfile::tempdir().unwrap();
         let (source, copy) = (folder.path().join("source"), folder.path().join("copy"));
         fs::create_dir(&copy).unwrap();
@@ -270,6 +270,21 @@ mod tests {
         for _ in 0..10 {
             let before = contents(&copy).len();
             assert!(before == 0 || before == 3, "{before}");
+            if talk(&mut copying, &source, 1).is_empty() {
+                break;
+            }
+        }
+        assert_eq!(contents(&copy), contents(&source));
+
+        // Another directive with other metadata: the former ones lie there together until then.
+        let before = contents(&copy);
+        fs::remove_file(source.join("metadata/2.acme.json")).unwrap();
+        write(&source, "metadata/3.acme.json", &vec![2; 2 * PIECE_BYTES]);
+        write(&source, "directive.json", b"another one");
+        let mut copying = Copying::new(&copy);
+        for _ in 0..10 {
+            let now = contents(&copy);
+            assert!(now == before || now == contents(&source), "something of both");
             if talk(&mut copying, &source, 1).is_empty() {
                 break;
             }

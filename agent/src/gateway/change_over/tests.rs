@@ -23,7 +23,7 @@ fn configured(name: &str, folder: &Path) -> Configured {
 }
 
 /// A gateway with two scales.
-fn shared(folder: &Path) -> Shared {
+pub(in crate::gateway) fn shared(folder: &Path) -> Shared {
     let devices = vec![configured("s1", folder), configured("s2", folder)];
     let state = Passive::new(devices[0].clone(), None).state().unwrap();
     let settings = Settings {
@@ -37,7 +37,7 @@ fn shared(folder: &Path) -> Shared {
         media: Vec::new(),
         poll_every: Duration::from_secs(1),
         keep_session: true,
-        ports: None,
+        ports: Some(folder.join("ports")),
         hub: None,
         collect_every: Duration::from_mins(1),
         upload_every: Duration::from_mins(1),
@@ -60,7 +60,7 @@ fn shared(folder: &Path) -> Shared {
     }
 }
 
-fn part(shared: &Shared, number: usize) -> Part {
+pub(in crate::gateway) fn part(shared: &Shared, number: usize) -> Part {
     let before = shared.devices[number].state().unwrap();
     let mut after = before.clone();
     after.characteristics.revision = "1B".parse().unwrap();
@@ -68,12 +68,12 @@ fn part(shared: &Shared, number: usize) -> Part {
     Part { path: "acme/scale/S1/1B.bin".to_owned().try_into().unwrap(), before, after }
 }
 
-fn revisions(shared: &Shared) -> Vec<String> {
+pub(in crate::gateway) fn revisions(shared: &Shared) -> Vec<String> {
     let states = shared.devices.iter().map(|device| device.state().unwrap());
     states.map(|state: State| state.characteristics.revision.to_string()).collect()
 }
 
-fn told(shared: &Shared) -> Vec<Outcome> {
+pub(in crate::gateway) fn told(shared: &Shared) -> Vec<Outcome> {
     let outcomes = shared.store.outcomes(usize::MAX).unwrap();
     outcomes.iter().map(|(_, bytes)| serde_json::from_slice::<Notification>(bytes).unwrap().outcome).collect()
 }

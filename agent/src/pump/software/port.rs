@@ -3,6 +3,7 @@
 //! It is a manufacturer's export (`metadata/`, `targets/`), and beside it `directive.json` (the director's targets), `director-root.cose`
 //! (the site's director, signed by its control unit), `director/` (the director's newer roots) and `added/` (added data, by SHA-256).
 
+use crate::bundle::{self, Word};
 use crate::device::image::MAX_CHUNK_BYTES;
 use crate::device::trusted::{News, Trusted};
 use crate::device::{DeviceError, Offer};
@@ -53,7 +54,8 @@ impl Port {
     /// What lies there, where it is something else than the last time; none where it is the same, or nothing.
     pub(super) fn changed(&mut self, trusted: &Trusted) -> Result<Option<HandedOn>, DeviceError> {
         let seen = self.look();
-        if seen == self.seen || seen.is_empty() {
+        // What is just being changed is looked at when it is whole.
+        if seen == self.seen || seen.is_empty() || bundle::is_under_way(&self.folder) {
             return Ok(None);
         }
         let (images, director) = trusted.root_versions();
@@ -97,6 +99,11 @@ impl Port {
         // No more than is wanted: what lies behind the image's end on a stick is not the image's fault.
         bytes.truncate(usize::try_from(target.length.saturating_sub(position)).unwrap_or(usize::MAX));
         (!bytes.is_empty()).then_some(bytes)
+    }
+
+    /// What is said to a member of a set.
+    pub(super) fn word(&self) -> Option<Word> {
+        bundle::word(&self.folder)
     }
 
     /// Added data; none where it is not there.

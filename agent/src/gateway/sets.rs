@@ -1,0 +1,292 @@
+//! Atomic sets with members that verify for themselves (Distribution, paragraph 0029): all are prepared before the first changes over, all work before the first forgets what it
+//! ran, and where one cannot, all go back.
+//!
+//! A gateway asks such a device for nothing and waits for what it says ([`crate::bundle`]); what it has said itself lies in the device's bundle until the device has followed it. Those
+//! for which the gateway installs change over last, with the journal of `change_over`: that takes a moment, and goes back where one of them cannot.
+
+use super::change_over::Changed;
+use super::round::{Ready, Round, RoundEnd};
+use super::store::{
+    ChangeOverPhase, Journal, OfDevice, Part, SetPhase, SetUnderWay, Sets, StoreError, Verifying, Work,
+};
+use super::troubles::Source;
+use super::{GatewayError, Shared, delivery};
+use crate::bundle::{self, Say, Step, Word};
+use crate::clock;
+use std::time::Duration;
+use wardlink_protocol::Device;
+use wardlink_update::metadata::Version;
+use wardlink_update::package::Note;
+use wardlink_update::uptane::{Full, Notification, Outcome, Transaction};
+
+/// How long those that change over have to prove themselves.
+const PATIENCE: Duration = Duration::from_hours(1);
+/// When it is looked again where a journal is stuck.
+const AGAIN_SECS: u64 = 60;
+
+impl SetUnderWay {
+    /// Whether a device is a member that has to go on with it: nothing else is begun with one until then.
+    pub(super) fn holds(&self, device: &Device, known: &Verifying) -> bool {
+        let is_member = self.members.iter().any(|(member, ..)| member == device);
+        let is_part = self.parts.iter().any(|part| part.after.characteristics.device == *device);
+        match self.phase {
+            SetPhase::Commit | SetPhase::Passive => is_member || is_part,
+            SetPhase::Settle | SetPhase::Abort => is_member && self.step_of(known.of(device)).is_some(),
+        }
+    }
+
+    /// How far a member is, as it said last; none where it has ended it, one way or the other.
+    fn step_of(&self, known: Option<&OfDevice>) -> Option<Step> {
+        let standing = known?.standing.as_ref()?;
+        let is_this = standing.directive == self.directive
+            && self.members.iter().any(|(device, path, _)| {
+                *path == standing.path && known.is_some_and(|known| known.state.characteristics.device == *device)
+            });
+        is_this.then_some(standing.step)
+    }
+
+    /// How the members stand: how far each is that is still at it, and whether those that are not have installed it.
+    fn look(&self, known: &Verifying) -> Look {
+        let mut look = Look { under_way: 0, working: 0, left: None };
+        for (device, _, image) in &self.members {
+            let of = known.of(device);
+            match self.step_of(of) {
+                Some(step) => {
+                    look.under_way = look.under_way.saturating_add(1);
+                    look.working = look.working.saturating_add(usize::from(step == Step::Works));
+                }
+                None if of.and_then(|of| of.state.image.as_ref()).is_some_and(|is| is.sha256 == *image) => {}
+                None => {
+                    let why = of.and_then(|of| of.failed.clone()).unwrap_or_else(|| "it has given it up".to_owned());
+                    look.left.get_or_insert_with(|| format!("{device}: {why}"));
+                }
+            }
+        }
+        look
+    }
+}
+
+/// How the members of a set stand.
+struct Look {
+    under_way: usize,
+    working: usize,
+    /// Why the first one that could not install it could not.
+    left: Option<String>,
+}
+
+impl Shared {
+    /// Goes on with every set that is under way.
+    pub(super) fn go_on_with_sets(&self, end: &mut RoundEnd) -> Result<(), GatewayError> {
+        let Sets(sets) = self.store.value()?.unwrap_or_default();
+        for set in sets {
+            let next = self.go_on_with_set(set.clone(), end)?;
+            self.store.change(|change| {
+                let Sets(mut sets) = change.value()?.unwrap_or_default();
+                sets.retain(|other| (other.directive, &other.members) != (set.directive, &set.members));
+                sets.extend(next);
+                change.set(&Sets(sets))
+            })?;
+        }
+        Ok(())
+    }
+
+    /// Goes on with a set; none where it has ended.
+    fn go_on_with_set(&self, mut set: SetUnderWay, end: &mut RoundEnd) -> Result<Option<SetUnderWay>, GatewayError> {
+        let known: Verifying = self.store.value()?.unwrap_or_default();
+        let look = set.look(&known);
+        if set.phase == SetPhase::Commit {
+            let until = set.since.after(PATIENCE);
+            let late = (clock::now() >= until).then(|| "a member has not proved itself in time".to_owned());
+            if let Some(why) = look.left.clone().or(late) {
+                self.give_up(&mut set, why)?;
+            } else if look.working == set.members.len() {
+                set.phase = if set.parts.is_empty() { SetPhase::Settle } else { SetPhase::Passive };
+                self.begin_passive(&set)?;
+            } else {
+                end.again(until.as_secs());
+            }
+        }
+        if set.phase == SetPhase::Passive {
+            match self.change_over()? {
+                Changed::Stuck => {
+                    end.again(clock::now().as_secs().saturating_add(AGAIN_SECS));
+                    return Ok(Some(set));
+                }
+                Changed::Restart => return Err(GatewayError::Restart),
+                Changed::Nothing | Changed::Ended => {}
+            }
+            let mut changed = set.parts.iter().map(|part| {
+                let passive = self.device(&part.after.characteristics.device);
+                passive.and_then(|passive| passive.state().ok()).is_some_and(|state| state == part.after)
+            });
+            if changed.all(|changed| changed) {
+                set.phase = SetPhase::Settle;
+            } else {
+                "a member for which the gateway installs could not change over".clone_into(&mut set.reason);
+                set.phase = SetPhase::Abort;
+            }
+        }
+        let say = match set.phase {
+            SetPhase::Commit | SetPhase::Passive => Say::Commit,
+            SetPhase::Settle => Say::Settle,
+            SetPhase::Abort => Say::Abort(Note::cut(&set.reason)),
+        };
+        for (device, path, _) in &set.members {
+            let word = Word { path: path.clone(), directive: set.directive, say: say.clone() };
+            self.say_of_set(device, set.step_of(known.of(device)).map(|_| &word));
+        }
+        let is_over = matches!(set.phase, SetPhase::Settle | SetPhase::Abort) && look.under_way == 0;
+        Ok((!is_over).then_some(set))
+    }
+
+    /// It is taken back: told at once for those for which the gateway speaks.
+    fn give_up(&self, set: &mut SetUnderWay, why: String) -> Result<(), StoreError> {
+        (set.phase, set.reason) = (SetPhase::Abort, why);
+        self.store.change(|change| {
+            for part in &set.parts {
+                let device = part.after.characteristics.device.clone();
+                change.set_work(&device, &Work { ended: true, ..Work::new(set.directive) })?;
+                let path = Some(part.path.clone());
+                let outcome = Outcome::failed(&set.reason);
+                change.tell(&Notification { device, directive: set.directive, path, outcome })?;
+            }
+            put(change, set)
+        })
+    }
+
+    /// The others change over: from now on there is a journal.
+    fn begin_passive(&self, set: &SetUnderWay) -> Result<(), StoreError> {
+        self.store.change(|change| {
+            if !set.parts.is_empty() {
+                let (phase, parts) = (ChangeOverPhase::Commit, set.parts.clone());
+                change.set(&Journal { directive: set.directive, phase, reason: String::new(), parts })?;
+            }
+            put(change, set)
+        })
+    }
+
+    /// What is said to a member; none: nothing any more. Its folder holds up nobody else.
+    fn say_of_set(&self, device: &Device, word: Option<&Word>) {
+        let Some(ports) = &self.settings.ports else { return };
+        if let Err(error) = bundle::put_word(&bundle::folder(ports, device), word) {
+            self.troubles.find(Source::Round, format!("updates of {device}"), format!("its folder: {error}"));
+        }
+    }
+}
+
+/// Stores how far a set is.
+fn put(change: &super::store::Change<'_>, set: &SetUnderWay) -> Result<(), StoreError> {
+    let Sets(mut sets) = change.value()?.unwrap_or_default();
+    sets.retain(|other| (other.directive, &other.members) != (set.directive, &set.members));
+    sets.push(set.clone());
+    change.set(&Sets(sets))
+}
+
+impl Round<'_> {
+    /// Whether a device of this transaction has to go on with a set that is under way.
+    pub(super) fn is_held(&self, transaction: &Transaction) -> Result<bool, StoreError> {
+        let Sets(sets) = self.shared.store.value()?.unwrap_or_default();
+        let known: Verifying = self.shared.store.value()?.unwrap_or_default();
+        Ok(transaction.installs.iter().any(|install| sets.iter().any(|set| set.holds(&install.device, &known))))
+    }
+
+    /// Hands a set on, and has it changed over as soon as all of it is prepared. Whether something of it still waits.
+    pub(super) async fn install_set(
+        &self,
+        full: &Full,
+        (transaction, verifying, ready): (&Transaction, &[Device], &[Ready<'_>]),
+        version: Version,
+        end: &mut RoundEnd,
+    ) -> Result<bool, GatewayError> {
+        let is_verifying = |one: &&Ready<'_>| verifying.contains(&one.0.device);
+        let mut members = Vec::new();
+        for one in ready.iter().filter(is_verifying) {
+            let Some(image) = delivery::sha256_of(&one.0.target) else { continue };
+            members.push((one.0.device.clone(), one.0.path.clone(), image));
+        }
+        let (phase, reason, since) = (SetPhase::Commit, String::new(), clock::now());
+        let mut set = SetUnderWay { directive: version, phase, reason, members, parts: Vec::new(), since };
+        for one in ready.iter().filter(is_verifying) {
+            if let Err(why) = self.hand_on(full, one, end).await? {
+                let alone = Transaction { installs: vec![one.0.clone()] };
+                self.failed(&alone, version, &why)?;
+                let why = format!("{}: {why}", one.0.device);
+                return self.end_set(set, transaction, verifying, &why, end);
+            }
+        }
+        let known: Verifying = self.shared.store.value()?.unwrap_or_default();
+        let prepared = |(device, ..): &(Device, _, _)| set.step_of(known.of(device)) == Some(Step::Prepared);
+        if !set.members.iter().all(prepared) {
+            return Ok(true);
+        }
+        let installs = transaction.installs.iter().filter(|install| !verifying.contains(&install.device));
+        let others = Transaction { installs: installs.cloned().collect() };
+        if !others.installs.is_empty() {
+            if let Err((device, why)) = self.may_begin(&others, version)? {
+                return self.postponed(&others, &device, why, version, end);
+            }
+            let ready: Vec<Ready<'_>> = ready.iter().filter(|one| !is_verifying(one)).cloned().collect();
+            match self.prepare(&others, &ready) {
+                Ok(parts) => set.parts = parts,
+                Err(why) => return self.end_set(set, transaction, verifying, &why, end),
+            }
+        }
+        self.shared.store.change(|change| put(change, &set))?;
+        self.shared.go_on_with_sets(end)?;
+        Ok(true)
+    }
+
+    /// One member cannot: those that verify for themselves are told, and the server of the others. Whether something of it still waits.
+    pub(super) fn end_set(
+        &self,
+        mut set: SetUnderWay,
+        transaction: &Transaction,
+        verifying: &[Device],
+        why: &str,
+        end: &mut RoundEnd,
+    ) -> Result<bool, GatewayError> {
+        (set.phase, set.reason) = (SetPhase::Abort, why.to_owned());
+        let mut others = Vec::new();
+        for install in transaction.installs.iter().filter(|install| !verifying.contains(&install.device)) {
+            if !self.shared.store.work(&install.device, set.directive)?.ended {
+                others.push(install.clone());
+            }
+        }
+        self.failed(&Transaction { installs: others }, set.directive, why)?;
+        self.shared.store.change(|change| put(change, &set))?;
+        self.shared.go_on_with_sets(end)?;
+        Ok(true)
+    }
+
+    /// A member has ended it by itself while others are still at it: those are told.
+    pub(super) fn end_set_of(
+        &self,
+        transaction: &Transaction,
+        verifying: &[Device],
+        version: Version,
+        end: &mut RoundEnd,
+    ) -> Result<bool, GatewayError> {
+        let known: Verifying = self.shared.store.value()?.unwrap_or_default();
+        let mut members = Vec::new();
+        for install in transaction.installs.iter().filter(|install| verifying.contains(&install.device)) {
+            if let Some(image) = delivery::sha256_of(&install.target) {
+                members.push((install.device.clone(), install.path.clone(), image));
+            }
+        }
+        let (phase, reason, since) = (SetPhase::Abort, String::new(), clock::now());
+        let set = SetUnderWay { directive: version, phase, reason, members, parts: Vec::new(), since };
+        let look = set.look(&known);
+        let mut others = transaction.installs.iter().filter(|install| !verifying.contains(&install.device));
+        let are_told = others.try_fold(true, |all, install| {
+            Ok::<_, StoreError>(all && self.shared.store.work(&install.device, version)?.ended)
+        })?;
+        if look.under_way == 0 && are_told {
+            return Ok(false);
+        }
+        let why = look.left.unwrap_or_else(|| "a member could not be installed".to_owned());
+        self.end_set(set, transaction, verifying, &why, end)
+    }
+}
+
+#[cfg(test)]
+mod tests;
