@@ -1,6 +1,7 @@
 //! Revocations among many devices that are connected: how long until the socket is closed, and how long the new keys take.
 
 use std::sync::mpsc::Receiver;
+use std::thread;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context as _, Result};
@@ -21,11 +22,17 @@ const NOTICE: Duration = Duration::from_secs(10);
 /// The longest that new keys for everybody take.
 const NEW_KEYS: Duration = Duration::from_mins(10);
 
+/// The longest that a worker which rests takes for an answer, and the pause before it is asked again.
+const AT_ONCE: Duration = Duration::from_millis(50);
+/// So often in a row it has to answer at once.
+const RESTS: usize = 100;
+
 /// Pairs so many devices, and revokes some of them, one after the other.
 pub fn measure(scene: &Scene, ward: &Ward<'_>, devices: usize, trials: usize, figures: &mut Figures) -> Result<()> {
     let (mut answers, mut cuts, mut keys) = (Vec::new(), Vec::new(), Vec::new());
     pair_side_by_side(scene, ward, devices, |heard| {
         for number in 1..=trials.min(devices) {
+            rest(&ward.administrator)?;
             let device = device(number)?;
             let (begun, clock) = (Instant::now(), SystemTime::now().duration_since(UNIX_EPOCH)?);
             revoke(&ward.administrator, &device)?;
@@ -50,6 +57,20 @@ pub fn measure(scene: &Scene, ward: &Ward<'_>, devices: usize, trials: usize, fi
         figures.put_ms(whole, percentile(values, 99)?);
     }
     Ok(())
+}
+
+/// Waits until the worker answers at once for a while: what devices still have to say about their new keys belongs to the revocation before.
+fn rest(administrator: &Api) -> Result<()> {
+    wait::within(NEW_KEYS, "a worker that rests", || {
+        for _ in 0..RESTS {
+            let asked = Instant::now();
+            if !administrator.is_healthy() || asked.elapsed() > AT_ONCE {
+                return Ok(None);
+            }
+            thread::sleep(AT_ONCE);
+        }
+        Ok(Some(()))
+    })
 }
 
 /// Revokes a device. Where no answer came, it may have been revoked already.
