@@ -176,9 +176,9 @@ enum NotHanded {
 /// The files of a bundle.
 type Files = Vec<(FilePath, Content)>;
 
-fn add(files: &mut Files, path: String, content: Content) -> Result<(), NotHanded> {
+fn add(files: &mut Files, path: &str, content: Content) -> Result<(), NotHanded> {
     let unusable = || NotHanded::Unusable(format!("{path} is no name that a device can be handed"));
-    let name = FilePath::try_from(path.clone()).map_err(|_| unusable())?;
+    let name = FilePath::try_from(path.to_owned()).map_err(|_| unusable())?;
     files.push((name, content));
     Ok(())
 }
@@ -241,7 +241,7 @@ impl Round<'_> {
                     }
                 }
                 let directive = Content::Bytes(bytes.clone());
-                if add(&mut files, DIRECTIVE.to_owned(), directive).is_err() {
+                if add(&mut files, DIRECTIVE, directive).is_err() {
                     continue;
                 }
             }
@@ -303,17 +303,17 @@ impl Round<'_> {
         for (role, bytes) in metadata {
             let signed = Signed::<Targets>::parse(bytes).map_err(|_| missing("what was verified"))?;
             let path = format!("{METADATA}/{}.{role}.json", signed.role.version());
-            add(&mut files, path, Content::Bytes(bytes.to_vec()))?;
+            add(&mut files, &path, Content::Bytes(bytes.to_vec()))?;
         }
         for (one, (_, bytes)) in install.added.iter().zip(added) {
-            add(&mut files, format!("{ADDED}/{}", one.file.sha256), Content::Bytes(bytes.clone()))?;
+            add(&mut files, &format!("{ADDED}/{}", one.file.sha256), Content::Bytes(bytes.clone()))?;
         }
         add(
             &mut files,
-            format!("{TARGETS}/{}", install.target.file_name(&install.path)),
+            &format!("{TARGETS}/{}", install.target.file_name(&install.path)),
             Content::File(image.to_owned()),
         )?;
-        add(&mut files, DIRECTIVE.to_owned(), Content::Bytes(handed.server.to_vec()))?;
+        add(&mut files, DIRECTIVE, Content::Bytes(handed.server.to_vec()))?;
         Ok(files)
     }
 
@@ -321,7 +321,7 @@ impl Round<'_> {
     async fn director_for(&self, device: &Device, folder: &Path) -> Result<Files, NotHanded> {
         let mut files = Files::new();
         let word = self.word_for(device, folder).await?;
-        add(&mut files, DIRECTOR_ROOT.to_owned(), Content::Bytes(word))?;
+        add(&mut files, DIRECTOR_ROOT, Content::Bytes(word))?;
         self.roots(&Repository::Director, DIRECTOR, folder, &mut files).await?;
         Ok(files)
     }
@@ -375,7 +375,7 @@ impl Round<'_> {
                     }
                 }
             };
-            add(files, path, Content::Bytes(bytes))?;
+            add(files, &path, Content::Bytes(bytes))?;
         }
         Ok(())
     }

@@ -6,9 +6,7 @@
 
 use super::change_over::Changed;
 use super::round::{Ready, Round, RoundEnd};
-use super::store::{
-    ChangeOverPhase, Journal, OfDevice, Part, SetPhase, SetUnderWay, Sets, StoreError, Verifying, Work,
-};
+use super::store::{ChangeOverPhase, Journal, OfDevice, SetPhase, SetUnderWay, Sets, StoreError, Verifying, Work};
 use super::troubles::Source;
 use super::{GatewayError, Shared, delivery};
 use crate::bundle::{self, Say, Step, Word};

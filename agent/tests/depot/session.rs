@@ -20,7 +20,7 @@ use wardlink_protocol::identity::{Device, Purpose};
 use wardlink_protocol::limits::MAX_SESSION_MESSAGE_BYTES;
 use wardlink_update::key::Key;
 use wardlink_update::metadata::Version;
-use wardlink_update::report::{ConfigurationReport, Known};
+use wardlink_update::report::{Configuration, ConfigurationReport, Known};
 
 pub(super) async fn serve(stream: TcpStream, inner: Arc<Mutex<Inner>>, path: &str) {
     assert_eq!(path, format!("/api/gateways/{}/session", inner.lock().unwrap().me));
@@ -129,13 +129,23 @@ struct Registered<'a>(&'a Inner);
 impl Known for Registered<'_> {
     fn key(&self, device: &Device) -> Option<Key> {
         use p256::pkcs8::DecodePublicKey;
+        if *device != self.0.me {
+            return self.0.keys.get(device).and_then(|key| Key::of_spki(key));
+        }
         let spki = self.0.shown?.to_spki().unwrap();
         let key = p256::ecdsa::VerifyingKey::from_public_key_der(&spki).unwrap();
-        (*device == self.0.me).then(|| Key::ecdsa_p256(&key).unwrap())
+        Some(Key::ecdsa_p256(&key).unwrap())
     }
 
-    fn counter(&self, _: &Device) -> Version {
-        self.0.reports.last().map_or(0, |report| report.counter)
+    fn counter(&self, device: &Device) -> Version {
+        let of_device = |report: &Configuration| {
+            let mut devices = report.devices.iter();
+            devices.find(|(state, _)| state.characteristics.device == *device).and_then(|(_, counter)| *counter)
+        };
+        if *device == self.0.me {
+            return self.0.reports.last().map_or(0, |report| report.counter);
+        }
+        self.0.reports.iter().filter_map(of_device).max().unwrap_or(0)
     }
 }
 
