@@ -38,7 +38,9 @@ impl<'s> Manufacturer<'s> {
         }
         manufacturer.release(&init)?;
         manufacturer.sign()?;
-        manufacturer.delegate("infusion-pump/PM2")?;
+        let desk = format!("{}.pub", manufacturer.key("desk"));
+        manufacturer.release(&["--yes", "delegate", name, "--model", "infusion-pump/PM2", "--key", &desk])?;
+        manufacturer.sign()?;
         Ok(manufacturer)
     }
 
@@ -117,10 +119,10 @@ impl<'s> Manufacturer<'s> {
         self.release(&arguments).map(drop)
     }
 
-    /// Lets its desk sign for a further model, given as `type/model`.
-    pub fn delegate(&self, model: &str) -> Result<()> {
-        let desk = format!("{}.pub", self.key("desk"));
-        self.release(&["--yes", "delegate", &self.name, "--model", model, "--key", &desk])?;
+    /// Lets its desk sign for these models, given as `type/model`, and for no others.
+    pub fn delegate(&self, models: &[&str]) -> Result<()> {
+        let models = models.iter().flat_map(|model| ["--model", model]);
+        self.release(&["--yes", "delegate", &self.name].into_iter().chain(models).collect::<Vec<_>>())?;
         self.sign()
     }
 

@@ -107,6 +107,12 @@ impl<'s> Hospital<'s> {
         })
     }
 
+    /// How a gateway stands, for whoever has to find out why something did not happen.
+    fn stands(&self, name: &str) -> String {
+        fs::read_to_string(self.scene.path(&format!("{name}-state/status.json")))
+            .unwrap_or_else(|error| error.to_string())
+    }
+
     fn known(&self, name: &str) -> Result<Option<GatewayView>> {
         let known: Vec<GatewayView> = self.ward.administrator.get("gateways")?;
         Ok(known.into_iter().find(|known| known.gateway.identifier.as_str() == name))
@@ -250,6 +256,7 @@ fn a_pump_that_verifies_for_itself_is_updated_through_its_gateway_and_the_server
     scene(|scene| {
         let hospital = Hospital::open(scene)?;
         let (pump_1, administrator) = (device("pump-1")?, &hospital.ward.administrator);
+        hospital.acme.publish(&hospital.ward.worker.origin())?;
         let (mut north, mut pump) = hospital.pump_at_gateway("n-1")?;
 
         // What it says at its gateway, the server knows: it is updated there from now on.
@@ -263,17 +270,18 @@ fn a_pump_that_verifies_for_itself_is_updated_through_its_gateway_and_the_server
         let release = |from: &str, revision: &str, counter: &str, more: &[&str]| -> Result<()> {
             let more = [&["--release-counter", counter, "--program-bytes", "3000000"], more].concat();
             let bytes = fs::read(hospital.image(revision, &more)?).context("an image")?;
-            hospital.acme.add(from, revision, &bytes, &["--during-therapy"])?;
+            hospital.acme.add(from, revision, &bytes, &["--during-therapy", "--release", counter])?;
             hospital.acme.publish(&hospital.ward.worker.origin()).map(drop)
         };
-        release("1A", "1B", "1", &[])?;
+        release("1A", "1B", "2", &[])?;
         hospital.offer("1B")?;
         let incoming = scene.path("pump-1-state/gateway/.incoming");
         wait::until("a part of the image", || {
             let files = fs::read_dir(&incoming).into_iter().flatten().flatten();
             let longest = files.filter_map(|file| Some(file.metadata().ok()?.len())).max();
             Ok(longest.filter(|longest| *longest > 100_000))
-        })?;
+        })
+        .with_context(|| hospital.stands("north"))?;
         north.kill();
         pump.kill();
         north.restart()?;
@@ -289,7 +297,7 @@ fn a_pump_that_verifies_for_itself_is_updated_through_its_gateway_and_the_server
         wait::until("both folders to be empty", || Ok((!at_gateway.exists() && !in_pump.exists()).then_some(())))?;
 
         // One that does not start is taken back by the pump itself, and the server is told why.
-        release("1B", "1C", "2", &["--self-test", "fails"])?;
+        release("1B", "1C", "3", &["--self-test", "fails"])?;
         hospital.offer("1C")?;
         let failed = hospital.outcome(&pump_1, "failed")?;
         ensure!(known()?.entry.revision == "1B", "{failed:?}");
@@ -303,7 +311,8 @@ fn a_pump_that_verifies_for_itself_is_updated_through_its_gateway_and_the_server
 fn a_set_of_a_pump_that_verifies_for_itself_and_a_scale_is_installed_whole_or_not_at_all() -> Result<()> {
     scene(|scene| {
         let hospital = Hospital::open(scene)?;
-        hospital.acme.delegate("scale/S1")?;
+        hospital.acme.delegate(&["infusion-pump/PM2", "scale/S1"])?;
+        hospital.acme.publish(&hospital.ward.worker.origin())?;
         let (mut north, mut pump) = hospital.pump_at_gateway("scale-1")?;
         let (pump_1, scale_1) = (device("pump-1")?, device_of("scale/scale-1")?);
         let revision = |device: &Device| -> Result<String> {
@@ -314,7 +323,12 @@ fn a_set_of_a_pump_that_verifies_for_itself_and_a_scale_is_installed_whole_or_no
             let more = [&["--release-counter", counter], more].concat();
             let image = fs::read(hospital.image(to, &more)?).context("an image")?;
             let (of_pump, of_scale) = ("acme/infusion-pump/PM2/spring 2027", "acme/scale/S1/spring 2027");
-            hospital.acme.add_for(PUMP, (from, to), &image, &["--during-therapy", "--atomic", of_scale])?;
+            hospital.acme.add_for(
+                PUMP,
+                (from, to),
+                &image,
+                &["--during-therapy", "--release", counter, "--atomic", of_scale],
+            )?;
             hospital.acme.add_for(SCALE, (from, to), program(to).as_bytes(), &["--atomic", of_pump])?;
             hospital.acme.sign()?;
             hospital.acme.publish(&hospital.ward.worker.origin())?;
@@ -323,9 +337,9 @@ fn a_set_of_a_pump_that_verifies_for_itself_and_a_scale_is_installed_whole_or_no
             }
             Ok(())
         };
-        release("1A", "1B", "1", &[])?;
+        release("1A", "1B", "2", &[])?;
         // The power fails for both while they wait for each other.
-        pump.wait_for("updating")?;
+        pump.wait_for("updating").with_context(|| hospital.stands("north"))?;
         north.kill();
         pump.kill();
         north.restart()?;
@@ -337,7 +351,7 @@ fn a_set_of_a_pump_that_verifies_for_itself_and_a_scale_is_installed_whole_or_no
         ensure!(hospital.runs("scale-1")? == program("1B"), "the scale runs something else");
 
         // The pump's next one does not start: the scale keeps what it has.
-        release("1B", "1C", "2", &["--self-test", "fails"])?;
+        release("1B", "1C", "3", &["--self-test", "fails"])?;
         for device in [&pump_1, &scale_1] {
             let failed = hospital.outcome(device, "failed")?;
             ensure!(revision(device)? == "1B", "{failed:?}");

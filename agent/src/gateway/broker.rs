@@ -105,6 +105,11 @@ impl LocalBroker {
         locked(&self.status).clone()
     }
 
+    /// Whether somebody without rights was turned away since this was asked last: the server may know better.
+    pub(super) fn take_refused(&self) -> bool {
+        locked(&self.hub).take_refused()
+    }
+
     /// The server was heard: it goes on for so long.
     pub(super) fn heard(&self, at: UnixMillis) {
         locked(&self.known).heard.learn(Some(at), Instant::now());

@@ -32,6 +32,8 @@ use wardlink_update::uptane::{Postponed, Repository};
 const LINGER: Duration = Duration::from_secs(5);
 /// How often a gateway that is the broker of its devices asks which they are: the server tells of a revocation by itself, and a word may be lost.
 const DEVICES_ASKED: Duration = Duration::from_mins(1);
+/// How long it takes at least from one such question to the next, where somebody was turned away who may have been paired meanwhile.
+const DEVICES_ASKED_AGAIN: Duration = Duration::from_secs(5);
 /// When it is tried again to take back an own program that has not reached the server.
 const TRIAL_AGAIN: Duration = Duration::from_mins(1);
 /// How far the clock may have gone back since the server was heard before that is said.
@@ -188,7 +190,10 @@ impl<'a> Serving<'a> {
                 Event::Dialled(Ok((connection, welcome))) => self.welcomed(*connection, &welcome)?,
                 Event::Round(ended) => self.round_ended(ended?)?,
                 Event::Polled(polled) => self.polled(polled)?,
-                Event::Collect => self.collect()?,
+                Event::Collect => {
+                    self.collect()?;
+                    self.ask_for_strangers();
+                }
                 Event::Time => self.on_time().await?,
             }
         }
@@ -569,6 +574,15 @@ impl<'a> Serving<'a> {
             }
         }
         Ok(())
+    }
+
+    /// Whoever was turned away at the broker may be a device that was paired a moment ago: the server is asked soon.
+    fn ask_for_strangers(&mut self) {
+        let has_refused = self.shared.broker.as_ref().is_some_and(|broker| broker.take_refused());
+        if let Some(at) = self.times.devices.filter(|_| has_refused) {
+            let asked = at.checked_sub(DEVICES_ASKED).unwrap_or(at);
+            self.times.devices = Some(at.min(asked + DEVICES_ASKED_AGAIN));
+        }
     }
 
     /// A session that is not kept ends when there is nothing more to say.

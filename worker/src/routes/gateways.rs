@@ -7,12 +7,13 @@ use wardlink_protocol::Device;
 use wardlink_protocol::api::ProblemKind;
 use worker::{Env, Method, Request, Response};
 
-/// The gateway that a path names: `/api/gateways/<client>/<identifier>/session`, `…/director/metadata/…` or `…/director/targets/…`.
+/// The gateway that a path names: `/api/gateways/<client>/<identifier>/session`, `…/director/metadata/…`, `…/director/targets/…` or
+/// `…/director/devices/…`.
 pub(super) fn of(path: &str) -> Option<Device> {
     let mut parts = path.strip_prefix("/api/gateways/")?.splitn(3, '/');
     let (client, identifier, rest) = (parts.next()?, parts.next()?, parts.next()?);
     let is_asked = match rest.strip_prefix("director/") {
-        Some(file) => file.starts_with("metadata/") || file.starts_with("targets/"),
+        Some(file) => ["metadata/", "targets/", "devices/"].iter().any(|folder| file.starts_with(folder)),
         None => rest == "session",
     };
     if is_asked { super::device(client, identifier) } else { None }
@@ -43,6 +44,7 @@ mod tests {
         assert!(of("/api/gateways/gateway/ward-3/director/metadata/timestamp.json").is_some());
         assert!(of("/api/gateways/gateway/ward-3/session").is_some());
         assert!(of("/api/gateways/gateway/ward-3/director/targets/added/x.json").is_some());
+        assert!(of("/api/gateways/gateway/ward-3/director/devices/infusion-pump/p1/root.cose").is_some());
         let others = [
             "gateway/ward-3",
             "gateway/ward-3/x",

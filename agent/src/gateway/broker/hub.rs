@@ -9,6 +9,7 @@ use crate::bundle::{self, Asked};
 use crate::gateway::store::{Associated, StoreError};
 use crate::link::Identity;
 use crate::mailbox::{Direction, MAX_LETTERS, Mailbox};
+use mqtt_protocol_core::mqtt::result_code::ConnectReasonCode;
 use rand_core::Rng as _;
 use serde_bytes::ByteBuf;
 use std::collections::{BTreeMap, BTreeSet};
@@ -17,7 +18,7 @@ use std::sync::Arc;
 use std::{fs, io};
 use wardlink_bridge::auth::ControlUnit;
 use wardlink_bridge::storage::Changes;
-use wardlink_bridge::{Broker, ConnectionId, ControlMessage, LocalTable, Origin, Output, Step, Stream};
+use wardlink_bridge::{Broker, Cause, ConnectionId, ControlMessage, LocalTable, Origin, Output, Step, Stream};
 use wardlink_crypto::authentication::AuthenticationError;
 use wardlink_crypto::key::PublicKey;
 use wardlink_crypto::x509::{Certificate, Chain, ChainError, Validity};
@@ -133,6 +134,8 @@ pub(super) struct Hub {
     lost: BTreeMap<Device, io::Error>,
     /// Why what devices have published waits.
     waits: Option<io::Error>,
+    /// Whether somebody was turned away who has no rights, as far as is known here.
+    has_refused: bool,
 }
 
 impl Hub {
@@ -151,6 +154,7 @@ impl Hub {
             overflowing: BTreeSet::new(),
             lost: BTreeMap::new(),
             waits: None,
+            has_refused: false,
         }
     }
 
@@ -329,6 +333,11 @@ impl Hub {
         }
     }
 
+    /// Whether somebody without rights was turned away since this was asked last.
+    pub(super) const fn take_refused(&mut self) -> bool {
+        core::mem::replace(&mut self.has_refused, false)
+    }
+
     fn write(&mut self) -> Result<(), StoreError> {
         let stored = match &self.records {
             Some(records) => records.store(&self.forgotten),
@@ -358,6 +367,7 @@ impl Hub {
                 Output::Close { connection, code, cause } => {
                     if let Some(cause) = cause {
                         tracing::info!(%cause, "a device's connection is closed");
+                        self.has_refused |= cause == Cause::Refused(ConnectReasonCode::NotAuthorized);
                     }
                     let frames = last.remove(&connection).unwrap_or_default();
                     if let Some(peer) = self.connections.remove(&connection) {
