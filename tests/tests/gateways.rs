@@ -279,7 +279,7 @@ fn connections_that_prove_nothing_are_closed_and_lock_nobody_out() -> Result<()>
 #[test]
 fn a_device_that_contradicts_the_catalog_is_left_out_of_its_gateways_report() -> Result<()> {
     scene(|scene| {
-        let mut stage = Stage::open(scene)?;
+        let stage = Stage::open(scene)?;
         let (mut hub, other) = (stage.hub("pump-1")?, stage.hub("pump-2")?);
         let pump_2 = other.device.clone();
         let is = |revision| state(&pump_2, revision, None);

@@ -85,7 +85,7 @@ impl<'s> Hospital<'s> {
         self.image("1A", &[])?;
         self.acme.release(&["export", &export])?;
         let of_model = ["--repository", &export, "--manufacturer", "acme", "--model", "PM2"];
-        self.agent(&[&["pump", "factory"], &of_model[..], &[&factory]].concat())
+        Self::agent(&[&["pump", "factory"], &of_model[..], &[&factory]].concat())
     }
 
     /// A person lets a device's data come through a gateway, so that it is let in there.
@@ -188,6 +188,49 @@ impl<'s> Hospital<'s> {
         }
     }
 
+    /// Releases a set: for pumps from one revision to another, and for scales that run 1A to the same.
+    fn release_set(&self, (from, to): (&str, &str), counter: &str) -> Result<()> {
+        let (of_pump, of_scale) = ("acme/infusion-pump/PM2/spring 2027", "acme/scale/S1/spring 2027");
+        self.release_for_pumps((from, to), counter, &[], &["--atomic", of_scale])?;
+        self.acme.add_for(SCALE, ("1A", to), program(to).as_bytes(), &["--atomic", of_pump])?;
+        self.publish()?;
+        for program in [self.acme.program(to), format!("acme/scale/S1/{to}.bin")] {
+            self.offer_program(program)?;
+        }
+        Ok(())
+    }
+
+    /// Every value is at the server, once: so many weights of each scale, and everything that the pumps have recorded up to the newest.
+    fn count(&self, scales: [&Device; 2], weighed: u64, pumps: [&Device; 2]) -> Result<()> {
+        for scale in scales {
+            wait::patiently("every weight", || {
+                let mut kilograms: Vec<u64> = Vec::new();
+                for value in self.values(scale)? {
+                    kilograms.push(value.value.parse().context("kilograms")?);
+                }
+                kilograms.sort_unstable();
+                ensure!(kilograms.len() <= usize::try_from(weighed)?, "a weight came twice: {kilograms:?}");
+                Ok(kilograms.iter().copied().eq(1..=weighed).then_some(()))
+            })?;
+        }
+        for pump in pumps {
+            // What one gateway still holds may come after what another one has sent already.
+            wait::patiently("every value up to the newest", || {
+                let values = self.values(pump)?;
+                let chains: BTreeSet<_> = values.iter().map(|value| value.chain.0).collect();
+                let mut numbers: Vec<u64> = values.iter().map(|value| value.sequence).collect();
+                numbers.sort_unstable();
+                let count = u64::try_from(numbers.len())?;
+                let is_each_once = numbers.is_sorted_by(|one, other| one < other) && chains.len() <= 1;
+                ensure!(is_each_once, "{pump}: a value came twice, or a chain was begun anew");
+                Ok((count > 20 && numbers.iter().copied().eq(1..=count)).then_some(()))
+            })?;
+        }
+        let view: RecordsView = self.ward.administrator.get("records")?;
+        ensure!(view.refused.is_empty(), "something was refused: {:?}", view.refused);
+        Ok(())
+    }
+
     /// Waits until the server has heard such an outcome of a device.
     fn outcome(&self, device: &Device, outcome: &str) -> Result<OutcomeView> {
         wait::patiently(&format!("{device}: {outcome}"), || {
@@ -216,12 +259,12 @@ impl<'s> Hospital<'s> {
     fn image(&self, revision: &str, more: &[&str]) -> Result<PathBuf> {
         let file = self.acme.path(&format!("image-{revision}"));
         let made = file.display().to_string();
-        self.agent(&[&["pump", "image", &made, "--revision", revision], more].concat())?;
+        Self::agent(&[&["pump", "image", &made, "--revision", revision], more].concat())?;
         Ok(file)
     }
 
     /// Runs `wardlink`, which has to succeed.
-    fn agent(&self, arguments: &[&str]) -> Result<()> {
+    fn agent(arguments: &[&str]) -> Result<()> {
         let output = Command::new(artifacts::agent()?).args(arguments).output().context("wardlink cannot be run")?;
         ensure!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
         Ok(())
@@ -414,7 +457,7 @@ fn a_set_of_a_pump_that_verifies_for_itself_and_a_scale_is_installed_whole_or_no
             Ok(())
         };
         release("1A", "1B", "2", &[])?;
-        // The power fails for both while they wait for each other.
+        // The power fails for both as it begins to come.
         pump.wait_for("updating").with_context(|| hospital.stands("north"))?;
         north.kill();
         pump.kill();
@@ -537,13 +580,7 @@ fn six_devices_at_two_gateways_get_everything_and_nothing_of_theirs_is_lost() ->
         ensure!(pushed.gateways == 2, "{pushed:?}");
 
         // A set: whole at the one gateway; at the other one a member cannot start, and nobody has it.
-        let (of_pump, of_scale) = ("acme/infusion-pump/PM2/spring 2027", "acme/scale/S1/spring 2027");
-        hospital.release_for_pumps(("1B", "1C"), "3", &[], &["--atomic", of_scale])?;
-        hospital.acme.add_for(SCALE, ("1A", "1C"), program("1C").as_bytes(), &["--atomic", of_pump])?;
-        hospital.publish()?;
-        for program in [hospital.acme.program("1C"), "acme/scale/S1/1C.bin".to_owned()] {
-            hospital.offer_program(program)?;
-        }
+        hospital.release_set(("1B", "1C"), "3")?;
         weigh(&hospital)?;
         first.kill();
         south.kill();
@@ -590,36 +627,7 @@ fn six_devices_at_two_gateways_get_everything_and_nothing_of_theirs_is_lost() ->
         first.restart()?;
         hospital.wait_for_all(&[&pump_1, &pump_2, &n_1, &s_1], "1E")?;
 
-        // Every value is there, once.
         let last = weigh(&hospital)?;
-        for scale in [&scale_1, &scale_2] {
-            wait::patiently("every weight", || {
-                let mut kilograms: Vec<u64> = Vec::new();
-                for value in hospital.values(scale)? {
-                    kilograms.push(value.value.parse().context("kilograms")?);
-                }
-                kilograms.sort_unstable();
-                ensure!(kilograms.len() <= usize::try_from(last)?, "a weight came twice: {kilograms:?}");
-                Ok(kilograms.iter().copied().eq(1..=last).then_some(()))
-            })?;
-        }
-        for pump in [&pump_1, &pump_2] {
-            // What one gateway still holds may come after what another one has sent already.
-            wait::patiently("every value up to the newest", || {
-                let values = hospital.values(pump)?;
-                let chains: BTreeSet<_> = values.iter().map(|value| value.chain.0).collect();
-                let mut numbers: Vec<u64> = values.iter().map(|value| value.sequence).collect();
-                numbers.sort_unstable();
-                let count = u64::try_from(numbers.len())?;
-                ensure!(
-                    numbers.is_sorted_by(|one, other| one < other) && chains.len() <= 1,
-                    "{pump}: a value came twice"
-                );
-                Ok((count > 20 && numbers.iter().copied().eq(1..=count)).then_some(()))
-            })?;
-        }
-        let view: RecordsView = hospital.ward.administrator.get("records")?;
-        ensure!(view.refused.is_empty(), "something was refused: {:?}", view.refused);
-        Ok(())
+        hospital.count([&scale_1, &scale_2], last, [&pump_1, &pump_2])
     })
 }

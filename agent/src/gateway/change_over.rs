@@ -6,7 +6,7 @@
 
 use super::Shared;
 use super::devices::{DeviceError, Passive};
-use super::store::{ChangeOverPhase, Journal, Part, StoreError, Work};
+use super::store::{ChangeOverPhase, Journal, Part, Sets, StoreError, Work};
 use super::troubles::Source;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
@@ -151,9 +151,11 @@ impl Shared {
         })
     }
 
-    /// No change-over is under way: what devices ran before is deleted (figure 12, 264).
+    /// No change-over is under way: what devices ran before is deleted (figure 12, 264). What a set has prepared stays where it is.
     pub(super) fn keep_what_runs(&self) {
-        for device in self.devices.iter().chain(&self.own) {
+        let Ok(Sets(sets)) = self.store.value().map(Option::unwrap_or_default) else { return };
+        let is_prepared = |device: &Device| sets.iter().any(|set| set.has_prepared(device));
+        for device in self.devices.iter().chain(&self.own).filter(|device| !is_prepared(device.device())) {
             let what = device.device().to_string();
             match device.keep() {
                 Ok(()) => self.troubles.works_again(Source::Replaced, &what),

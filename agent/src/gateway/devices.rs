@@ -4,17 +4,20 @@
 //! Their list is a file of the hospital's. The reference device is a folder with two slots: what runs is named by its record, which
 //! is replaced in one step, so that it runs the one image or the other, whatever happens meanwhile.
 
+use crate::files::if_there;
 use anyhow::{Context, Result, ensure};
 use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256 as Hasher};
 use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::io::{self, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use wardlink_protocol::Device;
+use wardlink_protocol::identity::Sha256;
 use wardlink_update::inventory::Characteristics;
 use wardlink_update::package::{HardwareId, Manufacturer, Model, ReleaseCounter, Revision, SerialNumber};
-use wardlink_update::report::{MAX_REPORTED_DEVICES, State};
+use wardlink_update::report::{Image, MAX_REPORTED_DEVICES, State};
 use wardlink_update::uptane::Delivery;
 
 const RECORD: &str = "record.json";
@@ -227,9 +230,25 @@ impl Passive {
         let present = self.record()?;
         if present.state != *after {
             let slot = present.slot.other();
+            // It may have been written long ago.
+            if let Some(image) = &after.image
+                && !self.lies_in(slot, image)?
+            {
+                return Err(DeviceError::Damaged);
+            }
             self.write(&Record { state: after.clone(), slot, before: Some(Box::new(present)) })?;
         }
         if self.fail == Some(FailAt::Start) { Err(DeviceError::Start) } else { Ok(()) }
+    }
+
+    /// Whether just this image lies in a slot.
+    fn lies_in(&self, slot: Slot, image: &Image) -> Result<bool, DeviceError> {
+        let mut hash = Hasher::new();
+        let read = super::packages::read_through(&self.slot(slot).join(IMAGE), |chunk| {
+            hash.update(chunk);
+            true
+        });
+        Ok(if_there(read)?.is_some() && Sha256(hash.finalize().into()) == image.sha256)
     }
 
     /// Goes back to what ran before, if it has changed over.

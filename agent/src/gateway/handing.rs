@@ -25,12 +25,14 @@ use wardlink_update::client::{Fetched, File, Step, Wanted};
 use wardlink_update::director::Directive;
 use wardlink_update::key::Key;
 use wardlink_update::limits::MAX_ROOT_BYTES;
-use wardlink_update::metadata::{Role, RoleName, Root, Signed, Targets, Version};
-use wardlink_update::report::{DeviceReport, Known, Reported, State};
+use wardlink_update::metadata::{Draft, Expires, Role, RoleName, Root, Signed, Targets, Version};
+use wardlink_update::report::{ConfigurationReport, DeviceReport, Known, MAX_COUNTER, Reported, State};
 use wardlink_update::uptane::{Full, Install, Notification, Outcome, Repository, Then, Transaction};
 
 /// How long a root takes that is asked for again after the way was cut.
 const AGAIN_SECS: u64 = 60;
+/// The most outcomes that count in what a device says: it keeps no more.
+const MAX_OUTCOMES: usize = 64;
 /// The first root stands in the device's factory file, or in the control unit's word.
 const FIRST_ROOT: u64 = 1;
 
@@ -55,6 +57,14 @@ impl Known for Of<'_> {
     }
 }
 
+/// A device's report as it stands in its gateway's, where it can stand there.
+fn shown(report: &[u8]) -> Option<serde_json::Value> {
+    let shown: serde_json::Value = serde_json::from_slice(report).ok()?;
+    let state: State = serde_json::from_value(shown.pointer("/signed/state")?.clone()).ok()?;
+    let tried = ConfigurationReport::new(1, Expires::at(1), state, vec![Reported::Signed(shown.clone())]);
+    Draft::new(&tried).is_ok().then_some(shown)
+}
+
 impl Shared {
     /// The devices that verify for themselves, as the server says: those with a key.
     fn with_key(&self) -> Result<Vec<Associated>, StoreError> {
@@ -72,20 +82,20 @@ impl Shared {
     fn says(&self, one: &Associated) -> Option<Says> {
         let told = bundle::told(self.settings.ports.as_deref()?, &one.device)?;
         let key = one.key.as_ref().and_then(|key| Key::of_spki(key))?;
-        let verified = DeviceReport::verify(&told.report, &Of(&one.device, key), clock::now().as_secs());
         let what = one.device.to_string();
-        match verified {
-            Ok((state, _)) => {
-                self.troubles.works_again(Source::Told, &what);
-                let report = serde_json::from_slice(&told.report).ok()?;
-                Some(Says { state, report, outcomes: told.outcomes, standing: told.standing })
-            }
-            Err(error) => {
-                let why = format!("{error}: the device says it anew when it connects");
-                self.troubles.find(Source::Told, what, why);
-                None
-            }
-        }
+        let why = match DeviceReport::verify(&told.report, &Of(&one.device, key), clock::now().as_secs()) {
+            Ok(_) if told.outcomes.len() > MAX_OUTCOMES => "it says more than a device has to say".to_owned(),
+            Ok((state, _)) => match shown(&told.report) {
+                Some(report) => {
+                    self.troubles.works_again(Source::Told, &what);
+                    return Some(Says { state, report, outcomes: told.outcomes, standing: told.standing });
+                }
+                None => "its report cannot be shown to the server".to_owned(),
+            },
+            Err(error) => format!("{error}: the device says it anew when it connects"),
+        };
+        self.troubles.find(Source::Told, what, why);
+        None
     }
 
     /// Their own reports, as they were received.
@@ -103,11 +113,11 @@ impl Shared {
         Ok(states.filter(|state| is_updated(&state.characteristics.device)).collect())
     }
 
-    /// Takes what a device has said of its software: what came of updates is passed on. Whether it says something that counts.
-    pub(super) fn hear_of_software(&self, device: &Device) -> Result<bool, StoreError> {
+    /// Takes what a device has said of its software: what came of updates is passed on. None where it does not count; otherwise whether it is something else than before.
+    pub(super) fn hear_of_software(&self, device: &Device) -> Result<Option<bool>, StoreError> {
         let listed = self.with_key()?;
         let says = listed.iter().find(|one| one.device == *device).and_then(|one| self.says(one));
-        let Some(Says { state, outcomes, standing, .. }) = says else { return Ok(false) };
+        let Some(Says { state, outcomes, standing, .. }) = says else { return Ok(None) };
         let hashes: Vec<Sha256> = outcomes.iter().map(|outcome| Sha256(Hasher::digest(outcome).into())).collect();
         self.store.change(|change| {
             let mut known: Verifying = change.value()?.unwrap_or_default();
@@ -120,7 +130,7 @@ impl Shared {
             let directives: Directives = change.value()?.unwrap_or_default();
             for outcome in outcomes.iter().skip(passed_on) {
                 let Ok(told) = serde_json::from_slice::<Notification>(outcome) else { continue };
-                if told.device != *device {
+                if told.device != *device || told.directive > MAX_COUNTER {
                     continue;
                 }
                 failed = match &told.outcome {
@@ -135,10 +145,12 @@ impl Shared {
                 }
                 change.tell(&told)?;
             }
-            known.put(OfDevice { state, outcomes: hashes, is_handed, standing, failed });
-            change.set(&known)
-        })?;
-        Ok(true)
+            let now = OfDevice { state, outcomes: hashes, is_handed, standing, failed };
+            let is_news = known.of(device) != Some(&now);
+            known.put(now);
+            change.set(&known)?;
+            Ok(Some(is_news))
+        })
     }
 
     fn set_handed(&self, device: &Device, is_handed: bool) -> Result<(), StoreError> {
@@ -155,11 +167,10 @@ impl Shared {
     }
 }
 
-/// How many of the newer ones, from their beginning, are the last of those before: the list grows at its end and is cut off at its beginning.
+/// How many of the newer ones, from their beginning, stood there before: the list grows at its end, and what is cut off of it is its beginning, or what matters least.
 fn overlap(before: &[Sha256], newer: &[Sha256]) -> usize {
-    let longest = before.len().min(newer.len());
-    let fits = |count: &usize| before.get(before.len().saturating_sub(*count)..) == newer.get(..*count);
-    (0..=longest).rev().find(fits).unwrap_or(0)
+    let mut before = before.iter();
+    newer.iter().take_while(|one| before.any(|other| other == *one)).count()
 }
 
 /// Why nothing can be laid down for a device.
@@ -387,7 +398,7 @@ mod tests {
     use wardlink_protocol::identity::Sha256;
 
     #[test]
-    fn what_was_passed_on_is_found_again_in_a_list_that_is_cut_off_at_its_beginning() {
+    fn what_was_passed_on_is_found_again_in_a_list_of_which_something_is_cut_off() {
         let list = |numbers: &[u8]| numbers.iter().map(|number| Sha256([*number; 32])).collect::<Vec<_>>();
         for (before, newer, passed_on) in [
             (&[][..], &[1, 2][..], 0),
@@ -397,6 +408,8 @@ mod tests {
             (&[1, 2, 3], &[4, 5], 0),
             (&[1, 1], &[1, 1, 1], 2),
             (&[1, 2], &[], 0),
+            (&[1, 2, 3, 4], &[1, 3, 4, 5], 3),
+            (&[1, 2], &[2, 1], 1),
         ] {
             assert_eq!(overlap(&list(before), &list(newer)), passed_on, "{before:?} {newer:?}");
         }

@@ -335,7 +335,7 @@ impl<'a> Round<'a> {
         let verifying = self.verifying(transaction)?;
         for install in &transaction.installs {
             let work = store.work(&install.device, version)?;
-            if work.ended && !verifying.is_empty() && transaction.installs.len() > 1 {
+            if work.ended && !verifying.is_empty() && is_of_a_set(transaction) {
                 return self.end_set_of(transaction, &verifying, version, end);
             }
             if work.ended {
@@ -357,7 +357,7 @@ impl<'a> Round<'a> {
                 Err(error) => return self.undelivered(transaction, install, version, error, end),
             }
         }
-        if let ([one], [_]) = (&ready[..], &verifying[..]) {
+        if let ([one], [_], false) = (&ready[..], &verifying[..], is_of_a_set(transaction)) {
             return match self.hand_on(full, one, end).await? {
                 Ok(waits) => Ok(waits),
                 Err(why) => self.failed(transaction, version, &why).map(|()| false),
@@ -368,6 +368,11 @@ impl<'a> Round<'a> {
         }
         if let Err((device, why)) = self.may_begin(transaction, version)? {
             return self.postponed(transaction, &device, why, version, end);
+        }
+        if store.value::<Journal>()?.is_some() {
+            // One that is stuck comes to its end first.
+            end.again(now().saturating_add(UNREACHABLE_SECS));
+            return Ok(true);
         }
         match self.prepare(transaction, &ready) {
             Ok(parts) => {
@@ -548,6 +553,11 @@ impl<'a> Round<'a> {
         }
         Ok(self.shared.packages.keep_only(&self.shared.store, &needed)?)
     }
+}
+
+/// Whether a transaction is what is left of a set to be installed: one member at least.
+fn is_of_a_set(transaction: &Transaction) -> bool {
+    transaction.installs.iter().any(|install| !install.package.atomic.is_empty())
 }
 
 /// What a device runs after an install.

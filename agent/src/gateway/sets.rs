@@ -5,42 +5,57 @@
 //! for which the gateway installs change over last, with the journal of `change_over`: that takes a moment, and goes back where one of them cannot.
 
 use super::change_over::Changed;
+use super::devices::Passive;
 use super::round::{Ready, Round, RoundEnd};
-use super::store::{ChangeOverPhase, Journal, OfDevice, SetPhase, SetUnderWay, Sets, StoreError, Verifying, Work};
+use super::store::{
+    ChangeOverPhase, Journal, OfDevice, Part, SetPhase, SetUnderWay, Sets, StoreError, Verifying, Work,
+};
 use super::troubles::Source;
 use super::{GatewayError, Shared, delivery};
-use crate::bundle::{self, Say, Step, Word};
+use crate::bundle::{self, Say, Standing, Step, Word};
 use crate::clock;
 use std::time::Duration;
 use wardlink_protocol::Device;
+use wardlink_update::director::When;
 use wardlink_update::metadata::Version;
 use wardlink_update::package::Note;
 use wardlink_update::uptane::{Full, Notification, Outcome, Transaction};
 
 /// How long those that change over have to prove themselves.
 const PATIENCE: Duration = Duration::from_hours(1);
-/// When it is looked again where a journal is stuck.
+/// When it is looked again where a journal is stuck, or a folder cannot be written.
 const AGAIN_SECS: u64 = 60;
+/// When it is looked again whether those for which the gateway installs may change over.
+const LOOK_AGAIN_SECS: u64 = 30;
 
 impl SetUnderWay {
     /// Whether a device is a member that has to go on with it: nothing else is begun with one until then.
     pub(super) fn holds(&self, device: &Device, known: &Verifying) -> bool {
         let is_member = self.members.iter().any(|(member, ..)| member == device);
-        let is_part = self.parts.iter().any(|part| part.after.characteristics.device == *device);
         match self.phase {
-            SetPhase::Commit | SetPhase::Passive => is_member || is_part,
+            SetPhase::Commit | SetPhase::Passive => is_member || self.has_prepared(device),
             SetPhase::Settle | SetPhase::Abort => is_member && self.step_of(known.of(device)).is_some(),
         }
     }
 
+    /// Whether the gateway has prepared it for a device, whose change-over is still to come, or under way.
+    pub(super) fn has_prepared(&self, device: &Device) -> bool {
+        let is_to_come = matches!(self.phase, SetPhase::Commit | SetPhase::Passive);
+        is_to_come && self.parts.iter().any(|(part, _)| part.after.characteristics.device == *device)
+    }
+
+    /// Whether a standing is that of a member.
+    fn is_of(&self, device: &Device, standing: &Standing) -> bool {
+        let mut members = self.members.iter();
+        standing.directive == self.directive
+            && members.any(|(member, path, _)| member == device && *path == standing.path)
+    }
+
     /// How far a member is, as it said last; none where it has ended it, one way or the other.
     fn step_of(&self, known: Option<&OfDevice>) -> Option<Step> {
-        let standing = known?.standing.as_ref()?;
-        let is_this = standing.directive == self.directive
-            && self.members.iter().any(|(device, path, _)| {
-                *path == standing.path && known.is_some_and(|known| known.state.characteristics.device == *device)
-            });
-        is_this.then_some(standing.step)
+        let known = known?;
+        let standing = known.standing.as_ref()?;
+        self.is_of(&known.state.characteristics.device, standing).then_some(standing.step)
     }
 
     /// How the members stand: how far each is that is still at it, and whether those that are not have installed it.
@@ -85,6 +100,27 @@ impl Shared {
                 change.set(&Sets(sets))
             })?;
         }
+        Ok(self.end_strays(end)?)
+    }
+
+    /// A device that has changed over for a set which this gateway does not know, such as one before it, waits for a word that nobody else gives: it goes back. Words that have been
+    /// heard are taken away.
+    fn end_strays(&self, end: &mut RoundEnd) -> Result<(), StoreError> {
+        let Sets(sets) = self.store.value()?.unwrap_or_default();
+        let Verifying(known) = self.store.value()?.unwrap_or_default();
+        for one in known {
+            let device = &one.state.characteristics.device;
+            let is_known = |standing: &Standing| sets.iter().any(|set| set.is_of(device, standing));
+            let word = match &one.standing {
+                Some(standing) if is_known(standing) => continue,
+                Some(Standing { path, directive, step: Step::Tries | Step::Works }) => {
+                    let say = Say::Abort(Note::cut("its gateway knows of no such set"));
+                    Some(Word { path: path.clone(), directive: *directive, say })
+                }
+                _ => None,
+            };
+            self.say_of_set(device, word.as_ref(), end);
+        }
         Ok(())
     }
 
@@ -97,11 +133,13 @@ impl Shared {
             let late = (clock::now() >= until).then(|| "a member has not proved itself in time".to_owned());
             if let Some(why) = look.left.clone().or(late) {
                 self.give_up(&mut set, why)?;
-            } else if look.working == set.members.len() {
+            } else if look.working < set.members.len() {
+                end.again(until.as_secs());
+            } else if self.may_change_over(&set)? {
                 set.phase = if set.parts.is_empty() { SetPhase::Settle } else { SetPhase::Passive };
                 self.begin_passive(&set)?;
             } else {
-                end.again(until.as_secs());
+                end.again(clock::now().as_secs().saturating_add(LOOK_AGAIN_SECS));
             }
         }
         if set.phase == SetPhase::Passive {
@@ -113,16 +151,28 @@ impl Shared {
                 Changed::Restart => return Err(GatewayError::Restart),
                 Changed::Nothing | Changed::Ended => {}
             }
-            let mut changed = set.parts.iter().map(|part| {
+            let mut all = true;
+            for (part, _) in &set.parts {
                 let passive = self.device(&part.after.characteristics.device);
-                passive.and_then(|passive| passive.state().ok()).is_some_and(|state| state == part.after)
-            });
-            if changed.all(|changed| changed) {
-                set.phase = SetPhase::Settle;
-            } else {
-                "a member for which the gateway installs could not change over".clone_into(&mut set.reason);
-                set.phase = SetPhase::Abort;
+                match passive.map(Passive::state) {
+                    Some(Ok(state)) => all &= state == part.after,
+                    None => all = false,
+                    // Its record cannot be read: nobody knows until it can.
+                    Some(Err(error)) => {
+                        let what = part.after.characteristics.device.to_string();
+                        self.troubles.find(Source::Round, what, error.to_string());
+                        end.again(clock::now().as_secs().saturating_add(AGAIN_SECS));
+                        return Ok(Some(set));
+                    }
+                }
             }
+            set.phase = if all { SetPhase::Settle } else { SetPhase::Abort };
+            if !all {
+                "a member for which the gateway installs could not change over".clone_into(&mut set.reason);
+            }
+            // Stored before it is said.
+            self.store.change(|change| put(change, &set))?;
+            self.keep_what_runs();
         }
         let say = match set.phase {
             SetPhase::Commit | SetPhase::Passive => Say::Commit,
@@ -131,7 +181,7 @@ impl Shared {
         };
         for (device, path, _) in &set.members {
             let word = Word { path: path.clone(), directive: set.directive, say: say.clone() };
-            self.say_of_set(device, set.step_of(known.of(device)).map(|_| &word));
+            self.say_of_set(device, set.step_of(known.of(device)).map(|_| &word), end);
         }
         let is_over = matches!(set.phase, SetPhase::Settle | SetPhase::Abort) && look.under_way == 0;
         Ok((!is_over).then_some(set))
@@ -141,7 +191,7 @@ impl Shared {
     fn give_up(&self, set: &mut SetUnderWay, why: String) -> Result<(), StoreError> {
         (set.phase, set.reason) = (SetPhase::Abort, why);
         self.store.change(|change| {
-            for part in &set.parts {
+            for (part, _) in &set.parts {
                 let device = part.after.characteristics.device.clone();
                 change.set_work(&device, &Work { ended: true, ..Work::new(set.directive) })?;
                 let path = Some(part.path.clone());
@@ -149,14 +199,34 @@ impl Shared {
                 change.tell(&Notification { device, directive: set.directive, path, outcome })?;
             }
             put(change, set)
-        })
+        })?;
+        // What was prepared is of no use any more; what another change-over needs stays.
+        if self.store.value::<Journal>()?.is_none() {
+            self.keep_what_runs();
+        }
+        Ok(())
+    }
+
+    /// Whether those for which the gateway installs may change over now: it is long ago that they were asked. Nobody else's journal is under way then.
+    fn may_change_over(&self, set: &SetUnderWay) -> Result<bool, StoreError> {
+        let now = clock::now().as_secs();
+        let may = |(part, when): &(Part, When)| {
+            let is_safe = self.device(&part.after.characteristics.device).is_none_or(Passive::is_safe);
+            match when {
+                When::AtOnce | When::OnConfirmation => true,
+                When::NextSafeMoment => is_safe,
+                When::Window { from, until } => (*from..*until).contains(&now),
+            }
+        };
+        Ok(set.parts.iter().all(may) && self.store.value::<Journal>()?.is_none())
     }
 
     /// The others change over: from now on there is a journal.
     fn begin_passive(&self, set: &SetUnderWay) -> Result<(), StoreError> {
         self.store.change(|change| {
             if !set.parts.is_empty() {
-                let (phase, parts) = (ChangeOverPhase::Commit, set.parts.clone());
+                let parts = set.parts.iter().map(|(part, _)| part.clone()).collect();
+                let phase = ChangeOverPhase::Commit;
                 change.set(&Journal { directive: set.directive, phase, reason: String::new(), parts })?;
             }
             put(change, set)
@@ -164,12 +234,20 @@ impl Shared {
     }
 
     /// What is said to a member; none: nothing any more. Its folder holds up nobody else.
-    fn say_of_set(&self, device: &Device, word: Option<&Word>) {
+    fn say_of_set(&self, device: &Device, word: Option<&Word>, end: &mut RoundEnd) {
         let Some(ports) = &self.settings.ports else { return };
         if let Err(error) = bundle::put_word(&bundle::folder(ports, device), word) {
             self.troubles.find(Source::Round, format!("updates of {device}"), format!("its folder: {error}"));
+            end.again(clock::now().as_secs().saturating_add(AGAIN_SECS));
         }
     }
+}
+
+/// When a part may change over.
+fn when_of(transaction: &Transaction, part: &Part) -> When {
+    let mut installs = transaction.installs.iter();
+    let install = installs.find(|install| install.device == part.after.characteristics.device);
+    install.map_or(When::AtOnce, |install| install.when)
 }
 
 /// Stores how far a set is.
@@ -225,7 +303,9 @@ impl Round<'_> {
             }
             let ready: Vec<Ready<'_>> = ready.iter().filter(|one| !is_verifying(one)).cloned().collect();
             match self.prepare(&others, &ready) {
-                Ok(parts) => set.parts = parts,
+                Ok(parts) => {
+                    set.parts = parts.into_iter().map(|part| (part.clone(), when_of(&others, &part))).collect();
+                }
                 Err(why) => return self.end_set(set, transaction, verifying, &why, end),
             }
         }

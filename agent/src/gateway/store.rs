@@ -20,6 +20,7 @@ use wardlink_protocol::distribution::PollTicket;
 use wardlink_protocol::identity::Sha256;
 use wardlink_protocol::{Device, UnixMillis};
 use wardlink_update::client::{Command, File, Stored};
+use wardlink_update::director::When;
 use wardlink_update::metadata::{RoleName, TargetPath, Version};
 use wardlink_update::package::Revision;
 use wardlink_update::report::State;
@@ -150,8 +151,8 @@ pub(super) struct SetUnderWay {
     pub(super) reason: String,
     /// Those that verify for themselves: the device, its package, and the SHA-256 of the image.
     pub(super) members: Vec<(Device, TargetPath, Sha256)>,
-    /// Those for which the gateway installs.
-    pub(super) parts: Vec<Part>,
+    /// Those for which the gateway installs, and when they may change over.
+    pub(super) parts: Vec<(Part, When)>,
     /// When it began.
     pub(super) since: UnixMillis,
 }

@@ -20,10 +20,14 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(20);
 const SEND_TIMEOUT: Duration = Duration::from_secs(30);
 /// Pauses between attempts to connect.
 const RECONNECT: (Duration, Duration) = (Duration::from_millis(250), Duration::from_secs(10));
+/// The same where the bridge does not answer in time: it has much to do, and those who come back at once would give it more.
+const RECONNECT_LATER: (Duration, Duration) = (Duration::from_secs(1), Duration::from_mins(1));
 /// Pauses between attempts to subscribe: short, as a person who accepts a device waits for its code.
 const SUBSCRIBE: (Duration, Duration) = (Duration::from_millis(15), Duration::from_secs(1));
-/// A connection that lasted this long was a good one: the next pause is short again.
+/// A connection that stood for this long was a good one: the next pause is short again. An attempt is none, however long it took.
 const GOOD_CONNECTION: Duration = Duration::from_secs(5);
+/// One that stood for this long shows that the bridge has time again.
+const CALM: Duration = Duration::from_mins(2);
 
 /// How a connection, or the wait for one, ends.
 enum End {
@@ -53,6 +57,35 @@ enum Asking {
     Held,
 }
 
+/// The pauses between attempts to connect.
+struct Pauses {
+    soon: Backoff,
+    later: Backoff,
+}
+
+impl Pauses {
+    fn new() -> Self {
+        let [soon, later] = [RECONNECT, RECONNECT_LATER].map(|(first, limit)| Backoff::new(first, limit));
+        Self { soon, later }
+    }
+
+    /// The device wants another connection: at once.
+    fn begin_anew(&mut self) {
+        self.soon.reset();
+    }
+
+    /// The pause after this end of a connection that stood for so long; none: of an attempt.
+    fn next(&mut self, error: &LinkError, stood: Option<Duration>) -> Duration {
+        if stood.is_some_and(|stood| stood >= GOOD_CONNECTION) {
+            self.soon.reset();
+        }
+        if stood.is_some_and(|stood| stood >= CALM) {
+            self.later.reset();
+        }
+        if matches!(error, LinkError::Timeout) { self.later.pause() } else { self.soon.pause() }
+    }
+}
+
 pub(super) struct Task {
     options: LinkOptions,
     commands: mpsc::UnboundedReceiver<Command>,
@@ -60,6 +93,8 @@ pub(super) struct Task {
     outbox: Outbox,
     subscriptions: Vec<Subscription>,
     sessions: u64,
+    /// Since when the connection stands, or stood.
+    stands_since: Option<Instant>,
 }
 
 impl Task {
@@ -68,32 +103,29 @@ impl Task {
         commands: mpsc::UnboundedReceiver<Command>,
         events: mpsc::Sender<LinkEvent>,
     ) -> Self {
-        Self { options, commands, events, outbox: Outbox::default(), subscriptions: Vec::new(), sessions: 0 }
+        let (outbox, subscriptions) = (Outbox::default(), Vec::new());
+        Self { options, commands, events, outbox, subscriptions, sessions: 0, stands_since: None }
     }
 
     pub(super) async fn run(mut self) {
-        let mut backoff = Backoff::new(RECONNECT.0, RECONNECT.1);
+        let mut pauses = Pauses::new();
         loop {
-            let began = Instant::now();
             let error = match self.connection().await {
                 End::Close => return,
                 End::Reconnect => {
-                    backoff.reset();
+                    pauses.begin_anew();
                     continue;
                 }
                 End::Lost(error) => error,
             };
-            if began.elapsed() >= GOOD_CONNECTION {
-                backoff.reset();
-            }
-            let again_in = backoff.pause();
+            let again_in = pauses.next(&error, self.stands_since.take().map(|since| since.elapsed()));
             tracing::info!(%error, ?again_in, "no connection to the bridge");
             if self.tell(LinkEvent::Disconnected { error, again_in }).await.is_err() {
                 return;
             }
             match self.wait(sleep(again_in)).await {
                 Ok(()) => {}
-                Err(End::Reconnect) => backoff.reset(),
+                Err(End::Reconnect) => pauses.begin_anew(),
                 Err(_) => return,
             }
         }
@@ -120,6 +152,7 @@ impl Task {
             Err(end) => return end,
         };
         self.sessions += 1;
+        self.stands_since = Some(Instant::now());
         self.outbox.start_again(session.kept);
         for subscription in &mut self.subscriptions {
             subscription.state = Asking::Due(Instant::now());
@@ -312,4 +345,23 @@ fn stamp(properties: &[Property]) -> Option<Stamp> {
         accepted_at: UnixMillis(text(TIME_PROPERTY)?.parse().ok()?),
         sequence: text(SEQUENCE_PROPERTY)?.parse().ok()?,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whoever_gets_no_answer_in_time_comes_back_later_and_later() {
+        let mut pauses = Pauses::new();
+        // The connection stood while the bridge still had time, and no attempt counts as one.
+        let stood = [None, Some(Duration::from_secs(30))].into_iter().cycle();
+        let last = stood.take(40).map(|stood| pauses.next(&LinkError::Timeout, stood)).last();
+        assert!(last.is_some_and(|last| last >= RECONNECT_LATER.1 / 2), "{last:?}");
+        assert!(pauses.next(&LinkError::Timeout, Some(CALM)) <= RECONNECT_LATER.0, "it has time again");
+        for _ in 0..40 {
+            assert!(pauses.next(&LinkError::Closed, None) <= RECONNECT.1, "one that is not there is tried soon");
+        }
+        assert!(pauses.next(&LinkError::Closed, Some(GOOD_CONNECTION)) <= RECONNECT.0);
+    }
 }

@@ -186,9 +186,13 @@ impl Software {
         let Some(job) = device.job().filter(|job| job.is_of_a_set()) else { return Ok(doing) };
         let word = self.port.as_ref().and_then(Port::word);
         let word = word.filter(|word| word.path == job.path && word.directive == job.directive);
+        // To go back is to restart as well: no therapy is interrupted by that which may not be.
+        let is_held =
+            matches!(job.stage, JobStage::OnTrial) && ((at.therapy_runs && !job.package.during_therapy) || !at.is_safe);
         match (word.map(|word| word.say), &doing) {
             (Some(Say::Commit), Doing::Prepared) => device.commit()?,
             (Some(Say::Settle), Doing::WaitsForSet) => device.settle()?,
+            (Some(Say::Abort(_)), _) if is_held => return Ok(doing),
             (Some(Say::Abort(reason)), _) if device.abort(reason.as_str())? => return Ok(Doing::Restart),
             (Some(Say::Abort(_)), _) => {}
             _ => return Ok(doing),
@@ -200,8 +204,9 @@ impl Software {
     fn standing(&self) -> Option<Standing> {
         let job = self.driven.device.job().filter(|job| job.is_of_a_set())?;
         let step = match &job.stage {
-            JobStage::Waiting | JobStage::Receiving => Step::Comes,
-            JobStage::Prepared { is_committed: false, .. } => Step::Prepared,
+            JobStage::Prepared { is_committed: false, .. } if self.driven.doing == Doing::Prepared => Step::Prepared,
+            // Also while it lies there, and the device cannot change over, such as for a therapy.
+            JobStage::Waiting | JobStage::Receiving | JobStage::Prepared { is_committed: false, .. } => Step::Comes,
             JobStage::OnTrial if self.driven.doing == Doing::WaitsForSet => Step::Works,
             JobStage::Prepared { .. } | JobStage::OnTrial => Step::Tries,
         };

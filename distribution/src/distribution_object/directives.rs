@@ -237,8 +237,13 @@ impl Matched {
     fn read(database: &Database, gateway: &Device) -> Result<Option<Self>, Failure> {
         let Some(mut own) = catalog::find(database, gateway)? else { return Ok(None) };
         let Some(state) = own.state.take() else { return Ok(None) };
-        let mut configuration =
-            Configuration { counter: 0, gateway: state, devices: Vec::new(), unchanged: Vec::new() };
+        let mut configuration = Configuration {
+            counter: 0,
+            gateway: state,
+            devices: Vec::new(),
+            unchanged: Vec::new(),
+            left_out: Vec::new(),
+        };
         let (mut associations, mut known) = (Associations::default(), vec![own]);
         for mut device in catalog::reported(database, gateway)? {
             let Some(state) = device.state.take() else { continue };

@@ -6,7 +6,7 @@ use core::time::Duration;
 use wardlink_edge::messages::{Dealt, Orders};
 use wardlink_edge::platform::{log, now};
 use wardlink_edge::problem::Failure;
-use wardlink_edge::storage::{Column, Database};
+use wardlink_edge::storage::{Column, Database, MAX_INTEGER};
 use wardlink_protocol::Device;
 use wardlink_protocol::api::{OutcomeView, UpdateState};
 use wardlink_update::uptane::{FIRST_RETRY, MAX_RETRIES, Notification, Outcome, Postponed};
@@ -35,6 +35,9 @@ impl DistributionObject {
             Ok(told) => told,
             Err(error) => return Ok(reports::refused(STEP, &error)),
         };
+        if told.directive > MAX_INTEGER {
+            return Ok(reports::refused(STEP, &"there is no such directive"));
+        }
         let database = self.database.open()?;
         let Some(known) = catalog::find(database, &told.device)? else {
             return Ok(reports::refused(STEP, &format!("the catalog has no {}", told.device)));

@@ -107,7 +107,7 @@ impl DistributionObject {
             Err(error) => return refuse(&error),
         };
         // For what a device has signed itself nobody else has to answer: it is left out.
-        let mut left_out = None;
+        let mut left_out = configuration.left_out.first().map(ToString::to_string);
         for (state, counter) in core::mem::take(&mut configuration.devices) {
             match contradiction(database, &state)? {
                 None => configuration.devices.push((state, counter)),
@@ -188,16 +188,14 @@ fn named_devices(bytes: &[u8]) -> Result<Vec<Device>, String> {
     }
     let signed: Signed<ConfigurationReport> = Signed::parse(bytes).map_err(|error| error.to_string())?;
     let mut named = vec![signed.role.gateway.characteristics.device.clone()];
-    for reported in &signed.role.devices {
-        let device = match reported {
-            Reported::Unsigned(state) => Some(state.characteristics.device.clone()),
-            Reported::Signed(envelope) => {
-                let device = envelope.pointer("/signed/state/characteristics/device");
-                device.and_then(|device| serde_json::from_value(device.clone()).ok())
-            }
-        };
-        named.push(device.ok_or_else(|| "a device's report cannot be read".to_owned())?);
-    }
+    // What cannot be read is left out when it is verified.
+    named.extend(signed.role.devices.iter().filter_map(|reported| match reported {
+        Reported::Unsigned(state) => Some(state.characteristics.device.clone()),
+        Reported::Signed(envelope) => {
+            let device = envelope.pointer("/signed/state/characteristics/device");
+            device.and_then(|device| serde_json::from_value(device.clone()).ok())
+        }
+    }));
     Ok(named)
 }
 

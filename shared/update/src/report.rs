@@ -18,6 +18,10 @@ use wardlink_protocol::identity::{Device, Sha256};
 
 /// The longest configuration report, in bytes.
 pub const MAX_REPORT_BYTES: usize = 1_000_000;
+/// The longest report of a single device, in bytes: those of all devices of a gateway fit into its own.
+pub const MAX_DEVICE_REPORT_BYTES: usize = 3_000;
+/// The highest counter: every reader has it exactly, also one whose numbers are binary64.
+pub const MAX_COUNTER: Version = (1 << 53) - 1;
 /// The most devices of a gateway.
 pub const MAX_REPORTED_DEVICES: usize = 256;
 
@@ -89,6 +93,8 @@ pub struct Configuration {
     pub devices: Vec<(State, Option<Version>)>,
     /// Devices whose newest report the reader has already: they are there, and nothing new is said of them.
     pub unchanged: Vec<Device>,
+    /// Why reports that devices have signed themselves are left out: for those nobody else has to answer.
+    pub left_out: Vec<InvalidReport>,
 }
 
 impl Configuration {
@@ -113,6 +119,12 @@ pub enum InvalidReport {
     /// It is too long.
     #[error("it is longer than {MAX_REPORT_BYTES} bytes")]
     Length,
+    /// It is too long for a single device.
+    #[error("a device's report is longer than {MAX_DEVICE_REPORT_BYTES} bytes")]
+    DeviceLength,
+    /// Its counter is none.
+    #[error("the counter of {0} is above {MAX_COUNTER}")]
+    Counter(Device),
     /// It is no report.
     #[error(transparent)]
     Metadata(#[from] InvalidMetadata),
@@ -144,13 +156,28 @@ impl DeviceReport {
 
     /// Reads a device's report and verifies it at this time, in seconds since 1970: what it runs, and its counter.
     pub fn verify(bytes: &[u8], known: &impl Known, now: u64) -> Result<(State, Version), InvalidReport> {
-        if bytes.len() > MAX_REPORT_BYTES {
-            return Err(InvalidReport::Length);
+        let signed = Self::signed(bytes, known)?;
+        check_news(&signed, &signed.role.state.characteristics.device, known, now)?;
+        Ok((signed.role.state, signed.role.version))
+    }
+
+    /// One that its device has signed.
+    fn signed(bytes: &[u8], known: &impl Known) -> Result<Signed<Self>, InvalidReport> {
+        if bytes.len() > MAX_DEVICE_REPORT_BYTES {
+            return Err(InvalidReport::DeviceLength);
         }
         let signed: Signed<Self> = Signed::parse(bytes)?;
+        check_signature(&signed, &signed.role.state.characteristics.device, known)?;
+        Ok(signed)
+    }
+
+    /// The same in a gateway's report: the newest one may be shown again, and older ones are none.
+    fn shown(envelope: &serde_json::Value, known: &impl Known, now: u64) -> Result<(State, Version), InvalidReport> {
+        let signed = Self::signed(&envelope_bytes(envelope)?, known)?;
         let device = &signed.role.state.characteristics.device;
-        check_signature(&signed, device, known)?;
-        check_news(&signed, device, known, now)?;
+        if signed.role.version > known.counter(device) {
+            check_news(&signed, device, known, now)?;
+        }
         Ok((signed.role.state, signed.role.version))
     }
 }
@@ -181,18 +208,16 @@ impl ConfigurationReport {
         check_news(&signed, gateway, known, now)?;
         let Self { version: counter, gateway: state, devices: listed, .. } = signed.role;
         let mut seen = BTreeSet::from([gateway.clone()]);
-        let (mut devices, mut unchanged) = (Vec::new(), Vec::new());
+        let (mut devices, mut unchanged, mut left_out) = (Vec::new(), Vec::new(), Vec::new());
         for one in listed {
             let (state, counter) = match one {
-                Reported::Signed(envelope) => {
-                    let signed: Signed<DeviceReport> = Signed::parse(&envelope_bytes(&envelope)?)?;
-                    let device = &signed.role.state.characteristics.device;
-                    check_signature(&signed, device, known)?;
-                    if signed.role.version > known.counter(device) {
-                        check_news(&signed, device, known, now)?;
+                Reported::Signed(envelope) => match DeviceReport::shown(&envelope, known, now) {
+                    Ok((state, counter)) => (state, Some(counter)),
+                    Err(error) => {
+                        left_out.push(error);
+                        continue;
                     }
-                    (signed.role.state, Some(signed.role.version))
-                }
+                },
                 Reported::Unsigned(state) if known.key(&state.characteristics.device).is_some() => {
                     return Err(InvalidReport::Unsigned(state.characteristics.device));
                 }
@@ -208,7 +233,7 @@ impl ConfigurationReport {
                 Some(Ordering::Less) => {}
             }
         }
-        Ok(Configuration { counter, gateway: state, devices, unchanged })
+        Ok(Configuration { counter, gateway: state, devices, unchanged, left_out })
     }
 }
 
@@ -227,6 +252,9 @@ fn check_signature<T: Role>(signed: &Signed<T>, device: &Device, known: &impl Kn
 
 /// Newer than what was seen, and not over.
 fn check_news<T: Role>(signed: &Signed<T>, device: &Device, known: &impl Known, now: u64) -> Result<(), InvalidReport> {
+    if signed.role.version() > MAX_COUNTER {
+        return Err(InvalidReport::Counter(device.clone()));
+    }
     if signed.role.version() <= known.counter(device) {
         return Err(InvalidReport::Replayed(device.clone()));
     }

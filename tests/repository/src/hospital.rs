@@ -196,6 +196,7 @@ impl Hospital {
             gateway,
             devices: present.map(|state| (state, None)).collect(),
             unchanged: Vec::new(),
+            left_out: Vec::new(),
         };
         let picks = releases.pick(&configuration, &self.associations);
         Order::of(&picks.picks, |_| (When::NextSafeMoment, Vec::new()))

@@ -233,7 +233,8 @@ fn director(
     }
     let (first, others) = present.split_first().context("nobody is there")?;
     let devices = others.iter().map(|state| (state.clone(), None)).collect();
-    let configuration = Configuration { counter: 1, gateway: first.clone(), devices, unchanged: Vec::new() };
+    let configuration =
+        Configuration { counter: 1, gateway: first.clone(), devices, unchanged: Vec::new(), left_out: Vec::new() };
     let picks = releases.pick(&configuration, &associations);
     let orders = Order::of(&picks.picks, |_| (When::NextSafeMoment, Vec::new()));
     let end = Expires::at(now + DAY);

@@ -38,6 +38,8 @@ const REFUSED: &str = "stored data: refused";
 const RECEIPT: &str = "stored data: receipt";
 /// How often it looks whether a device has brought something.
 const LOOKED_AT: Duration = Duration::from_millis(500);
+/// After so long a device is heard again of its software: each word is a report, and may be a round.
+const HEARD_AGAIN: Duration = Duration::from_secs(2);
 /// How many batches are taken before the gateway looks what else there is to do: each is a write that has to be durable.
 const AT_A_TICK: usize = 8;
 /// How many batches are on their way to the server at once.
@@ -70,6 +72,8 @@ struct Collected {
     unreadable: Option<String>,
     /// When it said last what it runs.
     told_at: Option<SystemTime>,
+    /// When that was heard.
+    heard_at: Option<Instant>,
 }
 
 /// How a device's data comes.
@@ -91,7 +95,7 @@ impl Collected {
             None if one.has_key => return None,
             None => Way::Passive,
         };
-        Some(Self { device: one.device, way, asked: None, unreadable: None, told_at: None })
+        Some(Self { device: one.device, way, asked: None, unreadable: None, told_at: None, heard_at: None })
     }
 }
 
@@ -120,7 +124,8 @@ impl Collecting {
         for known in before {
             if let Some(one) = self.devices.iter_mut().find(|one| (&one.device, one.way) == (&known.device, known.way))
             {
-                (one.asked, one.unreadable, one.told_at) = (known.asked, known.unreadable, known.told_at);
+                (one.asked, one.unreadable) = (known.asked, known.unreadable);
+                (one.told_at, one.heard_at) = (known.told_at, known.heard_at);
             }
         }
         let Issuers(issuers) = store.value()?.unwrap_or_default();
@@ -201,18 +206,23 @@ impl Serving<'_> {
     /// Takes what devices have said of their software since: the server hears of it, and what lies ready for them may be over.
     fn hear_of_software(&mut self) -> Result<(), StoreError> {
         let Some(ports) = &self.shared.settings.ports else { return Ok(()) };
-        let mut is_news = false;
+        let (mut is_said, mut is_news, now) = (false, false, Instant::now());
         for one in self.collecting.devices.iter_mut().filter(|one| matches!(one.way, Way::Signs(_))) {
             let told_at = bundle::told_at(ports, &one.device);
-            if told_at.is_some() && told_at != one.told_at {
-                one.told_at = told_at;
-                is_news |= self.shared.hear_of_software(&one.device)?;
+            if told_at.is_none() || told_at == one.told_at || one.heard_at.is_some_and(|at| now < at + HEARD_AGAIN) {
+                continue;
             }
+            (one.told_at, one.heard_at) = (told_at, Some(now));
+            let heard = self.shared.hear_of_software(&one.device)?;
+            is_said |= heard.is_some();
+            is_news |= heard == Some(true);
+        }
+        if is_said {
+            self.report_due = true;
+            self.times.session.get_or_insert(now);
         }
         if is_news {
-            self.report_due = true;
-            self.times.round = Some(Instant::now());
-            self.times.session.get_or_insert_with(Instant::now);
+            self.times.round = Some(now);
         }
         Ok(())
     }

@@ -1,8 +1,8 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
 
 use super::*;
-use crate::bundle::Standing;
 use crate::gateway::change_over::tests::{part, revisions, shared, told};
+use sha2::{Digest as _, Sha256 as Hasher};
 use wardlink_protocol::UnixMillis;
 use wardlink_protocol::identity::Sha256;
 use wardlink_update::metadata::TargetPath;
@@ -22,7 +22,7 @@ fn package() -> TargetPath {
 /// Two pumps and a scale, all of them prepared.
 fn begin(shared: &Shared, since: UnixMillis) {
     let members = ["p1", "p2"].map(|name| (pump(name), package(), NEW)).into();
-    let (phase, parts) = (SetPhase::Commit, vec![part(shared, 0)]);
+    let (phase, parts) = (SetPhase::Commit, vec![(part(shared, 0), When::NextSafeMoment)]);
     let set = SetUnderWay { directive: DIRECTIVE, phase, reason: String::new(), members, parts, since };
     shared.store.change(|change| put(change, &set)).unwrap();
     says(shared, "p1", Some(Step::Prepared), None);
@@ -128,7 +128,7 @@ fn a_power_loss_while_the_others_change_over_ends_for_all_alike() {
         shared.store.set(&Sets(sets.clone())).unwrap();
         // The journal has come to its end, and the gateway has not noted that.
         if is_changed {
-            shared.devices[0].change_over(&sets[0].parts[0].after).unwrap();
+            shared.devices[0].change_over(&sets[0].parts[0].0.after).unwrap();
         }
         let said = go_on(&shared);
         let fits = |say: &Option<Say>| match say {
@@ -138,4 +138,60 @@ fn a_power_loss_while_the_others_change_over_ends_for_all_alike() {
         };
         assert!(said.iter().all(fits), "{is_changed} {said:?}");
     }
+}
+
+#[test]
+fn what_was_prepared_for_a_set_stays_while_others_prove_themselves_and_is_looked_at_again() {
+    for is_whole in [true, false] {
+        let folder = tempfile::tempdir().unwrap();
+        let shared = shared(folder.path());
+        begin(&shared, clock::now());
+        // What the scale was given lies beside what it runs.
+        let slot = folder.path().join("s1/slot-b");
+        std::fs::create_dir_all(&slot).unwrap();
+        std::fs::write(slot.join("image.bin"), "an image").unwrap();
+        let Sets(mut sets) = shared.store.value().unwrap().unwrap();
+        let sha256 = if is_whole { Sha256(Hasher::digest("an image").into()) } else { NEW };
+        sets[0].parts[0].0.after.image = Some(Image { length: 8, sha256 });
+        shared.store.set(&Sets(sets)).unwrap();
+        // Neither a restart nor another change-over takes it away.
+        shared.begin().unwrap();
+        assert!(slot.join("image.bin").exists());
+        says(&shared, "p1", Some(Step::Works), None);
+        says(&shared, "p2", Some(Step::Works), None);
+        let said = go_on(&shared);
+        let all = |fits: fn(&Option<Say>) -> bool| said.iter().all(fits);
+        assert!(if is_whole {
+            all(|say| *say == Some(Say::Settle))
+        } else {
+            all(|say| matches!(say, Some(Say::Abort(_))))
+        });
+        assert_eq!(revisions(&shared)[0], if is_whole { "1B" } else { "1A" });
+    }
+}
+
+#[test]
+fn a_scale_that_is_busy_by_then_is_waited_for() {
+    let folder = tempfile::tempdir().unwrap();
+    let shared = shared(folder.path());
+    begin(&shared, clock::now());
+    says(&shared, "p1", Some(Step::Works), None);
+    says(&shared, "p2", Some(Step::Works), None);
+    std::fs::create_dir_all(folder.path().join("s1")).unwrap();
+    std::fs::write(folder.path().join("s1/busy"), "").unwrap();
+    assert_eq!(go_on(&shared), [const { Some(Say::Commit) }; 2]);
+    assert_eq!((revisions(&shared)[0].as_str(), under_way(&shared)), ("1A", Some(SetPhase::Commit)));
+    std::fs::remove_file(folder.path().join("s1/busy")).unwrap();
+    assert_eq!(go_on(&shared), [const { Some(Say::Settle) }; 2]);
+}
+
+#[test]
+fn whoever_waits_for_a_set_that_is_not_known_here_goes_back() {
+    let folder = tempfile::tempdir().unwrap();
+    let shared = shared(folder.path());
+    says(&shared, "p1", Some(Step::Works), None);
+    says(&shared, "p2", Some(Step::Prepared), None);
+    assert!(matches!(go_on(&shared), [Some(Say::Abort(_)), None]));
+    says(&shared, "p1", None, Some(Err("the set")));
+    assert_eq!(go_on(&shared), [None, None]);
 }

@@ -83,6 +83,7 @@ fn configuration(devices: Vec<State>) -> Configuration {
         gateway,
         devices: devices.into_iter().map(|state| (state, None)).collect(),
         unchanged: vec![],
+        left_out: vec![],
     }
 }
 

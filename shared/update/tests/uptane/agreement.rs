@@ -66,7 +66,7 @@ proptest! {
         let roles = hospital.images.roles();
         let mut present = hospital.bound.present.iter().cloned();
         let gateway = present.next().unwrap();
-        let configuration = Configuration { counter: 1, gateway, devices: present.map(|state| (state, None)).collect(), unchanged: vec![] };
+        let configuration = Configuration { counter: 1, gateway, devices: present.map(|state| (state, None)).collect(), unchanged: vec![], left_out: vec![], };
         let picks = Releases::of([(&manufacturer(), &roles)]).unwrap().pick(&configuration, &hospital.associations).picks;
         let mut expected: Vec<_> = picks.iter().filter(|pick| !pick.package.release.is_installed_on(&pick.state)).collect();
         expected.sort_by(|one, other| one.state.characteristics.device.cmp(&other.state.characteristics.device));
