@@ -535,7 +535,7 @@ fn six_devices_at_two_gateways_get_everything_and_nothing_of_theirs_is_lost() ->
     scene(|scene| {
         let mut hospital = Hospital::open(scene)?;
         hospital.acme.delegate(&["infusion-pump/PM2", "scale/S1"])?;
-        hospital.publish()?;
+        hospital.acme.publish(&hospital.ward.worker.origin())?;
         hospital.sell(&["pump-1", "pump-2"])?;
         let mirror = DamagedMirror::open(hospital.acme.repository().join("targets"))?;
         let [of_north, of_south] = [format!("127.0.0.1:{}", free_port()?), format!("127.0.0.1:{}", free_port()?)];
