@@ -15,8 +15,8 @@ use serde_json::{Value, json};
 use wardlink_agent::clock;
 use wardlink_protocol::Device;
 use wardlink_protocol::api::{
-    AllowUpload, Broadcast, CatalogDevice, GatewayView, InventoryPreview, NewOffer, OfferScope, OfferView, OfferWhen,
-    OutcomeView, PairingPhase, Pushed, RecordedValue, RecordsPage, RecordsView,
+    AllowUpload, AskedRecords, Broadcast, CatalogDevice, GatewayView, InventoryPreview, NewOffer, OfferScope,
+    OfferView, OfferWhen, OutcomeView, PairingPhase, Pushed, RecordedValue, RecordsPage, RecordsView,
 };
 use wardlink_protocol::pairing::Mode;
 use wardlink_tests::manufacturer::Manufacturer;
@@ -175,6 +175,12 @@ impl<'s> Hospital<'s> {
         fs::rename(unfinished, folder.join(format!("{number:020}.json"))).context("a value")
     }
 
+    /// Has the gateways asked for everything that they hold of a device.
+    fn ask(&self, device: &Device) -> Result<()> {
+        let _: AskedRecords = self.ward.administrator.post(&format!("records/{device}/ask"), &())?;
+        Ok(())
+    }
+
     /// Every value that the server has of a device.
     fn values(&self, device: &Device) -> Result<Vec<RecordedValue>> {
         let (mut values, mut after) = (Vec::new(), 0);
@@ -204,6 +210,7 @@ impl<'s> Hospital<'s> {
     fn count(&self, scales: [&Device; 2], weighed: u64, pumps: [&Device; 2]) -> Result<()> {
         for scale in scales {
             wait::patiently("every weight", || {
+                self.ask(scale)?;
                 let mut kilograms: Vec<u64> = Vec::new();
                 for value in self.values(scale)? {
                     kilograms.push(value.value.parse().context("kilograms")?);
@@ -216,6 +223,7 @@ impl<'s> Hospital<'s> {
         for pump in pumps {
             // What one gateway still holds may come after what another one has sent already.
             wait::patiently("every value up to the newest", || {
+                self.ask(pump)?;
                 let values = self.values(pump)?;
                 let chains: BTreeSet<_> = values.iter().map(|value| value.chain.0).collect();
                 let mut numbers: Vec<u64> = values.iter().map(|value| value.sequence).collect();
@@ -539,8 +547,7 @@ fn six_devices_at_two_gateways_get_everything_and_nothing_of_theirs_is_lost() ->
         hospital.sell(&["pump-1", "pump-2"])?;
         let mirror = DamagedMirror::open(hospital.acme.repository().join("targets"))?;
         let [of_north, of_south] = [format!("127.0.0.1:{}", free_port()?), format!("127.0.0.1:{}", free_port()?)];
-        let both =
-            |address: &str| [format!("--hub={address}"), "--collect-secs=1".to_owned(), "--upload-secs=1".to_owned()];
+        let both = |address: &str| [format!("--hub={address}"), "--collect-secs=1".to_owned()];
         let more = [&both(&of_north)[..], &[format!("--mirror={}", mirror.address)]].concat();
         let more: Vec<&str> = more.iter().map(String::as_str).collect();
         let mut north = hospital.gateway("north", &["n-1", "scale-1"], &more)?;
