@@ -130,7 +130,8 @@ impl Known for Registered<'_> {
     fn key(&self, device: &Device) -> Option<Key> {
         use p256::pkcs8::DecodePublicKey;
         if *device != self.0.me {
-            return self.0.keys.get(device).and_then(|key| Key::of_spki(key));
+            let key = self.0.keys.get(device).filter(|_| !self.0.hides.contains(device));
+            return key.and_then(|key| Key::of_spki(key));
         }
         let spki = self.0.shown?.to_spki().unwrap();
         let key = p256::ecdsa::VerifyingKey::from_public_key_der(&spki).unwrap();

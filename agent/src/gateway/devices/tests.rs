@@ -20,7 +20,7 @@ fn target(bytes: &[u8]) -> Target {
 fn after(device: &Passive, revision: &str) -> State {
     let mut state = device.state().unwrap();
     state.characteristics.revision = revision.parse().unwrap();
-    state.image = Some(Image { length: 3, sha256: wardlink_protocol::identity::Sha256([1; 32]) });
+    state.image = Some(Image { length: 3, sha256: Sha256(Hasher::digest(b"new").into()) });
     state
 }
 
@@ -51,6 +51,9 @@ fn a_device_runs_the_old_image_until_it_changes_over_and_goes_back_if_it_has_to(
     device.keep().unwrap();
     device.go_back().unwrap();
     assert_eq!(runs(&device), "1B", "what counts stays");
+    // Nothing was prepared: there is nothing to change over to.
+    assert!(matches!(device.change_over(&after(&device, "1C")), Err(DeviceError::Damaged)));
+    assert_eq!(runs(&device), "1B");
 }
 
 #[test]
