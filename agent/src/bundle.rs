@@ -10,7 +10,7 @@ pub(crate) use laying::{Content, begin, end, is_under_way, lay_down};
 pub use set::{Say, Standing, Step, Word};
 pub(crate) use set::{put_word, word};
 
-use crate::files::read_file;
+use crate::files::{make_folder, put, read_file};
 use serde::{Deserialize, Serialize};
 use serde_bytes::ByteBuf;
 use std::fs::{self, File, Metadata};
@@ -252,11 +252,8 @@ pub(crate) fn answer(folder: &Path, asked: &Asked) -> io::Result<Option<Answered
             Ok(Some(Answered::Piece { file: file.clone(), from: *from, bytes: ByteBuf::from(bytes) }))
         }
         Asked::Told(told) => {
-            fs::create_dir_all(folder)?;
-            let mut file = tempfile::NamedTempFile::new_in(folder)?;
-            io::Write::write_all(&mut file, told)?;
-            file.as_file().sync_all()?;
-            file.persist(folder.join(TOLD)).map_err(|error| error.error)?;
+            make_folder(folder)?;
+            put(&folder.join(TOLD), told)?;
             Ok(None)
         }
     }

@@ -55,7 +55,7 @@ use wardlink_update::uptane::{Notification, Outcome, Postponed};
 /// How long a report counts, in seconds: a day.
 const REPORT_SECS: u64 = 24 * 60 * 60;
 /// The most outcomes that wait to be told. What was refused or postponed goes first: nobody drives out the word of what was installed.
-const MAX_UNTOLD: usize = 64;
+pub(crate) const MAX_UNTOLD: usize = 64;
 
 /// Which device this is.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -1,10 +1,11 @@
-//! Files that somebody else may have put there: at a port, or in a device's folder.
+//! Files at a port, in a device's folder, or beside a store: some of them somebody else may have put there.
 
 use rustix::fs::OFlags;
-use std::fs::OpenOptions;
-use std::io::{self, ErrorKind, Read as _};
-use std::os::unix::fs::OpenOptionsExt as _;
+use std::fs::{DirBuilder, File, OpenOptions};
+use std::io::{self, ErrorKind, Read as _, Write as _};
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::Path;
+use tempfile::NamedTempFile;
 
 /// Reads a file, at most one byte more than it may have: whoever reads it sees that it is too long. None where that is no file but a link,
 /// a folder, a pipe or whatever else; it is never waited for.
@@ -29,6 +30,21 @@ fn is_no_file(error: &io::Error) -> bool {
     let links = rustix::io::Errno::LOOP.raw_os_error();
     let sockets = rustix::io::Errno::NXIO.raw_os_error();
     error.raw_os_error().is_some_and(|code| code == links || code == sockets)
+}
+
+/// Makes a folder for one user, with those above it, where there is none.
+pub(crate) fn make_folder(folder: &Path) -> io::Result<()> {
+    DirBuilder::new().recursive(true).mode(0o700).create(folder)
+}
+
+/// Puts a file into its place, whole and durably: whatever happens meanwhile, the one before lies there or this one. Its folder is there.
+pub(crate) fn put(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let folder = path.parent().unwrap_or(Path::new("."));
+    let mut file = NamedTempFile::new_in(folder)?;
+    file.write_all(bytes)?;
+    file.as_file().sync_all()?;
+    file.persist(path).map_err(|error| error.error)?;
+    File::open(folder)?.sync_all()
 }
 
 /// What was done with a file that need not be there.

@@ -4,10 +4,10 @@
 //! One side writes, the other reads and deletes. Nothing here has to be durable or trusted: who gets no answer sends again, and what is
 //! read is verified by whoever reads it.
 
-use crate::files::{if_there, read_file};
-use std::fs::{self, DirBuilder, OpenOptions};
+use crate::files::{if_there, make_folder, read_file};
+use std::fs::{self, OpenOptions};
 use std::io::{self, Write as _};
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use wardlink_protocol::Device;
 
@@ -142,7 +142,7 @@ impl Mailbox {
         if numbers.len() >= MAX_LETTERS {
             return Ok(false);
         }
-        DirBuilder::new().recursive(true).mode(0o700).create(&self.folder)?;
+        make_folder(&self.folder)?;
         let unfinished = self.folder.join(UNFINISHED);
         if_there(fs::remove_file(&unfinished))?;
         let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&unfinished)?;

@@ -4,13 +4,13 @@
 //! a reader finds the old record or the new one and never half of either. Each carries its version, its name and a SHA-256 of
 //! its content: a damaged or foreign file is an error that a person reads, and never taken for an empty one.
 
-use crate::files::if_there;
+use crate::files::{if_there, make_folder};
 use serde::{Deserialize, Serialize};
 use serde_bytes::ByteBuf;
 use sha2::{Digest, Sha256};
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Read, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use wardlink_protocol::{Device, cbor};
 use zeroize::{Zeroize, Zeroizing};
@@ -167,7 +167,7 @@ impl StateDirectory {
     /// Opens the directory of whomever it belongs to, or makes one that belongs to nobody yet.
     pub fn lock(path: &Path) -> Result<Self, StateError> {
         if !path.exists() {
-            fs::DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(io_error("make", path))?;
+            make_folder(path).map_err(io_error("make", path))?;
         }
         check_private(path, "700")?;
         let lock_path = path.join(LOCK_FILE);

@@ -14,8 +14,8 @@ use worker::{SqlStorage, SqlStorageValue, State};
 /// The longest stored record, in bytes: a row of the platform holds 2 MB.
 const MAX_RECORD_BYTES: usize = 1024 * 1024;
 
-/// The greatest number of a column: the platform hands numbers over as JavaScript's, which are exact up to here.
-pub const MAX_INTEGER: u64 = (1 << 53) - 1;
+// The greatest number of a column: the platform hands numbers over as JavaScript's.
+pub use wardlink_protocol::limits::MAX_INTEGER;
 
 #[wasm_bindgen]
 extern "C" {

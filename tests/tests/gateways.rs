@@ -318,6 +318,37 @@ fn a_device_that_contradicts_the_catalog_is_left_out_of_its_gateways_report() ->
 }
 
 #[test]
+fn a_device_that_signs_for_itself_moves_with_its_newest_report() -> Result<()> {
+    scene(|scene| {
+        let stage = Stage::open(scene)?;
+        let (mut first, mut second, pump) = (stage.hub("pump-1")?, stage.hub("pump-2")?, stage.hub("pump-3")?);
+        let is = state(&pump.device, "1A", None)?;
+        let stands = |through: &Device| -> Result<()> {
+            let known = stage.catalog(&pump.device)?.entry;
+            assert_eq!((known.gateway.as_ref(), known.conflict), (Some(through), None));
+            for hub in ["pump-1", "pump-2"] {
+                let hub = device(hub)?;
+                assert_eq!(stage.gateway(&hub)?.devices, u64::from(hub == *through), "{hub}");
+            }
+            Ok(())
+        };
+        let (mut at_first, mut at_second) = (first.connect()?, second.connect()?);
+        assert_eq!(at_second.report(second.report("1A", None, &[])?)?, None);
+        let before = pump.own_report(5, is.clone())?;
+        assert_eq!(at_first.report(first.report_with("1A", None, vec![before.clone()])?)?, None);
+        stands(&first.device)?;
+        // The gateway that it has left has not noticed, and shows what it has.
+        assert_eq!(at_second.report(second.report_with("1A", None, vec![pump.own_report(6, is.clone())?])?)?, None);
+        stands(&second.device)?;
+        assert_eq!(at_first.report(first.report_with("1A", None, vec![before])?)?, None);
+        stands(&second.device)?;
+        // It comes back.
+        assert_eq!(at_first.report(first.report_with("1A", None, vec![pump.own_report(7, is)?])?)?, None);
+        stands(&first.device)
+    })
+}
+
+#[test]
 fn reports_that_do_not_count_are_refused_with_their_step() -> Result<()> {
     scene(|scene| {
         let mut stage = Stage::open(scene)?;

@@ -1,15 +1,22 @@
 //! From the manufacturer's desk to devices behind gateways: the real tool, the real worker, real gateways (Distribution, figures 1, 10, 12).
 
+use std::collections::BTreeSet;
 use std::fs;
-use std::path::PathBuf;
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::net::{TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
 
 use anyhow::{Context as _, Result, ensure};
 use serde_json::{Value, json};
+use wardlink_agent::clock;
 use wardlink_protocol::Device;
 use wardlink_protocol::api::{
-    AllowUpload, CatalogDevice, GatewayView, InventoryPreview, NewOffer, OfferScope, OfferView, OfferWhen, OutcomeView,
-    PairingPhase,
+    AllowUpload, AskedRecords, Broadcast, CatalogDevice, GatewayView, InventoryPreview, NewOffer, OfferScope,
+    OfferView, OfferWhen, OutcomeView, PairingPhase, Pushed, RecordedValue, RecordsPage, RecordsView,
 };
 use wardlink_protocol::pairing::Mode;
 use wardlink_tests::manufacturer::Manufacturer;
@@ -63,40 +70,173 @@ impl<'s> Hospital<'s> {
         Ok(gateway)
     }
 
-    /// Pairs the gateway north with a passive device, and the pump `pump-1` that has its updates there and verifies for itself.
-    fn pump_at_gateway(&self, passive: &str) -> Result<(Pump<'s>, Pump<'s>)> {
-        let (pump_1, administrator) = (device("pump-1")?, &self.ward.administrator);
-        let address = format!("127.0.0.1:{}", free_port()?);
-        let north = self.gateway("north", &[passive], &[&format!("--hub={address}"), "--collect-secs=1"])?;
-        // The manufacturer has sold the pump, and its data may come through the gateway.
-        let sold = json!([{ "characteristics": {
-            "device": { "client": "infusion-pump", "identifier": "pump-1" }, "manufacturer": "acme", "model": "PM2",
-            "serial_number": "SN-pump-1", "revision": "1A", "hardware": "PM2-B",
-        } }]);
-        let _: InventoryPreview = administrator.post("inventories", &self.acme.inventory(&sold)?)?;
-        let allowed = AllowUpload { gateway: device_of("gateway/north")?, allowed: true };
-        let _: CatalogDevice = administrator.post(&format!("catalog/{pump_1}/uploads"), &allowed)?;
+    /// The manufacturer has sold these pumps: they stand in the catalog.
+    fn sell(&self, pumps: &[&str]) -> Result<()> {
+        let record = |pump: &&str| {
+            json!({ "characteristics": {
+                "device": { "client": "infusion-pump", "identifier": pump }, "manufacturer": "acme", "model": "PM2",
+                "serial_number": format!("SN-{pump}"), "revision": "1A", "hardware": "PM2-B",
+            } })
+        };
+        let sold = self.acme.inventory(&pumps.iter().map(record).collect())?;
+        let _: InventoryPreview = self.ward.administrator.post("inventories", &sold)?;
         let path = |name: &str| self.acme.path(name).display().to_string();
-        let (first, export, factory) = (self.image("1A", &[])?, path("export"), path("factory.json"));
+        let (export, factory) = (path("export"), path("factory.json"));
+        self.image("1A", &[])?;
         self.acme.release(&["export", &export])?;
         let of_model = ["--repository", &export, "--manufacturer", "acme", "--model", "PM2"];
-        Self::agent(&[&["pump", "factory"], &of_model[..], &[&factory]].concat())?;
-        let mut pump = Pump::start_with(
-            self.scene,
-            &self.ward.provisioning,
-            "pump-1",
-            &[
-                "--identifier=pump-1",
-                "--serial=SN-pump-1",
-                &format!("--gateway=wss://{address}"),
-                &format!("--factory={factory}"),
-                &format!("--factory-image={}", first.display()),
-            ],
-        )?;
-        let (pairing, code) = self.ward.accept(&mut pump, "pump-1", Mode::PairingCode)?;
+        Self::agent(&[&["pump", "factory"], &of_model[..], &[&factory]].concat())
+    }
+
+    /// A person lets a device's data come through a gateway, so that it is let in there.
+    fn allow(&self, device: &Device, gateway: &str) -> Result<()> {
+        let allowed = AllowUpload { gateway: device_of(gateway)?, allowed: true };
+        let _: CatalogDevice = self.ward.administrator.post(&format!("catalog/{device}/uploads"), &allowed)?;
+        Ok(())
+    }
+
+    /// Starts a pump that verifies for itself, and has its updates from the gateway at this address.
+    fn start_pump(&self, name: &str, address: &str) -> Result<Pump<'s>> {
+        let [factory, image] = ["factory.json", "image-1A"].map(|file| self.acme.path(file).display().to_string());
+        let arguments = [
+            format!("--identifier={name}"),
+            format!("--serial=SN-{name}"),
+            format!("--gateway=wss://{address}"),
+            format!("--factory={factory}"),
+            format!("--factory-image={image}"),
+            "--record-ms=400".to_owned(),
+        ];
+        let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+        Pump::start_with(self.scene, &self.ward.provisioning, name, &arguments)
+    }
+
+    /// Starts and pairs it.
+    fn pair_pump(&self, name: &str, gateway: &str, address: &str) -> Result<Pump<'s>> {
+        self.allow(&device(name)?, gateway)?;
+        let mut pump = self.start_pump(name, address)?;
+        let (pairing, code) = self.ward.accept(&mut pump, name, Mode::PairingCode)?;
         self.ward.type_code(&pairing, &code)?;
         pump.wait_for("paired")?;
+        Ok(pump)
+    }
+
+    /// Pairs the gateway north with a passive device, and the pump `pump-1` that has its updates there and verifies for itself.
+    fn pump_at_gateway(&self, passive: &str) -> Result<(Pump<'s>, Pump<'s>)> {
+        let address = format!("127.0.0.1:{}", free_port()?);
+        let north = self.gateway("north", &[passive], &[&format!("--hub={address}"), "--collect-secs=1"])?;
+        self.sell(&["pump-1"])?;
+        let pump = self.pair_pump("pump-1", "gateway/north", &address)?;
         Ok((north, pump))
+    }
+
+    /// Releases a program for pumps, from one revision to another, under a counter.
+    fn release_for_pumps(
+        &self,
+        (from, to): (&str, &str),
+        counter: &str,
+        of_image: &[&str],
+        more: &[&str],
+    ) -> Result<()> {
+        let image =
+            fs::read(self.image(to, &[&["--release-counter", counter], of_image].concat())?).context("an image")?;
+        let more = [&["--during-therapy", "--release", counter], more].concat();
+        self.acme.add_for(PUMP, (from, to), &image, &more)
+    }
+
+    /// Signs and publishes what was released.
+    fn publish(&self) -> Result<()> {
+        self.acme.sign()?;
+        self.acme.publish(&self.ward.worker.origin()).map(drop)
+    }
+
+    /// What the catalog says that a device runs.
+    fn runs_by_catalog(&self, device: &Device) -> Result<String> {
+        let known: CatalogDevice = self.ward.administrator.get(&format!("catalog/{device}"))?;
+        Ok(known.entry.revision)
+    }
+
+    fn wait_for_all(&self, devices: &[&Device], revision: &str) -> Result<()> {
+        for device in devices {
+            wait::patiently(&format!("{device} with {revision}"), || {
+                Ok((self.runs_by_catalog(device)? == revision).then_some(()))
+            })
+            .with_context(|| format!("{}\n{}", self.stands("north"), self.stands("south")))?;
+        }
+        Ok(())
+    }
+
+    /// A scale weighs somebody.
+    fn weigh(&self, scale: &str, number: u64) -> Result<()> {
+        let folder = self.folder(scale).join("stored");
+        fs::create_dir_all(&folder).context("a folder")?;
+        let value = json!({"at": clock::now().0, "kind": "body-weight", "value": number.to_string(), "unit": "kg"});
+        let unfinished = folder.join("unfinished");
+        fs::write(&unfinished, serde_json::to_vec(&value)?).context("a value")?;
+        fs::rename(unfinished, folder.join(format!("{number:020}.json"))).context("a value")
+    }
+
+    /// Has the gateways asked for everything that they hold of a device.
+    fn ask(&self, device: &Device) -> Result<()> {
+        let _: AskedRecords = self.ward.administrator.post(&format!("records/{device}/ask"), &())?;
+        Ok(())
+    }
+
+    /// Every value that the server has of a device.
+    fn values(&self, device: &Device) -> Result<Vec<RecordedValue>> {
+        let (mut values, mut after) = (Vec::new(), 0);
+        loop {
+            let page: RecordsPage = self.ward.administrator.get(&format!("records/{device}/values?after={after}"))?;
+            values.extend(page.values);
+            match page.next {
+                Some(next) => after = next,
+                None => return Ok(values),
+            }
+        }
+    }
+
+    /// Releases a set: for pumps from one revision to another, and for scales that run 1A to the same.
+    fn release_set(&self, (from, to): (&str, &str), counter: &str) -> Result<()> {
+        let (of_pump, of_scale) = ("acme/infusion-pump/PM2/spring 2027", "acme/scale/S1/spring 2027");
+        self.release_for_pumps((from, to), counter, &[], &["--atomic", of_scale])?;
+        self.acme.add_for(SCALE, ("1A", to), program(to).as_bytes(), &["--atomic", of_pump])?;
+        self.publish()?;
+        for program in [self.acme.program(to), format!("acme/scale/S1/{to}.bin")] {
+            self.offer_program(program)?;
+        }
+        Ok(())
+    }
+
+    /// Every value is at the server, once: so many weights of each scale, and everything that the pumps have recorded up to the newest.
+    fn count(&self, scales: [&Device; 2], weighed: u64, pumps: [&Device; 2]) -> Result<()> {
+        for scale in scales {
+            wait::patiently("every weight", || {
+                self.ask(scale)?;
+                let mut kilograms: Vec<u64> = Vec::new();
+                for value in self.values(scale)? {
+                    kilograms.push(value.value.parse().context("kilograms")?);
+                }
+                kilograms.sort_unstable();
+                ensure!(kilograms.len() <= usize::try_from(weighed)?, "a weight came twice: {kilograms:?}");
+                Ok(kilograms.iter().copied().eq(1..=weighed).then_some(()))
+            })?;
+        }
+        for pump in pumps {
+            // What one gateway still holds may come after what another one has sent already.
+            wait::patiently("every value up to the newest", || {
+                self.ask(pump)?;
+                let values = self.values(pump)?;
+                let chains: BTreeSet<_> = values.iter().map(|value| value.chain.0).collect();
+                let mut numbers: Vec<u64> = values.iter().map(|value| value.sequence).collect();
+                numbers.sort_unstable();
+                let count = u64::try_from(numbers.len())?;
+                let is_each_once = numbers.is_sorted_by(|one, other| one < other) && chains.len() <= 1;
+                ensure!(is_each_once, "{pump}: a value came twice, or a chain was begun anew");
+                Ok((count > 20 && numbers.iter().copied().eq(1..=count)).then_some(()))
+            })?;
+        }
+        let view: RecordsView = self.ward.administrator.get("records")?;
+        ensure!(view.refused.is_empty(), "something was refused: {:?}", view.refused);
+        Ok(())
     }
 
     /// Waits until the server has heard such an outcome of a device.
@@ -268,10 +408,9 @@ fn a_pump_that_verifies_for_itself_is_updated_through_its_gateway_and_the_server
 
         // A release reaches it as it reaches the passive one beside it, whoever dies on the way.
         let release = |from: &str, revision: &str, counter: &str, more: &[&str]| -> Result<()> {
-            let more = [&["--release-counter", counter, "--program-bytes", "3000000"], more].concat();
-            let bytes = fs::read(hospital.image(revision, &more)?).context("an image")?;
-            hospital.acme.add(from, revision, &bytes, &["--during-therapy", "--release", counter])?;
-            hospital.acme.publish(&hospital.ward.worker.origin()).map(drop)
+            let of_image = [&["--program-bytes", "3000000"], more].concat();
+            hospital.release_for_pumps((from, revision), counter, &of_image, &[])?;
+            hospital.publish()
         };
         release("1A", "1B", "2", &[])?;
         hospital.offer("1B")?;
@@ -315,23 +454,11 @@ fn a_set_of_a_pump_that_verifies_for_itself_and_a_scale_is_installed_whole_or_no
         hospital.acme.publish(&hospital.ward.worker.origin())?;
         let (mut north, mut pump) = hospital.pump_at_gateway("scale-1")?;
         let (pump_1, scale_1) = (device("pump-1")?, device_of("scale/scale-1")?);
-        let revision = |device: &Device| -> Result<String> {
-            let known: CatalogDevice = hospital.ward.administrator.get(&format!("catalog/{device}"))?;
-            Ok(known.entry.revision)
-        };
         let release = |from: &str, to: &str, counter: &str, more: &[&str]| -> Result<()> {
-            let more = [&["--release-counter", counter], more].concat();
-            let image = fs::read(hospital.image(to, &more)?).context("an image")?;
             let (of_pump, of_scale) = ("acme/infusion-pump/PM2/spring 2027", "acme/scale/S1/spring 2027");
-            hospital.acme.add_for(
-                PUMP,
-                (from, to),
-                &image,
-                &["--during-therapy", "--release", counter, "--atomic", of_scale],
-            )?;
+            hospital.release_for_pumps((from, to), counter, more, &["--atomic", of_scale])?;
             hospital.acme.add_for(SCALE, (from, to), program(to).as_bytes(), &["--atomic", of_pump])?;
-            hospital.acme.sign()?;
-            hospital.acme.publish(&hospital.ward.worker.origin())?;
+            hospital.publish()?;
             for program in [hospital.acme.program(to), format!("acme/scale/S1/{to}.bin")] {
                 hospital.offer_program(program)?;
             }
@@ -346,7 +473,7 @@ fn a_set_of_a_pump_that_verifies_for_itself_and_a_scale_is_installed_whole_or_no
         pump.restart()?;
         for device in [&pump_1, &scale_1] {
             hospital.outcome(device, "installed")?;
-            wait::patiently("what runs", || Ok((revision(device)? == "1B").then_some(())))?;
+            wait::patiently("what runs", || Ok((hospital.runs_by_catalog(device)? == "1B").then_some(())))?;
         }
         ensure!(hospital.runs("scale-1")? == program("1B"), "the scale runs something else");
 
@@ -354,9 +481,160 @@ fn a_set_of_a_pump_that_verifies_for_itself_and_a_scale_is_installed_whole_or_no
         release("1B", "1C", "3", &["--self-test", "fails"])?;
         for device in [&pump_1, &scale_1] {
             let failed = hospital.outcome(device, "failed")?;
-            ensure!(revision(device)? == "1B", "{failed:?}");
+            ensure!(hospital.runs_by_catalog(device)? == "1B", "{failed:?}");
         }
         ensure!(hospital.runs("scale-1")? == program("1B"), "the scale has changed over alone");
         Ok(())
+    })
+}
+
+/// A mirror of packages with a fault: a byte of each file is another one.
+struct DamagedMirror {
+    address: String,
+    asked: Arc<AtomicUsize>,
+}
+
+impl DamagedMirror {
+    /// Serves the targets that lie in a folder, until the test is over.
+    fn open(targets: PathBuf) -> Result<Self> {
+        let listener = TcpListener::bind("127.0.0.1:0").context("a mirror")?;
+        let address = format!("http://{}/packages", listener.local_addr()?);
+        let asked = Arc::new(AtomicUsize::new(0));
+        let counted = Arc::clone(&asked);
+        thread::spawn(move || {
+            for stream in listener.incoming().flatten() {
+                // Who goes away in between is nobody's fault.
+                let _served = serve_damaged(stream, &targets, &counted);
+            }
+        });
+        Ok(Self { address, asked })
+    }
+}
+
+fn serve_damaged(mut stream: TcpStream, targets: &Path, asked: &AtomicUsize) -> Result<()> {
+    let mut reader = BufReader::new(stream.try_clone()?);
+    let mut line = String::new();
+    reader.read_line(&mut line)?;
+    let mut header = String::from("more");
+    while !header.trim().is_empty() {
+        header.clear();
+        reader.read_line(&mut header)?;
+    }
+    let name = line.split(' ').nth(1).and_then(|path| path.split_once("/targets/")).map(|(_, name)| name.to_owned());
+    match name.and_then(|name| fs::read(targets.join(name)).ok()) {
+        Some(mut bytes) => {
+            asked.fetch_add(1, Ordering::Relaxed);
+            if let Some(byte) = bytes.last_mut() {
+                *byte ^= 1;
+            }
+            let length = bytes.len();
+            write!(stream, "HTTP/1.1 200 OK\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n")?;
+            stream.write_all(&bytes)?;
+        }
+        None => write!(stream, "HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")?,
+    }
+    Ok(())
+}
+
+/// From the manufacturer's desk to six devices at two gateways and back: single releases, a broadcast, a set of which one member fails, a damaged mirror, a server that is away, a pump
+/// that moves, and everybody killed on the way. Nothing is half installed, and every value that was measured is counted at the end.
+#[test]
+fn six_devices_at_two_gateways_get_everything_and_nothing_of_theirs_is_lost() -> Result<()> {
+    scene(|scene| {
+        let mut hospital = Hospital::open(scene)?;
+        hospital.acme.delegate(&["infusion-pump/PM2", "scale/S1"])?;
+        hospital.acme.publish(&hospital.ward.worker.origin())?;
+        hospital.sell(&["pump-1", "pump-2"])?;
+        let mirror = DamagedMirror::open(hospital.acme.repository().join("targets"))?;
+        let [of_north, of_south] = [format!("127.0.0.1:{}", free_port()?), format!("127.0.0.1:{}", free_port()?)];
+        let both = |address: &str| [format!("--hub={address}"), "--collect-secs=1".to_owned()];
+        let more = [&both(&of_north)[..], &[format!("--mirror={}", mirror.address)]].concat();
+        let more: Vec<&str> = more.iter().map(String::as_str).collect();
+        let mut north = hospital.gateway("north", &["n-1", "scale-1"], &more)?;
+        let more = [&both(&of_south)[..], &["--fail=scale/scale-2=start".to_owned()]].concat();
+        let more: Vec<&str> = more.iter().map(String::as_str).collect();
+        let mut south = hospital.gateway("south", &["s-1", "scale-2"], &more)?;
+        let mut first = hospital.pair_pump("pump-1", "gateway/north", &of_north)?;
+        let mut second = hospital.pair_pump("pump-2", "gateway/south", &of_south)?;
+        let [pump_1, pump_2, n_1, s_1] = ["pump-1", "pump-2", "n-1", "s-1"].map(device);
+        let (pump_1, pump_2, n_1, s_1) = (pump_1?, pump_2?, n_1?, s_1?);
+        let (scale_1, scale_2) = (device_of("scale/scale-1")?, device_of("scale/scale-2")?);
+        let mut weighed = 0;
+        let mut weigh = |hospital: &Hospital<'_>| -> Result<u64> {
+            weighed += 1;
+            hospital.weigh("scale-1", weighed)?;
+            hospital.weigh("scale-2", weighed)?;
+            Ok(weighed)
+        };
+
+        // One release for all four pumps, of both kinds, while the server is away for a while and others die.
+        hospital.release_for_pumps(("1A", "1B"), "2", &["--program-bytes", "2000000"], &[])?;
+        hospital.publish()?;
+        hospital.offer("1B")?;
+        weigh(&hospital)?;
+        north.kill();
+        hospital.ward.worker.kill();
+        second.kill();
+        weigh(&hospital)?;
+        north.restart()?;
+        second.restart()?;
+        hospital.ward.worker.restart()?;
+        hospital.wait_for_all(&[&pump_1, &pump_2, &n_1, &s_1], "1B")?;
+        let pushed: Pushed = hospital
+            .ward
+            .administrator
+            .post("gateways/push", &Broadcast { client: "infusion-pump".parse().context("a class")? })?;
+        ensure!(pushed.gateways == 2, "{pushed:?}");
+
+        // A set: whole at the one gateway; at the other one a member cannot start, and nobody has it.
+        hospital.release_set(("1B", "1C"), "3")?;
+        weigh(&hospital)?;
+        first.kill();
+        south.kill();
+        first.restart()?;
+        south.restart()?;
+        hospital.wait_for_all(&[&pump_1, &n_1, &scale_1], "1C")?;
+        for device in [&pump_2, &s_1, &scale_2] {
+            hospital.outcome(device, "failed").with_context(|| hospital.stands("south"))?;
+        }
+        hospital.wait_for_all(&[&pump_2, &s_1], "1B")?;
+        hospital.wait_for_all(&[&scale_2], "1A")?;
+
+        // Through a mirror that damages everything comes what was signed, and nothing else.
+        hospital.release_for_pumps(("1C", "1D"), "4", &[], &[])?;
+        hospital.publish()?;
+        hospital.offer("1D")?;
+        hospital.wait_for_all(&[&pump_1, &n_1], "1D")?;
+        ensure!(mirror.asked.load(Ordering::Relaxed) > 0, "nobody has asked the mirror");
+
+        // A pump moves to the other gateway, and gets the next release there, as everybody else gets it, and everybody dies.
+        first.kill();
+        drop(first);
+        hospital.allow(&pump_1, "gateway/south")?;
+        let mut first = hospital.start_pump("pump-1", &of_south)?;
+        wait::patiently("the pump at the other gateway", || {
+            let known: CatalogDevice = hospital.ward.administrator.get(&format!("catalog/{pump_1}"))?;
+            let is_there = known.entry.gateway == Some(device_of("gateway/south")?) && known.entry.conflict.is_none();
+            Ok(is_there.then_some(()))
+        })
+        .with_context(|| hospital.stands("south"))?;
+        hospital.release_for_pumps(("1B", "1E"), "5", &[], &["--to", "1D"])?;
+        hospital.publish()?;
+        hospital.offer("1E")?;
+        weigh(&hospital)?;
+        first.kill();
+        second.kill();
+        north.kill();
+        south.kill();
+        hospital.ward.worker.kill();
+        hospital.ward.worker.restart()?;
+        south.restart()?;
+        north.restart()?;
+        second.restart()?;
+        first.restart()?;
+        hospital.wait_for_all(&[&pump_1, &pump_2, &n_1, &s_1], "1E")?;
+
+        let last = weigh(&hospital)?;
+        hospital.count([&scale_1, &scale_2], last, [&pump_1, &pump_2])
     })
 }

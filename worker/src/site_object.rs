@@ -17,6 +17,7 @@ mod grants;
 mod keys;
 mod live;
 mod locks;
+mod moments;
 mod orders;
 mod outbox;
 mod outside_ca;

@@ -1,11 +1,10 @@
 //! How a bundle comes to a gateway's port: whatever happens meanwhile, whoever copies it finds the one before or the one after.
 
 use super::{FilePath, SET, TARGETS, list};
-use crate::files::if_there;
+use crate::files::{if_there, make_folder, put};
 use std::collections::BTreeSet;
-use std::fs::{self, DirBuilder, File};
-use std::io::{self, Write as _};
-use std::os::unix::fs::DirBuilderExt as _;
+use std::fs::{self, File};
+use std::io;
 use std::path::{Path, PathBuf};
 use tempfile::{Builder, NamedTempFile};
 
@@ -59,7 +58,7 @@ pub(crate) fn lay_down(folder: &Path, wanted: &[(FilePath, Content)]) -> io::Res
         fs::remove_file(folder.join(path.as_str()))?;
     }
     for (path, content) in missing {
-        put(&folder.join(path.as_str()), content)?;
+        lay(&folder.join(path.as_str()), content)?;
     }
     end(folder)
 }
@@ -72,30 +71,25 @@ fn is_there(path: &Path, content: &Content) -> io::Result<bool> {
     })
 }
 
-pub(super) fn put(path: &Path, content: &Content) -> io::Result<()> {
+fn lay(path: &Path, content: &Content) -> io::Result<()> {
     let folder = path.parent().unwrap_or(Path::new("."));
     make_folder(folder)?;
-    // An image takes no room of its own, where the file system can do that.
-    let linked = match content {
-        Content::Bytes(_) => None,
-        Content::File(source) => Builder::new().make_in(folder, |beside| fs::hard_link(source, beside)).ok(),
+    let source = match content {
+        Content::Bytes(bytes) => return put(path, bytes),
+        Content::File(source) => source,
     };
-    if let Some(linked) = linked {
-        linked.into_temp_path().persist(path).map_err(|error| error.error)?;
+    // An image takes no room of its own, where the file system can do that.
+    let linked = Builder::new().make_in(folder, |beside| fs::hard_link(source, beside));
+    let beside = if let Ok(linked) = linked {
+        linked.into_temp_path()
     } else {
-        let mut file = NamedTempFile::new_in(folder)?;
-        match content {
-            Content::Bytes(bytes) => file.write_all(bytes)?,
-            Content::File(source) => drop(io::copy(&mut File::open(source)?, &mut file)?),
-        }
-        file.as_file().sync_all()?;
-        file.persist(path).map_err(|error| error.error)?;
-    }
+        let mut copied = NamedTempFile::new_in(folder)?;
+        io::copy(&mut File::open(source)?, &mut copied)?;
+        copied.as_file().sync_all()?;
+        copied.into_temp_path()
+    };
+    beside.persist(path).map_err(|error| error.error)?;
     File::open(folder)?.sync_all()
-}
-
-fn make_folder(folder: &Path) -> io::Result<()> {
-    DirBuilder::new().recursive(true).mode(0o700).create(folder)
 }
 
 /// Removes folders in which nothing lies any more.

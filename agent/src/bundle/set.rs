@@ -3,9 +3,8 @@
 //!
 //! No word brings in anything that the device has not verified: it says when, and no more.
 
-use super::laying::put;
-use super::{Content, SET};
-use crate::files::{if_there, read_file};
+use super::SET;
+use crate::files::{if_there, make_folder, put, read_file};
 use serde::{Deserialize, Serialize};
 use std::fs;
 use std::io;
@@ -78,7 +77,8 @@ pub(crate) fn put_word(folder: &Path, word: Option<&Word>) -> io::Result<()> {
             if if_there(read_file(&path, limit))?.flatten().as_ref() == Some(&bytes) {
                 return Ok(());
             }
-            put(&path, &Content::Bytes(bytes))
+            make_folder(folder)?;
+            put(&path, &bytes)
         }
         None => if_there(fs::remove_file(path)).map(drop),
     }
@@ -96,7 +96,7 @@ mod tests {
     #![allow(clippy::unwrap_used, reason = "tests")]
 
     use super::*;
-    use crate::bundle::{FilePath, lay_down, list};
+    use crate::bundle::{Content, FilePath, lay_down, list};
 
     #[test]
     fn a_word_lies_in_the_bundle_until_it_is_taken_away() {

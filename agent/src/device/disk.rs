@@ -3,10 +3,10 @@
 //! Nothing is durable before it was synchronized: a file's content by [`Disk::sync`], the names of files by [`Disk::sync_names`].
 
 use super::slots::Slot;
-use crate::files::if_there;
+use crate::files::{if_there, make_folder};
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, ErrorKind};
-use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use wardlink_protocol::identity::Sha256;
 use wardlink_records::queue::BatchKey;
@@ -169,7 +169,7 @@ pub struct Folder {
 impl Folder {
     /// Opens the folder, or makes it. Another process that has it is an error of the kind `WouldBlock`.
     pub fn open(path: &Path) -> io::Result<Self> {
-        fs::DirBuilder::new().recursive(true).mode(0o700).create(path)?;
+        make_folder(path)?;
         let lock = options().create(true).truncate(false).open(path.join(LOCK_FILE))?;
         lock.try_lock().map_err(|error| match error {
             TryLockError::WouldBlock => ErrorKind::WouldBlock.into(),

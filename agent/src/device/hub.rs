@@ -8,6 +8,7 @@
 mod copying;
 
 use crate::bundle::{Answered, Asked as Question};
+use crate::files::make_folder;
 use crate::gateway::http::{Asked, Http};
 use crate::link::{
     Endpoint, EndpointError, Link, LinkEvent, LinkOptions, Receipt, Revoked, SESSION, SiteGateways, Ticket,
@@ -19,9 +20,7 @@ use core::time::Duration;
 use hyper::StatusCode;
 use serde_bytes::ByteBuf;
 use std::collections::VecDeque;
-use std::fs::DirBuilder;
 use std::io;
-use std::os::unix::fs::DirBuilderExt as _;
 use std::path::PathBuf;
 use std::sync::Arc;
 use tokio::sync::{mpsc, watch};
@@ -61,7 +60,7 @@ impl Hub {
     /// Checks the address, and makes the folder.
     pub fn prepare(folder: PathBuf, address: String, takes_updates: bool) -> Result<Self, HubError> {
         Endpoint::of_gateway(&address, SiteGateways::of(Sha256([0; Sha256::LENGTH])))?;
-        DirBuilder::new().recursive(true).mode(0o700).create(&folder)?;
+        make_folder(&folder)?;
         Ok(Self { folder, address, takes_updates })
     }
 

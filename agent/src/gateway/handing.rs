@@ -3,15 +3,15 @@
 
 use super::delivery::AddedFiles;
 use super::http::Asked;
-use super::round::{Ready, Round, RoundEnd};
+use super::round::{Ready, Round, RoundEnd, UNREACHABLE_SECS};
 use super::store::{Associated, Devices, Directives, OfDevice, Sets, StoreError, Verifying, Work};
 use super::troubles::Source;
 use super::{GatewayError, Shared, places};
-use crate::bundle::Standing;
 use crate::bundle::{
-    self, ADDED, Content, DIRECTIVE, DIRECTOR, DIRECTOR_ROOT, FilePath, MAX_FILE_BYTES, METADATA, TARGETS,
+    self, ADDED, Content, DIRECTIVE, DIRECTOR, DIRECTOR_ROOT, FilePath, MAX_FILE_BYTES, METADATA, Standing, TARGETS,
 };
 use crate::clock;
+use crate::device::MAX_UNTOLD;
 use crate::files::{if_there, read_file};
 use crate::tuf::quoted;
 use hyper::StatusCode;
@@ -20,21 +20,17 @@ use sha2::{Digest as _, Sha256 as Hasher};
 use std::path::{Path, PathBuf};
 use wardlink_protocol::Device;
 use wardlink_protocol::identity::Sha256;
-use wardlink_protocol::limits::MAX_DIRECTOR_ROOT_BYTES;
+use wardlink_protocol::limits::{MAX_DIRECTOR_ROOT_BYTES, MAX_INTEGER};
 use wardlink_update::client::{Fetched, File, Step, Wanted};
 use wardlink_update::director::Directive;
 use wardlink_update::key::Key;
 use wardlink_update::limits::MAX_ROOT_BYTES;
 use wardlink_update::metadata::{Draft, Expires, Role, RoleName, Root, Signed, Targets, Version};
-use wardlink_update::report::{ConfigurationReport, DeviceReport, Known, MAX_COUNTER, Reported, State};
+use wardlink_update::report::{ConfigurationReport, DeviceReport, Known, Reported, State};
 use wardlink_update::uptane::{Full, Install, Notification, Outcome, Repository, Then, Transaction};
 
-/// How long a root takes that is asked for again after the way was cut.
-const AGAIN_SECS: u64 = 60;
-/// The most outcomes that count in what a device says: it keeps no more.
-const MAX_OUTCOMES: usize = 64;
-/// The first root stands in the device's factory file, or in the control unit's word.
-const FIRST_ROOT: u64 = 1;
+/// The first later root: the one before stands in the device's factory file, or in the control unit's word.
+const SECOND_ROOT: u64 = 2;
 
 /// What a device says of its software, signed by it.
 struct Says {
@@ -72,19 +68,13 @@ impl Shared {
         Ok(listed.into_iter().filter(|one| one.has_key).collect())
     }
 
-    /// Whether a device verifies for itself, and has said so here.
-    fn verifies(&self, device: &Device) -> Result<bool, StoreError> {
-        let known: Verifying = self.store.value()?.unwrap_or_default();
-        Ok(known.of(device).is_some() && self.with_key()?.iter().any(|one| one.device == *device))
-    }
-
     /// What a device says; none where it says nothing, or something that does not count.
     fn says(&self, one: &Associated) -> Option<Says> {
         let told = bundle::told(self.settings.ports.as_deref()?, &one.device)?;
         let key = one.key.as_ref().and_then(|key| Key::of_spki(key))?;
         let what = one.device.to_string();
         let why = match DeviceReport::verify(&told.report, &Of(&one.device, key), clock::now().as_secs()) {
-            Ok(_) if told.outcomes.len() > MAX_OUTCOMES => "it says more than a device has to say".to_owned(),
+            Ok(_) if told.outcomes.len() > MAX_UNTOLD => "it says more than a device has to say".to_owned(),
             Ok((state, _)) => match shown(&told.report) {
                 Some(report) => {
                     self.troubles.works_again(Source::Told, &what);
@@ -130,7 +120,7 @@ impl Shared {
             let directives: Directives = change.value()?.unwrap_or_default();
             for outcome in outcomes.iter().skip(passed_on) {
                 let Ok(told) = serde_json::from_slice::<Notification>(outcome) else { continue };
-                if told.device != *device || told.directive > MAX_COUNTER {
+                if told.device != *device || told.directive > MAX_INTEGER {
                     continue;
                 }
                 failed = match &told.outcome {
@@ -195,24 +185,23 @@ fn add(files: &mut Files, path: &str, content: Content) -> Result<(), NotHanded>
 }
 
 impl Round<'_> {
-    /// The devices of a transaction that verify for themselves.
+    /// The devices of a transaction that verify for themselves: they have a key, and have said here what they run.
     pub(super) fn verifying(&self, transaction: &Transaction) -> Result<Vec<Device>, StoreError> {
-        let mut verifying = Vec::new();
-        for install in &transaction.installs {
-            if self.shared.verifies(&install.device)? {
-                verifying.push(install.device.clone());
-            }
-        }
-        Ok(verifying)
+        let known: Verifying = self.shared.store.value()?.unwrap_or_default();
+        let with_key = self.shared.with_key()?;
+        let devices = transaction.installs.iter().map(|install| &install.device);
+        let verifies =
+            |device: &&Device| known.of(device).is_some() && with_key.iter().any(|one| one.device == **device);
+        Ok(devices.filter(verifies).cloned().collect())
     }
 
-    /// Lays down for a device what it may install. The device goes on from there, and the gateway waits for what it says: true, unless it cannot be laid down.
+    /// Lays down for a device what it may install, now or in a later round. The device goes on from there, and the gateway waits for what it says; unless it can never be laid down.
     pub(super) async fn hand_on(
         &self,
         full: &Full,
         (install, image, added): &Ready<'_>,
         end: &mut RoundEnd,
-    ) -> Result<Result<bool, String>, GatewayError> {
+    ) -> Result<Result<(), String>, GatewayError> {
         let device = &install.device;
         let Some(folder) = self.bundle_of(device) else { return Ok(Err("this gateway is no broker".to_owned())) };
         let files = match self.files_for(full, install, image, added, &folder).await {
@@ -220,12 +209,12 @@ impl Round<'_> {
             Err(NotHanded::Unusable(why)) => return Ok(Err(why)),
             Err(NotHanded::Missing(why)) => {
                 self.not_yet(device, why, end);
-                return Ok(Ok(true));
+                return Ok(Ok(()));
             }
         };
         self.shared.set_handed(device, true)?;
         self.lay_down(device, folder, files, end).await?;
-        Ok(Ok(true))
+        Ok(Ok(()))
     }
 
     /// Those for whom nothing is directed any more hear that, and what was installed is taken away (264).
@@ -264,13 +253,13 @@ impl Round<'_> {
         Ok(())
     }
 
-    pub(super) fn bundle_of(&self, device: &Device) -> Option<PathBuf> {
+    fn bundle_of(&self, device: &Device) -> Option<PathBuf> {
         Some(bundle::folder(self.shared.settings.ports.as_deref()?, device))
     }
 
     fn not_yet(&self, device: &Device, why: String, end: &mut RoundEnd) {
         self.shared.troubles.find(Source::Round, format!("updates of {device}"), why);
-        end.again(clock::now().as_secs().saturating_add(AGAIN_SECS));
+        end.again(clock::now().as_secs().saturating_add(UNREACHABLE_SECS));
     }
 
     /// Whether it lies there. One device's folder that cannot be used holds up nobody else.
@@ -369,9 +358,12 @@ impl Round<'_> {
         let missing = |why: &dyn core::fmt::Display| NotHanded::Missing(format!("a root of {repository}: {why}"));
         let stored = self.shared.store.stored(repository).map_err(|error| missing(&error))?.unwrap_or_default();
         let newest = Signed::<Root>::parse(&stored.root).map_err(|error| missing(&error))?.role.version();
-        for version in FIRST_ROOT.saturating_add(1)..=newest {
+        for version in SECOND_ROOT..=newest {
             let path = format!("{name}/{version}.root.json");
             let there = if_there(read_file(&folder.join(&path), MAX_ROOT_BYTES)).ok().flatten().flatten();
+            // One that was damaged there is fetched again.
+            let is_it = |bytes: &Vec<u8>| Signed::<Root>::parse(bytes).is_ok_and(|root| root.role.version() == version);
+            let there = there.filter(is_it);
             let bytes = match there {
                 Some(bytes) => bytes,
                 None if version == newest => stored.root.clone(),

@@ -6,8 +6,9 @@
 
 use super::devices::{Configured, DeviceError, Passive};
 use super::settings::Settings;
-use std::fs::{self, File};
-use std::io::{self, Write};
+use crate::files::put;
+use std::fs;
+use std::io;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -83,11 +84,7 @@ pub fn restart() -> io::Error {
 }
 
 fn write(folder: &Path, count: u32) -> Result<(), DeviceError> {
-    let mut file = tempfile::NamedTempFile::new_in(folder)?;
-    write!(file, "{count}")?;
-    file.as_file().sync_all()?;
-    file.persist(folder.join(STARTS)).map_err(|error| error.error)?;
-    Ok(File::open(folder)?.sync_all()?)
+    Ok(put(&folder.join(STARTS), count.to_string().as_bytes())?)
 }
 
 fn remove(file: &Path) -> io::Result<()> {

@@ -2,10 +2,10 @@
 //! and goes on where it was cut off.
 
 use super::store::{Store, StoreError};
+use crate::files::make_folder;
 use std::collections::BTreeSet;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom, Write};
-use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use wardlink_protocol::identity::Sha256;
 use wardlink_update::metadata::Target;
@@ -27,7 +27,7 @@ pub(super) struct Partial {
 
 impl Packages {
     pub(super) fn open(folder: PathBuf) -> Result<Self, StoreError> {
-        fs::DirBuilder::new().recursive(true).mode(0o700).create(&folder).map_err(StoreError::of_file)?;
+        make_folder(&folder).map_err(StoreError::of_file)?;
         Ok(Self { folder })
     }
 

@@ -29,9 +29,9 @@ use wardlink_update::uptane::{
 use zeroize::Zeroizing;
 
 /// When it is looked again whether a device that waits may begin.
-const LOOK_AGAIN_SECS: u64 = 30;
+pub(super) const LOOK_AGAIN_SECS: u64 = 30;
 /// When a file is asked for again that could not be had.
-const UNREACHABLE_SECS: u64 = 60;
+pub(super) const UNREACHABLE_SECS: u64 = 60;
 /// When a directive that was refused is verified again: its repositories may have been put right.
 const REFUSED_SECS: u64 = 60 * 60;
 
@@ -359,7 +359,7 @@ impl<'a> Round<'a> {
         }
         if let ([one], [_], false) = (&ready[..], &verifying[..], is_of_a_set(transaction)) {
             return match self.hand_on(full, one, end).await? {
-                Ok(waits) => Ok(waits),
+                Ok(()) => Ok(true),
                 Err(why) => self.failed(transaction, version, &why).map(|()| false),
             };
         }

@@ -6,9 +6,9 @@
 
 use super::change_over::Changed;
 use super::devices::Passive;
-use super::round::{Ready, Round, RoundEnd};
+use super::round::{LOOK_AGAIN_SECS, Ready, Round, RoundEnd, UNREACHABLE_SECS};
 use super::store::{
-    ChangeOverPhase, Journal, OfDevice, Part, SetPhase, SetUnderWay, Sets, StoreError, Verifying, Work,
+    Change, ChangeOverPhase, Journal, OfDevice, Part, SetPhase, SetUnderWay, Sets, StoreError, Verifying, Work,
 };
 use super::troubles::Source;
 use super::{GatewayError, Shared, delivery};
@@ -19,16 +19,28 @@ use wardlink_protocol::Device;
 use wardlink_update::director::When;
 use wardlink_update::metadata::Version;
 use wardlink_update::package::Note;
-use wardlink_update::uptane::{Full, Notification, Outcome, Transaction};
+use wardlink_update::uptane::{Full, Install, Notification, Outcome, Transaction};
 
 /// How long those that change over have to prove themselves.
 const PATIENCE: Duration = Duration::from_hours(1);
-/// When it is looked again where a journal is stuck, or a folder cannot be written.
-const AGAIN_SECS: u64 = 60;
-/// When it is looked again whether those for which the gateway installs may change over.
-const LOOK_AGAIN_SECS: u64 = 30;
 
 impl SetUnderWay {
+    /// What this directive says of a set, with those of its devices that verify for themselves.
+    fn new(directive: Version, transaction: &Transaction, verifying: &[Device]) -> Self {
+        let installs = transaction.installs.iter().filter(|install| verifying.contains(&install.device));
+        let member = |install: &Install| {
+            Some((install.device.clone(), install.path.clone(), delivery::sha256_of(&install.target)?))
+        };
+        let (members, parts) = (installs.filter_map(member).collect(), Vec::new());
+        let (phase, reason, since) = (SetPhase::Commit, String::new(), clock::now());
+        Self { directive, phase, reason, members, parts, since }
+    }
+
+    /// Whether this is that set, however far it is.
+    fn is(&self, other: &Self) -> bool {
+        (self.directive, &self.members) == (other.directive, &other.members)
+    }
+
     /// Whether a device is a member that has to go on with it: nothing else is begun with one until then.
     pub(super) fn holds(&self, device: &Device, known: &Verifying) -> bool {
         let is_member = self.members.iter().any(|(member, ..)| member == device);
@@ -93,12 +105,7 @@ impl Shared {
         let Sets(sets) = self.store.value()?.unwrap_or_default();
         for set in sets {
             let next = self.go_on_with_set(set.clone(), end)?;
-            self.store.change(|change| {
-                let Sets(mut sets) = change.value()?.unwrap_or_default();
-                sets.retain(|other| (other.directive, &other.members) != (set.directive, &set.members));
-                sets.extend(next);
-                change.set(&Sets(sets))
-            })?;
+            self.store.change(|change| replace(change, &set, next))?;
         }
         Ok(self.end_strays(end)?)
     }
@@ -145,7 +152,7 @@ impl Shared {
         if set.phase == SetPhase::Passive {
             match self.change_over()? {
                 Changed::Stuck => {
-                    end.again(clock::now().as_secs().saturating_add(AGAIN_SECS));
+                    end.again(clock::now().as_secs().saturating_add(UNREACHABLE_SECS));
                     return Ok(Some(set));
                 }
                 Changed::Restart => return Err(GatewayError::Restart),
@@ -161,7 +168,7 @@ impl Shared {
                     Some(Err(error)) => {
                         let what = part.after.characteristics.device.to_string();
                         self.troubles.find(Source::Round, what, error.to_string());
-                        end.again(clock::now().as_secs().saturating_add(AGAIN_SECS));
+                        end.again(clock::now().as_secs().saturating_add(UNREACHABLE_SECS));
                         return Ok(Some(set));
                     }
                 }
@@ -238,7 +245,7 @@ impl Shared {
         let Some(ports) = &self.settings.ports else { return };
         if let Err(error) = bundle::put_word(&bundle::folder(ports, device), word) {
             self.troubles.find(Source::Round, format!("updates of {device}"), format!("its folder: {error}"));
-            end.again(clock::now().as_secs().saturating_add(AGAIN_SECS));
+            end.again(clock::now().as_secs().saturating_add(UNREACHABLE_SECS));
         }
     }
 }
@@ -250,11 +257,22 @@ fn when_of(transaction: &Transaction, part: &Part) -> When {
     install.map_or(When::AtOnce, |install| install.when)
 }
 
+/// Those of a transaction for which the gateway installs.
+fn others(transaction: &Transaction, verifying: &[Device]) -> Transaction {
+    let installs = transaction.installs.iter().filter(|install| !verifying.contains(&install.device));
+    Transaction { installs: installs.cloned().collect() }
+}
+
 /// Stores how far a set is.
-fn put(change: &super::store::Change<'_>, set: &SetUnderWay) -> Result<(), StoreError> {
+fn put(change: &Change<'_>, set: &SetUnderWay) -> Result<(), StoreError> {
+    replace(change, set, Some(set.clone()))
+}
+
+/// Stores what a set is now; none: it has ended.
+fn replace(change: &Change<'_>, set: &SetUnderWay, now: Option<SetUnderWay>) -> Result<(), StoreError> {
     let Sets(mut sets) = change.value()?.unwrap_or_default();
-    sets.retain(|other| (other.directive, &other.members) != (set.directive, &set.members));
-    sets.push(set.clone());
+    sets.retain(|other| !other.is(set));
+    sets.extend(now);
     change.set(&Sets(sets))
 }
 
@@ -275,13 +293,7 @@ impl Round<'_> {
         end: &mut RoundEnd,
     ) -> Result<bool, GatewayError> {
         let is_verifying = |one: &&Ready<'_>| verifying.contains(&one.0.device);
-        let mut members = Vec::new();
-        for one in ready.iter().filter(is_verifying) {
-            let Some(image) = delivery::sha256_of(&one.0.target) else { continue };
-            members.push((one.0.device.clone(), one.0.path.clone(), image));
-        }
-        let (phase, reason, since) = (SetPhase::Commit, String::new(), clock::now());
-        let mut set = SetUnderWay { directive: version, phase, reason, members, parts: Vec::new(), since };
+        let mut set = SetUnderWay::new(version, transaction, verifying);
         for one in ready.iter().filter(is_verifying) {
             if let Err(why) = self.hand_on(full, one, end).await? {
                 let alone = Transaction { installs: vec![one.0.clone()] };
@@ -295,8 +307,7 @@ impl Round<'_> {
         if !set.members.iter().all(prepared) {
             return Ok(true);
         }
-        let installs = transaction.installs.iter().filter(|install| !verifying.contains(&install.device));
-        let others = Transaction { installs: installs.cloned().collect() };
+        let others = others(transaction, verifying);
         if !others.installs.is_empty() {
             if let Err((device, why)) = self.may_begin(&others, version)? {
                 return self.postponed(&others, &device, why, version, end);
@@ -315,7 +326,7 @@ impl Round<'_> {
     }
 
     /// One member cannot: those that verify for themselves are told, and the server of the others. Whether something of it still waits.
-    pub(super) fn end_set(
+    fn end_set(
         &self,
         mut set: SetUnderWay,
         transaction: &Transaction,
@@ -324,13 +335,13 @@ impl Round<'_> {
         end: &mut RoundEnd,
     ) -> Result<bool, GatewayError> {
         (set.phase, set.reason) = (SetPhase::Abort, why.to_owned());
-        let mut others = Vec::new();
-        for install in transaction.installs.iter().filter(|install| !verifying.contains(&install.device)) {
+        let mut untold = Vec::new();
+        for install in others(transaction, verifying).installs {
             if !self.shared.store.work(&install.device, set.directive)?.ended {
-                others.push(install.clone());
+                untold.push(install);
             }
         }
-        self.failed(&Transaction { installs: others }, set.directive, why)?;
+        self.failed(&Transaction { installs: untold }, set.directive, why)?;
         self.shared.store.change(|change| put(change, &set))?;
         self.shared.go_on_with_sets(end)?;
         Ok(true)
@@ -345,19 +356,12 @@ impl Round<'_> {
         end: &mut RoundEnd,
     ) -> Result<bool, GatewayError> {
         let known: Verifying = self.shared.store.value()?.unwrap_or_default();
-        let mut members = Vec::new();
-        for install in transaction.installs.iter().filter(|install| verifying.contains(&install.device)) {
-            if let Some(image) = delivery::sha256_of(&install.target) {
-                members.push((install.device.clone(), install.path.clone(), image));
-            }
-        }
-        let (phase, reason, since) = (SetPhase::Abort, String::new(), clock::now());
-        let set = SetUnderWay { directive: version, phase, reason, members, parts: Vec::new(), since };
+        let set = SetUnderWay::new(version, transaction, verifying);
         let look = set.look(&known);
-        let mut others = transaction.installs.iter().filter(|install| !verifying.contains(&install.device));
-        let are_told = others.try_fold(true, |all, install| {
-            Ok::<_, StoreError>(all && self.shared.store.work(&install.device, version)?.ended)
-        })?;
+        let mut are_told = true;
+        for install in others(transaction, verifying).installs {
+            are_told &= self.shared.store.work(&install.device, version)?.ended;
+        }
         if look.under_way == 0 && are_told {
             return Ok(false);
         }

@@ -14,12 +14,13 @@ use crate::device::hub::{Hub, TOLD};
 use crate::device::job::JobStage;
 use crate::device::{Device, DeviceError, Doing, FactoryImage, Identity, Offered, StoreError};
 use crate::display;
+use crate::files::put;
 use crate::firmware::{self, Firmware, InvalidFirmware};
 use p256::ecdsa::SigningKey;
 use p256::pkcs8::DecodePrivateKey as _;
 use port::Port;
 use serde_bytes::ByteBuf;
-use std::io::{self, Write as _};
+use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -371,14 +372,7 @@ impl Pump {
             }
             told.outcomes.remove(0);
         };
-        let put = || {
-            let mut file = tempfile::NamedTempFile::new_in(&folder)?;
-            file.write_all(&bytes)?;
-            file.as_file().sync_all()?;
-            file.persist(folder.join(TOLD)).map_err(|error| error.error)?;
-            io::Result::Ok(())
-        };
-        put().map_err(DeviceError::Io)?;
+        put(&folder.join(TOLD), &bytes).map_err(DeviceError::Io)?;
         (software.laid_down, software.laid_down_at) = (Some(now), Instant::now());
         Ok(())
     }

@@ -226,12 +226,16 @@ fn store(database: &Database, gateway: &Device, configuration: &Configuration) -
         let known = known.as_ref();
         let present = known.and_then(|known| known.gateway.as_ref()).filter(|present| *present != gateway);
         match present {
-            // It is reported by two: nothing that the second one says counts until a person decides, or the first one lets it go.
-            Some(present) if reports(database, present, device)? => {
+            // It is reported by two, who speak for it: nothing that the second one says counts until a person decides, or the first one lets it go.
+            Some(present) if counter.is_none() && reports(database, present, device)? => {
                 catalog::set_conflict(database, device, Some(gateway))?;
             }
-            // It has moved, or is new.
+            // It has moved, or is new. What a device has signed after everything else says where it is: nobody else still has it.
             _ => {
+                if let Some(present) = present.filter(|_| counter.is_some()) {
+                    remove_reported(database, present, device)?;
+                    directives::is_due(database, present)?;
+                }
                 catalog::put_state(database, known, state, *counter)?;
                 catalog::associate(database, known, device, gateway)?;
             }
@@ -246,9 +250,7 @@ fn store(database: &Database, gateway: &Device, configuration: &Configuration) -
         }
     }
     for device in gone {
-        let [client, identifier] = catalog::names(&device);
-        let statement = "DELETE FROM reported WHERE gateway = ? AND client = ? AND identifier = ?";
-        database.run(statement, [name(), client, identifier])?;
+        remove_reported(database, gateway, &device)?;
         let Some(known) = catalog::find(database, &device)? else { continue };
         // The gateway has let it go: a conflict is over, and who reports it beside updates it from its next report on.
         if known.gateway.as_ref() == Some(gateway) && known.conflict.is_some() {
@@ -269,6 +271,13 @@ fn store(database: &Database, gateway: &Device, configuration: &Configuration) -
 fn put_reported(database: &Database, gateway: &Device, device: &Device) -> Result<(), Failure> {
     let [client, identifier] = catalog::names(device);
     let statement = "INSERT INTO reported (gateway, client, identifier) VALUES (?, ?, ?)";
+    database.run(statement, [text(gateway), client, identifier])
+}
+
+/// A device stands in a gateway's newest report no longer.
+fn remove_reported(database: &Database, gateway: &Device, device: &Device) -> Result<(), Failure> {
+    let [client, identifier] = catalog::names(device);
+    let statement = "DELETE FROM reported WHERE gateway = ? AND client = ? AND identifier = ?";
     database.run(statement, [text(gateway), client, identifier])
 }
 

@@ -154,3 +154,6 @@ pub const CLOSING_TIME: Duration = Duration::from_mins(1);
 pub const MIN_PASSWORD_CHARS: usize = 12;
 /// The longest password, in bytes: more is refused rather than cut.
 pub const MAX_PASSWORD_BYTES: usize = 256;
+
+/// The highest number that whoever stores or reads numbers as binary64 has exactly (RFC 8259 section 6).
+pub const MAX_INTEGER: u64 = (1 << 53) - 1;

@@ -15,13 +15,12 @@ use core::num::NonZeroUsize;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
 use wardlink_protocol::identity::{Device, Sha256};
+use wardlink_protocol::limits::MAX_INTEGER;
 
 /// The longest configuration report, in bytes.
 pub const MAX_REPORT_BYTES: usize = 1_000_000;
 /// The longest report of a single device, in bytes: those of all devices of a gateway fit into its own.
 pub const MAX_DEVICE_REPORT_BYTES: usize = 3_000;
-/// The highest counter: every reader has it exactly, also one whose numbers are binary64.
-pub const MAX_COUNTER: Version = (1 << 53) - 1;
 /// The most devices of a gateway.
 pub const MAX_REPORTED_DEVICES: usize = 256;
 
@@ -123,7 +122,7 @@ pub enum InvalidReport {
     #[error("a device's report is longer than {MAX_DEVICE_REPORT_BYTES} bytes")]
     DeviceLength,
     /// Its counter is none.
-    #[error("the counter of {0} is above {MAX_COUNTER}")]
+    #[error("the counter of {0} is above {MAX_INTEGER}")]
     Counter(Device),
     /// It is no report.
     #[error(transparent)]
@@ -252,7 +251,7 @@ fn check_signature<T: Role>(signed: &Signed<T>, device: &Device, known: &impl Kn
 
 /// Newer than what was seen, and not over.
 fn check_news<T: Role>(signed: &Signed<T>, device: &Device, known: &impl Known, now: u64) -> Result<(), InvalidReport> {
-    if signed.role.version() > MAX_COUNTER {
+    if signed.role.version() > MAX_INTEGER {
         return Err(InvalidReport::Counter(device.clone()));
     }
     if signed.role.version() <= known.counter(device) {

@@ -1,8 +1,9 @@
 //! Turns that are taken together: what is written in one go is one commit, and a commit costs more than a turn.
 
-use core::cell::{Cell, RefCell};
+use super::moments::Moments;
+use core::cell::Cell;
 use core::future::poll_fn;
-use core::task::{Poll, Waker};
+use core::task::Poll;
 use core::time::Duration;
 use wardlink_edge::platform::now;
 use wardlink_protocol::UnixMillis;
@@ -16,38 +17,24 @@ const GATHERING: Duration = Duration::from_millis(2);
 pub(super) struct Gathering {
     taken_at: Cell<UnixMillis>,
     is_waiting: Cell<bool>,
-    /// How often turns were taken together.
-    rounds: Cell<u64>,
-    waiting: RefCell<Vec<Waker>>,
+    /// Turns that were taken together.
+    rounds: Moments,
 }
 
 impl Gathering {
     /// Waits for the others of this moment. After a pause nobody else is to be waited for.
     pub(super) async fn join(&self) {
         if self.is_waiting.get() {
-            return self.round_begins().await;
+            return self.rounds.next().await;
         }
         if now().since(self.taken_at.get()) < GATHERING {
             self.is_waiting.set(true);
             Delay::from(GATHERING).await;
             self.is_waiting.set(false);
-            self.rounds.set(self.rounds.get().wrapping_add(1));
             // They go on before anything else happens, and so before the commit.
-            self.waiting.take().into_iter().for_each(Waker::wake);
+            self.rounds.happen();
         }
         self.taken_at.set(now());
-    }
-
-    async fn round_begins(&self) {
-        let rounds = self.rounds.get();
-        poll_fn(|context| {
-            if self.rounds.get() != rounds {
-                return Poll::Ready(());
-            }
-            self.waiting.borrow_mut().push(context.waker().clone());
-            Poll::Pending
-        })
-        .await;
     }
 }
 

@@ -2,6 +2,7 @@
 
 use super::outgoing::{Farewell, Out};
 use super::{LocalBroker, Shared, locked};
+use crate::files::make_folder;
 use crate::gateway::settings::HubSettings;
 use crate::gateway::troubles::Source;
 use crate::link::{GATEWAY_PATH, SUBPROTOCOL};
@@ -99,7 +100,7 @@ struct Listening {
 async fn listen(shared: &Shared, broker: &Arc<LocalBroker>, given: &HubSettings) -> Option<Listening> {
     let bound = async {
         if let Some(ports) = &shared.settings.ports {
-            make_port(ports)?;
+            make_folder(ports)?;
         }
         let socket = TcpListener::bind(given.address).await?;
         let address = socket.local_addr()?;
@@ -123,12 +124,6 @@ async fn listen(shared: &Shared, broker: &Arc<LocalBroker>, given: &HubSettings)
             None
         }
     }
-}
-
-/// The folder of the letters, for one user.
-fn make_port(folder: &std::path::Path) -> io::Result<()> {
-    use std::os::unix::fs::DirBuilderExt as _;
-    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(folder)
 }
 
 /// The hosts under which devices may dial the hub, as in HTTP's Host field: those that were given, or its address.

@@ -29,6 +29,13 @@ fn begin(shared: &Shared, since: UnixMillis) {
     says(shared, "p2", Some(Step::Prepared), None);
 }
 
+/// The same, and both pumps work.
+fn begin_working(shared: &Shared) {
+    begin(shared, clock::now());
+    says(shared, "p1", Some(Step::Works), None);
+    says(shared, "p2", Some(Step::Works), None);
+}
+
 /// A pump says how it stands, what it runs where that is the new image, or why it could not.
 fn says(shared: &Shared, name: &str, step: Option<Step>, ended: Option<Result<(), &str>>) {
     let mut state = shared.devices[0].state().unwrap();
@@ -120,9 +127,7 @@ fn a_power_loss_while_the_others_change_over_ends_for_all_alike() {
     for is_changed in [true, false] {
         let folder = tempfile::tempdir().unwrap();
         let shared = shared(folder.path());
-        begin(&shared, clock::now());
-        says(&shared, "p1", Some(Step::Works), None);
-        says(&shared, "p2", Some(Step::Works), None);
+        begin_working(&shared);
         let Sets(mut sets) = shared.store.value().unwrap().unwrap();
         sets[0].phase = SetPhase::Passive;
         shared.store.set(&Sets(sets.clone())).unwrap();
@@ -174,9 +179,7 @@ fn what_was_prepared_for_a_set_stays_while_others_prove_themselves_and_is_looked
 fn a_scale_that_is_busy_by_then_is_waited_for() {
     let folder = tempfile::tempdir().unwrap();
     let shared = shared(folder.path());
-    begin(&shared, clock::now());
-    says(&shared, "p1", Some(Step::Works), None);
-    says(&shared, "p2", Some(Step::Works), None);
+    begin_working(&shared);
     std::fs::create_dir_all(folder.path().join("s1")).unwrap();
     std::fs::write(folder.path().join("s1/busy"), "").unwrap();
     assert_eq!(go_on(&shared), [const { Some(Say::Commit) }; 2]);

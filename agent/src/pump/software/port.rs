@@ -4,11 +4,13 @@
 //! (the site's director, signed by its control unit), `director/` (the director's newer roots) and `added/` (added data, by SHA-256).
 
 use crate::bundle::{self, Word};
+use crate::device::hub::TOLD;
 use crate::device::image::MAX_CHUNK_BYTES;
 use crate::device::trusted::{News, Trusted};
 use crate::device::{DeviceError, Offer};
 use crate::firmware::versions;
 use crate::tuf::quoted;
+use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::io::{self, ErrorKind, Read as _};
 use std::os::unix::fs::FileExt as _;
@@ -75,6 +77,10 @@ impl Port {
                 .flatten(),
             is_undirected: trusted.provisioned.trust == Trust::Manufacturer,
         };
+        // It has begun to be changed meanwhile: what was read may be something of both.
+        if bundle::is_under_way(&self.folder) {
+            return Ok(None);
+        }
         self.seen = seen;
         let is_empty = handed.release.is_none() && handed.directive.is_none();
         Ok((!is_empty).then_some(handed))
@@ -84,7 +90,7 @@ impl Port {
         let folders = [self.folder.clone(), self.folder.join("metadata"), self.folder.join("director")];
         let entries = folders.iter().flat_map(|folder| fs::read_dir(folder).into_iter().flatten().flatten());
         let files = entries.filter_map(|entry| Some((entry.path(), entry.metadata().ok()?)));
-        let files = files.filter(|(_, metadata)| metadata.is_file());
+        let files = files.filter(|(path, metadata)| metadata.is_file() && !is_beside(path));
         let mut seen: Vec<_> = files.map(|(path, metadata)| (path, metadata.len(), metadata.modified().ok())).collect();
         seen.sort();
         seen
@@ -138,6 +144,12 @@ impl HandedOn {
         let handed = Handed { server: self.directive.as_deref(), manufacturer: self.release.as_deref(), path };
         Offer { news, handed }
     }
+}
+
+/// Whether a file is none of what is handed on: what the device says itself, a word to a member of a set, and what is hidden.
+fn is_beside(path: &Path) -> bool {
+    let name = path.file_name().and_then(OsStr::to_str).unwrap_or_default();
+    [TOLD, bundle::SET].contains(&name) || name.starts_with('.')
 }
 
 /// The roots after this version, one after another; none where the device follows none.

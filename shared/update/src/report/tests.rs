@@ -127,7 +127,7 @@ fn what_a_device_has_signed_wrongly_is_left_out_and_nobody_else_answers_for_it()
     let unreadable = Reported::Signed(serde_json::json!({"signatures": [], "signed": {}}));
     for (wrong, why) in [
         (pump(8, 1), Some(InvalidReport::Signature(pump_itself.clone()))),
-        (pump(MAX_COUNTER + 1, 2), Some(InvalidReport::Counter(pump_itself))),
+        (pump(MAX_INTEGER + 1, 2), Some(InvalidReport::Counter(pump_itself))),
         (padded, Some(InvalidReport::DeviceLength)),
         (unreadable, None),
     ] {
@@ -137,7 +137,7 @@ fn what_a_device_has_signed_wrongly_is_left_out_and_nobody_else_answers_for_it()
         assert_eq!(shown.left_out.len(), 1);
         assert!(why.is_none_or(|why| shown.left_out[0] == why), "{:?}", shown.left_out);
     }
-    let highest = ConfigurationReport::new(MAX_COUNTER + 1, Expires::at(NOW + 1), state("gateway/ward-3"), vec![]);
+    let highest = ConfigurationReport::new(MAX_INTEGER + 1, Expires::at(NOW + 1), state("gateway/ward-3"), vec![]);
     assert_eq!(verify(&highest), Err(InvalidReport::Counter(device("gateway/ward-3"))));
     let all = vec![b' '; MAX_DEVICE_REPORT_BYTES * MAX_REPORTED_DEVICES];
     assert!(all.len() < MAX_REPORT_BYTES, "what all devices say fits into a report");
