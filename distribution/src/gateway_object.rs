@@ -122,6 +122,12 @@ impl GatewayObject {
         Ok(self.database.one::<bool, 0>(query, [])?.unwrap_or_default())
     }
 
+    /// Whose object it is, once it has proved itself.
+    fn device(&self) -> core::result::Result<Option<Device>, Failure> {
+        let device: Option<String> = self.database.open()?.one("SELECT device FROM gateway", [])?;
+        Ok(device.and_then(|device| device.parse().ok()))
+    }
+
     /// Whether no later list of the gateway's devices was heard of: a key that has lost its rights since does not come back by an earlier one.
     fn is_newest(&self, list: &AssociatedDevices) -> bool {
         let is_newest = list.number >= self.listed.get();
@@ -227,8 +233,7 @@ impl GatewayObject {
             if !self.is_known()? {
                 return Ok(());
             }
-            let device: Option<String> = self.database.open()?.one("SELECT device FROM gateway", [])?;
-            let Some(device) = device.and_then(|device| device.parse().ok()) else { return Ok(()) };
+            let Some(device) = self.device()? else { return Ok(()) };
             objects::call::<_, ()>(&self.env, &DistributionRequest::Leave(device)).await
         };
         if let Err(failure) = told.await {

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail, ensure};
 use serde_json::json;
+use wardlink_agent::clock;
 use wardlink_protocol::Device;
 use wardlink_protocol::api::{
     AllowUpload, Associate, Broadcast, CatalogDevice, CatalogPage, GatewayView, InventoryPreview, NewOffer, OfferScope,
@@ -337,6 +338,13 @@ fn a_device_that_signs_for_itself_moves_with_its_newest_report() -> Result<()> {
         let before = pump.own_report(5, is.clone())?;
         assert_eq!(at_first.report(first.report_with("1A", None, vec![before.clone()])?)?, None);
         stands(&first.device)?;
+        // Who directs it the control unit says where it is, and to nobody who has nothing to do with it.
+        let root = format!("devices/{}/root.cose", pump.device);
+        let word = first.poll(&root, &at_first.welcome.ticket, "")?;
+        assert_eq!(word.status, 200);
+        let given = wardlink_crypto::director::verify(&word.body, &pump.device, &pump.root(), clock::now())?;
+        assert_eq!(given.root, at_first.welcome.director_root);
+        assert_eq!(second.poll(&root, &at_second.welcome.ticket, "")?.status, 404);
         // The gateway that it has left has not noticed, and shows what it has.
         assert_eq!(at_second.report(second.report_with("1A", None, vec![pump.own_report(6, is.clone())?])?)?, None);
         stands(&second.device)?;

@@ -8,7 +8,7 @@ use std::rc::Rc;
 use subtle::ConstantTimeEq;
 use wardlink_edge::files::Files;
 use wardlink_edge::http::names;
-use wardlink_edge::messages::DeskRequest;
+use wardlink_edge::messages::{DeskRequest, DistributionRequest};
 use wardlink_edge::objects;
 use wardlink_edge::platform::now;
 use wardlink_edge::problem::Failure;
@@ -30,7 +30,7 @@ pub(super) enum Asked {
     Metadata(String),
     /// A file that the server added, by its hash.
     Added(Option<Sha256>),
-    /// The control unit's word for a device that it is directed by this director.
+    /// The control unit's word for a device of this gateway that it is directed by this director.
     Root(Device),
 }
 
@@ -105,6 +105,11 @@ impl GatewayObject {
                 with_kind(Response::from_bytes(bytes)?, "application/json", "private, max-age=86400, immutable")
             }
             Asked::Root(device) => {
+                let gateway = self.device()?.ok_or(ProblemKind::NotFound)?;
+                let devices: Vec<Device> = objects::call(&self.env, &DistributionRequest::Uploads(gateway)).await?;
+                if !devices.contains(device) {
+                    return Err(ProblemKind::NotFound.into());
+                }
                 let request = DeskRequest::Direct(device.clone(), ByteBuf::from(self.file(FIRST_ROOT)?));
                 let signed: Option<ByteBuf> = objects::call(&self.env, &request).await?;
                 let response = Response::from_bytes(signed.ok_or(ProblemKind::NotFound)?.into_vec())?;
