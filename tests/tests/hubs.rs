@@ -621,6 +621,8 @@ fn six_devices_at_two_gateways_get_everything_and_nothing_of_theirs_is_lost() ->
         hospital.release_for_pumps(("1B", "1E"), "5", &[], &["--to", "1D"])?;
         hospital.publish()?;
         hospital.offer("1E")?;
+        // Those that have failed rest, unless a person pushes.
+        let _: Pushed = hospital.ward.administrator.post("gateways/gateway/south/push", &())?;
         weigh(&hospital)?;
         first.kill();
         second.kill();
