@@ -45,6 +45,7 @@ use keys::SharedLines;
 use live::Live;
 use pairings::Counted;
 use policy::Rules;
+use rekeying::OnTheWay;
 use serde_bytes::ByteBuf;
 use std::rc::Rc;
 use timers::Timer;
@@ -103,6 +104,7 @@ struct Keys {
     vault: Vault,
     anchors: TlsAnchors,
     shared: SharedLines,
+    on_the_way: OnTheWay,
     /// How long certificates of services hold.
     service_lifetime: Duration,
 }
@@ -114,6 +116,7 @@ struct Site<'a> {
     authority: Rc<Authority>,
     anchors: &'a TlsAnchors,
     shared: &'a SharedLines,
+    on_the_way: &'a OnTheWay,
     service_lifetime: Duration,
     rules: Rc<Rules>,
     now: UnixMillis,
@@ -202,14 +205,15 @@ impl SiteObject {
             let vault = Vault::open(&self.env)?;
             let anchors = TlsAnchors::open(&self.env)?;
             // Nothing else runs in between, so that nobody else has set it.
-            let (shared, service_lifetime) = (SharedLines::default(), services::lifetime(&self.env));
-            drop(self.keys.set(Keys { vault, anchors, shared, service_lifetime }));
+            let (shared, on_the_way) = (SharedLines::default(), OnTheWay::default());
+            let service_lifetime = services::lifetime(&self.env);
+            drop(self.keys.set(Keys { vault, anchors, shared, on_the_way, service_lifetime }));
         }
         let keys = self.keys.get().ok_or_else(|| Failure::internal("the site's keys are missing"))?;
         let rules = self.rules(database)?;
-        let Keys { vault, anchors, shared, service_lifetime } = keys;
+        let Keys { vault, anchors, shared, on_the_way, service_lifetime } = keys;
         let (authority, service_lifetime) = (self.authority(database, vault, now)?, *service_lifetime);
-        Ok(Site { database, vault, authority, anchors, shared, service_lifetime, rules, now })
+        Ok(Site { database, vault, authority, anchors, shared, on_the_way, service_lifetime, rules, now })
     }
 
     fn authority(&self, database: &Database, vault: &Vault, now: UnixMillis) -> Result<Rc<Authority>, Failure> {
@@ -548,6 +552,7 @@ fn take_notice(site: &Site<'_>, notice: Notice, outcome: &mut Outcome) -> Result
         Notice::Listens { device, key } => orders::subscribed(site, &device, key, outcome),
         Notice::Presence { device, online } => {
             log!("site: {device} is {}", if online { "connected" } else { "gone" });
+            site.on_the_way.note_presence(&device, online);
             devices::note_seen(site.database, &device, site.now)?;
             outcome.tell_of_device(site, &device)
         }

@@ -185,6 +185,7 @@ pub(super) fn take_answer(site: &Site<'_>, message: &StampedMessage, outcome: &m
             return Ok(true);
         }
     };
+    site.on_the_way.answered(device);
     let mut knowledge = knowledge(site, device)?;
     let answers: Vec<_> = held.into_iter().map(|held| (knowledge.acknowledge(&held), held)).collect();
     put_knowledge(site.database, &knowledge)?;

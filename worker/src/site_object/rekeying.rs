@@ -3,8 +3,9 @@
 use super::devices::{self, DeviceRecord};
 use super::timers::{self, Timer};
 use super::{Outcome, Site, channels, grants, keys};
+use core::cell::RefCell;
 use core::time::Duration;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use wardlink_edge::platform::log;
 use wardlink_edge::problem::Failure;
 use wardlink_edge::storage::{Column, Database, record};
@@ -13,7 +14,7 @@ use wardlink_protocol::channel::{Channel, ChannelName, KeyScope};
 use wardlink_protocol::grant::DeviceState;
 use wardlink_protocol::identity::TrustLevel;
 use wardlink_protocol::service::{ChannelOfClass, ServiceAccess};
-use wardlink_protocol::{ClientClass, Device};
+use wardlink_protocol::{ClientClass, Device, UnixMillis};
 use wardlink_trust::audit::{Act, Actor};
 use wardlink_trust::epochs::{Action, Knowledge, LineId, Recipient, Rekeying, Target, Why};
 use wardlink_trust::policy::Population;
@@ -22,6 +23,52 @@ use wardlink_trust::policy::Population;
 const SLICE: usize = 25;
 /// The pause between two slices, in which others have their turn.
 const PAUSE: Duration = Duration::from_millis(20);
+/// How many devices may have yet to answer before others are sent their keys: as many as bridge and devices deal with in a moment, so that nobody
+/// else waits at the bridge.
+const WINDOW: usize = 100;
+/// The pause where so many have yet to answer.
+const FULL_PAUSE: Duration = Duration::from_millis(50);
+/// Who does not answer for so long is away, until it is heard of again.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// Who was sent new keys and has yet to answer. It is known as long as this instance lives: another one knows of nobody, and finds out who is away.
+#[derive(Default)]
+pub(super) struct OnTheWay {
+    sent: RefCell<BTreeMap<Device, UnixMillis>>,
+    away: RefCell<BTreeSet<Device>>,
+}
+
+impl OnTheWay {
+    /// Whether others can be sent their keys.
+    fn has_room(&self, now: UnixMillis) -> bool {
+        let mut sent = self.sent.borrow_mut();
+        let late = sent.extract_if(.., |_, at| now >= at.after(PATIENCE)).map(|(device, _)| device);
+        self.away.borrow_mut().extend(late);
+        sent.len() < WINDOW
+    }
+
+    fn send(&self, device: &Device, now: UnixMillis) {
+        if !self.away.borrow().contains(device) {
+            self.sent.borrow_mut().insert(device.clone(), now);
+        }
+    }
+
+    /// The device has said what it holds.
+    pub(super) fn answered(&self, device: &Device) {
+        self.note_presence(device, true);
+        self.sent.borrow_mut().remove(device);
+    }
+
+    /// The device has come, or gone.
+    pub(super) fn note_presence(&self, device: &Device, online: bool) {
+        if online {
+            self.away.borrow_mut().remove(device);
+        } else {
+            self.away.borrow_mut().insert(device.clone());
+            self.sent.borrow_mut().remove(device);
+        }
+    }
+}
 
 /// How many paired devices there are of each class and trust.
 pub(super) fn population(database: &Database) -> Result<Vec<Population>, Failure> {
@@ -155,12 +202,20 @@ pub(super) fn go_above(
 pub(super) fn go_on(site: &Site<'_>, outcome: &mut Outcome) -> Result<(), Failure> {
     let oldest = all(site.database)?.into_iter().min_by_key(|(number, job)| (!job.is_urgent(), *number));
     let Some((number, mut job)) = oldest else { return Ok(()) };
+    if !site.on_the_way.has_room(site.now) {
+        return timers::set(site.database, &Timer::Rekeying, site.now.after(FULL_PAUSE));
+    }
     let recipients = next(site, &job)?;
     for (known, _) in &recipients {
         regrant(site, known, outcome)?;
     }
     let slice = recipients.iter().map(|(known, knowledge)| Recipient { trust: known.trust, knowledge });
     let actions = job.slice(slice, SLICE);
+    for action in &actions {
+        if let Action::WrapFor { device, .. } = action {
+            site.on_the_way.send(device, site.now);
+        }
+    }
     keys::perform(site, actions, outcome)?;
     if job.is_finished() {
         log!("site: new keys were sent to {} devices", job.progress().reached);
@@ -272,4 +327,50 @@ pub(super) fn views(database: &Database) -> Result<Vec<KeyJob>, Failure> {
 fn tell(site: &Site<'_>, outcome: &mut Outcome) -> Result<(), Failure> {
     outcome.people.push(LiveEvent::Keys { jobs: views(site.database)? });
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{OnTheWay, PATIENCE, WINDOW};
+    use core::time::Duration;
+    use wardlink_protocol::{Device, UnixMillis};
+
+    const NOW: UnixMillis = UnixMillis(1_800_000_000_000);
+
+    fn pump(number: usize) -> Device {
+        format!("infusion-pump/ip-{number}").parse().unwrap()
+    }
+
+    /// A window that is full.
+    fn full() -> OnTheWay {
+        let on_the_way = OnTheWay::default();
+        (0..WINDOW).for_each(|number| on_the_way.send(&pump(number), NOW));
+        assert!(!on_the_way.has_room(NOW));
+        on_the_way
+    }
+
+    #[test]
+    fn each_answer_makes_room_and_so_does_whoever_goes() {
+        let on_the_way = full();
+        on_the_way.answered(&pump(0));
+        assert!(on_the_way.has_room(NOW));
+        on_the_way.send(&pump(0), NOW);
+        assert!(!on_the_way.has_room(NOW));
+        on_the_way.note_presence(&pump(7), false);
+        assert!(on_the_way.has_room(NOW));
+    }
+
+    #[test]
+    fn who_is_away_holds_up_nobody_until_it_is_heard_of_again() {
+        let on_the_way = full();
+        assert!(!on_the_way.has_room(NOW.after(PATIENCE.saturating_sub(Duration::from_millis(1)))));
+        let later = NOW.after(PATIENCE);
+        assert!(on_the_way.has_room(later));
+        // All of them are away: the next job does not wait for them.
+        (0..WINDOW).for_each(|number| on_the_way.send(&pump(number), later));
+        assert!(on_the_way.has_room(later));
+        (0..WINDOW).for_each(|number| on_the_way.note_presence(&pump(number), true));
+        (0..WINDOW).for_each(|number| on_the_way.send(&pump(number), later));
+        assert!(!on_the_way.has_room(later));
+    }
 }
