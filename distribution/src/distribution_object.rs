@@ -17,6 +17,7 @@ mod releases;
 mod reports;
 mod repository;
 mod schema;
+mod variants;
 
 use catalog::Question;
 use core::cell::{Cell, RefCell};
@@ -33,7 +34,10 @@ use wardlink_edge::objects::{self, answer};
 use wardlink_edge::platform::{log, now};
 use wardlink_edge::problem::Failure;
 use wardlink_edge::storage::{Database, blob, text};
-use wardlink_protocol::api::{AllowUpload, Associate, Broadcast, Person, ProblemKind, Pushed};
+use wardlink_protocol::UnixMillis;
+use wardlink_protocol::api::{
+    AllowUpload, AssignPatient, Associate, Broadcast, KeepConfidential, Person, ProblemKind, Pushed,
+};
 use wardlink_protocol::identity::Sha256;
 use wardlink_trust::audit::Act;
 use wardlink_update::catalog::Releases;
@@ -119,6 +123,10 @@ impl DistributionObject {
                 answer(&dealt)
             }
             DistributionRequest::Lost(devices) => answer(&self.tell_of_lost(devices).await?),
+            DistributionRequest::Patients(device) => answer(&catalog::patients(self.database.open()?, &device)?),
+            DistributionRequest::Variant(gateway, file) => {
+                answer(&variants::find(self.database.open()?, &gateway, &file)?)
+            }
             DistributionRequest::Uploads(gateway) => answer(&catalog::uploads(self.database.open()?, &gateway)?),
             DistributionRequest::Uploaders(of) => answer(&catalog::uploaders(self.database.open()?, of.as_ref())?),
             DistributionRequest::Ask(gateway) => {
@@ -145,6 +153,13 @@ impl DistributionObject {
                 })?;
                 self.releases.take();
                 json(&view)
+            }
+            DistributionCommand::KeepConfidential(name, body) => {
+                let KeepConfidential { confidential } = body.read()?;
+                json(&database.step(|database| {
+                    directives::all_are_due(database)?;
+                    manufacturers::keep_confidential(database, person, &name, confidential)
+                })?)
             }
             DistributionCommand::MakeToken(name) => {
                 let made = database.step(|database| manufacturers::make_token(database, person, &name))?;
@@ -180,6 +195,13 @@ impl DistributionObject {
                     for concerned in catalog::decide(database, person, &device, &gateway)? {
                         directives::is_due(database, &concerned)?;
                     }
+                    catalog::device(database, &device)
+                })?)
+            }
+            DistributionCommand::AssignPatient(device, body) => {
+                let AssignPatient { patient } = body.read()?;
+                json(&database.step(|database| {
+                    catalog::assign(database, person, &device, patient)?;
                     catalog::device(database, &device)
                 })?)
             }
@@ -238,14 +260,22 @@ impl DistributionObject {
             log!("distribution: the audit log is told again: {failure:?}");
         }
         let due = now().after(if told.is_ok() { ROUND } else { RETRY });
-        let due = directives::next_due(self.database.open()?)?.map_or(due, |next| next.min(due));
+        let database = self.database.open()?;
+        let next = [directives::next_due(database)?, variants::next_due(database)?];
+        let due = next.into_iter().flatten().fold(due, UnixMillis::min);
         self.alarm.set(&self.state, due).await
     }
 
-    /// Matches gateways that have to be; forgets what is over: publications that nobody goes on with, and files that nothing names.
+    /// Matches gateways that have to be, and encrypts what waits for it; forgets what is over: publications that nobody goes on with,
+    /// files and variants that nothing names.
     async fn round(&self) -> core::result::Result<(), Failure> {
-        let parts =
-            [self.match_due().await, publication::forget_abandoned(self).await, repository::remove_unnamed(self).await];
+        let parts = [
+            self.match_due().await,
+            variants::forget(self.database.open()?),
+            publication::forget_abandoned(self).await,
+            repository::remove_unnamed(self).await,
+            self.make_variant().await,
+        ];
         // What fails is done in the next round, and keeps nothing else from being done in this one.
         for failure in parts.into_iter().filter_map(core::result::Result::err) {
             log!("distribution: a part of the round is done later: {failure:?}");

@@ -10,6 +10,7 @@ mod distribution_object;
 mod foreign;
 mod gateway_object;
 mod records_object;
+mod variant;
 
 use worker::{Context, Env, Request, Response, Result, event};
 

@@ -3,7 +3,7 @@
 use crate::problem::Failure;
 use serde::Serialize;
 use std::borrow::Cow;
-use worker::Response;
+use worker::{Headers, Response};
 
 /// Answers with JSON.
 pub fn json<T: Serialize>(value: &T) -> Result<Response, Failure> {
@@ -20,9 +20,94 @@ pub fn names(known: &str, etag: &str) -> bool {
     known.trim() == "*" || known.split(',').any(|one| one.trim().trim_start_matches("W/") == etag)
 }
 
+/// What of a file is asked for (RFC 9110 section 14.2).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wanted {
+    /// All of it.
+    Whole,
+    /// One part.
+    Part {
+        /// Where it begins, in bytes.
+        offset: u64,
+        /// How long it is, in bytes; never nothing.
+        length: u64,
+    },
+    /// A range that the file does not have.
+    Nothing,
+}
+
+impl Wanted {
+    /// What a request asks for of the file with this tag and length. Of several ranges, or of one in another form, it is the whole file.
+    pub fn by(headers: &Headers, etag: &str, length: u64) -> Result<Self, Failure> {
+        Ok(match headers.get("Range")? {
+            // RFC 9110 section 13.1.5: the range of another file is not asked for.
+            Some(_) if headers.get("If-Range")?.is_some_and(|known| known != etag) => Self::Whole,
+            Some(range) => Self::of(&range, length),
+            None => Self::Whole,
+        })
+    }
+
+    fn of(header: &str, length: u64) -> Self {
+        let Some((first, last)) = header.strip_prefix("bytes=").and_then(|range| range.trim().split_once('-')) else {
+            return Self::Whole;
+        };
+        match (first.parse::<u64>(), last.parse::<u64>()) {
+            (Ok(first), _) if first >= length => Self::Nothing,
+            (Ok(first), Ok(last)) if last < first => Self::Whole,
+            (Ok(first), Ok(last)) => {
+                let end = last.saturating_add(1).min(length);
+                Self::Part { offset: first, length: end.saturating_sub(first) }
+            }
+            (Ok(first), Err(_)) if last.is_empty() => {
+                Self::Part { offset: first, length: length.saturating_sub(first) }
+            }
+            (Err(_), Ok(0)) if first.is_empty() => Self::Nothing,
+            (Err(_), Ok(count)) if first.is_empty() => {
+                let count = count.min(length);
+                Self::Part { offset: length.saturating_sub(count), length: count }
+            }
+            _ => Self::Whole,
+        }
+    }
+
+    /// Says in an answer which part of a file of this length it has.
+    pub fn describe(self, response: Response, length: u64) -> Result<Response, Failure> {
+        let (status, described) = match self {
+            Self::Whole => return Ok(response),
+            Self::Part { offset, length: part } => {
+                let last = offset.saturating_add(part).saturating_sub(1);
+                (206, format!("bytes {offset}-{last}/{length}"))
+            }
+            Self::Nothing => (416, format!("bytes */{length}")),
+        };
+        response.headers().set("Content-Range", &described)?;
+        Ok(response.with_status(status))
+    }
+}
+
 #[cfg(test)]
 mod tests {
-    use super::names;
+    use super::{Wanted, names};
+
+    #[test]
+    fn ranges_are_read_as_http_has_them() {
+        let part = |offset, length| Wanted::Part { offset, length };
+        for (header, wanted) in [
+            ("bytes=0-9", part(0, 10)),
+            ("bytes=90-", part(90, 10)),
+            ("bytes=95-1000", part(95, 5)),
+            ("bytes=-10", part(90, 10)),
+            ("bytes=-1000", part(0, 100)),
+            ("bytes=100-", Wanted::Nothing),
+            ("bytes=-0", Wanted::Nothing),
+            ("bytes=9-0", Wanted::Whole),
+            ("bytes=0-1,5-6", Wanted::Whole),
+            ("lines=0-1", Wanted::Whole),
+            ("bytes=x-", Wanted::Whole),
+        ] {
+            assert_eq!(Wanted::of(header, 100), wanted, "{header}");
+        }
+    }
 
     #[test]
     fn a_file_that_is_known_is_named_by_its_whole_tag() {

@@ -13,14 +13,14 @@ use serde_bytes::ByteBuf;
 use wardlink_bridge::Notice;
 use wardlink_crypto::session::Opening;
 use wardlink_protocol::api::{
-    Accept, AllowUpload, Associate, Broadcast, ChannelsChange, Credentials, DeviceClass, NewManufacturer, NewOffer,
-    NewOrder, NewPerson, NewProvisioning, NewRevocation, NewSecret, NewService, PairingPolicy, Person, PersonChange,
-    Reject, Trust, Verify,
+    Accept, AllowUpload, AssignPatient, Associate, Broadcast, ChannelsChange, Credentials, DeviceClass,
+    KeepConfidential, NewManufacturer, NewOffer, NewOrder, NewPerson, NewProvisioning, NewRevocation, NewSecret,
+    NewService, PairingPolicy, Person, PersonChange, Reject, Trust, Verify,
 };
 use wardlink_protocol::channel::{ChannelName, Qos};
 use wardlink_protocol::distribution::{AssociatedDevice, ManufacturerRoot, SessionRefusal};
 use wardlink_protocol::grant::Grant;
-use wardlink_protocol::identity::{KeyFingerprint, SecretId, SessionId, Sha256};
+use wardlink_protocol::identity::{KeyFingerprint, PatientReference, SecretId, SessionId, Sha256};
 use wardlink_protocol::network::NetworkOrigin;
 use wardlink_protocol::stamp::StampedMessage;
 use wardlink_protocol::topic::Topic;
@@ -426,8 +426,12 @@ pub enum DistributionRequest {
     Ask(Device),
     /// These devices have lost their rights at the site. Answer: a list of those of whom some gateway could not be told now.
     Lost(Vec<Device>),
+    /// The variant of a package that a gateway alone can read, by its file's hash. Answer: an optional [`Variant`].
+    Variant(Device, Sha256),
     /// Of which devices stored data may come through a gateway. Answer: a list of devices.
     Uploads(Device),
+    /// For whom a device was there, and from when on, the oldest first. Answer: a list of [`Assigned`].
+    Patients(Device),
     /// Through which gateways stored data of a device may come; none: the gateways whose session is open. Answer: a list of devices.
     Uploaders(Option<Device>),
 }
@@ -508,6 +512,8 @@ pub enum DistributionCommand {
     AddManufacturer(Body<NewManufacturer>),
     /// Ends a manufacturer.
     EndManufacturer(String),
+    /// Says whether a manufacturer's packages are confidential.
+    KeepConfidential(String, Body<KeepConfidential>),
     /// Makes a publishing token for a manufacturer.
     MakeToken(String),
     /// Revokes a publishing token of a manufacturer.
@@ -531,6 +537,8 @@ pub enum DistributionCommand {
     CatalogDevice(Device),
     /// Says through which gateway a device is updated.
     Associate(Device, Body<Associate>),
+    /// Says for whom a device is there.
+    AssignPatient(Device, Body<AssignPatient>),
     /// Says through which gateways a device's data may come.
     AllowUpload(Device, Body<AllowUpload>),
     /// Tries a device again that was set aside.
@@ -567,6 +575,28 @@ pub struct PublicName {
     pub is_metadata: bool,
     /// The name in the repository, not percent-encoded.
     pub name: String,
+}
+
+/// For whom a device is there, from this moment to the next.
+#[derive(Clone, Copy, Serialize, Deserialize)]
+pub struct Assigned {
+    /// From when on.
+    pub since: UnixMillis,
+    /// The patient; none where nobody is named.
+    pub patient: Option<PatientReference>,
+}
+
+/// A package as one gateway alone can read it.
+#[derive(Serialize, Deserialize)]
+pub struct Variant {
+    /// Whose package.
+    pub manufacturer: String,
+    /// Its SHA-256.
+    pub package: Sha256,
+    /// Its length, in bytes.
+    pub length: u64,
+    /// The variant's content key and salt, sealed under the master key.
+    pub content: ByteBuf,
 }
 
 /// A file that is public.

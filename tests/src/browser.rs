@@ -16,6 +16,7 @@ use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use tokio::runtime::{self, Runtime};
 
+use crate::api::PASSWORD;
 use crate::process::{Process, free_port};
 use crate::{Scene, artifacts, camera, wait};
 
@@ -117,6 +118,14 @@ impl Browser {
     /// Opens an address.
     pub fn open(&self, address: &str) -> Result<()> {
         self.run(self.client.goto(address)).with_context(|| format!("cannot open {address}"))
+    }
+
+    /// Opens a page of the web app as somebody who signs in there, with the password that everybody has in tests.
+    pub fn sign_in(&self, address: &str, name: &str) -> Result<()> {
+        self.open(address)?;
+        self.fill(&Target::field("username"), name)?;
+        self.fill(&Target::field("password"), PASSWORD)?;
+        self.click(&Target::xpath("the main button", "//form//button[not(@type=\"button\")]"))
     }
 
     /// Where the page is now.

@@ -210,10 +210,19 @@ impl Hub {
 
     /// Asks for a file of its director's repository.
     pub fn poll(&self, file: &str, ticket: &PollTicket, known: &str) -> Result<Polled> {
+        self.get(file, ticket, (!known.is_empty()).then_some(("If-None-Match", known)))
+    }
+
+    /// Asks for a part of a file of its director's repository, such as `bytes=10-`.
+    pub fn part(&self, file: &str, ticket: &PollTicket, range: &str) -> Result<Polled> {
+        self.get(file, ticket, Some(("Range", range)))
+    }
+
+    fn get(&self, file: &str, ticket: &PollTicket, field: Option<(&str, &str)>) -> Result<Polled> {
         let agent: Agent = Agent::config_builder().http_status_as_error(false).build().into();
         let url = format!("{}/api/gateways/{}/director/{file}", self.origin, self.device);
         let request = Request::builder().uri(url).header("Authorization", format!("Bearer {}", &*ticket.to_text()));
-        let request = if known.is_empty() { request } else { request.header("If-None-Match", known) };
+        let request = field.into_iter().fold(request, |request, (name, value)| request.header(name, value));
         let mut answer = agent.run(request.body(())?).context("the worker does not answer")?;
         let etag = answer.headers().get("ETag").and_then(|etag| etag.to_str().ok()).unwrap_or_default().to_owned();
         Ok(Polled { status: answer.status().as_u16(), etag, body: answer.body_mut().read_to_vec()? })

@@ -14,6 +14,7 @@ pub mod browser;
 pub mod camera;
 pub mod crowd;
 pub mod figures;
+pub mod fleet;
 pub mod hospital;
 pub mod hub;
 pub mod impostor;

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
 use anyhow::{Context as _, Result, ensure};
-use wardlink_protocol::api::{MadePublishingToken, ManufacturerView, NewManufacturer};
+use wardlink_protocol::api::{KeepConfidential, MadePublishingToken, ManufacturerView, NewManufacturer};
 
 use crate::api::Api;
 use crate::process::Process;
@@ -124,6 +124,11 @@ impl<'s> Manufacturer<'s> {
         let models = models.iter().flat_map(|model| ["--model", model]);
         self.release(&["--yes", "delegate", &self.name].into_iter().chain(models).collect::<Vec<_>>())?;
         self.sign()
+    }
+
+    /// Has the server keep its packages confidential, or make them public again.
+    pub fn keep_confidential(&self, api: &Api, confidential: bool) -> Result<ManufacturerView> {
+        api.post(&format!("manufacturers/{}/confidential", self.name), &KeepConfidential { confidential })
     }
 
     /// The path of a program in the repository.

@@ -9,10 +9,7 @@ use wardlink_tests::wait;
 use wardlink_tests::ward::{NURSE, Ward};
 
 fn sign_in(browser: &Browser, ward: &Ward<'_>, page: &str, name: &str) -> Result<()> {
-    browser.open(&format!("{}{page}", ward.worker.origin()))?;
-    browser.fill(&Target::field("username"), name)?;
-    browser.fill(&Target::field("password"), PASSWORD)?;
-    browser.click(&Target::xpath("the main button", "//form//button[not(@type=\"button\")]"))
+    browser.sign_in(&format!("{}{page}", ward.worker.origin()), name)
 }
 
 /// Puts the page's clock forward.

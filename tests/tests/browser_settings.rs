@@ -7,7 +7,7 @@ use wardlink_protocol::api::{
 use wardlink_protocol::limits::MAX_FAILED_SESSIONS;
 use wardlink_protocol::pairing::Mode;
 use wardlink_protocol::provisioning::Provisioning;
-use wardlink_tests::api::{ADMINISTRATOR, PASSWORD};
+use wardlink_tests::api::ADMINISTRATOR;
 use wardlink_tests::browser::{Browser, Screen, Target};
 use wardlink_tests::pump::{Pump, another};
 use wardlink_tests::scene;
@@ -15,10 +15,7 @@ use wardlink_tests::ward::{NURSE, Ward, device};
 
 /// Opens a screen of the control unit, as this person.
 fn enter(browser: &Browser, ward: &Ward<'_>, screen: &str, name: &str) -> Result<()> {
-    browser.open(&format!("{}/{screen}", ward.worker.origin()))?;
-    browser.fill(&Target::field("username"), name)?;
-    browser.fill(&Target::field("password"), PASSWORD)?;
-    browser.click(&Target::xpath("the main button", "//form//button[not(@type=\"button\")]"))
+    browser.sign_in(&format!("{}/{screen}", ward.worker.origin()), name)
 }
 
 fn policy(ward: &Ward<'_>) -> Result<PolicyView> {

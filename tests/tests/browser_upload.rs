@@ -8,7 +8,7 @@ use data_encoding::BASE64URL_NOPAD;
 use serde_json::Value;
 use wardlink_protocol::api::{ManufacturerView, Person, ReleaseView, Role};
 use wardlink_protocol::cbor;
-use wardlink_tests::api::{ADMINISTRATOR, Api, PASSWORD};
+use wardlink_tests::api::{ADMINISTRATOR, Api};
 use wardlink_tests::browser::{Browser, Screen, Target};
 use wardlink_tests::manufacturer::Manufacturer;
 use wardlink_tests::ward::Ward;
@@ -27,10 +27,7 @@ fn handed_over<'s>(scene: &'s Scene, ward: &Ward<'_>) -> Result<(Manufacturer<'s
 }
 
 fn open(browser: &Browser, ward: &Ward<'_>) -> Result<()> {
-    browser.open(&format!("{}/#/updates", ward.worker.origin()))?;
-    browser.fill(&Target::field("username"), ADMINISTRATOR)?;
-    browser.fill(&Target::field("password"), PASSWORD)?;
-    browser.click(&Target::xpath("the main button", "//form//button[not(@type=\"button\")]"))?;
+    browser.sign_in(&format!("{}/#/updates", ward.worker.origin()), ADMINISTRATOR)?;
     browser.click(&Target::id("upload"))
 }
 

@@ -1,335 +1,24 @@
 //! From the manufacturer's desk to devices behind gateways: the real tool, the real worker, real gateways (Distribution, figures 1, 10, 12).
 
-use std::collections::BTreeSet;
 use std::fs;
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
-use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 
 use anyhow::{Context as _, Result, ensure};
-use serde_json::{Value, json};
-use wardlink_agent::clock;
-use wardlink_protocol::Device;
-use wardlink_protocol::api::{
-    AllowUpload, AskedRecords, Broadcast, CatalogDevice, GatewayView, InventoryPreview, NewOffer, OfferScope,
-    OfferView, OfferWhen, OutcomeView, PairingPhase, Pushed, RecordedValue, RecordsPage, RecordsView,
-};
-use wardlink_protocol::pairing::Mode;
-use wardlink_tests::manufacturer::Manufacturer;
+use wardlink_protocol::api::{Broadcast, CatalogDevice, OutcomeView, Pushed};
+use wardlink_tests::fleet::{Fleet, SCALE, device_of, program};
 use wardlink_tests::process::free_port;
-use wardlink_tests::pump::Pump;
-use wardlink_tests::ward::{Ward, device};
-use wardlink_tests::{Scene, artifacts, scene, wait};
-
-/// A ward with a manufacturer, and gateways for its passive pumps.
-struct Hospital<'s> {
-    scene: &'s Scene,
-    ward: Ward<'s>,
-    acme: Manufacturer<'s>,
-}
-
-impl<'s> Hospital<'s> {
-    fn open(scene: &'s Scene) -> Result<Self> {
-        let ward = Ward::open(scene)?;
-        let acme = Manufacturer::found(scene, "acme")?;
-        acme.onboard(&ward.administrator)?;
-        Ok(Self { scene, ward, acme })
-    }
-
-    fn folder(&self, pump: &str) -> PathBuf {
-        self.scene.path(&format!("passive-{pump}"))
-    }
-
-    /// Pairs a gateway that speaks for these passive pumps, all of revision 1A.
-    fn gateway(&self, name: &str, pumps: &[&str], more: &[&str]) -> Result<Pump<'s>> {
-        let entry = |pump: &&str| {
-            fs::create_dir_all(self.folder(pump)).context("a folder")?;
-            let (kind, model, hardware) = if pump.starts_with("scale") { SCALE } else { PUMP };
-            Ok(json!({
-                "device": { "client": kind, "identifier": pump }, "manufacturer": "acme", "model": model,
-                "serial_number": format!("SN-{pump}"), "revision": "1A", "hardware": hardware,
-                "directory": self.folder(pump),
-            }))
-        };
-        let devices: Vec<Value> = pumps.iter().map(entry).collect::<Result<_>>()?;
-        let file = self.scene.path(&format!("{name}-devices.json"));
-        fs::write(&file, serde_json::to_vec(&devices)?).context("the file of devices")?;
-        let provisioning = self.ward.administrator.provisioning_for("gateway")?;
-        let mut gateway = Pump::start_gateway(self.scene, &provisioning, name, &file, more)?;
-        let (pairing, code) = self.ward.accept(&mut gateway, name, Mode::PairingCode)?;
-        self.ward.type_code(&pairing, &code)?;
-        gateway.wait_for("paired")?;
-        self.ward.nurse.wait_for_pairing(name, |pairing| pairing.phase == PairingPhase::Finished)?;
-        wait::until("the gateway's report", || {
-            Ok(self.known(name)?.filter(|known| known.devices == u64::try_from(pumps.len()).unwrap_or_default()))
-        })?;
-        Ok(gateway)
-    }
-
-    /// The manufacturer has sold these pumps: they stand in the catalog.
-    fn sell(&self, pumps: &[&str]) -> Result<()> {
-        let record = |pump: &&str| {
-            json!({ "characteristics": {
-                "device": { "client": "infusion-pump", "identifier": pump }, "manufacturer": "acme", "model": "PM2",
-                "serial_number": format!("SN-{pump}"), "revision": "1A", "hardware": "PM2-B",
-            } })
-        };
-        let sold = self.acme.inventory(&pumps.iter().map(record).collect())?;
-        let _: InventoryPreview = self.ward.administrator.post("inventories", &sold)?;
-        let path = |name: &str| self.acme.path(name).display().to_string();
-        let (export, factory) = (path("export"), path("factory.json"));
-        self.image("1A", &[])?;
-        self.acme.release(&["export", &export])?;
-        let of_model = ["--repository", &export, "--manufacturer", "acme", "--model", "PM2"];
-        Self::agent(&[&["pump", "factory"], &of_model[..], &[&factory]].concat())
-    }
-
-    /// A person lets a device's data come through a gateway, so that it is let in there.
-    fn allow(&self, device: &Device, gateway: &str) -> Result<()> {
-        let allowed = AllowUpload { gateway: device_of(gateway)?, allowed: true };
-        let _: CatalogDevice = self.ward.administrator.post(&format!("catalog/{device}/uploads"), &allowed)?;
-        Ok(())
-    }
-
-    /// Starts a pump that verifies for itself, and has its updates from the gateway at this address.
-    fn start_pump(&self, name: &str, address: &str) -> Result<Pump<'s>> {
-        let [factory, image] = ["factory.json", "image-1A"].map(|file| self.acme.path(file).display().to_string());
-        let arguments = [
-            format!("--identifier={name}"),
-            format!("--serial=SN-{name}"),
-            format!("--gateway=wss://{address}"),
-            format!("--factory={factory}"),
-            format!("--factory-image={image}"),
-            "--record-ms=400".to_owned(),
-        ];
-        let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
-        Pump::start_with(self.scene, &self.ward.provisioning, name, &arguments)
-    }
-
-    /// Starts and pairs it.
-    fn pair_pump(&self, name: &str, gateway: &str, address: &str) -> Result<Pump<'s>> {
-        self.allow(&device(name)?, gateway)?;
-        let mut pump = self.start_pump(name, address)?;
-        let (pairing, code) = self.ward.accept(&mut pump, name, Mode::PairingCode)?;
-        self.ward.type_code(&pairing, &code)?;
-        pump.wait_for("paired")?;
-        Ok(pump)
-    }
-
-    /// Pairs the gateway north with a passive device, and the pump `pump-1` that has its updates there and verifies for itself.
-    fn pump_at_gateway(&self, passive: &str) -> Result<(Pump<'s>, Pump<'s>)> {
-        let address = format!("127.0.0.1:{}", free_port()?);
-        let north = self.gateway("north", &[passive], &[&format!("--hub={address}"), "--collect-secs=1"])?;
-        self.sell(&["pump-1"])?;
-        let pump = self.pair_pump("pump-1", "gateway/north", &address)?;
-        Ok((north, pump))
-    }
-
-    /// Releases a program for pumps, from one revision to another, under a counter.
-    fn release_for_pumps(
-        &self,
-        (from, to): (&str, &str),
-        counter: &str,
-        of_image: &[&str],
-        more: &[&str],
-    ) -> Result<()> {
-        let image =
-            fs::read(self.image(to, &[&["--release-counter", counter], of_image].concat())?).context("an image")?;
-        let more = [&["--during-therapy", "--release", counter], more].concat();
-        self.acme.add_for(PUMP, (from, to), &image, &more)
-    }
-
-    /// Signs and publishes what was released.
-    fn publish(&self) -> Result<()> {
-        self.acme.sign()?;
-        self.acme.publish(&self.ward.worker.origin()).map(drop)
-    }
-
-    /// What the catalog says that a device runs.
-    fn runs_by_catalog(&self, device: &Device) -> Result<String> {
-        let known: CatalogDevice = self.ward.administrator.get(&format!("catalog/{device}"))?;
-        Ok(known.entry.revision)
-    }
-
-    fn wait_for_all(&self, devices: &[&Device], revision: &str) -> Result<()> {
-        for device in devices {
-            wait::patiently(&format!("{device} with {revision}"), || {
-                Ok((self.runs_by_catalog(device)? == revision).then_some(()))
-            })
-            .with_context(|| format!("{}\n{}", self.stands("north"), self.stands("south")))?;
-        }
-        Ok(())
-    }
-
-    /// A scale weighs somebody.
-    fn weigh(&self, scale: &str, number: u64) -> Result<()> {
-        let folder = self.folder(scale).join("stored");
-        fs::create_dir_all(&folder).context("a folder")?;
-        let value = json!({"at": clock::now().0, "kind": "body-weight", "value": number.to_string(), "unit": "kg"});
-        let unfinished = folder.join("unfinished");
-        fs::write(&unfinished, serde_json::to_vec(&value)?).context("a value")?;
-        fs::rename(unfinished, folder.join(format!("{number:020}.json"))).context("a value")
-    }
-
-    /// Has the gateways asked for everything that they hold of a device.
-    fn ask(&self, device: &Device) -> Result<()> {
-        let _: AskedRecords = self.ward.administrator.post(&format!("records/{device}/ask"), &())?;
-        Ok(())
-    }
-
-    /// Every value that the server has of a device.
-    fn values(&self, device: &Device) -> Result<Vec<RecordedValue>> {
-        let (mut values, mut after) = (Vec::new(), 0);
-        loop {
-            let page: RecordsPage = self.ward.administrator.get(&format!("records/{device}/values?after={after}"))?;
-            values.extend(page.values);
-            match page.next {
-                Some(next) => after = next,
-                None => return Ok(values),
-            }
-        }
-    }
-
-    /// Releases a set: for pumps from one revision to another, and for scales that run 1A to the same.
-    fn release_set(&self, (from, to): (&str, &str), counter: &str) -> Result<()> {
-        let (of_pump, of_scale) = ("acme/infusion-pump/PM2/spring 2027", "acme/scale/S1/spring 2027");
-        self.release_for_pumps((from, to), counter, &[], &["--atomic", of_scale])?;
-        self.acme.add_for(SCALE, ("1A", to), program(to).as_bytes(), &["--atomic", of_pump])?;
-        self.publish()?;
-        for program in [self.acme.program(to), format!("acme/scale/S1/{to}.bin")] {
-            self.offer_program(program)?;
-        }
-        Ok(())
-    }
-
-    /// Every value is at the server, once: so many weights of each scale, and everything that the pumps have recorded up to the newest.
-    fn count(&self, scales: [&Device; 2], weighed: u64, pumps: [&Device; 2]) -> Result<()> {
-        for scale in scales {
-            wait::patiently("every weight", || {
-                self.ask(scale)?;
-                let mut kilograms: Vec<u64> = Vec::new();
-                for value in self.values(scale)? {
-                    kilograms.push(value.value.parse().context("kilograms")?);
-                }
-                kilograms.sort_unstable();
-                ensure!(kilograms.len() <= usize::try_from(weighed)?, "a weight came twice: {kilograms:?}");
-                Ok(kilograms.iter().copied().eq(1..=weighed).then_some(()))
-            })?;
-        }
-        for pump in pumps {
-            // What one gateway still holds may come after what another one has sent already.
-            wait::patiently("every value up to the newest", || {
-                self.ask(pump)?;
-                let values = self.values(pump)?;
-                let chains: BTreeSet<_> = values.iter().map(|value| value.chain.0).collect();
-                let mut numbers: Vec<u64> = values.iter().map(|value| value.sequence).collect();
-                numbers.sort_unstable();
-                let count = u64::try_from(numbers.len())?;
-                let is_each_once = numbers.is_sorted_by(|one, other| one < other) && chains.len() <= 1;
-                ensure!(is_each_once, "{pump}: a value came twice, or a chain was begun anew");
-                Ok((count > 20 && numbers.iter().copied().eq(1..=count)).then_some(()))
-            })?;
-        }
-        let view: RecordsView = self.ward.administrator.get("records")?;
-        ensure!(view.refused.is_empty(), "something was refused: {:?}", view.refused);
-        Ok(())
-    }
-
-    /// Waits until the server has heard such an outcome of a device.
-    fn outcome(&self, device: &Device, outcome: &str) -> Result<OutcomeView> {
-        wait::patiently(&format!("{device}: {outcome}"), || {
-            let outcomes: Vec<OutcomeView> = self.ward.administrator.get("outcomes")?;
-            Ok(outcomes.into_iter().find(|told| told.device == *device && told.outcome == outcome))
-        })
-    }
-
-    /// How a gateway stands, for whoever has to find out why something did not happen.
-    fn stands(&self, name: &str) -> String {
-        fs::read_to_string(self.scene.path(&format!("{name}-state/status.json")))
-            .unwrap_or_else(|error| error.to_string())
-    }
-
-    fn known(&self, name: &str) -> Result<Option<GatewayView>> {
-        let known: Vec<GatewayView> = self.ward.administrator.get("gateways")?;
-        Ok(known.into_iter().find(|known| known.gateway.identifier.as_str() == name))
-    }
-
-    fn release(&self, from: &str, revision: &str, more: &[&str]) -> Result<()> {
-        self.acme.add(from, revision, program(revision).as_bytes(), more)?;
-        self.acme.publish(&self.ward.worker.origin()).map(drop)
-    }
-
-    /// Makes an image of a pump; its file.
-    fn image(&self, revision: &str, more: &[&str]) -> Result<PathBuf> {
-        let file = self.acme.path(&format!("image-{revision}"));
-        let made = file.display().to_string();
-        Self::agent(&[&["pump", "image", &made, "--revision", revision], more].concat())?;
-        Ok(file)
-    }
-
-    /// Runs `wardlink`, which has to succeed.
-    fn agent(arguments: &[&str]) -> Result<()> {
-        let output = Command::new(artifacts::agent()?).args(arguments).output().context("wardlink cannot be run")?;
-        ensure!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
-        Ok(())
-    }
-
-    fn offer(&self, revision: &str) -> Result<OfferView> {
-        self.offer_program(self.acme.program(revision))
-    }
-
-    fn offer_program(&self, path: String) -> Result<OfferView> {
-        let offer = NewOffer { path, scope: OfferScope::Model, when: OfferWhen::NextSafeMoment, added: Vec::new() };
-        self.ward.administrator.post("offers", &offer)
-    }
-
-    fn revision(&self, pump: &str) -> Result<String> {
-        let known: CatalogDevice = self.ward.administrator.get(&format!("catalog/{}", device(pump)?))?;
-        Ok(known.entry.revision)
-    }
-
-    /// Waits until the catalog knows that a pump runs a revision, and looks whether it does.
-    fn wait_for(&self, pump: &str, revision: &str) -> Result<()> {
-        wait::patiently(&format!("{pump} with {revision}"), || Ok((self.revision(pump)? == revision).then_some(())))?;
-        ensure!(self.runs(pump)? == program(revision), "{pump} does not run what it says");
-        Ok(())
-    }
-
-    /// What a pump's slot that counts holds.
-    fn runs(&self, pump: &str) -> Result<String> {
-        let record = fs::read(self.folder(pump).join("record.json")).context("the pump's record")?;
-        let record: Value = serde_json::from_slice(&record).context("a record is JSON")?;
-        let slot = record.get("slot").and_then(Value::as_str).context("a slot")?;
-        let slot = self.folder(pump).join(format!("slot-{slot}"));
-        let file = if slot.is_dir() {
-            fs::read_dir(&slot).context("the slot")?.next().context("an image")??.path()
-        } else {
-            slot
-        };
-        fs::read_to_string(file).context("the image")
-    }
-}
-
-/// The type, model and hardware of devices.
-const PUMP: (&str, &str, &str) = ("infusion-pump", "PM2", "PM2-B");
-const SCALE: (&str, &str, &str) = ("scale", "S1", "B");
-
-fn device_of(name: &str) -> Result<Device> {
-    name.parse().context("a device")
-}
-
-fn program(revision: &str) -> String {
-    format!("the program of {revision}")
-}
+use wardlink_tests::ward::device;
+use wardlink_tests::{scene, wait};
 
 #[test]
 fn what_is_offered_reaches_the_devices_of_two_gateways_through_deaths_of_all() -> Result<()> {
     scene(|scene| {
-        let mut hospital = Hospital::open(scene)?;
+        let mut hospital = Fleet::open(scene)?;
         let mut north = hospital.gateway("north", &["n-1", "n-2"], &[])?;
         let mut south = hospital.gateway("south", &["s-1"], &["--poll-only", "--poll-secs", "2"])?;
 
@@ -377,7 +66,7 @@ fn what_is_offered_reaches_the_devices_of_two_gateways_through_deaths_of_all() -
 #[test]
 fn a_device_that_cannot_start_goes_back_and_the_server_is_told() -> Result<()> {
     scene(|scene| {
-        let hospital = Hospital::open(scene)?;
+        let hospital = Fleet::open(scene)?;
         hospital.release("1A", "1B", &[])?;
         let _gateway = hospital.gateway("north", &["n-1", "n-2"], &["--fail", "infusion-pump/n-2=start"])?;
         hospital.offer("1B")?;
@@ -394,7 +83,7 @@ fn a_device_that_cannot_start_goes_back_and_the_server_is_told() -> Result<()> {
 #[test]
 fn a_pump_that_verifies_for_itself_is_updated_through_its_gateway_and_the_server_hears_what_came_of_it() -> Result<()> {
     scene(|scene| {
-        let hospital = Hospital::open(scene)?;
+        let hospital = Fleet::open(scene)?;
         let (pump_1, administrator) = (device("pump-1")?, &hospital.ward.administrator);
         hospital.acme.publish(&hospital.ward.worker.origin())?;
         let (mut north, mut pump) = hospital.pump_at_gateway("n-1")?;
@@ -449,7 +138,7 @@ fn a_pump_that_verifies_for_itself_is_updated_through_its_gateway_and_the_server
 #[test]
 fn a_set_of_a_pump_that_verifies_for_itself_and_a_scale_is_installed_whole_or_not_at_all() -> Result<()> {
     scene(|scene| {
-        let hospital = Hospital::open(scene)?;
+        let hospital = Fleet::open(scene)?;
         hospital.acme.delegate(&["infusion-pump/PM2", "scale/S1"])?;
         hospital.acme.publish(&hospital.ward.worker.origin())?;
         let (mut north, mut pump) = hospital.pump_at_gateway("scale-1")?;
@@ -485,6 +174,29 @@ fn a_set_of_a_pump_that_verifies_for_itself_and_a_scale_is_installed_whole_or_no
         }
         ensure!(hospital.runs("scale-1")? == program("1B"), "the scale has changed over alone");
         Ok(())
+    })
+}
+
+#[test]
+fn a_confidential_release_is_installed_behind_a_gateway_and_without_one_whoever_dies_on_the_way() -> Result<()> {
+    scene(|scene| {
+        let mut hospital = Fleet::open(scene)?;
+        hospital.acme.publish(&hospital.ward.worker.origin())?;
+        hospital.acme.keep_confidential(&hospital.ward.administrator, true)?;
+        let mut north = hospital.gateway("north", &["n-1"], &[])?;
+        hospital.sell(&["pump-1"])?;
+        let mut pump = hospital.pair_direct_pump("pump-1")?;
+        hospital.release_for_pumps(("1A", "1B"), "2", &["--program-bytes", "5000000"], &[])?;
+        hospital.publish()?;
+        hospital.offer("1B")?;
+        hospital.ward.worker.kill();
+        hospital.ward.worker.restart()?;
+        pump.wait_for("updating")?;
+        north.kill();
+        pump.kill();
+        north.restart()?;
+        pump.restart()?;
+        hospital.wait_for_all(&[&device("n-1")?, &device("pump-1")?], "1B")
     })
 }
 
@@ -541,7 +253,7 @@ fn serve_damaged(mut stream: TcpStream, targets: &Path, asked: &AtomicUsize) -> 
 #[test]
 fn six_devices_at_two_gateways_get_everything_and_nothing_of_theirs_is_lost() -> Result<()> {
     scene(|scene| {
-        let mut hospital = Hospital::open(scene)?;
+        let mut hospital = Fleet::open(scene)?;
         hospital.acme.delegate(&["infusion-pump/PM2", "scale/S1"])?;
         hospital.acme.publish(&hospital.ward.worker.origin())?;
         hospital.sell(&["pump-1", "pump-2"])?;
@@ -560,7 +272,7 @@ fn six_devices_at_two_gateways_get_everything_and_nothing_of_theirs_is_lost() ->
         let (pump_1, pump_2, n_1, s_1) = (pump_1?, pump_2?, n_1?, s_1?);
         let (scale_1, scale_2) = (device_of("scale/scale-1")?, device_of("scale/scale-2")?);
         let mut weighed = 0;
-        let mut weigh = |hospital: &Hospital<'_>| -> Result<u64> {
+        let mut weigh = |hospital: &Fleet<'_>| -> Result<u64> {
             weighed += 1;
             hospital.weigh("scale-1", weighed)?;
             hospital.weigh("scale-2", weighed)?;

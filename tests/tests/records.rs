@@ -4,16 +4,18 @@ use anyhow::{Context as _, Result, bail, ensure};
 use wardlink_agent::clock;
 use wardlink_protocol::Device;
 use wardlink_protocol::api::{
-    AllowUpload, AskedRecords, AuditPage, CatalogDevice, ConcedeGap, FlagSeverity, FlagView, ProblemKind,
-    RecordsDetail, RecordsGap, RecordsPage, RecordsPlot, RecordsSettings, RecordsView, Role, RulesChange, RulesView,
+    AllowUpload, AskedRecords, AssignPatient, AuditPage, CatalogDevice, CatalogPage, ConcedeGap, FlagSeverity,
+    FlagView, ProblemKind, RecordsDetail, RecordsGap, RecordsPage, RecordsPlot, RecordsSettings, RecordsView, Role,
+    RulesChange, RulesView,
 };
 use wardlink_protocol::distribution::{FromServer, SessionRefusal};
-use wardlink_protocol::identity::{RecordChain, Sha256};
+use wardlink_protocol::identity::{PatientReference, RecordChain, Sha256};
 use wardlink_records::batch::{ChainEnd, Reason};
 use wardlink_records::receipt::Receipt;
+use wardlink_records::record::Record;
 use wardlink_tests::api::{ADMINISTRATOR, Api, refusal};
 use wardlink_tests::hub::{Hub, Talk, state};
-use wardlink_tests::records::{Recorder, heart_rate, measured};
+use wardlink_tests::records::{PATIENT, Recorder, heart_rate, measured};
 use wardlink_tests::ward::{Ward, device};
 use wardlink_tests::{scene, wait};
 
@@ -96,6 +98,35 @@ fn a_signed_batch_is_stored_and_receipted_and_people_see_it() -> Result<()> {
             "everything, positions 1 to 3",
         ];
         assert_eq!(details, expected);
+        Ok(())
+    })
+}
+
+#[test]
+fn what_names_no_patient_counts_as_that_of_the_one_for_whom_the_device_was_there() -> Result<()> {
+    scene(|scene| {
+        let ward = Ward::open(scene)?;
+        let mut hub = hub(&ward, "pump-1")?;
+        let mut talk = hub.connect()?;
+        talk.report(hub.report("1A", None, &[])?)?;
+        let path = format!("catalog/{}/patient", hub.device);
+        let assign = |api: &Api, patient| api.post::<CatalogDevice>(&path, &AssignPatient { patient });
+        let patient = PatientReference([0xA9; 16]);
+        assert_eq!(refusal(assign(&ward.nurse, Some(patient)))?, ProblemKind::Forbidden);
+        assert_eq!(assign(&ward.administrator, Some(patient))?.entry.patient, Some(patient));
+        let found: CatalogPage = ward.administrator.get("catalog?find=A9a9a9")?;
+        assert_eq!(found.devices.iter().map(|entry| &entry.device).collect::<Vec<_>>(), [&hub.device]);
+
+        let nobodys = |value: &str, ago| Ok::<_, anyhow::Error>(Record { patient: None, ..heart_rate(value, ago)? });
+        let mut recorder = Recorder::of(&hub.device, hub.key(), 1);
+        let batch = recorder.sign(vec![nobodys("70", 60)?, nobodys("71", 0)?, heart_rate("72", 0)?])?;
+        taken(&hub, &mut talk, &batch)?;
+        let history = assign(&ward.administrator, None)?.history;
+        ensure!(history.iter().filter(|change| change.what == "patient").count() == 2, "{history:?}");
+        taken(&hub, &mut talk, &recorder.sign(vec![nobodys("73", 0)?])?)?;
+        let page: RecordsPage = ward.administrator.get(&format!("records/{}/values", hub.device))?;
+        let patients: Vec<_> = page.values.iter().map(|value| value.patient).collect();
+        assert_eq!(patients, [None, Some(patient), Some(PATIENT), None]);
         Ok(())
     })
 }

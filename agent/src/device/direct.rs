@@ -30,6 +30,7 @@ use std::time::Duration;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::{JoinError, JoinSet};
 use tokio::time::{Instant, MissedTickBehavior, interval};
+use wardlink_crypto::package::EncodingError;
 use wardlink_protocol::distribution::{Answer, DirectorRoot, FromServer, Welcome};
 use wardlink_update::metadata::Version;
 use zeroize::Zeroizing;
@@ -74,6 +75,9 @@ enum Over {
     /// Our fault: no notification can be made.
     #[error("nothing can be told: {0}")]
     Unsaid(#[from] serde_json::Error),
+    /// What only this device can read does not open.
+    #[error("the encrypted package: {0}")]
+    Encrypted(#[from] EncodingError),
     /// Our fault: what was done beside the session broke.
     #[error("an errand broke: {0}")]
     Broke(#[from] JoinError),
@@ -233,8 +237,9 @@ impl Direct {
         }
         match self.with(|driven| driven.doing.clone()).await? {
             Doing::WantsImage { position, .. } => {
-                let shortcut = known.shortcut.take();
-                errands.spawn(async move { direct.bring_image(position, shortcut).await.map(|()| Done::Brought) });
+                let (shortcut, encrypted) = (known.shortcut.take(), known.encrypted.clone());
+                let bring = async move { direct.bring_image(position, shortcut, encrypted).await };
+                errands.spawn(async move { bring.await.map(|()| Done::Brought) });
             }
             Doing::WantsAdded(added) => {
                 errands.spawn(async move { direct.bring_added(&added).await.map(|()| Done::Brought) });

@@ -50,16 +50,11 @@ pub(super) enum Origin<'a> {
     Director,
 }
 
-/// The SHA-256 of a target.
-pub(super) fn sha256_of(target: &Target) -> Option<Sha256> {
-    target.hashes.0.get("sha256")?.to_ascii_lowercase().parse().ok()
-}
-
 impl Round<'_> {
     /// The image of an install, whole, in the cache.
     pub(super) async fn deliver(&self, install: &Install) -> Result<PathBuf, Undelivered> {
         let unusable = || Undelivered::Unusable(format!("{} is listed without its SHA-256", install.path));
-        let sha256 = sha256_of(&install.target).ok_or_else(unusable)?;
+        let sha256 = install.target.sha256().ok_or_else(unusable)?;
         if let Some(path) = self.shared.packages.find(&self.shared.store, &sha256)? {
             return Ok(path);
         }

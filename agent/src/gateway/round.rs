@@ -4,7 +4,7 @@
 //! Where the server is away, the round goes by what is stored, as long as it counts.
 
 use super::change_over::Changed;
-use super::delivery::{AddedFiles, Undelivered, sha256_of};
+use super::delivery::{AddedFiles, Undelivered};
 use super::devices::Passive;
 use super::http::{Asked, Http, HttpError};
 use super::store::{Attack, ChangeOverPhase, Directives, Journal, Part, Poll, Seen, StoreError, Work};
@@ -546,7 +546,7 @@ impl<'a> Round<'a> {
         let mut needed: BTreeSet<_> =
             self.shared.device_states().into_iter().filter_map(|state| state.image).map(|image| image.sha256).collect();
         for install in waiting.iter().flat_map(|transaction| &transaction.installs) {
-            needed.extend(sha256_of(&install.target));
+            needed.extend(install.target.sha256());
             needed.extend(install.shortcut.iter().map(|shortcut| shortcut.file.sha256));
             needed.extend(install.encrypted.iter().map(|encrypted| encrypted.file.sha256));
             needed.extend(install.added.iter().map(|added| added.file.sha256));
@@ -564,7 +564,7 @@ fn is_of_a_set(transaction: &Transaction) -> bool {
 fn after(install: &Install, before: &State) -> State {
     let mut after = before.clone();
     install.installed().apply(&mut after);
-    after.image = sha256_of(&install.target).map(|sha256| Image { length: install.target.length, sha256 });
+    after.image = install.target.sha256().map(|sha256| Image { length: install.target.length, sha256 });
     after
 }
 

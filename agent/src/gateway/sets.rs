@@ -11,7 +11,7 @@ use super::store::{
     Change, ChangeOverPhase, Journal, OfDevice, Part, SetPhase, SetUnderWay, Sets, StoreError, Verifying, Work,
 };
 use super::troubles::Source;
-use super::{GatewayError, Shared, delivery};
+use super::{GatewayError, Shared};
 use crate::bundle::{self, Say, Standing, Step, Word};
 use crate::clock;
 use std::time::Duration;
@@ -28,9 +28,7 @@ impl SetUnderWay {
     /// What this directive says of a set, with those of its devices that verify for themselves.
     fn new(directive: Version, transaction: &Transaction, verifying: &[Device]) -> Self {
         let installs = transaction.installs.iter().filter(|install| verifying.contains(&install.device));
-        let member = |install: &Install| {
-            Some((install.device.clone(), install.path.clone(), delivery::sha256_of(&install.target)?))
-        };
+        let member = |install: &Install| Some((install.device.clone(), install.path.clone(), install.target.sha256()?));
         let (members, parts) = (installs.filter_map(member).collect(), Vec::new());
         let (phase, reason, since) = (SetPhase::Commit, String::new(), clock::now());
         Self { directive, phase, reason, members, parts, since }

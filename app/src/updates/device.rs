@@ -3,8 +3,9 @@
 use leptos::prelude::*;
 use wardlink_protocol::Device;
 use wardlink_protocol::api::{
-    AllowUpload, Associate, CatalogChange, CatalogDevice, CatalogEntry, GatewayView, Right, UpdateState,
+    AllowUpload, AssignPatient, Associate, CatalogChange, CatalogDevice, CatalogEntry, GatewayView, Right, UpdateState,
 };
+use wardlink_protocol::identity::PatientReference;
 
 use super::catalog::reported;
 use super::update_words;
@@ -15,10 +16,11 @@ use crate::fetched::Fetched;
 use crate::route::Route;
 use crate::text::Language;
 use crate::ui::dialog::{CloseDialog, asking};
-use crate::ui::field::Choice;
+use crate::ui::field::{Choice, Field};
 use crate::ui::form::{Answers, Sender};
 use crate::ui::select::Switch;
 use crate::ui::{Fact, ScreenTitle, icon};
+use crate::verification::random_bytes;
 
 /// What is asked in a dialog.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -27,6 +29,8 @@ enum Ask {
     Move(Box<CatalogEntry>),
     /// Through which gateways its data may come, too.
     Uploads(Box<CatalogEntry>),
+    /// For whom it is there.
+    Patient(Box<CatalogEntry>),
 }
 
 /// The screen.
@@ -58,7 +62,8 @@ fn Shown(shown: CatalogDevice, ask: RwSignal<Option<Ask>>, may: bool, known: Fet
     let (style, words) = update_words(entry.update, t);
     let or_unknown = |value: Option<String>| value.unwrap_or_else(|| t.catalog_unknown().to_owned());
     let uploads = entry.uploads.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
-    let (moves, lets, fixed) = (entry.clone(), entry.clone(), entry.clone());
+    let (moves, lets, assigns, fixed) = (entry.clone(), entry.clone(), entry.clone(), entry.clone());
+    let patient = entry.patient.map_or_else(|| t.catalog_no_patient().to_owned(), |patient| patient.to_string());
     let history_rows = history.iter().map(|change| view! { <Change change=change.clone()/> }).collect_view();
     view! {
         <p class="progress-line"><span class=style data-testid="update-state">{words}</span> <span class="tiny">{move || reported(&fixed, app, t)}</span></p>
@@ -75,11 +80,13 @@ fn Shown(shown: CatalogDevice, ask: RwSignal<Option<Ask>>, may: bool, known: Fet
                     <Fact name=t.catalog_counter() value=or_unknown(entry.release_counter.map(|counter| counter.to_string()))/>
                     <Fact name=t.catalog_gateway() value=entry.gateway.as_ref().map_or_else(|| t.catalog_no_gateway().to_owned(), ToString::to_string)/>
                     {(!uploads.is_empty()).then(|| view! { <Fact name=t.catalog_uploads() value=uploads/> })}
+                    <Fact name=t.catalog_patient() value=patient mono=entry.patient.is_some()/>
                     <Fact name=t.catalog_key() value=or_unknown(entry.factory_key.map(|key| key.to_string())) mono=true/>
                 </dl>
                 {may.then(|| view! {
                     <div class="acts start">
                         <button type="button" class="button small" data-testid="move" on:click=move |_| ask.set(Some(Ask::Move(Box::new(moves.clone()))))>{t.move_device()}</button>
+                        <button type="button" class="button small quiet" data-testid="patient" on:click=move |_| ask.set(Some(Ask::Patient(Box::new(assigns.clone()))))>{t.assign_patient()}</button>
                         <button type="button" class="button small quiet" data-testid="uploads" on:click=move |_| ask.set(Some(Ask::Uploads(Box::new(lets.clone()))))>{t.uploads_device()}</button>
                     </div>
                 })}
@@ -148,10 +155,12 @@ fn Asking(ask: RwSignal<Option<Ask>>, known: Fetched<CatalogDevice>) -> impl Int
     let title = move |question: &Ask| match question {
         Ask::Move(entry) => t.move_title(entry.device.identifier.as_str()),
         Ask::Uploads(entry) => t.uploads_title(entry.device.identifier.as_str()),
+        Ask::Patient(entry) => t.assign_patient_title(entry.device.identifier.as_str()),
     };
     let content = move |question: Ask, close: CloseDialog| match question {
         Ask::Move(entry) => view! { <MoveForm entry=*entry known=known close=close/> }.into_any(),
         Ask::Uploads(entry) => view! { <Uploads entry=*entry known=known close=close/> }.into_any(),
+        Ask::Patient(entry) => view! { <PatientForm entry=*entry known=known close=close/> }.into_any(),
     };
     asking(ask, title, content)
 }
@@ -194,6 +203,48 @@ fn MoveForm(entry: CatalogEntry, known: Fetched<CatalogDevice>, close: CloseDial
             <Show when=move || gateways.is_empty()><p class="quiet">{t.no_gateway_to_choose()}</p></Show>
             <div class="choices" role="radiogroup">{choices}</div>
             <Answers close=close sender=sender go=t.move_go() keep=t.cancel()/>
+        </form>
+    }
+}
+
+/// A reference names nobody: the hospital's own system says whose it is.
+#[component]
+fn PatientForm(entry: CatalogEntry, known: Fetched<CatalogDevice>, close: CloseDialog) -> impl IntoView {
+    let t = use_text();
+    let app = use_app();
+    let sender = Sender::new();
+    let reference = RwSignal::new(entry.patient.map(|patient| patient.to_string()).unwrap_or_default());
+    let wrong = RwSignal::new(None);
+    let device = StoredValue::new(entry.device);
+    let assign = move |patient: Option<PatientReference>| {
+        let told = if patient.is_some() { t.patient_assigned() } else { t.patient_taken_away() };
+        let path = format!("/catalog/{}/patient", device.get_value());
+        sender.send(app, path, api::json(&AssignPatient { patient }), move |_| {
+            app.notices.say(told);
+            known.load();
+            close.run();
+        });
+    };
+    let submit = move |event: leptos::ev::SubmitEvent| {
+        event.prevent_default();
+        let patient = reference.get_untracked().trim().to_ascii_lowercase().parse::<PatientReference>().ok();
+        wrong.set(patient.is_none().then(|| t.patient_reference_wrong().to_owned()));
+        if patient.is_some() {
+            assign(patient);
+        }
+    };
+    let draw = move |_| reference.set(PatientReference(random_bytes()).to_string());
+    view! {
+        <form class="stack" data-testid="patient-form" on:submit=submit novalidate>
+            <p>{t.assign_patient_text()}</p>
+            <Field label=t.patient_reference() value=reference name="patient" hint=t.patient_reference_hint() error=wrong focus=true/>
+            <div class="acts start">
+                <button type="button" class="button small quiet" data-testid="draw-patient" on:click=draw>{t.patient_draw()}</button>
+                {entry.patient.is_some().then(|| view! {
+                    <button type="button" class="button small quiet" data-testid="no-patient" on:click=move |_| assign(None)>{t.patient_take_away()}</button>
+                })}
+            </div>
+            <Answers close=close sender=sender go=t.patient_go() keep=t.cancel()/>
         </form>
     }
 }

@@ -2,7 +2,7 @@
 
 use leptos::prelude::*;
 use wardlink_crypto::schedule::message_hash;
-use wardlink_protocol::api::{InventoryPreview, ManufacturerView, NewManufacturer, Right};
+use wardlink_protocol::api::{InventoryPreview, KeepConfidential, ManufacturerView, NewManufacturer, Right};
 
 use super::Tabs;
 use super::file::{FileField, MAX_INVENTORY_BYTES, MAX_ROOT_BYTES};
@@ -25,6 +25,8 @@ enum Ask {
     Add,
     /// Its publishing tokens.
     Tokens(Box<ManufacturerView>),
+    /// Whether its packages are confidential from now on, or public again.
+    Confidential(String, bool),
     /// Whether nothing more of it is taken in.
     End(String),
     /// Which inventory.
@@ -91,7 +93,13 @@ fn Row(one: ManufacturerView, ask: RwSignal<Option<Ask>>, may_change: bool) -> i
     let tokens = one.tokens.iter().filter(|token| token.revoked_at.is_none()).count();
     let name = one.manufacturer.clone();
     let (ends_label, tokens_label) = (t.end_manufacturer_of(&name), t.add_token_of(&name));
-    let (asks_end, asks_tokens) = (name.clone(), one.clone());
+    let is_confidential = one.confidential;
+    let (confidential_act, confidential_label) = if is_confidential {
+        (t.manufacturer_make_public(), t.manufacturer_make_public_of(&name))
+    } else {
+        (t.manufacturer_keep_confidential(), t.manufacturer_keep_confidential_of(&name))
+    };
+    let (asks_end, asks_tokens, asks_confidential) = (name.clone(), one.clone(), name.clone());
     view! {
         <li class="row" class:inactive=is_ended data-testid="manufacturer" data-manufacturer=name.clone()>
             <div class="row-main">
@@ -100,6 +108,7 @@ fn Row(one: ManufacturerView, ask: RwSignal<Option<Ask>>, may_change: bool) -> i
                     <span title=one.first_root.to_string() class="mono">{t.manufacturer_root_short(&hash, one.root_version)}</span>
                     <span>{published}</span>
                     <span>{t.publishing_tokens(tokens)}</span>
+                    {is_confidential.then(|| view! { <span data-testid="confidential">{t.manufacturer_confidential()}</span> })}
                 </p>
                 {match one.ended_at {
                     Some(time) => view! { <p class="tiny">{t.manufacturer_ended_at(&at(time))}</p> }.into_any(),
@@ -111,6 +120,8 @@ fn Row(one: ManufacturerView, ask: RwSignal<Option<Ask>>, may_change: bool) -> i
                 {(may_change && !is_ended).then(|| view! {
                     <button type="button" class="button small quiet" data-testid="tokens" aria-label=tokens_label
                         on:click=move |_| ask.set(Some(Ask::Tokens(Box::new(asks_tokens.clone()))))>{t.add_token()}</button>
+                    <button type="button" class="button small quiet" data-testid="keep-confidential" aria-label=confidential_label
+                        on:click=move |_| ask.set(Some(Ask::Confidential(asks_confidential.clone(), !is_confidential)))>{confidential_act}</button>
                     <button type="button" class="button small quiet" data-testid="end-manufacturer" aria-label=ends_label
                         on:click=move |_| ask.set(Some(Ask::End(asks_end.clone())))>{t.end_manufacturer()}</button>
                 })}
@@ -125,12 +136,17 @@ fn Asking(ask: RwSignal<Option<Ask>>, known: Fetched<Vec<ManufacturerView>>) -> 
     let title = move |question: &Ask| match question {
         Ask::Add => t.add_manufacturer().to_owned(),
         Ask::Tokens(one) => t.add_token_of(&one.manufacturer),
+        Ask::Confidential(name, true) => t.manufacturer_keep_confidential_title(name),
+        Ask::Confidential(name, false) => t.manufacturer_make_public_title(name),
         Ask::End(name) => t.end_manufacturer_title(name),
         Ask::Inventory => t.import_inventory().to_owned(),
     };
     let content = move |question: Ask, close: CloseDialog| match question {
         Ask::Add => view! { <AddForm known=known close=close/> }.into_any(),
         Ask::Tokens(one) => view! { <Tokens name=one.manufacturer known=known/> }.into_any(),
+        Ask::Confidential(name, confidential) => {
+            view! { <ConfidentialForm name=name confidential=confidential known=known close=close/> }.into_any()
+        }
         Ask::End(name) => view! { <EndForm name=name known=known close=close/> }.into_any(),
         Ask::Inventory => view! { <InventoryForm close=close/> }.into_any(),
     };
@@ -182,6 +198,40 @@ fn AddForm(known: Fetched<Vec<ManufacturerView>>, close: CloseDialog) -> impl In
             })}
             <p class="error" role="alert">{move || root_error.get()}</p>
             <Answers close=close sender=sender go=t.manufacturer_add_go() keep=t.cancel()/>
+        </form>
+    }
+}
+
+/// Who can read packages is decided knowingly.
+#[component]
+fn ConfidentialForm(
+    name: String,
+    confidential: bool,
+    known: Fetched<Vec<ManufacturerView>>,
+    close: CloseDialog,
+) -> impl IntoView {
+    let t = use_text();
+    let app = use_app();
+    let sender = Sender::new();
+    let (text, go) = if confidential {
+        (t.manufacturer_keep_confidential_text(), t.manufacturer_keep_confidential())
+    } else {
+        (t.manufacturer_make_public_text(), t.manufacturer_make_public())
+    };
+    let submit = move |event: leptos::ev::SubmitEvent| {
+        event.prevent_default();
+        let told = if confidential { t.manufacturer_is_confidential(&name) } else { t.manufacturer_is_public(&name) };
+        let body = api::json(&KeepConfidential { confidential });
+        sender.send(app, format!("/manufacturers/{name}/confidential"), body, move |_| {
+            app.notices.say(told);
+            known.load();
+            close.run();
+        });
+    };
+    view! {
+        <form class="stack" data-testid="confidential-form" on:submit=submit>
+            <p>{text}</p>
+            <Answers close=close sender=sender go=go keep=t.cancel()/>
         </form>
     }
 }

@@ -3,13 +3,14 @@
 use super::{DistributionObject, text};
 use serde::Serialize;
 use std::collections::BTreeMap;
+use wardlink_edge::messages::Assigned;
 use wardlink_edge::platform::now;
 use wardlink_edge::problem::Failure;
 use wardlink_edge::storage::{Column, Database, Row};
 use wardlink_protocol::api::{
     CatalogChange, CatalogDevice, CatalogEntry, CatalogPage, Person, ProblemKind, UpdateState,
 };
-use wardlink_protocol::identity::KeyFingerprint;
+use wardlink_protocol::identity::{KeyFingerprint, PatientReference};
 use wardlink_protocol::{Device, UnixMillis};
 use wardlink_trust::audit::Act;
 use wardlink_update::inventory::Characteristics;
@@ -21,11 +22,15 @@ use worker::SqlStorageValue;
 const PAGE: usize = 100;
 /// The changes of a device that are kept, the newest ones.
 const HISTORY: u64 = 100;
+/// The assignments to patients of a device that are kept, the newest ones.
+const ASSIGNMENTS: u64 = 1_000;
 /// The longest text that is looked for, in bytes.
 const MAX_FIND_BYTES: usize = 128;
+/// The most words of it.
+const MAX_FIND_WORDS: usize = 8;
 
 const COLUMNS: &str = "client, identifier, characteristics, state, gateway, conflict, reported_at, factory_key, \
-                       standing, detail, path, failures, retry_at, rests";
+                       standing, detail, path, failures, retry_at, rests, patient";
 
 /// A device of the catalog.
 pub(super) struct Known {
@@ -37,6 +42,7 @@ pub(super) struct Known {
     pub(super) progress: Progress,
     reported_at: Option<UnixMillis>,
     factory_key: Option<KeyFingerprint>,
+    patient: Option<PatientReference>,
 }
 
 /// How a device's update stands.
@@ -102,7 +108,15 @@ fn known(mut row: Row) -> Result<Known, Failure> {
             retry_at: row.take()?,
             rests: row.take()?,
         },
+        patient: take_patient(&mut row)?,
     })
+}
+
+/// The patient in the next column.
+fn take_patient(row: &mut Row) -> Result<Option<PatientReference>, Failure> {
+    let patient: Option<Vec<u8>> = row.take()?;
+    let wrong = |_| Failure::internal("a stored patient has another length");
+    patient.map(|bytes| bytes.try_into().map(PatientReference).map_err(wrong)).transpose()
 }
 
 /// A device of the catalog; none where it is not there.
@@ -321,7 +335,7 @@ fn entry(database: &Database, known: Known) -> Result<CatalogEntry, Failure> {
     let uploads = database.rows(query, names(&known.device))?.into_iter();
     let uploads = uploads.map(|mut row| row.take::<String>()?.parse().map_err(Failure::internal));
     let uploads = uploads.collect::<Result<_, Failure>>()?;
-    let Known { device, characteristics: is, state, gateway, conflict, .. } = known;
+    let Known { device, characteristics: is, state, gateway, conflict, patient, .. } = known;
     Ok(CatalogEntry {
         device,
         manufacturer: is.manufacturer.to_string(),
@@ -332,6 +346,7 @@ fn entry(database: &Database, known: Known) -> Result<CatalogEntry, Failure> {
         release_counter: state.as_ref().and_then(|state| state.release_counter).map(|counter| counter.number().into()),
         gateway,
         uploads,
+        patient,
         conflict,
         reported_at: known.reported_at,
         factory_key: known.factory_key,
@@ -353,13 +368,19 @@ pub(super) struct Question<'a> {
 /// A part of the catalog.
 pub(super) fn page(database: &Database, question: &Question<'_>) -> Result<CatalogPage, Failure> {
     let find: String = question.find.to_lowercase().chars().take(MAX_FIND_BYTES).collect();
-    let condition = "(? = '' OR instr(words, ?) > 0) AND (? = '' OR client = ?) AND (? = '' OR gateway = ?)
-                     AND (? = '' OR standing = ? OR (? = 'conflict' AND conflict IS NOT NULL))";
+    let find: Vec<&str> = find.split_whitespace().take(MAX_FIND_WORDS).collect();
+    // Every word has to be there, or to begin a patient's reference.
+    let word = "(instr(words, ?) > 0 OR (length(?) >= 6 AND instr(lower(hex(patient)), ?) = 1)) AND ";
+    let condition = format!(
+        "{}(? = '' OR client = ?) AND (? = '' OR gateway = ?)
+         AND (? = '' OR standing = ? OR (? = 'conflict' AND conflict IS NOT NULL))",
+        word.repeat(find.len())
+    );
     let values = || {
         let Question { client, gateway, standing, .. } = question;
-        let words = [&find, &find].map(text);
+        let words = find.iter().flat_map(|word| [word, word, word].map(text));
         let names = [client, client, gateway, gateway, standing, standing, standing].map(text);
-        words.into_iter().chain(names).collect::<Vec<_>>()
+        words.chain(names).collect::<Vec<_>>()
     };
     let count = format!("SELECT count(*) FROM devices WHERE {condition}");
     let total = database.rows_with(&count, values())?.into_iter().next().map(|mut row| row.take()).transpose()?;
@@ -403,6 +424,45 @@ pub(super) fn decide(
     let subject = device.to_string();
     DistributionObject::note(database, Some(person), Act::GatewayChanged, &subject, format!("updated by {gateway}"))?;
     Ok(known.gateway.into_iter().chain(known.conflict).chain([gateway.clone()]).collect())
+}
+
+/// A person says for whom a device is there from now on.
+pub(super) fn assign(
+    database: &Database,
+    person: &Person,
+    device: &Device,
+    patient: Option<PatientReference>,
+) -> Result<(), Failure> {
+    let known = find(database, device)?.ok_or(ProblemKind::NotFound)?;
+    if known.patient == patient {
+        return Ok(());
+    }
+    let [client, identifier] = names(device);
+    let bytes = || patient.map(|patient| patient.0.to_vec()).into_value();
+    database.run(
+        "UPDATE devices SET patient = ? WHERE client = ? AND identifier = ?",
+        [bytes(), client.clone(), identifier.clone()],
+    )?;
+    database.run(
+        "INSERT OR REPLACE INTO assignments (client, identifier, since, patient) VALUES (?, ?, ?, ?)",
+        [client.clone(), identifier.clone(), now().into_value(), bytes()],
+    )?;
+    database.run(
+        "DELETE FROM assignments WHERE client = ?1 AND identifier = ?2 AND since <= (SELECT since FROM assignments
+             WHERE client = ?1 AND identifier = ?2 ORDER BY since DESC LIMIT 1 OFFSET ?3)",
+        [client, identifier, ASSIGNMENTS.into_value()],
+    )?;
+    let [before, after] = [known.patient, patient].map(|patient| patient.map(|patient| patient.to_string()));
+    let what = after.as_ref().map_or_else(|| "patient: none".to_owned(), |patient| format!("patient: {patient}"));
+    DistributionObject::note(database, Some(person), Act::GatewayChanged, &device.to_string(), what)?;
+    note(database, device, "patient", before.as_deref(), after.as_deref())
+}
+
+/// For whom a device was there, and from when on, the oldest first.
+pub(super) fn patients(database: &Database, device: &Device) -> Result<Vec<Assigned>, Failure> {
+    let query = "SELECT since, patient FROM assignments WHERE client = ? AND identifier = ? ORDER BY since";
+    let rows = database.rows(query, names(device))?.into_iter();
+    rows.map(|mut row| Ok(Assigned { since: row.take()?, patient: take_patient(&mut row)? })).collect()
 }
 
 /// A gateway that was in a session once.

@@ -23,7 +23,7 @@ use wardlink_update::metadata::Expires;
 use wardlink_update::report::Configuration;
 
 /// When a gateway's object that did not answer is told again, and when it is asked whether what it was given has arrived.
-const RETRY: Duration = Duration::from_secs(30);
+pub(super) const RETRY: Duration = Duration::from_secs(30);
 /// How many gateways are matched before others get their turn.
 const BATCH: u64 = 32;
 
@@ -84,7 +84,7 @@ impl DistributionObject {
     /// Matches one gateway's devices with the releases that they are offered; signs, where that says something else than before, or
     /// always.
     pub(super) async fn match_anew(&self, gateway: &Device, always: bool) -> Result<Option<DirectorFiles>, Failure> {
-        let releases = self.releases().await?;
+        let (releases, variants) = self.releases_for(gateway).await?;
         let director = self.director()?;
         let database = self.database.open()?;
         let name = || text(gateway);
@@ -97,13 +97,28 @@ impl DistributionObject {
         let stopped: BTreeSet<&Device> =
             known.iter().filter(|known| known.is_stopped()).map(|known| &known.device).collect();
         let is_offered = |device: &Device, path: &_| !stopped.contains(device) && offers.of(device, path).is_some();
-        let picks = releases.pick_offered(configuration, associations, is_offered);
-        let orders = Order::of(&picks.picks, |pick| {
+        let mut picks = releases.pick_offered(configuration, associations, is_offered);
+        let mut waiting = BTreeSet::new();
+        loop {
+            let wait = variants.wait_for(self, gateway, &picks.picks)?;
+            if wait.is_empty() {
+                break;
+            }
+            // A set of which a member waits, waits whole; what others are given instead may have to be encrypted, too.
+            waiting.extend(wait);
+            let is_ready = |device: &Device, path: &_| !waiting.contains(device) && is_offered(device, path);
+            picks = releases.pick_offered(configuration, associations, is_ready);
+        }
+        let mut orders = Order::of(&picks.picks, |pick| {
             let device = &pick.state.characteristics.device;
             let offer = offers.of(device, &pick.package.path);
             offer.map_or_else(|| (When::AtOnce, Vec::new()), |offer| offer.terms(&pick.package.release))
         });
-        stand(database, known.iter().filter(|known| !stopped.contains(&known.device)), &picks)?;
+        for order in &mut orders {
+            variants.put_into(order);
+        }
+        let waits = |device: &Device| waiting.contains(device).then(|| variants.why_waiting());
+        stand(database, known.iter().filter(|known| !stopped.contains(&known.device)), &picks, waits)?;
 
         let made = |version, ends| Directive::new(version, ends, gateway, &orders, associations);
         let plain = made(1, Expires::at(0)).map_err(Failure::internal)?;
@@ -258,7 +273,12 @@ impl Matched {
 }
 
 /// How each device's update stands after a match. What the device itself told of the same package stays.
-fn stand<'a>(database: &Database, devices: impl Iterator<Item = &'a Known>, picks: &Picks) -> Result<(), Failure> {
+fn stand<'a>(
+    database: &Database,
+    devices: impl Iterator<Item = &'a Known>,
+    picks: &Picks,
+    waits: impl Fn(&Device) -> Option<&'static str>,
+) -> Result<(), Failure> {
     let given = picks.picks.iter().filter(|pick| !pick.package.release.is_installed_on(&pick.state));
     let given: BTreeMap<_, _> =
         given.map(|pick| (&pick.state.characteristics.device, pick.package.path.as_str())).collect();
@@ -270,6 +290,8 @@ fn stand<'a>(database: &Database, devices: impl Iterator<Item = &'a Known>, pick
                 continue;
             }
             Progress::new(UpdateState::Directed, Some(path.to_owned()), Some(path.to_owned()))
+        } else if let Some(why) = waits(device) {
+            Progress::new(UpdateState::Withheld, Some(why.to_owned()), None)
         } else if let Some(why) = withheld.get(device) {
             Progress::new(UpdateState::Withheld, Some(why.to_string()), None)
         } else if let Some(recall) = recalled.get(device) {

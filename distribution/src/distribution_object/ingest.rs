@@ -7,7 +7,7 @@ use super::repository::{self, Public};
 use super::{DistributionObject, blob, manufacturers, text};
 use data_encoding::HEXLOWER_PERMISSIVE;
 use sha2::{Digest, Sha256 as Hasher};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use wardlink_edge::files::Files;
 use wardlink_edge::messages::PublicFile;
 use wardlink_edge::platform::streams::Algorithm;
@@ -19,7 +19,7 @@ use wardlink_protocol::api::{NewPublication, ProblemKind, Published, PublishedVi
 use wardlink_protocol::identity::Sha256;
 use wardlink_trust::audit::Act;
 use wardlink_update::client::{Fetched, File, Refusal};
-use wardlink_update::metadata::{Role as _, RoleName};
+use wardlink_update::metadata::{Role as _, RoleName, TargetPath};
 use wardlink_update::package::{Manufacturer, ModelFolder};
 use wardlink_update::repository::{Kept, NotAccepted, Reader, Repository};
 
@@ -161,6 +161,9 @@ async fn targets(
     files: &Files,
 ) -> Result<Vec<Public>, Failure> {
     let there: BTreeMap<Sha256, u64> = new.files.iter().map(|file| (file.sha256, file.length)).collect();
+    let packages = repository.releases.packages().iter().map(|listed| &listed.release);
+    let documents: BTreeSet<&TargetPath> =
+        packages.flat_map(|package| package.sbom.iter().chain(&package.provenance)).map(|file| &file.path).collect();
     let mut public = Vec::new();
     for (_, path, target) in repository.targets() {
         let folder = ModelFolder::of(path).map_err(|error| refused("targets", error))?;
@@ -183,8 +186,9 @@ async fn targets(
             }
         }
         let file = PublicFile { sha256, length: target.length };
+        let is_program = !documents.contains(path);
         for hash in target.hashes.0.values() {
-            public.push(Public { is_metadata: false, name: path.with_hash(hash), file, stays: false });
+            public.push(Public { is_metadata: false, is_program, name: path.with_hash(hash), file, stays: false });
         }
     }
     Ok(public)
@@ -255,7 +259,7 @@ fn make_visible(
 fn metadata(name: String, bytes: &[u8], stays: bool) -> Public {
     let sha256 = Sha256(Hasher::digest(bytes).into());
     let length = u64::try_from(bytes.len()).unwrap_or(u64::MAX);
-    Public { is_metadata: true, name, file: PublicFile { sha256, length }, stays }
+    Public { is_metadata: true, is_program: false, name, file: PublicFile { sha256, length }, stays }
 }
 
 /// The publication is done; its answer is kept for whoever asks again.

@@ -4,6 +4,7 @@ use super::{DistributionObject, blob, text};
 use data_encoding::BASE64URL_NOPAD;
 use rand_core::Rng as _;
 use sha2::{Digest, Sha256 as Hasher};
+use std::collections::BTreeSet;
 use subtle::ConstantTimeEq;
 use wardlink_edge::files::Files;
 use wardlink_edge::platform::{log, now, rng};
@@ -29,7 +30,8 @@ const TOKEN_BYTES: usize = 32;
 /// A token's use is noted this often.
 const NOTING_MILLIS: u64 = 60_000;
 
-const COLUMNS: &str = "manufacturer, first_root, root_version, added_at, added_by, ended_at, published, inventory";
+const COLUMNS: &str =
+    "manufacturer, first_root, root_version, added_at, added_by, ended_at, published, inventory, confidential";
 
 /// A manufacturer that counts.
 pub(super) struct Known {
@@ -68,7 +70,7 @@ fn view(database: &Database, mut row: Row) -> Result<ManufacturerView, Failure> 
     let published: Option<Vec<u8>> = row.take()?;
     let published: Option<PublishedView> =
         published.map(|bytes| wardlink_edge::storage::read_record(&bytes)).transpose()?;
-    let inventory = row.take()?;
+    let (inventory, confidential) = (row.take()?, row.take()?);
     Ok(ManufacturerView {
         manufacturer,
         first_root,
@@ -79,6 +81,7 @@ fn view(database: &Database, mut row: Row) -> Result<ManufacturerView, Failure> 
         tokens,
         published,
         inventory,
+        confidential,
     })
 }
 
@@ -193,6 +196,29 @@ pub(super) fn end(database: &Database, person: &Person, name: &str) -> Result<Ma
     )?;
     log!("distribution: person {} ends a manufacturer", person.id);
     DistributionObject::note(database, Some(person), Act::ManufacturerChanged, name, "ended")?;
+    view_of(database, name)
+}
+
+/// Whose packages are confidential.
+pub(super) fn confidential(database: &Database) -> Result<BTreeSet<String>, Failure> {
+    let rows = database.rows("SELECT manufacturer FROM manufacturers WHERE confidential", [])?;
+    rows.into_iter().map(|mut row| row.take()).collect()
+}
+
+/// Keeps a manufacturer's packages confidential from now on, or public again: a gateway is given each encrypted to its own key, and nobody
+/// gets them otherwise.
+pub(super) fn keep_confidential(
+    database: &Database,
+    person: &Person,
+    name: &str,
+    confidential: bool,
+) -> Result<ManufacturerView, Failure> {
+    known(database, name)?;
+    let statement = "UPDATE manufacturers SET confidential = ? WHERE manufacturer = ?";
+    database.run(statement, [confidential.into_value(), text(name)])?;
+    let what = if confidential { "packages are confidential" } else { "packages are public" };
+    log!("distribution: person {} decides: a manufacturer's {what}", person.id);
+    DistributionObject::note(database, Some(person), Act::ManufacturerChanged, name, what)?;
     view_of(database, name)
 }
 

@@ -15,12 +15,13 @@ const KEEPING: Duration = Duration::from_hours(25);
 /// How many files go in one round.
 const GOING: u64 = 500;
 
-/// The file under a public name; none of a manufacturer that was ended.
+/// The file under a public name; none of a manufacturer that was ended, and no program of one that keeps them confidential.
 pub(super) fn find(database: &Database, name: &PublicName) -> Result<Option<PublicFile>, Failure> {
     let query = "SELECT public.sha256, public.length FROM public_files AS public
                  JOIN manufacturers USING (manufacturer)
                  WHERE public.manufacturer = ? AND public.is_metadata = ? AND public.name = ?
-                     AND manufacturers.ended_at IS NULL";
+                     AND manufacturers.ended_at IS NULL
+                     AND NOT (manufacturers.confidential AND public.is_program AND NOT public.is_metadata)";
     let values = [text(&name.manufacturer), name.is_metadata.into_value(), text(&name.name)];
     let Some(mut row) = database.row(query, values)? else { return Ok(None) };
     Ok(Some(PublicFile { sha256: manufacturers::take_hash(&mut row)?, length: row.take()? }))
@@ -29,6 +30,8 @@ pub(super) fn find(database: &Database, name: &PublicName) -> Result<Option<Publ
 /// One public name.
 pub(super) struct Public {
     pub(super) is_metadata: bool,
+    /// A package or a delta.
+    pub(super) is_program: bool,
     pub(super) name: String,
     pub(super) file: PublicFile,
     /// Whether it stays whatever is published later: a root.
@@ -42,11 +45,11 @@ pub(super) fn put(
     generation: u64,
     names: impl IntoIterator<Item = Public>,
 ) -> Result<(), Failure> {
-    for Public { is_metadata, name, file, stays } in names {
+    for Public { is_metadata, is_program, name, file, stays } in names {
         let belongs = (!stays).then_some(generation);
         database.run(
-            "INSERT OR REPLACE INTO public_files (manufacturer, is_metadata, name, sha256, length, generation)
-             VALUES (?, ?, ?, ?, ?, ?)",
+            "INSERT OR REPLACE INTO public_files (manufacturer, is_metadata, name, sha256, length, generation, is_program)
+             VALUES (?, ?, ?, ?, ?, ?, ?)",
             [
                 text(manufacturer),
                 is_metadata.into_value(),
@@ -54,6 +57,7 @@ pub(super) fn put(
                 blob(&file.sha256),
                 file.length.into_value(),
                 belongs.into_value(),
+                is_program.into_value(),
             ],
         )?;
     }

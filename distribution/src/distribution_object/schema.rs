@@ -1,7 +1,7 @@
 //! The tables of the distribution server.
 
 /// The statements that lead from each version to the next.
-pub(super) const VERSIONS: [&str; 3] = [FIRST, SECOND, THIRD];
+pub(super) const VERSIONS: [&str; 4] = [FIRST, SECOND, THIRD, FOURTH];
 
 /// Manufacturers, their tokens, what they upload, and what is public of them.
 const FIRST: &str = "
@@ -212,4 +212,37 @@ const THIRD: &str = "
     CREATE INDEX added_by_hash ON added (sha256);
     -- Whose data may come through a gateway is asked with each batch of it.
     CREATE INDEX uploads_of_gateway ON uploads_allowed (gateway);
+";
+
+/// Whose packages are confidential, and what is made of them for each gateway; for whom devices are there.
+const FOURTH: &str = "
+    ALTER TABLE manufacturers ADD COLUMN confidential INTEGER NOT NULL DEFAULT 0;
+    -- A package or a delta. What was published before counts as one.
+    ALTER TABLE public_files ADD COLUMN is_program INTEGER NOT NULL DEFAULT 1;
+    -- path, sha256, length: of the package. content: its content key and salt, sealed. Once it is made: what the director says of it, JSON,
+    -- and the SHA-256 of the encrypted file. due_at: when it is to be made; none once it is.
+    CREATE TABLE variants (
+        gateway TEXT NOT NULL,
+        path TEXT NOT NULL,
+        sha256 BLOB NOT NULL,
+        manufacturer TEXT NOT NULL,
+        length INTEGER NOT NULL,
+        spki BLOB NOT NULL,
+        content BLOB NOT NULL,
+        encrypted BLOB,
+        file BLOB,
+        due_at INTEGER,
+        PRIMARY KEY (gateway, path, sha256)
+    ) WITHOUT ROWID;
+    CREATE INDEX variants_by_file ON variants (gateway, file);
+    -- For whom a device is there now, and was there before: each row counts until the next.
+    ALTER TABLE devices ADD COLUMN patient BLOB;
+    CREATE TABLE assignments (
+        client TEXT NOT NULL,
+        identifier TEXT NOT NULL,
+        since INTEGER NOT NULL,
+        patient BLOB,
+        PRIMARY KEY (client, identifier, since)
+    ) WITHOUT ROWID;
+    CREATE INDEX variants_due ON variants (due_at) WHERE due_at IS NOT NULL;
 ";

@@ -1,14 +1,16 @@
 //! Polls: the director's repository for who shows the ticket, conditional, from memory.
 
 use super::GatewayObject;
+use crate::variant::Content;
 use rand_core::CryptoRng;
 use serde_bytes::ByteBuf;
 use sha2::{Digest, Sha256 as Hasher};
 use std::rc::Rc;
 use subtle::ConstantTimeEq;
+use wardlink_crypto::package::encrypted_bytes;
 use wardlink_edge::files::Files;
-use wardlink_edge::http::names;
-use wardlink_edge::messages::{DeskRequest, DistributionRequest};
+use wardlink_edge::http::{Wanted, names};
+use wardlink_edge::messages::{DeskRequest, DistributionRequest, Variant};
 use wardlink_edge::objects;
 use wardlink_edge::platform::now;
 use wardlink_edge::problem::Failure;
@@ -22,6 +24,8 @@ use worker::{Request, Response};
 
 /// Whose the files are that the server adds.
 pub(crate) const ADDED: &str = "@added";
+/// In which folder of the director's targets they lie.
+const ADDED_FOLDER: &str = "added";
 /// The director's first root.
 pub(super) const FIRST_ROOT: &str = "1.root.json";
 
@@ -30,6 +34,8 @@ pub(super) enum Asked {
     Metadata(String),
     /// A file that the server added, by its hash.
     Added(Option<Sha256>),
+    /// A package's variant that this gateway alone can read, by its hash.
+    Variant(Option<Sha256>),
     /// The control unit's word for a device of this gateway that it is directed by this director.
     Root(Device),
 }
@@ -45,8 +51,9 @@ impl Asked {
         if let Some(device) = rest.strip_prefix("devices/") {
             return device.strip_suffix("/root.cose")?.parse().ok().map(Self::Root);
         }
-        let name = rest.strip_prefix("targets/")?.rsplit('/').next()?;
-        Some(Self::Added(name.split('.').next().and_then(|hash| hash.parse().ok())))
+        let (folder, name) = rest.strip_prefix("targets/")?.rsplit_once('/')?;
+        let hash = name.split('.').next().and_then(|hash| hash.parse().ok());
+        Some(if folder == ADDED_FOLDER { Self::Added(hash) } else { Self::Variant(hash) })
     }
 }
 
@@ -104,6 +111,11 @@ impl GatewayObject {
                 let bytes = Files::of(&self.env, ADDED)?.read(&sha256).await?.ok_or(ProblemKind::NotFound)?;
                 with_kind(Response::from_bytes(bytes)?, "application/json", "private, max-age=86400, immutable")
             }
+            Asked::Variant(sha256) => {
+                let gateway = self.device()?.ok_or(ProblemKind::NotFound)?;
+                let response = self.variant(request, gateway, sha256.ok_or(ProblemKind::NotFound)?).await?;
+                with_kind(response, "application/octet-stream", "private, no-store")
+            }
             Asked::Root(device) => {
                 let gateway = self.device()?.ok_or(ProblemKind::NotFound)?;
                 let devices: Vec<Device> = objects::call(&self.env, &DistributionRequest::Uploads(gateway)).await?;
@@ -116,6 +128,25 @@ impl GatewayObject {
                 with_kind(response, "application/cose", "private, no-store")
             }
         }
+    }
+
+    /// A package's variant, or the part of it that is asked for.
+    async fn variant(&self, request: &Request, gateway: Device, file: Sha256) -> Result<Response, Failure> {
+        let found = objects::call(&self.env, &DistributionRequest::Variant(gateway, file)).await?;
+        let Variant { manufacturer, package, length, content } = Option::ok_or(found, ProblemKind::NotFound)?;
+        let (length, etag) = (encrypted_bytes(length), format!("\"{file}\""));
+        let wanted = Wanted::by(request.headers(), &etag, length)?;
+        let (offset, part) = match wanted {
+            Wanted::Whole => (0, length),
+            Wanted::Part { offset, length } => (offset, length),
+            Wanted::Nothing => return wanted.describe(Response::empty()?, length),
+        };
+        let files = Files::of(&self.env, &manufacturer)?;
+        let made = Content::open(&self.env, &content)?.encrypt(&files, &package, offset, part).await?;
+        let response = Response::from_stream(made)?;
+        response.headers().set("ETag", &etag)?;
+        response.headers().set("Accept-Ranges", "bytes")?;
+        wanted.describe(response, length)
     }
 
     /// A file of the director's metadata.
@@ -170,7 +201,10 @@ mod tests {
         let hash = "a".repeat(64);
         assert!(matches!(path(&format!("director/targets/added/{hash}.json")), Some(Asked::Added(Some(_)))));
         assert!(matches!(path(&format!("director/targets/added/{hash}.{hash}.json")), Some(Asked::Added(Some(_)))));
-        assert!(matches!(path("director/targets/x"), Some(Asked::Added(None))));
+        assert!(matches!(path("director/targets/added/x"), Some(Asked::Added(None))));
+        let variant = |name: &str| path(&format!("director/targets/acme/infusion-pump/PM2/{name}"));
+        assert!(matches!(variant(&format!("{hash}.{hash}.encrypted")), Some(Asked::Variant(Some(_)))));
+        assert!(matches!(variant("x.encrypted"), Some(Asked::Variant(None))) && path("director/targets/x").is_none());
         let device = "infusion-pump/p1".parse().unwrap();
         assert!(matches!(path("director/devices/infusion-pump/p1/root.cose"), Some(Asked::Root(of)) if of == device));
         assert!(

@@ -3,7 +3,7 @@
 use super::{RecordsObject, devices, flags, gaps, rules, series, text};
 use serde_bytes::ByteBuf;
 use wardlink_crypto::key::PublicKey;
-use wardlink_edge::messages::{Deposited, DeskRequest, DistributionRequest, Vouched};
+use wardlink_edge::messages::{Assigned, Deposited, DeskRequest, DistributionRequest, Vouched};
 use wardlink_edge::objects;
 use wardlink_edge::platform::{log, now};
 use wardlink_edge::problem::Failure;
@@ -43,7 +43,10 @@ impl RecordsObject {
     /// Takes a batch: verified, judged, stored, and only then receipted.
     pub(super) async fn take(&self, gateway: &Device, bytes: &ByteBuf) -> Result<Deposited, Failure> {
         let stored = match self.open(gateway, bytes).await? {
-            Ok(batch) => self.store(gateway, bytes, &batch)?.map(|stored| (batch, stored)),
+            Ok(batch) => {
+                let assigned = self.assigned(&batch).await?;
+                self.store(gateway, bytes, &batch, &assigned)?.map(|stored| (batch, stored))
+            }
             Err(refusal) => Err(refusal),
         };
         let (batch, stored) = match stored {
@@ -87,8 +90,23 @@ impl RecordsObject {
         })
     }
 
+    /// For whom the device was there, where it does not say so itself of each record.
+    async fn assigned(&self, batch: &Verified) -> Result<Vec<Assigned>, Failure> {
+        let found = batch.batch();
+        if found.records().all(|(_, record)| record.patient.is_some()) {
+            return Ok(Vec::new());
+        }
+        objects::call(&self.env, &DistributionRequest::Patients(found.device().clone())).await
+    }
+
     /// One step, without a wait: a batch, its records, its device's chains, and what the rules say.
-    fn store(&self, gateway: &Device, bytes: &[u8], batch: &Verified) -> Result<Result<StoredBatch, Refusal>, Failure> {
+    fn store(
+        &self,
+        gateway: &Device,
+        bytes: &[u8],
+        batch: &Verified,
+        assigned: &[Assigned],
+    ) -> Result<Result<StoredBatch, Refusal>, Failure> {
         let (database, now) = (self.database.open()?, now());
         let found = batch.batch();
         let device = found.device();
@@ -102,8 +120,9 @@ impl RecordsObject {
             return Ok(Err(Refusal { device: Some(device.clone()), step: "form", reason, waits: false }));
         }
         let mut chains: Chains = devices::chains(database, device)?;
+        let records: Vec<_> = found.records().map(|(id, record)| (id, of_patient(record, assigned))).collect();
         let judged: Judged<'_> =
-            found.records().map(|(id, record)| (id, record, check(record, self.definitions(), now))).collect();
+            records.iter().map(|(id, record)| (*id, record, check(record, self.definitions(), now))).collect();
         let set_aside = judged.iter().filter(|(.., judged)| judged.is_err()).count();
         let set_aside = u64::try_from(set_aside).unwrap_or(u64::MAX);
         let known = stored_batch(database, batch)?;
@@ -163,6 +182,12 @@ impl RecordsObject {
         }
         Ok(Deposited::Refused(SessionRefusal { step: step.to_owned(), reason }))
     }
+}
+
+/// A record as it is stored: whose it is says the device, or else whoever has assigned the device by the time that the record bears.
+fn of_patient(record: &Record, assigned: &[Assigned]) -> Record {
+    let then = || assigned.iter().rev().find(|assigned| assigned.since <= record.at)?.patient;
+    Record { patient: record.patient.or_else(then), ..record.clone() }
 }
 
 /// The batch that is stored under these numbers.

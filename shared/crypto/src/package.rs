@@ -6,7 +6,7 @@
 
 mod encoding;
 
-pub use encoding::{ContentCode, Decoder, Encoder, EncodingError, SALT_BYTES};
+pub use encoding::{CODE_BYTES, ContentCode, Decoder, Encoder, EncodingError, Place, SALT_BYTES, encrypted_bytes};
 
 use aes_gcm::aead::Payload;
 use coset::iana::{self, EnumI64, HeaderAlgorithmParameter};

@@ -14,10 +14,11 @@ pub use audit::{AuditEntry, AuditOutcome, AuditPage};
 pub use authority::{AuthorityKind, AuthorityState, AuthorityTrouble, AuthorityView};
 pub use channels::{ChannelKeyState, ChannelsChange, ChannelsView, KeyJob, KeyJobReason};
 pub use distribution::{
-    AllowUpload, Associate, Broadcast, CatalogChange, CatalogDevice, CatalogEntry, CatalogPage, GatewayView,
-    InventoryPreview, MadePublishingToken, ManufacturerView, MissingFile, NewManufacturer, NewOffer, NewPublication,
-    OfferScope, OfferView, OfferWhen, OfferedData, OutcomeView, PublicationView, Published, PublishedFile,
-    PublishedMetadata, PublishedView, PublishingToken, Pushed, ReleaseView, UpdateState,
+    AllowUpload, AssignPatient, Associate, Broadcast, CatalogChange, CatalogDevice, CatalogEntry, CatalogPage,
+    GatewayView, InventoryPreview, KeepConfidential, MadePublishingToken, ManufacturerView, MissingFile,
+    NewManufacturer, NewOffer, NewPublication, OfferScope, OfferView, OfferWhen, OfferedData, OutcomeView,
+    PublicationView, Published, PublishedFile, PublishedMetadata, PublishedView, PublishingToken, Pushed, ReleaseView,
+    UpdateState,
 };
 pub use orders::{NewOrder, OrderState, OrderView};
 pub use records::{

@@ -268,8 +268,7 @@ impl Order {
 
 /// The target with its SHA-256; none where it has none.
 fn bound(path: &TargetPath, target: &Target) -> Option<BoundFile> {
-    let sha256 = target.hashes.0.get("sha256")?.to_ascii_lowercase().parse().ok()?;
-    Some(BoundFile { path: path.clone(), length: target.length, sha256 })
+    Some(BoundFile { path: path.clone(), length: target.length, sha256: target.sha256()? })
 }
 
 impl Assignment {

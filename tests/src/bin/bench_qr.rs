@@ -7,7 +7,6 @@ use std::time::Duration;
 
 use anyhow::{Result, ensure};
 use wardlink_protocol::pairing::Mode;
-use wardlink_tests::api::PASSWORD;
 use wardlink_tests::browser::{Browser, Screen, Target};
 use wardlink_tests::figures::{Figures, argument, percentile};
 use wardlink_tests::scene;
@@ -34,10 +33,7 @@ fn main() -> Result<()> {
         let ward = Ward::open(scene)?;
         let origin = ward.worker.origin();
         let phone = Browser::start(scene, Screen::Phone)?;
-        phone.open(&format!("{origin}/verify"))?;
-        phone.fill(&Target::field("username"), NURSE)?;
-        phone.fill(&Target::field("password"), PASSWORD)?;
-        phone.click(&Target::xpath("the main button", "//form//button[not(@type=\"button\")]"))?;
+        phone.sign_in(&format!("{origin}/verify"), NURSE)?;
 
         let rounds = argument("--rounds", 15)?;
         let (mut decoded, mut verified) = (Vec::new(), Vec::new());

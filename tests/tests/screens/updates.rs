@@ -118,6 +118,11 @@ pub(crate) const FULL: &[Row<Desk>] = &[
     row("catalog, data through other gateways", &["updates::device::Ask::Uploads"], |stage, _| {
         ask(stage, "/#/catalog/infusion-pump/ip-1", "uploads", "uploads-form")
     }),
+    row("catalog, for whom a device is there", &["updates::device::Ask::Patient"], |stage, _| {
+        ask(stage, "/#/catalog/infusion-pump/ip-1", "patient", "patient-form")?;
+        stage.submit("patient-form")?;
+        stage.browser.see(&Target::xpath("the complaint", "//dialog//p[@class=\"error\"][normalize-space()]")).map(drop)
+    }),
     row("pushing to a class", &["updates::gateways::Ask::Push"], |stage, _| {
         ask(stage, "/#/updates/gateways", "push-class", "push-form")
     }),
@@ -126,6 +131,9 @@ pub(crate) const FULL: &[Row<Desk>] = &[
         ask(stage, "/#/updates/manufacturers", "tokens", "tokens-form")?;
         stage.browser.click(&id("make-token"))?;
         stage.browser.see(&id("token")).map(drop)
+    }),
+    row("manufacturer, confidential", &["updates::manufacturers::Ask::Confidential"], |stage, _| {
+        ask(stage, "/#/updates/manufacturers", "keep-confidential", "confidential-form")
     }),
     row("manufacturer, ending", &["updates::manufacturers::Ask::End"], |stage, _| {
         ask(stage, "/#/updates/manufacturers", "end-manufacturer", "end-manufacturer-form")

@@ -28,6 +28,13 @@ pub(super) async fn end_manufacturer(call: &Call, name: String) -> Result<Respon
     act(call, Right::ManageManufacturers, DistributionCommand::EndManufacturer(name)).await
 }
 
+/// `POST /api/v1/manufacturers/{manufacturer}/confidential`.
+pub(super) async fn keep_confidential(call: &Call, name: String) -> Result<Response, Failure> {
+    let person = with_right(&call.request, &call.env, Right::ManageManufacturers).await?.person;
+    let command = DistributionCommand::KeepConfidential(name, call.body()?);
+    objects::send(&call.env, &DistributionRequest::Act(person, command)).await
+}
+
 /// `POST /api/v1/manufacturers/{manufacturer}/tokens`.
 pub(super) async fn make_token(call: &Call, name: String) -> Result<Response, Failure> {
     act(call, Right::ManageManufacturers, DistributionCommand::MakeToken(name)).await
@@ -76,6 +83,11 @@ pub(super) async fn catalog_device(call: &Call, device: Device) -> Result<Respon
 /// `POST /api/v1/catalog/{client}/{identifier}/gateway`.
 pub(super) async fn associate(call: Call, device: Device) -> Result<Response, Failure> {
     decide(&call, || Ok(DistributionCommand::Associate(device, call.body()?))).await
+}
+
+/// `POST /api/v1/catalog/{client}/{identifier}/patient`.
+pub(super) async fn assign_patient(call: Call, device: Device) -> Result<Response, Failure> {
+    decide(&call, || Ok(DistributionCommand::AssignPatient(device, call.body()?))).await
 }
 
 /// `POST /api/v1/catalog/{client}/{identifier}/uploads`.

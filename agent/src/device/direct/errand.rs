@@ -3,15 +3,17 @@
 use super::{Direct, Over};
 use crate::clock;
 use crate::device::image::MAX_CHUNK_BYTES;
+use crate::device::job::Job;
 use crate::device::trusted::News;
 use crate::device::{DeviceError, Doing, Offer, Offered};
 use crate::gateway::http::{Asked, HttpError};
 use crate::gateway::places;
 use hyper::StatusCode;
+use wardlink_crypto::package::{Decoder, Sealed, open_key};
 use wardlink_update::client::{Command, File, Stored};
 use wardlink_update::director::{Added, Directive};
 use wardlink_update::metadata::RoleName;
-use wardlink_update::package::Manufacturer;
+use wardlink_update::package::{Encrypted, Manufacturer};
 use wardlink_update::uptane::{Bound, Full, Handed, HandedOn, Install, Next, Refused, Repository, Shortcut};
 
 /// What came of an errand.
@@ -28,6 +30,27 @@ pub(super) struct Known {
     kept: Option<Kept>,
     /// The shorter way to the image that the device wants.
     pub(super) shortcut: Option<Shortcut>,
+    /// The variant of it that this device alone can read.
+    pub(super) encrypted: Option<Encrypted>,
+}
+
+/// Where an image is.
+struct Source<'a> {
+    path: String,
+    /// The file's length, in bytes.
+    length: u64,
+    bearer: Option<&'a str>,
+    /// Decrypts it; none where it is the image itself.
+    decoder: Option<Decoder>,
+}
+
+/// Bytes of an image on their way to the device.
+struct Giving {
+    /// So many of those that come next it has already.
+    skip: usize,
+    /// The place of the next chunk.
+    at: u64,
+    chunk: Vec<u8>,
 }
 
 /// The metadata of this run.
@@ -88,8 +111,9 @@ impl Direct {
             }
         };
         let shortcut = install.and_then(|install| install.shortcut.clone());
+        let encrypted = install.and_then(|install| install.encrypted.clone());
         let Some((server, manufacturer, delegator)) = handed else {
-            return Ok(Known { kept: Some(kept), shortcut });
+            return Ok(Known { kept: Some(kept), shortcut, encrypted });
         };
         let (director_roots, image_roots) = kept.newer.clone();
         let offered = self
@@ -105,10 +129,10 @@ impl Direct {
             .await??;
         // After a refusal, the next round begins at what the device has stored.
         if matches!(offered, Offered::Refused(_)) {
-            return Ok(Known { kept: None, shortcut });
+            return Ok(Known { kept: None, shortcut, encrypted });
         }
         kept.newer = (Vec::new(), Vec::new());
-        Ok(Known { kept: Some(kept), shortcut })
+        Ok(Known { kept: Some(kept), shortcut, encrypted })
     }
 
     async fn verify(&self, mut full: Full, kept: &mut Kept) -> Result<Result<(Full, Vec<Install>), Refused>, Over> {
@@ -150,7 +174,12 @@ impl Direct {
 
     /// Brings the image from this place on, by the shorter way where there is one. The device takes it as it comes; what came counts, also
     /// where the rest is cut off.
-    pub(super) async fn bring_image(&self, position: u64, shortcut: Option<Shortcut>) -> Result<(), Over> {
+    pub(super) async fn bring_image(
+        &self,
+        position: u64,
+        shortcut: Option<Shortcut>,
+        encrypted: Option<Encrypted>,
+    ) -> Result<(), Over> {
         let job = self.with(|driven| driven.device.job().cloned()).await?;
         let Some(job) = job else { return Ok(()) };
         let base = places::images(&job.package.manufacturer);
@@ -159,47 +188,99 @@ impl Direct {
         {
             return Ok(());
         }
+        if let Some(encrypted) = encrypted
+            && let Some(source) = self.decrypted(&job, &encrypted)
+        {
+            match self.bring(source, position).await {
+                Err(Over::Missing(_)) => {}
+                brought => return brought,
+            }
+        }
         let path = places::target(&base, &job.target.file_name(&job.path));
-        let answer = self.http.get(Asked { path: &path, bearer: None, etag: None, from: position }).await?;
+        self.bring(Source { path, length: job.target.length, bearer: None, decoder: None }, position).await
+    }
+
+    /// The variant that this device alone can read (paragraph 0030), where it is one of this image.
+    fn decrypted(&self, job: &Job, encrypted: &Encrypted) -> Option<Source<'_>> {
+        let identity = &self.member.identity;
+        let of = Sealed { gateway: &identity.device, path: job.path.as_str(), sha256: job.target.sha256()? };
+        let code = open_key(encrypted.key.as_bytes(), &identity.key, of);
+        let code = code.inspect_err(|error| tracing::info!(%error, "a content key does not open")).ok()?;
+        let name = encrypted.file.target().file_name(&encrypted.file.path);
+        let path = places::target(&places::director(&identity.device), &name);
+        let (bearer, decoder) = (Some(self.ticket.as_str()), Some(Decoder::new(code)));
+        Some(Source { path, length: encrypted.file.length, bearer, decoder })
+    }
+
+    /// Brings what the device does not have yet. An encrypted file is read from its beginning.
+    async fn bring(&self, source: Source<'_>, position: u64) -> Result<(), Over> {
+        let Source { path, length, bearer, mut decoder } = source;
+        let from = if decoder.is_some() { 0 } else { position };
+        let answer = self.http.get(Asked { path: &path, bearer, etag: None, from }).await?;
         let from = match answer.status {
             StatusCode::OK => 0,
             StatusCode::PARTIAL_CONTENT => answer.from,
-            StatusCode::NOT_FOUND | StatusCode::GONE => return Err(Over::Missing(job.path.to_string())),
+            StatusCode::NOT_FOUND | StatusCode::GONE => return Err(Over::Missing(path)),
             status => return Err(HttpError::Status(status).into()),
         };
-        let mut pieces = answer.pieces(job.target.length.saturating_sub(from));
-        let mut skip = usize::try_from(position.saturating_sub(from)).unwrap_or(usize::MAX);
-        let (mut at, mut chunk) = (position, Vec::with_capacity(MAX_CHUNK_BYTES));
+        let mut pieces = answer.pieces(length.saturating_sub(from));
+        let skip = usize::try_from(position.saturating_sub(from)).unwrap_or(usize::MAX);
+        let mut giving = Giving { skip, at: position, chunk: Vec::with_capacity(MAX_CHUNK_BYTES) };
         let ended = loop {
             let piece = match pieces.next().await {
                 Ok(Some(piece)) => piece,
                 Ok(None) => break Ok(()),
                 Err(error) => break Err(error),
             };
-            let skipped = skip.min(piece.len());
-            skip = skip.saturating_sub(skipped);
-            let mut left = piece.get(skipped..).unwrap_or_default();
-            while !left.is_empty() {
-                let room = MAX_CHUNK_BYTES.saturating_sub(chunk.len()).min(left.len());
-                let (now, later) = left.split_at_checked(room).unwrap_or((left, &[]));
-                chunk.extend_from_slice(now);
-                left = later;
-                if chunk.len() >= MAX_CHUNK_BYTES && !self.give(&mut at, &mut chunk).await? {
-                    return Ok(());
-                }
+            let wants_more = match &mut decoder {
+                Some(decoder) => self.pass(&mut giving, &decoder.push(&piece)?).await?,
+                None => self.pass(&mut giving, &piece).await?,
+            };
+            if !wants_more {
+                return Ok(());
             }
         };
-        if !chunk.is_empty() && !self.give(&mut at, &mut chunk).await? {
+        let last = match decoder.filter(|_| ended.is_ok()) {
+            Some(decoder) => decoder.finish().map(Some),
+            None => Ok(None),
+        };
+        if let Ok(Some(last)) = &last
+            && !self.pass(&mut giving, last).await?
+        {
+            return Ok(());
+        }
+        if !giving.chunk.is_empty() && !self.give(&mut giving).await? {
             return Ok(());
         }
         self.with(|driven| driven.doing = Doing::Idle).await?;
+        last?;
         Ok(ended?)
+    }
+
+    /// Gives the device what has come of an image, chunk by chunk. Whether it wants more.
+    async fn pass(&self, giving: &mut Giving, piece: &[u8]) -> Result<bool, Over> {
+        let skipped = giving.skip.min(piece.len());
+        giving.skip = giving.skip.saturating_sub(skipped);
+        let mut left = piece.get(skipped..).unwrap_or_default();
+        while !left.is_empty() {
+            let room = MAX_CHUNK_BYTES.saturating_sub(giving.chunk.len()).min(left.len());
+            let (now, later) = left.split_at_checked(room).unwrap_or((left, &[]));
+            giving.chunk.extend_from_slice(now);
+            left = later;
+            if giving.chunk.len() >= MAX_CHUNK_BYTES && !self.give(giving).await? {
+                return Ok(false);
+            }
+        }
+        Ok(true)
     }
 
     /// Whether the device has taken a delta. Where it has not, the full package is always there.
     async fn bring_delta(&self, base: &str, shortcut: Shortcut) -> Result<bool, Over> {
         let path = places::target(base, &shortcut.file.target().file_name(&shortcut.file.path));
-        let delta = self.file(&path, None, shortcut.file.length).await?;
+        let delta = match self.file(&path, None, shortcut.file.length).await {
+            Err(Over::Missing(_)) => return Ok(false),
+            delta => delta?,
+        };
         let taken = self
             .with(move |driven| {
                 let taken = driven.device.take_delta(&shortcut, &delta);
@@ -213,8 +294,8 @@ impl Direct {
     }
 
     /// Gives the device the next bytes of an image, and goes to the place behind them. Whether it wants more.
-    async fn give(&self, at: &mut u64, chunk: &mut Vec<u8>) -> Result<bool, Over> {
-        let (position, bytes) = (*at, core::mem::take(chunk));
+    async fn give(&self, giving: &mut Giving) -> Result<bool, Over> {
+        let (position, bytes) = (giving.at, core::mem::take(&mut giving.chunk));
         let length = u64::try_from(bytes.len()).unwrap_or(u64::MAX);
         let taken = self
             .with(move |driven| {
@@ -227,7 +308,7 @@ impl Direct {
             .await?;
         match taken {
             Ok(()) => {
-                *at = at.saturating_add(length);
+                giving.at = giving.at.saturating_add(length);
                 Ok(true)
             }
             Err(DeviceError::NotWanted(_)) => Ok(false),

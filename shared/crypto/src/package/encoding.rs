@@ -8,6 +8,8 @@ use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
 
 use crate::cose::{ContentKey, IV_BYTES, TAG_BYTES};
 
+/// The length of a content key, in bytes.
+pub const CODE_BYTES: usize = 16;
 /// The length of the salt, in bytes (RFC 8188 section 2.1).
 pub const SALT_BYTES: usize = 16;
 /// What stands before the records: salt, length of a record, length of the key id, which is empty.
@@ -20,11 +22,11 @@ const MORE: u8 = 1;
 
 /// A content key: 16 bytes, drawn anew for each package and gateway.
 #[derive(Clone, Zeroize, ZeroizeOnDrop)]
-pub struct ContentCode([u8; 16]);
+pub struct ContentCode([u8; CODE_BYTES]);
 
 impl ContentCode {
     /// Takes random bytes.
-    pub const fn new(bytes: [u8; 16]) -> Self {
+    pub const fn new(bytes: [u8; CODE_BYTES]) -> Self {
         Self(bytes)
     }
 
@@ -32,7 +34,7 @@ impl ContentCode {
         bytes.try_into().ok().map(Self)
     }
 
-    pub(super) const fn as_bytes(&self) -> &[u8; 16] {
+    pub(super) const fn as_bytes(&self) -> &[u8; CODE_BYTES] {
         &self.0
     }
 }
@@ -84,6 +86,42 @@ impl Keys {
     }
 }
 
+/// How much of the file a full record of this length has.
+const fn content_of(record_bytes: usize) -> usize {
+    record_bytes.saturating_sub(TAG_BYTES + 1)
+}
+
+/// A place in an encrypted file, where a part of it begins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Place {
+    /// The record in which it lies.
+    record: u64,
+    with_header: bool,
+    /// From which byte on the file itself is needed.
+    pub content: u64,
+    /// So many bytes of what is made then lie before the place.
+    pub before: u64,
+}
+
+impl Place {
+    /// Finds a place by its distance from the beginning of the encrypted file, in bytes.
+    pub const fn at(offset: u64) -> Self {
+        let Some(within) = offset.checked_sub(HEADER_BYTES as u64) else {
+            return Self { record: 0, with_header: true, content: 0, before: offset };
+        };
+        let record = within / RECORD_BYTES as u64;
+        let content = record.saturating_mul(content_of(RECORD_BYTES) as u64);
+        Self { record, with_header: false, content, before: within % RECORD_BYTES as u64 }
+    }
+}
+
+/// How long the encrypted file is, in bytes, of a file of this length.
+pub const fn encrypted_bytes(content: u64) -> u64 {
+    let full = content_of(RECORD_BYTES) as u64;
+    let records = if content == 0 { 1 } else { content.div_ceil(full) };
+    content.saturating_add(HEADER_BYTES as u64).saturating_add(records.saturating_mul((TAG_BYTES + 1) as u64))
+}
+
 /// Encrypts a file piece by piece.
 pub struct Encoder {
     keys: Keys,
@@ -98,6 +136,14 @@ impl Encoder {
         Self::with_records(code, salt, RECORD_BYTES)
     }
 
+    /// Makes a part of such a file, from this place on.
+    pub fn at(code: &ContentCode, salt: [u8; SALT_BYTES], place: Place) -> Result<Self, EncodingError> {
+        let whole = Self::new(code, salt)?;
+        let header = if place.with_header { whole.header } else { Vec::new() };
+        let keys = Keys { sequence: place.record, ..whole.keys };
+        Ok(Self { keys, header, ..whole })
+    }
+
     fn with_records(code: &ContentCode, salt: [u8; SALT_BYTES], record_bytes: usize) -> Result<Self, EncodingError> {
         let length = u32::try_from(record_bytes).map_err(|_| EncodingError::Encode)?;
         let header = [&salt[..], &length.to_be_bytes(), &[0]].concat();
@@ -108,14 +154,17 @@ impl Encoder {
     /// Takes the next piece; returns what can be sent of the encrypted file.
     pub fn push(&mut self, piece: &[u8]) -> Result<Vec<u8>, EncodingError> {
         let mut out = core::mem::take(&mut self.header);
-        self.waiting.extend_from_slice(piece);
-        let content = self.record_bytes.saturating_sub(TAG_BYTES + 1);
+        let mut waiting = core::mem::take(&mut self.waiting);
+        waiting.extend_from_slice(piece);
+        let mut rest = waiting.as_slice();
         // A full record is only sent when something follows: the last one is marked.
-        while self.waiting.len() > content {
-            let rest = Zeroizing::new(self.waiting.split_off(content));
-            let record = core::mem::replace(&mut self.waiting, rest);
+        while let Some((record, next)) =
+            rest.split_at_checked(content_of(self.record_bytes)).filter(|(_, next)| !next.is_empty())
+        {
             out.extend(self.record(record, MORE)?);
+            rest = next;
         }
+        self.waiting = Zeroizing::new(rest.to_vec());
         Ok(out)
     }
 
@@ -123,12 +172,12 @@ impl Encoder {
     pub fn finish(mut self) -> Result<Vec<u8>, EncodingError> {
         let mut out = core::mem::take(&mut self.header);
         let record = core::mem::take(&mut self.waiting);
-        out.extend(self.record(record, LAST)?);
+        out.extend(self.record(&record, LAST)?);
         Ok(out)
     }
 
-    fn record(&mut self, mut content: Zeroizing<Vec<u8>>, mark: u8) -> Result<Vec<u8>, EncodingError> {
-        content.push(mark);
+    fn record(&mut self, content: &[u8], mark: u8) -> Result<Vec<u8>, EncodingError> {
+        let content = Zeroizing::new([content, &[mark]].concat());
         let nonce = self.keys.next()?;
         self.keys.key.encrypt(&nonce, Payload::from(content.as_slice())).map_err(|_| EncodingError::Encode)
     }

@@ -2,7 +2,7 @@
 //!
 //! Names of manufacturers, models and packages are texts here; `wardlink-update` says which of them are acceptable.
 
-use crate::identity::{ClientClass, Device, KeyFingerprint, Sha256};
+use crate::identity::{ClientClass, Device, KeyFingerprint, PatientReference, Sha256};
 use crate::time::UnixMillis;
 use core::ops::Range;
 use serde::{Deserialize, Serialize};
@@ -29,6 +29,8 @@ pub struct ManufacturerView {
     pub published: Option<PublishedView>,
     /// The version of the inventory that was imported last; 0 before the first.
     pub inventory: u64,
+    /// Whether its packages are confidential: each gateway is given them encrypted to its own key, and nobody gets them otherwise.
+    pub confidential: bool,
 }
 
 /// What a manufacturer published last.
@@ -52,6 +54,14 @@ pub struct NewManufacturer {
     pub manufacturer: String,
     /// Its first root, `1.root.json`, as text.
     pub root: String,
+}
+
+/// `POST /api/v1/manufacturers/{manufacturer}/confidential`: whether its packages are confidential.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct KeepConfidential {
+    /// Whether they are, from now on.
+    pub confidential: bool,
 }
 
 /// A publishing token, without its secret.
@@ -146,6 +156,8 @@ pub struct CatalogEntry {
     pub gateway: Option<Device>,
     /// Every gateway through which its data may come.
     pub uploads: Vec<Device>,
+    /// For whom it is there; none where nobody has said so.
+    pub patient: Option<PatientReference>,
     /// The gateway that reports it, too, where two do: it gets nothing until a person decides.
     pub conflict: Option<Device>,
     /// When it was reported last; none where it is known from an inventory only.
@@ -229,6 +241,15 @@ pub struct AllowUpload {
     pub gateway: Device,
     /// Whether it may.
     pub allowed: bool,
+}
+
+/// `POST /api/v1/catalog/{client}/{identifier}/patient`: for whom a device is there from now on. What it records from then on without a patient
+/// of its own, counts as that patient's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AssignPatient {
+    /// The patient; none from now on.
+    pub patient: Option<PatientReference>,
 }
 
 /// A gateway, or a device that speaks for itself: a row of `GET /api/v1/gateways`.

@@ -243,7 +243,7 @@ pub struct RecordedValue {
     pub chain: RecordChain,
     /// Its number in the chain.
     pub sequence: u64,
-    /// Whose it is, where the device knows.
+    /// Whose it is, where the device or the catalog knows.
     pub patient: Option<PatientReference>,
     /// Its series.
     pub series: String,
@@ -336,7 +336,7 @@ pub struct FlagView {
     pub id: u64,
     /// In whose records.
     pub device: Device,
-    /// The patient, where the device knows.
+    /// The patient, where the device or the catalog knows.
     pub patient: Option<PatientReference>,
     /// The rule.
     pub rule: String,

@@ -54,7 +54,7 @@ pub struct Evaluation {
 pub struct StateId {
     /// The rule.
     pub rule: RuleId,
-    /// The patient, where the device knows.
+    /// The patient, where the device or the catalog knows.
     pub patient: Option<PatientReference>,
 }
 

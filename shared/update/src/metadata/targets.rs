@@ -5,6 +5,7 @@ use crate::key::{Key, KeyId};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256, Sha512};
 use std::collections::BTreeMap;
+use wardlink_protocol::identity::Sha256 as Hash;
 
 /// The targets role: which files may be installed, and who may say so.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -35,6 +36,11 @@ impl Target {
     pub fn file_name(&self, path: &TargetPath) -> String {
         let known = ["sha256", "sha512"].into_iter().find_map(|algorithm| self.hashes.0.get(algorithm));
         known.or_else(|| self.hashes.0.values().next()).map_or_else(|| path.to_string(), |hash| path.with_hash(hash))
+    }
+
+    /// Its SHA-256; none where it is listed without.
+    pub fn sha256(&self) -> Option<Hash> {
+        self.hashes.0.get("sha256")?.to_ascii_lowercase().parse().ok()
     }
 }
 

@@ -66,6 +66,29 @@ fn a_file_that_is_cut_off_extended_or_in_another_order_is_refused() {
     assert_eq!(decrypted(&named, RECORD), Err(EncodingError::Header));
 }
 
+#[test]
+fn a_part_from_any_place_on_is_the_end_of_the_whole() {
+    let (code, salt) = (ContentCode::new([7; CODE_BYTES]), [9; SALT_BYTES]);
+    let full = content_of(RECORD_BYTES);
+    for length in [0, 1, full - 1, full, full + 1, 2 * full, 2 * full + 5] {
+        let content: Vec<u8> = (0..length).map(|at| u8::try_from(at % 251).unwrap()).collect();
+        let made = |mut encoder: Encoder, from: usize| {
+            let pushed = encoder.push(&content[from..]).unwrap();
+            [pushed, encoder.finish().unwrap()].concat()
+        };
+        let whole = made(Encoder::new(&code, salt).unwrap(), 0);
+        assert_eq!(u64::try_from(whole.len()).unwrap(), encrypted_bytes(u64::try_from(length).unwrap()), "{length}");
+        let records = [0, RECORD_BYTES, 2 * RECORD_BYTES].map(|at| HEADER_BYTES + at);
+        for offset in [0, 1, HEADER_BYTES - 1].into_iter().chain(records).chain(records.map(|at| at + 9)) {
+            if offset < whole.len() {
+                let place = Place::at(u64::try_from(offset).unwrap());
+                let part = made(Encoder::at(&code, salt, place).unwrap(), usize::try_from(place.content).unwrap());
+                assert_eq!(part[usize::try_from(place.before).unwrap()..], whole[offset..], "{offset} of {length}");
+            }
+        }
+    }
+}
+
 proptest! {
     #[test]
     fn what_was_encrypted_comes_back(content in prop::collection::vec(any::<u8>(), 0..300), record in 18_usize..80) {
