@@ -17,8 +17,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::io::copy_bidirectional;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::io::{AsyncReadExt as _, copy_bidirectional};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 use tokio_rustls::{TlsAcceptor, TlsConnector};
@@ -274,6 +274,40 @@ async fn a_device_that_is_not_associated_is_not_let_in_and_one_that_was_is_cut()
     }
     let error = associated.refusal(&address).await;
     assert!(error.is_refusal(), "{error}");
+    gateway.stop().await;
+}
+
+/// A connection from this address that says nothing.
+async fn silent(from: &str, hub: SocketAddr) -> TcpStream {
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.bind(format!("{from}:0").parse().unwrap()).unwrap();
+    socket.connect(hub).await.unwrap()
+}
+
+/// Whether the hub ends a connection at once.
+async fn is_ended(mut connection: TcpStream) -> bool {
+    let mut byte = [0];
+    let read = tokio::time::timeout(Duration::from_millis(500), connection.read(&mut byte));
+    matches!(read.await, Ok(Ok(0) | Err(_)))
+}
+
+#[tokio::test]
+async fn who_opens_connections_and_proves_nothing_keeps_only_himself_out() {
+    let depot = Depot::open().await;
+    let member = Member::associated(&depot, "p1");
+    let mut gateway = power(&depot, "127.0.0.1:0", &[]);
+    let address = listening(&mut gateway).await;
+    let hub: SocketAddr = address.strip_prefix("wss://").unwrap().parse().unwrap();
+    let mut open = Vec::new();
+    for _ in 0..64 {
+        open.push(silent("127.0.0.2", hub).await);
+    }
+    assert!(is_ended(silent("127.0.0.2", hub).await).await);
+    let (_link, mut events) = member.link(&address);
+    assert!(matches!(next(&mut events).await, LinkEvent::Connected));
+    // When they have gone, another one is listened to.
+    drop(open);
+    while is_ended(silent("127.0.0.2", hub).await).await {}
     gateway.stop().await;
 }
 

@@ -212,6 +212,11 @@ impl LocalBroker {
         logged(locked(&self.hub).received(id, frame, clock::now()));
     }
 
+    /// Whether the device at the other end has proved who it is.
+    fn is_live(&self, id: ConnectionId) -> bool {
+        locked(&self.hub).is_live(id)
+    }
+
     fn closed(&self, id: ConnectionId) {
         logged(locked(&self.hub).closed(id, clock::now()));
     }

@@ -17,7 +17,7 @@ pub use sessions::Notice;
 
 use ending::{CLOSE_TRY_LATER, Closing};
 
-use crate::connection::{Connection, ConnectionId, Durable, Origin};
+use crate::connection::{Connection, ConnectionId, Durable, Origin, Phase};
 use crate::limits::{
     AUTHENTICATION_TIME, MAX_CONNECTIONS, MAX_CONNECTIONS_PER_ADDRESS, MAX_CONTROL_UNIT_BATCH,
     MAX_CONTROL_UNIT_BATCH_BYTES, MAX_FRAME_BYTES,
@@ -223,6 +223,11 @@ impl Broker {
     /// Whether the connection is open here.
     pub fn knows(&self, id: ConnectionId) -> bool {
         self.connections.contains_key(&id)
+    }
+
+    /// Whether the client of a connection has proved who it is, and was let in.
+    pub fn is_live(&self, id: ConnectionId) -> bool {
+        self.connections.get(&id).is_some_and(|connection| matches!(connection.durable.phase, Phase::Live(_)))
     }
 
     /// A WebSocket was accepted.

@@ -278,6 +278,11 @@ impl Hub {
         self.settle(now)
     }
 
+    /// Whether the device at the other end has proved who it is.
+    pub(super) fn is_live(&self, id: ConnectionId) -> bool {
+        self.broker.is_live(id)
+    }
+
     /// A WebSocket is gone.
     pub(super) fn closed(&mut self, id: ConnectionId, now: UnixMillis) -> Result<(), StoreError> {
         self.connections.remove(&id);

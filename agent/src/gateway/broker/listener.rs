@@ -9,9 +9,10 @@ use crate::link::{GATEWAY_PATH, SUBPROTOCOL};
 use crate::pump::Membership;
 use core::convert::Infallible;
 use futures_util::{SinkExt as _, StreamExt as _};
+use std::collections::BTreeMap;
 use std::io;
-use std::net::SocketAddr;
-use std::sync::Arc;
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
@@ -35,6 +36,8 @@ const LOOKED_AT: Duration = Duration::from_millis(100);
 const LISTEN_AGAIN: Duration = Duration::from_secs(5);
 /// Connections at one time: a gateway has at most as many devices as a report names, and most are away.
 const MAX_CONNECTIONS: usize = 512;
+/// Connections from one address that have yet to prove whose they are: whoever opens many without a key keeps only himself out.
+const MAX_UNPROVEN: usize = 64;
 /// How long TLS and WebSocket may take.
 const HANDSHAKE: Duration = Duration::from_secs(10);
 /// How long a device may take to read a frame.
@@ -57,6 +60,7 @@ pub(in crate::gateway) async fn run(
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
     // They end with this.
     let mut connections = JoinSet::new();
+    let unproven = Unproven::default();
     let (mut listener, mut listen_at) = (None, Instant::now());
     loop {
         if listener.is_none() && listen_at <= Instant::now() {
@@ -75,10 +79,14 @@ pub(in crate::gateway) async fn run(
             }
             accepted = accept(listener.as_ref()), if connections.len() < MAX_CONNECTIONS => match accepted {
                 Ok((tcp, address)) => {
+                    let Some(newcomer) = unproven.admit(address.ip()) else {
+                        tracing::debug!(%address, "too many connections from there have proved nothing");
+                        continue;
+                    };
                     let names = listener.as_ref().map(|listening| Arc::clone(&listening.names)).unwrap_or_default();
                     let (broker, tls) = (Arc::clone(broker), listener.as_ref().map(|listening| listening.tls.clone()));
                     if let Some(tls) = tls {
-                        connections.spawn(serve(broker, tls, tcp, address, names));
+                        connections.spawn(serve(broker, tls, tcp, newcomer, names));
                     }
                 }
                 Err(error) => {
@@ -87,6 +95,51 @@ pub(in crate::gateway) async fn run(
                     tokio::time::sleep(LOOKED_AT).await;
                 }
             },
+        }
+    }
+}
+
+/// How many connections from each address have yet to prove whose they are.
+#[derive(Clone, Default)]
+struct Unproven(Arc<Mutex<BTreeMap<IpAddr, usize>>>);
+
+/// One of them, as long as this is kept.
+struct Newcomer {
+    unproven: Unproven,
+    address: IpAddr,
+    from: IpAddr,
+}
+
+impl Unproven {
+    /// Counts a new one; none where there are too many from there.
+    fn admit(&self, address: IpAddr) -> Option<Newcomer> {
+        let from = network(address);
+        let mut counts = locked(&self.0);
+        let count = counts.entry(from).or_default();
+        if *count >= MAX_UNPROVEN {
+            return None;
+        }
+        *count += 1;
+        Some(Newcomer { unproven: self.clone(), address, from })
+    }
+}
+
+/// What one host can have at its disposal: an address, or a network of IPv6 (RFC 4291 section 2.5.4).
+fn network(address: IpAddr) -> IpAddr {
+    match address.to_canonical() {
+        IpAddr::V6(six) => IpAddr::V6(Ipv6Addr::from_bits(six.to_bits() >> 64 << 64)),
+        IpAddr::V4(four) => IpAddr::V4(four),
+    }
+}
+
+impl Drop for Newcomer {
+    fn drop(&mut self) {
+        let mut counts = locked(&self.unproven.0);
+        if let Some(count) = counts.get_mut(&self.from) {
+            *count = count.saturating_sub(1);
+            if *count == 0 {
+                counts.remove(&self.from);
+            }
         }
     }
 }
@@ -164,15 +217,16 @@ impl Drop for Open {
     }
 }
 
-async fn serve(broker: Arc<LocalBroker>, tls: TlsAcceptor, tcp: TcpStream, address: SocketAddr, names: Arc<[String]>) {
+async fn serve(broker: Arc<LocalBroker>, tls: TlsAcceptor, tcp: TcpStream, newcomer: Newcomer, names: Arc<[String]>) {
+    let address = newcomer.address;
     let (mut socket, host) = match timeout(HANDSHAKE, shake(&tls, tcp, &names)).await {
         Ok(Ok(shaken)) => shaken,
         Ok(Err(error)) => return tracing::debug!(%error, %address, "no connection comes about"),
         Err(_) => return,
     };
-    let network = NetworkOrigin { address: Some(address.ip()), marker: None };
+    let network = NetworkOrigin { address: Some(address), marker: None };
     let Some((id, mut outgoing)) = broker.open(Origin { network, host, client_certificate: None }) else { return };
-    let open = Open { broker, id };
+    let (open, mut newcomer) = (Open { broker, id }, Some(newcomer));
     let farewell = loop {
         tokio::select! {
             // What is to be said goes first, and the end before anything more is said or heard.
@@ -189,7 +243,10 @@ async fn serve(broker: Arc<LocalBroker>, tls: TlsAcceptor, tcp: TcpStream, addre
                 Out::End(farewell) => break farewell,
             },
             frame = socket.next() => match frame {
-                Some(Ok(Message::Binary(bytes))) => open.broker.received(id, Some(&bytes)),
+                Some(Ok(Message::Binary(bytes))) => {
+                    open.broker.received(id, Some(&bytes));
+                    newcomer = newcomer.filter(|_| !open.broker.is_live(id));
+                }
                 Some(Ok(Message::Text(_))) => open.broker.received(id, None),
                 Some(Ok(Message::Ping(_) | Message::Pong(_) | Message::Frame(_))) => {}
                 Some(Ok(Message::Close(_)) | Err(_)) | None => return,
@@ -249,4 +306,26 @@ async fn shake(tls: &TlsAcceptor, tcp: TcpStream, names: &[String]) -> io::Resul
     let socket = socket.map_err(io::Error::other)?;
     let host = dialled.ok_or_else(|| io::Error::other("no host"))?;
     Ok((socket, host))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{MAX_UNPROVEN, Unproven};
+
+    #[test]
+    fn who_opens_many_connections_keeps_only_his_own_network_out() {
+        let unproven = Unproven::default();
+        let admit = |address: &str| unproven.admit(address.parse().unwrap());
+        for (mine, also_mine, elsewhere) in
+            [("10.0.0.1", "::ffff:10.0.0.1", "10.0.0.2"), ("2001:db8::1", "2001:db8::ffff:1", "2001:db8:0:1::1")]
+        {
+            let mut open: Vec<_> = (0..MAX_UNPROVEN).map(|_| admit(mine).unwrap()).collect();
+            assert!(admit(mine).is_none() && admit(also_mine).is_none());
+            assert!(admit(elsewhere).is_some());
+            // Whoever has proved himself, or has gone, does not count any more.
+            open.pop();
+            assert!(admit(mine).is_some());
+        }
+        assert!(unproven.0.lock().unwrap().is_empty());
+    }
 }
