@@ -267,8 +267,8 @@ pub enum Command {
     Cancel(SessionId),
     /// Verifies a device.
     Verify(SessionId, Body<Verify>),
-    /// Lists devices.
-    Devices,
+    /// Lists devices, after this one.
+    Devices(Option<Device>),
     /// Shows one device.
     Device(Device),
     /// Lifts the lock of an identifier.

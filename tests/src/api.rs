@@ -11,8 +11,8 @@ use ureq::http::{Method, Request, Response, header};
 use ureq::tls::{Certificate, RootCerts, TlsConfig};
 use wardlink_protocol::Device;
 use wardlink_protocol::api::{
-    Accept, Bootstrap, Credentials, DeviceView, NewPerson, NewProvisioning, NewRevocation, PairingPolicy, PairingView,
-    Person, PersonChange, PolicyView, Problem, ProblemKind, Reject, Revocation, RevocationReason, Role,
+    Accept, Bootstrap, Credentials, DeviceView, DevicesPage, NewPerson, NewProvisioning, NewRevocation, PairingPolicy,
+    PairingView, Person, PersonChange, PolicyView, Problem, ProblemKind, Reject, Revocation, RevocationReason, Role,
     VerificationProof, Verify, VerifyAnswer,
 };
 use wardlink_protocol::identity::SessionId;
@@ -229,9 +229,17 @@ impl Api {
         self.call(Method::PUT, "policy", Some(policy))
     }
 
-    /// The devices.
+    /// The devices, all pages of them.
     pub fn devices(&self) -> Result<Vec<DeviceView>> {
-        self.get("devices")
+        let (mut devices, mut path) = (Vec::new(), "devices".to_owned());
+        loop {
+            let page: DevicesPage = self.get(&path)?;
+            devices.extend(page.devices);
+            match page.next {
+                Some(next) => path = format!("devices?after={next}"),
+                None => return Ok(devices),
+            }
+        }
     }
 
     /// One device.

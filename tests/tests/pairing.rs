@@ -1,7 +1,7 @@
 //! Pairing with real pumps through the web interface.
 
 use anyhow::{Context as _, Result, ensure};
-use wardlink_protocol::api::{LiveEvent, PairingPhase, ProblemKind, VerificationProof, VerifyResult};
+use wardlink_protocol::api::{DevicesPage, LiveEvent, PairingPhase, ProblemKind, VerificationProof, VerifyResult};
 use wardlink_protocol::channel::DataType;
 use wardlink_protocol::grant::DeviceState;
 use wardlink_protocol::identity::TrustLevel;
@@ -161,7 +161,10 @@ fn two_pumps_are_paired_side_by_side() -> Result<()> {
         second.wait_for("paired")?;
         assert_eq!(ward.type_code(&first_pairing, &first_code)?.result, VerifyResult::Verified);
         first.wait_for("paired")?;
-        assert_eq!(ward.nurse.devices()?.len(), 2);
+        let devices = ward.nurse.devices()?;
+        let later: DevicesPage = ward.nurse.get("devices?after=infusion-pump/ip-a")?;
+        assert_eq!((devices.get(1..), later.next), (Some(later.devices.as_slice()), None));
+        assert_eq!(refusal(ward.nurse.get::<DevicesPage>("devices?after=nobody"))?, ProblemKind::BadRequest);
         Ok(())
     })
 }

@@ -350,6 +350,15 @@ pub enum VerifyResult {
     Mistyped,
 }
 
+/// `GET /api/v1/devices`: a part of the devices, by class, then identifier.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DevicesPage {
+    /// The devices, at most 1,000.
+    pub devices: Vec<DeviceView>,
+    /// The device after which the next page begins (`after`); none at the end.
+    pub next: Option<Device>,
+}
+
 /// A device: a row of `GET /api/v1/devices` and `GET /api/v1/devices/{client}/{identifier}`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DeviceView {

@@ -75,6 +75,18 @@ pub(super) fn wrong(name: &str) -> Failure {
     Failure::with_detail(ProblemKind::BadRequest, format!("{name} has another form."))
 }
 
+/// The device after which a page begins, where a question asks for nothing else.
+pub(super) fn page_after(call: &Call) -> Result<Option<Device>, Failure> {
+    let mut after = None;
+    for (name, value) in call.request.url()?.query_pairs() {
+        match &*name {
+            "after" => after = Some(value.parse().map_err(|_| wrong(&name))?),
+            _ => return Err(wrong(&name)),
+        }
+    }
+    Ok(after)
+}
+
 /// `GET /api/v1/catalog/{client}/{identifier}`.
 pub(super) async fn catalog_device(call: &Call, device: Device) -> Result<Response, Failure> {
     act(call, Right::SeeUpdates, DistributionCommand::CatalogDevice(device)).await

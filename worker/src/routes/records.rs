@@ -1,7 +1,7 @@
 //! Stored data: each a person's command to the object that holds it.
 
 use super::Call;
-use super::distribution::wrong;
+use super::distribution::{page_after, wrong};
 use crate::session::with_right;
 use wardlink_edge::messages::{RecordsCommand, RecordsRequest};
 use wardlink_edge::objects;
@@ -13,14 +13,7 @@ use worker::Response;
 
 /// `GET /api/v1/records`.
 pub(super) async fn overview(call: &Call) -> Result<Response, Failure> {
-    let mut after = None;
-    for (name, value) in call.request.url()?.query_pairs() {
-        match &*name {
-            "after" => after = Some(value.parse().map_err(|_| wrong(&name))?),
-            _ => return Err(wrong(&name)),
-        }
-    }
-    see(call, RecordsCommand::Overview(after)).await
+    see(call, RecordsCommand::Overview(page_after(call)?)).await
 }
 
 /// `GET /api/v1/rules`, `GET /api/v1/records/gateways` and `GET /api/v1/records/{client}/{identifier}`.

@@ -1,5 +1,6 @@
 //! Pairings, devices, access secrets: each a person's command to the site.
 
+use super::distribution::page_after;
 use super::{Call, Step};
 use crate::guard;
 use crate::session::with_right;
@@ -108,7 +109,7 @@ pub(super) async fn step(call: Call, session: SessionId, step: Step) -> Result<R
 
 /// `GET /api/v1/devices`.
 pub(super) async fn devices(call: &Call) -> Result<Response, Failure> {
-    act(call, Right::SeeDevices, Command::Devices).await
+    act(call, Right::SeeDevices, Command::Devices(page_after(call)?)).await
 }
 
 /// `GET /api/v1/devices/{client}/{identifier}`.

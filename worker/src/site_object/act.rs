@@ -28,7 +28,7 @@ pub(super) fn perform(
     let (session, step) = match command {
         Command::Pairings => return json(&pairings::views(site)?),
         Command::Pairing(session) => return json(&pairings::view_of(site, session)?),
-        Command::Devices => return json(&devices::views(database)?),
+        Command::Devices(after) => return json(&devices::views_after(database, after.as_ref())?),
         Command::Device(device) => return json(&devices::view_of(database, &device)?),
         Command::Locks => return json(&locks::all(database)?),
         Command::Unlock(device) => {

@@ -7,12 +7,15 @@ use std::collections::BTreeMap;
 use wardlink_edge::problem::Failure;
 use wardlink_edge::storage::{Column, Database, Row, record};
 use wardlink_edge::vault::Vault;
-use wardlink_protocol::api::{DeviceView, LiveData, ProblemKind};
+use wardlink_protocol::api::{DeviceView, DevicesPage, LiveData, ProblemKind};
 use wardlink_protocol::channel::ChannelName;
 use wardlink_protocol::grant::DeviceState;
 use wardlink_protocol::identity::{CertificateSerial, KeyFingerprint, TrustLevel};
 use wardlink_protocol::pairing::{DeviceInformation, Mode};
 use wardlink_protocol::{ClientClass, Device, UnixMillis};
+
+/// The devices of one page.
+const PAGE: usize = 1_000;
 
 /// A paired device.
 #[derive(Clone, Serialize, Deserialize)]
@@ -124,6 +127,20 @@ pub(super) fn put_latest(database: &Database, data: &LiveData) -> Result<(), Fai
 pub(super) fn views(database: &Database) -> Result<Vec<DeviceView>, Failure> {
     let rows = database.rows("SELECT record, last_seen FROM devices ORDER BY client, identifier", [])?;
     rows.into_iter().map(|row| view(database, row)).collect()
+}
+
+/// Those after this one, as many as there are in one page.
+pub(super) fn views_after(database: &Database, after: Option<&Device>) -> Result<DevicesPage, Failure> {
+    let [client, identifier] = after.map_or_else(|| ["", ""].map(|name| name.to_owned().into_value()), names);
+    let query = "SELECT record, last_seen FROM devices WHERE (client, identifier) > (?, ?)
+                 ORDER BY client, identifier LIMIT ?";
+    let limit = u64::try_from(PAGE + 1).unwrap_or(u64::MAX).into_value();
+    let rows = database.rows(query, [client, identifier, limit])?.into_iter();
+    let mut devices: Vec<DeviceView> = rows.map(|row| view(database, row)).collect::<Result<_, Failure>>()?;
+    let more = devices.len() > PAGE;
+    devices.truncate(PAGE);
+    let next = devices.last().filter(|_| more).map(|last| last.device.clone());
+    Ok(DevicesPage { devices, next })
 }
 
 /// One device as people see it.
