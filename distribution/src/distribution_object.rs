@@ -107,22 +107,26 @@ impl DistributionObject {
                 answered
             }
             DistributionRequest::Join(gateway, known) => {
-                let joined = self.join(&gateway, known).await?;
+                let joined = self.join(&gateway, known).await;
                 self.settle().await?;
-                answer(&joined)
+                answer(&joined?)
             }
             DistributionRequest::Leave(gateway) => answer(&self.leave(&gateway)?),
             DistributionRequest::Report(gateway, report) => {
-                let dealt = self.report(&gateway, &report).await?;
+                let dealt = self.report(&gateway, &report).await;
                 self.settle().await?;
-                answer(&dealt)
+                answer(&dealt?)
             }
             DistributionRequest::Outcome(gateway, told) => {
-                let dealt = self.outcome(&gateway, &told).await?;
+                let dealt = self.outcome(&gateway, &told).await;
                 self.settle().await?;
-                answer(&dealt)
+                answer(&dealt?)
             }
-            DistributionRequest::Lost(devices) => answer(&self.tell_of_lost(devices).await?),
+            DistributionRequest::Lost(devices) => {
+                let untold = self.tell_of_lost(devices).await;
+                self.settle().await?;
+                answer(&untold?)
+            }
             DistributionRequest::Patients(device) => answer(&catalog::patients(self.database.open()?, &device)?),
             DistributionRequest::Variant(gateway, file) => {
                 answer(&variants::find(self.database.open()?, &gateway, &file)?)
@@ -130,9 +134,9 @@ impl DistributionObject {
             DistributionRequest::Uploads(gateway) => answer(&catalog::uploads(self.database.open()?, &gateway)?),
             DistributionRequest::Uploaders(of) => answer(&catalog::uploaders(self.database.open()?, of.as_ref())?),
             DistributionRequest::Ask(gateway) => {
-                let orders = self.orders(&gateway, true).await?;
+                let orders = self.orders(&gateway, true).await;
                 self.settle().await?;
-                answer(&Dealt { refused: None, orders })
+                answer(&Dealt { refused: None, orders: orders? })
             }
         }
     }
@@ -201,7 +205,7 @@ impl DistributionObject {
             DistributionCommand::AssignPatient(device, body) => {
                 let AssignPatient { patient } = body.read()?;
                 json(&database.step(|database| {
-                    catalog::assign(database, person, &device, patient)?;
+                    catalog::assign(database, Some(person), &device, patient)?;
                     catalog::device(database, &device)
                 })?)
             }

@@ -127,6 +127,16 @@ fn what_names_no_patient_counts_as_that_of_the_one_for_whom_the_device_was_there
         let page: RecordsPage = ward.administrator.get(&format!("records/{}/values", hub.device))?;
         let patients: Vec<_> = page.values.iter().map(|value| value.patient).collect();
         assert_eq!(patients, [None, Some(patient), Some(PATIENT), None]);
+
+        // Whoever comes after a device's end does not find it assigned.
+        assign(&ward.administrator, Some(patient))?;
+        ward.administrator.revoke(core::slice::from_ref(&hub.device))?;
+        wait::until("the end of the assignment", || {
+            let known: CatalogDevice = ward.administrator.get(&format!("catalog/{}", hub.device))?;
+            Ok(known.entry.patient.is_none().then_some(()))
+        })?;
+        let audit: AuditPage = ward.administrator.get("audit?act=patient-assigned")?;
+        assert_eq!(audit.entries.len(), 4);
         Ok(())
     })
 }

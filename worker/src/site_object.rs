@@ -553,7 +553,7 @@ fn take_notice(site: &Site<'_>, notice: Notice, outcome: &mut Outcome) -> Result
         Notice::Presence { device, online } => {
             log!("site: {device} is {}", if online { "connected" } else { "gone" });
             site.on_the_way.note_presence(&device, online);
-            devices::note_seen(site.database, &device, site.now)?;
+            devices::note_presence(site.database, &device, online, site.now)?;
             outcome.tell_of_device(site, &device)
         }
         Notice::Barred { device, count, last, .. } if device.is_service() => {

@@ -54,6 +54,12 @@ texts! {
     act_order_given => "Gave a device an order" | "Auftrag an ein Gerät gegeben";
     act_order_ended => "An order ended" | "Auftrag beendet";
     act_message_refused => "Refused a message" | "Nachricht abgewiesen";
+    act_manufacturer_changed => "Changed a manufacturer" | "Hersteller geändert";
+    act_releases_published => "Published releases" | "Versionen veröffentlicht";
+    act_inventory_imported => "Imported an inventory" | "Verzeichnis eingelesen";
+    act_update_decided => "Decided about an update" | "Über ein Update entschieden";
+    act_gateway_changed => "Changed a device's gateway" | "Gateway eines Geräts geändert";
+    act_patient_assigned => "Said for whom a device is there" | "Gerät zugewiesen oder freigegeben";
     act_records_asked => "Asked for stored data" | "Gespeicherte Daten abgerufen";
     act_gap_conceded => "Went on without missing records" | "Ohne fehlende Einträge weitergemacht";
     act_records_exported => "Exported stored data" | "Gespeicherte Daten exportiert";

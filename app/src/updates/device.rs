@@ -233,7 +233,10 @@ fn PatientForm(entry: CatalogEntry, known: Fetched<CatalogDevice>, close: CloseD
             assign(patient);
         }
     };
-    let draw = move |_| reference.set(PatientReference(random_bytes()).to_string());
+    let draw = move |_| {
+        reference.set(PatientReference(random_bytes()).to_string());
+        wrong.set(None);
+    };
     view! {
         <form class="stack" data-testid="patient-form" on:submit=submit novalidate>
             <p>{t.assign_patient_text()}</p>
@@ -241,7 +244,7 @@ fn PatientForm(entry: CatalogEntry, known: Fetched<CatalogDevice>, close: CloseD
             <div class="acts start">
                 <button type="button" class="button small quiet" data-testid="draw-patient" on:click=draw>{t.patient_draw()}</button>
                 {entry.patient.is_some().then(|| view! {
-                    <button type="button" class="button small quiet" data-testid="no-patient" on:click=move |_| assign(None)>{t.patient_take_away()}</button>
+                    <button type="button" class="button small quiet" data-testid="no-patient" aria-disabled=move || sender.busy.get().then_some("true") on:click=move |_| assign(None)>{t.patient_take_away()}</button>
                 })}
             </div>
             <Answers close=close sender=sender go=t.patient_go() keep=t.cancel()/>

@@ -426,17 +426,14 @@ pub(super) fn decide(
     Ok(known.gateway.into_iter().chain(known.conflict).chain([gateway.clone()]).collect())
 }
 
-/// A person says for whom a device is there from now on.
+/// A person says for whom a device is there from now on; or nobody, with the end of its rights.
 pub(super) fn assign(
     database: &Database,
-    person: &Person,
+    person: Option<&Person>,
     device: &Device,
     patient: Option<PatientReference>,
 ) -> Result<(), Failure> {
-    let known = find(database, device)?.ok_or(ProblemKind::NotFound)?;
-    if known.patient == patient {
-        return Ok(());
-    }
+    let Some(known) = find(database, device)?.filter(|known| known.patient != patient) else { return Ok(()) };
     let [client, identifier] = names(device);
     let bytes = || patient.map(|patient| patient.0.to_vec()).into_value();
     database.run(
@@ -454,7 +451,7 @@ pub(super) fn assign(
     )?;
     let [before, after] = [known.patient, patient].map(|patient| patient.map(|patient| patient.to_string()));
     let what = after.as_ref().map_or_else(|| "patient: none".to_owned(), |patient| format!("patient: {patient}"));
-    DistributionObject::note(database, Some(person), Act::GatewayChanged, &device.to_string(), what)?;
+    DistributionObject::note(database, person, Act::PatientAssigned, &device.to_string(), what)?;
     note(database, device, "patient", before.as_deref(), after.as_deref())
 }
 

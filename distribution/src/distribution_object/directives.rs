@@ -23,7 +23,7 @@ use wardlink_update::metadata::Expires;
 use wardlink_update::report::Configuration;
 
 /// When a gateway's object that did not answer is told again, and when it is asked whether what it was given has arrived.
-pub(super) const RETRY: Duration = Duration::from_secs(30);
+const RETRY: Duration = Duration::from_secs(30);
 /// How many gateways are matched before others get their turn.
 const BATCH: u64 = 32;
 
@@ -290,12 +290,12 @@ fn stand<'a>(
                 continue;
             }
             Progress::new(UpdateState::Directed, Some(path.to_owned()), Some(path.to_owned()))
-        } else if let Some(why) = waits(device) {
-            Progress::new(UpdateState::Withheld, Some(why.to_owned()), None)
         } else if let Some(why) = withheld.get(device) {
             Progress::new(UpdateState::Withheld, Some(why.to_string()), None)
         } else if let Some(recall) = recalled.get(device) {
             Progress::new(UpdateState::Recalled, Some(recall.reason.to_string()), None)
+        } else if let Some(why) = waits(device) {
+            Progress::new(UpdateState::Withheld, Some(why.to_owned()), None)
         } else {
             Progress::new(UpdateState::Current, None, None)
         };

@@ -129,6 +129,8 @@ impl DistributionObject {
         let database = self.database.open()?;
         let mut gateways = BTreeMap::<Device, Vec<Device>>::new();
         for device in lost {
+            // Whatever it is there for later begins anew.
+            database.step(|database| catalog::assign(database, None, &device, None))?;
             for gateway in catalog::gateways_of(database, &device)? {
                 gateways.entry(gateway).or_default().push(device.clone());
             }

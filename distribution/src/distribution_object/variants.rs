@@ -1,10 +1,11 @@
 //! Packages of manufacturers that keep them confidential: each gateway is given a variant that it alone can read (Distribution, paragraphs
 //! 0030 and 0032). Here stands of which package, for which gateway and key; the file itself is made whenever it is asked for.
 
-use super::directives::{self, RETRY};
+use super::directives;
 use super::{DistributionObject, blob, manufacturers, text};
 use crate::variant::Content;
 use core::pin::pin;
+use core::time::Duration;
 use futures_util::TryStreamExt as _;
 use serde_bytes::ByteBuf;
 use sha2::{Digest, Sha256 as Hasher};
@@ -26,6 +27,8 @@ use wardlink_update::metadata::{Target, TargetPath};
 use wardlink_update::package::{BoundFile, Encrypted, Encryption, ModelFolder, SealedKey};
 use worker::Env;
 
+/// When a variant that could not be made is tried again.
+const AGAIN: Duration = Duration::from_mins(5);
 /// Why a device waits whose gateway is given its package encrypted.
 const BEING_ENCRYPTED: &str = "its package is being encrypted for its gateway";
 const NO_KEY: &str = "its gateway has no key at this site to encrypt its package to";
@@ -69,7 +72,7 @@ impl DistributionObject {
         let its = [text(&gateway), text(&path), sha256.clone().into_value(), content.clone().into_value()];
         // Whatever ends it, it is tried again, and not at once.
         let [one, two, three, four] = its.clone();
-        let due_at = now().after(RETRY).into_value();
+        let due_at = now().after(AGAIN).into_value();
         database.run(&format!("UPDATE variants SET due_at = ? WHERE {ITS}"), [due_at, one, two, three, four])?;
         let due = Due {
             gateway: gateway.parse().map_err(Failure::internal)?,

@@ -1,6 +1,7 @@
 //! What a gateway brings (figure 9, 194 to 196; figure 13, 274): judged, stored whole or not at all, and receipted.
 
 use super::{RecordsObject, devices, flags, gaps, rules, series, text};
+use core::time::Duration;
 use serde_bytes::ByteBuf;
 use wardlink_crypto::key::PublicKey;
 use wardlink_edge::messages::{Assigned, Deposited, DeskRequest, DistributionRequest, Vouched};
@@ -10,6 +11,7 @@ use wardlink_edge::problem::Failure;
 use wardlink_edge::storage::{Column, Database, MAX_INTEGER, Row, record};
 use wardlink_protocol::api::RefusedRecords;
 use wardlink_protocol::distribution::SessionRefusal;
+use wardlink_protocol::identity::PatientReference;
 use wardlink_protocol::{Device, UnixMillis};
 use wardlink_records::batch::{BatchError, Beginning, Link, Reason, Sealed, Signer, Verified};
 use wardlink_records::chain::{Chains, Continuity, Refused, StoredBatch, Taken};
@@ -20,6 +22,9 @@ use wardlink_records::rules::Seen;
 
 /// How many refusals are remembered.
 const REFUSALS: u64 = 50;
+
+/// How far a device's clock may be from the time at which it was assigned to somebody else.
+const CLOCK_MARGIN: Duration = Duration::from_mins(10);
 
 /// Why a batch is refused.
 struct Refusal {
@@ -184,10 +189,17 @@ impl RecordsObject {
     }
 }
 
-/// A record as it is stored: whose it is says the device, or else whoever has assigned the device by the time that the record bears.
+/// A record as it is stored: whose it is says the device, or else the catalog by the time that the record bears. Where that was another's device
+/// shortly before or after, nobody can tell by the clock of a device, and it is nobody's.
 fn of_patient(record: &Record, assigned: &[Assigned]) -> Record {
+    let margin = u64::try_from(CLOCK_MARGIN.as_millis()).unwrap_or(u64::MAX);
+    let (earliest, latest) = (UnixMillis(record.at.0.saturating_sub(margin)), record.at.after(CLOCK_MARGIN));
+    let ends = assigned.iter().skip(1).map(|next| next.since).chain([UnixMillis(u64::MAX)]);
+    let around = assigned.iter().zip(ends).filter(|(one, end)| one.since <= latest && *end > earliest);
     let then = || assigned.iter().rev().find(|assigned| assigned.since <= record.at)?.patient;
-    Record { patient: record.patient.or_else(then), ..record.clone() }
+    let is_sure =
+        |patient: &PatientReference| around.clone().filter_map(|(one, _)| one.patient).all(|one| one == *patient);
+    Record { patient: record.patient.or_else(|| then().filter(is_sure)), ..record.clone() }
 }
 
 /// The batch that is stored under these numbers.
@@ -294,4 +306,62 @@ pub(super) fn refused(database: &Database) -> Result<Vec<RefusedRecords>, Failur
         })
     };
     database.rows(query, [])?.into_iter().map(view).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{CLOCK_MARGIN, of_patient};
+    use core::time::Duration;
+    use wardlink_edge::messages::Assigned;
+    use wardlink_protocol::UnixMillis;
+    use wardlink_protocol::identity::PatientReference;
+    use wardlink_records::record::{Content, Measure, Record};
+
+    const BEGINS: UnixMillis = UnixMillis(1_800_000_000_000);
+    const HER: PatientReference = PatientReference([1; 16]);
+    const HIM: PatientReference = PatientReference([2; 16]);
+
+    fn whose(
+        at: UnixMillis,
+        says: Option<PatientReference>,
+        assigned: &[(u64, Option<PatientReference>)],
+    ) -> Option<PatientReference> {
+        let (kind, value, unit) = ("heart-rate".parse().unwrap(), "70".parse().unwrap(), "/min".parse().unwrap());
+        let record = Record { at, patient: says, content: Content::Measure(Measure { kind, value, unit }) };
+        let since = |minutes: u64| BEGINS.after(Duration::from_mins(minutes));
+        let assigned: Vec<_> =
+            assigned.iter().map(|(minutes, patient)| Assigned { since: since(*minutes), patient: *patient }).collect();
+        of_patient(&record, &assigned).patient
+    }
+
+    #[test]
+    fn a_record_is_of_whoever_the_device_was_there_for_by_its_time() {
+        let at = |minutes| BEGINS.after(Duration::from_mins(minutes));
+        let assigned = [(60, Some(HER)), (120, None), (240, Some(HIM))];
+        for (minutes, patient) in
+            [(59, None), (60, Some(HER)), (119, Some(HER)), (120, None), (240, Some(HIM)), (999, Some(HIM))]
+        {
+            assert_eq!(whose(at(minutes), None, &assigned), patient, "{minutes}");
+        }
+        assert_eq!((whose(at(61), Some(HIM), &assigned), whose(at(61), None, &[])), (Some(HIM), None));
+    }
+
+    #[test]
+    fn what_may_be_of_two_is_of_nobody() {
+        let at = |minutes| BEGINS.after(Duration::from_mins(minutes));
+        let margin = CLOCK_MARGIN.as_secs() / 60;
+        let assigned = [(60, Some(HER)), (120, Some(HIM))];
+        for (minutes, patient) in [
+            (120 - margin - 1, Some(HER)),
+            (120 - margin, None),
+            (120, None),
+            (120 + margin - 1, None),
+            (120 + margin, Some(HIM)),
+        ] {
+            assert_eq!(whose(at(minutes), None, &assigned), patient, "{minutes}");
+        }
+        // In between it was nobody's for longer than clocks differ.
+        let apart = [(60, Some(HER)), (100, None), (100 + margin + 1, Some(HIM))];
+        assert_eq!(whose(at(99), None, &apart), Some(HER));
+    }
 }

@@ -13,7 +13,7 @@ use crate::name::{Choice, Instrument, Kind, Question, Text, Unit};
 pub struct Record {
     /// When it was measured or answered, by the device's clock.
     pub at: UnixMillis,
-    /// Whose it is; none where the device does not know.
+    /// Whose it is; none where the device does not know and, as it is stored, the catalog does not either.
     pub patient: Option<PatientReference>,
     /// What it says.
     pub content: Content,

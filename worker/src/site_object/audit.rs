@@ -108,6 +108,7 @@ pub(super) fn is_distributions(note: &Note) -> bool {
             | Act::GatewayChanged
             | Act::InventoryImported
             | Act::ManufacturerChanged
+            | Act::PatientAssigned
             | Act::RecordsAsked
             | Act::RecordsExported
             | Act::ReleasesPublished

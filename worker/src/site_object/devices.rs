@@ -114,6 +114,20 @@ pub(super) fn note_seen(database: &Database, device: &Device, at: UnixMillis) ->
     )
 }
 
+/// The device has come, or gone.
+pub(super) fn note_presence(database: &Database, device: &Device, online: bool, at: UnixMillis) -> Result<(), Failure> {
+    note_seen(database, device, at)?;
+    let [client, identifier] = names(device);
+    let statement = "UPDATE devices SET is_away = ? WHERE client = ? AND identifier = ?";
+    database.run(statement, [(!online).into_value(), client, identifier])
+}
+
+/// Whether the device is away, as far as the bridge has told.
+pub(super) fn is_away(database: &Database, device: &Device) -> Result<bool, Failure> {
+    let query = "SELECT is_away FROM devices WHERE client = ? AND identifier = ?";
+    Ok(database.one(query, names(device))?.unwrap_or_default())
+}
+
 /// Stores the newest report of its kind.
 pub(super) fn put_latest(database: &Database, data: &LiveData) -> Result<(), Failure> {
     let [client, identifier] = names(&data.device);

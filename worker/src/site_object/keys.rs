@@ -133,7 +133,7 @@ fn wrap_for(site: &Site<'_>, device: &Device, id: &LineId, outcome: &mut Outcome
     }
     let update = wrap::wrap(&line, device, &keys, &mut rng()).map_err(Failure::internal)?;
     outcome.bridge.publish(Topic::Device(device.clone()), update);
-    Ok(())
+    rekeying::note_sent(site, device)
 }
 
 fn withdraw(site: &Site<'_>, device: &Device, channel: &ChannelName, outcome: &mut Outcome) -> Result<(), Failure> {
@@ -147,6 +147,7 @@ fn withdraw(site: &Site<'_>, device: &Device, channel: &ChannelName, outcome: &m
         let last = WrappedFor { channel: channel.clone(), kid: given.kid, algorithm };
         let word = wrap::withdraw(&last, line.highest(), device, &keys, &mut rng()).map_err(Failure::internal)?;
         outcome.bridge.publish(Topic::Device(device.clone()), word);
+        rekeying::note_sent(site, device)?;
     }
     knowledge.forget(&given.line);
     put_knowledge(site.database, &knowledge)

@@ -23,19 +23,20 @@ use wardlink_trust::policy::Population;
 const SLICE: usize = 25;
 /// The pause between two slices, in which others have their turn.
 const PAUSE: Duration = Duration::from_millis(20);
-/// How many devices may have yet to answer before others are sent their keys: as many as bridge and devices deal with in a moment, so that nobody
-/// else waits at the bridge.
+/// How many devices may have yet to answer before the next slice is sent its keys: as many as bridge and devices deal with in a moment, so that
+/// nobody else waits at the bridge.
 const WINDOW: usize = 100;
 /// The pause where so many have yet to answer.
 const FULL_PAUSE: Duration = Duration::from_millis(50);
 /// Who does not answer for so long is away, until it is heard of again.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// Who was sent new keys and has yet to answer. It is known as long as this instance lives: another one knows of nobody, and finds out who is away.
+/// Who was sent something about keys and has yet to answer. It is known as long as this instance lives; another one begins with nobody.
 #[derive(Default)]
 pub(super) struct OnTheWay {
     sent: RefCell<BTreeMap<Device, UnixMillis>>,
-    away: RefCell<BTreeSet<Device>>,
+    /// Who did not answer, without the bridge having said that it is away.
+    silent: RefCell<BTreeSet<Device>>,
 }
 
 impl OnTheWay {
@@ -43,12 +44,12 @@ impl OnTheWay {
     fn has_room(&self, now: UnixMillis) -> bool {
         let mut sent = self.sent.borrow_mut();
         let late = sent.extract_if(.., |_, at| now >= at.after(PATIENCE)).map(|(device, _)| device);
-        self.away.borrow_mut().extend(late);
+        self.silent.borrow_mut().extend(late);
         sent.len() < WINDOW
     }
 
     fn send(&self, device: &Device, now: UnixMillis) {
-        if !self.away.borrow().contains(device) {
+        if !self.silent.borrow().contains(device) {
             self.sent.borrow_mut().insert(device.clone(), now);
         }
     }
@@ -61,10 +62,8 @@ impl OnTheWay {
 
     /// The device has come, or gone.
     pub(super) fn note_presence(&self, device: &Device, online: bool) {
-        if online {
-            self.away.borrow_mut().remove(device);
-        } else {
-            self.away.borrow_mut().insert(device.clone());
+        self.silent.borrow_mut().remove(device);
+        if !online {
             self.sent.borrow_mut().remove(device);
         }
     }
@@ -198,6 +197,14 @@ pub(super) fn go_above(
     begin_all(site, &[job], &[], outcome)
 }
 
+/// Something about keys is on its way to a device. Who is away is not waited for.
+pub(super) fn note_sent(site: &Site<'_>, device: &Device) -> Result<(), Failure> {
+    if !devices::is_away(site.database, device)? {
+        site.on_the_way.send(device, site.now);
+    }
+    Ok(())
+}
+
 /// Goes on by one slice: with the oldest job that follows a revocation, or with the oldest.
 pub(super) fn go_on(site: &Site<'_>, outcome: &mut Outcome) -> Result<(), Failure> {
     let oldest = all(site.database)?.into_iter().min_by_key(|(number, job)| (!job.is_urgent(), *number));
@@ -211,11 +218,6 @@ pub(super) fn go_on(site: &Site<'_>, outcome: &mut Outcome) -> Result<(), Failur
     }
     let slice = recipients.iter().map(|(known, knowledge)| Recipient { trust: known.trust, knowledge });
     let actions = job.slice(slice, SLICE);
-    for action in &actions {
-        if let Action::WrapFor { device, .. } = action {
-            site.on_the_way.send(device, site.now);
-        }
-    }
     keys::perform(site, actions, outcome)?;
     if job.is_finished() {
         log!("site: new keys were sent to {} devices", job.progress().reached);
@@ -361,12 +363,12 @@ mod tests {
     }
 
     #[test]
-    fn who_is_away_holds_up_nobody_until_it_is_heard_of_again() {
+    fn who_is_silent_holds_up_nobody_until_it_is_heard_of_again() {
         let on_the_way = full();
         assert!(!on_the_way.has_room(NOW.after(PATIENCE.saturating_sub(Duration::from_millis(1)))));
         let later = NOW.after(PATIENCE);
         assert!(on_the_way.has_room(later));
-        // All of them are away: the next job does not wait for them.
+        // All of them are silent: the next job does not wait for them.
         (0..WINDOW).for_each(|number| on_the_way.send(&pump(number), later));
         assert!(on_the_way.has_room(later));
         (0..WINDOW).for_each(|number| on_the_way.note_presence(&pump(number), true));

@@ -1,8 +1,8 @@
 //! The site's tables.
 
 /// The schema, version by version.
-pub(super) const VERSIONS: [&str; 9] =
-    [FIRST, SECOND, THIRD, FOURTH, FIFTH, OUTSIDE_CA, GATEWAYS, ORDERS, GATEWAY_SESSIONS];
+pub(super) const VERSIONS: [&str; 10] =
+    [FIRST, SECOND, THIRD, FOURTH, FIFTH, OUTSIDE_CA, GATEWAYS, ORDERS, GATEWAY_SESSIONS, PRESENCE];
 
 const FIRST: &str = "
     -- The CA and the control unit. Keys are sealed.
@@ -363,4 +363,10 @@ const GATEWAY_SESSIONS: &str = "
         client TEXT NOT NULL,
         identifier TEXT NOT NULL
     );
+";
+
+/// Whether a device is connected.
+const PRESENCE: &str = "
+    -- As the bridge told last.
+    ALTER TABLE devices ADD COLUMN is_away INTEGER NOT NULL DEFAULT 0;
 ";

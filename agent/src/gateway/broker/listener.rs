@@ -36,8 +36,10 @@ const LOOKED_AT: Duration = Duration::from_millis(100);
 const LISTEN_AGAIN: Duration = Duration::from_secs(5);
 /// Connections at one time: a gateway has at most as many devices as a report names, and most are away.
 const MAX_CONNECTIONS: usize = 512;
-/// Connections from one address that have yet to prove whose they are: whoever opens many without a key keeps only himself out.
+/// Connections from one address that have yet to prove whose they are, and from one network of IPv6 (a /64), of which one host can have every
+/// address: whoever opens many without a key does not keep everybody out.
 const MAX_UNPROVEN: usize = 64;
+const MAX_UNPROVEN_OF_NETWORK: usize = 256;
 /// How long TLS and WebSocket may take.
 const HANDSHAKE: Duration = Duration::from_secs(10);
 /// How long a device may take to read a frame.
@@ -99,7 +101,7 @@ pub(in crate::gateway) async fn run(
     }
 }
 
-/// How many connections from each address have yet to prove whose they are.
+/// How many connections have yet to prove whose they are: from each address, and from each network of IPv6.
 #[derive(Clone, Default)]
 struct Unproven(Arc<Mutex<BTreeMap<IpAddr, usize>>>);
 
@@ -107,38 +109,41 @@ struct Unproven(Arc<Mutex<BTreeMap<IpAddr, usize>>>);
 struct Newcomer {
     unproven: Unproven,
     address: IpAddr,
-    from: IpAddr,
+    counted: Vec<IpAddr>,
 }
 
 impl Unproven {
     /// Counts a new one; none where there are too many from there.
     fn admit(&self, address: IpAddr) -> Option<Newcomer> {
-        let from = network(address);
+        let address = address.to_canonical();
+        let network = match address {
+            // No host has its network's own address (RFC 4291 section 2.6.1).
+            IpAddr::V6(six) => Some(IpAddr::V6(Ipv6Addr::from_bits(six.to_bits() >> 64 << 64))),
+            IpAddr::V4(_) => None,
+        };
         let mut counts = locked(&self.0);
-        let count = counts.entry(from).or_default();
-        if *count >= MAX_UNPROVEN {
+        let is_full = |of: &IpAddr, most| counts.get(of).is_some_and(|count| *count >= most);
+        if is_full(&address, MAX_UNPROVEN) || network.is_some_and(|network| is_full(&network, MAX_UNPROVEN_OF_NETWORK))
+        {
             return None;
         }
-        *count += 1;
-        Some(Newcomer { unproven: self.clone(), address, from })
-    }
-}
-
-/// What one host can have at its disposal: an address, or a network of IPv6 (RFC 4291 section 2.5.4).
-fn network(address: IpAddr) -> IpAddr {
-    match address.to_canonical() {
-        IpAddr::V6(six) => IpAddr::V6(Ipv6Addr::from_bits(six.to_bits() >> 64 << 64)),
-        IpAddr::V4(four) => IpAddr::V4(four),
+        let counted: Vec<IpAddr> = core::iter::once(address).chain(network).collect();
+        for of in &counted {
+            *counts.entry(*of).or_default() += 1;
+        }
+        Some(Newcomer { unproven: self.clone(), address, counted })
     }
 }
 
 impl Drop for Newcomer {
     fn drop(&mut self) {
         let mut counts = locked(&self.unproven.0);
-        if let Some(count) = counts.get_mut(&self.from) {
-            *count = count.saturating_sub(1);
-            if *count == 0 {
-                counts.remove(&self.from);
+        for of in &self.counted {
+            if let Some(count) = counts.get_mut(of) {
+                *count = count.saturating_sub(1);
+                if *count == 0 {
+                    counts.remove(of);
+                }
             }
         }
     }
@@ -310,14 +315,14 @@ async fn shake(tls: &TlsAcceptor, tcp: TcpStream, names: &[String]) -> io::Resul
 
 #[cfg(test)]
 mod tests {
-    use super::{MAX_UNPROVEN, Unproven};
+    use super::{MAX_UNPROVEN, MAX_UNPROVEN_OF_NETWORK, Unproven};
 
     #[test]
-    fn who_opens_many_connections_keeps_only_his_own_network_out() {
+    fn who_opens_many_connections_keeps_only_himself_out() {
         let unproven = Unproven::default();
         let admit = |address: &str| unproven.admit(address.parse().unwrap());
         for (mine, also_mine, elsewhere) in
-            [("10.0.0.1", "::ffff:10.0.0.1", "10.0.0.2"), ("2001:db8::1", "2001:db8::ffff:1", "2001:db8:0:1::1")]
+            [("10.0.0.1", "::ffff:10.0.0.1", "10.0.0.2"), ("2001:db8::1", "2001:db8:0::1", "2001:db8::2")]
         {
             let mut open: Vec<_> = (0..MAX_UNPROVEN).map(|_| admit(mine).unwrap()).collect();
             assert!(admit(mine).is_none() && admit(also_mine).is_none());
@@ -326,6 +331,17 @@ mod tests {
             open.pop();
             assert!(admit(mine).is_some());
         }
+        assert!(unproven.0.lock().unwrap().is_empty());
+    }
+
+    #[test]
+    fn the_addresses_of_one_network_have_a_limit_together() {
+        let unproven = Unproven::default();
+        let admit = |address: &str| unproven.admit(address.parse().unwrap());
+        let open: Vec<_> =
+            (0..MAX_UNPROVEN_OF_NETWORK).map(|host| admit(&format!("2001:db8::{:x}", host + 1)).unwrap()).collect();
+        assert!(admit("2001:db8::ffff:1").is_none() && admit("2001:db8:0:1::1").is_some());
+        drop(open);
         assert!(unproven.0.lock().unwrap().is_empty());
     }
 }

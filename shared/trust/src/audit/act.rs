@@ -120,6 +120,8 @@ acts! {
     UpdateDecided = "update-decided",
     /// A gateway was associated with a device, or no longer.
     GatewayChanged = "gateway-changed",
+    /// It was said for whom a device is there.
+    PatientAssigned = "patient-assigned",
     /// A manufacturer was made known or ended, or its publishing tokens changed.
     ManufacturerChanged = "manufacturer-changed",
     /// A manufacturer published releases.
