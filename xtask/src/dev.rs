@@ -195,11 +195,27 @@ fn interrupts() -> Result<Receiver<()>> {
 
 fn start_worker(workspace: &Workspace, state: &State, place: &Place) -> Result<Child> {
     let mut wrangler = tools::node_program(workspace, "wrangler");
-    wrangler.arg("dev").args(Script::ALL.map(|script| format!("--config={}", script.configuration())));
+    wrangler.arg("dev").arg(format!("--config={}", Script::ControlUnit.configuration()));
+    let beside = Script::Distribution.configuration();
+    match place.tls() {
+        None => wrangler.arg(format!("--config={beside}")),
+        Some(_) => wrangler.arg("--config").arg(over_https(workspace, state, beside)?),
+    };
     wrangler.args(["--local", "--show-interactive-dev-session", "false", "--inspector-port", "0"]);
     wrangler.args(place.arguments()).arg("--env-file").arg(&state.secrets).arg("--persist-to").arg(state.worker());
     wrangler.env("CLOUDFLARE_CF_FETCH_ENABLED", "false").env("WRANGLER_SEND_METRICS", "false").env("NO_COLOR", "1");
     Child::spawn("The worker", &mut wrangler, state.folder.join("worker.log"))
+}
+
+/// The configuration of a worker beside the first one, for a run over https. Whichever worker wrangler loads last says by which protocol all of them
+/// are reached, and its options are for the first one only.
+fn over_https(workspace: &Workspace, state: &State, configuration: &str) -> Result<PathBuf> {
+    let text = fs::read_to_string(workspace.root().join(configuration)).context("cannot read a configuration")?;
+    let main = format!("main = \"{}/", workspace.root().display());
+    let text = text.replace("main = \"", &main) + "\n[dev]\nupstream_protocol = \"https\"\n";
+    let file = state.folder.join(configuration);
+    fs::write(&file, text).with_context(|| format!("cannot write {}", file.display()))?;
+    Ok(file)
 }
 
 fn wait_for_health(api: &Api, worker: &mut Child, interrupted: &Receiver<()>) -> Result<()> {

@@ -212,12 +212,12 @@ texts! {
     manufacturer_active => "Known" | "Bekannt";
     manufacturer_confidential => "Packages confidential" | "Pakete vertraulich";
     manufacturer_keep_confidential => "Keep confidential" | "Vertraulich halten";
-    manufacturer_keep_confidential_of(name: &str) => "Keep the packages of {name} confidential" | "Pakete von {name} vertraulich halten";
+    manufacturer_keep_confidential_of(name: &str) => "Keep confidential: packages of {name}" | "Vertraulich halten: Pakete von {name}";
     manufacturer_keep_confidential_title(name: &str) => "Keep the packages of {name} confidential?" | "Pakete von {name} vertraulich halten?";
     manufacturer_keep_confidential_text => "From now on each gateway gets them encrypted to its own key, and nobody else can download them. Their descriptions and documents stay public. Copies that somebody has already stay readable." | "Ab jetzt erhält jedes Gateway sie für den eigenen Schlüssel verschlüsselt, und niemand sonst kann sie herunterladen. Ihre Beschreibungen und Dokumente bleiben öffentlich. Kopien, die jemand schon hat, bleiben lesbar.";
     manufacturer_is_confidential(name: &str) => "The packages of {name} are confidential now." | "Die Pakete von {name} sind jetzt vertraulich.";
     manufacturer_make_public => "Make public" | "Öffentlich machen";
-    manufacturer_make_public_of(name: &str) => "Make the packages of {name} public" | "Pakete von {name} öffentlich machen";
+    manufacturer_make_public_of(name: &str) => "Make public: packages of {name}" | "Öffentlich machen: Pakete von {name}";
     manufacturer_make_public_title(name: &str) => "Make the packages of {name} public?" | "Pakete von {name} öffentlich machen?";
     manufacturer_make_public_text => "Everybody who reaches this site can download them then, without signing in." | "Dann kann jeder sie ohne Anmeldung herunterladen, der diesen Dienst erreicht.";
     manufacturer_is_public(name: &str) => "The packages of {name} are public now." | "Die Pakete von {name} sind jetzt öffentlich.";
