@@ -11,9 +11,9 @@ use ureq::http::{Method, Request, Response, header};
 use ureq::tls::{Certificate, RootCerts, TlsConfig};
 use wardlink_protocol::Device;
 use wardlink_protocol::api::{
-    Accept, Bootstrap, Credentials, DeviceView, DevicesPage, NewPerson, NewProvisioning, NewRevocation, PairingPolicy,
-    PairingView, Person, PersonChange, PolicyView, Problem, ProblemKind, Reject, Revocation, RevocationReason, Role,
-    VerificationProof, Verify, VerifyAnswer,
+    Accept, AskedRecords, Bootstrap, Credentials, DeviceView, DevicesPage, NewPerson, NewProvisioning, NewRevocation,
+    PairingPolicy, PairingView, Person, PersonChange, PolicyView, Problem, ProblemKind, RecordedValue, RecordsPage,
+    Reject, Revocation, RevocationReason, Role, VerificationProof, Verify, VerifyAnswer,
 };
 use wardlink_protocol::identity::SessionId;
 use wardlink_protocol::pairing::Mode;
@@ -240,6 +240,24 @@ impl Api {
                 None => return Ok(devices),
             }
         }
+    }
+
+    /// Every value that the server has of a device.
+    pub fn recorded_values(&self, device: &Device) -> Result<Vec<RecordedValue>> {
+        let (mut values, mut after) = (Vec::new(), 0);
+        loop {
+            let page: RecordsPage = self.get(&format!("records/{device}/values?after={after}"))?;
+            values.extend(page.values);
+            match page.next {
+                Some(next) => after = next,
+                None => return Ok(values),
+            }
+        }
+    }
+
+    /// Has a device's gateways asked for everything that they hold of it; who is not there is asked later.
+    pub fn ask_for_records(&self, device: &Device) -> Result<AskedRecords> {
+        self.post(&format!("records/{device}/ask"), &())
     }
 
     /// One device.

@@ -10,8 +10,8 @@ use serde_json::{Value, json};
 use wardlink_agent::clock;
 use wardlink_protocol::Device;
 use wardlink_protocol::api::{
-    AllowUpload, AskedRecords, CatalogDevice, GatewayView, InventoryPreview, NewOffer, OfferScope, OfferView,
-    OfferWhen, OutcomeView, PairingPhase, RecordedValue, RecordsPage, RecordsView,
+    AllowUpload, CatalogDevice, GatewayView, InventoryPreview, NewOffer, OfferScope, OfferView, OfferWhen, OutcomeView,
+    PairingPhase, RecordsView,
 };
 use wardlink_protocol::pairing::Mode;
 
@@ -186,25 +186,6 @@ impl<'s> Fleet<'s> {
         fs::rename(unfinished, folder.join(format!("{number:020}.json"))).context("a value")
     }
 
-    /// Has the gateways asked for everything that they hold of a device.
-    pub fn ask(&self, device: &Device) -> Result<()> {
-        let _: AskedRecords = self.ward.administrator.post(&format!("records/{device}/ask"), &())?;
-        Ok(())
-    }
-
-    /// Every value that the server has of a device.
-    pub fn values(&self, device: &Device) -> Result<Vec<RecordedValue>> {
-        let (mut values, mut after) = (Vec::new(), 0);
-        loop {
-            let page: RecordsPage = self.ward.administrator.get(&format!("records/{device}/values?after={after}"))?;
-            values.extend(page.values);
-            match page.next {
-                Some(next) => after = next,
-                None => return Ok(values),
-            }
-        }
-    }
-
     /// Releases a set: for pumps from one revision to another, and for scales that run 1A to the same.
     pub fn release_set(&self, (from, to): (&str, &str), counter: &str) -> Result<()> {
         let (of_pump, of_scale) = ("acme/infusion-pump/PM2/spring 2027", "acme/scale/S1/spring 2027");
@@ -221,9 +202,9 @@ impl<'s> Fleet<'s> {
     pub fn count(&self, scales: [&Device; 2], weighed: u64, pumps: [&Device; 2]) -> Result<()> {
         for scale in scales {
             wait::patiently("every weight", || {
-                self.ask(scale)?;
+                self.ward.administrator.ask_for_records(scale)?;
                 let mut kilograms: Vec<u64> = Vec::new();
-                for value in self.values(scale)? {
+                for value in self.ward.administrator.recorded_values(scale)? {
                     kilograms.push(value.value.parse().context("kilograms")?);
                 }
                 kilograms.sort_unstable();
@@ -234,8 +215,8 @@ impl<'s> Fleet<'s> {
         for pump in pumps {
             // What one gateway still holds may come after what another one has sent already.
             wait::patiently("every value up to the newest", || {
-                self.ask(pump)?;
-                let values = self.values(pump)?;
+                self.ward.administrator.ask_for_records(pump)?;
+                let values = self.ward.administrator.recorded_values(pump)?;
                 let chains: BTreeSet<_> = values.iter().map(|value| value.chain.0).collect();
                 let mut numbers: Vec<u64> = values.iter().map(|value| value.sequence).collect();
                 numbers.sort_unstable();

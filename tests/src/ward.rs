@@ -8,6 +8,7 @@ use wardlink_protocol::provisioning::Provisioning;
 
 use crate::Scene;
 use crate::api::Api;
+use crate::hub::Hub;
 use crate::pump::{Pump, text};
 use crate::worker::Worker;
 
@@ -74,6 +75,13 @@ impl<'s> Ward<'s> {
         self.type_code(&pairing, &code)?;
         pump.wait_for("paired")?;
         Ok(pump)
+    }
+
+    /// Pairs a pump that runs no more then: whoever is returned speaks for it with the distribution server.
+    pub fn hub(&self, name: &str) -> Result<Hub> {
+        let mut pump = self.paired_pump(name)?;
+        pump.kill();
+        Hub::of(&pump, &device(name)?, &self.worker.origin())
     }
 }
 

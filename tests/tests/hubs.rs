@@ -177,29 +177,6 @@ fn a_set_of_a_pump_that_verifies_for_itself_and_a_scale_is_installed_whole_or_no
     })
 }
 
-#[test]
-fn a_confidential_release_is_installed_behind_a_gateway_and_without_one_whoever_dies_on_the_way() -> Result<()> {
-    scene(|scene| {
-        let mut hospital = Fleet::open(scene)?;
-        hospital.acme.publish(&hospital.ward.worker.origin())?;
-        hospital.acme.keep_confidential(&hospital.ward.administrator, true)?;
-        let mut north = hospital.gateway("north", &["n-1"], &[])?;
-        hospital.sell(&["pump-1"])?;
-        let mut pump = hospital.pair_direct_pump("pump-1")?;
-        hospital.release_for_pumps(("1A", "1B"), "2", &["--program-bytes", "5000000"], &[])?;
-        hospital.publish()?;
-        hospital.offer("1B")?;
-        hospital.ward.worker.kill();
-        hospital.ward.worker.restart()?;
-        pump.wait_for("updating")?;
-        north.kill();
-        pump.kill();
-        north.restart()?;
-        pump.restart()?;
-        hospital.wait_for_all(&[&device("n-1")?, &device("pump-1")?], "1B")
-    })
-}
-
 /// A mirror of packages with a fault: a byte of each file is another one.
 struct DamagedMirror {
     address: String,

@@ -19,13 +19,6 @@ use wardlink_tests::records::{PATIENT, Recorder, heart_rate, measured};
 use wardlink_tests::ward::{Ward, device};
 use wardlink_tests::{scene, wait};
 
-/// A pump is paired, and from then on speaks with the distribution server only.
-fn hub(ward: &Ward<'_>, name: &str) -> Result<Hub> {
-    let mut pump = ward.paired_pump(name)?;
-    pump.kill();
-    Hub::of(&pump, &device(name)?, &ward.worker.origin())
-}
-
 fn taken(hub: &Hub, talk: &mut Talk, batch: &[u8]) -> Result<Receipt> {
     match talk.records(batch)? {
         Ok(receipt) => Ok(Receipt::open(&receipt, &hub.root())?),
@@ -45,7 +38,7 @@ fn overview(api: &Api) -> Result<RecordsView> {
 fn a_signed_batch_is_stored_and_receipted_and_people_see_it() -> Result<()> {
     scene(|scene| {
         let ward = Ward::open(scene)?;
-        let hub = hub(&ward, "pump-1")?;
+        let hub = ward.hub("pump-1")?;
         let mut talk = hub.connect()?;
         let mut recorder = Recorder::of(&hub.device, hub.key(), 1);
         let batch = recorder.sign(vec![heart_rate("70", 60)?, heart_rate("74", 30)?])?;
@@ -106,7 +99,7 @@ fn a_signed_batch_is_stored_and_receipted_and_people_see_it() -> Result<()> {
 fn what_names_no_patient_counts_as_that_of_the_one_for_whom_the_device_was_there() -> Result<()> {
     scene(|scene| {
         let ward = Ward::open(scene)?;
-        let mut hub = hub(&ward, "pump-1")?;
+        let mut hub = ward.hub("pump-1")?;
         let mut talk = hub.connect()?;
         talk.report(hub.report("1A", None, &[])?)?;
         let path = format!("catalog/{}/patient", hub.device);
@@ -145,7 +138,7 @@ fn what_names_no_patient_counts_as_that_of_the_one_for_whom_the_device_was_there
 fn what_does_not_count_is_refused_with_its_step_and_leaves_nothing() -> Result<()> {
     scene(|scene| {
         let mut ward = Ward::open(scene)?;
-        let (mut hub_1, mut hub_2) = (hub(&ward, "pump-1")?, hub(&ward, "pump-2")?);
+        let (mut hub_1, mut hub_2) = (ward.hub("pump-1")?, ward.hub("pump-2")?);
         let mut talk = hub_1.connect()?;
         hub_2.connect()?.report(hub_2.report("1A", None, &[])?)?;
         let mut recorder = Recorder::of(&hub_1.device, hub_1.key(), 1);
@@ -215,7 +208,7 @@ fn numbers_that_storage_would_round_are_refused() -> Result<()> {
     const GREATEST: u64 = (1 << 53) - 1;
     scene(|scene| {
         let ward = Ward::open(scene)?;
-        let hub = hub(&ward, "pump-1")?;
+        let hub = ward.hub("pump-1")?;
         let mut talk = hub.connect()?;
         // What a device says of the end of the chain before, and its own numbers.
         let recorder = Recorder::of(&hub.device, hub.key(), 1);
@@ -263,7 +256,7 @@ fn stored(api: &Api, device: &Device) -> Result<u64> {
 fn a_worker_that_is_killed_has_stored_a_batch_whole_or_not_at_all_and_receipts_it_when_it_comes_again() -> Result<()> {
     scene(|scene| {
         let mut ward = Ward::open(scene)?;
-        let hub = hub(&ward, "pump-1")?;
+        let hub = ward.hub("pump-1")?;
         let mut recorder = Recorder::of(&hub.device, hub.key(), 1);
         for round in 1..=4 {
             let batch = recorder.sign(vec![heart_rate("70", 60)?; 100])?;
@@ -295,7 +288,7 @@ fn a_worker_that_is_killed_has_stored_a_batch_whole_or_not_at_all_and_receipts_i
 fn a_gap_that_a_person_concedes_lets_the_rest_come_and_stays_on_record() -> Result<()> {
     scene(|scene| {
         let ward = Ward::open(scene)?;
-        let hub = hub(&ward, "pump-1")?;
+        let hub = ward.hub("pump-1")?;
         let mut talk = hub.connect()?;
         let mut recorder = Recorder::of(&hub.device, hub.key(), 1);
         let mut sign = |value: &str| recorder.sign(vec![heart_rate(value, 60)?]);
@@ -332,7 +325,7 @@ fn a_gap_that_a_person_concedes_lets_the_rest_come_and_stays_on_record() -> Resu
 fn a_concession_covers_what_the_person_saw_and_nothing_more() -> Result<()> {
     scene(|scene| {
         let ward = Ward::open(scene)?;
-        let hub = hub(&ward, "pump-1")?;
+        let hub = ward.hub("pump-1")?;
         let mut talk = hub.connect()?;
         let mut recorder = Recorder::of(&hub.device, hub.key(), 1);
         let batches: Vec<Vec<u8>> =
@@ -368,7 +361,7 @@ fn a_concession_covers_what_the_person_saw_and_nothing_more() -> Result<()> {
 fn a_device_waits_in_a_bounded_number_of_chains_and_what_is_beyond_is_told_as_refused() -> Result<()> {
     scene(|scene| {
         let ward = Ward::open(scene)?;
-        let hub = hub(&ward, "pump-1")?;
+        let hub = ward.hub("pump-1")?;
         let mut talk = hub.connect()?;
         let behind = |number: u8| {
             let mut recorder = Recorder::of(&hub.device, hub.key(), number);
@@ -404,7 +397,7 @@ fn a_device_waits_in_a_bounded_number_of_chains_and_what_is_beyond_is_told_as_re
 fn the_overview_shows_devices_page_by_page() -> Result<()> {
     scene(|scene| {
         let mut ward = Ward::open(scene)?;
-        let hub = hub(&ward, "pump-1")?;
+        let hub = ward.hub("pump-1")?;
         let batch = Recorder::of(&hub.device, hub.key(), 1).sign(vec![heart_rate("70", 60)?])?;
         taken(&hub, &mut hub.connect()?, &batch)?;
         // As many as no test hands over: what one device has, under other names.
@@ -439,7 +432,7 @@ fn the_overview_shows_devices_page_by_page() -> Result<()> {
 fn people_ask_for_stored_data_now_and_the_server_by_itself() -> Result<()> {
     scene(|scene| {
         let ward = Ward::open(scene)?;
-        let mut hub = hub(&ward, "pump-1")?;
+        let mut hub = ward.hub("pump-1")?;
         let mut talk = hub.connect()?;
         let administrator = &ward.administrator;
         let path = format!("records/{}/ask", hub.device);
@@ -483,7 +476,7 @@ fn ask_in_vain(api: &Api, path: &str) -> Result<()> {
 fn who_is_not_connected_is_asked_for_a_day_from_the_last_request_on() -> Result<()> {
     scene(|scene| {
         let mut ward = Ward::open(scene)?;
-        let mut hub = hub(&ward, "pump-1")?;
+        let mut hub = ward.hub("pump-1")?;
         let (scale, lamp) = (device("scale-1")?, device("lamp-1")?);
         let mut talk = hub.connect()?;
         talk.report(hub.report("1A", None, &[state(&scale, "1A", None)?, state(&lamp, "1A", None)?])?)?;
@@ -512,7 +505,7 @@ fn who_is_not_connected_is_asked_for_a_day_from_the_last_request_on() -> Result<
 fn what_is_wanted_of_a_gateway_is_wanted_until_it_was_told() -> Result<()> {
     scene(|scene| {
         let mut ward = Ward::open(scene)?;
-        let mut hub = hub(&ward, "pump-1")?;
+        let mut hub = ward.hub("pump-1")?;
         let scale = device("scale-1")?;
         let mut talk = hub.connect()?;
         talk.report(hub.report("1A", None, &[state(&scale, "1A", None)?])?)?;
@@ -534,7 +527,7 @@ fn what_is_wanted_of_a_gateway_is_wanted_until_it_was_told() -> Result<()> {
 fn a_round_of_asking_that_fails_is_made_up_for() -> Result<()> {
     scene(|scene| {
         let mut ward = Ward::open(scene)?;
-        let hub = hub(&ward, "pump-1")?;
+        let hub = ward.hub("pump-1")?;
         hub.connect()?.leave()?;
         ward.worker.kill();
         ward.worker.tamper("DistributionObject", "ALTER TABLE gateways RENAME COLUMN online TO away")?;
@@ -572,7 +565,7 @@ const RULES: &str = r#"{"rules": [
 fn rules_are_read_strictly_raise_flags_on_arrival_and_people_acknowledge_them() -> Result<()> {
     scene(|scene| {
         let ward = Ward::open(scene)?;
-        let hub = hub(&ward, "pump-1")?;
+        let hub = ward.hub("pump-1")?;
         let mut talk = hub.connect()?;
         let mut recorder = Recorder::of(&hub.device, hub.key(), 1);
         let administrator = &ward.administrator;
@@ -646,7 +639,7 @@ fn a_rule_that_was_taken_out_of_force_comes_back_under_its_version_only_as_it_wa
 fn a_batch_that_cannot_be_stored_as_a_whole_leaves_nothing_and_is_taken_whole_later() -> Result<()> {
     scene(|scene| {
         let mut ward = Ward::open(scene)?;
-        let hub = hub(&ward, "pump-1")?;
+        let hub = ward.hub("pump-1")?;
         let mut recorder = Recorder::of(&hub.device, hub.key(), 1);
         let rules = RulesChange { version: 0, text: RULES.to_owned() };
         let _: RulesView = ward.administrator.put("rules", &rules)?;

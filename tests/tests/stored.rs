@@ -14,9 +14,7 @@ use wardlink_agent::clock;
 use wardlink_agent::device::disk::Folder;
 use wardlink_agent::device::records::{Records, STORED_BYTES};
 use wardlink_protocol::Device;
-use wardlink_protocol::api::{
-    AllowUpload, AskedRecords, CatalogDevice, GatewayView, PairingPhase, RecordedValue, RecordsPage, RecordsView,
-};
+use wardlink_protocol::api::{AllowUpload, CatalogDevice, GatewayView, PairingPhase, RecordsView};
 use wardlink_protocol::identity::RecordChain;
 use wardlink_protocol::pairing::Mode;
 use wardlink_tests::hub::Hub;
@@ -102,28 +100,9 @@ impl<'s> Hospital<'s> {
         fs::rename(unfinished, folder.join(format!("{:020}.json", self.weighed))).context("a value")
     }
 
-    /// Has the gateways asked for everything; whoever is not there is asked later.
-    fn ask(&self, device: &Device) -> Result<()> {
-        let _: AskedRecords = self.ward.administrator.post(&format!("records/{device}/ask"), &())?;
-        Ok(())
-    }
-
     fn stored(&self, device: &Device) -> Result<u64> {
         let view: RecordsView = self.ward.administrator.get("records")?;
         Ok(view.devices.iter().find(|known| known.device == *device).map_or(0, |known| known.records))
-    }
-
-    /// Every value that the server has of a device.
-    fn values(&self, device: &Device) -> Result<Vec<RecordedValue>> {
-        let (mut values, mut after) = (Vec::new(), 0);
-        loop {
-            let page: RecordsPage = self.ward.administrator.get(&format!("records/{device}/values?after={after}"))?;
-            values.extend(page.values);
-            match page.next {
-                Some(next) => after = next,
-                None => return Ok(values),
-            }
-        }
     }
 }
 
@@ -150,8 +129,8 @@ fn every_value_arrives_once_however_often_gateway_pump_and_server_die() -> Resul
             let wanted = had + chance.random_range(1..60);
             hospital.weigh()?;
             wait::patiently("more of the pump's values", || {
-                hospital.ask(&bed)?;
-                hospital.ask(&scale)?;
+                hospital.ward.administrator.ask_for_records(&bed)?;
+                hospital.ward.administrator.ask_for_records(&scale)?;
                 Ok((hospital.stored(&bed)? >= wanted).then_some(()))
             })?;
             ensure!(hospital.weighed == weighed + 1, "it was weighed once");
@@ -193,8 +172,8 @@ fn every_value_arrives_once_however_often_gateway_pump_and_server_die() -> Resul
         ensure!(opened()?.unrecorded().is_none(), "the pump had room for everything");
         let weighed = hospital.weighed;
         let made = wait::patiently("everything that was signed and handed over", || {
-            hospital.ask(&bed)?;
-            hospital.ask(&scale)?;
+            hospital.ward.administrator.ask_for_records(&bed)?;
+            hospital.ward.administrator.ask_for_records(&scale)?;
             let held = opened()?;
             let handed = held.queue().iter().filter(|held| held.standing == wardlink_records::queue::Standing::Handed);
             let handed = handed.map(|held| held.last).max().unwrap_or_default();
@@ -202,7 +181,7 @@ fn every_value_arrives_once_however_often_gateway_pump_and_server_die() -> Resul
             Ok((stored >= handed && hospital.stored(&scale)? == weighed).then_some(stored))
         })?;
 
-        let values = hospital.values(&bed)?;
+        let values = hospital.ward.administrator.recorded_values(&bed)?;
         let chains: BTreeSet<_> = values.iter().map(|value| value.chain.0).collect();
         assert_eq!(chains.len(), 1, "one chain, through all deaths");
         let mut numbers: Vec<u64> = values.iter().map(|value| value.sequence).collect();
@@ -217,7 +196,9 @@ fn every_value_arrives_once_however_often_gateway_pump_and_server_die() -> Resul
             next = held.last + 1;
         }
         let mut kilograms: Vec<u64> = hospital
-            .values(&scale)?
+            .ward
+            .administrator
+            .recorded_values(&scale)?
             .iter()
             .map(|value| value.value.parse().context("kilograms"))
             .collect::<Result<_>>()?;
@@ -244,7 +225,7 @@ fn a_pump_hands_over_at_its_gateways_broker_while_the_server_is_away_and_not_onc
         hospital.enter(&mut pump, &bed, &["gateway/north"])?;
         let arrives = |hospital: &Hospital<'_>, wanted: u64| {
             wait::patiently("the pump's values", || {
-                hospital.ask(&bed)?;
+                hospital.ward.administrator.ask_for_records(&bed)?;
                 Ok((hospital.stored(&bed)? >= wanted).then_some(()))
             })
         };
@@ -266,8 +247,8 @@ fn a_pump_hands_over_at_its_gateways_broker_while_the_server_is_away_and_not_onc
         let had = hospital.stored(&bed)?;
         hospital.weigh()?;
         wait::patiently("what was weighed afterwards", || {
-            hospital.ask(&bed)?;
-            hospital.ask(&scale)?;
+            hospital.ward.administrator.ask_for_records(&bed)?;
+            hospital.ward.administrator.ask_for_records(&scale)?;
             Ok((hospital.stored(&scale)? > 0).then_some(()))
         })?;
         assert_eq!(hospital.stored(&bed)?, had, "nothing came after the answer");

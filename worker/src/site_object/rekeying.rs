@@ -28,7 +28,7 @@ const PAUSE: Duration = Duration::from_millis(20);
 const WINDOW: usize = 100;
 /// The pause where so many have yet to answer.
 const FULL_PAUSE: Duration = Duration::from_millis(50);
-/// Who does not answer for so long is away, until it is heard of again.
+/// Who does not answer for so long is not waited for, until it is heard of again.
 const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Who was sent something about keys and has yet to answer. It is known as long as this instance lives; another one begins with nobody.

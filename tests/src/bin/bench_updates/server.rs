@@ -25,7 +25,7 @@ use wardlink_tests::figures::{Figures, percentile};
 use wardlink_tests::hub::{Hub, Talk};
 use wardlink_tests::manufacturer::Manufacturer;
 use wardlink_tests::records::{Recorder, heart_rate};
-use wardlink_tests::ward::{Ward, device};
+use wardlink_tests::ward::Ward;
 use wardlink_tests::worker::{Host, Worker};
 use wardlink_tests::{Scene, scene};
 
@@ -89,12 +89,6 @@ struct Uploader {
     recorder: Recorder,
 }
 
-fn hub(ward: &Ward<'_>, name: &str) -> Result<Hub> {
-    let mut pump = ward.paired_pump(name)?;
-    pump.kill();
-    Hub::of(&pump, &device(name)?, &ward.worker.origin())
-}
-
 fn catalogs(scene: &Scene, rounds: usize, figures: &mut Figures) -> Result<()> {
     let ward = Ward::open(scene)?;
     let acme = Manufacturer::found(scene, "acme")?;
@@ -105,11 +99,11 @@ fn catalogs(scene: &Scene, rounds: usize, figures: &mut Figures) -> Result<()> {
     let new =
         NewOffer { path: acme.program("1B"), scope: OfferScope::Model, when: OfferWhen::AtOnce, added: Vec::new() };
     let _: OfferView = ward.administrator.post("offers", &new)?;
-    let mut hub_1 = hub(&ward, "pump-1")?;
+    let mut hub_1 = ward.hub("pump-1")?;
     let mut talk = hub_1.connect()?;
     let mut uploaders = Vec::new();
     for number in 0..CONNECTIONS {
-        let hub = hub(&ward, &format!("recorder-{number}"))?;
+        let hub = ward.hub(&format!("recorder-{number}"))?;
         uploaders.push(Uploader { talk: hub.connect()?, recorder: Recorder::of(&hub.device, hub.key(), 1) });
     }
     let mut stored = 0;
@@ -154,7 +148,7 @@ fn report_to_directive(hub: &mut Hub, talk: &mut Talk, rounds: usize) -> Result<
 
 fn polls(scene: &Scene, figures: &mut Figures) -> Result<()> {
     let ward = Ward::around(scene, Worker::start_under(scene, Host::Workerd)?)?;
-    let mut hub = hub(&ward, "pump-1")?;
+    let mut hub = ward.hub("pump-1")?;
     let mut talk = hub.connect()?;
     talk.report(hub.report("1A", None, &[])?)?;
     talk.directive()?;
