@@ -34,7 +34,7 @@ pub(crate) const MAX_BUNDLE_BYTES: u64 = 1024 * 1024 * 1024;
 /// How much of a file is in one answer, in bytes.
 pub(crate) const PIECE_BYTES: usize = 32 * 1024;
 /// The longest question or answer, in bytes.
-pub(crate) const MAX_BYTES: usize = 60 * 1024;
+pub(crate) const MAX_BYTES: usize = 55 * 1024;
 
 /// Where the bundles lie in a gateway's port.
 const FOLDER: &str = "updates";

@@ -293,7 +293,7 @@ pub fn wipe(settings: &Settings) -> Result<(), GatewayError> {
         own.go_back()?;
     }
     let directory = &settings.directory;
-    let folders = [directory.join(PACKAGES_FOLDER), directory.join(broker::PORT)];
+    let folders = [directory.join(PACKAGES_FOLDER), directory.join(broker::PORT), directory.join(broker::SEALED)];
     let files = [directory.join(STORE_FILE), directory.join(broker::FILE), status::file(directory)];
     let removed = files.iter().map(std::fs::remove_file).chain(folders.iter().map(std::fs::remove_dir_all));
     for removed in removed {

@@ -22,7 +22,7 @@ use crate::link::{EndpointError, Link, LinkEvent, Ticket};
 use crate::state::{Record, StateDirectory, StateError};
 use coupling::{Access, Published, phase_of};
 use journal::{Entry, Event};
-pub use membership::{Membership, kept_membership};
+pub use membership::{MemberKeys, Membership, kept_membership};
 use orders::Ordered;
 use recording::Recording;
 use reporting::Reporter;

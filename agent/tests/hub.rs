@@ -7,6 +7,7 @@ mod site;
 
 use depot::records::heart_rate;
 use depot::{Depot, Inner, Running, validity};
+use rand_core::Rng as _;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer, ServerName, UnixTime};
 use serde_bytes::ByteBuf;
@@ -31,21 +32,29 @@ use wardlink_agent::gateway::Gateway;
 use wardlink_agent::link::{
     Endpoint, Identity, Link, LinkError, LinkEvent, LinkOptions, SESSION, SiteGateways, TlsTrust,
 };
-use wardlink_agent::pump::{Membership, kept_membership};
+use wardlink_agent::pump::{MemberKeys, Membership, kept_channels, kept_membership};
 use wardlink_agent::state::StateDirectory;
 use wardlink_crypto::key::PrivateKey;
 use wardlink_crypto::x509::{Holder, IssuingCa, RootCa};
 use wardlink_protocol::Device;
 use wardlink_protocol::api::VerifyResult;
-use wardlink_protocol::channel::Qos;
+use wardlink_protocol::channel::{ChannelKey, Qos, UPDATE_CHANNEL, default_channels};
 use wardlink_protocol::distribution::{AssociatedDevice, FromServer, Numbered};
-use wardlink_protocol::identity::Sha256;
+use wardlink_protocol::identity::{KeyId, Sha256};
+use wardlink_protocol::keys::AcceptedKey;
 use wardlink_protocol::provisioning::Provisioning;
 use wardlink_protocol::topic::Topic;
 use wardlink_records::sending::{Plan, Trigger};
+use wardlink_trust::associated::ChannelKeys;
 
 fn pump(name: &str) -> Device {
     format!("infusion-pump/{name}").parse().unwrap()
+}
+
+/// A key of the channel between device and gateway.
+fn channel_key(epoch: u64, key: [u8; 32]) -> ChannelKey {
+    let channel = default_channels().into_iter().find(|row| row.name.as_str() == UPDATE_CHANNEL).unwrap();
+    ChannelKey { channel, kid: KeyId([key[0]; 8]), epoch, key }
 }
 
 /// A device of the hospital, with its key and certificate.
@@ -63,6 +72,7 @@ impl Member {
         depot.with(|inner| {
             let spki = ByteBuf::from(member.key.public().to_spki().unwrap());
             inner.keys.insert(member.device.clone(), spki);
+            inner.channels.extend(member.channel());
             inner.archive.knows(&member.key.public(), &member.device);
         });
         member
@@ -80,7 +90,16 @@ impl Member {
         let certificate = Some(certificate.der().to_vec());
         let identity = Identity { key: key.clone(), device: device.clone(), certificate, root: Some(root) };
         let endpoint = Endpoint::new(&format!("ws://{}/mqtt", depot.address), &TlsTrust::default()).unwrap();
-        Self { device, key, root, membership: Membership { identity: identity.into(), endpoint: endpoint.into() } }
+        let mut secret = [0; 32];
+        clock::rng().fill_bytes(&mut secret);
+        let update = ChannelKeys::new(vec![AcceptedKey { key: channel_key(1, secret), until: None }]);
+        let keys = MemberKeys { wrap: Vec::new(), update };
+        Self { device, key, root, membership: Membership { identity: identity.into(), endpoint: endpoint.into(), keys } }
+    }
+
+    /// The key of its channel to the gateway, as the site gives it to both.
+    fn channel(&self) -> Option<(Device, ChannelKey)> {
+        Some((self.device.clone(), self.membership.keys.update.current()?.clone()))
     }
 
     /// Its bare connection to a hub.
@@ -266,7 +285,7 @@ async fn a_device_that_is_not_associated_is_not_let_in_and_one_that_was_is_cut()
     link.subscribe("ais/ctl/update/infusion-pump/p1".parse::<Topic>().unwrap());
     assert!(matches!(next(&mut events).await, LinkEvent::Subscribed { .. }));
     // The server says that it is not this gateway's any more, as also after its revocation.
-    let other = AssociatedDevice { device: pump("p2"), key: None, updates: true };
+    let other = AssociatedDevice { device: pump("p2"), key: None, updates: true, channel: None };
     depot.push(|number| FromServer::Devices(Numbered { number, message: vec![other] }));
     match next(&mut events).await {
         LinkEvent::Disconnected { error, .. } => assert!(error.is_refusal(), "{error}"),
@@ -576,6 +595,9 @@ async fn a_real_pump_pairs_records_and_hands_over_at_its_gateway_through_deaths_
     depot.with(|inner| {
         let public = member.identity.key.public();
         inner.keys.insert(device.clone(), ByteBuf::from(public.to_spki().unwrap()));
+        let channels = kept_channels(&StateDirectory::to_look_at(&folder.join("pump"))).unwrap();
+        let channel = channels.into_iter().find(|key| key.channel.name.as_str() == UPDATE_CHANNEL).unwrap();
+        inner.channels.insert(device.clone(), channel);
         inner.archive.knows(&public, &device);
     });
     let gateway = power(&depot, &address.to_string(), &[]);

@@ -20,10 +20,11 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 use tokio::net::TcpListener;
 use wardlink_agent::bundle;
-use wardlink_agent::pump::kept_membership;
+use wardlink_agent::pump::{kept_channels, kept_membership};
 use wardlink_agent::state::StateDirectory;
 use wardlink_protocol::Device;
 use wardlink_protocol::api::VerifyResult;
+use wardlink_protocol::channel::UPDATE_CHANNEL;
 use wardlink_protocol::provisioning::Provisioning;
 use wardlink_update::uptane::{Notification, Outcome};
 
@@ -82,7 +83,12 @@ async fn an_update_reaches_a_pump_over_the_network_through_deaths_of_both_and_it
     let member = || kept_membership(&StateDirectory::to_look_at(&state), None).ok().flatten();
     until("a pairing", || member().is_some()).await;
     let public = member().unwrap().identity.key.public();
-    depot.with(|inner| inner.keys.insert(device.clone(), ByteBuf::from(public.to_spki().unwrap())));
+    let channels = kept_channels(&StateDirectory::to_look_at(&state)).unwrap();
+    let channel = channels.into_iter().find(|key| key.channel.name.as_str() == UPDATE_CHANNEL).unwrap();
+    depot.with(|inner| {
+        inner.keys.insert(device.clone(), ByteBuf::from(public.to_spki().unwrap()));
+        inner.channels.insert(device.clone(), channel);
+    });
     hand_over(&bedside.desk.path("stick"), &folder);
     let line = ["--hub", &address.to_string()];
     let mut gateway = depot.power(&line);

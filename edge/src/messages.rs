@@ -166,6 +166,9 @@ pub enum DeskRequest {
     Sign(Device, Opening),
     /// The keys of paired devices. Answer: for each of them an optional SubjectPublicKeyInfo, DER.
     Keys(Vec<Device>),
+    /// These are all devices that a gateway has to do with: it is given the keys of their channel `update`, and has those of others no longer.
+    /// Answer: for each of them an optional [`KeysOfAssociated`].
+    Associate(Device, Vec<Device>),
     /// A gateway brings stored data that this key has signed; of these devices it may. Answer: [`Vouched`].
     Vouch(Device, KeyFingerprint, Vec<Device>),
     /// Stored data is on disk. Answer: the receipt, signed now.
@@ -192,6 +195,15 @@ pub enum Vouched {
     Elsewhere(Device),
     /// It is that of this device, which has no rights any more; or the gateway has none.
     Ended(Device),
+}
+
+/// The keys of a paired device, for a gateway.
+#[derive(Serialize, Deserialize)]
+pub struct KeysOfAssociated {
+    /// Its own, SubjectPublicKeyInfo, DER.
+    pub key: ByteBuf,
+    /// Those of its channel `update`, sealed for the gateway (`wardlink_trust::associated`).
+    pub channel: Option<ByteBuf>,
 }
 
 /// With what a session of a device that may have one is authenticated.

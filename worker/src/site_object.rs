@@ -3,6 +3,7 @@
 //! Each event is handled in one turn: state, outbox and timers are written together, then people and the bridge are told.
 
 mod act;
+mod associations;
 mod audit;
 mod authority;
 mod channels;
@@ -296,6 +297,9 @@ impl SiteObject {
             DeskRequest::Admit(device) => answer(&gateways::admit(&self.site()?, &device)?),
             DeskRequest::Sign(device, opening) => answer(&gateways::sign_opening(&self.site()?, &device, opening)?),
             DeskRequest::Keys(devices) => answer(&gateways::keys(self.site()?.database, &devices)?),
+            DeskRequest::Associate(gateway, devices) => {
+                answer(&self.turn(|site, outcome| associations::associate(site, &gateway, &devices, outcome)).await?)
+            }
             DeskRequest::Vouch(gateway, signer, devices) => {
                 answer(&gateways::vouch(self.site()?.database, &gateway, signer, devices)?)
             }

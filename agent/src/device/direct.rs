@@ -105,8 +105,8 @@ pub async fn run(works: mpsc::Sender<Work>, mut membership: watch::Receiver<Opti
         };
         let begun = Instant::now();
         let ended = tokio::select! {
-            ended = session(&works, member) => ended,
-            changed = membership.changed() => match changed {
+            ended = session(&works, member.clone()) => ended,
+            changed = member.ends(&mut membership) => match changed {
                 Ok(()) => continue,
                 Err(_) => return,
             },

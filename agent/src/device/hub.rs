@@ -1,11 +1,12 @@
 //! A device's way to its gateway over the network (`wardlink pump --gateway`): what lies in its own end of a port is carried to the gateway's broker, and what the
-//! gateway says is laid down there.
+//! gateway says is laid down there. On the way all of it is sealed under the device's keys of the channel `update` (`protection`).
 //!
 //! The port is a folder of the device's own ([`crate::mailbox`]), so that whoever hands over ([`super::handover::PortWay`]) does not know which way its letters go. A letter
 //! is removed when the gateway has it durably (PUBACK), and one that came is acknowledged when it lies in the folder. The connection is the device's link
 //! ([`crate::link`]): it comes back by itself, and checks that the other side is a gateway of the site.
 
 mod copying;
+mod protection;
 
 use crate::bundle::{Answered, Asked as Question};
 use crate::files::make_folder;
@@ -16,6 +17,7 @@ use crate::link::{
 use crate::mailbox::{Direction, Letter, MAX_LETTERS, Mailbox};
 use crate::pump::Membership;
 use copying::Copying;
+use protection::{Protection, Unread};
 use core::time::Duration;
 use hyper::StatusCode;
 use serde_bytes::ByteBuf;
@@ -28,7 +30,7 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, Interval, MissedTickBehavior, interval};
 use wardlink_crypto::x509::RevocationList;
 use wardlink_protocol::Device;
-use wardlink_protocol::channel::{ChannelName, Qos};
+use wardlink_protocol::channel::{ChannelName, Qos, UPDATE_CHANNEL};
 use wardlink_protocol::identity::Sha256;
 use wardlink_protocol::limits::MAX_CRL_BYTES;
 use wardlink_protocol::topic::Topic;
@@ -87,7 +89,8 @@ impl Hub {
         membership: &mut watch::Receiver<Option<Membership>>,
     ) -> bool {
         let revoked = Revoked::default();
-        let endpoint = match Endpoint::of_gateway(&self.address, SiteGateways::with(root, revoked.clone())) {
+        let gateways = SiteGateways::with(root, revoked.clone());
+        let endpoint = match Endpoint::of_gateway(&self.address, gateways.clone()) {
             Ok(endpoint) => Arc::new(endpoint),
             Err(error) => {
                 tracing::error!(%error, "no way to the gateway");
@@ -95,7 +98,7 @@ impl Hub {
             }
         };
         let device = member.identity.device.clone();
-        let Some(mut carrying) = self.begin(member, Arc::clone(&endpoint)) else {
+        let Some(mut carrying) = self.begin(member, Arc::clone(&endpoint), gateways) else {
             return membership.changed().await.is_ok();
         };
         let mut lists = JoinSet::new();
@@ -127,8 +130,7 @@ impl Hub {
                     let now = membership.borrow_and_update().clone();
                     match now {
                         Some(now) if now.identity.root == Some(root) && now.identity.device == device => {
-                            carrying.identity = Arc::clone(&now.identity);
-                            carrying.link.identify(now.identity);
+                            carrying.learn(now);
                         }
                         _ => return true,
                     }
@@ -174,6 +176,11 @@ struct Carrying {
     sent: Vec<(Ticket, Letter)>,
     /// What came and has found no room in the folder yet.
     came: VecDeque<(Vec<u8>, Receipt)>,
+    /// What came and waits for its key.
+    sealed: Vec<(Vec<u8>, Receipt)>,
+    protection: Protection,
+    /// Whose word counts.
+    gateways: SiteGateways,
     /// After a refusal: when the rest is sent.
     again_at: Option<Instant>,
     /// The copy of what the gateway has for this device.
@@ -185,9 +192,9 @@ struct Carrying {
 }
 
 impl Hub {
-    fn begin(&self, member: &Membership, endpoint: Arc<Endpoint>) -> Option<Carrying> {
+    fn begin(&self, member: &Membership, endpoint: Arc<Endpoint>, gateways: SiteGateways) -> Option<Carrying> {
         let (device, identity) = (&member.identity.device, Arc::clone(&member.identity));
-        let channel: ChannelName = crate::gateway::broker::UPDATE_CHANNEL.parse().ok()?;
+        let channel: ChannelName = UPDATE_CHANNEL.parse().ok()?;
         let topics = (Topic::Data(channel.clone(), device.clone()), Topic::Control(channel, device.clone()));
         let client_id = client_id(device);
         let options = LinkOptions { endpoint, identity: Arc::clone(&identity), client_id, session: SESSION };
@@ -197,7 +204,8 @@ impl Hub {
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let up = Mailbox::new(&self.folder, device, Direction::Up, MAX_UPWARD_BYTES);
         let down = Mailbox::new(&self.folder, device, Direction::Down, MAX_SAID_BYTES);
-        let (sent, came, again_at) = (Vec::new(), VecDeque::new(), None);
+        let (sent, came, sealed, again_at) = (Vec::new(), VecDeque::new(), Vec::new(), None);
+        let protection = Protection::open_in(&self.folder, topics.clone(), member.keys.update.clone());
         let copying = self.takes_updates.then(|| Copying::new(&self.folder));
         let (told_file, told) = (self.folder.join(TOLD), None);
         Some(Carrying {
@@ -211,6 +219,9 @@ impl Hub {
             is_connected: false,
             sent,
             came,
+            sealed,
+            protection,
+            gateways,
             again_at,
             copying,
             told_file,
@@ -237,15 +248,10 @@ impl Carrying {
                     tracing::warn!(%error, ?again_in, "no connection to the gateway");
                 }
                 // What came and was not laid down comes again.
-                (self.is_connected, self.came) = (false, VecDeque::new());
+                (self.is_connected, self.came, self.sealed) = (false, VecDeque::new(), Vec::new());
             }
             LinkEvent::Message { topic, payload, receipt, .. } if topic == self.topics.1.to_string() => {
-                if let Ok(answered) = Answered::decode(&payload) {
-                    self.link.acknowledge(receipt);
-                    return self.copy(answered);
-                }
-                self.came.push_back((payload, receipt));
-                self.lay_down();
+                self.read(payload, receipt);
             }
             LinkEvent::Message { receipt, .. } => self.link.acknowledge(receipt),
             LinkEvent::Delivered { ticket, .. } => {
@@ -266,6 +272,57 @@ impl Carrying {
         }
     }
 
+    /// The device was given another certificate, or other keys.
+    fn learn(&mut self, now: Membership) {
+        self.protection.learn(now.keys.update);
+        if now.identity.certificate != self.identity.certificate {
+            self.identity = Arc::clone(&now.identity);
+            self.link.identify(now.identity);
+        }
+        for (payload, receipt) in core::mem::take(&mut self.sealed) {
+            self.read(payload, receipt);
+        }
+        // What was on its way under a key that was replaced may not count any more.
+        self.told = None;
+        self.send();
+    }
+
+    /// Reads what the gateway says. What does not count is gone; what waits for its key is not acknowledged.
+    fn read(&mut self, payload: Vec<u8>, receipt: Receipt) {
+        let said = match self.protection.open(&payload, &self.gateways) {
+            Ok(said) => said,
+            Err(Unread::Awaits) => {
+                // Questions are asked again, and the rest comes again with the next connection.
+                if self.sealed.len() < MAX_LETTERS {
+                    self.sealed.push((payload, receipt));
+                }
+                return;
+            }
+            Err(error) => {
+                tracing::warn!(%error, "what came from the gateway does not count");
+                return self.link.acknowledge(receipt);
+            }
+        };
+        if let Ok(answered) = Answered::decode(&said) {
+            self.link.acknowledge(receipt);
+            return self.copy(answered);
+        }
+        self.came.push_back((said.to_vec(), receipt));
+        self.lay_down();
+    }
+
+    /// Publishes what the device says, sealed; none where the site gives it no key for that, or nothing can be stored.
+    fn publish(&mut self, said: &[u8], qos: Qos) -> Option<Ticket> {
+        match self.protection.seal(said, &self.identity.key) {
+            Ok(sealed) => Some(self.link.publish(self.topics.0.clone(), sealed, qos)),
+            Err(error) => {
+                tracing::warn!(%error, "the gateway is told nothing");
+                self.again_at = Some(Instant::now() + REFUSED_AGAIN);
+                None
+            }
+        }
+    }
+
     fn answered(&mut self, ticket: Ticket) -> Option<(Ticket, Letter)> {
         let place = self.sent.iter().position(|(of, _)| *of == ticket)?;
         Some(self.sent.swap_remove(place))
@@ -274,6 +331,9 @@ impl Carrying {
     /// Sends what lies there and is not on its way. Without a connection nothing is sent, as the device may take it back meanwhile.
     fn send(&mut self) {
         self.lay_down();
+        if let Err(error) = self.protection.store() {
+            tracing::warn!(%error, "what has counted of the gateway's messages cannot be stored");
+        }
         if !self.is_connected || self.again_at.is_some_and(|at| Instant::now() < at) {
             return;
         }
@@ -289,7 +349,7 @@ impl Carrying {
             if is_sent || self.sent.len() >= MAX_LETTERS {
                 continue;
             }
-            let ticket = self.link.publish(self.topics.0.clone(), letter.bytes.clone(), Qos::AtLeastOnce);
+            let Some(ticket) = self.publish(&letter.bytes, Qos::AtLeastOnce) else { return };
             self.sent.push((ticket, letter));
         }
     }
@@ -308,7 +368,7 @@ impl Carrying {
         let Some(copying) = &mut self.copying else { return };
         match copying.next(Instant::now()) {
             Ok(None) => {}
-            Ok(Some(question)) => self.say(&question, Qos::AtMostOnce),
+            Ok(Some(question)) => drop(self.say(&question, Qos::AtMostOnce)),
             Err(error) => tracing::warn!(%error, "what the gateway has for this device cannot be kept"),
         }
     }
@@ -317,15 +377,13 @@ impl Carrying {
     fn tell(&mut self) {
         let Ok(now) = std::fs::read(&self.told_file) else { return };
         if self.told.as_ref() != Some(&now) {
-            self.say(&Question::Told(ByteBuf::from(now.clone())), Qos::AtLeastOnce);
-            self.told = Some(now);
+            let is_said = self.say(&Question::Told(ByteBuf::from(now.clone())), Qos::AtLeastOnce);
+            self.told = Some(now).filter(|_| is_said);
         }
     }
 
-    fn say(&mut self, question: &Question, qos: Qos) {
-        if let Ok(payload) = question.encode() {
-            self.link.publish(self.topics.0.clone(), payload, qos);
-        }
+    fn say(&mut self, question: &Question, qos: Qos) -> bool {
+        question.encode().is_ok_and(|said| self.publish(&said, qos).is_some())
     }
 
     /// Lays down what came, as far as there is room.

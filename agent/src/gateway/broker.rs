@@ -2,8 +2,8 @@
 //!
 //! `shared/bridge` runs here natively (`hub`), behind a listener (`listener`), with its records in a file of its own (`records`). Both sides prove themselves by
 //! certificates of the site (MQTT 5.0 section 4.12): the devices that the server associates with this gateway, and the gateway itself, whose certificate is the one
-//! that TLS shows, too. Association gives a device its own two topics of the channel `update`, and nothing else. It goes on while the server is away, for a time that is a
-//! setting, with what was said last; then everything is denied.
+//! that TLS shows, too. Association gives a device its own two topics of the channel `update`, and nothing else, and the gateway the keys of that channel (`protection`). It goes
+//! on while the server is away, for a time that is a setting, with what was said last; then everything is denied.
 //!
 //! What devices publish becomes letters at the gateway's port, and letters to them are published ([`crate::mailbox`]): whoever collects there does not know how they came.
 
@@ -11,9 +11,9 @@ mod hub;
 mod known;
 mod listener;
 mod outgoing;
+mod protection;
 mod records;
 
-pub(crate) use hub::UPDATE_CHANNEL;
 pub(super) use listener::run;
 
 use super::Shared;
@@ -34,6 +34,7 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 use wardlink_bridge::{ConnectionId, Origin};
+use wardlink_protocol::channel::UPDATE_CHANNEL;
 use wardlink_protocol::{Device, UnixMillis};
 
 /// How long the hub goes on without the server, unless it is told otherwise.
@@ -42,11 +43,14 @@ pub const OFFLINE: Duration = Duration::from_hours(24);
 pub(super) const FILE: &str = "broker.redb";
 /// Where its letters lie in the gateway's directory, where no port is named.
 pub(super) const PORT: &str = "hub";
+/// Where messages of devices lie whose keys are on their way here.
+pub(super) const SEALED: &str = "hub-sealed";
 
 /// What the troubles of the hub are called.
 const RIGHTS: &str = "hub: rights";
 const RECORDS: &str = "hub: records";
 const LETTERS: &str = "hub: letters";
+const KEYS: &str = "hub: keys";
 
 /// How the hub stands.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -92,7 +96,7 @@ impl LocalBroker {
     pub(super) fn of(settings: &Settings) -> Option<Arc<Self>> {
         let (hub, ports) = (settings.hub.as_ref()?, settings.ports.as_ref()?);
         Some(Arc::new(Self {
-            hub: Mutex::new(Hub::new(settings.directory.join(FILE), ports.clone())),
+            hub: Mutex::new(Hub::new(settings.directory.join(FILE), ports.clone(), settings.directory.join(SEALED))),
             certified: Mutex::new(None),
             known: Mutex::new(Known { heard: Heard::never(Instant::now()), told: None }),
             status: Mutex::default(),
@@ -190,11 +194,22 @@ impl LocalBroker {
     /// Lets time pass: deadlines, and letters.
     fn tick(&self, shared: &Shared) {
         let now = clock::now();
-        let (ticked, listening) = {
+        let (ticked, listening, without_key) = {
             let mut hub = locked(&self.hub);
-            (hub.tick(now), hub.listening(now))
+            let (ticked, listening) = (hub.tick(now), hub.listening(now));
+            let without_key = listening.iter().find(|device| !hub.has_key(device)).cloned();
+            (ticked, listening, without_key)
         };
         locked(&self.status).listening = listening;
+        match without_key {
+            Some(device) => {
+                let why = format!(
+                    "the site has given no keys of the channel \"{UPDATE_CHANNEL}\" of {device}: nothing is exchanged with it; see that policy gives it the channel, and that the gateway reaches the server"
+                );
+                shared.troubles.find(Source::Hub, KEYS, why);
+            }
+            None => shared.troubles.works_again(Source::Hub, KEYS),
+        }
         match noted(shared, ticked) {
             Some(Err(error)) => shared.troubles.find(Source::Hub, LETTERS, format!("the port cannot be used: {error}")),
             Some(Ok(())) => shared.troubles.works_again(Source::Hub, LETTERS),

@@ -22,9 +22,11 @@ use std::time::Duration;
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep_until};
 use wardlink_crypto::x509::Chain;
-use wardlink_protocol::UnixMillis;
+use wardlink_protocol::channel::UPDATE_CHANNEL;
 use wardlink_protocol::distribution::{Answer, AssociatedDevice, FromServer, Welcome};
 use wardlink_protocol::identity::Purpose;
+use wardlink_protocol::{Device, UnixMillis};
+use wardlink_trust::associated;
 use wardlink_update::metadata::Version;
 use wardlink_update::uptane::{Postponed, Repository};
 
@@ -79,6 +81,8 @@ struct Times {
     ticket: Option<Instant>,
     /// When it asks which its devices are, where it is their broker.
     devices: Option<Instant>,
+    /// When strangers at the broker may begin a session again.
+    strangers: Instant,
     /// When the gateway's own program on trial has to have reached the server.
     trial: Option<Instant>,
 }
@@ -109,6 +113,7 @@ impl<'a> Serving<'a> {
             contact: now,
             ticket: None,
             devices: None,
+            strangers: now,
             trial: None,
         };
         Self {
@@ -174,7 +179,11 @@ impl<'a> Serving<'a> {
                     return Ok(());
                 }
                 Event::Member => {
-                    self.member.clone_from(&membership.borrow_and_update());
+                    let before = core::mem::replace(&mut self.member, membership.borrow_and_update().clone());
+                    if before.zip(self.member.as_ref()).is_some_and(|(before, now)| before.is_same_place(now)) {
+                        // It was given keys.
+                        continue;
+                    }
                     self.refresh_collected()?;
                     // Whoever it is now speaks for itself, in a session of its own.
                     (self.connection, self.dialling, self.round, self.polling) = (None, None, None, None);
@@ -287,14 +296,14 @@ impl<'a> Serving<'a> {
         troubles.end(Source::Welcome, began);
         let (ticket, ends_at) = (welcome.ticket.clone(), welcome.ticket_ends_at);
         let now = clock::now();
-        let shown = connection.issuers();
+        let (shown, devices) = (connection.issuers(), self.listed(&welcome.devices)?);
         let (directives, last) = store.change(|change| {
             let directives: Directives = change.value()?.unwrap_or_default();
             let directives = Directives { heard: directives.heard.max(welcome.directive), ..directives };
             let etag = change.value::<Poll>()?.and_then(|poll| poll.etag);
             let last: Option<Contact> = change.value()?;
             change.set(&directives)?;
-            change.set(&listed(&welcome.devices))?;
+            change.set(&devices)?;
             // The gateway's own certificate may be of a CA before the one that issues now, and goes with that one's until it is renewed.
             let Issuers(before) = change.value()?.unwrap_or_default();
             if self.are_above_own(shown) || !self.are_above_own(&before) {
@@ -324,6 +333,33 @@ impl<'a> Serving<'a> {
         self.times.devices = self.shared.broker.as_ref().map(|_| Instant::now() + DEVICES_ASKED);
         (self.connection, self.begun) = (Some(connection), Some(Instant::now()));
         Ok(())
+    }
+
+    /// The list of its devices, with their keys as this gateway alone can read them. Those that it cannot read come again: it goes on with those
+    /// that it has.
+    fn listed(&self, devices: &[AssociatedDevice]) -> Result<Devices, StoreError> {
+        let Devices(before) = self.shared.store.value()?.unwrap_or_default();
+        let before = |device: &Device| before.iter().find(|one| one.device == *device).map(|one| one.keys.clone());
+        let keys = |one: &AssociatedDevice| {
+            let (sealed, member) = one.channel.as_ref().zip(self.member.as_ref())?;
+            let (channel, gateway) = (UPDATE_CHANNEL.parse().ok()?, &member.identity.device);
+            let opened = associated::open(sealed, &one.device, &channel, gateway, &member.keys.wrap);
+            opened.map_or_else(
+                |error| {
+                    tracing::warn!(device = %one.device, %error, "its keys cannot be read");
+                    before(&one.device)
+                },
+                Some,
+            )
+        };
+        let associated = |one: &AssociatedDevice| Associated {
+            device: one.device.clone(),
+            has_key: one.key.is_some(),
+            key: one.key.clone(),
+            updates: one.updates,
+            keys: keys(one).unwrap_or_default(),
+        };
+        Ok(Devices(devices.iter().map(associated).collect()))
     }
 
     /// Whether the gateway's certificate and these are one chain to its root.
@@ -366,7 +402,7 @@ impl<'a> Serving<'a> {
         let store = &self.shared.store;
         let answer = match message {
             FromServer::Devices(devices) => {
-                let devices_now = listed(&devices.message);
+                let devices_now = self.listed(&devices.message)?;
                 let is_known = self.shared.broker.is_some() && store.value()?.as_ref() == Some(&devices_now);
                 store.set(&devices_now)?;
                 // A device that is not on the list any more is cut before the server hears that we know.
@@ -576,12 +612,19 @@ impl<'a> Serving<'a> {
         Ok(())
     }
 
-    /// Whoever was turned away at the broker may be a device that was paired a moment ago: the server is asked soon.
+    /// Whoever was turned away at the broker may be a device that was paired a moment ago, and who speaks under a key that is not known here may
+    /// have been given it: the server is asked soon. Where no session is kept, that begins one, once in a while.
     fn ask_for_strangers(&mut self) {
-        let has_refused = self.shared.broker.as_ref().is_some_and(|broker| broker.take_refused());
-        if let Some(at) = self.times.devices.filter(|_| has_refused) {
+        if !self.shared.broker.as_ref().is_some_and(|broker| broker.take_refused()) {
+            return;
+        }
+        let now = Instant::now();
+        if let Some(at) = self.times.devices.filter(|_| self.connection.is_some()) {
             let asked = at.checked_sub(DEVICES_ASKED).unwrap_or(at);
             self.times.devices = Some(at.min(asked + DEVICES_ASKED_AGAIN));
+        } else if self.times.strangers <= now {
+            self.times.strangers = now + DEVICES_ASKED;
+            self.ask_due = true;
         }
     }
 
@@ -641,16 +684,6 @@ fn has_gone_back(last: Option<Contact>, now: UnixMillis) -> bool {
 
 fn taken(number: u64) -> Answer {
     Answer { number, refused: None }
-}
-
-fn listed(devices: &[AssociatedDevice]) -> Devices {
-    let one = |device: &AssociatedDevice| Associated {
-        device: device.device.clone(),
-        has_key: device.key.is_some(),
-        key: device.key.clone(),
-        updates: device.updates,
-    };
-    Devices(devices.iter().map(one).collect())
 }
 
 async fn received(connection: Option<&mut Connection>) -> Result<FromServer, Ended> {

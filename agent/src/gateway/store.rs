@@ -19,6 +19,7 @@ use wardlink_protocol::cbor;
 use wardlink_protocol::distribution::PollTicket;
 use wardlink_protocol::identity::Sha256;
 use wardlink_protocol::{Device, UnixMillis};
+use wardlink_trust::associated::ChannelKeys;
 use wardlink_update::client::{Command, File, Stored};
 use wardlink_update::director::When;
 use wardlink_update::metadata::{RoleName, TargetPath, Version};
@@ -98,6 +99,9 @@ pub(super) struct Associated {
     #[serde(default)]
     pub(super) key: Option<ByteBuf>,
     pub(super) updates: bool,
+    /// The keys of its channel `update`, on which it speaks with the gateway.
+    #[serde(default)]
+    pub(super) keys: ChannelKeys,
 }
 
 /// The gateway's devices, as the server says.

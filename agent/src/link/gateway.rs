@@ -9,6 +9,7 @@ use rustls::ClientConfig;
 use rustls::pki_types::CertificateDer;
 use serde_bytes::ByteBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use wardlink_crypto::key::PublicKey;
 use wardlink_crypto::x509::{Certificate, Chain, ChainError, CrlError, RevocationList};
 use wardlink_protocol::UnixMillis;
 use wardlink_protocol::identity::{KeyFingerprint, Purpose, Sha256};
@@ -70,15 +71,24 @@ impl SiteGateways {
         &self.root
     }
 
+    /// The key of a gateway with these certificates, its own first and the root last.
+    pub(crate) fn key_of(&self, chain: &[ByteBuf], now: UnixMillis) -> Result<PublicKey, NoGateway> {
+        Ok(*self.verified(&Chain::parse(chain)?, now)?.key())
+    }
+
     /// Verifies the certificates of a gateway, its own first and the root last; says which key it has.
     fn verify(&self, chain: &Chain, now: UnixMillis) -> Result<KeyFingerprint, NoGateway> {
+        Ok(self.verified(chain, now)?.fingerprint().map_err(ChainError::from)?)
+    }
+
+    fn verified<'a>(&self, chain: &'a Chain, now: UnixMillis) -> Result<&'a Certificate, NoGateway> {
         let certificate = chain.verify(&self.root, Purpose::Gateway, now)?;
         if let Some(issuer) = chain.certificates().get(1)
             && self.revoked.names(certificate, issuer, now)
         {
             return Err(NoGateway::Revoked);
         }
-        Ok(certificate.fingerprint().map_err(ChainError::from)?)
+        Ok(certificate)
     }
 }
 

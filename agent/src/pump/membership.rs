@@ -5,8 +5,11 @@ use super::{Pump, PumpError};
 use crate::link::{Endpoint, Identity, TlsTrust};
 use crate::state::{Record, StateDirectory};
 use std::sync::Arc;
+use tokio::sync::watch;
 use wardlink_crypto::key::PrivateKey;
 use wardlink_pairing::device::DevicePairing;
+use wardlink_trust::associated::ChannelKeys;
+use wardlink_trust::wrap::WrapKey;
 
 /// A paired device's place at its site.
 #[derive(Clone)]
@@ -15,6 +18,34 @@ pub struct Membership {
     pub identity: Arc<Identity>,
     /// The site's host, and how to reach it.
     pub endpoint: Arc<Endpoint>,
+    /// What it was given beside its certificate.
+    pub keys: MemberKeys,
+}
+
+/// The keys of a paired device for what it does beside the bridge. They are replaced while its place stays the same.
+#[derive(Clone, Default, PartialEq, Eq)]
+pub struct MemberKeys {
+    /// Its `K_wrap`: one, or two while a renewal is finished.
+    pub wrap: Vec<WrapKey>,
+    /// Those of its channel `update`, on which it speaks with its gateway.
+    pub update: ChannelKeys,
+}
+
+impl Membership {
+    /// Whether this is the same place, by the same certificate.
+    pub fn is_same_place(&self, other: &Self) -> bool {
+        let place = |one: &Self| (one.identity.certificate.clone(), one.endpoint.address().to_owned());
+        place(self) == place(other)
+    }
+
+    /// Waits until the device is somewhere else than here, whatever keys it gets; an error where nobody says any more who it is.
+    pub(crate) async fn ends(
+        &self,
+        membership: &mut watch::Receiver<Option<Self>>,
+    ) -> Result<(), watch::error::RecvError> {
+        let is_elsewhere = |now: &Option<Self>| now.as_ref().is_none_or(|now| !self.is_same_place(now));
+        membership.wait_for(is_elsewhere).await.map(drop)
+    }
 }
 
 /// Who a device that may or may not run is at its site, by what it has stored; none while it is not paired. `way` is how it was told to
@@ -40,7 +71,9 @@ pub fn kept_membership(state: &StateDirectory, way: Option<&Endpoint>) -> Result
         certificate: Some(kept_certificate(state)?.unwrap_or_else(|| kept.certificate.to_vec())),
         root: Some(kept.cert_ca),
     };
-    Ok(Some(Membership { identity: Arc::new(identity), endpoint: Arc::new(endpoint) }))
+    // Whoever only looks at it speaks with nobody.
+    let keys = MemberKeys::default();
+    Ok(Some(Membership { identity: Arc::new(identity), endpoint: Arc::new(endpoint), keys }))
 }
 
 impl Pump {
@@ -50,10 +83,7 @@ impl Pump {
         self.membership.send_if_modified(|told| {
             let same = match (&now, &*told) {
                 (None, None) => true,
-                (Some(now), Some(told)) => {
-                    now.identity.certificate == told.identity.certificate
-                        && now.endpoint.address() == told.endpoint.address()
-                }
+                (Some(now), Some(told)) => now.is_same_place(told) && now.keys == told.keys,
                 _ => false,
             };
             *told = now;
@@ -71,6 +101,6 @@ impl Pump {
             root: Some(kept.cert_ca),
         };
         let endpoint = Arc::new(self.endpoint_of(&kept.network).ok()?);
-        Some(Membership { identity: Arc::new(identity), endpoint })
+        Some(Membership { identity: Arc::new(identity), endpoint, keys: self.member_keys() })
     }
 }

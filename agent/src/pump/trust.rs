@@ -2,6 +2,7 @@
 //! told to. Whatever arrives is stored durably before it is used or acknowledged.
 
 use super::journal::Event;
+use super::membership::MemberKeys;
 use super::{Outcome, Pump, PumpError};
 use crate::clock;
 use crate::display::{Notice, Phase};
@@ -16,7 +17,7 @@ use wardlink_pairing::decommission::{self, ALWAYS_WIPED, Obeyed};
 use wardlink_pairing::device::{DevicePairing, NetworkAccess};
 use wardlink_pairing::renewal::{DeviceRenewal, RenewingDevice, renews_at};
 use wardlink_protocol::UnixMillis;
-use wardlink_protocol::channel::{ChannelKey, ChannelName, Qos};
+use wardlink_protocol::channel::{ChannelKey, ChannelName, Qos, UPDATE_CHANNEL};
 use wardlink_protocol::identity::{SessionId, Sha256};
 use wardlink_protocol::topic::Topic;
 use wardlink_trust::wrap::{self, Keychain, Taken, WrapError, WrapKey};
@@ -115,6 +116,20 @@ impl Pump {
         self.trust.as_ref().map(|trust| trust.keychain.channels().into_iter().cloned().collect()).unwrap_or_default()
     }
 
+    /// What the device was given, for whatever else speaks in its name.
+    pub(super) fn member_keys(&self) -> MemberKeys {
+        let Some(trust) = &self.trust else { return MemberKeys::default() };
+        let update = UPDATE_CHANNEL.parse().map(|channel| trust.keychain.keys(&channel)).unwrap_or_default();
+        MemberKeys { wrap: self.wrap_keys(trust), update }
+    }
+
+    /// Those that count: the newest first.
+    fn wrap_keys(&self, trust: &Trust) -> Vec<WrapKey> {
+        let renewed = self.renewing.as_ref().and_then(|renewing| renewing.renewal.renewed());
+        let newer = renewed.map(|renewed| WrapKey::new(renewed.wrap_key));
+        newer.into_iter().chain([trust.wrap_key.clone()]).collect()
+    }
+
     /// The certificate that the pump connects with, where it is another one than its pairing brought.
     pub(super) fn renewed_certificate(&self) -> Option<Vec<u8>> {
         let renewed = self.renewing.as_ref().and_then(|renewing| renewing.renewal.renewed());
@@ -170,7 +185,10 @@ impl Pump {
         if let Some(mut snapshot) = trust.renewal.take() {
             snapshot.zeroize();
         }
-        Ok(stored?)
+        stored?;
+        // Who else speaks in the device's name goes by what is stored.
+        self.tell_membership();
+        Ok(())
     }
 
     /// The channels whose reports are to be protected anew.
@@ -205,11 +223,9 @@ impl Pump {
 
     /// A new epoch, or a channel that is withdrawn: stored, acknowledged, then used.
     fn take_key(&mut self, payload: &[u8]) -> Result<(), PumpError> {
-        let renewed = self.renewing.as_ref().and_then(|renewing| renewing.renewal.renewed());
-        let newer = renewed.map(|renewed| WrapKey::new(renewed.wrap_key));
-        let Some(trust) = &mut self.trust else { return Ok(()) };
         // The answer goes under the key under which the update came.
-        let wrap_keys: Vec<WrapKey> = newer.into_iter().chain([trust.wrap_key.clone()]).collect();
+        let Some(wrap_keys) = self.trust.as_ref().map(|trust| self.wrap_keys(trust)) else { return Ok(()) };
+        let Some(trust) = &mut self.trust else { return Ok(()) };
         let taken = trust.keychain.receive(&self.settings.device, &wrap_keys, payload, clock::now());
         let channel = match &taken {
             Ok(taken) => taken.channel().clone(),

@@ -22,17 +22,23 @@ use wardlink_agent::gateway::settings::{GatewayArgs, Settings};
 use wardlink_agent::gateway::store::{Store, StoreError};
 use wardlink_agent::gateway::{Gateway, GatewayError, Handle};
 use wardlink_agent::link::{Endpoint, Identity, TlsTrust};
-use wardlink_agent::pump::Membership;
+use wardlink_agent::pump::{MemberKeys, Membership};
 use wardlink_crypto::key::PrivateKey;
 use wardlink_crypto::x509::{Holder, IssuingCa, RootCa, Validity};
-use wardlink_protocol::distribution::{Answer, FromServer, Numbered};
-use wardlink_protocol::{Device, UnixMillis};
+use wardlink_protocol::distribution::{Answer, AssociatedDevice, FromServer, Numbered};
+use wardlink_protocol::channel::ChannelKey;
+use wardlink_protocol::{Device, UnixMillis, cbor};
 use wardlink_test_repository::hospital::{Hospital, gateway, image};
+use wardlink_trust::associated::{self, ChannelKeys};
+use wardlink_trust::epochs::{Epoch, Line, LineId, Retired};
+use wardlink_trust::wrap::WrapKey;
 use wardlink_update::package::Package;
 use wardlink_update::report::Configuration;
 use wardlink_update::uptane::{Notification, Outcome};
 
 pub(crate) const TICKET: [u8; 32] = [9; 32];
+/// The gateway's.
+const WRAP_KEY: WrapKey = WrapKey::new([3; 32]);
 
 /// The server, while it runs.
 pub(crate) struct Depot {
@@ -118,6 +124,8 @@ pub(crate) struct Inner {
     pub(crate) hides: Vec<Device>,
     /// The keys of those of its devices that sign for themselves.
     pub(crate) keys: BTreeMap<Device, ByteBuf>,
+    /// The keys of their channel to the gateway.
+    pub(crate) channels: BTreeMap<Device, ChannelKey>,
     /// What it has of their stored data.
     pub(crate) archive: Archive,
     /// Receipts get lost.
@@ -144,6 +152,33 @@ pub(crate) struct Requested {
 pub(crate) fn validity() -> Validity {
     let now = clock::now();
     Validity { not_before: UnixMillis(now.0 - 60_000), not_after: UnixMillis(now.0 + 3_600_000) }
+}
+
+/// A line of keys with this one.
+fn line(key: &ChannelKey, device: &Device) -> Line {
+    #[derive(serde::Serialize)]
+    struct Stored {
+        id: LineId,
+        highest: u64,
+        epochs: Vec<Epoch>,
+        retired: Vec<Retired>,
+    }
+    let epochs = vec![Epoch { key: key.clone(), made_at: clock::now(), accepted_until: None }];
+    let stored = Stored { id: LineId::of(&key.channel, device), highest: key.epoch, epochs, retired: Vec::new() };
+    cbor::decode(&cbor::encode(&stored).unwrap(), 4096).unwrap()
+}
+
+impl Inner {
+    /// A device, as the server says it to its gateway.
+    pub(crate) fn associated(&self, device: &Device) -> AssociatedDevice {
+        let key = self.keys.get(device).cloned();
+        let channel = self.channels.get(device).map(|key| {
+            let (lines, name, keys) = ([line(key, device)], &key.channel.name, WRAP_KEY.keys(&self.me).unwrap());
+            let sealed = associated::seal(&lines, device, name, &self.me, &keys, clock::now(), &mut clock::rng());
+            ByteBuf::from(sealed.unwrap().unwrap())
+        });
+        AssociatedDevice { updates: key.is_none(), device: device.clone(), key, channel }
+    }
 }
 
 impl Depot {
@@ -173,6 +208,7 @@ impl Depot {
             ca,
             archive: Archive::new(server_key.clone(), chain.clone()),
             keys: BTreeMap::new(),
+            channels: BTreeMap::new(),
             loses_receipts: false,
             forger: None,
             chain,
@@ -250,7 +286,8 @@ impl Depot {
             let identity = Identity { key: self.key.clone(), device, certificate, root };
             let address = format!("ws://{}/mqtt", self.address);
             let endpoint = Endpoint::new(&address, &TlsTrust::default()).unwrap();
-            Membership { identity: identity.into(), endpoint: endpoint.into() }
+            let keys = MemberKeys { wrap: vec![WRAP_KEY], update: ChannelKeys::default() };
+            Membership { identity: identity.into(), endpoint: endpoint.into(), keys }
         })
     }
 

@@ -13,7 +13,7 @@ use wardlink_agent::clock;
 use wardlink_crypto::session::{Session, Unanswered};
 use wardlink_protocol::cbor;
 use wardlink_protocol::distribution::{
-    Answer, AssociatedDevice, FromGateway, FromServer, ManufacturerRoot, PollTicket, SESSION_PROTOCOL, SessionRefusal,
+    Answer, FromGateway, FromServer, ManufacturerRoot, PollTicket, SESSION_PROTOCOL, SessionRefusal,
     Welcome,
 };
 use wardlink_protocol::identity::{Device, Purpose};
@@ -62,10 +62,6 @@ async fn handshake(socket: &mut WebSocketStream<TcpStream>, inner: &Mutex<Inner>
 }
 
 fn welcome(inner: &Inner) -> FromServer {
-    let device = |device: Device| {
-        let key = inner.keys.get(&device).cloned();
-        AssociatedDevice { updates: key.is_none(), device, key }
-    };
     let states = inner.hospital.bound.present.iter();
     let states = states.filter(|state| !inner.hides.contains(&state.characteristics.device));
     FromServer::Welcome(Box::new(Welcome {
@@ -77,7 +73,7 @@ fn welcome(inner: &Inner) -> FromServer {
             .flatten()
             .map(|manufacturer| ManufacturerRoot { manufacturer, root: ByteBuf::from(inner.hospital.images.root()) })
             .collect(),
-        devices: states.map(|state| device(state.characteristics.device.clone())).collect(),
+        devices: states.map(|state| inner.associated(&state.characteristics.device)).collect(),
         ticket: PollTicket::new(inner.ticket),
         ticket_ends_at: clock::now().after(inner.ticket_lasts),
     }))

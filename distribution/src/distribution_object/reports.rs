@@ -4,7 +4,9 @@ use super::{DistributionObject, catalog, directives, text};
 use serde_bytes::ByteBuf;
 use std::collections::{BTreeMap, BTreeSet};
 use wardlink_edge::files::Files;
-use wardlink_edge::messages::{AssociatedDevices, Dealt, DeskRequest, GatewayRequest, Joined, Orders};
+use wardlink_edge::messages::{
+    AssociatedDevices, Dealt, DeskRequest, GatewayRequest, Joined, KeysOfAssociated, Orders,
+};
 use wardlink_edge::objects;
 use wardlink_edge::platform::{log, now};
 use wardlink_edge::problem::Failure;
@@ -172,9 +174,13 @@ impl DistributionObject {
         }
         devices.retain(|(device, _)| device != gateway);
         let named = devices.iter().map(|(device, _)| device.clone()).collect();
-        let keys: Vec<Option<ByteBuf>> = objects::call(&self.env, &DeskRequest::Keys(named)).await?;
-        let with_key = |((device, updates), key)| AssociatedDevice { device, key, updates };
-        Ok(AssociatedDevices { number, devices: devices.into_iter().zip(keys).map(with_key).collect() })
+        let request = DeskRequest::Associate(gateway.clone(), named);
+        let keys: Vec<Option<KeysOfAssociated>> = objects::call(&self.env, &request).await?;
+        let with_keys = |((device, updates), keys): ((Device, bool), Option<KeysOfAssociated>)| {
+            let (key, channel) = keys.map(|keys| (keys.key, keys.channel)).unzip();
+            AssociatedDevice { device, key, updates, channel: channel.flatten() }
+        };
+        Ok(AssociatedDevices { number, devices: devices.into_iter().zip(keys).map(with_keys).collect() })
     }
 }
 

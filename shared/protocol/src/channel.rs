@@ -124,6 +124,9 @@ pub struct ChannelKey {
     pub key: [u8; 32],
 }
 
+/// The channel of feature sets and stored data. Association gives a gateway the rights and the keys of its devices' (Distribution, figure 2).
+pub const UPDATE_CHANNEL: &str = "update";
+
 /// The channel of a message, by its kind of data and how urgent it is (Coupling, claim 1): of the channels that carry this kind, the one
 /// whose priority is nearest from above, and where none is as urgent, the most urgent; by name where several are.
 pub fn select<'a>(
@@ -165,7 +168,7 @@ pub fn default_channels() -> Vec<Channel> {
         usual("alarm", Priority::High, DataType::Alarm),
         Channel { trust: TrustLevel::Full, ..for_one_device(usual("command", Priority::High, DataType::Command)) },
         usual("therapy", Priority::Medium, DataType::Therapy),
-        for_one_device(usual("update", Priority::Medium, DataType::Update)),
+        for_one_device(usual(UPDATE_CHANNEL, Priority::Medium, DataType::Update)),
         technical(usual("log", Priority::Low, DataType::Log)),
         Channel {
             qos: Qos::AtMostOnce,

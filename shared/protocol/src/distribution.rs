@@ -134,6 +134,10 @@ pub struct AssociatedDevice {
     pub key: Option<ByteBuf>,
     /// Whether it is updated through this gateway; otherwise it only hands over its stored data here.
     pub updates: bool,
+    /// The keys of its channel `update`, under the gateway's `K_wrap`: [`AssociatedKeys`](crate::keys::AssociatedKeys), sealed by the control
+    /// unit, so that nobody in between reads them. None where it has no such channel, or no key.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub channel: Option<ByteBuf>,
 }
 
 /// The first root of the director's repository, as the site gives it to a device: the payload of a COSE_Sign1 of the control unit.

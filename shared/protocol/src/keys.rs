@@ -1,7 +1,7 @@
 //! The messages by which later epochs of network keys reach one device, and what it answers (`docs/protocol.md`, "Later epochs").
 //!
 //! They travel on the device's T2, and its answers on T3, so that one retained place holds everything that the control unit has
-//! to say to one device.
+//! to say to one device. A gateway gets the keys of its devices with the list of them.
 
 use crate::channel::{ChannelKey, ChannelName, ContentAlgorithm};
 use crate::identity::KeyId;
@@ -68,4 +68,25 @@ pub struct HeldKey {
     pub kid: Option<KeyId>,
     /// The epoch.
     pub epoch: u64,
+}
+
+/// A network key under which messages count.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize, Zeroize, ZeroizeOnDrop)]
+#[serde(deny_unknown_fields)]
+pub struct AcceptedKey {
+    /// The row of policy and the key.
+    pub key: ChannelKey,
+    /// The first moment in which they no longer count; none for the key in force.
+    #[zeroize(skip)]
+    pub until: Option<UnixMillis>,
+}
+
+/// ASSOCIATED_KEYS: the keys of one channel of a device, for a gateway that it is associated with.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AssociatedKeys {
+    /// [`Status::AssociatedKeys`].
+    pub status: Status,
+    /// The keys, the newest first.
+    pub keys: Vec<AcceptedKey>,
 }

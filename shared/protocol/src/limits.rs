@@ -49,6 +49,8 @@ pub const MAX_CLOCK_SKEW: Duration = Duration::from_mins(1);
 pub const MAX_EPOCH_LEAD: u64 = 1 << 20;
 /// The longest key update, or a device's answer to it, in bytes.
 pub const MAX_KEY_MESSAGE_BYTES: usize = 4 * 1024;
+/// The most keys of one channel of a device that its gateway is given at once: the newest ones.
+pub const MAX_ASSOCIATED_KEYS: usize = 4;
 /// The longest message of a renewal or of a decommissioning, in bytes.
 pub const MAX_RENEWAL_MESSAGE_BYTES: usize = 16 * 1024;
 /// The longest certificate revocation list, DER, in bytes.

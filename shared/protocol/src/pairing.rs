@@ -72,6 +72,8 @@ pub enum Status {
     KeysAsked,
     /// The keys that a service asked for.
     ServiceKeys,
+    /// The keys of one channel of a device, for the gateway that it is associated with.
+    AssociatedKeys,
     /// A device that is trusted no longer, on T4.
     DeviceRevoked,
 }

@@ -2,7 +2,8 @@
 //!
 //! [`policy`] says which channels there are and what a change of them does. [`epochs`] is the site's keyring: which keys there are,
 //! who knows them, until when each counts, and what has to change when a device is trusted no longer. [`wrap`] brings a new key to
-//! one device, and is the device's half of it; [`services`] brings keys to server applications. [`inbox`] judges a message as the
+//! one device, and is the device's half of it; [`services`] brings keys to server applications, and [`associated`] to the gateway that a
+//! device is associated with. [`inbox`] judges a message as the
 //! bridge stamped it; [`orders`] does so for what is sent down to a device, and sees to it that an order is carried out once. [`audit`] is the
 //! log.
 //!
@@ -15,6 +16,7 @@
 //! is not signed); a sender that was restored from an old snapshot (never the same nonce under the same key). The crate has no
 //! clock, no randomness of its own and no input or output.
 
+pub mod associated;
 pub mod audit;
 pub mod epochs;
 pub mod inbox;
@@ -30,4 +32,4 @@ mod testing;
 #[cfg(test)]
 mod vectors;
 
-pub use protect::{OpenError, Opened, Receiver, SealError, Sender};
+pub use protect::{OpenError, Opened, Receiver, Receivers, SealError, Sender};

@@ -10,7 +10,7 @@ use wardlink_crypto::schedule::{self, ContentContext, DerivationError};
 use wardlink_crypto::x509::ChainError;
 use wardlink_protocol::Device;
 use wardlink_protocol::channel::{ChannelKey, ChannelName, Direction};
-use wardlink_protocol::identity::KeyId;
+use wardlink_protocol::identity::{KeyFingerprint, KeyId};
 use wardlink_protocol::limits::MAX_CHANNEL_MESSAGE_BYTES;
 use wardlink_protocol::topic::Topic;
 use zeroize::Zeroizing;
@@ -271,6 +271,60 @@ impl Receiver {
         message: &[u8],
         signer: impl FnOnce(&[ByteBuf]) -> Result<PublicKey, OpenError>,
     ) -> Result<Opened, OpenError> {
+        let sealed = Sealed::parse(keys, message)?;
+        sealed.check(&self.window)?;
+        let (plaintext, _) = sealed.open(topic, signer)?;
+        self.count(&sealed, plaintext)
+    }
+
+    fn count(&mut self, sealed: &Sealed<'_>, plaintext: Zeroizing<Vec<u8>>) -> Result<Opened, OpenError> {
+        let missing = self.window.accept(sealed.boot, sealed.instance, sealed.counter)?;
+        Ok(Opened { plaintext, signed: sealed.key.channel.signed, missing })
+    }
+}
+
+/// Of how many who write on one topic a receiver remembers what has counted.
+const MAX_SENDERS: usize = 8;
+
+/// A receiver of one topic on which several write, one after the other, such as a device's gateways: each has runs and counters of its own.
+/// Its state is stored by the shell.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Receivers(Vec<(Option<KeyFingerprint>, Receiver)>);
+
+impl Receivers {
+    /// Opens one message, as [`Receiver::open_certified`] does; what has counted is told apart by the key that has signed it, and together for
+    /// all of whom nothing is signed.
+    pub fn open_certified(
+        &mut self,
+        keys: &[ChannelKey],
+        topic: &Topic,
+        message: &[u8],
+        signer: impl FnOnce(&[ByteBuf]) -> Result<PublicKey, OpenError>,
+    ) -> Result<Opened, OpenError> {
+        let sealed = Sealed::parse(keys, message)?;
+        let (plaintext, signed_by) = sealed.open(topic, signer)?;
+        let at = self.0.iter().position(|(known, _)| *known == signed_by);
+        let mut receiver = at.map_or_else(Receiver::default, |at| self.0.remove(at).1);
+        let counted = receiver.count(&sealed, plaintext);
+        // Whoever was silent for longest is forgotten.
+        self.0.push((signed_by, receiver));
+        self.0.drain(..self.0.len().saturating_sub(MAX_SENDERS));
+        counted
+    }
+}
+
+/// A message as its header names it; nothing of that is authentic.
+struct Sealed<'a> {
+    envelope: Encrypted,
+    key: &'a ChannelKey,
+    boot: u64,
+    instance: Instance,
+    counter: u64,
+}
+
+impl<'a> Sealed<'a> {
+    fn parse(keys: &'a [ChannelKey], message: &[u8]) -> Result<Self, OpenError> {
         let envelope = Encrypted::parse(message, MAX_CHANNEL_MESSAGE_BYTES)?;
         let header = envelope.header();
         let key = keys.iter().find(|key| key.kid.as_bytes() == header.kid.as_slice()).ok_or(OpenError::UnknownKey)?;
@@ -278,28 +332,44 @@ impl Receiver {
             return Err(OpenError::Epoch);
         }
         let instance = header.instance.as_ref().ok_or(OpenError::Header)?;
-        let (boot, id) = split_instance(instance).ok_or(OpenError::Header)?;
+        let (boot, instance) = split_instance(instance).ok_or(OpenError::Header)?;
         let counter = counter(envelope.iv()).ok_or(OpenError::Header)?;
-        let only_these = Header {
-            kid: header.kid.clone(),
-            instance: header.instance.clone(),
-            epoch: header.epoch,
-            ..Header::default()
-        };
-        if *header != only_these || counter >= MAX_MESSAGES {
+        if *header != only_these(header) || counter >= MAX_MESSAGES {
             return Err(OpenError::Header);
         }
-        self.window.check(boot, id, counter)?;
+        Ok(Self { envelope, key, boot, instance, counter })
+    }
 
-        let content = content_key(key, topic, boot, id).ok_or(OpenError::Topic)??;
+    /// Whether it would count.
+    fn check(&self, window: &ReplayWindow) -> Result<(), ReplayError> {
+        window.check(self.boot, self.instance, self.counter)
+    }
+
+    /// What it says, and who signed it, where the channel asks for that.
+    fn open(
+        &self,
+        topic: &Topic,
+        signer: impl FnOnce(&[ByteBuf]) -> Result<PublicKey, OpenError>,
+    ) -> Result<(Zeroizing<Vec<u8>>, Option<KeyFingerprint>), OpenError> {
+        let content = content_key(self.key, topic, self.boot, self.instance).ok_or(OpenError::Topic)??;
         let aad = topic.to_string();
-        let mut plaintext = envelope.open(&content, aad.as_bytes())?;
-        if key.channel.signed {
-            let expected = Header { counter: Some(counter), ..only_these };
-            plaintext = verified(&plaintext, expected, signer, aad.as_bytes())?;
+        let plaintext = self.envelope.open(&content, aad.as_bytes())?;
+        if !self.key.channel.signed {
+            return Ok((plaintext, None));
         }
-        let missing = self.window.accept(boot, id, counter)?;
-        Ok(Opened { plaintext, signed: key.channel.signed, missing })
+        let expected = Header { counter: Some(self.counter), ..only_these(self.envelope.header()) };
+        let (plaintext, signed_by) = verified(&plaintext, expected, signer, aad.as_bytes())?;
+        Ok((plaintext, Some(signed_by)))
+    }
+}
+
+/// Of a header, what a message of a second channel has.
+fn only_these(header: &Header) -> Header {
+    Header {
+        kid: header.kid.clone(),
+        instance: header.instance.clone(),
+        epoch: header.epoch,
+        ..Header::default()
     }
 }
 
@@ -308,16 +378,17 @@ fn verified(
     expected: Header,
     whose: impl FnOnce(&[ByteBuf]) -> Result<PublicKey, OpenError>,
     aad: &[u8],
-) -> Result<Zeroizing<Vec<u8>>, OpenError> {
+) -> Result<(Zeroizing<Vec<u8>>, KeyFingerprint), OpenError> {
     let envelope = Signed::parse(bytes, MAX_CHANNEL_MESSAGE_BYTES).map_err(|_| OpenError::Unsigned)?;
     let chain = envelope.header().chain.clone();
     let key = whose(&chain)?;
-    let expected = Header { kid: key.fingerprint()?.as_bytes().to_vec(), chain, ..expected };
+    let fingerprint = key.fingerprint()?;
+    let expected = Header { kid: fingerprint.as_bytes().to_vec(), chain, ..expected };
     if *envelope.header() != expected {
         return Err(OpenError::Unsigned);
     }
     let payload = envelope.verify(&key, aad).map_err(|_| OpenError::Unsigned)?;
-    Ok(Zeroizing::new(payload.to_vec()))
+    Ok((Zeroizing::new(payload.to_vec()), fingerprint))
 }
 
 #[cfg(test)]

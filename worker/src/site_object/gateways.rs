@@ -65,7 +65,7 @@ pub(super) fn keys(database: &Database, named: &[Device]) -> Result<Vec<Option<B
 }
 
 /// A device's key, SubjectPublicKeyInfo, DER.
-fn spki(known: &devices::DeviceRecord) -> Result<ByteBuf, Failure> {
+pub(super) fn spki(known: &devices::DeviceRecord) -> Result<ByteBuf, Failure> {
     let certificate = Certificate::parse(&known.certificate).map_err(Failure::internal)?;
     Ok(ByteBuf::from(certificate.key().to_spki().map_err(Failure::internal)?))
 }

@@ -219,7 +219,11 @@ fn working(site: &Site<'_>, device: &Device) -> Result<Option<DeviceRecord>, Fai
     Ok(known.filter(|known| matches!(known.state, DeviceState::Paired | DeviceState::Expired)))
 }
 
-fn wrap_keys(site: &Site<'_>, device: &Device) -> Result<Option<wardlink_crypto::schedule::WrapKeys>, Failure> {
+/// What is sealed for a device is under these; none where it has no rights.
+pub(super) fn wrap_keys(
+    site: &Site<'_>,
+    device: &Device,
+) -> Result<Option<wardlink_crypto::schedule::WrapKeys>, Failure> {
     let Some(key) = devices::wrapping_key(site.database, site.vault, device)? else { return Ok(None) };
     WrapKey::new(key).keys(device).map(Some).map_err(Failure::internal)
 }

@@ -2,7 +2,7 @@
 
 use super::devices::{self, DeviceRecord};
 use super::timers::{self, Timer};
-use super::{Outcome, Site, channels, grants, keys};
+use super::{Outcome, Site, associations, channels, grants, keys};
 use core::cell::RefCell;
 use core::time::Duration;
 use std::collections::{BTreeMap, BTreeSet};
@@ -134,6 +134,7 @@ pub(super) fn cut(site: &Site<'_>, revoked: &[Device], outcome: &mut Outcome) ->
             }
         }
         keys::put_knowledge(site.database, &knowledge)?;
+        associations::end(site, device, outcome)?;
     }
     let mut shared: BTreeMap<ClientClass, Vec<ChannelName>> = BTreeMap::new();
     for action in &actions {
@@ -171,6 +172,41 @@ pub(super) fn cut_service(site: &Site<'_>, access: &ServiceAccess, outcome: &mut
         let targets = policy.rows().iter().filter(concerned).cloned().map(Target::standing).collect();
         let devices = counts.get(client).copied().unwrap_or_default();
         Rekeying::begin(Why::Cut(site.now), Some(client.clone()), targets, devices, site.now)
+    });
+    let jobs: Vec<Rekeying> = jobs.collect();
+    begin_all(site, &jobs, &classes, outcome)
+}
+
+/// A gateway has to do no longer with these devices: the keys of their channel are replaced, those that a whole class shares unless it has
+/// others of the class still.
+pub(super) fn cut_gateway(
+    site: &Site<'_>,
+    channel: &ChannelName,
+    lost: &[Device],
+    kept: &BTreeSet<&ClientClass>,
+    outcome: &mut Outcome,
+) -> Result<(), Failure> {
+    let policy = channels::policy(site.database)?;
+    let Some(row) = policy.row(channel) else { return Ok(()) };
+    let why = Why::Cut(site.now);
+    if row.scope == KeyScope::Device {
+        let mut actions = Vec::new();
+        for device in lost {
+            let line = LineId::of(row, device);
+            // One that has ended already begins no new one.
+            if keys::find(site, &line)?.is_some_and(|line| line.current().is_some()) {
+                actions.push(Action::MakeKey { line: line.clone(), why });
+                actions.push(Action::WrapFor { device: device.clone(), line });
+            }
+        }
+        return keys::perform(site, actions, outcome);
+    }
+    let counts = devices::counts(site.database)?;
+    let classes: BTreeSet<&ClientClass> = lost.iter().map(|device| &device.client).collect();
+    let classes: Vec<ClientClass> = classes.difference(kept).map(|client| (*client).clone()).collect();
+    let jobs = classes.iter().map(|client| {
+        let devices = counts.get(client).copied().unwrap_or_default();
+        Rekeying::begin(why, Some(client.clone()), vec![Target::standing(row.clone())], devices, site.now)
     });
     let jobs: Vec<Rekeying> = jobs.collect();
     begin_all(site, &jobs, &classes, outcome)

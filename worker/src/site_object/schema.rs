@@ -1,8 +1,8 @@
 //! The site's tables.
 
 /// The schema, version by version.
-pub(super) const VERSIONS: [&str; 10] =
-    [FIRST, SECOND, THIRD, FOURTH, FIFTH, OUTSIDE_CA, GATEWAYS, ORDERS, GATEWAY_SESSIONS, PRESENCE];
+pub(super) const VERSIONS: [&str; 11] =
+    [FIRST, SECOND, THIRD, FOURTH, FIFTH, OUTSIDE_CA, GATEWAYS, ORDERS, GATEWAY_SESSIONS, PRESENCE, ASSOCIATIONS];
 
 const FIRST: &str = "
     -- The CA and the control unit. Keys are sealed.
@@ -369,4 +369,16 @@ const GATEWAY_SESSIONS: &str = "
 const PRESENCE: &str = "
     -- As the bridge told last.
     ALTER TABLE devices ADD COLUMN is_away INTEGER NOT NULL DEFAULT 0;
+";
+
+/// What gateways know with their devices.
+const ASSOCIATIONS: &str = "
+    -- A gateway was given the keys of this device's channel for updates.
+    CREATE TABLE given_keys (
+        gateway_client TEXT NOT NULL,
+        gateway_identifier TEXT NOT NULL,
+        client TEXT NOT NULL,
+        identifier TEXT NOT NULL,
+        PRIMARY KEY (gateway_client, gateway_identifier, client, identifier)
+    ) WITHOUT ROWID;
 ";

@@ -21,6 +21,7 @@ use wardlink_pairing::renewal::RenewingControlUnit;
 use wardlink_protocol::api::{
     MadeService, NewService, Person, ProblemKind, RevocationReason, ServiceState, ServiceView,
 };
+use wardlink_protocol::channel::UPDATE_CHANNEL;
 use wardlink_protocol::grant::{DeviceState, GrantedCertificate};
 use wardlink_protocol::identity::{CertificateSerial, DeviceIdentifier, KeyFingerprint, Purpose, SessionId};
 use wardlink_protocol::limits::{ENROLMENT_LIFETIME, MAX_SERVICE_CHANNELS, MAX_SERVICES, MAX_WRONG_ENROLMENTS};
@@ -30,9 +31,6 @@ use wardlink_trust::audit::{Act, Actor, Outcome as Went};
 use wardlink_trust::services as trust;
 use wardlink_trust::wrap::{WrapError, WrapKey};
 use worker::Env;
-
-/// The channel by which stored data comes: whoever reads it of a class may have that.
-const STORED_DATA: &str = "update";
 
 /// How long a service's certificate holds, unless it is renewed before.
 const CERTIFICATE_LIFETIME: Duration = Duration::from_hours(365 * 24);
@@ -342,7 +340,7 @@ pub(super) fn ask_for_records(
     outcome: &mut Outcome,
 ) -> Result<RecordsRequest, Failure> {
     let Question { asked, name, known, .. } = open_question(site, question, outcome, trust::open_records_question)?;
-    let reads = known.access.reads.iter().filter(|each| each.channel.as_str() == STORED_DATA);
+    let reads = known.access.reads.iter().filter(|each| each.channel.as_str() == UPDATE_CHANNEL);
     let classes: Vec<ClientClass> = reads.map(|each| each.client.clone()).collect();
     if classes.is_empty() {
         return Err(refused("This service is not granted stored data: it reads no update channel."));

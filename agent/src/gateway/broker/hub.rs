@@ -4,8 +4,10 @@
 //! more: all connections end, and the broker is rebuilt from the file as soon as that can be read. Until it knows its devices, it denies.
 
 use super::outgoing::{self, Farewell, Outgoing, Peer};
+use super::protection::{Protection, Unread, Unsaid};
 use super::records::Records;
 use crate::bundle::{self, Asked};
+use crate::files::make_folder;
 use crate::gateway::store::{Associated, StoreError};
 use crate::link::Identity;
 use crate::mailbox::{Direction, MAX_LETTERS, Mailbox};
@@ -22,9 +24,10 @@ use wardlink_bridge::{Broker, Cause, ConnectionId, ControlMessage, LocalTable, O
 use wardlink_crypto::authentication::AuthenticationError;
 use wardlink_crypto::key::PublicKey;
 use wardlink_crypto::x509::{Certificate, Chain, ChainError, Validity};
-use wardlink_protocol::channel::{ChannelName, Qos};
+use wardlink_protocol::channel::{ChannelName, Qos, UPDATE_CHANNEL};
 use wardlink_protocol::grant::{DeviceState, Grant};
 use wardlink_protocol::identity::{KeyFingerprint, Purpose};
+use wardlink_protocol::limits::MAX_CHANNEL_MESSAGE_BYTES;
 use wardlink_protocol::service::ServiceAccess;
 use wardlink_protocol::stamp::{Publisher, StampedMessage};
 use wardlink_protocol::topic::Topic;
@@ -32,8 +35,6 @@ use wardlink_protocol::{Device, UnixMillis};
 use wardlink_records::collector::MAX_SAID_BYTES;
 use wardlink_records::exchange::MAX_UPWARD_BYTES;
 
-/// The channel that association gives a device at its gateway.
-pub(crate) const UPDATE_CHANNEL: &str = "update";
 /// RFC 6455: our fault.
 pub(super) const CLOSE_INTERNAL: u16 = 1011;
 /// Numbers of connections stay below 2^53, as the broker asks for it.
@@ -134,13 +135,20 @@ pub(super) struct Hub {
     lost: BTreeMap<Device, io::Error>,
     /// Why what devices have published waits.
     waits: Option<io::Error>,
-    /// Whether somebody was turned away who has no rights, as far as is known here.
+    /// Whether somebody was turned away who has no rights, as far as is known here, or speaks under a key that is not known here.
     has_refused: bool,
+    /// Where messages lie whose keys are on their way.
+    sealed: PathBuf,
+    protection: Protection,
+    /// Who the gateway is, to sign what it says.
+    signer: Option<Arc<Identity>>,
+    /// Of whom sealed messages may be read by now.
+    readable: BTreeSet<Device>,
 }
 
 impl Hub {
-    /// A hub with its records in that file, and the letters of its devices in the port at that place.
-    pub(super) fn new(file: PathBuf, ports: PathBuf) -> Self {
+    /// A hub with its records in that file, the letters of its devices in the port at that place, and in a folder what it cannot read yet.
+    pub(super) fn new(file: PathBuf, ports: PathBuf, sealed: PathBuf) -> Self {
         Self {
             file,
             ports,
@@ -155,6 +163,10 @@ impl Hub {
             lost: BTreeMap::new(),
             waits: None,
             has_refused: false,
+            sealed,
+            protection: Protection::default(),
+            signer: None,
+            readable: BTreeSet::new(),
         }
     }
 
@@ -171,7 +183,10 @@ impl Hub {
     fn load(&mut self, now: UnixMillis) -> Result<(), StoreError> {
         if self.records.is_none() {
             let records = Records::open(&self.file)?;
+            make_folder(&self.sealed).map_err(StoreError::of_file)?;
             self.broker = Broker::restore(records.load()?, [], now);
+            self.protection.restore(records.counted()?);
+            self.readable = Mailbox::devices(&self.sealed).into_iter().collect();
             // The broker knows nothing of whoever has connected meanwhile.
             self.end_connections();
             self.records = Some(records);
@@ -218,6 +233,8 @@ impl Hub {
                 return Ok(Err(error));
             }
         };
+        self.signer = Some(Arc::clone(&known.identity));
+        self.readable.extend(self.protection.learn(&known.devices));
         let wanted = known.rights();
         let gone = self.grants.iter().filter(|(key, _)| !wanted.contains_key(key));
         let gone: Vec<_> = gone.map(|(key, grant)| (*key, (grant.device.clone(), DeviceState::Revoked))).collect();
@@ -295,10 +312,10 @@ impl Hub {
         self.load(now)?;
         self.broker.tick(now);
         self.settle(now)?;
+        let mut brought = self.read_sealed(now);
         if !self.forgotten.is_empty() {
             self.write()?;
         }
-        let mut brought = Ok(());
         for device in self.listening(now) {
             match self.bring_down(&device, now)? {
                 Ok(()) => {}
@@ -345,7 +362,7 @@ impl Hub {
 
     fn write(&mut self) -> Result<(), StoreError> {
         let stored = match &self.records {
-            Some(records) => records.store(&self.forgotten),
+            Some(records) => records.store(&self.forgotten, &self.protection.to_store()),
             None => Err(StoreError::Damaged("the broker's file")),
         };
         self.forgotten.clear();
@@ -411,31 +428,121 @@ impl Hub {
     fn put(&mut self, message: &StampedMessage, now: UnixMillis) -> io::Result<()> {
         let Ok(Topic::Data(_, device)) = message.topic.parse() else { return Ok(()) };
         self.has_port()?;
-        if let Ok(asked) = Asked::decode(&message.payload) {
-            self.answer(&device, &asked, now);
+        if let Err(Unread::Awaits) = self.read(&device, &message.payload, now)? {
+            self.keep_sealed(device, &message.payload);
+        }
+        Ok(())
+    }
+
+    /// Reads a message, and puts where it belongs what it says; an error where there is no port. It counts when that is done.
+    fn read(&mut self, device: &Device, message: &[u8], now: UnixMillis) -> io::Result<Result<(), Unread>> {
+        let Some(topic) = up_from(device) else { return Ok(Ok(())) };
+        match self.protection.open(device, &topic, message, now) {
+            Ok(read) => {
+                self.take(device, &read.plaintext, now)?;
+                self.protection.count(device, read);
+                Ok(Ok(()))
+            }
+            Err(unread) => {
+                if let Unread::Refused(why) = &unread {
+                    tracing::warn!(%device, %why, "what a device says does not count");
+                }
+                Ok(Err(unread))
+            }
+        }
+    }
+
+    /// Takes what a device says.
+    fn take(&mut self, device: &Device, said: &[u8], now: UnixMillis) -> io::Result<()> {
+        if let Ok(asked) = Asked::decode(said) {
+            self.answer(device, &asked, now);
             return Ok(());
         }
-        let mailbox = Mailbox::new(&self.ports, &device, Direction::Up, MAX_UPWARD_BYTES);
-        let has_room = message.payload.len() <= MAX_UPWARD_BYTES
-            && match mailbox.put(&message.payload) {
+        let mailbox = Mailbox::new(&self.ports, device, Direction::Up, MAX_UPWARD_BYTES);
+        let has_room = said.len() <= MAX_UPWARD_BYTES
+            && match mailbox.put(said) {
                 Ok(has_room) => {
-                    self.lost.remove(&device);
+                    self.lost.remove(device);
                     has_room
                 }
                 Err(error) => {
                     // The port may have gone away meanwhile.
                     self.has_port()?;
-                    self.lost.insert(device, error);
+                    self.lost.insert(device.clone(), error);
                     return Ok(());
                 }
             };
         if has_room {
-            self.overflowing.remove(&device);
+            self.overflowing.remove(device);
         } else if self.overflowing.insert(device.clone()) {
             // A device waits for answers after a few letters; this one does not, or is longer than any may be.
             tracing::warn!(%device, "it sends more than is taken: the rest is lost, and to be sent again");
         }
         Ok(())
+    }
+
+    fn sealed_of(&self, device: &Device) -> Mailbox {
+        Mailbox::new(&self.sealed, device, Direction::Up, MAX_CHANNEL_MESSAGE_BYTES)
+    }
+
+    /// Keeps a message until its key is here, which the server is asked for. What has waited longest in vain makes room.
+    fn keep_sealed(&mut self, device: Device, message: &[u8]) {
+        let mailbox = self.sealed_of(&device);
+        let kept = mailbox.put(message).and_then(|is_kept| {
+            if is_kept {
+                return Ok(true);
+            }
+            mailbox.clear()?;
+            mailbox.put(message)
+        });
+        self.has_refused = true;
+        if let Err(error) = kept {
+            self.lost.insert(device, error);
+        }
+    }
+
+    /// Reads what was kept until its key is here; an error where there is no port, or no way to what was kept.
+    fn read_sealed(&mut self, now: UnixMillis) -> io::Result<()> {
+        while let Some(device) = self.readable.pop_first() {
+            if let Err(error) = self.read_kept(&device, now) {
+                self.readable.insert(device);
+                return Err(error);
+            }
+        }
+        Ok(())
+    }
+
+    fn read_kept(&mut self, device: &Device, now: UnixMillis) -> io::Result<()> {
+        let mailbox = self.sealed_of(device);
+        for letter in mailbox.letters(MAX_LETTERS)? {
+            self.has_port()?;
+            if !matches!(self.read(device, &letter.bytes, now)?, Err(Unread::Awaits)) {
+                mailbox.remove(&letter)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether something can be said to a device.
+    pub(super) fn has_key(&self, device: &Device) -> bool {
+        self.protection.has_key(device)
+    }
+
+    /// Seals what the gateway says to a device.
+    fn seal(&mut self, device: &Device, topic: &Topic, said: &[u8]) -> Result<ByteBuf, Unsaid> {
+        let (Some(signer), Some((chain, _)), Some(records)) = (&self.signer, &self.chain, &self.records) else {
+            return Err(Unsaid::NoKey);
+        };
+        let begin = || records.begin_run(crate::clock::now().as_secs());
+        let sealed = self.protection.seal(device, topic.clone(), said, (signer, chain), begin)?;
+        Ok(ByteBuf::from(sealed))
+    }
+
+    /// Publishes what was sealed.
+    fn publish(&mut self, topic: Topic, payload: ByteBuf, qos: Qos, now: UnixMillis) {
+        let message = ControlMessage { topic, payload, qos };
+        let number = self.broker.applied().saturating_add(1);
+        self.broker.apply(Step { number, publish: vec![message], ..Step::default() }, now);
     }
 
     /// Whether the port is there.
@@ -449,11 +556,12 @@ impl Hub {
             Ok(answered) => answered,
             Err(error) => return tracing::warn!(%device, %error, "its updates cannot be read"),
         };
-        let payload = answered.and_then(|answered| answered.encode().ok()).map(ByteBuf::from);
-        let (Some(payload), Some(topic)) = (payload, down_to(device)) else { return };
-        let message = ControlMessage { topic, payload, qos: Qos::AtMostOnce };
-        let number = self.broker.applied().saturating_add(1);
-        self.broker.apply(Step { number, publish: vec![message], ..Step::default() }, now);
+        let said = answered.and_then(|answered| answered.encode().ok());
+        let (Some(said), Some(topic)) = (said, down_to(device)) else { return };
+        match self.seal(device, &topic, &said) {
+            Ok(payload) => self.publish(topic, payload, Qos::AtMostOnce, now),
+            Err(error) => tracing::warn!(%device, %error, "it is not answered"),
+        }
     }
 
     /// Publishes what the gateway has for a device that listens. It is gone from the port when the broker has it durably.
@@ -469,10 +577,13 @@ impl Hub {
             if self.broker.waiting_for(&topic, now).is_none_or(|waiting| waiting >= MAX_LETTERS) {
                 break;
             }
-            let payload = ByteBuf::from(letter.bytes.clone());
-            let message = ControlMessage { topic: topic.clone(), payload, qos: Qos::AtLeastOnce };
-            let number = self.broker.applied().saturating_add(1);
-            self.broker.apply(Step { number, publish: vec![message], ..Step::default() }, now);
+            match self.seal(device, &topic, &letter.bytes) {
+                Ok(payload) => self.publish(topic.clone(), payload, Qos::AtLeastOnce, now),
+                // They wait at the port.
+                Err(Unsaid::NoKey) => break,
+                Err(Unsaid::Store(error)) => return Err(error),
+                Err(Unsaid::Seal(error)) => tracing::warn!(%device, %error, "what is said to it is lost"),
+            }
             self.settle(now)?;
             if let Err(error) = mailbox.remove(&letter) {
                 return Ok(Err(error));
@@ -484,6 +595,11 @@ impl Hub {
 
 fn channel() -> Option<ChannelName> {
     UPDATE_CHANNEL.parse().ok()
+}
+
+/// Where a device speaks.
+fn up_from(device: &Device) -> Option<Topic> {
+    Some(Topic::Data(channel()?, device.clone()))
 }
 
 /// Where a device listens.

@@ -15,6 +15,7 @@ use mqtt_protocol_core::mqtt::packet::{
 };
 use mqtt_protocol_core::mqtt::result_code::{AuthReasonCode, ConnectReasonCode, PubackReasonCode};
 use serde_bytes::ByteBuf;
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use wardlink_bridge::{ConnectionId, Origin};
@@ -22,10 +23,15 @@ use wardlink_crypto::authentication::ClientAuthentication;
 use wardlink_crypto::key::PrivateKey;
 use wardlink_crypto::x509::Holder;
 use wardlink_protocol::authentication::{Identity as Claim, METHOD};
+use wardlink_protocol::channel::{ChannelKey, UPDATE_CHANNEL, default_channels};
+use wardlink_protocol::identity::KeyId;
+use wardlink_protocol::keys::AcceptedKey;
 use wardlink_protocol::network::NetworkOrigin;
 use wardlink_protocol::{Device, UnixMillis};
 use wardlink_records::collector::MAX_SAID_BYTES;
 use wardlink_records::exchange::MAX_UPWARD_BYTES;
+use wardlink_trust::associated::ChannelKeys;
+use wardlink_trust::{Receivers, Sender};
 
 const HOST: &str = "gateway.ward.example:8884";
 const UP: &str = "ais/data/update/infusion-pump/p1";
@@ -38,6 +44,27 @@ struct Ward {
     hub: Hub,
     gateway: (PrivateKey, Vec<ByteBuf>),
     pump: (PrivateKey, Vec<ByteBuf>),
+    /// The epoch of the devices' keys at the gateway.
+    epoch: u8,
+    /// Whose own run it is on its topic.
+    speaking: BTreeMap<String, (PrivateKey, Sender)>,
+}
+
+/// The key of every device's channel in that epoch.
+fn channel_key(epoch: u8) -> ChannelKey {
+    let channel = default_channels().into_iter().find(|row| row.name.as_str() == UPDATE_CHANNEL).unwrap();
+    ChannelKey { channel, kid: KeyId([epoch; 8]), epoch: epoch.into(), key: [epoch; 32] }
+}
+
+fn channel_keys(epoch: u8) -> ChannelKeys {
+    if epoch == 0 {
+        return ChannelKeys::default();
+    }
+    ChannelKeys::new(vec![AcceptedKey { key: channel_key(epoch), until: None }])
+}
+
+fn sender(topic: &str, epoch: u8, run: u64) -> Sender {
+    Sender::begin(&channel_key(epoch), topic.parse().unwrap(), run, &mut clock::rng()).unwrap()
 }
 
 /// What a client got.
@@ -130,13 +157,17 @@ fn method(data: Vec<u8>) -> Vec<Property> {
     vec![AuthenticationMethod::new(METHOD).unwrap().into(), AuthenticationData::new(data).unwrap().into()]
 }
 
+fn hub_in(folder: &Path) -> Hub {
+    Hub::new(folder.join("broker.redb"), folder.join("ports"), folder.join("sealed"))
+}
+
 impl Ward {
     fn open() -> Self {
         let (folder, site) = (tempfile::tempdir().unwrap(), Site::open());
         std::fs::create_dir(folder.path().join("ports")).unwrap();
-        let hub = Hub::new(folder.path().join("broker.redb"), folder.path().join("ports"));
+        let hub = hub_in(folder.path());
         let (gateway, pump) = (site.gateway(), site.member(&Holder::Device(pump())));
-        Self { folder, site, hub, gateway, pump }
+        Self { folder, site, hub, gateway, pump, epoch: 1, speaking: BTreeMap::new() }
     }
 
     fn ports(&self) -> PathBuf {
@@ -149,6 +180,7 @@ impl Ward {
             has_key: true,
             key: Some(ByteBuf::from(key.public().to_spki().unwrap())),
             updates: false,
+            keys: channel_keys(self.epoch),
         };
         let (key, chain) = &self.gateway;
         let identity = Identity {
@@ -162,6 +194,11 @@ impl Ward {
     }
 
     fn know(&mut self, counts: bool, devices: &[(Device, PrivateKey)]) {
+        for (device, key) in devices {
+            let topic = format!("ais/data/update/{device}");
+            let begin = || (key.clone(), sender(&topic, 1, 1));
+            self.speaking.entry(topic.clone()).or_insert_with(begin);
+        }
         let devices: Vec<_> = devices.iter().map(|(device, key)| (device.clone(), key)).collect();
         let known = self.knowledge(counts, &devices);
         self.hub.know(Some(&known), NOW).unwrap().unwrap();
@@ -217,9 +254,28 @@ impl Ward {
         self.hub.received(client.id, Some(bytes), NOW).unwrap();
     }
 
-    fn publish(&mut self, client: &Client, topic: &str, payload: &[u8], id: u16) {
+    /// Publishes what its device says on a topic, sealed and signed.
+    fn publish(&mut self, client: &Client, topic: &str, said: &[u8], id: u16) {
+        let (key, sender) = self.speaking.get_mut(topic).unwrap();
+        let sealed = sender.seal(said, key).unwrap();
+        self.publish_bytes(client, topic, &sealed, id);
+    }
+
+    fn publish_bytes(&mut self, client: &Client, topic: &str, payload: &[u8], id: u16) {
         let publish = v5_0::Publish::builder().topic_name(topic).unwrap().qos(Qos::AtLeastOnce).packet_id(id);
         self.send(client, &publish.payload(payload.to_vec()).build().unwrap().to_continuous_buffer());
+    }
+
+    /// What the gateway says in the one message that came, as the pump reads it.
+    fn said(&self, got: &[Got]) -> Vec<u8> {
+        let [Got::Publish(_, payload)] = got else { panic!("{got:?}") };
+        let (gateway, topic) = (self.gateway.0.public(), DOWN.parse().unwrap());
+        let by_gateway = |chain: &[ByteBuf]| {
+            assert_eq!(chain, self.gateway.1, "it shows its certificates");
+            Ok(gateway)
+        };
+        let opened = Receivers::default().open_certified(&[channel_key(self.epoch)], &topic, payload, by_gateway);
+        opened.unwrap().plaintext.to_vec()
     }
 
     fn listen(&mut self, client: &mut Client) {
@@ -239,9 +295,9 @@ impl Ward {
 
     /// The program ends and begins again.
     fn restart(&mut self) {
-        let (file, ports) = (self.folder.path().join("broker.redb"), self.ports());
-        self.hub = Hub::new(PathBuf::from("/nowhere"), ports.clone());
-        self.hub = Hub::new(file, ports);
+        let nowhere = PathBuf::from("/nowhere");
+        self.hub = Hub::new(nowhere.clone(), nowhere.clone(), nowhere);
+        self.hub = hub_in(self.folder.path());
     }
 }
 
@@ -358,16 +414,14 @@ fn what_the_gateway_says_waits_until_the_device_listens_and_survives_a_restart()
     ward.listen(&mut client);
     assert_eq!(ward.hub.listening(NOW), [pump()]);
     ward.hub.tick(NOW).unwrap().unwrap();
-    let (got, _) = client.take();
-    assert!(matches!(&got[..], [Got::Publish(_, payload)] if payload == b"kept"), "{got:?}");
+    assert_eq!(ward.said(&client.take().0), b"kept");
     assert_eq!(ward.down().count().unwrap(), 0, "the broker has it");
     // It was not acknowledged: the next run sends it again.
     ward.restart();
     ward.associate();
     let mut client = ward.connected();
     ward.hub.tick(NOW).unwrap().unwrap();
-    let (got, _) = client.take();
-    assert!(matches!(&got[..], [Got::Publish(_, payload)] if payload == b"kept"), "{got:?}");
+    assert_eq!(ward.said(&client.take().0), b"kept");
 }
 
 #[test]
@@ -453,7 +507,7 @@ fn a_gateway_that_is_not_paired_any_more_ends_every_connection() {
 #[test]
 fn without_its_records_the_hub_lets_nobody_in() {
     let mut ward = Ward::open();
-    ward.hub = Hub::new(Path::new("/nowhere/broker.redb").to_owned(), ward.ports());
+    ward.hub = hub_in(Path::new("/nowhere"));
     let known = ward.knowledge(true, &[]);
     ward.hub.know(Some(&known), NOW).unwrap_err();
     ward.hub.tick(NOW).unwrap_err();
@@ -466,7 +520,7 @@ fn without_its_records_the_hub_lets_nobody_in() {
 fn whoever_has_connected_before_the_records_could_be_read_connects_anew() {
     let mut ward = Ward::open();
     let folder = ward.folder.path().join("later");
-    ward.hub = Hub::new(folder.join("broker.redb"), ward.ports());
+    ward.hub = hub_in(&folder);
     let mut client = ward.dial();
     ward.hub.tick(NOW).unwrap_err();
     assert_eq!(client.take(), (vec![], None));
@@ -475,4 +529,101 @@ fn whoever_has_connected_before_the_records_could_be_read_connects_anew() {
     assert_eq!(client.take(), (vec![], Some(CLOSE_INTERNAL)));
     ward.hub.closed(client.id, NOW).unwrap();
     ward.connected();
+}
+
+#[test]
+fn nothing_counts_that_is_not_under_the_devices_key_and_by_its_hand() {
+    let mut ward = Ward::open();
+    ward.associate();
+    let client = ward.connected();
+    let (own, other) = (ward.pump.0.clone(), PrivateKey::make(&mut clock::rng()));
+    let of_gateway = ward.gateway.clone();
+    let forged = [
+        b"batch".to_vec(),
+        // Of a holder of the key; of the gateway itself; for another device; under a key that nobody gave; of an epoch that has ended.
+        sender(UP, 1, 2).seal(b"batch", &other).unwrap(),
+        sender(UP, 1, 2).seal_certified(b"batch", &of_gateway.0, &of_gateway.1).unwrap(),
+        sender("ais/data/update/infusion-pump/p2", 1, 2).seal(b"batch", &own).unwrap(),
+        Sender::begin(&ChannelKey { kid: KeyId([7; 8]), ..channel_key(1) }, UP.parse().unwrap(), 2, &mut clock::rng())
+            .unwrap()
+            .seal(b"batch", &own)
+            .unwrap(),
+    ];
+    for (id, forged) in (1..).zip(&forged) {
+        ward.publish_bytes(&client, UP, forged, id);
+        assert_eq!(ward.up().count().unwrap(), 0, "{id}");
+    }
+    assert!(!ward.hub.take_refused(), "nothing of it waits for a key");
+    // The same message counts once, also after a restart.
+    let once = sender(UP, 1, 2).seal(b"once", &own).unwrap();
+    for id in 11..=12 {
+        ward.publish_bytes(&client, UP, &once, id);
+    }
+    ward.hub.tick(NOW).unwrap().unwrap();
+    ward.restart();
+    ward.associate();
+    let client = ward.connected();
+    ward.publish_bytes(&client, UP, &once, 13);
+    // Nor does anything of an earlier run of the pump.
+    let earlier = sender(UP, 1, 1).seal(b"earlier", &own).unwrap();
+    ward.publish_bytes(&client, UP, &earlier, 14);
+    assert_eq!(letters(&ward.up()), [b"once"]);
+}
+
+#[test]
+fn what_is_under_a_later_key_waits_for_it_and_has_the_server_asked() {
+    let mut ward = Ward::open();
+    ward.associate();
+    let client = ward.connected();
+    let own = ward.pump.0.clone();
+    let late = sender(UP, 2, 9).seal(b"late", &own).unwrap();
+    ward.publish_bytes(&client, UP, &late, 7);
+    assert!(ward.hub.take_refused());
+    ward.hub.tick(NOW).unwrap().unwrap();
+    assert_eq!((ward.up().count().unwrap(), ward.hub.take_refused()), (0, false));
+    // It is there after a restart, too; the key comes with the list.
+    ward.restart();
+    ward.associate();
+    ward.hub.tick(NOW).unwrap().unwrap();
+    assert_eq!(ward.up().count().unwrap(), 0);
+    ward.epoch = 2;
+    ward.associate();
+    ward.hub.tick(NOW).unwrap().unwrap();
+    assert_eq!(letters(&ward.up()), [b"late"]);
+    // However much somebody sends under keys that never come: it is bounded, and the newest of it is there.
+    let client = ward.connected();
+    let mut never = sender(UP, 3, 10);
+    for id in 20..60 {
+        let sealed = never.seal(&id.to_string().into_bytes(), &own).unwrap();
+        ward.publish_bytes(&client, UP, &sealed, id);
+    }
+    ward.up().clear().unwrap();
+    ward.epoch = 3;
+    ward.associate();
+    ward.hub.tick(NOW).unwrap().unwrap();
+    let found = letters(&ward.up());
+    assert!(found.len() <= MAX_LETTERS && found.last().is_some_and(|last| last == b"59"), "{found:?}");
+}
+
+#[test]
+fn without_a_key_nothing_is_said_and_what_was_to_be_said_waits() {
+    let mut ward = Ward::open();
+    ward.epoch = 0;
+    ward.associate();
+    assert!(ward.down().put(b"kept").unwrap());
+    let mut client = ward.connected();
+    ward.listen(&mut client);
+    ward.hub.tick(NOW).unwrap().unwrap();
+    assert_eq!((client.take().0, ward.down().count().unwrap()), (vec![], 1));
+    assert!(!ward.hub.has_key(&pump()));
+    ward.epoch = 1;
+    ward.associate();
+    ward.hub.tick(NOW).unwrap().unwrap();
+    assert_eq!(ward.said(&client.take().0), b"kept");
+    // From the next epoch on, under that.
+    ward.epoch = 2;
+    ward.associate();
+    assert!(ward.down().put(b"next").unwrap());
+    ward.hub.tick(NOW).unwrap().unwrap();
+    assert_eq!(ward.said(&client.take().0), b"next");
 }

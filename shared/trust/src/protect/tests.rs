@@ -121,6 +121,38 @@ fn two_instances_with_the_same_boot_number_never_share_a_key() {
 }
 
 #[test]
+fn several_who_write_on_one_topic_have_runs_of_their_own() {
+    let mut site = site("update");
+    let (first, second) = (site.device.clone(), PrivateKey::make(&mut site.rng));
+    let mut receivers = Receivers::default();
+    let open = |receivers: &mut Receivers, site: &Site, message: &[u8], signer: &PrivateKey| {
+        let keys = core::slice::from_ref(&site.key);
+        receivers.open_certified(keys, &site.topic, message, |_| Ok(signer.public())).map(|opened| opened.missing)
+    };
+    let early = site.sender(1).seal(b"x", &second).unwrap();
+    let late = site.sender(7).seal(b"x", &first).unwrap();
+    assert_eq!(open(&mut receivers, &site, &late, &first), Ok(0));
+    // Another one whose run began before counts, too; each message once, and no earlier run of the same one.
+    assert_eq!(open(&mut receivers, &site, &early, &second), Ok(0));
+    for (message, signer) in [(&late, &first), (&early, &second)] {
+        assert_eq!(open(&mut receivers, &site, message, signer), Err(ReplayError::Duplicate.into()));
+    }
+    let earlier_run = site.sender(6).seal(b"x", &first).unwrap();
+    assert_eq!(open(&mut receivers, &site, &earlier_run, &first), Err(ReplayError::LowerBoot.into()));
+    // Nobody counts under another's key.
+    let next = site.sender(8).seal(b"x", &first).unwrap();
+    assert_eq!(open(&mut receivers, &site, &next, &second), Err(OpenError::Unsigned));
+    assert_eq!(open(&mut receivers, &site, &next, &first), Ok(0));
+    // They are few.
+    for _ in 0..=MAX_SENDERS {
+        let other = PrivateKey::make(&mut site.rng);
+        let message = site.sender(1).seal(b"x", &other).unwrap();
+        assert_eq!(open(&mut receivers, &site, &message, &other), Ok(0));
+    }
+    assert_eq!(receivers.0.len(), MAX_SENDERS);
+}
+
+#[test]
 fn a_refused_message_leaves_the_window_as_it_was() {
     let mut site = site("alarm");
     let mut sender = site.sender(1);

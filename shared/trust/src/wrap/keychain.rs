@@ -4,13 +4,14 @@ use serde::{Deserialize, Serialize};
 use wardlink_crypto::cose::{Encrypted, Header};
 use wardlink_protocol::cbor;
 use wardlink_protocol::channel::{ChannelKey, ChannelName};
-use wardlink_protocol::keys::{ChannelWithdrawn, HeldKey, KeyUpdate, WrappedFor};
+use wardlink_protocol::keys::{AcceptedKey, ChannelWithdrawn, HeldKey, KeyUpdate, WrappedFor};
 use wardlink_protocol::limits::{KEY_OVERLAP, MAX_CHANNELS_PER_DEVICE, MAX_CLOCK_SKEW, MAX_KEY_MESSAGE_BYTES};
 use wardlink_protocol::pairing::Status;
 use wardlink_protocol::topic::Topic;
 use wardlink_protocol::{Device, UnixMillis};
 
 use super::{WrapError, WrapKey, aad, still, wrapped_for};
+use crate::associated::ChannelKeys;
 use crate::epochs::KeyRefusal;
 
 /// The most channels of which a device remembers the epoch, those that were withdrawn among them.
@@ -87,6 +88,17 @@ impl Keychain {
         let Some(held) = self.held.iter().find(|held| held.channel == *channel) else { return Vec::new() };
         let previous = held.previous.iter().filter(|(_, until)| still(*until, now)).map(|(key, _)| key);
         held.current.iter().chain(previous).cloned().collect()
+    }
+
+    /// The keys of a channel, for whoever else is at its other end than the bridge.
+    pub fn keys(&self, channel: &ChannelName) -> ChannelKeys {
+        let held = self.held.iter().filter(|held| held.channel == *channel);
+        let keys = held.flat_map(|held| {
+            let current = held.current.iter().map(|key| AcceptedKey { key: key.clone(), until: None });
+            let previous = held.previous.iter().map(|(key, until)| AcceptedKey { key: key.clone(), until: Some(*until) });
+            current.chain(previous)
+        });
+        ChannelKeys::new(keys.collect())
     }
 
     /// The key of a channel under which a message counts that the bridge stamped at `stamped_at`, by the kid and the epoch that it names.
