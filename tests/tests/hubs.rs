@@ -9,7 +9,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 
 use anyhow::{Context as _, Result, ensure};
-use wardlink_protocol::api::{Broadcast, CatalogDevice, OutcomeView, Pushed};
+use wardlink_protocol::api::{
+    AllowUpload, Associate, Broadcast, CatalogDevice, ChannelsView, OutcomeView, Pushed,
+};
 use wardlink_tests::fleet::{Fleet, SCALE, device_of, program};
 use wardlink_tests::process::free_port;
 use wardlink_tests::ward::device;
@@ -131,6 +133,67 @@ fn a_pump_that_verifies_for_itself_is_updated_through_its_gateway_and_the_server
         ensure!(known()?.entry.revision == "1B", "{failed:?}");
         let troubles: Vec<OutcomeView> = administrator.get("outcomes")?;
         ensure!(troubles.iter().all(|told| told.outcome != "refused"), "somebody has refused something: {troubles:?}");
+        Ok(())
+    })
+}
+
+/// The newest epoch of pump-1's channel to its gateway of which the site knows that the pump has it.
+fn epoch(hospital: &Fleet<'_>) -> Result<u64> {
+    let log = hospital.ward.worker.log()?;
+    let epochs = log.lines().filter_map(|line| {
+        let (_, said) = line.split_once("infusion-pump/pump-1 has epoch ")?;
+        said.strip_suffix(" of update")?.parse().ok()
+    });
+    Ok(epochs.max().unwrap_or(1))
+}
+
+/// Waits until the server has more of what pump-1 records than now.
+fn more_arrives(hospital: &Fleet<'_>) -> Result<()> {
+    let (pump_1, administrator) = (device("pump-1")?, &hospital.ward.administrator);
+    let count = || Ok::<_, anyhow::Error>(administrator.recorded_values(&pump_1)?.len());
+    let before = count()?;
+    wait::patiently("more of the pump's values", || {
+        administrator.ask_for_records(&pump_1)?;
+        Ok((count()? > before).then_some(()))
+    })
+    .with_context(|| hospital.stands("north"))
+}
+
+#[test]
+fn a_gateway_has_the_keys_of_its_devices_and_loses_them_with_the_association_and_its_own_rights() -> Result<()> {
+    scene(|scene| {
+        let hospital = Fleet::open(scene)?;
+        let (pump_1, administrator) = (device("pump-1")?, &hospital.ward.administrator);
+        hospital.acme.publish(&hospital.ward.worker.origin())?;
+        let (mut north, mut pump) = hospital.pump_at_gateway("n-1")?;
+        more_arrives(&hospital)?;
+        ensure!(epoch(&hospital)? == 1, "nothing has changed yet");
+
+        // A new key reaches both, and so it does where the gateway was away meanwhile.
+        let _: ChannelsView = administrator.post("channels/update/rotate", &())?;
+        hospital.ward.worker.wait_for_line("pump-1 has epoch 2 of update")?;
+        more_arrives(&hospital)?;
+        north.kill();
+        let _: ChannelsView = administrator.post("channels/update/rotate", &())?;
+        hospital.ward.worker.wait_for_line("pump-1 has epoch 3 of update")?;
+        north.restart()?;
+        more_arrives(&hospital)?;
+
+        // The pump is another gateway's: the first one knows nothing of its channel any more, and the second one does.
+        let south = hospital.gateway("south", &["s-1"], &[])?;
+        let disallowed = AllowUpload { gateway: device_of("gateway/north")?, allowed: false };
+        let _: CatalogDevice = administrator.post(&format!("catalog/{pump_1}/uploads"), &disallowed)?;
+        let associate = Associate { gateway: device_of("gateway/south")? };
+        let _: CatalogDevice = administrator.post(&format!("catalog/{pump_1}/gateway"), &associate)?;
+        let left = "gateway/north has to do no longer with 1 devices whose keys it was given";
+        hospital.ward.worker.wait_for_line(left)?;
+        let replaced = || wait::patiently("a new key", || Ok(Some(epoch(&hospital)?).filter(|epoch| *epoch > 3)));
+        let moved = replaced()?;
+
+        // A gateway that is revoked knows nothing any more either.
+        administrator.revoke(&[device_of("gateway/north")?, device_of("gateway/south")?])?;
+        wait::patiently("a new key", || Ok((epoch(&hospital)? > moved).then_some(())))?;
+        drop((south, pump.poll()?));
         Ok(())
     })
 }

@@ -9,6 +9,7 @@ mod copying;
 mod protection;
 
 use crate::bundle::{Answered, Asked as Question};
+use crate::clock;
 use crate::files::make_folder;
 use crate::gateway::http::{Asked, Http};
 use crate::link::{
@@ -289,7 +290,7 @@ impl Carrying {
 
     /// Reads what the gateway says. What does not count is gone; what waits for its key is not acknowledged.
     fn read(&mut self, payload: Vec<u8>, receipt: Receipt) {
-        let said = match self.protection.open(&payload, &self.gateways) {
+        let said = match self.protection.open(&payload, &self.gateways, clock::now()) {
             Ok(said) => said,
             Err(Unread::Awaits) => {
                 // Questions are asked again, and the rest comes again with the next connection.
@@ -313,7 +314,7 @@ impl Carrying {
 
     /// Publishes what the device says, sealed; none where the site gives it no key for that, or nothing can be stored.
     fn publish(&mut self, said: &[u8], qos: Qos) -> Option<Ticket> {
-        match self.protection.seal(said, &self.identity.key) {
+        match self.protection.seal(said, &self.identity.key, clock::now()) {
             Ok(sealed) => Some(self.link.publish(self.topics.0.clone(), sealed, qos)),
             Err(error) => {
                 tracing::warn!(%error, "the gateway is told nothing");

@@ -1,4 +1,5 @@
-//! The frozen vectors of `tests/vectors/trust.json`: wrapped keys with their answers, and a short audit log.
+//! The frozen vectors of `tests/vectors/trust.json`: wrapped keys with their answers, the keys of a gateway's device, and a short
+//! audit log.
 //!
 //! `cargo test -p wardlink-trust --lib -- --ignored write_the_trust_vectors` writes the file anew, when the format changes on purpose.
 
@@ -8,11 +9,12 @@ use data_encoding::HEXLOWER;
 use serde_json::{Value, json};
 use wardlink_crypto::cose::ContentKey;
 use wardlink_protocol::api::Role;
-use wardlink_protocol::cbor;
+use wardlink_protocol::{Device, cbor};
 use wardlink_protocol::identity::{KeyFingerprint, Sha256};
 use wardlink_protocol::keys::WrappedFor;
 use wardlink_protocol::topic::Topic;
 
+use crate::associated;
 use crate::audit::{self, Act, Actor, Draft, Head, Outcome, Record};
 use crate::epochs::{Line, LineId, Why};
 use crate::testing::{Counting, NOW, later, pump, row};
@@ -66,6 +68,28 @@ fn wrapped(channel: &str) -> Value {
     })
 }
 
+/// A device's channel at its gateway.
+fn given_to_gateway() -> Value {
+    let mut rng = Counting(41);
+    let (device, gateway): (_, Device) = (pump(1), "gateway/ward-3".parse().unwrap());
+    let keys = WrapKey::new(WRAP_KEY).keys(&gateway).unwrap();
+    let mut line = Line::begin(LineId::of(&row("update"), &device), row("update"), 0, NOW, &mut rng).unwrap();
+    line.rotate(row("update"), Why::Schedule, later(60), &mut rng).unwrap();
+    let (lines, channel) = (core::slice::from_ref(&line), row("update").name);
+    let sealed = associated::seal(lines, &device, &channel, &gateway, &keys, later(61), &mut rng).unwrap().unwrap();
+    json!({
+        "gateway": gateway.to_string(),
+        "device": device.to_string(),
+        "wrap_key": hex(&WRAP_KEY),
+        "wrap_id": keys.id(),
+        "key_down": content(keys.down()),
+        "epochs": line.epochs(later(61)).map(|(epoch, _)| json!({
+            "kid": epoch.key.kid, "epoch": epoch.key.epoch, "key": hex(&epoch.key.key), "until": epoch.accepted_until,
+        })).collect::<Vec<_>>(),
+        "associated_keys": hex(&sealed),
+    })
+}
+
 fn log() -> Vec<Value> {
     let actors = [
         Actor::System,
@@ -89,6 +113,7 @@ fn log() -> Vec<Value> {
 fn generate() -> Value {
     json!({
         "wrap": { "alarm": wrapped("alarm"), "telemetry": wrapped("telemetry") },
+        "associated": given_to_gateway(),
         "audit": { "site": SITE, "beginning": Head::beginning(SITE).unwrap().hash, "entries": log() },
     })
 }
@@ -125,6 +150,21 @@ fn a_device_takes_in_the_frozen_wraps() {
         assert_eq!(key.kid.to_string(), vector["new"]["kid"].as_str().unwrap());
         let withdrawn = bytes(&vector["channel_withdrawn"]);
         assert!(matches!(keychain.receive(&device, &wrap_keys, &withdrawn, later(62)), Ok(Taken::Withdrawn(_))));
+    }
+}
+
+#[test]
+fn a_gateway_reads_the_frozen_keys_of_its_device() {
+    let frozen: Value = serde_json::from_str(FROZEN).unwrap();
+    let vector = &frozen["associated"];
+    let [device, gateway] = ["device", "gateway"].map(|name| vector[name].as_str().unwrap().parse().unwrap());
+    let wrap_keys = [WrapKey::new(bytes(&vector["wrap_key"]).try_into().unwrap())];
+    let sealed = bytes(&vector["associated_keys"]);
+    let keys = associated::open(&sealed, &device, &row("update").name, &gateway, &wrap_keys).unwrap();
+    let accepted = keys.accepted(later(61));
+    assert_eq!(accepted.len(), 2);
+    for (key, frozen) in accepted.iter().zip(vector["epochs"].as_array().unwrap()) {
+        assert_eq!((key.key.as_slice(), key.epoch), (bytes(&frozen["key"]).as_slice(), frozen["epoch"].as_u64().unwrap()));
     }
 }
 

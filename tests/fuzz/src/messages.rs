@@ -8,7 +8,7 @@ use serde_bytes::ByteBuf;
 use wardlink_protocol::authentication::{Acceptance, Challenge, Hello, Proof};
 use wardlink_protocol::cbor;
 use wardlink_protocol::identity::{CertificateSerial, KeyFingerprint};
-use wardlink_protocol::keys::{ChannelWithdrawn, HeldKey, KeyUpdate, KeysUpdated};
+use wardlink_protocol::keys::{AcceptedKey, AssociatedKeys, ChannelWithdrawn, HeldKey, KeyUpdate, KeysUpdated};
 use wardlink_protocol::limits::MAX_PAIRING_MESSAGE_BYTES;
 use wardlink_protocol::order::{
     Giver, NotTaken, Order, OrderId, OrderOutcome, OrderRefusal, OrderResult, RefusedMessage, Task,
@@ -70,6 +70,7 @@ const READERS: [fn(&[u8]); 28] = [
     read::<DeviceRevoked>,
     read::<Order>,
     read::<ServiceRenewal>,
+    read::<AssociatedKeys>,
 ];
 
 pub(crate) fn run(input: &[u8]) {
@@ -104,7 +105,7 @@ pub(crate) fn seeds() -> Vec<Vec<u8>> {
     );
     seeds.push(select(12, &pairing.bytes("/messages/pairing_verified/message")));
     seeds.extend(later_messages());
-    seeds.extend(messages_of_services());
+    seeds.extend(messages_of_members());
     seeds.extend(orders().iter().map(|order| select(26, &encoded(order))));
     seeds
 }
@@ -122,8 +123,8 @@ fn orders() -> Vec<Order> {
     tasks.into_iter().map(order).collect()
 }
 
-/// What services say and are told.
-fn messages_of_services() -> Vec<Vec<u8>> {
+/// What services and gateways say and are told.
+fn messages_of_members() -> Vec<Vec<u8>> {
     let site = crate::site::site();
     let (channel, device) = (site.channels[0].channel.name.clone(), site.device.clone());
     let alarms = ChannelOfClass { channel: channel.clone(), client: device.client.clone() };
@@ -148,8 +149,11 @@ fn messages_of_services() -> Vec<Vec<u8>> {
         ephemeral: bytes.clone(),
     };
     let enrolment = ServiceEnrolment { status: Status::ServiceEnrolment, csr: bytes.clone(), ephemeral: bytes };
+    let key = AcceptedKey { key: site.channels[0].clone(), until: Some(now) };
+    let associated = AssociatedKeys { status: Status::AssociatedKeys, keys: vec![key] };
     let asked = KeysAsked { status: Status::KeysAsked, channel, device: device.clone() };
     vec![
+        select(28, &encoded(&associated)),
         select(27, &encoded(&renewal)),
         select(21, &encoded(&enrolment)),
         select(22, &encoded(&enrolled)),

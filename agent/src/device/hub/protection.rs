@@ -9,7 +9,7 @@ use serde_bytes::ByteBuf;
 use std::io;
 use std::path::{Path, PathBuf};
 use wardlink_crypto::key::PrivateKey;
-use wardlink_protocol::cbor;
+use wardlink_protocol::{UnixMillis, cbor};
 use wardlink_protocol::topic::Topic;
 use wardlink_trust::associated::ChannelKeys;
 use wardlink_trust::{OpenError, Receivers, SealError, Sender};
@@ -85,13 +85,13 @@ impl Protection {
     }
 
     /// Seals what the device says.
-    pub(super) fn seal(&mut self, said: &[u8], key: &PrivateKey) -> Result<Vec<u8>, Unsaid> {
+    pub(super) fn seal(&mut self, said: &[u8], key: &PrivateKey, now: UnixMillis) -> Result<Vec<u8>, Unsaid> {
         let current = self.keys.current().ok_or(Unsaid::NoKey)?;
         let mut sender = match self.sender.take().filter(|sender| sender.kid() == current.kid) {
             Some(sender) => sender,
             None => {
                 // Its number is stored before it is used, above every one before, also where the file was lost.
-                self.kept.run = self.kept.run.saturating_add(1).max(clock::now().as_secs());
+                self.kept.run = self.kept.run.saturating_add(1).max(now.as_secs());
                 let sender = Sender::begin(current, self.topics.0.clone(), self.kept.run, &mut clock::rng())?;
                 self.is_changed = true;
                 self.store()?;
@@ -104,11 +104,15 @@ impl Protection {
     }
 
     /// Reads what a gateway says.
-    pub(super) fn open(&mut self, message: &[u8], gateways: &SiteGateways) -> Result<Zeroizing<Vec<u8>>, Unread> {
+    pub(super) fn open(
+        &mut self,
+        message: &[u8],
+        gateways: &SiteGateways,
+        now: UnixMillis,
+    ) -> Result<Zeroizing<Vec<u8>>, Unread> {
         if self.keys.await_key_of(message) {
             return Err(Unread::Awaits);
         }
-        let now = clock::now();
         let mut stranger = None;
         let signer = |chain: &[ByteBuf]| {
             gateways.key_of(chain, now).map_err(|error| {
@@ -134,5 +138,113 @@ impl Protection {
             self.is_changed = false;
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+
+    use super::*;
+    use crate::link::Revoked;
+    use crate::testing::{NOW, Site, later, pump};
+    use wardlink_crypto::x509::Holder;
+    use wardlink_protocol::channel::{ChannelKey, UPDATE_CHANNEL, default_channels};
+    use wardlink_protocol::identity::KeyId;
+    use wardlink_protocol::keys::AcceptedKey;
+    use wardlink_trust::Receiver;
+
+    fn key(epoch: u8) -> ChannelKey {
+        let channel = default_channels().into_iter().find(|row| row.name.as_str() == UPDATE_CHANNEL).unwrap();
+        ChannelKey { channel, kid: KeyId([epoch; 8]), epoch: epoch.into(), key: [epoch; 32] }
+    }
+
+    fn keys(epoch: u8) -> ChannelKeys {
+        ChannelKeys::new(vec![AcceptedKey { key: key(epoch), until: None }])
+    }
+
+    fn topics() -> (Topic, Topic) {
+        let channel = || UPDATE_CHANNEL.parse().unwrap();
+        (Topic::Data(channel(), pump()), Topic::Control(channel(), pump()))
+    }
+
+    fn open_in(folder: &Path) -> Protection {
+        Protection::open_in(folder, topics(), keys(1))
+    }
+
+    /// What somebody says to the pump under a key.
+    fn said(epoch: u8, run: u64, (signer, chain): &(PrivateKey, Vec<ByteBuf>)) -> Vec<u8> {
+        let mut sender = Sender::begin(&key(epoch), topics().1, run, &mut clock::rng()).unwrap();
+        sender.seal_certified(b"said", signer, chain).unwrap()
+    }
+
+    #[test]
+    fn a_device_takes_nothing_that_is_not_sealed_and_signed_by_a_gateway_of_its_site() {
+        let (folder, site) = (tempfile::tempdir().unwrap(), Site::open());
+        let gateways = SiteGateways::with(site.root, Revoked::default());
+        let mut protection = open_in(folder.path());
+        let gateway = site.gateway();
+        let device = site.member(&Holder::Device(pump()));
+        let control_unit = site.member(&Holder::ControlUnit("St. Elsewhere".into()));
+        let elsewhere = Site::open().gateway();
+        for (forged, why) in [
+            (b"said".to_vec(), "does not open"),
+            (said(1, 1, &device), "purpose"),
+            (said(1, 1, &control_unit), "purpose"),
+            (said(1, 1, &elsewhere), "root"),
+            (said(1, 1, &(gateway.0.clone(), Vec::new())), "length"),
+            // Somebody who shows the gateway's certificates and does not hold its key.
+            (said(1, 1, &(device.0.clone(), gateway.1.clone())), "not signed"),
+        ] {
+            let refused = protection.open(&forged, &gateways, NOW).unwrap_err();
+            assert!(refused.to_string().contains(why), "{why}: {refused}");
+        }
+        let message = said(1, 5, &gateway);
+        assert_eq!(protection.open(&message, &gateways, NOW).unwrap().as_slice(), b"said");
+        // Once, also after a restart; and no earlier run of this gateway, though one of another gateway.
+        protection.store().unwrap();
+        let mut protection = open_in(folder.path());
+        assert!(matches!(protection.open(&message, &gateways, NOW), Err(Unread::Refused(OpenError::Replay(_)))));
+        let earlier = said(1, 4, &gateway);
+        assert!(matches!(protection.open(&earlier, &gateways, NOW), Err(Unread::Refused(OpenError::Replay(_)))));
+        assert!(protection.open(&said(1, 4, &site.gateway()), &gateways, NOW).is_ok());
+    }
+
+    #[test]
+    fn what_is_under_a_later_key_waits_for_it() {
+        let (folder, site) = (tempfile::tempdir().unwrap(), Site::open());
+        let gateways = SiteGateways::with(site.root, Revoked::default());
+        let mut protection = open_in(folder.path());
+        let gateway = site.gateway();
+        let (old, new) = (said(1, 1, &gateway), said(2, 2, &gateway));
+        assert!(matches!(protection.open(&new, &gateways, NOW), Err(Unread::Awaits)));
+        protection.learn(keys(2));
+        assert!(protection.open(&new, &gateways, later(1)).is_ok());
+        assert!(matches!(protection.open(&old, &gateways, later(1)), Err(Unread::Refused(OpenError::UnknownKey))));
+    }
+
+    #[test]
+    fn each_run_is_above_every_one_before_also_where_its_file_was_lost() {
+        let (folder, signer) = (tempfile::tempdir().unwrap(), PrivateKey::make(&mut clock::rng()));
+        let mut receiver = Receiver::default();
+        let mut counts = |message: &[u8]| {
+            receiver.open(&[key(1), key(2)], &topics().0, &signer.public(), message).map(|opened| opened.missing)
+        };
+        let mut protection = open_in(folder.path());
+        for missing in [0, 0] {
+            assert_eq!(counts(&protection.seal(b"x", &signer, NOW).unwrap()), Ok(missing));
+        }
+        // The clock goes back, and the program begins anew; then a new key.
+        let mut protection = open_in(folder.path());
+        assert_eq!(counts(&protection.seal(b"x", &signer, UnixMillis(0)).unwrap()), Ok(0));
+        protection.learn(keys(2));
+        assert_eq!(counts(&protection.seal(b"x", &signer, UnixMillis(0)).unwrap()), Ok(0));
+        // Its file is damaged.
+        std::fs::write(folder.path().join(FILE), b"damaged").unwrap();
+        let mut protection = open_in(folder.path());
+        assert_eq!(counts(&protection.seal(b"x", &signer, later(60)).unwrap()), Ok(0));
+        // Where the site gives it no key, nothing is said.
+        protection.learn(ChannelKeys::default());
+        assert!(matches!(protection.seal(b"x", &signer, later(61)), Err(Unsaid::NoKey)));
     }
 }
