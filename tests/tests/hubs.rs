@@ -185,7 +185,7 @@ fn a_gateway_has_the_keys_of_its_devices_and_loses_them_with_the_association_and
         let _: CatalogDevice = administrator.post(&format!("catalog/{pump_1}/uploads"), &disallowed)?;
         let associate = Associate { gateway: device_of("gateway/south")? };
         let _: CatalogDevice = administrator.post(&format!("catalog/{pump_1}/gateway"), &associate)?;
-        let left = "gateway/north has to do no longer with 1 devices whose keys it was given";
+        let left = "gateway/north was given keys of devices that are its own no longer: 1";
         hospital.ward.worker.wait_for_line(left)?;
         let replaced = || wait::patiently("a new key", || Ok(Some(epoch(&hospital)?).filter(|epoch| *epoch > 3)));
         let moved = replaced()?;

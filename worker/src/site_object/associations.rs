@@ -75,7 +75,7 @@ fn take_back(
     if lost.is_empty() {
         return Ok(());
     }
-    log!("site: {gateway} has to do no longer with {} devices whose keys it was given", lost.len());
+    log!("site: {gateway} was given keys of devices that are its own no longer: {}", lost.len());
     for device in lost {
         site.database.run(
             "DELETE FROM given_keys WHERE gateway_client = ? AND gateway_identifier = ? AND client = ? AND identifier = ?",
