@@ -94,7 +94,12 @@ impl Member {
         clock::rng().fill_bytes(&mut secret);
         let update = ChannelKeys::new(vec![AcceptedKey { key: channel_key(1, secret), until: None }]);
         let keys = MemberKeys { wrap: Vec::new(), update };
-        Self { device, key, root, membership: Membership { identity: identity.into(), endpoint: endpoint.into(), keys } }
+        Self {
+            device,
+            key,
+            root,
+            membership: Membership { identity: identity.into(), endpoint: endpoint.into(), keys },
+        }
     }
 
     /// The key of its channel to the gateway, as the site gives it to both.

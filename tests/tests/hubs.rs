@@ -9,9 +9,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 
 use anyhow::{Context as _, Result, ensure};
-use wardlink_protocol::api::{
-    AllowUpload, Associate, Broadcast, CatalogDevice, ChannelsView, OutcomeView, Pushed,
-};
+use wardlink_protocol::api::{AllowUpload, Associate, Broadcast, CatalogDevice, ChannelsView, OutcomeView, Pushed};
 use wardlink_tests::fleet::{Fleet, SCALE, device_of, program};
 use wardlink_tests::process::free_port;
 use wardlink_tests::ward::device;

@@ -18,9 +18,9 @@ use crate::link::{
 use crate::mailbox::{Direction, Letter, MAX_LETTERS, Mailbox};
 use crate::pump::Membership;
 use copying::Copying;
-use protection::{Protection, Unread};
 use core::time::Duration;
 use hyper::StatusCode;
+use protection::{Protection, Unread};
 use serde_bytes::ByteBuf;
 use std::collections::VecDeque;
 use std::io;

@@ -34,7 +34,7 @@ pub struct MemberKeys {
 impl Membership {
     /// Whether this is the same place, by the same certificate.
     pub fn is_same_place(&self, other: &Self) -> bool {
-        let place = |one: &Self| (one.identity.certificate.clone(), one.endpoint.address().to_owned());
+        let place = |one: &Self| (one.identity.certificate.clone(), one.endpoint.address().clone());
         place(self) == place(other)
     }
 

@@ -13,8 +13,7 @@ use wardlink_agent::clock;
 use wardlink_crypto::session::{Session, Unanswered};
 use wardlink_protocol::cbor;
 use wardlink_protocol::distribution::{
-    Answer, FromGateway, FromServer, ManufacturerRoot, PollTicket, SESSION_PROTOCOL, SessionRefusal,
-    Welcome,
+    Answer, FromGateway, FromServer, ManufacturerRoot, PollTicket, SESSION_PROTOCOL, SessionRefusal, Welcome,
 };
 use wardlink_protocol::identity::{Device, Purpose};
 use wardlink_protocol::limits::MAX_SESSION_MESSAGE_BYTES;

@@ -365,12 +365,7 @@ impl<'a> Sealed<'a> {
 
 /// Of a header, what a message of a second channel has.
 fn only_these(header: &Header) -> Header {
-    Header {
-        kid: header.kid.clone(),
-        instance: header.instance.clone(),
-        epoch: header.epoch,
-        ..Header::default()
-    }
+    Header { kid: header.kid.clone(), instance: header.instance.clone(), epoch: header.epoch, ..Header::default() }
 }
 
 fn verified(

@@ -9,10 +9,10 @@ use data_encoding::HEXLOWER;
 use serde_json::{Value, json};
 use wardlink_crypto::cose::ContentKey;
 use wardlink_protocol::api::Role;
-use wardlink_protocol::{Device, cbor};
 use wardlink_protocol::identity::{KeyFingerprint, Sha256};
 use wardlink_protocol::keys::WrappedFor;
 use wardlink_protocol::topic::Topic;
+use wardlink_protocol::{Device, cbor};
 
 use crate::associated;
 use crate::audit::{self, Act, Actor, Draft, Head, Outcome, Record};
@@ -164,7 +164,10 @@ fn a_gateway_reads_the_frozen_keys_of_its_device() {
     let accepted = keys.accepted(later(61));
     assert_eq!(accepted.len(), 2);
     for (key, frozen) in accepted.iter().zip(vector["epochs"].as_array().unwrap()) {
-        assert_eq!((key.key.as_slice(), key.epoch), (bytes(&frozen["key"]).as_slice(), frozen["epoch"].as_u64().unwrap()));
+        assert_eq!(
+            (key.key.as_slice(), key.epoch),
+            (bytes(&frozen["key"]).as_slice(), frozen["epoch"].as_u64().unwrap())
+        );
     }
 }
 

@@ -41,7 +41,7 @@ fn read<T: Serialize + DeserializeOwned>(bytes: &[u8]) {
     }
 }
 
-const READERS: [fn(&[u8]); 28] = [
+const READERS: [fn(&[u8]); 29] = [
     read::<PairingRequest>,
     read::<PairingCommand>,
     read::<PairingVerified>,

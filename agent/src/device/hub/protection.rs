@@ -9,8 +9,8 @@ use serde_bytes::ByteBuf;
 use std::io;
 use std::path::{Path, PathBuf};
 use wardlink_crypto::key::PrivateKey;
-use wardlink_protocol::{UnixMillis, cbor};
 use wardlink_protocol::topic::Topic;
+use wardlink_protocol::{UnixMillis, cbor};
 use wardlink_trust::associated::ChannelKeys;
 use wardlink_trust::{OpenError, Receivers, SealError, Sender};
 use zeroize::Zeroizing;
@@ -87,20 +87,16 @@ impl Protection {
     /// Seals what the device says.
     pub(super) fn seal(&mut self, said: &[u8], key: &PrivateKey, now: UnixMillis) -> Result<Vec<u8>, Unsaid> {
         let current = self.keys.current().ok_or(Unsaid::NoKey)?;
-        let mut sender = match self.sender.take().filter(|sender| sender.kid() == current.kid) {
-            Some(sender) => sender,
-            None => {
-                // Its number is stored before it is used, above every one before, also where the file was lost.
-                self.kept.run = self.kept.run.saturating_add(1).max(now.as_secs());
-                let sender = Sender::begin(current, self.topics.0.clone(), self.kept.run, &mut clock::rng())?;
-                self.is_changed = true;
-                self.store()?;
-                sender
-            }
-        };
-        let sealed = sender.seal(said, key)?;
-        self.sender = Some(sender);
-        Ok(sealed)
+        if self.sender.as_ref().is_none_or(|sender| sender.kid() != current.kid) {
+            // Its number is stored before it is used, above every one before, also where the file was lost.
+            self.kept.run = self.kept.run.saturating_add(1).max(now.as_secs());
+            let sender = Sender::begin(current, self.topics.0.clone(), self.kept.run, &mut clock::rng())?;
+            self.is_changed = true;
+            self.store()?;
+            self.sender = Some(sender);
+        }
+        let sender = self.sender.as_mut().ok_or(Unsaid::NoKey)?;
+        Ok(sender.seal(said, key)?)
     }
 
     /// Reads what a gateway says.

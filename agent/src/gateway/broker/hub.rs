@@ -362,7 +362,7 @@ impl Hub {
 
     fn write(&mut self) -> Result<(), StoreError> {
         let stored = match &self.records {
-            Some(records) => records.store(&self.forgotten, &self.protection.to_store()),
+            Some(records) => records.store(&self.forgotten, &self.protection.take_changed()),
             None => Err(StoreError::Damaged("the broker's file")),
         };
         self.forgotten.clear();

@@ -93,13 +93,7 @@ impl Protection {
     }
 
     /// Reads a message on a device's topic.
-    pub(super) fn open(
-        &self,
-        device: &Device,
-        topic: &Topic,
-        message: &[u8],
-        now: UnixMillis,
-    ) -> Result<Read, Unread> {
+    pub(super) fn open(&self, device: &Device, topic: &Topic, message: &[u8], now: UnixMillis) -> Result<Read, Unread> {
         let of = self.devices.get(device).ok_or(OpenError::UnknownKey)?;
         if of.keys.await_key_of(message) {
             return Err(Unread::Awaits);
@@ -117,7 +111,7 @@ impl Protection {
     }
 
     /// What has counted and is not stored yet; none for whom nothing is kept any more.
-    pub(super) fn to_store(&mut self) -> Vec<(Device, Option<Receivers>)> {
+    pub(super) fn take_changed(&mut self) -> Vec<(Device, Option<Receivers>)> {
         let changed = core::mem::take(&mut self.changed);
         changed.into_iter().map(|device| (device.clone(), self.counted.get(&device).cloned())).collect()
     }

@@ -73,8 +73,8 @@ impl Records {
         let write = self.database.begin_write()?;
         let run = {
             let mut runs = write.open_table(RUNS)?;
-            let last = runs.get(())?.map_or(0, |last| last.value());
-            let run = last.saturating_add(1).max(least);
+            let before = runs.get(())?.map_or(0, |before| before.value());
+            let run = before.saturating_add(1).max(least);
             runs.insert((), run)?;
             run
         };
@@ -83,18 +83,16 @@ impl Records {
     }
 
     /// Stores changes, and what has counted with them, all or none: they are durable when this returns.
-    pub(super) fn store(
-        &self,
-        changes: &Changes,
-        counted: &[(Device, Option<Receivers>)],
-    ) -> Result<(), StoreError> {
+    pub(super) fn store(&self, changes: &Changes, counted: &[(Device, Option<Receivers>)]) -> Result<(), StoreError> {
+        let encoded =
+            |receivers: &Receivers| cbor::encode(receivers).map_err(|_| StoreError::Damaged("what has counted"));
         let write = self.database.begin_write()?;
         {
             let mut table = write.open_table(COUNTED)?;
             for (device, counted) in counted {
                 let name = device.to_string();
                 match counted {
-                    Some(counted) => drop(table.insert(name.as_str(), cbor::encode(counted)?.as_slice())?),
+                    Some(counted) => drop(table.insert(name.as_str(), encoded(counted)?.as_slice())?),
                     None => drop(table.remove(name.as_str())?),
                 }
             }

@@ -538,16 +538,15 @@ fn nothing_counts_that_is_not_under_the_devices_key_and_by_its_hand() {
     let client = ward.connected();
     let (own, other) = (ward.pump.0.clone(), PrivateKey::make(&mut clock::rng()));
     let of_gateway = ward.gateway.clone();
+    let mut nobodys = channel_key(1);
+    nobodys.kid = KeyId([7; 8]);
     let forged = [
         b"batch".to_vec(),
         // Of a holder of the key; of the gateway itself; for another device; under a key that nobody gave; of an epoch that has ended.
         sender(UP, 1, 2).seal(b"batch", &other).unwrap(),
         sender(UP, 1, 2).seal_certified(b"batch", &of_gateway.0, &of_gateway.1).unwrap(),
         sender("ais/data/update/infusion-pump/p2", 1, 2).seal(b"batch", &own).unwrap(),
-        Sender::begin(&ChannelKey { kid: KeyId([7; 8]), ..channel_key(1) }, UP.parse().unwrap(), 2, &mut clock::rng())
-            .unwrap()
-            .seal(b"batch", &own)
-            .unwrap(),
+        Sender::begin(&nobodys, UP.parse().unwrap(), 2, &mut clock::rng()).unwrap().seal(b"batch", &own).unwrap(),
     ];
     for (id, forged) in (1..).zip(&forged) {
         ward.publish_bytes(&client, UP, forged, id);

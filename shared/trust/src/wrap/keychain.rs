@@ -95,7 +95,8 @@ impl Keychain {
         let held = self.held.iter().filter(|held| held.channel == *channel);
         let keys = held.flat_map(|held| {
             let current = held.current.iter().map(|key| AcceptedKey { key: key.clone(), until: None });
-            let previous = held.previous.iter().map(|(key, until)| AcceptedKey { key: key.clone(), until: Some(*until) });
+            let previous =
+                held.previous.iter().map(|(key, until)| AcceptedKey { key: key.clone(), until: Some(*until) });
             current.chain(previous)
         });
         ChannelKeys::new(keys.collect())
