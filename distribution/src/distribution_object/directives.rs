@@ -98,7 +98,7 @@ impl DistributionObject {
             known.iter().filter(|known| known.is_stopped()).map(|known| &known.device).collect();
         let is_offered = |device: &Device, path: &_| !stopped.contains(device) && offers.of(device, path).is_some();
         let mut picks = releases.pick_offered(configuration, associations, is_offered);
-        let mut waiting = BTreeSet::new();
+        let mut waiting = BTreeMap::new();
         loop {
             let wait = variants.wait_for(self, gateway, &picks.picks)?;
             if wait.is_empty() {
@@ -106,7 +106,7 @@ impl DistributionObject {
             }
             // A set of which a member waits, waits whole; what others are given instead may have to be encrypted, too.
             waiting.extend(wait);
-            let is_ready = |device: &Device, path: &_| !waiting.contains(device) && is_offered(device, path);
+            let is_ready = |device: &Device, path: &_| !waiting.contains_key(device) && is_offered(device, path);
             picks = releases.pick_offered(configuration, associations, is_ready);
         }
         let mut orders = Order::of(&picks.picks, |pick| {
@@ -117,7 +117,7 @@ impl DistributionObject {
         for order in &mut orders {
             variants.put_into(order);
         }
-        let waits = |device: &Device| waiting.contains(device).then(|| variants.why_waiting());
+        let waits = |device: &Device| waiting.get(device).copied();
         stand(database, known.iter().filter(|known| !stopped.contains(&known.device)), &picks, waits)?;
 
         let made = |version, ends| Directive::new(version, ends, gateway, &orders, associations);

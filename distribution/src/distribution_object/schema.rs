@@ -1,7 +1,7 @@
 //! The tables of the distribution server.
 
 /// The statements that lead from each version to the next.
-pub(super) const VERSIONS: [&str; 4] = [FIRST, SECOND, THIRD, FOURTH];
+pub(super) const VERSIONS: [&str; 5] = [FIRST, SECOND, THIRD, FOURTH, FIFTH];
 
 /// Manufacturers, their tokens, what they upload, and what is public of them.
 const FIRST: &str = "
@@ -245,4 +245,10 @@ const FOURTH: &str = "
         PRIMARY KEY (client, identifier, since)
     ) WITHOUT ROWID;
     CREATE INDEX variants_due ON variants (due_at) WHERE due_at IS NOT NULL;
+";
+
+/// Packages that could not be encrypted.
+const FIFTH: &str = "
+    -- Whether it could not be made when it was tried last.
+    ALTER TABLE variants ADD COLUMN has_failed INTEGER NOT NULL DEFAULT 0;
 ";

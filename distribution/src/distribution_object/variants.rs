@@ -16,7 +16,7 @@ use wardlink_crypto::package::{Sealed, encrypted_bytes, seal_key};
 use wardlink_edge::files::Files;
 use wardlink_edge::messages::{DeskRequest, Variant};
 use wardlink_edge::objects;
-use wardlink_edge::platform::{now, rng};
+use wardlink_edge::platform::{log, now, rng};
 use wardlink_edge::problem::Failure;
 use wardlink_edge::storage::{Column, Database};
 use wardlink_protocol::identity::Sha256;
@@ -31,6 +31,7 @@ use worker::Env;
 const AGAIN: Duration = Duration::from_mins(5);
 /// Why a device waits whose gateway is given its package encrypted.
 const BEING_ENCRYPTED: &str = "its package is being encrypted for its gateway";
+const NOT_ENCRYPTED: &str = "its package could not be encrypted for its gateway; it is tried again each 5 minutes, and the server's log says why";
 const NO_KEY: &str = "its gateway has no key at this site to encrypt its package to";
 
 /// What one gateway can be given of confidential manufacturers.
@@ -41,6 +42,8 @@ pub(super) struct Variants {
     key: Option<Vec<u8>>,
     /// What is made for this key, by the package's path and hash.
     made: BTreeMap<(String, Sha256), Encrypted>,
+    /// What could not be made when it was tried last.
+    failed: BTreeSet<(String, Sha256)>,
 }
 
 impl DistributionObject {
@@ -83,12 +86,23 @@ impl DistributionObject {
             manufacturer: row.take()?,
             length: row.take()?,
         };
-        let encrypted = due.make(&self.env).await?;
+        let made = due.make(&self.env).await;
         self.database.step(|database| {
             let [one, two, three, four] = its;
-            let statement = format!("UPDATE variants SET encrypted = ?, file = ?, due_at = NULL WHERE {ITS}");
-            let made = serde_json::to_vec(&encrypted)?.into_value();
-            database.run(&statement, [made, blob(&encrypted.file.sha256), one, two, three, four])?;
+            let encrypted = match &made {
+                Ok(encrypted) => encrypted,
+                Err(failure) => {
+                    log!("distribution: {} cannot be encrypted for {}: {failure:?}", due.path, due.gateway);
+                    let statement = format!("UPDATE variants SET has_failed = 1 WHERE {ITS} AND has_failed = 0 RETURNING 1");
+                    let is_news = database.one::<u64, _>(&statement, [one, two, three, four])?.is_some();
+                    // Its devices say so then.
+                    return if is_news { directives::is_due(database, &due.gateway) } else { Ok(()) };
+                }
+            };
+            let statement =
+                format!("UPDATE variants SET encrypted = ?, file = ?, due_at = NULL, has_failed = 0 WHERE {ITS}");
+            let described = serde_json::to_vec(encrypted)?.into_value();
+            database.run(&statement, [described, blob(&encrypted.file.sha256), one, two, three, four])?;
             directives::is_due(database, &due.gateway)
         })
     }
@@ -145,20 +159,29 @@ impl Variants {
         confidential: BTreeSet<String>,
         key: Option<Vec<u8>>,
     ) -> Result<Self, Failure> {
-        let query = "SELECT path, sha256, encrypted FROM variants WHERE gateway = ? AND spki = ? AND due_at IS NULL";
-        let mut made = BTreeMap::new();
+        let query = "SELECT path, sha256, encrypted, has_failed FROM variants
+                     WHERE gateway = ? AND spki = ? AND (due_at IS NULL OR has_failed)";
+        let (mut made, mut failed) = (BTreeMap::new(), BTreeSet::new());
         if let Some(key) = &key {
             for mut row in database.rows(query, [text(gateway), key.clone().into_value()])? {
                 let of = (row.take::<String>()?, manufacturers::take_hash(&mut row)?);
-                made.insert(of, serde_json::from_slice(&row.take::<Vec<u8>>()?)?);
+                match row.take::<Option<Vec<u8>>>()? {
+                    Some(encrypted) => drop(made.insert(of, serde_json::from_slice(&encrypted)?)),
+                    None => drop(failed.insert(of)),
+                }
             }
         }
-        Ok(Self { confidential, key, made })
+        Ok(Self { confidential, key, made, failed })
     }
 
-    /// Why devices wait that are given nothing for the moment.
-    pub(super) const fn why_waiting(&self) -> &'static str {
-        if self.key.is_some() { BEING_ENCRYPTED } else { NO_KEY }
+    /// Why a device waits that is to be given this package.
+    fn why_waiting(&self, path: &TargetPath, target: &Target) -> &'static str {
+        let has_failed = target.sha256().is_some_and(|sha256| self.failed.contains(&(path.as_str().to_owned(), sha256)));
+        match &self.key {
+            None => NO_KEY,
+            Some(_) if has_failed => NOT_ENCRYPTED,
+            Some(_) => BEING_ENCRYPTED,
+        }
     }
 
     fn of(&self, path: &TargetPath, target: &Target) -> Option<&Encrypted> {
@@ -169,29 +192,30 @@ impl Variants {
         self.confidential.contains(manufacturer)
     }
 
-    /// The devices that wait until their package is encrypted, which is then due.
+    /// The devices that wait until their package is encrypted, which is then due, and why.
     pub(super) fn wait_for(
         &self,
         object: &DistributionObject,
         gateway: &Device,
         picks: &[Pick],
-    ) -> Result<BTreeSet<Device>, Failure> {
+    ) -> Result<BTreeMap<Device, &'static str>, Failure> {
         let database = object.database.open()?;
-        let mut waiting = BTreeSet::new();
+        let mut waiting = BTreeMap::new();
         for Pick { state, package, .. } in picks {
             let manufacturer = package.release.manufacturer.as_str();
             let is_ready = package.release.is_installed_on(state) || self.of(&package.path, &package.target).is_some();
             if is_ready || !self.is_confidential(manufacturer) {
                 continue;
             }
-            waiting.insert(state.characteristics.device.clone());
+            let why = self.why_waiting(&package.path, &package.target);
+            waiting.insert(state.characteristics.device.clone(), why);
             let (Some(key), Some(sha256)) = (&self.key, package.target.sha256()) else { continue };
             // One that is being made goes on.
             database.run(
                 "INSERT INTO variants (gateway, path, sha256, manufacturer, length, spki, content, due_at)
                      VALUES (?, ?, ?, ?, ?, ?, ?, ?)
                  ON CONFLICT (gateway, path, sha256) DO UPDATE SET spki = excluded.spki, content = excluded.content,
-                     length = excluded.length, encrypted = NULL, file = NULL, due_at = excluded.due_at
+                     length = excluded.length, encrypted = NULL, file = NULL, due_at = excluded.due_at, has_failed = 0
                  WHERE spki IS NOT excluded.spki",
                 [
                     text(gateway),
@@ -243,4 +267,33 @@ pub(super) fn forget(database: &Database) -> Result<(), Failure> {
                  AND manufacturers.confidential)",
         [],
     )
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+
+    use super::*;
+
+    #[test]
+    fn people_are_told_why_a_device_waits() {
+        let path: TargetPath = "acme/infusion-pump/PM2/1B.bin".to_owned().try_into().unwrap();
+        let hashes = serde_json::json!({ "length": 9, "hashes": { "sha256": Sha256([7; 32]).to_string() } });
+        let target: Target = serde_json::from_value(hashes).unwrap();
+        let variants = |key: Option<Vec<u8>>, failed: &[Sha256]| Variants {
+            confidential: BTreeSet::new(),
+            key,
+            made: BTreeMap::new(),
+            failed: failed.iter().map(|sha256| (path.as_str().to_owned(), *sha256)).collect(),
+        };
+        let sha256 = target.sha256().unwrap();
+        for (key, failed, why) in [
+            (None, &[][..], NO_KEY),
+            (Some(vec![4]), &[], BEING_ENCRYPTED),
+            (Some(vec![4]), &[Sha256([1; 32])], BEING_ENCRYPTED),
+            (Some(vec![4]), &[sha256], NOT_ENCRYPTED),
+        ] {
+            assert_eq!(variants(key, failed).why_waiting(&path, &target), why);
+        }
+    }
 }
