@@ -11,6 +11,7 @@ use redb::{Database, ReadableDatabase, ReadableTable, StorageBackend, TableDefin
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_bytes::ByteBuf;
+use std::collections::BTreeMap;
 use std::fs::OpenOptions;
 use std::io;
 use std::os::unix::fs::OpenOptionsExt;
@@ -40,7 +41,7 @@ const PACKAGES: TableDefinition<'_, &[u8], u64> = TableDefinition::new("packages
 
 /// The longest value, in bytes.
 const MAX_VALUE_BYTES: usize = 4 * 1024 * 1024;
-/// The most notifications that wait for the server: older ones give way, as a later report says what runs.
+/// The most notifications that wait for the server: older ones of whoever has most give way, as a later report says what runs.
 pub(super) const MAX_OUTCOMES: usize = 10_000;
 
 /// Why the store cannot be used. What was stored before is not lost.
@@ -563,8 +564,10 @@ impl Change<'_> {
         let last = table.last()?.map(|(number, _)| number.value());
         table.insert(last.map_or(1, |last| last.saturating_add(1)), bytes.as_slice())?;
         let over = usize::try_from(redb::ReadableTableMetadata::len(&table)?).unwrap_or(usize::MAX);
-        if over > MAX_OUTCOMES {
-            table.pop_first()?;
+        if over > MAX_OUTCOMES
+            && let Some(oldest) = oldest_of_busiest(&table)?
+        {
+            table.remove(oldest)?;
         }
         Ok(())
     }
@@ -584,6 +587,20 @@ impl Change<'_> {
         self.write.open_table(PACKAGES)?.remove(sha256.0.as_slice())?;
         Ok(())
     }
+}
+
+/// The oldest notification of the device of which there are most, so that nobody pushes another's out. What cannot be read goes first.
+fn oldest_of_busiest(table: &impl ReadableTable<u64, &'static [u8]>) -> Result<Option<u64>, StoreError> {
+    let mut of_each = BTreeMap::<Option<Device>, (usize, u64)>::new();
+    for entry in table.iter()? {
+        let (number, bytes) = entry?;
+        let told = serde_json::from_slice::<Notification>(bytes.value());
+        let (count, _) = of_each.entry(told.ok().map(|told| told.device)).or_insert((0, number.value()));
+        *count = count.saturating_add(1);
+    }
+    let unreadable = of_each.get(&None).map(|(_, oldest)| *oldest);
+    let busiest = || of_each.values().max_by_key(|(count, _)| *count).map(|(_, oldest)| *oldest);
+    Ok(unreadable.or_else(busiest))
 }
 
 fn value_of<T: Value>(table: &impl ReadableTable<&'static str, &'static [u8]>) -> Result<Option<T>, StoreError> {

@@ -51,19 +51,21 @@ fn the_first_root_of_a_repository_stays() {
 #[test]
 fn what_is_told_stays_until_it_is_known_and_is_bounded() {
     let (_folder, store) = store();
-    let told = |number: u64| Notification {
-        device: "scale/s1".parse().unwrap(),
+    let told = |device: &str, number: u64| Notification {
+        device: device.parse().unwrap(),
         directive: number,
         path: None,
         outcome: Outcome::Corrupt,
     };
+    // One has said something, and another one makes up more than there is room for.
     let over = u64::try_from(MAX_OUTCOMES).unwrap() + 1;
-    store.change(|change| (1..=over).try_for_each(|number| change.tell(&told(number)))).unwrap();
+    store.change(|change| change.tell(&told("scale/s2", 1))).unwrap();
+    store.change(|change| (2..=over).try_for_each(|number| change.tell(&told("scale/s1", number)))).unwrap();
     let outcomes = store.outcomes(usize::MAX).unwrap();
-    assert_eq!((outcomes.len(), outcomes[0].0), (MAX_OUTCOMES, 2));
-    store.told(2).unwrap();
+    assert_eq!((outcomes.len(), outcomes[0].0, outcomes[1].0), (MAX_OUTCOMES, 1, 3));
+    store.told(1).unwrap();
     let (number, bytes) = &store.outcomes(usize::MAX).unwrap()[0];
-    assert_eq!((*number, serde_json::from_slice::<Notification>(bytes).unwrap()), (3, told(3)));
+    assert_eq!((*number, serde_json::from_slice::<Notification>(bytes).unwrap()), (3, told("scale/s1", 3)));
 }
 
 #[test]
