@@ -23,6 +23,7 @@ use wardlink_agent::device::handover::{Handover, new_chain};
 use wardlink_agent::device::records::{Records, STORED_BYTES};
 use wardlink_agent::device::{Device, Doing, FactoryImage, Identity, Tested};
 use wardlink_agent::firmware::{Firmware, Program, SelfTest};
+use wardlink_crypto::key::PrivateKey;
 use wardlink_protocol::api::VerifyResult;
 use wardlink_protocol::distribution::{FromServer, Numbered};
 use wardlink_protocol::provisioning::Provisioning;
@@ -258,6 +259,29 @@ async fn a_corrupt_image_is_told_and_not_installed() {
     depot.with(|inner| inner.corrupt = true);
     drive(&depot, &mut driven, "the outcome", |inner, _| inner.outcomes_of(PUMP).contains(&Outcome::Corrupt)).await;
     assert_eq!(driven.device.image(), OLD_IMAGE);
+}
+
+#[tokio::test]
+async fn an_encrypted_image_that_does_not_open_is_told_and_one_that_does_is_installed() {
+    let stranger = PrivateKey::make(&mut clock::rng()).public();
+    // Damaged on its way, and sealed to another one's key.
+    for (key, damage) in [(None, 1), (Some(stranger), 0)] {
+        let depot = depot().await;
+        let folder = tempfile::tempdir().unwrap();
+        let mut driven = open(folder.path());
+        depot.with(|inner| {
+            let key = key.unwrap_or(inner.gateway_key.public());
+            inner.direct_encrypted(&key, |file| *file.last_mut().unwrap() ^= damage);
+        });
+        let is_told = |inner: &mut depot::Inner, _: &Driven| inner.outcomes_of(PUMP).contains(&Outcome::Corrupt);
+        drive(&depot, &mut driven, "the outcome", is_told).await;
+        assert_eq!(driven.device.image(), OLD_IMAGE);
+    }
+    let depot = depot().await;
+    let folder = tempfile::tempdir().unwrap();
+    let mut driven = open(folder.path());
+    depot.with(|inner| inner.direct_encrypted(&inner.gateway_key.public(), |_| ()));
+    drive(&depot, &mut driven, "the update", |inner, _| has_installed(inner, "1B")).await;
 }
 
 /// The pump's own program.

@@ -30,7 +30,6 @@ use std::time::Duration;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::{JoinError, JoinSet};
 use tokio::time::{Instant, MissedTickBehavior, interval};
-use wardlink_crypto::package::EncodingError;
 use wardlink_protocol::distribution::{Answer, DirectorRoot, FromServer, Welcome};
 use wardlink_update::metadata::Version;
 use zeroize::Zeroizing;
@@ -75,9 +74,6 @@ enum Over {
     /// Our fault: no notification can be made.
     #[error("nothing can be told: {0}")]
     Unsaid(#[from] serde_json::Error),
-    /// What only this device can read does not open.
-    #[error("the encrypted package: {0}")]
-    Encrypted(#[from] EncodingError),
     /// Our fault: what was done beside the session broke.
     #[error("an errand broke: {0}")]
     Broke(#[from] JoinError),

@@ -342,6 +342,12 @@ impl<D: Disk> Device<D> {
         }
     }
 
+    /// What was to come of the image was damaged before it came here, such as a variant for this device alone that does not open: it is asked for
+    /// again after a while, a few times, and then told.
+    pub fn damaged(&mut self, now: u64) -> Result<(), DeviceError> {
+        if self.receiving().is_some() { self.corrupt(now) } else { Ok(()) }
+    }
+
     /// Verifies what lies there (Uptane 5.4.3.4 step 7; figure 12, 258 and 259).
     fn prepare(&mut self, job: Job, now: u64) -> Result<(), DeviceError> {
         let verified = image::verify(&self.disk, job.slot, &job.target);

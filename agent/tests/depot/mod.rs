@@ -23,16 +23,17 @@ use wardlink_agent::gateway::store::{Store, StoreError};
 use wardlink_agent::gateway::{Gateway, GatewayError, Handle};
 use wardlink_agent::link::{Endpoint, Identity, TlsTrust};
 use wardlink_agent::pump::{MemberKeys, Membership};
-use wardlink_crypto::key::PrivateKey;
+use wardlink_crypto::key::{PrivateKey, PublicKey};
+use wardlink_crypto::package::{ContentCode, Encoder, Sealed, seal_key};
 use wardlink_crypto::x509::{Holder, IssuingCa, RootCa, Validity};
 use wardlink_protocol::channel::ChannelKey;
 use wardlink_protocol::distribution::{Answer, AssociatedDevice, FromServer, Numbered};
 use wardlink_protocol::{Device, UnixMillis, cbor};
-use wardlink_test_repository::hospital::{Hospital, gateway, image};
+use wardlink_test_repository::hospital::{Hospital, gateway, image, pump_package};
 use wardlink_trust::associated::{self, ChannelKeys};
 use wardlink_trust::epochs::{Epoch, Line, LineId, Retired};
 use wardlink_trust::wrap::WrapKey;
-use wardlink_update::package::Package;
+use wardlink_update::package::{BoundFile, Encrypted, Encryption, Package, SealedKey};
 use wardlink_update::report::Configuration;
 use wardlink_update::uptane::{Notification, Outcome};
 
@@ -491,6 +492,36 @@ impl Inner {
         let orders = self.hospital.orders();
         self.hospital.bound.present.remove(0);
         orders
+    }
+
+    /// Directs the pumps' update, encrypted to this key; the manufacturer's own is nowhere to be had.
+    pub(crate) fn direct_encrypted(&mut self, key: &PublicKey, change: impl FnOnce(&mut Vec<u8>)) {
+        self.has_no_images = true;
+        self.hospital.release(&pump_package());
+        self.hospital.images.bump();
+        let image = image_of(&pump_package());
+        let code = ContentCode::new([5; 16]);
+        let mut encoder = Encoder::new(&code, [6; 16]).unwrap();
+        let mut file = [encoder.push(&image).unwrap(), encoder.finish().unwrap()].concat();
+        change(&mut file);
+        let path = pump_package().folder().path("1B.enc").unwrap();
+        let mut orders = if self.me.is_gateway() { self.orders() } else { self.hospital.orders() };
+        let order = &mut orders[0];
+        let of = Sealed {
+            gateway: &self.me,
+            path: order.path.as_str(),
+            sha256: order.target.hashes.0["sha256"].parse().unwrap(),
+        };
+        let sealed = seal_key(&code, key, of, &mut clock::rng()).unwrap();
+        order.encrypted = Some(Encrypted {
+            gateway: self.me.clone(),
+            recipient: key.fingerprint().unwrap(),
+            method: Encryption::Aes128Gcm,
+            file: BoundFile::of(path.clone(), &file),
+            key: SealedKey::new(sealed).unwrap(),
+        });
+        self.added.insert(path.to_string(), file);
+        self.hospital.direct(&orders);
     }
 
     pub(crate) fn push(&mut self, message: impl FnOnce(u64) -> FromServer) {

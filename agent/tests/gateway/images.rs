@@ -3,11 +3,8 @@
 use crate::depot::{Depot, Inner, image_of, pumps};
 use crate::next_package;
 use wardlink_agent::gateway::Order;
-use wardlink_crypto::package::{ContentCode, Encoder, Sealed, seal_key};
-use wardlink_test_repository::hospital::{gateway, gateway_package, pump_package};
-use wardlink_update::package::{
-    BoundFile, Delta, DeltaFormat, Encrypted, Encryption, Package, Release, ReleaseCounter, RevisionRange, SealedKey,
-};
+use wardlink_test_repository::hospital::{gateway_package, pump_package};
+use wardlink_update::package::{BoundFile, Delta, DeltaFormat, Package, Release, ReleaseCounter, RevisionRange};
 use wardlink_update::uptane::Outcome;
 
 #[tokio::test]
@@ -147,41 +144,10 @@ async fn a_delta_is_applied_where_its_source_runs_and_a_useless_one_is_passed_ov
     gateway.stop().await;
 }
 
-/// Directs the pumps' update, encrypted to the gateway; the manufacturer's own is nowhere to be had.
-fn direct_encrypted(inner: &mut Inner, change: impl FnOnce(&mut Vec<u8>)) {
-    inner.has_no_images = true;
-    inner.hospital.release(&pump_package());
-    inner.hospital.images.bump();
-    let image = image_of(&pump_package());
-    let code = ContentCode::new([5; 16]);
-    let mut encoder = Encoder::new(&code, [6; 16]).unwrap();
-    let mut file = [encoder.push(&image).unwrap(), encoder.finish().unwrap()].concat();
-    change(&mut file);
-    let path = pump_package().folder().path("1B.enc").unwrap();
-    let mut orders = inner.orders();
-    let order = &mut orders[0];
-    let of = Sealed {
-        gateway: &gateway(),
-        path: order.path.as_str(),
-        sha256: order.target.hashes.0["sha256"].parse().unwrap(),
-    };
-    let key = inner.gateway_key.public();
-    let sealed = seal_key(&code, &key, of, &mut wardlink_agent::clock::rng()).unwrap();
-    order.encrypted = Some(Encrypted {
-        gateway: gateway(),
-        recipient: key.fingerprint().unwrap(),
-        method: Encryption::Aes128Gcm,
-        file: BoundFile::of(path.clone(), &file),
-        key: SealedKey::new(sealed).unwrap(),
-    });
-    inner.added.insert(path.to_string(), file);
-    inner.hospital.direct(&orders);
-}
-
 #[tokio::test]
 async fn a_package_that_is_encrypted_to_the_gateway_is_decrypted_and_checked_as_ever() {
     let depot = Depot::open().await;
-    depot.with(|inner| direct_encrypted(inner, |_| ()));
+    depot.with(|inner| inner.direct_encrypted(&inner.gateway_key.public(), |_| ()));
     let gateway = depot.power(&[]);
     depot.installed("infusion-pump/p1", "1B").await;
     depot.installed("infusion-pump/p2", "1B").await;
@@ -189,7 +155,7 @@ async fn a_package_that_is_encrypted_to_the_gateway_is_decrypted_and_checked_as_
     gateway.stop().await;
 
     let depot = Depot::open().await;
-    depot.with(|inner| direct_encrypted(inner, |file| *file.last_mut().unwrap() ^= 1));
+    depot.with(|inner| inner.direct_encrypted(&inner.gateway_key.public(), |file| *file.last_mut().unwrap() ^= 1));
     let gateway = depot.power(&[]);
     depot.both_failed().await;
     assert_eq!(depot.runs("infusion-pump/p1"), None);

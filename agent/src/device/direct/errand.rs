@@ -188,16 +188,31 @@ impl Direct {
         {
             return Ok(());
         }
-        if let Some(encrypted) = encrypted
-            && let Some(source) = self.decrypted(&job, &encrypted)
-        {
+        let decrypted = encrypted.as_ref().map(|encrypted| self.decrypted(&job, encrypted));
+        let does_not_open = matches!(decrypted, Some(None));
+        if let Some(source) = decrypted.flatten() {
             match self.bring(source, position).await {
                 Err(Over::Missing(_)) => {}
                 brought => return brought,
             }
         }
         let path = places::target(&base, &job.target.file_name(&job.path));
-        self.bring(Source { path, length: job.target.length, bearer: None, decoder: None }, position).await
+        let plain = Source { path, length: job.target.length, bearer: None, decoder: None };
+        match self.bring(plain, position).await {
+            // What this device alone was to read does not open, and there is nothing else.
+            Err(Over::Missing(_)) if does_not_open => self.damaged().await,
+            brought => brought,
+        }
+    }
+
+    /// What came is not what was directed: the device asks again after a while, a few times, and the server hears of it.
+    async fn damaged(&self) -> Result<(), Over> {
+        let now = clock::now().as_secs();
+        let told = self.with(move |driven| {
+            driven.doing = Doing::Idle;
+            driven.device.damaged(now)
+        });
+        Ok(told.await??)
     }
 
     /// The variant that this device alone can read (paragraph 0030), where it is one of this image.
@@ -232,28 +247,31 @@ impl Direct {
                 Ok(None) => break Ok(()),
                 Err(error) => break Err(error),
             };
-            let wants_more = match &mut decoder {
-                Some(decoder) => self.pass(&mut giving, &decoder.push(&piece)?).await?,
-                None => self.pass(&mut giving, &piece).await?,
+            let decoded = match &mut decoder {
+                Some(decoder) => decoder.push(&piece),
+                None => Ok(piece.to_vec()),
             };
-            if !wants_more {
+            let Ok(decoded) = decoded.inspect_err(|error| tracing::warn!(%error, "an encrypted package")) else {
+                return self.damaged().await;
+            };
+            if !self.pass(&mut giving, &decoded).await? {
                 return Ok(());
             }
         };
         let last = match decoder.filter(|_| ended.is_ok()) {
-            Some(decoder) => decoder.finish().map(Some),
-            None => Ok(None),
+            Some(decoder) => decoder.finish(),
+            None => Ok(Vec::new()),
         };
-        if let Ok(Some(last)) = &last
-            && !self.pass(&mut giving, last).await?
-        {
+        let Ok(last) = last.inspect_err(|error| tracing::warn!(%error, "an encrypted package")) else {
+            return self.damaged().await;
+        };
+        if !self.pass(&mut giving, &last).await? {
             return Ok(());
         }
         if !giving.chunk.is_empty() && !self.give(&mut giving).await? {
             return Ok(());
         }
         self.with(|driven| driven.doing = Doing::Idle).await?;
-        last?;
         Ok(ended?)
     }
 
