@@ -106,6 +106,13 @@ pub struct Receipt {
     packet: Option<u16>,
 }
 
+impl Receipt {
+    /// Whether it is waited for: the message comes again, in another session, until it is acknowledged.
+    pub(crate) const fn is_awaited(&self) -> bool {
+        self.packet.is_some()
+    }
+}
+
 /// How to connect, and as whom.
 #[derive(Clone)]
 pub struct LinkOptions {

@@ -432,6 +432,26 @@ fn a_device_that_two_gateways_report_gets_nothing_until_somebody_decides_and_mov
         })?;
         ensure!(first.directive(&one.welcome)?.order_for(&scale).is_none(), "the first does not");
 
+        // That lasts, though the first one goes on reporting it, in whatever order they do.
+        for _ in 0..2 {
+            one.report(first.report("1A", None, &reported)?)?;
+            two.report(second.report("1A", None, &reported)?)?;
+            let decided = stage.catalog(&scale)?.entry;
+            assert_eq!((decided.gateway.as_ref(), decided.conflict), (Some(&second.device), None));
+        }
+        // So it does where the one that was chosen does not report it yet.
+        let third = device("scale-2")?;
+        let both = [state(&scale, "1A", None)?, state(&third, "1A", None)?];
+        one.report(first.report("1A", None, &both)?)?;
+        let decision = Associate { gateway: second.device.clone() };
+        let _: CatalogDevice = stage.ward.administrator.post(&format!("catalog/{third}/gateway"), &decision)?;
+        one.report(first.report("1A", None, &both)?)?;
+        assert_eq!(stage.catalog(&third)?.entry.gateway.as_ref(), Some(&second.device));
+        // The first one lets it go, and gets it back: that is news.
+        one.report(first.report("1A", None, &reported)?)?;
+        one.report(first.report("1A", None, &both)?)?;
+        assert_eq!(stage.catalog(&third)?.entry.gateway.as_ref(), Some(&first.device));
+
         // It moves back: the second one reports it no longer.
         two.report(second.report("1A", None, &[])?)?;
         one.report(first.report("1A", None, &reported)?)?;

@@ -9,7 +9,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 
 use anyhow::{Context as _, Result, ensure};
+use wardlink_agent::clock;
 use wardlink_protocol::api::{AllowUpload, Associate, Broadcast, CatalogDevice, ChannelsView, OutcomeView, Pushed};
+use wardlink_tests::api::refusal;
 use wardlink_tests::fleet::{Fleet, SCALE, device_of, program};
 use wardlink_tests::process::free_port;
 use wardlink_tests::ward::device;
@@ -145,15 +147,21 @@ fn epoch(hospital: &Fleet<'_>) -> Result<u64> {
     Ok(epochs.max().unwrap_or(1))
 }
 
-/// Waits until the server has more of what pump-1 records than now.
+/// Waits until the server has something that pump-1 has recorded from now on.
 fn more_arrives(hospital: &Fleet<'_>) -> Result<()> {
     let (pump_1, administrator) = (device("pump-1")?, &hospital.ward.administrator);
-    // Before its first values the server knows nothing of it there.
-    let count = || administrator.recorded_values(&pump_1).map_or(0, |values| values.len());
-    let before = count();
-    wait::patiently("more of the pump's values", || {
-        drop(administrator.ask_for_records(&pump_1));
-        Ok((count() > before).then_some(()))
+    let since = clock::now();
+    wait::patiently("what the pump records now", || {
+        let values = match administrator.recorded_values(&pump_1) {
+            Ok(values) => values,
+            // Before its first values the server knows nothing of it there.
+            Err(error) => {
+                assert_eq!(refusal::<()>(Err(error))?, ProblemKind::NotFound);
+                return Ok(None);
+            }
+        };
+        administrator.ask_for_records(&pump_1)?;
+        Ok(values.iter().any(|value| value.at > since).then_some(()))
     })
     .with_context(|| hospital.stands("north"))
 }

@@ -175,10 +175,8 @@ struct Carrying {
     is_connected: bool,
     /// What was sent and is not acknowledged.
     sent: Vec<(Ticket, Letter)>,
-    /// What came and has found no room in the folder yet.
+    /// What came and waits for its key, or for room in the folder; sealed.
     came: VecDeque<(Vec<u8>, Receipt)>,
-    /// What came and waits for its key.
-    sealed: Vec<(Vec<u8>, Receipt)>,
     protection: Protection,
     /// Whose word counts.
     gateways: SiteGateways,
@@ -190,6 +188,8 @@ struct Carrying {
     told_file: PathBuf,
     /// What the gateway was told of it, on this connection.
     told: Option<Vec<u8>>,
+    /// Whether it was said already that the site gives this device no key to speak under.
+    is_mute: bool,
 }
 
 impl Hub {
@@ -205,7 +205,7 @@ impl Hub {
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let up = Mailbox::new(&self.folder, device, Direction::Up, MAX_UPWARD_BYTES);
         let down = Mailbox::new(&self.folder, device, Direction::Down, MAX_SAID_BYTES);
-        let (sent, came, sealed, again_at) = (Vec::new(), VecDeque::new(), Vec::new(), None);
+        let (sent, came, again_at, is_mute) = (Vec::new(), VecDeque::new(), None, false);
         let protection = Protection::open_in(&self.folder, topics.clone(), member.keys.update.clone());
         let copying = self.takes_updates.then(|| Copying::new(&self.folder));
         let (told_file, told) = (self.folder.join(TOLD), None);
@@ -220,13 +220,13 @@ impl Hub {
             is_connected: false,
             sent,
             came,
-            sealed,
             protection,
             gateways,
             again_at,
             copying,
             told_file,
             told,
+            is_mute,
         })
     }
 }
@@ -236,7 +236,8 @@ impl Carrying {
         match event {
             LinkEvent::Connected => {
                 tracing::info!("connected to the gateway");
-                (self.is_connected, self.told) = (true, None);
+                // What came before and was not laid down comes again.
+                (self.is_connected, self.told, self.came) = (true, None, VecDeque::new());
                 // What it runs it says anew here: what it said to another gateway is older then.
                 let _is_gone = std::fs::remove_file(&self.told_file);
                 if let Some(copying) = &mut self.copying {
@@ -248,11 +249,18 @@ impl Carrying {
                 if self.is_connected || error.is_refusal() {
                     tracing::warn!(%error, ?again_in, "no connection to the gateway");
                 }
-                // What came and was not laid down comes again.
-                (self.is_connected, self.came, self.sealed) = (false, VecDeque::new(), Vec::new());
+                (self.is_connected, self.came) = (false, VecDeque::new());
             }
             LinkEvent::Message { topic, payload, receipt, .. } if topic == self.topics.1.to_string() => {
-                self.read(payload, receipt);
+                if receipt.is_awaited() {
+                    self.came.push_back((payload, receipt));
+                    self.lay_down();
+                } else if let Ok(read) = self.protection.open(&payload, &self.gateways, clock::now()) {
+                    // What is said so is an answer; it is asked for again.
+                    let answered = Answered::decode(&read.said);
+                    self.protection.count(read);
+                    answered.into_iter().for_each(|answered| self.copy(answered));
+                }
             }
             LinkEvent::Message { receipt, .. } => self.link.acknowledge(receipt),
             LinkEvent::Delivered { ticket, .. } => {
@@ -280,36 +288,9 @@ impl Carrying {
             self.identity = Arc::clone(&now.identity);
             self.link.identify(now.identity);
         }
-        for (payload, receipt) in core::mem::take(&mut self.sealed) {
-            self.read(payload, receipt);
-        }
         // What was on its way under a key that was replaced may not count any more.
-        self.told = None;
+        (self.told, self.is_mute) = (None, false);
         self.send();
-    }
-
-    /// Reads what the gateway says. What does not count is gone; what waits for its key is not acknowledged.
-    fn read(&mut self, payload: Vec<u8>, receipt: Receipt) {
-        let said = match self.protection.open(&payload, &self.gateways, clock::now()) {
-            Ok(said) => said,
-            Err(Unread::Awaits) => {
-                // Questions are asked again, and the rest comes again with the next connection.
-                if self.sealed.len() < MAX_LETTERS {
-                    self.sealed.push((payload, receipt));
-                }
-                return;
-            }
-            Err(error) => {
-                tracing::warn!(%error, "what came from the gateway does not count");
-                return self.link.acknowledge(receipt);
-            }
-        };
-        if let Ok(answered) = Answered::decode(&said) {
-            self.link.acknowledge(receipt);
-            return self.copy(answered);
-        }
-        self.came.push_back((said.to_vec(), receipt));
-        self.lay_down();
     }
 
     /// Publishes what the device says, sealed; none where the site gives it no key for that, or nothing can be stored.
@@ -317,7 +298,9 @@ impl Carrying {
         match self.protection.seal(said, &self.identity.key, clock::now()) {
             Ok(sealed) => Some(self.link.publish(self.topics.0.clone(), sealed, qos)),
             Err(error) => {
-                tracing::warn!(%error, "the gateway is told nothing");
+                if !core::mem::replace(&mut self.is_mute, true) {
+                    tracing::warn!(%error, "the gateway is told nothing");
+                }
                 self.again_at = Some(Instant::now() + REFUSED_AGAIN);
                 None
             }
@@ -336,6 +319,9 @@ impl Carrying {
             tracing::warn!(%error, "what has counted of the gateway's messages cannot be stored");
         }
         if !self.is_connected || self.again_at.is_some_and(|at| Instant::now() < at) {
+            return;
+        }
+        if !self.protection.has_key() && self.is_mute {
             return;
         }
         self.again_at = None;
@@ -358,6 +344,9 @@ impl Carrying {
     /// Takes what the gateway has answered, and asks for what is next.
     fn copy(&mut self, answered: Answered) {
         let Some(copying) = &mut self.copying else { return };
+        if copying.is_back() {
+            self.told = None;
+        }
         match copying.take(answered, Instant::now()) {
             Ok(()) => self.ask(),
             Err(error) => tracing::warn!(%error, "what the gateway has for this device cannot be kept"),
@@ -387,14 +376,20 @@ impl Carrying {
         question.encode().is_ok_and(|said| self.publish(&said, qos).is_some())
     }
 
-    /// Lays down what came, as far as there is room.
+    /// Lays down what came, as far as its keys are here and there is room. It counts, and is acknowledged, when it lies there.
     fn lay_down(&mut self) {
         while let Some((payload, receipt)) = self.came.front() {
-            match self.down.put(payload) {
-                Ok(true) => self.link.acknowledge(*receipt),
-                Ok(false) => return,
-                Err(error) => return tracing::warn!(%error, "what the gateway says cannot be kept"),
+            let receipt = *receipt;
+            match self.protection.open(payload, &self.gateways, clock::now()) {
+                Ok(read) => match self.down.put(&read.said) {
+                    Ok(true) => self.protection.count(read),
+                    Ok(false) => return,
+                    Err(error) => return tracing::warn!(%error, "what the gateway says cannot be kept"),
+                },
+                Err(Unread::Awaits) => return,
+                Err(error) => tracing::warn!(%error, "what came from the gateway does not count"),
             }
+            self.link.acknowledge(receipt);
             self.came.pop_front();
         }
     }

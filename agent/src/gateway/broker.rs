@@ -109,7 +109,8 @@ impl LocalBroker {
         locked(&self.status).clone()
     }
 
-    /// Whether somebody without rights was turned away since this was asked last: the server may know better.
+    /// Whether somebody without rights was turned away, or spoke under a later key than there is here, since this was asked last: the server may
+    /// know better.
     pub(super) fn take_refused(&self) -> bool {
         locked(&self.hub).take_refused()
     }
@@ -204,7 +205,7 @@ impl LocalBroker {
         match without_key {
             Some(device) => {
                 let why = format!(
-                    "the site has given no keys of the channel \"{UPDATE_CHANNEL}\" of {device}: nothing is exchanged with it; see that policy gives it the channel, and that the gateway reaches the server"
+                    "the site has given no keys of the channel \"{UPDATE_CHANNEL}\" of {device}: nothing is exchanged with it; see that policy gives it the channel, that neither it nor the gateway is locked, and that the gateway reaches the server"
                 );
                 shared.troubles.find(Source::Hub, KEYS, why);
             }

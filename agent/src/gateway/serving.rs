@@ -344,13 +344,18 @@ impl<'a> Serving<'a> {
             let (sealed, member) = one.channel.as_ref().zip(self.member.as_ref())?;
             let (channel, gateway) = (UPDATE_CHANNEL.parse().ok()?, &member.identity.device);
             let opened = associated::open(sealed, &one.device, &channel, gateway, &member.keys.wrap);
-            opened.map_or_else(
-                |error| {
-                    tracing::warn!(device = %one.device, %error, "its keys cannot be read");
-                    before(&one.device)
-                },
-                Some,
-            )
+            let (before, what) = (before(&one.device), format!("hub: keys of {}", one.device));
+            match opened {
+                Ok(opened) => {
+                    self.shared.troubles.works_again(Source::Hub, &what);
+                    // Epochs only rise: what somebody shows once more counts for nothing.
+                    before.filter(|before| before.newest() > opened.newest()).or(Some(opened))
+                }
+                Err(error) => {
+                    self.shared.troubles.find(Source::Hub, what, error.to_string());
+                    before
+                }
+            }
         };
         let associated = |one: &AssociatedDevice| Associated {
             device: one.device.clone(),
@@ -615,16 +620,20 @@ impl<'a> Serving<'a> {
     /// Whoever was turned away at the broker may be a device that was paired a moment ago, and who speaks under a key that is not known here may
     /// have been given it: the server is asked soon. Where no session is kept, that begins one, once in a while.
     fn ask_for_strangers(&mut self) {
+        let now = Instant::now();
+        let is_away = self.connection.is_none();
+        if is_away && now < self.times.strangers {
+            return;
+        }
         if !self.shared.broker.as_ref().is_some_and(|broker| broker.take_refused()) {
             return;
         }
-        let now = Instant::now();
-        if let Some(at) = self.times.devices.filter(|_| self.connection.is_some()) {
-            let asked = at.checked_sub(DEVICES_ASKED).unwrap_or(at);
-            self.times.devices = Some(at.min(asked + DEVICES_ASKED_AGAIN));
-        } else if self.times.strangers <= now {
+        if is_away {
             self.times.strangers = now + DEVICES_ASKED;
             self.ask_due = true;
+        } else if let Some(at) = self.times.devices {
+            let asked = at.checked_sub(DEVICES_ASKED).unwrap_or(at);
+            self.times.devices = Some(at.min(asked + DEVICES_ASKED_AGAIN));
         }
     }
 

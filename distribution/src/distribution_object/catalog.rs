@@ -411,7 +411,8 @@ pub(super) fn device(database: &Database, device: &Device) -> Result<CatalogDevi
     Ok(CatalogDevice { entry: entry(database, known)?, history })
 }
 
-/// A person says through which gateway a device is updated; a conflict is decided with that.
+/// A person says through which gateway a device is updated; a conflict is decided with that. What other gateways go on saying of it counts for
+/// nothing until they, or the one that was chosen, let it go.
 pub(super) fn decide(
     database: &Database,
     person: &Person,
@@ -421,9 +422,42 @@ pub(super) fn decide(
     let known = find(database, device)?.ok_or(ProblemKind::NotFound)?;
     check_gateway(database, gateway)?;
     associate(database, Some(&known), device, gateway)?;
+    forget_decision(database, device)?;
+    let [client, identifier] = names(device);
+    database.run(
+        "INSERT INTO decided_against (client, identifier, gateway)
+         SELECT ?1, ?2, gateway FROM reported WHERE client = ?1 AND identifier = ?2 AND gateway != ?3
+         UNION SELECT ?1, ?2, ?4 WHERE ?4 != ?3 UNION SELECT ?1, ?2, ?5 WHERE ?5 != ?3",
+        [
+            client,
+            identifier,
+            text(gateway),
+            known.gateway.as_ref().map(ToString::to_string).into_value(),
+            known.conflict.as_ref().map(ToString::to_string).into_value(),
+        ],
+    )?;
     let subject = device.to_string();
     DistributionObject::note(database, Some(person), Act::GatewayChanged, &subject, format!("updated by {gateway}"))?;
     Ok(known.gateway.into_iter().chain(known.conflict).chain([gateway.clone()]).collect())
+}
+
+/// Whether a person has decided that a device is another gateway's than this one.
+pub(super) fn is_decided_against(database: &Database, device: &Device, gateway: &Device) -> Result<bool, Failure> {
+    let query = "SELECT EXISTS (SELECT 1 FROM decided_against WHERE client = ? AND identifier = ? AND gateway = ?)";
+    let [client, identifier] = names(device);
+    Ok(database.one(query, [client, identifier, text(gateway)])?.unwrap_or_default())
+}
+
+/// A gateway that was decided against has let the device go.
+pub(super) fn accept_decision(database: &Database, device: &Device, gateway: &Device) -> Result<(), Failure> {
+    let [client, identifier] = names(device);
+    let statement = "DELETE FROM decided_against WHERE client = ? AND identifier = ? AND gateway = ?";
+    database.run(statement, [client, identifier, text(gateway)])
+}
+
+/// What a person has decided of a device is over: the gateway that was chosen has let it go, or the device itself says where it is.
+pub(super) fn forget_decision(database: &Database, device: &Device) -> Result<(), Failure> {
+    database.run("DELETE FROM decided_against WHERE client = ? AND identifier = ?", names(device))
 }
 
 /// A person says for whom a device is there from now on; or nobody, with the end of its rights.

@@ -234,6 +234,8 @@ fn store(database: &Database, gateway: &Device, configuration: &Configuration) -
         let known = known.as_ref();
         let present = known.and_then(|known| known.gateway.as_ref()).filter(|present| *present != gateway);
         match present {
+            // A person has decided between the two.
+            Some(_) if counter.is_none() && catalog::is_decided_against(database, device, gateway)? => {}
             // It is reported by two, who speak for it: nothing that the second one says counts until a person decides, or the first one lets it go.
             Some(present) if counter.is_none() && reports(database, present, device)? => {
                 catalog::set_conflict(database, device, Some(gateway))?;
@@ -243,6 +245,7 @@ fn store(database: &Database, gateway: &Device, configuration: &Configuration) -
                 if let Some(present) = present.filter(|_| counter.is_some()) {
                     remove_reported(database, present, device)?;
                     directives::is_due(database, present)?;
+                    catalog::forget_decision(database, device)?;
                 }
                 catalog::put_state(database, known, state, *counter)?;
                 catalog::associate(database, known, device, gateway)?;
@@ -259,7 +262,11 @@ fn store(database: &Database, gateway: &Device, configuration: &Configuration) -
     }
     for device in gone {
         remove_reported(database, gateway, &device)?;
+        catalog::accept_decision(database, &device, gateway)?;
         let Some(known) = catalog::find(database, &device)? else { continue };
+        if known.gateway.as_ref() == Some(gateway) {
+            catalog::forget_decision(database, &device)?;
+        }
         // The gateway has let it go: a conflict is over, and who reports it beside updates it from its next report on.
         if known.gateway.as_ref() == Some(gateway) && known.conflict.is_some() {
             let other = known.conflict.clone().unwrap_or_else(|| gateway.clone());

@@ -1,7 +1,7 @@
 //! The tables of the distribution server.
 
 /// The statements that lead from each version to the next.
-pub(super) const VERSIONS: [&str; 5] = [FIRST, SECOND, THIRD, FOURTH, FIFTH];
+pub(super) const VERSIONS: [&str; 6] = [FIRST, SECOND, THIRD, FOURTH, FIFTH, SIXTH];
 
 /// Manufacturers, their tokens, what they upload, and what is public of them.
 const FIRST: &str = "
@@ -251,4 +251,15 @@ const FOURTH: &str = "
 const FIFTH: &str = "
     -- Whether it could not be made when it was tried last.
     ALTER TABLE variants ADD COLUMN has_failed INTEGER NOT NULL DEFAULT 0;
+";
+
+/// What people have decided, and what gateways hold.
+const SIXTH: &str = "
+    -- A person has said that a device is another gateway's, while this one reports it still.
+    CREATE TABLE decided_against (
+        client TEXT NOT NULL,
+        identifier TEXT NOT NULL,
+        gateway TEXT NOT NULL,
+        PRIMARY KEY (client, identifier, gateway)
+    ) WITHOUT ROWID;
 ";

@@ -39,9 +39,9 @@ impl ChannelKeys {
         Self(keys)
     }
 
-    /// Whether there is none.
-    pub const fn is_empty(&self) -> bool {
-        self.0.is_empty()
+    /// The newest epoch; 0 where there is no key.
+    pub fn newest(&self) -> u64 {
+        self.0.first().map_or(0, |newest| newest.key.epoch)
     }
 
     /// The key under which this side seals; none where the channel has ended.
@@ -57,9 +57,8 @@ impl ChannelKeys {
 
     /// Whether a message is under a later epoch than every one that is known here: its key is on its way to this side.
     pub fn await_key_of(&self, message: &[u8]) -> bool {
-        let highest = self.0.first().map_or(0, |newest| newest.key.epoch);
         Encrypted::parse(message, MAX_CHANNEL_MESSAGE_BYTES)
-            .is_ok_and(|envelope| envelope.header().epoch.is_some_and(|epoch| epoch > highest))
+            .is_ok_and(|envelope| envelope.header().epoch.is_some_and(|epoch| epoch > self.newest()))
     }
 }
 

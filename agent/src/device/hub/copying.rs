@@ -36,6 +36,8 @@ pub(super) struct Copying {
     /// What was asked, and when.
     asked: Option<(Asked, Instant)>,
     list_at: Instant,
+    /// Whether something was asked that nobody has answered, so that it was asked again.
+    was_silent: bool,
 }
 
 impl Copying {
@@ -43,7 +45,7 @@ impl Copying {
     pub(super) fn new(folder: &Path) -> Self {
         let folder = folder.to_owned();
         let (missing, staged, gone) = (Vec::new(), Vec::new(), Vec::new());
-        Self { folder, missing, staged, gone, asked: None, list_at: Instant::now() }
+        Self { folder, missing, staged, gone, asked: None, list_at: Instant::now(), was_silent: false }
     }
 
     /// The connection is a new one: what was asked is not answered any more.
@@ -62,8 +64,14 @@ impl Copying {
             None if self.list_at <= now => Asked::Files,
             None => return Ok(None),
         };
+        self.was_silent |= self.asked.is_some();
         self.asked = Some((asked.clone(), now));
         Ok(Some(asked))
+    }
+
+    /// Whether the gateway answers after it did not: it may not have heard what else was said meanwhile.
+    pub(super) const fn is_back(&mut self) -> bool {
+        core::mem::replace(&mut self.was_silent, false)
     }
 
     /// Takes an answer; one to nothing that was asked counts as nothing.

@@ -48,6 +48,12 @@ pub(super) enum Unsaid {
     Store(#[from] io::Error),
 }
 
+/// A message that was read. It counts when [`Protection::count`] has heard that it was dealt with.
+pub(super) struct Read {
+    pub(super) said: Zeroizing<Vec<u8>>,
+    counted: Receivers,
+}
+
 /// What a device keeps of it.
 #[derive(Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -100,12 +106,7 @@ impl Protection {
     }
 
     /// Reads what a gateway says.
-    pub(super) fn open(
-        &mut self,
-        message: &[u8],
-        gateways: &SiteGateways,
-        now: UnixMillis,
-    ) -> Result<Zeroizing<Vec<u8>>, Unread> {
+    pub(super) fn open(&self, message: &[u8], gateways: &SiteGateways, now: UnixMillis) -> Result<Read, Unread> {
         if self.keys.await_key_of(message) {
             return Err(Unread::Awaits);
         }
@@ -116,15 +117,24 @@ impl Protection {
                 OpenError::Unsigned
             })
         };
-        let opened = self.kept.counted.open_certified(&self.keys.accepted(now), &self.topics.1, message, signer);
+        let mut counted = self.kept.counted.clone();
+        let opened = counted.open_certified(&self.keys.accepted(now), &self.topics.1, message, signer);
         match (opened, stranger) {
-            (Ok(opened), _) => {
-                self.is_changed = true;
-                Ok(opened.plaintext)
-            }
+            (Ok(opened), _) => Ok(Read { said: opened.plaintext, counted }),
             (Err(_), Some(stranger)) => Err(Unread::Gateway(stranger)),
             (Err(error), None) => Err(error.into()),
         }
+    }
+
+    /// A message was dealt with: it counts no second time.
+    pub(super) fn count(&mut self, read: Read) {
+        self.kept.counted = read.counted;
+        self.is_changed = true;
+    }
+
+    /// Whether something can be said.
+    pub(super) fn has_key(&self) -> bool {
+        self.keys.current().is_some()
     }
 
     /// Stores what has counted, where that is more than before.
@@ -196,10 +206,14 @@ mod tests {
             assert!(refused.to_string().contains(why), "{why}: {refused}");
         }
         let message = said(1, 5, &gateway);
-        assert_eq!(protection.open(&message, &gateways, NOW).unwrap().as_slice(), b"said");
+        let read = protection.open(&message, &gateways, NOW).unwrap();
+        assert_eq!(read.said.as_slice(), b"said");
+        // What could not be dealt with is read again.
+        assert!(protection.open(&message, &gateways, NOW).is_ok());
+        protection.count(read);
         // Once, also after a restart; and no earlier run of this gateway, though one of another gateway.
         protection.store().unwrap();
-        let mut protection = open_in(folder.path());
+        let protection = open_in(folder.path());
         assert!(matches!(protection.open(&message, &gateways, NOW), Err(Unread::Refused(OpenError::Replay(_)))));
         let earlier = said(1, 4, &gateway);
         assert!(matches!(protection.open(&earlier, &gateways, NOW), Err(Unread::Refused(OpenError::Replay(_)))));

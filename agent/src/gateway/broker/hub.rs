@@ -144,6 +144,8 @@ pub(super) struct Hub {
     signer: Option<Arc<Identity>>,
     /// Of whom sealed messages may be read by now.
     readable: BTreeSet<Device>,
+    /// Whose later keys the server was asked for.
+    awaited: BTreeSet<Device>,
 }
 
 impl Hub {
@@ -167,6 +169,7 @@ impl Hub {
             protection: Protection::default(),
             signer: None,
             readable: BTreeSet::new(),
+            awaited: BTreeSet::new(),
         }
     }
 
@@ -234,7 +237,9 @@ impl Hub {
             }
         };
         self.signer = Some(Arc::clone(&known.identity));
-        self.readable.extend(self.protection.learn(&known.devices));
+        let renewed = self.protection.learn(&known.devices);
+        self.awaited.retain(|device| !renewed.contains(device));
+        self.readable.extend(renewed);
         let wanted = known.rights();
         let gone = self.grants.iter().filter(|(key, _)| !wanted.contains_key(key));
         let gone: Vec<_> = gone.map(|(key, grant)| (*key, (grant.device.clone(), DeviceState::Revoked))).collect();
@@ -313,7 +318,7 @@ impl Hub {
         self.broker.tick(now);
         self.settle(now)?;
         let mut brought = self.read_sealed(now);
-        if !self.forgotten.is_empty() {
+        if !self.forgotten.is_empty() || self.protection.has_changed() {
             self.write()?;
         }
         for device in self.listening(now) {
@@ -355,7 +360,7 @@ impl Hub {
         }
     }
 
-    /// Whether somebody without rights was turned away since this was asked last.
+    /// Whether somebody without rights was turned away, or spoke under a later key than there is here, since this was asked last.
     pub(super) const fn take_refused(&mut self) -> bool {
         core::mem::replace(&mut self.has_refused, false)
     }
@@ -411,6 +416,10 @@ impl Hub {
         for number in notices {
             self.broker.site_knows(number);
         }
+        // Whose messages they are, and under which keys, is known from then on.
+        if !self.speaks() {
+            return false;
+        }
         while let Some((last, messages)) = self.broker.for_site(Stream::Data) {
             for message in &messages {
                 if let Err(error) = self.put(message, now) {
@@ -428,16 +437,23 @@ impl Hub {
     fn put(&mut self, message: &StampedMessage, now: UnixMillis) -> io::Result<()> {
         let Ok(Topic::Data(_, device)) = message.topic.parse() else { return Ok(()) };
         self.has_port()?;
-        if let Err(Unread::Awaits) = self.read(&device, &message.payload, now)? {
+        // A key that counted when it came is waited for by nobody.
+        if let Err(Unread::Awaits) = self.read(&device, &message.payload, message.accepted_at, now)? {
             self.keep_sealed(device, &message.payload);
         }
         Ok(())
     }
 
-    /// Reads a message, and puts where it belongs what it says; an error where there is no port. It counts when that is done.
-    fn read(&mut self, device: &Device, message: &[u8], now: UnixMillis) -> io::Result<Result<(), Unread>> {
+    /// Reads a message that came at that time, and puts where it belongs what it says; an error where there is no port. It counts when that is done.
+    fn read(
+        &mut self,
+        device: &Device,
+        message: &[u8],
+        came_at: UnixMillis,
+        now: UnixMillis,
+    ) -> io::Result<Result<(), Unread>> {
         let Some(topic) = up_from(device) else { return Ok(Ok(())) };
-        match self.protection.open(device, &topic, message, now) {
+        match self.protection.open(device, &topic, message, came_at) {
             Ok(read) => {
                 self.take(device, &read.plaintext, now)?;
                 self.protection.count(device, read);
@@ -485,17 +501,16 @@ impl Hub {
         Mailbox::new(&self.sealed, device, Direction::Up, MAX_CHANNEL_MESSAGE_BYTES)
     }
 
-    /// Keeps a message until its key is here, which the server is asked for. What has waited longest in vain makes room.
+    /// Keeps a message until its key is here, which the server is asked for, once until it has given that. What has waited longest makes room.
     fn keep_sealed(&mut self, device: Device, message: &[u8]) {
         let mailbox = self.sealed_of(&device);
-        let kept = mailbox.put(message).and_then(|is_kept| {
-            if is_kept {
-                return Ok(true);
+        let kept = mailbox.letters(MAX_LETTERS).and_then(|letters| {
+            if let Some(oldest) = letters.first().filter(|_| letters.len() >= MAX_LETTERS) {
+                mailbox.remove(oldest)?;
             }
-            mailbox.clear()?;
             mailbox.put(message)
         });
-        self.has_refused = true;
+        self.has_refused |= self.awaited.insert(device.clone());
         if let Err(error) = kept {
             self.lost.insert(device, error);
         }
@@ -503,6 +518,9 @@ impl Hub {
 
     /// Reads what was kept until its key is here; an error where there is no port, or no way to what was kept.
     fn read_sealed(&mut self, now: UnixMillis) -> io::Result<()> {
+        if !self.speaks() {
+            return Ok(());
+        }
         while let Some(device) = self.readable.pop_first() {
             if let Err(error) = self.read_kept(&device, now) {
                 self.readable.insert(device);
@@ -516,7 +534,7 @@ impl Hub {
         let mailbox = self.sealed_of(device);
         for letter in mailbox.letters(MAX_LETTERS)? {
             self.has_port()?;
-            if !matches!(self.read(device, &letter.bytes, now)?, Err(Unread::Awaits)) {
+            if !matches!(self.read(device, &letter.bytes, now, now)?, Err(Unread::Awaits)) {
                 mailbox.remove(&letter)?;
             }
         }

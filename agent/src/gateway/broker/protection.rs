@@ -13,6 +13,9 @@ use wardlink_trust::associated::ChannelKeys;
 use wardlink_trust::{OpenError, Receivers, SealError, Sender};
 use zeroize::Zeroizing;
 
+/// Of how many devices that are the gateway's no longer it is remembered what has counted.
+const MAX_REMEMBERED: usize = 1_000;
+
 /// Why a message of a device is not read.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Unread {
@@ -77,8 +80,9 @@ impl Protection {
             }
             self.devices.insert(one.device.clone(), OfDevice { key, keys: one.keys.clone() });
         }
-        // Whoever comes again has other keys.
-        let gone: Vec<Device> = self.counted.keys().filter(|one| !self.devices.contains_key(*one)).cloned().collect();
+        // Whoever comes again may have the same key still, which its class shares.
+        let gone = self.counted.keys().filter(|one| !self.devices.contains_key(*one)).skip(MAX_REMEMBERED);
+        let gone: Vec<Device> = gone.cloned().collect();
         for device in gone {
             self.counted.remove(&device);
             self.changed.insert(device);
@@ -92,15 +96,21 @@ impl Protection {
         self.devices.get(device).is_some_and(|of| of.keys.current().is_some())
     }
 
-    /// Reads a message on a device's topic.
-    pub(super) fn open(&self, device: &Device, topic: &Topic, message: &[u8], now: UnixMillis) -> Result<Read, Unread> {
+    /// Reads a message on a device's topic, by the keys that counted when it came.
+    pub(super) fn open(
+        &self,
+        device: &Device,
+        topic: &Topic,
+        message: &[u8],
+        came_at: UnixMillis,
+    ) -> Result<Read, Unread> {
         let of = self.devices.get(device).ok_or(OpenError::UnknownKey)?;
         if of.keys.await_key_of(message) {
             return Err(Unread::Awaits);
         }
         let mut counted = self.counted.get(device).cloned().unwrap_or_default();
         let signer = |chain: &[ByteBuf]| if chain.is_empty() { Ok(of.key) } else { Err(OpenError::Unsigned) };
-        let opened = counted.open_certified(&of.keys.accepted(now), topic, message, signer)?;
+        let opened = counted.open_certified(&of.keys.accepted(came_at), topic, message, signer)?;
         Ok(Read { plaintext: opened.plaintext, counted })
     }
 
@@ -108,6 +118,11 @@ impl Protection {
     pub(super) fn count(&mut self, device: &Device, read: Read) {
         self.counted.insert(device.clone(), read.counted);
         self.changed.insert(device.clone());
+    }
+
+    /// Whether something is to be stored.
+    pub(super) fn has_changed(&self) -> bool {
+        !self.changed.is_empty()
     }
 
     /// What has counted and is not stored yet; none for whom nothing is kept any more.

@@ -1,7 +1,7 @@
 //! What the state machines ask for, carried out: grants, topics, devices, locks.
 
 use super::super::timers::{self, Timer};
-use super::super::{Outcome, Site, audit, data, decommissioning, devices, grants, keys, renewals};
+use super::super::{Outcome, Site, associations, audit, data, decommissioning, devices, grants, keys, renewals};
 use super::store;
 use devices::DeviceRecord;
 use wardlink_edge::platform::log;
@@ -47,6 +47,10 @@ fn end_other_keys(site: &Site<'_>, device: &Device, key: KeyFingerprint, outcome
         }
     }
     others.extend(devices::find(site.database, device)?.map(|known| known.key).filter(|known| *known != key));
+    if !others.is_empty() {
+        // Whoever has the earlier key has what the gateway was given with its devices.
+        associations::end(site, device, outcome)?;
+    }
     for other in others {
         withdraw(site, device, other, outcome)?;
     }
