@@ -202,7 +202,7 @@ mod tests {
             // Somebody who shows the gateway's certificates and does not hold its key.
             (said(1, 1, &(device.0.clone(), gateway.1.clone())), "not signed"),
         ] {
-            let refused = protection.open(&forged, &gateways, NOW).unwrap_err();
+            let refused = protection.open(&forged, &gateways, NOW).err().unwrap();
             assert!(refused.to_string().contains(why), "{why}: {refused}");
         }
         let message = said(1, 5, &gateway);
