@@ -11,6 +11,7 @@ mod inventories;
 mod manufacturers;
 mod offers;
 mod outcomes;
+mod presence;
 mod publication;
 mod publish;
 mod releases;
@@ -112,6 +113,10 @@ impl DistributionObject {
                 answer(&joined?)
             }
             DistributionRequest::Leave(gateway) => answer(&self.leave(&gateway)?),
+            DistributionRequest::Heard(gateway) => answer(&presence::heard(self.database.open()?, &gateway)?),
+            DistributionRequest::Holds(gateway, held) => {
+                answer(&presence::holds(self.database.open()?, &gateway, held)?)
+            }
             DistributionRequest::Report(gateway, report) => {
                 let dealt = self.report(&gateway, &report).await;
                 self.settle().await?;
@@ -233,6 +238,10 @@ impl DistributionObject {
                 Self::note(database, Some(person), Act::UpdateDecided, &gateway.to_string(), "pushed")?;
                 catalog::end_pauses(database, &gateway)?;
                 self.push(&gateway, true).await?;
+                // What it runs it says anew (figure 8, 176); where it is not there, it does so with its next session.
+                if let Err(failure) = self.inquire(&gateway).await {
+                    log!("distribution: {gateway} is not asked what it runs: {failure:?}");
+                }
                 json(&Pushed { gateways: 1 })
             }
             DistributionCommand::Broadcast(body) => {
@@ -265,12 +274,12 @@ impl DistributionObject {
         }
         let due = now().after(if told.is_ok() { ROUND } else { RETRY });
         let database = self.database.open()?;
-        let next = [directives::next_due(database)?, variants::next_due(database)?];
+        let next = [directives::next_due(database)?, variants::next_due(database)?, presence::next_due(database)?];
         let due = next.into_iter().flatten().fold(due, UnixMillis::min);
         self.alarm.set(&self.state, due).await
     }
 
-    /// Matches gateways that have to be, and encrypts what waits for it; forgets what is over: publications that nobody goes on with,
+    /// Matches gateways that have to be, encrypts what waits for it, and looks after gateways that were silent; forgets what is over: publications that nobody goes on with,
     /// files and variants that nothing names.
     async fn round(&self) -> core::result::Result<(), Failure> {
         let parts = [
@@ -279,6 +288,7 @@ impl DistributionObject {
             publication::forget_abandoned(self).await,
             repository::remove_unnamed(self).await,
             self.make_variant().await,
+            self.look_after().await,
         ];
         // What fails is done in the next round, and keeps nothing else from being done in this one.
         for failure in parts.into_iter().filter_map(core::result::Result::err) {

@@ -30,6 +30,9 @@ use worker::{
 /// How long a poll's ticket counts; each session gives a new one.
 const TICKET_LIFETIME: Duration = Duration::from_hours(30 * 24);
 
+/// How exactly it is noted when a gateway was heard.
+const HEARD_RESOLUTION: Duration = Duration::from_mins(1);
+
 /// The Durable Object of one gateway.
 #[durable_object]
 pub struct GatewayObject {
@@ -44,13 +47,24 @@ pub struct GatewayObject {
     listed: Cell<u64>,
     /// Counts how often everything was ended: what began before does not go on afterwards.
     ends: Cell<u64>,
+    /// When the distribution server was told last that the gateway was heard.
+    heard_at: Cell<UnixMillis>,
 }
 
 impl DurableObject for GatewayObject {
     fn new(state: State, env: Env) -> Self {
         let database = Database::new(&state, &schema::VERSIONS);
         let (admission, poll) = (RefCell::default(), RefCell::default());
-        Self { state, env, database, admission, poll, listed: Cell::default(), ends: Cell::default() }
+        Self {
+            state,
+            env,
+            database,
+            admission,
+            poll,
+            listed: Cell::default(),
+            ends: Cell::default(),
+            heard_at: Cell::default(),
+        }
     }
 
     async fn fetch(&self, request: Request) -> Result<Response> {
@@ -113,6 +127,13 @@ impl GatewayObject {
                 answer(&())
             }
             GatewayRequest::Send(of) => answer(&self.ask_for_records(of.as_ref())),
+            GatewayRequest::Inquire => answer(&self.ask_for_report()),
+            GatewayRequest::Silent => {
+                for socket in self.state.get_websockets() {
+                    socket::close(&socket, &socket::Over::Late);
+                }
+                answer(&())
+            }
         }
     }
 
@@ -210,6 +231,21 @@ impl GatewayObject {
             [poll::FIRST_ROOT.to_owned().into_value(), root.to_vec().into_value()],
         )?;
         Ok(database)
+    }
+
+    /// The gateway was heard: the distribution server is told beside, once in a while.
+    fn note_heard(&self, device: Device) {
+        let now = now();
+        if now.since(self.heard_at.get()) < HEARD_RESOLUTION {
+            return;
+        }
+        self.heard_at.set(now);
+        let env = self.env.clone();
+        self.state.wait_until(async move {
+            if let Err(failure) = objects::call::<_, ()>(&env, &DistributionRequest::Heard(device)).await {
+                log!("gateway: the distribution server does not hear of a contact: {failure:?}");
+            }
+        });
     }
 
     /// Stores a new ticket's hash; the earlier one counts no longer.

@@ -13,7 +13,7 @@ use serde_bytes::ByteBuf;
 use wardlink_bridge::Notice;
 use wardlink_crypto::session::Opening;
 use wardlink_protocol::api::{
-    Accept, AllowUpload, AssignPatient, Associate, Broadcast, ChannelsChange, Credentials, DeviceClass,
+    Accept, AllowUpload, AssignPatient, Associate, Broadcast, ChannelsChange, Credentials, DeviceClass, Held,
     KeepConfidential, NewManufacturer, NewOffer, NewOrder, NewPerson, NewProvisioning, NewRevocation, NewSecret,
     NewService, PairingPolicy, Person, PersonChange, Reject, Trust, Verify,
 };
@@ -430,6 +430,10 @@ pub enum DistributionRequest {
     Join(Device, u64),
     /// A gateway's session has ended. Answer: nothing.
     Leave(Device),
+    /// A gateway has polled, or has said something in its session. Answer: nothing.
+    Heard(Device),
+    /// What a gateway holds of stored data. Answer: nothing.
+    Holds(Device, Held),
     /// A gateway's configuration report. Answer: [`Dealt`].
     Report(Device, ByteBuf),
     /// What became of an update. Answer: [`Dealt`].
@@ -512,6 +516,10 @@ pub enum GatewayRequest {
     Close,
     /// Stored data is wanted: of this device, or of all. Answer: whether a session is open, so that it was told.
     Send(Option<Device>),
+    /// A report is wanted. Answer: whether a session is open, so that it was told.
+    Inquire,
+    /// Whoever has the session does not answer any more: it is ended. Answer: nothing.
+    Silent,
 }
 
 /// What a person asks of the distribution server.

@@ -22,6 +22,7 @@ use std::time::Duration;
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep_until};
 use wardlink_crypto::x509::Chain;
+use wardlink_protocol::api::Held;
 use wardlink_protocol::channel::UPDATE_CHANNEL;
 use wardlink_protocol::distribution::{Answer, AssociatedDevice, FromServer, Welcome};
 use wardlink_protocol::identity::Purpose;
@@ -36,6 +37,8 @@ const LINGER: Duration = Duration::from_secs(5);
 const DEVICES_ASKED: Duration = Duration::from_mins(1);
 /// How long it takes at least from one such question to the next, where somebody was turned away who may have been paired meanwhile.
 const DEVICES_ASKED_AGAIN: Duration = Duration::from_secs(5);
+/// How often the server is told what the gateway holds, while that changes.
+const HOLDING_TOLD: Duration = Duration::from_mins(1);
 /// When it is tried again to take back an own program that has not reached the server.
 const TRIAL_AGAIN: Duration = Duration::from_mins(1);
 /// How far the clock may have gone back since the server was heard before that is said.
@@ -64,6 +67,7 @@ pub(super) struct Serving<'a> {
     reported: Version,
     report_due: bool,
     ask_due: bool,
+    holding: Holding,
     times: Times,
     collecting: Collecting,
 }
@@ -85,6 +89,24 @@ struct Times {
     strangers: Instant,
     /// When the gateway's own program on trial has to have reached the server.
     trial: Option<Instant>,
+}
+
+/// What the server was told in this session of what the gateway holds.
+#[derive(Default)]
+struct Holding(Option<(Held, Instant)>);
+
+impl Holding {
+    /// Whether this is to be told, and notes that it is. What changes from moment to moment is told once in a while, and the end of it at once.
+    fn is_news(&mut self, held: Held) -> bool {
+        let now = Instant::now();
+        let is_news = self.0.is_none_or(|(told, at)| {
+            held != told && (held.records == 0 || now.saturating_duration_since(at) >= HOLDING_TOLD)
+        });
+        if is_news {
+            self.0 = Some((held, now));
+        }
+        is_news
+    }
 }
 
 /// What has happened.
@@ -129,6 +151,7 @@ impl<'a> Serving<'a> {
             reported: 0,
             report_due: true,
             ask_due: false,
+            holding: Holding::default(),
             times,
             collecting: Collecting::new(&shared.settings),
         }
@@ -258,6 +281,10 @@ impl<'a> Serving<'a> {
             self.ask_due = false;
             sent = connection.ask().await;
         }
+        let held = self.shared.stored().held();
+        if sent.is_ok() && self.holding.is_news(held) {
+            sent = connection.holds(held).await;
+        }
         for (number, notification) in self.shared.store.outcomes(MAX_WAITING)? {
             if sent.is_err() || !connection.has_room() {
                 break;
@@ -332,6 +359,7 @@ impl<'a> Serving<'a> {
         self.times.ping = Instant::now() + PING_EVERY;
         self.times.devices = self.shared.broker.as_ref().map(|_| Instant::now() + DEVICES_ASKED);
         (self.connection, self.begun) = (Some(connection), Some(Instant::now()));
+        self.holding = Holding::default();
         Ok(())
     }
 
@@ -672,9 +700,13 @@ impl<'a> Serving<'a> {
         Ok(times.into_iter().flatten().fold(far, Instant::min))
     }
 
-    /// Shows how things stand, where that has changed.
-    fn publish(&self) -> Result<(), GatewayError> {
+    /// Shows how things stand, where that has changed. What a device runs otherwise than before, the server has to know.
+    fn publish(&mut self) -> Result<(), GatewayError> {
         let now = Status::of(self.shared, self.member.is_some(), self.connection.is_some())?;
+        let runs = |status: &Status| status.devices.iter().map(|one| one.state.clone()).collect::<Vec<_>>();
+        if runs(&now) != runs(&self.status.borrow()) {
+            self.report_due = true;
+        }
         let changed = self.status.send_if_modified(|status| {
             let differs = *status != now;
             *status = now;

@@ -146,6 +146,11 @@ impl Connection {
         self.send(&FromGateway::Records(numbered)).await
     }
 
+    /// Says what the gateway holds of stored data.
+    pub(crate) async fn holds(&mut self, held: Held) -> Result<(), Ended> {
+        self.send(&FromGateway::Holds(held)).await
+    }
+
     /// The certificates above the server's own, up to and including the root: the server has proved its own by them.
     pub(crate) fn issuers(&self) -> &[ByteBuf] {
         &self.issuers

@@ -10,6 +10,7 @@ use super::store::{Store, StoreError};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use wardlink_crypto::key::PublicKey;
+use wardlink_protocol::api::Held;
 use wardlink_protocol::identity::{RecordChain, Sha256};
 use wardlink_protocol::{Device, UnixMillis};
 use wardlink_records::batch::Verified;
@@ -410,6 +411,12 @@ impl Holdings {
     /// How many bytes are held, and how many fit.
     pub(super) fn room(&self) -> (u64, u64) {
         (self.depot.bytes(), self.depot.capacity())
+    }
+
+    /// How much it holds, in all.
+    pub(super) fn held(&self) -> Held {
+        let StoredStatus { records, bytes, capacity, oldest, refused_batches, .. } = self.status();
+        Held { records, bytes, capacity, oldest, refused_batches }
     }
 
     /// How it stands.

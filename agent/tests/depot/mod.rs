@@ -26,6 +26,7 @@ use wardlink_agent::pump::{MemberKeys, Membership};
 use wardlink_crypto::key::{PrivateKey, PublicKey};
 use wardlink_crypto::package::{ContentCode, Encoder, Sealed, seal_key};
 use wardlink_crypto::x509::{Holder, IssuingCa, RootCa, Validity};
+use wardlink_protocol::api::Held;
 use wardlink_protocol::channel::ChannelKey;
 use wardlink_protocol::distribution::{Answer, AssociatedDevice, FromServer, Numbered};
 use wardlink_protocol::{Device, UnixMillis, cbor};
@@ -125,6 +126,8 @@ pub(crate) struct Inner {
     pub(crate) hides: Vec<Device>,
     /// The keys of those of its devices that sign for themselves.
     pub(crate) keys: BTreeMap<Device, ByteBuf>,
+    /// What the gateway says that it holds.
+    pub(crate) held: Option<Held>,
     /// The keys of their channel to the gateway.
     pub(crate) channels: BTreeMap<Device, ChannelKey>,
     /// What it has of their stored data.
@@ -209,6 +212,7 @@ impl Depot {
             ca,
             archive: Archive::new(server_key.clone(), chain.clone()),
             keys: BTreeMap::new(),
+            held: None,
             channels: BTreeMap::new(),
             loses_receipts: false,
             forger: None,

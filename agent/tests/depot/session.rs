@@ -201,6 +201,10 @@ fn answer(message: FromGateway, inner: &mut Inner) -> Option<Answer> {
             inner.asked += 1;
             Some(Answer { number: ask.number, refused: None })
         }
+        FromGateway::Holds(held) => {
+            inner.held = Some(held);
+            None
+        }
         FromGateway::Answer(answer) => {
             if answer.number == 0 || answer.number >= inner.next_number {
                 inner.faults.push(format!("an answer to what nobody has asked: {answer:?}"));

@@ -169,6 +169,10 @@ texts! {
     gateway_directed(n: u64, version: u64) => "Directive {version} for {n}" | "Anweisung {version} für {n}";
     gateway_nothing => "Nothing directed" | "Nichts angewiesen";
     gateway_refused(why: &str) => "Its last report was refused: {why}" | "Sein letzter Bericht wurde abgelehnt: {why}";
+    gateway_holds(n: u64) => "Holds records: {n}" | "Hält Datensätze: {n}";
+    gateway_holds_since(age: &str) => "(the oldest {age} old)" | "(der älteste {age} alt)";
+    gateway_full => "There is little room left for what its devices record: let it reach the server." | "Für das, was seine Geräte aufzeichnen, ist kaum noch Platz: Lassen Sie es den Server erreichen.";
+    gateway_refused_data(n: u64) => "The server has refused stored data of its devices (batches: {n}). Its own page says why." | "Der Server hat gespeicherte Daten seiner Geräte abgelehnt (Stapel: {n}). Seine eigene Seite sagt warum.";
     push_gateway => "Push now" | "Jetzt anstoßen";
     push_gateway_of(name: &str) => "Push now: {name}" | "Jetzt anstoßen: {name}";
     pushed(n: u64) => "Gateways that were told: {n}" | "Benachrichtigte Gateways: {n}";

@@ -1,7 +1,7 @@
 //! The gateways, and devices that do without one: which are connected, and what they are told.
 
 use leptos::prelude::*;
-use wardlink_protocol::api::{Broadcast, DeviceClass, GatewayView, Pushed, RecordsGateway, Right};
+use wardlink_protocol::api::{Broadcast, DeviceClass, GatewayView, Held, Pushed, RecordsGateway, Right};
 
 use super::Tabs;
 use crate::api;
@@ -15,6 +15,9 @@ use crate::ui::dialog::{CloseDialog, asking};
 use crate::ui::form::{Answers, Sender};
 use crate::ui::select::Select;
 use crate::ui::tabs::Empty;
+
+/// From how much on little room is left, in percent.
+const NEARLY_FULL_PERCENT: u64 = 80;
 
 /// What is asked in a dialog.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -50,6 +53,11 @@ pub(crate) fn GatewaysScreen() -> impl IntoView {
     }
 }
 
+/// Whether there is little room at a gateway for what its devices record.
+fn is_nearly_full(held: &Held) -> bool {
+    held.bytes.saturating_mul(100) >= held.capacity.saturating_mul(NEARLY_FULL_PERCENT) && held.capacity > 0
+}
+
 #[component]
 fn Row(
     gateway: GatewayView,
@@ -76,6 +84,18 @@ fn Row(
         t.gateway_nothing().to_owned()
     };
     let refused = gateway.refused.as_ref().map(|why| view! { <p class="tiny strong">{t.gateway_refused(why)}</p> });
+    let held = gateway.held.filter(|held| held.records > 0).map(|held| {
+        let oldest = move || held.oldest.map(|oldest| t.gateway_holds_since(&format::age(app.clock.since(oldest), t)));
+        view! { <span data-testid="held">{t.gateway_holds(held.records)} " " {oldest}</span> }
+    });
+    let left = gateway.held.filter(|held| held.refused_batches > 0 || is_nearly_full(held)).map(|held| {
+        let why = if held.refused_batches > 0 {
+            t.gateway_refused_data(held.refused_batches)
+        } else {
+            t.gateway_full().to_owned()
+        };
+        view! { <p class="tiny strong">{why}</p> }
+    });
     let push = move |_| {
         sender.send(app, path.clone(), None, move |answer| {
             if let Ok(Pushed { gateways }) = answer.read() {
@@ -94,8 +114,10 @@ fn Row(
                     <span>{t.gateway_devices(gateway.devices)}</span>
                     <span>{directed}</span>
                     <Arrived gateway=gateway.gateway.clone() known=records/>
+                    {held}
                 </p>
                 {refused}
+                {left}
             </div>
             {may.then(|| view! {
                 <div class="acts">

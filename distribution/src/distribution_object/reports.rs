@@ -69,8 +69,7 @@ impl DistributionObject {
 
     /// A gateway's session has ended.
     pub(super) fn leave(&self, gateway: &Device) -> Result<(), Failure> {
-        let statement = "UPDATE gateways SET online = 0, last_contact = ? WHERE gateway = ?";
-        self.database.open()?.run(statement, [now().into_value(), text(gateway)])
+        self.database.open()?.run("UPDATE gateways SET online = 0 WHERE gateway = ?", [text(gateway)])
     }
 
     /// A gateway's report: verified, stored, and answered with what follows from it.
@@ -307,7 +306,7 @@ fn reports(database: &Database, gateway: &Device, device: &Device) -> Result<boo
 pub(super) fn gateways(database: &Database) -> Result<Vec<GatewayView>, Failure> {
     let query = "SELECT gateway, online, last_contact, reported_at,
                      (SELECT count(*) FROM reported WHERE reported.gateway = gateways.gateway),
-                     directive, directed, directed_at, refused
+                     directive, directed, directed_at, refused, held
                  FROM gateways ORDER BY gateway";
     let rows = database.rows(query, [])?.into_iter();
     rows.map(|mut row| {
@@ -321,6 +320,7 @@ pub(super) fn gateways(database: &Database) -> Result<Vec<GatewayView>, Failure>
             directed: row.take()?,
             directed_at: row.take()?,
             refused: row.take()?,
+            held: row.take::<Option<Vec<u8>>>()?.map(|held| serde_json::from_slice(&held)).transpose()?,
         })
     })
     .collect()

@@ -262,4 +262,7 @@ const SIXTH: &str = "
         gateway TEXT NOT NULL,
         PRIMARY KEY (client, identifier, gateway)
     ) WITHOUT ROWID;
+    -- When a gateway was asked what it runs; what it holds of stored data, JSON.
+    ALTER TABLE gateways ADD COLUMN inquired_at INTEGER;
+    ALTER TABLE gateways ADD COLUMN held BLOB;
 ";

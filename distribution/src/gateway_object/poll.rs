@@ -64,6 +64,8 @@ pub(super) struct Poll {
     /// The newest directive's version, as the timestamp's tag has it.
     etag: String,
     timestamp: Option<Vec<u8>>,
+    /// Whose it is.
+    gateway: Option<Device>,
 }
 
 /// A new ticket, and its SHA-256.
@@ -89,6 +91,9 @@ impl GatewayObject {
         });
         if !fits || poll.ends_at <= now() {
             return Err(ProblemKind::SignedOut.into());
+        }
+        if let Some(gateway) = &poll.gateway {
+            self.note_heard(gateway.clone());
         }
         match asked {
             Asked::Metadata(name) if name == "timestamp.json" => {
@@ -174,6 +179,7 @@ impl GatewayObject {
             ends_at,
             etag: format!("\"{directive}\""),
             timestamp: database.one("SELECT bytes FROM files WHERE name = 'timestamp.json'", [])?,
+            gateway: self.device()?,
         });
         self.poll.replace(Some(Rc::clone(&poll)));
         Ok(Some(poll))

@@ -54,6 +54,11 @@ impl Open {
         self.number(of.cloned(), FromServer::Send)
     }
 
+    /// A report is wanted (figure 6); false where the connection is just going.
+    pub(super) fn ask_for_report(&self) -> bool {
+        self.number((), FromServer::Report)
+    }
+
     fn number<T>(&self, message: T, say: impl FnOnce(Numbered<T>) -> FromServer) -> bool {
         let told = (|| {
             let mut kept = socket::kept(&self.0)?;
@@ -147,6 +152,7 @@ impl GatewayObject {
                 kept.stage = Stage::Open(session);
                 socket::keep(socket, &kept)?;
                 let message: FromGateway = cbor::decode(&message, MAX_SESSION_MESSAGE_BYTES)?;
+                self.note_heard(device.clone());
                 self.take_message(socket, device, message).await
             }
             _ => Err(Over::Malformed),
@@ -235,6 +241,11 @@ impl GatewayObject {
         open(&self.state).fold(false, |told, open| open.ask_for_records(of) | told)
     }
 
+    /// Asks what the gateway runs, over the session that stands; false where there is none.
+    pub(super) fn ask_for_report(&self) -> bool {
+        open(&self.state).fold(false, |told, open| open.ask_for_report() | told)
+    }
+
     async fn take_message(&self, socket: &WebSocket, device: Device, message: FromGateway) -> Result<(), Over> {
         let (number, request) = match message {
             FromGateway::Report(Numbered { number, message }) => (number, DistributionRequest::Report(device, message)),
@@ -244,6 +255,9 @@ impl GatewayObject {
             FromGateway::Ask(Numbered { number, .. }) => (number, DistributionRequest::Ask(device)),
             FromGateway::Records(Numbered { number, message }) => {
                 return self.take_records(socket, device, number, message).await;
+            }
+            FromGateway::Holds(held) => {
+                return Ok(objects::call(&self.env, &DistributionRequest::Holds(device, held)).await?);
             }
             // What we say is the newest state; who did not take it hears it again with the next session.
             FromGateway::Answer(_) => return Ok(()),

@@ -15,7 +15,7 @@ pub use authority::{AuthorityKind, AuthorityState, AuthorityTrouble, AuthorityVi
 pub use channels::{ChannelKeyState, ChannelsChange, ChannelsView, KeyJob, KeyJobReason};
 pub use distribution::{
     AllowUpload, AssignPatient, Associate, Broadcast, CatalogChange, CatalogDevice, CatalogEntry, CatalogPage,
-    GatewayView, InventoryPreview, KeepConfidential, MadePublishingToken, ManufacturerView, MissingFile,
+    GatewayView, Held, InventoryPreview, KeepConfidential, MadePublishingToken, ManufacturerView, MissingFile,
     NewManufacturer, NewOffer, NewPublication, OfferScope, OfferView, OfferWhen, OfferedData, OutcomeView,
     PublicationView, Published, PublishedFile, PublishedMetadata, PublishedView, PublishingToken, Pushed, ReleaseView,
     UpdateState,

@@ -4,6 +4,7 @@
 //! [`FromGateway`] or a [`FromServer`]. Whatever has to arrive is a [`Numbered`] message; its receiver answers [`Answer`] when it is stored.
 //! The metadata and reports inside are those of `wardlink-update`, as bytes. A device that does without a gateway speaks the same.
 
+use crate::api::Held;
 use crate::identity::{Device, InvalidName};
 use crate::limits::POLL_TICKET_BYTES;
 use crate::time::UnixMillis;
@@ -70,6 +71,8 @@ pub enum FromGateway {
     Records(Numbered<ByteBuf>),
     /// Somebody at the gateway asks to look for updates now. Answered like a message that has to arrive.
     Ask(Numbered<()>),
+    /// What it holds of stored data: first of all, and whenever that has changed for a while.
+    Holds(Held),
     /// The answer to a message of the server.
     Answer(Answer),
 }

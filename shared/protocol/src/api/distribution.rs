@@ -252,6 +252,22 @@ pub struct AssignPatient {
     pub patient: Option<PatientReference>,
 }
 
+/// What a gateway holds of stored data until the server has it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Held {
+    /// How many records.
+    pub records: u64,
+    /// How many bytes.
+    pub bytes: u64,
+    /// How many bytes fit.
+    pub capacity: u64,
+    /// When the oldest batch was signed; none where it holds nothing.
+    pub oldest: Option<UnixMillis>,
+    /// How many batches the server has refused.
+    pub refused_batches: u64,
+}
+
 /// A gateway, or a device that speaks for itself: a row of `GET /api/v1/gateways`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct GatewayView {
@@ -259,7 +275,7 @@ pub struct GatewayView {
     pub gateway: Device,
     /// Whether its session is open.
     pub online: bool,
-    /// When it was last in a session.
+    /// When it was heard last, in a session or by a poll; to a minute.
     pub last_contact: Option<UnixMillis>,
     /// When it reported last.
     pub reported_at: Option<UnixMillis>,
@@ -273,6 +289,8 @@ pub struct GatewayView {
     pub directed_at: Option<UnixMillis>,
     /// Why its last report was refused, where it was.
     pub refused: Option<String>,
+    /// What it holds of stored data until the server has it, as it said last.
+    pub held: Option<Held>,
 }
 
 /// `POST /api/v1/gateways/push`: to all gateways of a class of devices (broadcast). One gateway: `POST
