@@ -13,6 +13,7 @@ use tokio_tungstenite::tungstenite::{self, Message};
 use wardlink_crypto::session::{GatewayHandshake, Session, SessionError};
 use wardlink_crypto::x509::{Certificate, X509Error};
 use wardlink_protocol::Device;
+use wardlink_protocol::api::Held;
 use wardlink_protocol::cbor::{self, CborError};
 use wardlink_protocol::distribution::{
     Answer, FromGateway, FromServer, Numbered, SESSION_PROTOCOL, SessionAnswer, Welcome,

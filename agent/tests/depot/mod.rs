@@ -524,7 +524,8 @@ impl Inner {
             file: BoundFile::of(path.clone(), &file),
             key: SealedKey::new(sealed).unwrap(),
         });
-        self.added.insert(path.to_string(), file);
+        let bound = BoundFile::of(path.clone(), &file);
+        self.added.insert(bound.target().file_name(&path), file);
         self.hospital.direct(&orders);
     }
 
