@@ -14,6 +14,7 @@ use wardlink_update::client::{Command, File, Stored};
 use wardlink_update::director::{Added, Directive};
 use wardlink_update::metadata::RoleName;
 use wardlink_update::package::{Encrypted, Manufacturer};
+use zeroize::Zeroizing;
 use wardlink_update::uptane::{Bound, Full, Handed, HandedOn, Install, Next, Refused, Repository, Shortcut};
 
 /// What came of an errand.
@@ -249,7 +250,7 @@ impl Direct {
             };
             let decoded = match &mut decoder {
                 Some(decoder) => decoder.push(&piece),
-                None => Ok(piece.to_vec()),
+                None => Ok(Zeroizing::new(piece.to_vec())),
             };
             let Ok(decoded) = decoded.inspect_err(|error| tracing::warn!(%error, "an encrypted package")) else {
                 return self.damaged().await;
@@ -260,7 +261,7 @@ impl Direct {
         };
         let last = match decoder.filter(|_| ended.is_ok()) {
             Some(decoder) => decoder.finish(),
-            None => Ok(Vec::new()),
+            None => Ok(Zeroizing::default()),
         };
         let Ok(last) = last.inspect_err(|error| tracing::warn!(%error, "an encrypted package")) else {
             return self.damaged().await;
