@@ -25,6 +25,7 @@ mod speaking;
 pub mod status;
 pub mod store;
 pub mod stored;
+mod timekeeping;
 mod troubles;
 pub mod unit;
 
@@ -46,6 +47,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 use store::{Store, StoreError};
 use stored::Holdings;
+use timekeeping::Timekeeping;
 use tokio::sync::{mpsc, watch};
 use troubles::{Source, Troubles};
 use wardlink_protocol::Device;
@@ -133,6 +135,8 @@ pub(crate) struct Shared {
     /// When this run began.
     begun: Instant,
     troubles: Arc<Troubles>,
+    /// What it knows of its clock.
+    time: Arc<Timekeeping>,
     stored: Mutex<Holdings>,
     /// The broker of its devices, where it is one.
     broker: Option<Arc<LocalBroker>>,
@@ -221,6 +225,7 @@ impl Gateway {
             settings: self.settings.clone(),
             store,
             troubles: Arc::clone(&self.troubles),
+            time: Arc::new(Timekeeping::new(Arc::clone(&self.troubles))),
             broker: self.broker.clone(),
         };
         shared.begin()?;

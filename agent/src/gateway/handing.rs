@@ -3,7 +3,7 @@
 
 use super::delivery::AddedFiles;
 use super::http::Asked;
-use super::round::{Ready, Round, RoundEnd, UNREACHABLE_SECS};
+use super::round::{Ready, Round, RoundEnd, try_again_at};
 use super::store::{Associated, Devices, Directives, OfDevice, Sets, StoreError, Verifying, Work};
 use super::troubles::Source;
 use super::{GatewayError, Shared, places};
@@ -259,7 +259,7 @@ impl Round<'_> {
 
     fn not_yet(&self, device: &Device, why: String, end: &mut RoundEnd) {
         self.shared.troubles.find(Source::Round, format!("updates of {device}"), why);
-        end.again(clock::now().as_secs().saturating_add(UNREACHABLE_SECS));
+        end.again(try_again_at());
     }
 
     /// Whether it lies there. One device's folder that cannot be used holds up nobody else.

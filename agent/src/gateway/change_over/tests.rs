@@ -6,6 +6,8 @@ use crate::gateway::packages::Packages;
 use crate::gateway::settings::Settings;
 use crate::gateway::store::Store;
 use crate::gateway::stored::Holdings;
+use crate::gateway::timekeeping::Timekeeping;
+use crate::gateway::troubles::Troubles;
 use std::path::Path;
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex};
@@ -46,15 +48,17 @@ pub(in crate::gateway) fn shared(folder: &Path) -> Shared {
         trial: Duration::from_mins(1),
     };
     let store = Store::open(&folder.join("store")).unwrap();
+    let troubles = Arc::<Troubles>::default();
     Shared {
         broker: None,
+        time: Arc::new(Timekeeping::new(Arc::clone(&troubles))),
         stored: Mutex::new(Holdings::open(&store, 0, Plan::default(), crate::clock::now()).unwrap()),
         store,
         packages: Packages::open(folder.join("packages")).unwrap(),
         devices: settings.passive(),
         own: None,
         settings,
-        troubles: Arc::default(),
+        troubles,
         has_reached: AtomicBool::new(false),
         begun: Instant::now(),
     }
