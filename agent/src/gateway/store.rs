@@ -128,6 +128,12 @@ pub(super) struct OfDevice {
     /// Why the newest of its updates could not be installed; none where it could.
     #[serde(default)]
     pub(super) failed: Option<String>,
+    /// The revision that lies ready for it.
+    #[serde(default)]
+    pub(super) offered: Option<Revision>,
+    /// Why it does not install that yet, as it said last.
+    #[serde(default)]
+    pub(super) postponed: Option<Postponed>,
 }
 
 impl Verifying {
