@@ -22,7 +22,7 @@ use wardlink_crypto::x509::Certificate;
 use wardlink_protocol::UnixMillis;
 
 /// With less room on the disk than this, in bytes, packages will soon not fit.
-const LITTLE_ROOM_BYTES: u64 = 1024 * 1024 * 1024;
+pub(super) const LITTLE_ROOM_BYTES: u64 = 1024 * 1024 * 1024;
 /// With less than this, in bytes, the store itself is in danger.
 const NO_ROOM_BYTES: u64 = 64 * 1024 * 1024;
 /// A certificate that ends earlier than this should have been renewed.

@@ -24,8 +24,8 @@ use wardlink_update::metadata::{RoleName, Version};
 use wardlink_update::package::Note;
 use wardlink_update::report::{Image, State};
 use wardlink_update::uptane::{
-    Attack as AttackKind, Bound, Circumstances, Decision, Full, Install, Next, Notification, Outcome, Postponed, Refused, Repository, Then,
-    Transaction,
+    Attack as AttackKind, Bound, Circumstances, Decision, Full, Install, Next, Notification, Outcome, Postponed,
+    Refused, Repository, Then, Transaction,
 };
 use zeroize::Zeroizing;
 
@@ -360,6 +360,7 @@ impl<'a> Round<'a> {
         }
         let mut ready = Vec::new();
         for install in &transaction.installs {
+            self.shared.events.begins(install, version);
             let delivered = match self.deliver(install).await {
                 Ok(image) => self.added(&install.added).await.map(|added| (image, added)),
                 Err(error) => Err(error),
@@ -369,6 +370,7 @@ impl<'a> Round<'a> {
                 Err(error) => return self.undelivered(transaction, install, version, error, end),
             }
         }
+        self.shared.learn_directed(&ready)?;
         if let ([one], [_], false) = (&ready[..], &verifying[..], is_of_a_set(transaction)) {
             return match self.hand_on(full, one, end).await? {
                 Ok(()) => Ok(true),
@@ -553,7 +555,7 @@ impl<'a> Round<'a> {
         Ok(())
     }
 
-    /// Deletes images that no device runs and no transaction needs (264).
+    /// Deletes images that no device runs, no transaction needs, and no other device of a model is likely to need (264).
     fn delete_replaced(&self, waiting: &[Transaction]) -> Result<(), GatewayError> {
         let mut needed: BTreeSet<_> =
             self.shared.device_states().into_iter().filter_map(|state| state.image).map(|image| image.sha256).collect();
@@ -563,6 +565,8 @@ impl<'a> Round<'a> {
             needed.extend(install.encrypted.iter().map(|encrypted| encrypted.file.sha256));
             needed.extend(install.added.iter().map(|added| added.file.sha256));
         }
+        let kept = self.shared.kept_for_classes(&needed)?;
+        needed.extend(kept);
         Ok(self.shared.packages.keep_only(&self.shared.store, &needed)?)
     }
 }

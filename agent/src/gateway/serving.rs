@@ -22,10 +22,10 @@ use std::time::Duration;
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep_until};
 use wardlink_crypto::x509::{Certificate, Chain};
+use wardlink_protocol::Device;
 use wardlink_protocol::channel::UPDATE_CHANNEL;
 use wardlink_protocol::distribution::{Answer, AssociatedDevice, FromServer, Welcome};
 use wardlink_protocol::identity::Purpose;
-use wardlink_protocol::Device;
 use wardlink_trust::associated;
 use wardlink_update::metadata::Version;
 use wardlink_update::uptane::{Postponed, Repository};
@@ -691,8 +691,11 @@ impl<'a> Serving<'a> {
     /// Shows how things stand, where that has changed.
     fn publish(&self) -> Result<(), GatewayError> {
         let now = Status::of(self.shared, self.member.is_some(), self.connection.is_some())?;
+        let events = &self.shared.events;
+        self.shared.store.take_told().into_iter().for_each(|told| events.told(told));
         let changed = self.status.send_if_modified(|status| {
             let differs = *status != now;
+            events.changed(status, &now);
             *status = now;
             differs
         });
@@ -707,7 +710,7 @@ impl<'a> Serving<'a> {
 /// that a thousand gateways don't come at once.
 fn poll_pause(every: Duration, failed: u32) -> Duration {
     // With its jitter the longest one is the limit.
-    let longest = every.max(LONGEST_PAUSE.mul_f64(1.0 / 1.5));
+    let longest = every.max(LONGEST_PAUSE * 2 / 3);
     every.saturating_mul(1_u32.checked_shl(failed).unwrap_or(u32::MAX)).min(longest)
 }
 

@@ -119,7 +119,8 @@ impl Timekeeping {
             None => self.troubles.works(Source::Clock),
             Some((by, how)) => {
                 let by = roughly(by);
-                let why = format!("it is {by} {how}: set it (NTP); certificates and signatures do not count at a wrong time");
+                let why =
+                    format!("it is {by} {how}: set it (NTP); certificates and signatures do not count at a wrong time");
                 self.troubles.find(Source::Clock, TROUBLE, why);
             }
         }

@@ -3,7 +3,7 @@
 use super::settings::GatewayArgs;
 use clap::parser::ValueSource;
 use clap::{Arg, ArgMatches, Args, Command, FromArgMatches};
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
@@ -134,7 +134,7 @@ fn absolute(path: &Path) -> PathBuf {
 }
 
 /// The value of a flag in the unit, and what the unit has to say of its file.
-fn value_of(flag: &Flag, value: &OsString, files: &mut Files) -> String {
+fn value_of(flag: &Flag, value: &OsStr, files: &mut Files) -> String {
     let text = value.to_string_lossy();
     let writes = WRITTEN.contains(&flag.id.as_str());
     if writes || READ.contains(&flag.id.as_str()) {
@@ -330,7 +330,9 @@ mod tests {
 
     #[test]
     fn no_secret_and_no_nonsense_comes_into_a_unit() {
-        for refused in [["--secret", "AAECAwQFBgcICQoLDA0ODw"], ["--state", "x"], ["--poll-secs", "0"], ["--group", "a b"]] {
+        for refused in
+            [["--secret", "AAECAwQFBgcICQoLDA0ODw"], ["--state", "x"], ["--poll-secs", "0"], ["--group", "a b"]]
+        {
             assert!(Line::try_parse_from([&["unit"][..], &refused[..]].concat()).is_err(), "{refused:?}");
         }
     }

@@ -14,8 +14,8 @@ use wardlink_update::client::{Command, File, Stored};
 use wardlink_update::director::{Added, Directive};
 use wardlink_update::metadata::RoleName;
 use wardlink_update::package::{Encrypted, Manufacturer};
-use zeroize::Zeroizing;
 use wardlink_update::uptane::{Bound, Full, Handed, HandedOn, Install, Next, Refused, Repository, Shortcut};
+use zeroize::Zeroizing;
 
 /// What came of an errand.
 pub(super) enum Done {

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::gateway::devices::Configured;
+use crate::gateway::journal::Events;
 use crate::gateway::packages::Packages;
 use crate::gateway::settings::Settings;
 use crate::gateway::store::Store;
@@ -51,6 +52,7 @@ pub(in crate::gateway) fn shared(folder: &Path) -> Shared {
     let troubles = Arc::<Troubles>::default();
     Shared {
         broker: None,
+        events: Arc::new(Events::new("gateway/ward-3".parse().unwrap())),
         time: Arc::new(Timekeeping::new(Arc::clone(&troubles))),
         stored: Mutex::new(Holdings::open(&store, 0, Plan::default(), crate::clock::now()).unwrap()),
         store,

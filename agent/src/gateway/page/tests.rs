@@ -72,7 +72,8 @@ fn devices_with_keys_and_their_broker_are_shown_in_both_languages() {
     }
     assert!(!english.contains("/confirm/") && !english.contains("<li>none</li>"), "{english}");
     let german = content(&status, Language::German, UnixMillis(0));
-    for said in ["Broker der Geräte", "Revision 1B liegt bereit", "hat noch nicht gesagt", "niemand wird eingelassen"] {
+    for said in ["Broker der Geräte", "Revision 1B liegt bereit", "hat noch nicht gesagt", "niemand wird eingelassen"]
+    {
         assert!(german.contains(said), "{said}: {german}");
     }
     let lines = crate::gateway::status::lines(&status).join("\n");
