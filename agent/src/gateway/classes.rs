@@ -52,8 +52,8 @@ impl OfModel {
 
     /// Whether both are for the same devices.
     fn is_for_those_of(&self, other: &Self) -> bool {
-        let of = |one: &Self| (one.manufacturer.clone(), one.device_type.clone(), one.model.clone());
-        of(self) == of(other) && self.hardware == other.hardware
+        (&self.manufacturer, &self.device_type, &self.model, &self.hardware)
+            == (&other.manufacturer, &other.device_type, &other.model, &other.hardware)
     }
 
     /// Whether a device of this model runs something older.

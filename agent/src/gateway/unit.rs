@@ -29,7 +29,7 @@ pub struct UnitArgs {
     /// Folders that the gateway writes to beside its state, such as those of file-backed devices; can be given several times.
     #[arg(long, value_name = "DIR")]
     writes: Vec<PathBuf>,
-    /// A group whose folders the gateway may use, such as those of --writes and --ports: its own user is made anew at each start, and owns nothing.
+    /// A group whose folders the gateway may use, such as those of --writes: its own user is made anew at each start, and owns nothing.
     #[arg(long, value_name = "NAME", value_parser = group)]
     group: Option<String>,
     #[command(flatten)]
