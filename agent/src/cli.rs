@@ -2,6 +2,7 @@
 
 use anyhow::{Context, Result};
 use clap::{Parser, Subcommand};
+use serde::Serialize;
 use std::io::{self, IsTerminal, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -21,7 +22,6 @@ use wardlink_agent::gateway::{self, Gateway, GatewayError, own, page, status};
 use wardlink_agent::listen;
 use wardlink_agent::outlet::{self, OutletArgs, OutletError};
 use wardlink_agent::printable::printable;
-use wardlink_agent::pump::journal::Entry;
 use wardlink_agent::pump::settings::PumpArgs;
 use wardlink_agent::pump::{Handle, Outcome, Pump, PumpError};
 use wardlink_agent::release::{self, ReleaseArgs};
@@ -259,6 +259,7 @@ async fn run_gateway(args: &GatewayArgs) -> Result<ExitCode> {
         showing.spawn(terminal::run(screen, Language::default(), style, orders));
     }
     let (gateway, watched) = Gateway::open(settings.clone())?;
+    let telling = args.json.then(|| tokio::spawn(print(gateway.journal(), true)));
     let membership = handle.membership.clone();
     if let Some(address) = args.page {
         let listener = TcpListener::bind(address)
@@ -293,6 +294,10 @@ async fn run_gateway(args: &GatewayArgs) -> Result<ExitCode> {
         None => serving.await,
     };
     let served = served.context("the gateway broke")?;
+    if let Some(telling) = telling {
+        // The gateway says nothing any more.
+        telling.await.context("the gateway's journal broke")?;
+    }
     if served.is_err() {
         // A coupling without a gateway serves nobody, whether it ends or begins anew.
         stop_coupling.send_replace(true);
@@ -414,8 +419,8 @@ async fn show(args: &PumpArgs, handles: Vec<Handle>, showing: &mut JoinSet<()>) 
     Ok(())
 }
 
-/// Prints the journal, one event per line; a closed pipe ends the printing, and nothing else.
-async fn print(mut entries: mpsc::UnboundedReceiver<Entry>, json: bool) {
+/// Prints a journal, one event per line; a closed pipe ends the printing, and nothing else.
+async fn print<E: Serialize>(mut entries: mpsc::UnboundedReceiver<E>, json: bool) {
     while let Some(entry) = entries.recv().await {
         if !json {
             continue;

@@ -1,11 +1,10 @@
 //! Files at a port, in a device's folder, or beside a store: some of them somebody else may have put there.
 
 use rustix::fs::OFlags;
-use std::fs::{DirBuilder, File, OpenOptions};
+use std::fs::{DirBuilder, File, OpenOptions, Permissions};
 use std::io::{self, ErrorKind, Read as _, Write as _};
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::Path;
-use tempfile::NamedTempFile;
 
 /// Reads a file, at most one byte more than it may have: whoever reads it sees that it is too long. None where that is no file but a link,
 /// a folder, a pipe or whatever else; it is never waited for.
@@ -39,8 +38,17 @@ pub(crate) fn make_folder(folder: &Path) -> io::Result<()> {
 
 /// Puts a file into its place, whole and durably: whatever happens meanwhile, the one before lies there or this one. Its folder is there.
 pub(crate) fn put(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    put_for(0o600, path, bytes)
+}
+
+/// The same for the folder's group, too, as far as the mask of this process lets it.
+pub(crate) fn put_for_group(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    put_for(0o660, path, bytes)
+}
+
+fn put_for(mode: u32, path: &Path, bytes: &[u8]) -> io::Result<()> {
     let folder = path.parent().unwrap_or(Path::new("."));
-    let mut file = NamedTempFile::new_in(folder)?;
+    let mut file = tempfile::Builder::new().permissions(Permissions::from_mode(mode)).tempfile_in(folder)?;
     file.write_all(bytes)?;
     file.as_file().sync_all()?;
     file.persist(path).map_err(|error| error.error)?;

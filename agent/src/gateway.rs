@@ -6,11 +6,13 @@
 
 pub mod broker;
 mod change_over;
+mod classes;
 mod delivery;
 pub mod devices;
 pub mod doctor;
 mod handing;
 pub(crate) mod http;
+pub mod journal;
 pub mod own;
 mod packages;
 pub mod page;
@@ -25,6 +27,7 @@ mod speaking;
 pub mod status;
 pub mod store;
 pub mod stored;
+mod timekeeping;
 mod troubles;
 pub mod unit;
 
@@ -35,6 +38,7 @@ use crate::state::{Record, StateDirectory};
 use broker::LocalBroker;
 use change_over::Changed;
 use devices::Passive;
+use journal::{Entry, Events};
 use packages::Packages;
 pub use report::Unmade;
 use serving::Serving;
@@ -46,6 +50,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 use store::{Store, StoreError};
 use stored::Holdings;
+use timekeeping::Timekeeping;
 use tokio::sync::{mpsc, watch};
 use troubles::{Source, Troubles};
 use wardlink_protocol::Device;
@@ -133,6 +138,10 @@ pub(crate) struct Shared {
     /// When this run began.
     begun: Instant,
     troubles: Arc<Troubles>,
+    /// Says what happens.
+    events: Arc<Events>,
+    /// What it knows of its clock.
+    time: Arc<Timekeeping>,
     stored: Mutex<Holdings>,
     /// The broker of its devices, where it is one.
     broker: Option<Arc<LocalBroker>>,
@@ -148,6 +157,7 @@ pub struct Gateway {
     store: Option<Store>,
     opener: Opener,
     troubles: Arc<Troubles>,
+    events: Arc<Events>,
     broker: Option<Arc<LocalBroker>>,
     status: watch::Sender<Status>,
     orders: mpsc::Receiver<Order>,
@@ -170,10 +180,16 @@ impl Gateway {
         let (status, watched) = watch::channel(Status::new(&settings));
         let (sender, orders) = mpsc::channel(8);
         let (troubles, broker) = (Arc::default(), LocalBroker::of(&settings));
+        let events = Arc::new(Events::new(settings.state.characteristics.device.clone()));
         Ok((
-            Self { settings, store, opener, troubles, broker, status, orders },
+            Self { settings, store, opener, troubles, events, broker, status, orders },
             Handle { status: watched, orders: sender },
         ))
+    }
+
+    /// What happens from now on.
+    pub fn journal(&self) -> mpsc::UnboundedReceiver<Entry> {
+        self.events.follow()
     }
 
     /// Works until `stop` changes.
@@ -191,7 +207,11 @@ impl Gateway {
             };
             tracing::error!(%error, "the gateway waits");
             self.troubles.find(Source::Gateway, "gateway", error.to_string());
-            self.status.send_modify(|status| status.fault(self.troubles.all()));
+            self.status.send_modify(|status| {
+                let before = status.clone();
+                status.fault(self.troubles.all());
+                self.events.changed(&before, status);
+            });
             status::write(&self.settings.directory, &self.status.borrow());
             tokio::select! {
                 _ = stop.changed() => return Ok(()),
@@ -221,6 +241,8 @@ impl Gateway {
             settings: self.settings.clone(),
             store,
             troubles: Arc::clone(&self.troubles),
+            events: Arc::clone(&self.events),
+            time: Arc::new(Timekeeping::new(Arc::clone(&self.troubles))),
             broker: self.broker.clone(),
         };
         shared.begin()?;

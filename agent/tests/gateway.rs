@@ -7,6 +7,8 @@ mod depot;
 mod images;
 #[path = "gateway/installing.rs"]
 mod installing;
+#[path = "gateway/journal.rs"]
+mod journal;
 #[path = "gateway/own.rs"]
 mod own;
 #[path = "gateway/page.rs"]

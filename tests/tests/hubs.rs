@@ -10,7 +10,9 @@ use std::thread;
 
 use anyhow::{Context as _, Result, ensure};
 use wardlink_agent::clock;
-use wardlink_protocol::api::{AllowUpload, Associate, Broadcast, CatalogDevice, ChannelsView, OutcomeView, Pushed};
+use wardlink_protocol::api::{
+    AllowUpload, Associate, Broadcast, CatalogDevice, ChannelsView, OutcomeView, ProblemKind, Pushed,
+};
 use wardlink_tests::api::refusal;
 use wardlink_tests::fleet::{Fleet, SCALE, device_of, program};
 use wardlink_tests::process::free_port;

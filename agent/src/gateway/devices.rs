@@ -4,7 +4,7 @@
 //! Their list is a file of the hospital's. The reference device is a folder with two slots: what runs is named by its record, which
 //! is replaced in one step, so that it runs the one image or the other, whatever happens meanwhile.
 
-use crate::files::{if_there, put};
+use crate::files::{if_there, put_for_group};
 use anyhow::{Context, Result, ensure};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256 as Hasher};
@@ -295,7 +295,8 @@ impl Passive {
     fn write(&self, record: &Record) -> Result<(), DeviceError> {
         let folder = &self.configured.directory;
         fs::create_dir_all(folder)?;
-        Ok(put(&folder.join(RECORD), &serde_json::to_vec(record)?)?)
+        // Under another user of the same group it is read again.
+        Ok(put_for_group(&folder.join(RECORD), &serde_json::to_vec(record)?)?)
     }
 }
 

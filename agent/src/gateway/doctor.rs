@@ -5,6 +5,7 @@
 use super::http::{Asked, Http};
 use super::status;
 use super::stored::StoredStatus;
+use super::timekeeping::{self, Difference};
 use crate::clock;
 use crate::link::{Endpoint, Identity};
 use crate::provisioned::{Provisioned, ProvisionedArgs};
@@ -15,17 +16,15 @@ use std::net::ToSocketAddrs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::{Duration, UNIX_EPOCH};
+use std::time::Duration;
 use wardlink_crypto::key::PrivateKey;
 use wardlink_crypto::x509::Certificate;
 use wardlink_protocol::UnixMillis;
 
 /// With less room on the disk than this, in bytes, packages will soon not fit.
-const LITTLE_ROOM_BYTES: u64 = 1024 * 1024 * 1024;
+pub(super) const LITTLE_ROOM_BYTES: u64 = 1024 * 1024 * 1024;
 /// With less than this, in bytes, the store itself is in danger.
 const NO_ROOM_BYTES: u64 = 64 * 1024 * 1024;
-/// How far the clock may be from the server's: the certificates' tolerance.
-const MAX_CLOCK_DIFFERENCE: Duration = Duration::from_mins(1);
 /// A certificate that ends earlier than this should have been renewed.
 const RENEWAL_OVERDUE: Duration = Duration::from_hours(7 * 24);
 /// A server that was not heard for so long is a reason to look.
@@ -258,17 +257,15 @@ async fn network(endpoint: Arc<Endpoint>, identity: Arc<Identity>) -> Vec<Check>
 /// The clock against the server's (RFC 9110 section 6.6.1).
 fn clock_of(date: Option<&str>, now: UnixMillis) -> Check {
     const WHAT: &str = "clock";
-    let server = date.and_then(|date| httpdate::parse_http_date(date).ok());
-    let Some(server) = server.and_then(|at| at.duration_since(UNIX_EPOCH).ok()) else {
+    let Some(server) = date.and_then(timekeeping::told) else {
         return Check::doubtful(WHAT, "the server does not tell the time", "compare the clock with another one");
     };
-    let here = Duration::from_millis(now.0);
-    let difference = here.abs_diff(server);
-    let found = format!("{} s from the server's", difference.as_secs());
-    if difference <= MAX_CLOCK_DIFFERENCE.saturating_add(Duration::from_secs(1)) {
-        Check::good(WHAT, found)
-    } else {
-        Check::bad(WHAT, found, "set the clock (NTP): certificates and signatures do not count at a wrong time")
+    let found = format!("{} s from the server's", server.since(now).max(now.since(server)).as_secs());
+    match timekeeping::compare(now, server) {
+        Difference::None => Check::good(WHAT, found),
+        Difference::Behind(_) | Difference::Ahead(_) => {
+            Check::bad(WHAT, found, "set the clock (NTP): certificates and signatures do not count at a wrong time")
+        }
     }
 }
 

@@ -3,7 +3,7 @@
 
 use super::delivery::AddedFiles;
 use super::http::Asked;
-use super::round::{Ready, Round, RoundEnd, UNREACHABLE_SECS};
+use super::round::{Ready, Round, RoundEnd, try_again_at};
 use super::store::{Associated, Devices, Directives, OfDevice, Sets, StoreError, Verifying, Work};
 use super::troubles::Source;
 use super::{GatewayError, Shared, places};
@@ -26,6 +26,7 @@ use wardlink_update::director::Directive;
 use wardlink_update::key::Key;
 use wardlink_update::limits::MAX_ROOT_BYTES;
 use wardlink_update::metadata::{Draft, Expires, Role, RoleName, Root, Signed, Targets, Version};
+use wardlink_update::package::Revision;
 use wardlink_update::report::{ConfigurationReport, DeviceReport, Known, Reported, State};
 use wardlink_update::uptane::{Full, Install, Notification, Outcome, Repository, Then, Transaction};
 
@@ -63,7 +64,7 @@ fn shown(report: &[u8]) -> Option<serde_json::Value> {
 
 impl Shared {
     /// The devices that verify for themselves, as the server says: those with a key.
-    fn with_key(&self) -> Result<Vec<Associated>, StoreError> {
+    pub(super) fn with_key(&self) -> Result<Vec<Associated>, StoreError> {
         let Devices(listed) = self.store.value()?.unwrap_or_default();
         Ok(listed.into_iter().filter(|one| one.has_key).collect())
     }
@@ -116,6 +117,8 @@ impl Shared {
             let before = known.of(device);
             let is_handed = before.is_some_and(|before| before.is_handed);
             let mut failed = before.and_then(|before| before.failed.clone());
+            let offered = before.and_then(|before| before.offered.clone());
+            let mut postponed = before.and_then(|before| before.postponed);
             let passed_on = before.map_or(0, |before| overlap(&before.outcomes, &hashes));
             let directives: Directives = change.value()?.unwrap_or_default();
             for outcome in outcomes.iter().skip(passed_on) {
@@ -128,6 +131,10 @@ impl Shared {
                     Outcome::Installed { .. } => None,
                     Outcome::Corrupt | Outcome::Postponed(_) => failed,
                 };
+                postponed = match &told.outcome {
+                    Outcome::Postponed(why) => Some(*why),
+                    _ => None,
+                };
                 let is_over = matches!(told.outcome.then(0), Then::Done | Then::Stop);
                 if is_over && told.directive == directives.verified {
                     let work = change.work(device, told.directive)?;
@@ -135,7 +142,7 @@ impl Shared {
                 }
                 change.tell(&told)?;
             }
-            let now = OfDevice { state, outcomes: hashes, is_handed, standing, failed };
+            let now = OfDevice { state, outcomes: hashes, is_handed, standing, failed, offered, postponed };
             let is_news = known.of(device) != Some(&now);
             known.put(now);
             change.set(&known)?;
@@ -143,16 +150,15 @@ impl Shared {
         })
     }
 
-    fn set_handed(&self, device: &Device, is_handed: bool) -> Result<(), StoreError> {
+    /// Whether something lies there for a device, and the revision that it is to install.
+    fn set_handed(&self, device: &Device, is_handed: bool, offered: Option<&Revision>) -> Result<(), StoreError> {
         self.store.change(|change| {
             let mut known: Verifying = change.value()?.unwrap_or_default();
-            match known.of(device).filter(|one| one.is_handed != is_handed).cloned() {
-                Some(one) => {
-                    known.put(OfDevice { is_handed, ..one });
-                    change.set(&known)
-                }
-                None => Ok(()),
-            }
+            let is_new = |one: &&OfDevice| one.is_handed != is_handed || one.offered.as_ref() != offered;
+            let Some(one) = known.of(device).filter(is_new).cloned() else { return Ok(()) };
+            let postponed = one.postponed.filter(|_| one.offered.as_ref() == offered);
+            known.put(OfDevice { is_handed, offered: offered.cloned(), postponed, ..one });
+            change.set(&known)
         })
     }
 }
@@ -212,7 +218,7 @@ impl Round<'_> {
                 return Ok(Ok(()));
             }
         };
-        self.shared.set_handed(device, true)?;
+        self.shared.set_handed(device, true, Some(&install.package.post_revision))?;
         self.lay_down(device, folder, files, end).await?;
         Ok(Ok(()))
     }
@@ -246,8 +252,8 @@ impl Round<'_> {
                 }
             }
             let is_empty = files.is_empty();
-            if self.lay_down(device, folder, files, end).await? && is_empty {
-                self.shared.set_handed(device, false)?;
+            if self.lay_down(device, folder, files, end).await? {
+                self.shared.set_handed(device, !is_empty, None)?;
             }
         }
         Ok(())
@@ -259,7 +265,7 @@ impl Round<'_> {
 
     fn not_yet(&self, device: &Device, why: String, end: &mut RoundEnd) {
         self.shared.troubles.find(Source::Round, format!("updates of {device}"), why);
-        end.again(clock::now().as_secs().saturating_add(UNREACHABLE_SECS));
+        end.again(try_again_at());
     }
 
     /// Whether it lies there. One device's folder that cannot be used holds up nobody else.

@@ -1,10 +1,12 @@
 //! Files over HTTP/1.1, by the gateway's own way to the site: the same TLS, the same proxy.
 
+use super::timekeeping::Timekeeping;
+use crate::clock;
 use crate::link::{DialError, Endpoint, Identity};
 use http_body_util::{BodyExt, Empty};
 use hyper::body::{Bytes, Incoming};
 use hyper::client::conn::http1::{self, SendRequest};
-use hyper::header::{AUTHORIZATION, CONTENT_RANGE, DATE, ETAG, HOST, IF_NONE_MATCH, RANGE, USER_AGENT};
+use hyper::header::{AGE, AUTHORIZATION, CONTENT_RANGE, DATE, ETAG, HOST, IF_NONE_MATCH, RANGE, USER_AGENT};
 use hyper::{Request, StatusCode};
 use hyper_util::rt::TokioIo;
 use std::sync::Arc;
@@ -66,11 +68,18 @@ pub(crate) struct Http {
     endpoint: Arc<Endpoint>,
     identity: Arc<Identity>,
     kept: Mutex<Option<SendRequest<Empty<Bytes>>>>,
+    /// Who compares the clock with this server's.
+    time: Option<Arc<Timekeeping>>,
 }
 
 impl Http {
     pub(crate) fn new(endpoint: Arc<Endpoint>, identity: Arc<Identity>) -> Self {
-        Self { endpoint, identity, kept: Mutex::new(None) }
+        Self { endpoint, identity, kept: Mutex::new(None), time: None }
+    }
+
+    /// The same; with every answer the clock is compared with the server's.
+    pub(super) fn keeping_time(self, time: Arc<Timekeeping>) -> Self {
+        Self { time: Some(time), ..self }
     }
 
     /// Asks for a file. A connection that was kept is used again, unless the server has let go of it meanwhile.
@@ -81,7 +90,7 @@ impl Http {
             && let Ok(Ok(answer)) = timeout(TIMEOUT, sender.send_request(self.request(asked)?)).await
         {
             *kept = Some(sender);
-            return Ok(Self::answer(answer));
+            return Ok(self.answer(answer));
         }
         let stream = timeout(TIMEOUT, self.endpoint.open(&self.identity)).await.map_err(|_| HttpError::Slow)??;
         let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
@@ -93,7 +102,7 @@ impl Http {
         let answer =
             timeout(TIMEOUT, sender.send_request(self.request(asked)?)).await.map_err(|_| HttpError::Slow)??;
         *kept = Some(sender);
-        Ok(Self::answer(answer))
+        Ok(self.answer(answer))
     }
 
     fn request(&self, asked: Asked<'_>) -> Result<Request<Empty<Bytes>>, hyper::http::Error> {
@@ -112,12 +121,17 @@ impl Http {
         request.body(Empty::new())
     }
 
-    fn answer(answer: hyper::Response<Incoming>) -> Answer {
+    fn answer(&self, answer: hyper::Response<Incoming>) -> Answer {
         let text = |name| answer.headers().get(name).and_then(|value| value.to_str().ok()).map(str::to_owned);
         let range = text(CONTENT_RANGE);
         let from = range.as_deref().and_then(|range| range.strip_prefix("bytes ")?.split('-').next()?.parse().ok());
         let from = if answer.status() == StatusCode::PARTIAL_CONTENT { from.unwrap_or(0) } else { 0 };
-        Answer { status: answer.status(), etag: text(ETAG), date: text(DATE), from, body: answer.into_body() }
+        let date = text(DATE);
+        // What comes out of a cache may tell the time at which it went in.
+        if let (Some(time), Some(date), None) = (&self.time, &date, answer.headers().get(AGE)) {
+            time.dated(date, clock::now());
+        }
+        Answer { status: answer.status(), etag: text(ETAG), date, from, body: answer.into_body() }
     }
 }
 

@@ -5,7 +5,8 @@
 //! It keeps to the pump's display's rules ([`crate::display::web`]): on loopback it answers to loopback's names only, and only the page
 //! itself presses its buttons.
 
-use super::status::{DeviceStatus, Status, Waits};
+use super::broker::HubStatus;
+use super::status::{DeviceStatus, Status, VerifyingStatus, Waits};
 use super::stored::StoredStatus;
 use super::{Handle, Order};
 use crate::clock;
@@ -51,6 +52,11 @@ struct Texts {
     none: &'static str,
     revision: &'static str,
     elsewhere: &'static str,
+    /// Of a device with a key: connected, not connected, silent yet, what lies ready, what has failed.
+    verifying: [&'static str; 5],
+    confirmed_there: &'static str,
+    /// The hub: its title, its address, no address, who is connected, and nobody let in.
+    hub: [&'static str; 5],
     troubles: &'static str,
     stored: [&'static str; 6],
     ask: &'static str,
@@ -78,6 +84,21 @@ const ENGLISH: Texts = Texts {
     none: "none",
     revision: "revision",
     elsewhere: "not updated through this gateway",
+    verifying: [
+        "connected",
+        "not connected",
+        "has not said yet what it runs",
+        "lies ready for it",
+        "Its last update could not be installed",
+    ],
+    confirmed_there: "waits for a confirmation at the device",
+    hub: [
+        "Broker of the devices",
+        "Address",
+        "not listening",
+        "Connected devices",
+        "nobody is let in: the server was silent for too long",
+    ],
     troubles: "What does not work",
     stored: ["Stored data", "records for the server", "Oldest", "Refused by the server", "Send once more", "Discard"],
     ask: "Look for updates now",
@@ -110,6 +131,21 @@ const GERMAN: Texts = Texts {
     none: "keine",
     revision: "Revision",
     elsewhere: "wird nicht über dieses Gateway aktualisiert",
+    verifying: [
+        "verbunden",
+        "nicht verbunden",
+        "hat noch nicht gesagt, was darauf läuft",
+        "liegt bereit",
+        "Die letzte Aktualisierung ließ sich nicht installieren",
+    ],
+    confirmed_there: "wartet auf eine Bestätigung am Gerät",
+    hub: [
+        "Broker der Geräte",
+        "Adresse",
+        "nimmt keine Verbindungen an",
+        "Verbundene Geräte",
+        "niemand wird eingelassen: der Server hat zu lange geschwiegen",
+    ],
     troubles: "Was nicht geht",
     stored: [
         "Gespeicherte Daten",
@@ -270,14 +306,74 @@ fn content(status: &Status, language: Language, now: UnixMillis) -> String {
         let _ = write!(out, "<section><h2>{}</h2><ul>{}</ul></section>", texts.program, line(own, texts));
     }
     out.push_str(&stored(&status.stored, texts, now));
+    if let Some(of) = &status.hub {
+        out.push_str(&hub(of, texts));
+    }
     let _ = write!(out, "<section><h2>{}</h2><ul>", texts.devices);
     for device in &status.devices {
         out.push_str(&line(device, texts));
     }
-    if status.devices.is_empty() {
+    for device in &status.verifying {
+        out.push_str(&verifying(device, texts));
+    }
+    if status.devices.is_empty() && status.verifying.is_empty() {
         let _ = write!(out, "<li>{}</li>", texts.none);
     }
     out + "</ul></section>"
+}
+
+/// The broker of the devices.
+fn hub(hub: &HubStatus, texts: &Texts) -> String {
+    let [title, address, not_listening, connected, overdue] = texts.hub;
+    let at = hub.address.map_or_else(|| not_listening.to_owned(), |at| at.to_string());
+    let mut out = format!(
+        "<section id=\"hub\"><h2>{title}</h2><dl><dt>{address}</dt><dd>{at}</dd><dt>{connected}</dt><dd>{}</dd></dl>",
+        hub.listening.len()
+    );
+    if hub.is_overdue {
+        let _ = write!(out, "<p>{overdue}</p>");
+    }
+    out + "</section>"
+}
+
+/// A device with a key. What waits for a person is confirmed at the device itself.
+fn verifying(of: &VerifyingStatus, texts: &Texts) -> String {
+    let [connected, not_connected, silent, ready, failed] = texts.verifying;
+    let mut line = format!("<li><strong>{}</strong> ", escaped(&of.device.to_string()));
+    match of.state.as_ref().map(|state| &state.characteristics) {
+        Some(is) => {
+            let (model, revision) = (escaped(&is.model.to_string()), escaped(is.revision.as_str()));
+            let _ = write!(line, "{model}, {} {revision}", texts.revision);
+        }
+        None => line.push_str(silent),
+    }
+    if let Some(is_listening) = of.is_listening {
+        let _ = write!(line, " <small>{}</small>", if is_listening { connected } else { not_connected });
+    }
+    if !of.is_updated_here {
+        let _ = write!(line, " <small>{}</small>", texts.elsewhere);
+    }
+    if let Some(offered) = &of.offered {
+        let _ = write!(line, "<br>{} {} {ready}", texts.revision, escaped(offered.as_str()));
+        if let Some(why) = of.postponed {
+            let why = if why == Postponed::Confirmation { texts.confirmed_there } else { waits_for(why, texts) };
+            let _ = write!(line, ": {why}");
+        }
+    }
+    if let Some(why) = &of.failed {
+        let _ = write!(line, "<br>{failed}: {}", escaped(why));
+    }
+    line + "</li>"
+}
+
+fn waits_for(why: Postponed, texts: &Texts) -> &'static str {
+    let [therapy, moment, time, confirmation] = texts.waits;
+    match why {
+        Postponed::Therapy => therapy,
+        Postponed::Unsafe => moment,
+        Postponed::Window => time,
+        Postponed::Confirmation => confirmation,
+    }
 }
 
 fn line(DeviceStatus { state, is_updated_here, waits }: &DeviceStatus, texts: &Texts) -> String {
@@ -289,13 +385,7 @@ fn line(DeviceStatus { state, is_updated_here, waits }: &DeviceStatus, texts: &T
         let _ = write!(line, " <small>{}</small>", texts.elsewhere);
     }
     if let Some(Waits { why, directive, revision }) = waits {
-        let [therapy, moment, time, confirmation] = texts.waits;
-        let waits = match why {
-            Postponed::Therapy => therapy,
-            Postponed::Unsafe => moment,
-            Postponed::Window => time,
-            Postponed::Confirmation => confirmation,
-        };
+        let waits = waits_for(*why, texts);
         let _ = write!(line, "<br>{} {}: {waits}", texts.revision, escaped(revision.as_str()));
         if *why == Postponed::Confirmation {
             let id = device.replace('/', "-");

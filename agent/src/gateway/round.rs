@@ -13,6 +13,7 @@ use super::{GatewayError, Shared, places};
 use crate::clock;
 use crate::pump::Membership;
 use hyper::StatusCode;
+use rand::RngExt as _;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -23,15 +24,15 @@ use wardlink_update::metadata::{RoleName, Version};
 use wardlink_update::package::Note;
 use wardlink_update::report::{Image, State};
 use wardlink_update::uptane::{
-    Bound, Circumstances, Decision, Full, Install, Next, Notification, Outcome, Postponed, Refused, Repository, Then,
-    Transaction,
+    Attack as AttackKind, Bound, Circumstances, Decision, Full, Install, Next, Notification, Outcome, Postponed,
+    Refused, Repository, Then, Transaction,
 };
 use zeroize::Zeroizing;
 
 /// When it is looked again whether a device that waits may begin.
 pub(super) const LOOK_AGAIN_SECS: u64 = 30;
-/// When a file is asked for again that could not be had.
-pub(super) const UNREACHABLE_SECS: u64 = 60;
+/// When a file is asked for again that could not be had, on average.
+const UNREACHABLE_SECS: u64 = 60;
 /// When a directive that was refused is verified again: its repositories may have been put right.
 const REFUSED_SECS: u64 = 60 * 60;
 
@@ -85,6 +86,13 @@ fn now() -> u64 {
     clock::now().as_secs()
 }
 
+/// When it is tried again what could not be done, in seconds since 1970: after half the time to one and a half, so that a thousand gateways don't
+/// come at once.
+pub(super) fn try_again_at() -> u64 {
+    let pause = rand::rng().random_range(UNREACHABLE_SECS / 2..=UNREACHABLE_SECS + UNREACHABLE_SECS / 2);
+    now().saturating_add(pause)
+}
+
 impl<'a> Round<'a> {
     pub(super) fn new(shared: &'a Shared, member: &Membership) -> Result<Self, GatewayError> {
         let http = |endpoint| Http::new(endpoint, Arc::clone(&member.identity));
@@ -95,7 +103,7 @@ impl<'a> Round<'a> {
         let has_ended = poll.as_ref().is_some_and(|poll| now >= poll.ends_at);
         Ok(Self {
             shared,
-            http: http(Arc::clone(&member.endpoint)),
+            http: http(Arc::clone(&member.endpoint)).keeping_time(Arc::clone(&shared.time)),
             mirror,
             member: member.clone(),
             ticket: poll.map(|poll| poll.ticket.to_text()),
@@ -115,14 +123,15 @@ impl<'a> Round<'a> {
 
     /// An idle poll: whether there is a newer timestamp than the one that was seen last.
     pub(super) async fn poll(&self) -> Result<Polled, GatewayError> {
-        let Some(poll) = self.shared.store.value::<Poll>()? else { return Ok(Polled::Denied) };
+        // Without a ticket yet, it hears that it needs one, and the server's time.
+        let etag = self.shared.store.value::<Poll>()?.and_then(|poll| poll.etag);
         let url = format!("{}/metadata/timestamp.json", self.director());
-        let asked = Asked { path: &url, bearer: self.bearer(), etag: poll.etag.as_deref(), from: 0 };
+        let asked = Asked { path: &url, bearer: self.bearer(), etag: etag.as_deref(), from: 0 };
         let answer = self.http.get(asked).await.map_err(|error| GatewayError::Server(error.to_string()))?;
         match answer.status {
             StatusCode::NOT_MODIFIED => Ok(Polled::Nothing),
             StatusCode::OK => {
-                let is_new = answer.etag.is_none() || answer.etag != poll.etag;
+                let is_new = answer.etag.is_none() || answer.etag != etag;
                 // A session may have brought another ticket meanwhile: that one stays.
                 self.shared.store.change(|change| match change.value::<Poll>()? {
                     Some(poll) => change.set(&Poll { etag: answer.etag, ..poll }),
@@ -148,7 +157,7 @@ impl<'a> Round<'a> {
         let mut end = RoundEnd::default();
         match self.shared.change_over()? {
             Changed::Stuck => {
-                end.again(now().saturating_add(UNREACHABLE_SECS));
+                end.again(try_again_at());
                 return Ok(end);
             }
             Changed::Restart => return Err(GatewayError::Restart),
@@ -225,7 +234,7 @@ impl<'a> Round<'a> {
                             is_offline = true;
                             let denials = [StatusCode::UNAUTHORIZED, StatusCode::FORBIDDEN];
                             end.is_denied |= matches!(error, HttpError::Status(status) if denials.contains(&status));
-                            end.again(now().saturating_add(UNREACHABLE_SECS));
+                            end.again(try_again_at());
                             // What is stored belongs together; to what has come of a repository meanwhile it does not.
                             if wanted.file != File::Root {
                                 return Ok(None);
@@ -258,7 +267,10 @@ impl<'a> Round<'a> {
         end.again(now().saturating_add(REFUSED_SECS));
         let outcome = Outcome::refused(refused);
         let gateway = &self.member.identity.device;
+        // At a wrong time, what counts seems to have ended.
+        let seems_so = refused.attack() == Some(AttackKind::Freeze) && self.shared.time.is_in_doubt();
         if refused.attack().is_some()
+            && !seems_so
             && let Outcome::Refused { reason, .. } = &outcome
         {
             self.note_attack(reason)?;
@@ -348,6 +360,7 @@ impl<'a> Round<'a> {
         }
         let mut ready = Vec::new();
         for install in &transaction.installs {
+            self.shared.events.begins(install, version);
             let delivered = match self.deliver(install).await {
                 Ok(image) => self.added(&install.added).await.map(|added| (image, added)),
                 Err(error) => Err(error),
@@ -357,6 +370,7 @@ impl<'a> Round<'a> {
                 Err(error) => return self.undelivered(transaction, install, version, error, end),
             }
         }
+        self.shared.learn_directed(&ready)?;
         if let ([one], [_], false) = (&ready[..], &verifying[..], is_of_a_set(transaction)) {
             return match self.hand_on(full, one, end).await? {
                 Ok(()) => Ok(true),
@@ -371,7 +385,7 @@ impl<'a> Round<'a> {
         }
         if store.value::<Journal>()?.is_some() {
             // One that is stuck comes to its end first.
-            end.again(now().saturating_add(UNREACHABLE_SECS));
+            end.again(try_again_at());
             return Ok(true);
         }
         match self.prepare(transaction, &ready) {
@@ -384,7 +398,7 @@ impl<'a> Round<'a> {
                 store.set(&Journal { directive: version, phase: ChangeOverPhase::Commit, reason, parts })?;
                 match self.shared.change_over()? {
                     Changed::Stuck => {
-                        end.again(now().saturating_add(UNREACHABLE_SECS));
+                        end.again(try_again_at());
                         return Ok(true);
                     }
                     Changed::Restart => return Err(GatewayError::Restart),
@@ -492,7 +506,7 @@ impl<'a> Round<'a> {
             Undelivered::Store(error) => Err(error.into()),
             Undelivered::Unreachable(why) => {
                 self.shared.troubles.find(Source::Round, install.path.to_string(), why);
-                end.again(now().saturating_add(UNREACHABLE_SECS));
+                end.again(try_again_at());
                 for install in &transaction.installs {
                     self.waits_no_more(&install.device, version)?;
                 }
@@ -541,7 +555,7 @@ impl<'a> Round<'a> {
         Ok(())
     }
 
-    /// Deletes images that no device runs and no transaction needs (264).
+    /// Deletes images that no device runs, no transaction needs, and no other device of a model is likely to need (264).
     fn delete_replaced(&self, waiting: &[Transaction]) -> Result<(), GatewayError> {
         let mut needed: BTreeSet<_> =
             self.shared.device_states().into_iter().filter_map(|state| state.image).map(|image| image.sha256).collect();
@@ -551,6 +565,8 @@ impl<'a> Round<'a> {
             needed.extend(install.encrypted.iter().map(|encrypted| encrypted.file.sha256));
             needed.extend(install.added.iter().map(|added| added.file.sha256));
         }
+        let kept = self.shared.kept_for_classes(&needed)?;
+        needed.extend(kept);
         Ok(self.shared.packages.keep_only(&self.shared.store, &needed)?)
     }
 }
@@ -578,4 +594,17 @@ fn kept(stored: &Stored, file: &File) -> Fetched {
         File::Targets(role) => stored.targets.get(role).cloned(),
     };
     bytes.map_or(Fetched::Missing, Fetched::Bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn gateways_that_reached_nobody_do_not_come_again_all_at_once() {
+        let begun = now();
+        let pauses: BTreeSet<u64> = (0..200).map(|_| try_again_at().saturating_sub(begun)).collect();
+        assert!(pauses.len() > 10, "{pauses:?}");
+        assert!(pauses.iter().all(|pause| (30..=91).contains(pause)), "{pauses:?}");
+    }
 }

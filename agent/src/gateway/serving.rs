@@ -21,12 +21,12 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep_until};
-use wardlink_crypto::x509::Chain;
+use wardlink_crypto::x509::{Certificate, Chain};
+use wardlink_protocol::Device;
 use wardlink_protocol::api::Held;
 use wardlink_protocol::channel::UPDATE_CHANNEL;
 use wardlink_protocol::distribution::{Answer, AssociatedDevice, FromServer, Welcome};
 use wardlink_protocol::identity::Purpose;
-use wardlink_protocol::{Device, UnixMillis};
 use wardlink_trust::associated;
 use wardlink_update::metadata::Version;
 use wardlink_update::uptane::{Postponed, Repository};
@@ -41,9 +41,8 @@ const DEVICES_ASKED_AGAIN: Duration = Duration::from_secs(5);
 const HOLDING_TOLD: Duration = Duration::from_mins(1);
 /// When it is tried again to take back an own program that has not reached the server.
 const TRIAL_AGAIN: Duration = Duration::from_mins(1);
-/// How far the clock may have gone back since the server was heard before that is said.
-const CLOCK_BACK: Duration = Duration::from_hours(1);
-
+/// The longest pause between two polls that fail, where that is more than the usual one.
+const LONGEST_PAUSE: Duration = Duration::from_hours(1);
 /// How often it is stored that the server was heard: each time is a write that has to be durable.
 const CONTACT_STORED: Duration = Duration::from_mins(1);
 
@@ -63,6 +62,8 @@ pub(super) struct Serving<'a> {
     round: Task<'a, Result<RoundEnd, GatewayError>>,
     polling: Task<'a, Result<Polled, GatewayError>>,
     backoff: Backoff,
+    /// How many polls have failed, one after the other.
+    failed_polls: u32,
     /// The counter of the newest report that the server has.
     reported: Version,
     report_due: bool,
@@ -70,6 +71,8 @@ pub(super) struct Serving<'a> {
     holding: Holding,
     times: Times,
     collecting: Collecting,
+    /// Whether the clock was in doubt.
+    was_in_doubt: bool,
 }
 
 /// When something is to be done by itself.
@@ -148,12 +151,14 @@ impl<'a> Serving<'a> {
             round: None,
             polling: None,
             backoff: Backoff::new(first, limit),
+            failed_polls: 0,
             reported: 0,
             report_due: true,
             ask_due: false,
             holding: Holding::default(),
             times,
             collecting: Collecting::new(&shared.settings),
+            was_in_doubt: false,
         }
     }
 
@@ -166,6 +171,7 @@ impl<'a> Serving<'a> {
     ) -> Result<(), GatewayError> {
         self.member.clone_from(&membership.borrow_and_update());
         self.refresh_collected()?;
+        self.check_clock(self.shared.store.value()?);
         self.times.poll = self.next_poll();
         let directives: Directives = self.shared.store.value()?.unwrap_or_default();
         if directives.heard > directives.done {
@@ -218,7 +224,11 @@ impl<'a> Serving<'a> {
                 }
                 Event::Order(order) => self.obey(order)?,
                 Event::Message(Ok(message)) => self.hear(message).await?,
-                Event::Message(Err(ended)) | Event::Dialled(Err(ended)) => self.lost(&ended),
+                Event::Message(Err(ended)) => self.lost(&ended),
+                Event::Dialled(Err(ended)) => {
+                    self.check_clock(self.shared.store.value()?);
+                    self.lost(&ended);
+                }
                 Event::Dialled(Ok((connection, welcome))) => self.welcomed(*connection, &welcome)?,
                 Event::Round(ended) => self.round_ended(ended?)?,
                 Event::Polled(polled) => self.polled(polled)?,
@@ -236,6 +246,11 @@ impl<'a> Serving<'a> {
         let Some(member) = self.member.clone() else { return Ok(()) };
         let now = Instant::now();
         let shared = self.shared;
+        let is_in_doubt = shared.time.is_in_doubt();
+        if core::mem::replace(&mut self.was_in_doubt, is_in_doubt) && !is_in_doubt {
+            // What seemed to have ended may count.
+            self.times.round = Some(now);
+        }
         if self.round.is_none() && self.times.round.is_some_and(|at| at <= now) {
             self.times.round = None;
             let member = member.clone();
@@ -247,11 +262,16 @@ impl<'a> Serving<'a> {
             let member = member.clone();
             self.dialling = Some(Box::pin(async move { Connection::begin(&member).await }));
         }
-        if self.connection.is_none() && self.polling.is_none() && self.times.poll <= now {
+        if self.polls() && self.times.poll <= now {
             self.times.poll = self.next_poll();
             self.polling = Some(Box::pin(async move { Round::new(shared, &member)?.poll().await }));
         }
         Ok(())
+    }
+
+    /// Whether it polls: without a session, and as long as its clock is in doubt, since every answer tells the time.
+    fn polls(&self) -> bool {
+        self.polling.is_none() && (self.connection.is_none() || self.was_in_doubt)
     }
 
     /// Whether there is something to say, or the session is to be kept.
@@ -407,12 +427,11 @@ impl<'a> Serving<'a> {
 
     /// A clock that has gone back makes what is over count again, and what counts seem not to have begun.
     fn check_clock(&self, last: Option<Contact>) {
-        if has_gone_back(last, clock::now()) {
-            let why = "it is behind the time of the last contact with the server: set the clock (NTP)";
-            self.shared.troubles.find(Source::Clock, "clock", why);
-        } else {
-            self.shared.troubles.works(Source::Clock);
-        }
+        let contact = last.map(|Contact(last)| (last, "behind the last contact with the server"));
+        let identity = self.member.as_ref().map(|member| &member.identity);
+        let own = identity.and_then(|identity| Certificate::parse(identity.certificate.as_ref()?).ok());
+        let begun = own.map(|own| (own.validity().not_before, "behind the beginning of the gateway's certificate"));
+        self.shared.time.been(contact.into_iter().chain(begun), clock::now());
     }
 
     /// The server was heard.
@@ -569,7 +588,12 @@ impl<'a> Serving<'a> {
     fn polled(&mut self, polled: Result<Polled, GatewayError>) -> Result<(), GatewayError> {
         if polled.is_ok() {
             self.shared.troubles.works(Source::Server);
+            self.failed_polls = 0;
+        } else {
+            self.failed_polls = self.failed_polls.saturating_add(1);
         }
+        // It was planned before anybody knew how this one would end.
+        self.times.poll = self.next_poll();
         match polled {
             Ok(Polled::Nothing) => self.heard()?,
             Ok(Polled::New) => self.times.round = Some(Instant::now()),
@@ -676,9 +700,10 @@ impl<'a> Serving<'a> {
         Ok(())
     }
 
-    /// The next poll: between half the interval and one and a half, so that a thousand gateways don't come at once.
+    /// The next poll.
     fn next_poll(&self) -> Instant {
-        Instant::now() + self.shared.settings.poll_every.mul_f64(rand::rng().random_range(0.5..=1.5))
+        let pause = poll_pause(self.shared.settings.poll_every, self.failed_polls);
+        Instant::now() + pause.mul_f64(rand::rng().random_range(0.5..=1.5))
     }
 
     fn wake(&mut self) -> Result<Instant, StoreError> {
@@ -691,7 +716,7 @@ impl<'a> Serving<'a> {
         let is_away = self.connection.is_none();
         let session = self.times.session.filter(|_| is_away && self.dialling.is_none());
         let session = if session.is_some() && self.wants_session()? { session } else { None };
-        let poll = Some(self.times.poll).filter(|_| is_away && self.polling.is_none());
+        let poll = Some(self.times.poll).filter(|_| self.polls());
         let ping = Some(self.times.ping).filter(|_| !is_away);
         let ticket = self.times.ticket.filter(|_| !is_away);
         let devices = self.times.devices.filter(|_| !is_away);
@@ -707,8 +732,11 @@ impl<'a> Serving<'a> {
         if runs(&now) != runs(&self.status.borrow()) {
             self.report_due = true;
         }
+        let events = &self.shared.events;
+        self.shared.store.take_told().into_iter().for_each(|told| events.told(told));
         let changed = self.status.send_if_modified(|status| {
             let differs = *status != now;
+            events.changed(status, &now);
             *status = now;
             differs
         });
@@ -719,8 +747,12 @@ impl<'a> Serving<'a> {
     }
 }
 
-fn has_gone_back(last: Option<Contact>, now: UnixMillis) -> bool {
-    last.is_some_and(|Contact(last)| last.since(now) > CLOCK_BACK)
+/// The pause between two polls, on average: after polls that failed longer and longer. What it comes to lies between half of it and one and a half, so
+/// that a thousand gateways don't come at once.
+fn poll_pause(every: Duration, failed: u32) -> Duration {
+    // With its jitter the longest one is the limit.
+    let longest = every.max(LONGEST_PAUSE * 2 / 3);
+    every.saturating_mul(1_u32.checked_shl(failed).unwrap_or(u32::MAX)).min(longest)
 }
 
 fn taken(number: u64) -> Answer {
@@ -751,12 +783,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_clock_that_has_gone_back_is_noticed() {
-        let now = UnixMillis::from_secs(1_800_000_000);
-        let heard = |at: u64| Some(Contact(UnixMillis::from_secs(at)));
-        assert!(!has_gone_back(None, now));
-        assert!(!has_gone_back(heard(1_700_000_000), now));
-        assert!(!has_gone_back(heard(1_800_000_060), now), "a minute is nothing");
-        assert!(has_gone_back(heard(1_800_010_000), now));
+    fn polls_that_fail_come_less_and_less_often() {
+        let minutes = |every: u64, failed| poll_pause(Duration::from_mins(every), failed).as_secs() / 60;
+        assert_eq!([0, 1, 2, 3, 4, 31, 32, u32::MAX].map(|failed| minutes(5, failed)), [5, 10, 20, 40, 40, 40, 40, 40]);
+        assert_eq!([0, 7].map(|failed| minutes(120, failed)), [120, 120], "never more often than asked for");
     }
 }

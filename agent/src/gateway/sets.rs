@@ -6,7 +6,7 @@
 
 use super::change_over::Changed;
 use super::devices::Passive;
-use super::round::{LOOK_AGAIN_SECS, Ready, Round, RoundEnd, UNREACHABLE_SECS};
+use super::round::{LOOK_AGAIN_SECS, Ready, Round, RoundEnd, try_again_at};
 use super::store::{
     Change, ChangeOverPhase, Journal, OfDevice, Part, SetPhase, SetUnderWay, Sets, StoreError, Verifying, Work,
 };
@@ -150,7 +150,7 @@ impl Shared {
         if set.phase == SetPhase::Passive {
             match self.change_over()? {
                 Changed::Stuck => {
-                    end.again(clock::now().as_secs().saturating_add(UNREACHABLE_SECS));
+                    end.again(try_again_at());
                     return Ok(Some(set));
                 }
                 Changed::Restart => return Err(GatewayError::Restart),
@@ -166,7 +166,7 @@ impl Shared {
                     Some(Err(error)) => {
                         let what = part.after.characteristics.device.to_string();
                         self.troubles.find(Source::Round, what, error.to_string());
-                        end.again(clock::now().as_secs().saturating_add(UNREACHABLE_SECS));
+                        end.again(try_again_at());
                         return Ok(Some(set));
                     }
                 }
@@ -243,7 +243,7 @@ impl Shared {
         let Some(ports) = &self.settings.ports else { return };
         if let Err(error) = bundle::put_word(&bundle::folder(ports, device), word) {
             self.troubles.find(Source::Round, format!("updates of {device}"), format!("its folder: {error}"));
-            end.again(clock::now().as_secs().saturating_add(UNREACHABLE_SECS));
+            end.again(try_again_at());
         }
     }
 }

@@ -74,7 +74,7 @@ pub struct GatewayArgs {
     /// Shows the gateway's status as a web page at this address, such as 127.0.0.1:8791.
     #[arg(long = "status", env = "WARDLINK_STATUS", value_name = "ADDRESS")]
     pub page: Option<SocketAddr>,
-    /// Prints one event of the coupling per line as JSON.
+    /// Prints one event per line as JSON: of the coupling, the session, updates, stored data, and what does not work.
     #[arg(long, env = "WARDLINK_JSON")]
     pub json: bool,
     /// Who made this gateway.

@@ -2,13 +2,14 @@
 
 use super::broker::HubStatus;
 use super::settings::Settings;
-use super::store::{Attack, Contact, Devices, Directives, StoreError};
+use super::store::{Associated, Attack, Contact, Devices, Directives, StoreError, Verifying};
 use super::stored::StoredStatus;
 use super::{GatewayError, Shared};
 use crate::clock;
+use core::fmt::Write as _;
 use serde::{Deserialize, Serialize};
 use std::fs;
-use std::io::Write;
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use wardlink_protocol::{Device, UnixMillis};
 use wardlink_update::metadata::Version;
@@ -52,6 +53,30 @@ pub struct DeviceStatus {
     pub waits: Option<Waits>,
 }
 
+/// A device with a key: it verifies for itself, and speaks for itself.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct VerifyingStatus {
+    /// Which.
+    pub device: Device,
+    /// What it has said that it runs; none: it has said nothing here yet.
+    #[serde(default)]
+    pub state: Option<State>,
+    /// Whether the server updates it through this gateway.
+    pub is_updated_here: bool,
+    /// Whether it is connected, and listens; none: this gateway is no broker.
+    #[serde(default)]
+    pub is_listening: Option<bool>,
+    /// The revision that lies ready for it.
+    #[serde(default)]
+    pub offered: Option<Revision>,
+    /// Why it does not install that yet, as it said last.
+    #[serde(default)]
+    pub postponed: Option<Postponed>,
+    /// Why its newest update could not be installed; none where it could.
+    #[serde(default)]
+    pub failed: Option<String>,
+}
+
 /// How a gateway stands.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Status {
@@ -72,8 +97,11 @@ pub struct Status {
     /// The gateway's own program.
     #[serde(default)]
     pub own: Option<DeviceStatus>,
-    /// Its devices.
+    /// The devices for which it speaks.
     pub devices: Vec<DeviceStatus>,
+    /// Its devices with keys.
+    #[serde(default)]
+    pub verifying: Vec<VerifyingStatus>,
     /// Whose packages it trusts.
     pub manufacturers: Vec<String>,
     /// What the server does not know yet.
@@ -101,6 +129,7 @@ impl Status {
             directive_done: 0,
             own: None,
             devices: Vec::new(),
+            verifying: Vec::new(),
             manufacturers: Vec::new(),
             outcomes_waiting: 0,
             stored: StoredStatus::default(),
@@ -126,6 +155,8 @@ impl Status {
         for state in shared.device_states() {
             devices.push(DeviceStatus { is_updated_here: is_updated_here(&state), waits: waits(&state)?, state });
         }
+        let hub = shared.broker.as_ref().map(|broker| broker.status());
+        let verifying = verifying(shared, hub.as_ref())?;
         let mut troubles = shared.troubles.all();
         // What may be an attack is shown until the server knows it.
         let attack = store.value::<Attack>()?.and_then(|attack| attack.seen);
@@ -140,10 +171,11 @@ impl Status {
             directive_done: done,
             own: Some(own),
             devices,
+            verifying,
             manufacturers: store.manufacturers()?.iter().map(ToString::to_string).collect(),
             outcomes_waiting: store.waiting()?,
             stored: shared.stored().status(),
-            hub: shared.broker.as_ref().map(|broker| broker.status()),
+            hub,
             troubles,
             ..Self::new(&shared.settings)
         })
@@ -153,6 +185,26 @@ impl Status {
     pub(super) fn fault(&mut self, troubles: Vec<Trouble>) {
         (self.is_connected, self.troubles) = (false, troubles);
     }
+}
+
+/// The devices with keys, as the server names them, with what they have said.
+fn verifying(shared: &Shared, hub: Option<&HubStatus>) -> Result<Vec<VerifyingStatus>, StoreError> {
+    let known: Verifying = shared.store.value()?.unwrap_or_default();
+    let status = |one: Associated| {
+        let said = known.of(&one.device);
+        let runs = said.map(|said| &said.state.characteristics.revision);
+        let offered = said.and_then(|said| said.offered.clone()).filter(|offered| Some(offered) != runs);
+        VerifyingStatus {
+            state: said.map(|said| said.state.clone()),
+            is_updated_here: one.updates,
+            is_listening: hub.map(|hub| hub.listening.contains(&one.device)),
+            postponed: said.and_then(|said| said.postponed).filter(|_| offered.is_some()),
+            offered,
+            failed: said.and_then(|said| said.failed.clone()),
+            device: one.device,
+        }
+    };
+    Ok(shared.with_key()?.into_iter().map(status).collect())
 }
 
 /// Where the status lies.
@@ -205,12 +257,47 @@ pub fn lines(status: &Status) -> Vec<String> {
         let elsewhere = if *is_updated_here { "" } else { ", not updated through this gateway" };
         lines.push(format!("{what:<11} {} {} revision {}{counter}{elsewhere}", is.device, is.model, is.revision));
     }
+    lines.extend(status.verifying.iter().map(verifying_line));
     lines.extend(status.hub.as_ref().map(hub_line));
     lines.extend(stored_lines(&status.stored, now));
     for trouble in &status.troubles {
         lines.push(format!("trouble     {}: {} (since {})", trouble.what, trouble.why, ago(trouble.since)));
     }
     lines
+}
+
+/// A device with a key for people.
+fn verifying_line(of: &VerifyingStatus) -> String {
+    let mut line = match &of.state {
+        Some(state) => {
+            let is = &state.characteristics;
+            let counter = state.release_counter.map(|counter| format!(", release {counter}")).unwrap_or_default();
+            format!("device      {} {} revision {}{counter}", is.device, is.model, is.revision)
+        }
+        None => format!("device      {}, has not said yet what it runs", of.device),
+    };
+    line.push_str(match of.is_listening {
+        Some(true) => ", connected",
+        Some(false) => ", not connected",
+        None => "",
+    });
+    if !of.is_updated_here {
+        line.push_str(", not updated through this gateway");
+    }
+    if let Some(offered) = &of.offered {
+        let why = match of.postponed {
+            None => "",
+            Some(Postponed::Therapy) => " (it waits for the end of the therapy)",
+            Some(Postponed::Unsafe) => " (it waits for a safe moment)",
+            Some(Postponed::Window) => " (it waits for its time)",
+            Some(Postponed::Confirmation) => " (it waits for a confirmation at the device)",
+        };
+        let _ = write!(line, ", revision {offered} lies ready for it{why}");
+    }
+    if let Some(failed) = &of.failed {
+        let _ = write!(line, ", its last update could not be installed: {failed}");
+    }
+    line
 }
 
 /// The hub for people.

@@ -6,16 +6,19 @@
 
 pub(super) mod records;
 
+use super::classes::Directed;
 use crate::bundle::Standing;
 use redb::{Database, ReadableDatabase, ReadableTable, StorageBackend, TableDefinition};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_bytes::ByteBuf;
-use std::collections::BTreeMap;
+use std::cell::RefCell;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::OpenOptions;
 use std::io;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
+use std::sync::{Mutex, PoisonError};
 use wardlink_protocol::cbor;
 use wardlink_protocol::distribution::PollTicket;
 use wardlink_protocol::identity::Sha256;
@@ -128,6 +131,12 @@ pub(super) struct OfDevice {
     /// Why the newest of its updates could not be installed; none where it could.
     #[serde(default)]
     pub(super) failed: Option<String>,
+    /// The revision that lies ready for it.
+    #[serde(default)]
+    pub(super) offered: Option<Revision>,
+    /// Why it does not install that yet, as it said last.
+    #[serde(default)]
+    pub(super) postponed: Option<Postponed>,
 }
 
 impl Verifying {
@@ -198,6 +207,10 @@ pub(super) struct Directives {
 #[derive(Clone, Copy, Default, Serialize, Deserialize)]
 struct Counter(Version);
 
+/// The devices that stood in the newest report.
+#[derive(Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Reported(pub(super) BTreeSet<Device>);
+
 /// When the server was heard last.
 #[derive(Clone, Copy, Serialize, Deserialize)]
 pub(super) struct Contact(pub(super) UnixMillis);
@@ -257,6 +270,8 @@ values! {
     Issuing => "issuing",
     Attack => "attack seen",
     Journal => "change-over",
+    Directed => "directed",
+    Reported => "reported",
 }
 
 /// How far a change-over has come.
@@ -329,6 +344,8 @@ impl Work {
 /// The store.
 pub struct Store {
     database: Database,
+    /// What the server is to be told since somebody has asked.
+    told: Mutex<Vec<Notification>>,
 }
 
 fn name_of(repository: &Repository) -> String {
@@ -361,7 +378,7 @@ impl Store {
         write.open_table(PACKAGES)?;
         records::prepare(&write)?;
         write.commit()?;
-        Ok(Self { database })
+        Ok(Self { database, told: Mutex::default() })
     }
 
     pub(super) fn value<T: Value>(&self) -> Result<Option<T>, StoreError> {
@@ -378,9 +395,19 @@ impl Store {
         changes: impl FnOnce(&Change<'_>) -> Result<T, StoreError>,
     ) -> Result<T, StoreError> {
         let write = self.database.begin_write()?;
-        let done = changes(&Change { write: &write })?;
+        let change = Change { write: &write, told: RefCell::default() };
+        let done = changes(&change)?;
+        let told = change.told.into_inner();
         write.commit()?;
+        if !told.is_empty() {
+            self.told.lock().unwrap_or_else(PoisonError::into_inner).extend(told);
+        }
         Ok(done)
+    }
+
+    /// What the server is to be told since this was asked last.
+    pub(super) fn take_told(&self) -> Vec<Notification> {
+        core::mem::take(&mut self.told.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// The counter of the next report: stored before it is used, and above what the server has seen. What may be an attack and was in no
@@ -534,6 +561,7 @@ impl Store {
 /// Changes that happen together.
 pub(super) struct Change<'a> {
     write: &'a redb::WriteTransaction,
+    told: RefCell<Vec<Notification>>,
 }
 
 impl Change<'_> {
@@ -563,6 +591,7 @@ impl Change<'_> {
         let mut table = self.write.open_table(OUTCOMES)?;
         let last = table.last()?.map(|(number, _)| number.value());
         table.insert(last.map_or(1, |last| last.saturating_add(1)), bytes.as_slice())?;
+        self.told.borrow_mut().push(notification.clone());
         let over = usize::try_from(redb::ReadableTableMetadata::len(&table)?).unwrap_or(usize::MAX);
         if over > MAX_OUTCOMES
             && let Some(oldest) = oldest_of_busiest(&table)?

@@ -4,6 +4,7 @@ use super::{Inner, Requested};
 use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
+use std::time::SystemTime;
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::net::TcpStream;
 use wardlink_protocol::distribution::PollTicket;
@@ -111,6 +112,9 @@ fn answer(inner: &Mutex<Inner>, path: &str, fields: &BTreeMap<String, String>) -
     let range =
         from.filter(|_| status == 206).map(|from| format!("Content-Range: bytes {from}-{}/{whole}\r\n", whole - 1));
     let etag = etag.map(|etag| format!("ETag: {etag}\r\n")).unwrap_or_default();
-    let head = format!("HTTP/1.1 {status} Said\r\nContent-Length: {length}\r\n{etag}{}\r\n", range.unwrap_or_default());
+    let date = inner.behind.map(|behind| httpdate::fmt_http_date(SystemTime::now() - behind));
+    let date = date.map(|date| format!("Date: {date}\r\n")).unwrap_or_default();
+    let range = range.unwrap_or_default();
+    let head = format!("HTTP/1.1 {status} Said\r\nContent-Length: {length}\r\n{date}{etag}{range}\r\n");
     (head, body, cut.is_some())
 }

@@ -142,6 +142,8 @@ pub(crate) struct Inner {
     pub(crate) ticket: [u8; 32],
     /// How long a ticket counts.
     pub(crate) ticket_lasts: Duration,
+    /// The time that its files come with is so far behind; none: it tells no time.
+    pub(crate) behind: Option<Duration>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -247,6 +249,7 @@ impl Depot {
             added: BTreeMap::new(),
             ticket: TICKET,
             ticket_lasts: Duration::from_hours(1),
+            behind: None,
         }));
         let task = tokio::spawn(accept(listener, Arc::clone(&inner)));
         let depot = Self { inner, address: host, task, folder: tempfile::tempdir().unwrap(), key };

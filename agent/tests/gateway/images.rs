@@ -98,6 +98,58 @@ async fn packages_may_come_from_a_stick_or_a_mirror() {
     gateway.stop().await;
 }
 
+/// Directs what matches to one device alone.
+fn direct_to(inner: &mut Inner, device: &str) {
+    let mut orders = inner.orders();
+    orders.iter_mut().for_each(|order| order.assignments.retain(|of| of.device.to_string() == device));
+    inner.hospital.direct(&orders);
+}
+
+fn publish(inner: &mut Inner, package: &Package) {
+    inner.hospital.release(package);
+    inner.hospital.images.bump();
+}
+
+#[tokio::test]
+async fn the_next_device_of_a_model_takes_what_was_fetched_for_the_first() {
+    let depot = Depot::open().await;
+    let images = |inner: &mut Inner| inner.requests.iter().filter(|of| of.path.contains("/targets/")).count();
+    depot.configure(&["infusion-pump/p1"]);
+    depot.with(|inner| {
+        publish(inner, &pump_package());
+        direct_to(inner, "infusion-pump/p1");
+    });
+    let gateway = depot.power(&[]);
+    depot.installed("infusion-pump/p1", "1B").await;
+    gateway.stop().await;
+    // The first one is here no longer, and another one has come with something older, to which nothing is directed yet.
+    depot.configure(&["infusion-pump/p2"]);
+    let version = depot.with(|inner| {
+        inner.hospital.direct(&[]);
+        inner.hospital.version
+    });
+    let mut gateway = depot.power(&[]);
+    gateway.until("the end of a round", |status| status.directive_done == version).await;
+    assert_eq!((depot.cached().len(), depot.with(images)), (1, 1));
+    depot.with(|inner| {
+        direct_to(inner, "infusion-pump/p2");
+        inner.push_directive();
+    });
+    depot.installed("infusion-pump/p2", "1B").await;
+    assert_eq!(depot.with(images), 1, "it is not fetched again");
+    // Nobody is left who runs something older: what is replaced goes.
+    let version = depot.with(|inner| {
+        publish(inner, &next_package());
+        direct_to(inner, "infusion-pump/p2");
+        inner.push_directive();
+        inner.hospital.version
+    });
+    depot.installed("infusion-pump/p2", "1C").await;
+    gateway.until("the end of the round", |status| status.directive_done == version).await;
+    assert_eq!((depot.cached().len(), depot.with(images)), (1, 2));
+    gateway.stop().await;
+}
+
 #[tokio::test]
 async fn a_delta_is_applied_where_its_source_runs_and_a_useless_one_is_passed_over() {
     let depot = Depot::open().await;

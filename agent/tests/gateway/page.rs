@@ -2,9 +2,13 @@
 
 use crate::depot::Depot;
 use clap::Parser;
+use serde_bytes::ByteBuf;
+use wardlink_agent::clock;
 use wardlink_agent::gateway::page;
 use wardlink_agent::gateway::settings::GatewayArgs;
 use wardlink_agent::pump::Pump;
+use wardlink_crypto::key::PrivateKey;
+use wardlink_protocol::Device;
 
 #[derive(Parser)]
 struct Line {
@@ -65,5 +69,26 @@ async fn the_page_shows_how_things_stand_and_only_its_own_buttons_work() {
     tokio::io::AsyncReadExt::read_to_string(&mut stream, &mut answer).await.unwrap();
     assert!(answer.starts_with("HTTP/1.1 421"), "{answer}");
     serving.abort();
+    gateway.stop().await;
+}
+
+#[tokio::test]
+async fn a_gateway_with_pumps_alone_shows_them_and_its_broker() {
+    let depot = Depot::open().await;
+    let key = PrivateKey::make(&mut clock::rng()).public().to_spki().unwrap();
+    let pump: Device = "infusion-pump/p1".parse().unwrap();
+    depot.with(|inner| inner.keys.insert(pump.clone(), ByteBuf::from(key)));
+    depot.configure(&[]);
+    let mut gateway = depot.power(&["--hub", "127.0.0.1:0"]);
+    gateway
+        .until("the pump, and the broker's address", |status| {
+            let is_there = status.verifying.iter().any(|one| one.device == pump && one.is_listening == Some(false));
+            is_there && status.devices.is_empty() && status.hub.as_ref().is_some_and(|hub| hub.address.is_some())
+        })
+        .await;
+    let status = gateway.handle.status.borrow().clone();
+    let lines = wardlink_agent::gateway::status::lines(&status).join("\n");
+    assert!(lines.contains("device      infusion-pump/p1, has not said yet what it runs, not connected"), "{lines}");
+    assert!(lines.contains("hub         at 127.0.0.1:"), "{lines}");
     gateway.stop().await;
 }

@@ -1,8 +1,10 @@
 //! What is refused.
 
 use crate::depot::{Depot, Inner, pumps};
+use std::time::Duration;
 use wardlink_agent::gateway::Order;
 use wardlink_test_repository::hospital::{device, pump_package};
+use wardlink_update::metadata::Expires;
 use wardlink_update::uptane::Outcome;
 
 /// What the server does wrong, and a word of the refusal.
@@ -80,6 +82,30 @@ async fn what_is_refused_is_told_once_with_its_step_and_nothing_is_installed() {
 fn forged(inner: &mut Inner, change: impl FnOnce(&mut serde_json::Value)) {
     let orders = inner.orders();
     inner.hospital.direct_forged(&orders, change);
+}
+
+#[tokio::test]
+async fn what_seems_to_have_ended_at_a_wrong_time_is_no_attack() {
+    let depot = Depot::open().await;
+    depot.with(|inner| {
+        inner.behind = Some(Duration::from_hours(20 * 24));
+        inner.hospital.images.timestamp_expires = Expires::at(1_700_000_000);
+        inner.direct(&pump_package());
+    });
+    let mut gateway = depot.power(&["--poll-secs", "1"]);
+    gateway.trouble("20 days ahead of the server's time").await;
+    depot
+        .until("the refusal, and a report after it", |inner| {
+            (inner.outcomes_of("gateway/ward-3").len() == 1 && inner.reports.len() > 1).then_some(())
+        })
+        .await;
+    let accused = |inner: &mut Inner| inner.reports.iter().any(|report| report.gateway.attack.is_some());
+    assert!(!depot.with(accused));
+    // The clock is set, which the next poll notices, also while the session stands: it has ended indeed.
+    depot.with(|inner| inner.behind = Some(Duration::ZERO));
+    depot.until("the accusation", |inner| accused(inner).then_some(())).await;
+    gateway.until("no word of the clock", |status| status.troubles.iter().all(|one| one.what != "clock")).await;
+    gateway.stop().await;
 }
 
 #[tokio::test]

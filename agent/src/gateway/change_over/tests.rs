@@ -2,10 +2,13 @@
 
 use super::*;
 use crate::gateway::devices::Configured;
+use crate::gateway::journal::Events;
 use crate::gateway::packages::Packages;
 use crate::gateway::settings::Settings;
 use crate::gateway::store::Store;
 use crate::gateway::stored::Holdings;
+use crate::gateway::timekeeping::Timekeeping;
+use crate::gateway::troubles::Troubles;
 use std::path::Path;
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex};
@@ -46,15 +49,18 @@ pub(in crate::gateway) fn shared(folder: &Path) -> Shared {
         trial: Duration::from_mins(1),
     };
     let store = Store::open(&folder.join("store")).unwrap();
+    let troubles = Arc::<Troubles>::default();
     Shared {
         broker: None,
+        events: Arc::new(Events::new("gateway/ward-3".parse().unwrap())),
+        time: Arc::new(Timekeeping::new(Arc::clone(&troubles))),
         stored: Mutex::new(Holdings::open(&store, 0, Plan::default(), crate::clock::now()).unwrap()),
         store,
         packages: Packages::open(folder.join("packages")).unwrap(),
         devices: settings.passive(),
         own: None,
         settings,
-        troubles: Arc::default(),
+        troubles,
         has_reached: AtomicBool::new(false),
         begun: Instant::now(),
     }

@@ -43,6 +43,8 @@ fn a_device_runs_the_old_image_until_it_changes_over_and_goes_back_if_it_has_to(
     // Again, after a power loss.
     device.change_over(&next).unwrap();
     assert_eq!((runs(&device), fs::read(device.image().unwrap()).unwrap()), ("1B".to_owned(), b"new".to_vec()));
+    let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o660;
+    assert_eq!(mode(&folder.path().join("s1").join(RECORD)), mode(&image), "the group's, where the mask says so");
     assert!(device.image().unwrap().with_file_name("site-settings.json").exists());
     device.go_back().unwrap();
     device.go_back().unwrap();

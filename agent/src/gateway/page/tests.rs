@@ -45,6 +45,48 @@ fn the_gateways_own_program_is_shown_and_confirmed_like_a_devices() {
 }
 
 #[test]
+fn devices_with_keys_and_their_broker_are_shown_in_both_languages() {
+    let mut status = status();
+    let state = status.devices.remove(0).state;
+    status.verifying = serde_json::from_value(serde_json::json!([
+        {"device": {"client": "scale", "identifier": "s1"}, "state": state, "is_updated_here": true, "is_listening": true,
+            "offered": "1B", "postponed": "therapy", "failed": "<b>no room</b>"},
+        {"device": {"client": "infusion-pump", "identifier": "p2"}, "is_updated_here": false, "is_listening": false},
+    ]))
+    .unwrap();
+    status.hub = serde_json::from_value(serde_json::json!({
+        "address": "10.0.0.7:8884", "listening": [{"client": "scale", "identifier": "s1"}], "is_overdue": true,
+    }))
+    .unwrap();
+    let english = content(&status, Language::English, UnixMillis(0));
+    for said in [
+        "scale/s1</strong> S1, revision 1A <small>connected",
+        "revision 1B lies ready for it: waits for the end of the therapy",
+        "could not be installed: &lt;b&gt;no room",
+        "infusion-pump/p2</strong> has not said yet what it runs <small>not connected",
+        "10.0.0.7:8884",
+        "<dd>1</dd>",
+        "nobody is let in",
+    ] {
+        assert!(english.contains(said), "{said}: {english}");
+    }
+    assert!(!english.contains("/confirm/") && !english.contains("<li>none</li>"), "{english}");
+    let german = content(&status, Language::German, UnixMillis(0));
+    for said in ["Broker der Geräte", "Revision 1B liegt bereit", "hat noch nicht gesagt", "niemand wird eingelassen"]
+    {
+        assert!(german.contains(said), "{said}: {german}");
+    }
+    let lines = crate::gateway::status::lines(&status).join("\n");
+    for said in [
+        "device      scale/s1 S1 revision 1A, connected, revision 1B lies ready for it (it waits for the end of the therapy)",
+        "infusion-pump/p2, has not said yet what it runs, not connected, not updated through this gateway",
+        "hub         at 10.0.0.7:8884, denies everything",
+    ] {
+        assert!(lines.contains(said), "{said}: {lines}");
+    }
+}
+
+#[test]
 fn what_others_write_stays_text() {
     let why = "<script>alert(1)</script>".to_owned();
     let troubles = vec![Trouble { what: "server".to_owned(), why, since: UnixMillis(0) }];

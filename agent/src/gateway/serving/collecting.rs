@@ -7,6 +7,7 @@ use super::Serving;
 use crate::bundle;
 use crate::clock;
 use crate::device::handover::new_chain;
+use crate::gateway::journal::Event;
 use crate::gateway::session::Sent;
 use crate::gateway::settings::Settings;
 use crate::gateway::speaking::{NotSpoken, Speaker};
@@ -358,6 +359,7 @@ impl Serving<'_> {
                 tracing::debug!(%device, batches, "the server has stored data");
                 shared.troubles.works_again(Source::Stored, RECEIPT);
                 self.tell_device(&device, &Downward::Receipt(receipt.clone()));
+                shared.events.say(Event::Uploaded { of: device, batches });
             }
             Receipted::NotHeld(why) => tracing::warn!(%why, "a receipt deletes nothing"),
             Receipted::Refused(_) => {}

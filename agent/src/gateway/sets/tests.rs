@@ -49,7 +49,8 @@ fn says(shared: &Shared, name: &str, step: Option<Step>, ended: Option<Result<()
         .store
         .change(|change| {
             let mut known: Verifying = change.value()?.unwrap_or_default();
-            known.put(OfDevice { state, outcomes: Vec::new(), is_handed: true, standing, failed });
+            let (outcomes, offered, postponed) = (Vec::new(), None, None);
+            known.put(OfDevice { state, outcomes, is_handed: true, standing, failed, offered, postponed });
             change.set(&known)
         })
         .unwrap();
