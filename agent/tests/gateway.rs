@@ -86,6 +86,31 @@ async fn a_report_is_sent_when_the_server_wants_one() {
 }
 
 #[tokio::test]
+async fn what_a_device_runs_by_other_means_is_reported() {
+    let depot = Depot::open().await;
+    let gateway = depot.power(&["--collect-secs", "1"]);
+    depot.until("a report", |inner| inner.reports.last().map(drop)).await;
+    // Somebody has exchanged its program by hand.
+    let name = "infusion-pump/p1";
+    let is = depot.with(|inner| {
+        let mut present = inner.hospital.bound.present.iter();
+        present.find(|state| state.characteristics.device.to_string() == name).unwrap().clone()
+    });
+    let mut record = serde_json::json!({ "state": is, "slot": "a" });
+    record["state"]["characteristics"]["revision"] = "9Z".into();
+    std::fs::create_dir_all(depot.device_folder(name)).unwrap();
+    std::fs::write(depot.device_folder(name).join("record.json"), serde_json::to_vec(&record).unwrap()).unwrap();
+    depot
+        .until("a report of it", |inner| {
+            let last = inner.reports.last()?;
+            let mut revisions = last.devices.iter().map(|(state, _)| state.characteristics.revision.to_string());
+            revisions.any(|revision| revision == "9Z").then_some(())
+        })
+        .await;
+    gateway.stop().await;
+}
+
+#[tokio::test]
 async fn an_idle_poll_is_one_conditional_request() {
     let depot = Depot::open().await;
     let gateway = depot.power(&["--poll-only", "--poll-secs", "1"]);

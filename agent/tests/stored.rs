@@ -241,6 +241,12 @@ async fn while_the_server_is_away_the_gateway_goes_on_collecting() {
     arrived(&depot, &pump(), made).await;
     arrived(&depot, &scale(), 1).await;
     gateway.until("an empty store", |status| holds(status, 0)).await;
+    // The server was told how much it was, and that it is over.
+    let told = |inner: &mut Inner| {
+        let records: Vec<u64> = inner.held.iter().map(|held| held.records).collect();
+        (records.contains(&(made as u64 + 1)) && records.last() == Some(&0)).then_some(())
+    };
+    depot.until("word of what it holds", told).await;
     gateway.stop().await;
 }
 

@@ -21,6 +21,7 @@ use wardlink_crypto::key::PrivateKey;
 use wardlink_crypto::session::{GatewayHandshake, Session};
 use wardlink_crypto::x509::Certificate;
 use wardlink_pairing::device::DevicePairing;
+use wardlink_protocol::api::Held;
 use wardlink_protocol::distribution::{
     Answer, FromGateway, FromServer, Numbered, PollTicket, SESSION_PROTOCOL, SessionRefusal, Welcome,
 };
@@ -357,6 +358,17 @@ impl Talk {
     pub fn ask(&mut self) -> Result<Option<SessionRefusal>> {
         let message = FromGateway::Ask(self.numbered(()));
         self.answered(&message)
+    }
+
+    /// Says what it holds of stored data.
+    pub fn holds(&mut self, held: Held) -> Result<()> {
+        self.say(&FromGateway::Holds(held))
+    }
+
+    /// Waits until a report is wanted.
+    pub fn wait_for_inquiry(&mut self) -> Result<()> {
+        while !matches!(self.hear()?, FromServer::Report(_)) {}
+        Ok(())
     }
 
     /// Waits for word of a directive; its version.

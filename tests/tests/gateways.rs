@@ -9,8 +9,8 @@ use serde_json::json;
 use wardlink_agent::clock;
 use wardlink_protocol::Device;
 use wardlink_protocol::api::{
-    AllowUpload, Associate, Broadcast, CatalogDevice, CatalogPage, GatewayView, InventoryPreview, NewOffer, OfferScope,
-    OfferView, OfferWhen, OutcomeView, ProblemKind, Pushed, ReleaseView, Role, UpdateState,
+    AllowUpload, Associate, Broadcast, CatalogDevice, CatalogPage, GatewayView, Held, InventoryPreview, NewOffer,
+    OfferScope, OfferView, OfferWhen, OutcomeView, ProblemKind, Pushed, ReleaseView, Role, UpdateState,
 };
 use wardlink_protocol::distribution::{AssociatedDevice, FromServer, PollTicket};
 use wardlink_protocol::limits::POLL_TICKET_BYTES;
@@ -682,6 +682,39 @@ fn a_gateway_is_told_of_a_revoked_device_without_asking() -> Result<()> {
         // Nothing else is said here: the server sends it by itself.
         let FromServer::Devices(told) = talk.hear()? else { bail!("the devices") };
         assert_eq!(has_key(&told.message), [(lost.device.clone(), false), (kept.device.clone(), true)]);
+        Ok(())
+    })
+}
+
+#[test]
+fn the_server_knows_when_a_gateway_was_heard_what_it_holds_and_asks_it_what_it_runs() -> Result<()> {
+    scene(|scene| {
+        let mut stage = Stage::open(scene)?;
+        let mut hub = stage.hub("pump-1")?;
+        let known = |stage: &Stage<'_>| -> Result<GatewayView> {
+            let all: Vec<GatewayView> = stage.ward.administrator.get("gateways")?;
+            all.into_iter().next().context("a gateway")
+        };
+        let mut talk = hub.connect()?;
+        talk.report(hub.report("1A", None, &[])?)?;
+        assert_eq!(known(&stage)?.held, None);
+        let held = Held { records: 7, bytes: 700, capacity: 1_000, oldest: Some(clock::now()), refused_batches: 1 };
+        talk.holds(held)?;
+        wait::until("what it holds", || Ok((known(&stage)?.held == Some(held)).then_some(())))?;
+        // With each push it is asked what it runs (figure 8, 176).
+        let _: Pushed = stage.ward.administrator.post(&format!("gateways/{}/push", hub.device), &())?;
+        talk.wait_for_inquiry()?;
+
+        // A poll is a contact, too, and none is invented by the end of a session.
+        let ticket = talk.welcome.ticket.clone();
+        talk.leave()?;
+        wait::until("the end of its session", || Ok((!known(&stage)?.online).then_some(())))?;
+        let before = known(&stage)?.last_contact;
+        stage.ward.worker.kill();
+        stage.ward.worker.restart()?;
+        assert_eq!(known(&stage)?.last_contact, before);
+        assert_eq!(hub.poll("metadata/timestamp.json", &ticket, "")?.status, 200);
+        wait::until("its poll", || Ok((known(&stage)?.last_contact > before).then_some(())))?;
         Ok(())
     })
 }

@@ -127,7 +127,7 @@ pub(crate) struct Inner {
     /// The keys of those of its devices that sign for themselves.
     pub(crate) keys: BTreeMap<Device, ByteBuf>,
     /// What the gateway says that it holds.
-    pub(crate) held: Option<Held>,
+    pub(crate) held: Vec<Held>,
     /// The keys of their channel to the gateway.
     pub(crate) channels: BTreeMap<Device, ChannelKey>,
     /// What it has of their stored data.
@@ -214,7 +214,7 @@ impl Depot {
             ca,
             archive: Archive::new(server_key.clone(), chain.clone()),
             keys: BTreeMap::new(),
-            held: None,
+            held: Vec::new(),
             channels: BTreeMap::new(),
             loses_receipts: false,
             forger: None,

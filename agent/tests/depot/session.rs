@@ -202,7 +202,7 @@ fn answer(message: FromGateway, inner: &mut Inner) -> Option<Answer> {
             Some(Answer { number: ask.number, refused: None })
         }
         FromGateway::Holds(held) => {
-            inner.held = Some(held);
+            inner.held.push(held);
             None
         }
         FromGateway::Answer(answer) => {
