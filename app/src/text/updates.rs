@@ -43,7 +43,8 @@ texts! {
     release_sbom => "Bill of materials" | "Stückliste";
     release_provenance => "Provenance" | "Herkunft";
     release_none => "None given" | "Nicht angegeben";
-    release_open_file => "Open" | "Öffnen";
+    release_open_file(size: &str) => "Open ({size})" | "Öffnen ({size})";
+    release_open_file_of(name: &str, size: &str) => "Open ({size}): {name}" | "Öffnen ({size}): {name}";
 
     offer_release => "Offer" | "Anbieten";
     offer_release_of(name: &str) => "Offer {name}" | "{name} anbieten";

@@ -2,7 +2,7 @@
 
 use leptos::prelude::*;
 use wardlink_protocol::UnixMillis;
-use wardlink_protocol::api::{OfferScope, OfferView, OfferWhen, ReleaseView, Right};
+use wardlink_protocol::api::{OfferScope, OfferView, OfferWhen, ReleaseDocument, ReleaseView, Right};
 
 use super::offer::OfferForm;
 use super::upload::UploadForm;
@@ -252,17 +252,7 @@ fn WithdrawForm(offer: OfferView, known: Known, close: CloseDialog) -> impl Into
 #[component]
 fn Contents(release: ReleaseView, close: CloseDialog) -> impl IntoView {
     let t = use_text();
-    let file = |path: &str| format!("/api/repositories/{}/targets/{path}", release.manufacturer);
-    let document = |name: &'static str, path: &Option<String>| {
-        match path {
-        Some(path) => view! {
-            <div class="fact"><dt>{name}</dt><dd><a href=file(path) target="_blank" rel="noopener">{t.release_open_file()}</a></dd></div>
-        }
-        .into_any(),
-        None => view! { <Fact name=name value=t.release_none().to_owned()/> }.into_any(),
-    }
-    };
-    let documents = [document(t.release_sbom(), &release.sbom), document(t.release_provenance(), &release.provenance)];
+    let (sbom, provenance) = (release.sbom, release.provenance);
     view! {
         <div class="stack" data-testid="release-contents">
             <dl class="facts-list">
@@ -274,12 +264,38 @@ fn Contents(release: ReleaseView, close: CloseDialog) -> impl IntoView {
                 <Fact name=t.release_length() value=format::bytes(release.length, t)/>
                 <Fact name="SHA-256" value=release.sha256.to_string() mono=true/>
                 <Fact name=t.release_path() value=release.path.clone() mono=true/>
-                {documents}
+                <Document name=t.release_sbom() kind="sbom" document=sbom/>
+                <Document name=t.release_provenance() kind="provenance" document=provenance/>
             </dl>
             {release.during_therapy.then(|| view! { <p class="quiet">{t.release_during_therapy()}</p> })}
             <button type="button" class="button" on:click=move |_| close.run()>{t.close()}</button>
         </div>
     }
+}
+
+/// A document that is bound to a release, to open.
+#[component]
+fn Document(
+    /// What it is.
+    name: &'static str,
+    /// The same, for tests.
+    kind: &'static str,
+    /// Where it is; none where the release has none.
+    document: Option<ReleaseDocument>,
+) -> impl IntoView {
+    let t = use_text();
+    let Some(ReleaseDocument { address, length }) = document else {
+        return view! { <Fact name=name value=t.release_none().to_owned()/> }.into_any();
+    };
+    let length = format::bytes(length, t);
+    view! {
+        <div class="fact">
+            <dt>{name}</dt>
+            <dd><a href=address target="_blank" rel="noopener" data-testid="document" data-document=kind
+                aria-label=t.release_open_file_of(name, &length)>{t.release_open_file(&length)}</a></dd>
+        </div>
+    }
+    .into_any()
 }
 
 #[cfg(test)]

@@ -17,8 +17,8 @@ pub use distribution::{
     AllowUpload, AssignPatient, Associate, Broadcast, CatalogChange, CatalogDevice, CatalogEntry, CatalogPage,
     GatewayView, InventoryPreview, KeepConfidential, MadePublishingToken, ManufacturerView, MissingFile,
     NewManufacturer, NewOffer, NewPublication, OfferScope, OfferView, OfferWhen, OfferedData, OutcomeView,
-    PublicationView, Published, PublishedFile, PublishedMetadata, PublishedView, PublishingToken, Pushed, ReleaseView,
-    UpdateState,
+    PublicationView, Published, PublishedFile, PublishedMetadata, PublishedView, PublishingToken, Pushed,
+    ReleaseDocument, ReleaseView, UpdateState,
 };
 pub use orders::{NewOrder, OrderState, OrderView};
 pub use records::{

@@ -125,14 +125,23 @@ pub struct ReleaseView {
     pub length: u64,
     /// Its SHA-256.
     pub sha256: Sha256,
-    /// The path of its bill of materials, where it has one.
-    pub sbom: Option<String>,
-    /// The path of its provenance, where it has one.
-    pub provenance: Option<String>,
+    /// Its bill of materials, where it has one.
+    pub sbom: Option<ReleaseDocument>,
+    /// Its provenance, where it has one.
+    pub provenance: Option<ReleaseDocument>,
     /// How many devices of the catalog could take it now.
     pub fitting: u64,
     /// How many devices of the catalog run it.
     pub running: u64,
+}
+
+/// A document that is bound to a package. Everybody may read it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ReleaseDocument {
+    /// Where it is at this server, percent-encoded: `/api/repositories/…`.
+    pub address: String,
+    /// Its length, in bytes.
+    pub length: u64,
 }
 
 /// What a device or gateway runs, as the catalog has it (figure 2, 41 to 48).
