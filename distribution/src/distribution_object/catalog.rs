@@ -204,7 +204,8 @@ pub(super) fn put_state(
 
 /// Counts what runs where: a device was in one state, and is in another one.
 fn count(database: &Database, before: Option<&State>, after: &State) -> Result<(), Failure> {
-    const KIND: &str = "manufacturer = ? AND client = ? AND model = ? AND hardware = ? AND revision = ? AND counter = ?";
+    const KIND: &str =
+        "manufacturer = ? AND client = ? AND model = ? AND hardware = ? AND revision = ? AND counter = ?";
     if let Some(before) = before {
         database.run(&format!("UPDATE runs SET devices = devices - 1 WHERE {KIND}"), kind(before))?;
         database.run(&format!("DELETE FROM runs WHERE {KIND} AND devices <= 0"), kind(before))?;

@@ -2,8 +2,8 @@
 
 use super::catalog::{self, Known, Progress};
 use super::director::{self, Director};
-use super::{offered, offers};
 use super::{DistributionObject, blob, text};
+use super::{offered, offers};
 use core::time::Duration;
 use serde_bytes::ByteBuf;
 use sha2::{Digest, Sha256 as Hasher};

@@ -10,8 +10,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use wardlink_edge::platform::now;
 use wardlink_edge::problem::Failure;
 use wardlink_edge::storage::{Column, Database, Row};
-use wardlink_protocol::{Device, UnixMillis};
 use wardlink_protocol::api::{OfferDevice, OfferStanding, UpdateState, words};
+use wardlink_protocol::{Device, UnixMillis};
 use wardlink_update::catalog::{Picks, Releases};
 use wardlink_update::report::Configuration;
 
@@ -120,9 +120,7 @@ fn read(mut row: Row) -> Result<OfferDevice, Failure> {
     let (failures, retry_at) = (row.take::<Option<u64>>()?, row.take::<Option<UnixMillis>>()?);
     // What the catalog counts belongs to this offer as long as the device stands alike in both.
     let (failures, retry_at) = match (standing, update) {
-        (OfferStanding::Retrying, Some(UpdateState::Retrying)) => {
-            (failures, retry_at.filter(|at| *at > UnixMillis(0)))
-        }
+        (OfferStanding::Retrying, Some(UpdateState::Retrying)) => (failures, retry_at.filter(|at| *at > UnixMillis(0))),
         (OfferStanding::Failed, Some(UpdateState::SetAside)) => (failures, None),
         _ => (None, None),
     };

@@ -248,7 +248,8 @@ pub(super) fn devices(database: &Database, id: u64, after: Option<&Device>) -> R
     let mut devices = match (&offer.scope, withdrawn_at) {
         // Those, too, of which nothing came yet.
         (OfferScope::Devices(named), None) => {
-            let named: BTreeSet<&Device> = named.iter().filter(|device| after.is_none_or(|after| after < device)).collect();
+            let named: BTreeSet<&Device> =
+                named.iter().filter(|device| after.is_none_or(|after| after < device)).collect();
             let page = named.into_iter().take(PAGE + 1);
             page.map(|device| offered::named(database, id, device)).collect::<Result<_, _>>()?
         }

@@ -19,7 +19,7 @@ use wardlink_edge::objects;
 use wardlink_edge::platform::{log, now, rng};
 use wardlink_edge::problem::Failure;
 use wardlink_edge::storage::{Column, Database};
-use wardlink_protocol::api::words::{BEING_ENCRYPTED, NOT_ENCRYPTED, NO_KEY};
+use wardlink_protocol::api::words::{BEING_ENCRYPTED, NO_KEY, NOT_ENCRYPTED};
 use wardlink_protocol::identity::Sha256;
 use wardlink_protocol::{Device, UnixMillis};
 use wardlink_update::catalog::{Pick, Releases};
@@ -89,7 +89,8 @@ impl DistributionObject {
                 Ok(encrypted) => encrypted,
                 Err(failure) => {
                     log!("distribution: {} cannot be encrypted for {}: {failure:?}", due.path, due.gateway);
-                    let statement = format!("UPDATE variants SET has_failed = 1 WHERE {ITS} AND has_failed = 0 RETURNING 1");
+                    let statement =
+                        format!("UPDATE variants SET has_failed = 1 WHERE {ITS} AND has_failed = 0 RETURNING 1");
                     let is_news = database.one::<u64, _>(&statement, [one, two, three, four])?.is_some();
                     // Its devices say so then.
                     return if is_news { directives::is_due(database, &due.gateway) } else { Ok(()) };
@@ -172,7 +173,8 @@ impl Variants {
 
     /// Why a device waits that is to be given this package.
     fn why_waiting(&self, path: &TargetPath, target: &Target) -> &'static str {
-        let has_failed = target.sha256().is_some_and(|sha256| self.failed.contains(&(path.as_str().to_owned(), sha256)));
+        let has_failed =
+            target.sha256().is_some_and(|sha256| self.failed.contains(&(path.as_str().to_owned(), sha256)));
         match &self.key {
             None => NO_KEY,
             Some(_) if has_failed => NOT_ENCRYPTED,

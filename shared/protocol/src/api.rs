@@ -17,9 +17,9 @@ pub use channels::{ChannelKeyState, ChannelsChange, ChannelsView, KeyJob, KeyJob
 pub use distribution::{
     AllowUpload, AssignPatient, Associate, Broadcast, CatalogChange, CatalogDevice, CatalogEntry, CatalogPage,
     GatewayView, InventoryPreview, KeepConfidential, MadePublishingToken, ManufacturerView, MissingFile,
-    NewManufacturer, NewOffer, NewPublication, OfferDevice, OfferDevices, OfferScope, OfferStanding, OfferView, OfferWhen, OfferedData, OutcomeView,
-    PublicationView, Published, PublishedFile, PublishedMetadata, PublishedView, PublishingToken, Pushed,
-    ReleaseDocument, ReleaseView, UpdateState,
+    NewManufacturer, NewOffer, NewPublication, OfferDevice, OfferDevices, OfferScope, OfferStanding, OfferView,
+    OfferWhen, OfferedData, OutcomeView, PublicationView, Published, PublishedFile, PublishedMetadata, PublishedView,
+    PublishingToken, Pushed, ReleaseDocument, ReleaseView, UpdateState,
 };
 pub use orders::{NewOrder, OrderState, OrderView};
 pub use records::{
