@@ -59,6 +59,19 @@ fn a_person_keeps_a_release_confidential_offers_it_to_one_device_and_watches_it_
             "the outcome",
             "//*[@data-testid=\"outcome\"][@data-outcome=\"installed\"][contains(., \"n-1\")]",
         ))?;
+        desk.click(&Target::id("export-outcomes"))?;
+        desk.see(&Target::text("records were saved"))?;
+
+        // The catalog is looked through by gateway and by what needs a decision.
+        desk.open(&page("catalog"))?;
+        let choose = |name: &str, value: &str| {
+            let option = format!("//select[@name={name:?}]/option[contains(@value, {value:?})]");
+            desk.click(&Target::xpath(&format!("the choice {value}"), &option))
+        };
+        choose("gateway", "north")?;
+        desk.see(&Target::row("catalog-device", "infusion-pump/n-1"))?;
+        choose("update", "conflict")?;
+        desk.see_vanish(&Target::id("catalog-device"))?;
         ensure!(hospital.revision("n-2")? == "1A", "nobody has offered it to the other one");
 
         // Public again, by the same way.

@@ -81,7 +81,7 @@ texts! {
     offer_progress(installed: u64, directed: u64, waiting: u64) => "Installed {installed}, under way {directed}, waiting {waiting}" | "Installiert {installed}, unterwegs {directed}, wartend {waiting}";
     offer_of(name: &str) => "Offer of {name}" | "Angebot von {name}";
     offer_to_whom => "To" | "An";
-    offer_installs => "Installed" | "Installation";
+    offer_installs => "When" | "Wann";
     offer_adds => "With" | "Mit";
     offer_made_by => "Offer" | "Angebot";
     withdrawn_at(time: &str) => "Withdrawn {time}" | "Zurückgezogen {time}";
@@ -175,7 +175,7 @@ texts! {
     changed_inventory => "Inventory, version" | "Verzeichnis, Version";
     changed_conflict => "Conflict" | "Konflikt";
     changed_resumed => "Tried again, by" | "Nochmal versucht, durch";
-    changed_none => "none" | "keiner";
+    changed_ended => "ended" | "beendet";
     catalog_conflict_title => "Two gateways report this device" | "Zwei Gateways melden dieses Gerät";
     catalog_conflict_text(one: &str, other: &str) => "{one} and {other}. It gets nothing until somebody decides where it is." | "{one} und {other}. Es bekommt nichts, bis jemand entscheidet, wo es ist.";
     catalog_attack_title => "The device says that it has seen an attack" | "Das Gerät meldet einen Angriff";

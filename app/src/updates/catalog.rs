@@ -61,7 +61,7 @@ impl Question {
 
     fn path(self) -> String {
         let [find, state, class, gateway] =
-            [self.find, self.state, self.class, self.gateway].map(|part| part.get_untracked());
+            [self.find, self.state, self.class, self.gateway].map(|part| part.with_untracked(String::clone));
         let find = js_sys::encode_uri_component(find.trim()).into();
         path(&[("find", find), ("update", state), ("client", class), ("gateway", gateway)])
     }

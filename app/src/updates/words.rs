@@ -60,7 +60,7 @@ pub(super) fn change_words(change: CatalogChange, t: Language) -> String {
     match (change.from, change.to) {
         (Some(from), Some(to)) => t.catalog_change(what, &from, &to),
         // One that is over says what it was.
-        (Some(from), None) => t.catalog_change(what, &from, t.changed_none()),
+        (Some(from), None) => t.catalog_change(what, &from, t.changed_ended()),
         (None, Some(to)) if to.is_empty() => what.to_owned(),
         (None, Some(to)) => format!("{what}: {}", detail_words(&to, t)),
         (None, None) => what.to_owned(),
@@ -117,7 +117,7 @@ mod tests {
         assert_eq!(change("gateway", Some("gateway/a"), Some("gateway/b")), "Gateway: gateway/a → gateway/b");
         assert_eq!(change("set aside", None, None), "Ausgesetzt");
         assert_eq!(change("corrupt", None, Some("")), "Unterwegs beschädigt");
-        assert_eq!(change("conflict", Some("gateway/b"), None), "Konflikt: gateway/b → keiner");
+        assert_eq!(change("conflict", Some("gateway/b"), None), "Konflikt: gateway/b → beendet");
         assert_eq!(change("something new", None, Some("x")), "something new: x");
     }
 }
