@@ -81,6 +81,11 @@ pub(crate) fn time_of_day(at: UnixMillis, language: Language) -> String {
     date(at).to_locale_time_string(locale(language)).into()
 }
 
+/// Hour and minute, `14:02`.
+pub(crate) fn hour_and_minute(at: UnixMillis, language: Language) -> String {
+    formatted(at, language, &[("timeStyle", "short")])
+}
+
 /// Day and time, `21 Nov 2026, 14:02`.
 pub(crate) fn day_and_time(at: UnixMillis, language: Language) -> String {
     formatted(at, language, &[("dateStyle", "medium"), ("timeStyle", "short")])

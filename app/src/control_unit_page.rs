@@ -26,7 +26,8 @@ use crate::ui::notice::NoticeArea;
 use crate::ui::preferences::{FoldedPreferences, Preferences};
 use crate::ui::{ScreenTitle, icon};
 use crate::updates::{
-    CatalogDeviceScreen, CatalogScreen, GatewaysScreen, ManufacturersScreen, OutcomesScreen, ReleasesScreen,
+    CatalogDeviceScreen, CatalogScreen, GatewaysScreen, ManufacturersScreen, OfferScreen, OutcomesScreen,
+    ReleasesScreen,
 };
 
 /// Draws the control unit's page into `#app`.
@@ -147,6 +148,7 @@ fn Frame() -> impl IntoView {
                     Route::Channels if app.may(Right::SeePolicy) => view! { <ChannelsScreen/> }.into_any(),
                     Route::Services if app.may(Right::ManageServices) => view! { <ServicesScreen/> }.into_any(),
                     Route::Releases if app.may(Right::SeeUpdates) => view! { <ReleasesScreen/> }.into_any(),
+                    Route::Offer(id) if app.may(Right::SeeUpdates) => view! { <OfferScreen id=id/> }.into_any(),
                     Route::Catalog if app.may(Right::SeeUpdates) => view! { <CatalogScreen/> }.into_any(),
                     Route::CatalogDevice(device) if app.may(Right::SeeUpdates) => view! { <CatalogDeviceScreen device=device/> }.into_any(),
                     Route::Gateways if app.may(Right::SeeUpdates) => view! { <GatewaysScreen/> }.into_any(),
@@ -157,7 +159,7 @@ fn Frame() -> impl IntoView {
                     Route::Flags if app.may(Right::SeeRecords) => view! { <FlagsScreen/> }.into_any(),
                     Route::Rules if app.may(Right::SeeRecords) => view! { <RulesScreen/> }.into_any(),
                     Route::Authority if app.may(Right::SeePolicy) => view! { <AuthorityScreen/> }.into_any(),
-                    Route::Releases | Route::Catalog | Route::CatalogDevice(_) | Route::Gateways | Route::Outcomes | Route::Manufacturers |
+                    Route::Releases | Route::Offer(_) | Route::Catalog | Route::CatalogDevice(_) | Route::Gateways | Route::Outcomes | Route::Manufacturers |
                     Route::Records | Route::RecordsDevice(_) | Route::Flags | Route::Rules |
                     Route::Welcome(_) | Route::Unknown | Route::Provisioning | Route::People | Route::Policy | Route::Classes | Route::Channels | Route::Services | Route::Authority | Route::Audit => {
                         view! { <Nowhere/> }.into_any()
@@ -184,6 +186,7 @@ const fn is_about_updates(route: &Route) -> bool {
     matches!(
         route,
         Route::Releases
+            | Route::Offer(_)
             | Route::Catalog
             | Route::CatalogDevice(_)
             | Route::Gateways

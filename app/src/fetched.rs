@@ -52,6 +52,27 @@ enum By {
     Page,
 }
 
+/// Looks again and again while the screen is shown and somebody may see it, and at once when it is seen again.
+pub(crate) fn watch(app: App, look: impl Fn() + Copy + Send + Sync + 'static) {
+    let look = move || {
+        if app.is_watched() {
+            look();
+        }
+    };
+    if let Ok(timer) = set_interval_with_handle(look, REFRESH) {
+        on_cleanup(move || timer.clear());
+    }
+    let shown = window_event_listener_untyped("visibilitychange", move |_| look());
+    on_cleanup(move || shown.remove());
+    Effect::new(move |was_locked: Option<bool>| {
+        let is_locked = app.lock.is_on();
+        if was_locked == Some(true) && !is_locked {
+            look();
+        }
+        is_locked
+    });
+}
+
 /// A value of the web API. Screens that are gone hear of nothing more.
 pub(crate) struct Fetched<T: Send + Sync + 'static> {
     /// What every screen shares.
@@ -99,22 +120,11 @@ impl<T: DeserializeOwned + PartialEq + Send + Sync + 'static> Fetched<T> {
         let fetched = Self::start(path);
         let look = move || {
             let is_open = fetched.value.with_untracked(|known| known.as_ref().is_none_or(is_open));
-            if is_open && fetched.app.is_watched() {
+            if is_open {
                 fetched.look(By::Page);
             }
         };
-        if let Ok(timer) = set_interval_with_handle(look, REFRESH) {
-            on_cleanup(move || timer.clear());
-        }
-        let shown = window_event_listener_untyped("visibilitychange", move |_| look());
-        on_cleanup(move || shown.remove());
-        Effect::new(move |was_locked: Option<bool>| {
-            let is_locked = fetched.app.lock.is_on();
-            if was_locked == Some(true) && !is_locked {
-                look();
-            }
-            is_locked
-        });
+        watch(fetched.app, look);
         fetched
     }
 

@@ -27,6 +27,8 @@ pub(crate) enum Route {
     Services,
     /// What the manufacturers have released, and what of it is offered.
     Releases,
+    /// The devices of one offer.
+    Offer(u64),
     /// What every device runs.
     Catalog,
     /// One device of the catalog.
@@ -75,6 +77,7 @@ impl Route {
             (Some("channels"), None, _) => Some(Self::Channels),
             (Some("services"), None, _) => Some(Self::Services),
             (Some("updates"), None, _) => Some(Self::Releases),
+            (Some("updates"), Some("offers"), Some(id)) => id.parse().ok().map(Self::Offer),
             (Some("updates"), Some("gateways"), None) => Some(Self::Gateways),
             (Some("updates"), Some("outcomes"), None) => Some(Self::Outcomes),
             (Some("updates"), Some("manufacturers"), None) => Some(Self::Manufacturers),
@@ -110,6 +113,7 @@ impl fmt::Display for Route {
             Self::Channels => f.write_str("#/channels"),
             Self::Services => f.write_str("#/services"),
             Self::Releases => f.write_str("#/updates"),
+            Self::Offer(id) => write!(f, "#/updates/offers/{id}"),
             Self::Catalog => f.write_str("#/catalog"),
             Self::CatalogDevice(device) => write!(f, "#/catalog/{device}"),
             Self::Gateways => f.write_str("#/updates/gateways"),
@@ -149,6 +153,7 @@ mod tests {
             Route::Flags,
             Route::Rules,
             Route::Releases,
+            Route::Offer(7),
             Route::Catalog,
             Route::Gateways,
             Route::Outcomes,

@@ -125,7 +125,7 @@ mod tests {
     #[test]
     fn every_text_is_translated() {
         // Words that are the same in both languages.
-        const SAME: [&str; 16] = [
+        const SAME: [&str; 17] = [
             "firmware",
             "secret_name",
             "network_from",
@@ -135,6 +135,7 @@ mod tests {
             "updates_nav",
             "release_way_one",
             "catalog_change",
+            "changed_gateway",
             "catalog_revision",
             "catalog_hardware",
             "gateways_title",

@@ -2,19 +2,23 @@
 
 mod catalog;
 mod device;
+mod export;
 mod file;
 mod gateways;
 mod manufacturers;
 mod offer;
+mod offered;
 mod outcomes;
 mod releases;
 mod tokens;
 mod upload;
+mod words;
 
 pub(crate) use catalog::CatalogScreen;
 pub(crate) use device::CatalogDeviceScreen;
 pub(crate) use gateways::GatewaysScreen;
 pub(crate) use manufacturers::ManufacturersScreen;
+pub(crate) use offered::OfferScreen;
 pub(crate) use outcomes::OutcomesScreen;
 pub(crate) use releases::ReleasesScreen;
 

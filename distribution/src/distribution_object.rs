@@ -9,6 +9,7 @@ mod director;
 mod ingest;
 mod inventories;
 mod manufacturers;
+mod offered;
 mod offers;
 mod outcomes;
 mod presence;
@@ -189,6 +190,7 @@ impl DistributionObject {
             DistributionCommand::CatalogDevice(device) => json(&catalog::device(database, &device)?),
             DistributionCommand::Gateways => json(&reports::gateways(database)?),
             DistributionCommand::Offers => json(&offers::views(database)?),
+            DistributionCommand::OfferDevices(id, after) => json(&offers::devices(database, id, after.as_ref())?),
             DistributionCommand::Outcomes(device, before) => json(&outcomes::page(database, device.as_ref(), before)?),
             command => self.decide(person, command).await,
         }

@@ -1,9 +1,13 @@
 //! What paths and fields of requests mean, and answers in JSON.
 
 use crate::problem::Failure;
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 use serde::Serialize;
 use std::borrow::Cow;
 use worker::{Headers, Response};
+
+/// What stands for itself in a part of a path (RFC 3986 section 2.3).
+const PLAIN: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 
 /// Answers with JSON.
 pub fn json<T: Serialize>(value: &T) -> Result<Response, Failure> {
@@ -12,7 +16,13 @@ pub fn json<T: Serialize>(value: &T) -> Result<Response, Failure> {
 
 /// A part of a path, as it was before it was percent-encoded.
 pub fn decoded(part: &str) -> Option<String> {
-    percent_encoding::percent_decode_str(part).decode_utf8().ok().map(Cow::into_owned)
+    percent_decode_str(part).decode_utf8().ok().map(Cow::into_owned)
+}
+
+/// A path whose parts are percent-encoded; [`decoded`] leads back.
+pub fn encoded(path: &str) -> String {
+    let parts = path.split('/').map(|part| utf8_percent_encode(part, PLAIN).to_string());
+    parts.collect::<Vec<_>>().join("/")
 }
 
 /// Whether an `If-None-Match` names the representation with this entity tag (RFC 9110 section 13.1.2).
@@ -87,7 +97,14 @@ impl Wanted {
 
 #[cfg(test)]
 mod tests {
-    use super::{Wanted, names};
+    use super::{Wanted, decoded, encoded, names};
+
+    #[test]
+    fn a_path_is_encoded_part_by_part_and_comes_back() {
+        let path = "Acme Medical/scale/S#2/1C?ü%.cdx.json";
+        assert_eq!(encoded(path), "Acme%20Medical/scale/S%232/1C%3F%C3%BC%25.cdx.json");
+        assert_eq!(decoded(&encoded(path)).as_deref(), Some(path));
+    }
 
     #[test]
     fn ranges_are_read_as_http_has_them() {

@@ -573,6 +573,8 @@ pub enum DistributionCommand {
     Offers,
     /// Offers a package.
     MakeOffer(Body<NewOffer>),
+    /// Shows how far the devices of an offer are, those after this one.
+    OfferDevices(u64, Option<Device>),
     /// Withdraws an offer.
     WithdrawOffer(u64),
     /// Shows outcomes: of one device, before one of them.

@@ -43,6 +43,13 @@ fn a_person_keeps_a_release_confidential_offers_it_to_one_device_and_watches_it_
         desk.click(&Target::id("confirm"))?;
         desk.see(&of_path("offered", &hospital.acme.program("1B")))?;
 
+        // How far that one is with it changes while the person looks.
+        desk.click(&Target::xpath("the offer", "//*[@data-testid=\"offered\"]//h2/a"))?;
+        desk.see(&Target::xpath(
+            "the device of the offer",
+            "//*[@data-testid=\"offer-device\"][@data-device=\"infusion-pump/n-1\"][@data-standing=\"installed\"]",
+        ))?;
+
         // Its state changes while the person looks, and what became of it is told.
         desk.open(&page("catalog/infusion-pump/n-1"))?;
         desk.see(&with_words("history", "1B"))?;
@@ -52,6 +59,19 @@ fn a_person_keeps_a_release_confidential_offers_it_to_one_device_and_watches_it_
             "the outcome",
             "//*[@data-testid=\"outcome\"][@data-outcome=\"installed\"][contains(., \"n-1\")]",
         ))?;
+        desk.click(&Target::id("export-outcomes"))?;
+        desk.see(&Target::text("records were saved"))?;
+
+        // The catalog is looked through by gateway and by what needs a decision.
+        desk.open(&page("catalog"))?;
+        let choose = |name: &str, value: &str| {
+            let option = format!("//select[@name={name:?}]/option[contains(@value, {value:?})]");
+            desk.click(&Target::xpath(&format!("the choice {value}"), &option))
+        };
+        choose("gateway", "north")?;
+        desk.see(&Target::row("catalog-device", "infusion-pump/n-1"))?;
+        choose("update", "conflict")?;
+        desk.see_vanish(&Target::id("catalog-device"))?;
         ensure!(hospital.revision("n-2")? == "1A", "nobody has offered it to the other one");
 
         // Public again, by the same way.

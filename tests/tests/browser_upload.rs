@@ -15,12 +15,15 @@ use wardlink_tests::ward::Ward;
 use wardlink_tests::{Scene, scene};
 
 const PROGRAM: &[u8] = b"a program that travels on a stick";
+const BILL: &str = "{\"bomFormat\":\"CycloneDX\"}";
 
 /// A manufacturer that is known, and what it has exported: nothing of it is published.
 fn handed_over<'s>(scene: &'s Scene, ward: &Ward<'_>) -> Result<(Manufacturer<'s>, PathBuf)> {
     let acme = Manufacturer::found(scene, "acme")?;
     acme.make_known(&ward.administrator)?;
-    acme.add("1A", "1B", PROGRAM, &[])?;
+    let bill = acme.path("1B.cdx.json");
+    fs::write(&bill, BILL).context("cannot write a bill of materials")?;
+    acme.add("1A", "1B", PROGRAM, &["--sbom", bill.to_str().context("a path of text")?])?;
     let stick = acme.path("stick");
     acme.release(&["export", stick.to_str().context("a path of text")?])?;
     Ok((acme, stick))
@@ -57,6 +60,17 @@ fn a_release_is_uploaded_from_a_folder_that_was_verified_in_the_browser() -> Res
         desk.see(&Target::id("release"))?;
         let releases: Vec<ReleaseView> = ward.administrator.get("releases")?;
         assert_eq!(releases.iter().map(|release| release.path.clone()).collect::<Vec<_>>(), [acme.program("1B")]);
+        // Its bill of materials is opened from its contents.
+        desk.click(&Target::id("contents"))?;
+        desk.see(&Target::id("release-contents"))?;
+        let link = Target::xpath("the bill of materials", "//a[@data-document=\"sbom\"]");
+        let address = desk.property(&link, "href")?.context("a link leads somewhere")?;
+        let open = "return fetch(arguments[0]).then(answer => answer.ok ? answer.text() : answer.status)";
+        let bill: Value = desk.script_with(open, vec![address.into()])?;
+        assert_eq!(bill, BILL);
+        desk.click(&Target::xpath("the way out", "//*[@data-testid=\"release-contents\"]/button"))?;
+        desk.see_vanish(&Target::id("release-contents"))?;
+
         // The log says who, and that no token was used.
         let log: Value = ward.administrator.get("audit")?;
         let log = log.to_string();

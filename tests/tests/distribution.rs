@@ -23,6 +23,8 @@ use wardlink_tests::worker::Worker;
 use wardlink_tests::{Scene, artifacts, scene, wait};
 use wardlink_update::metadata::{Expires, Hashes, MetadataFile, Snapshot, Target, Targets};
 
+const BILL: &[u8] = b"{\"bomFormat\":\"CycloneDX\"}";
+
 /// A worker with its first administrator, and a manufacturer that it knows.
 struct Stage<'s> {
     worker: Worker<'s>,
@@ -151,10 +153,20 @@ fn a_manufacturer_with_a_space_in_its_name_publishes_like_any_other() -> Result<
         acme.make_known(&stage.administrator)?;
         let made: MadePublishingToken = stage.administrator.post("manufacturers/Acme%20Medical/tokens", &())?;
         acme.take_token(&made.token)?;
-        acme.add("1A", "1B", b"the first program", &[])?;
+        let bill = acme.path("bill of 1B.json");
+        fs::write(&bill, BILL).context("a bill of materials")?;
+        acme.add("1A", "1B", b"the first program", &["--sbom", bill.to_str().context("a path of text")?])?;
         assert_eq!(number(&acme.publish(&stage.worker.origin())?, "packages"), 1);
         let releases: Vec<ReleaseView> = stage.administrator.get("releases?manufacturer=Acme%20Medical")?;
-        assert_eq!(releases.first().map(|release| release.manufacturer.as_str()), Some("Acme Medical"));
+        let release = releases.first().context("a release")?;
+        assert_eq!((release.manufacturer.as_str(), &release.provenance), ("Acme Medical", &None));
+
+        // Where its document is said to be, it is, for everybody.
+        let document = release.sbom.as_ref().context("a bill of materials")?;
+        let mut answer = stage.worker.api().page(&document.address, "same-origin")?;
+        assert_eq!(answer.status().as_u16(), 200, "{}", document.address);
+        let bytes = answer.body_mut().read_to_vec()?;
+        assert_eq!((bytes.as_slice(), bytes.len()), (BILL, usize::try_from(document.length)?));
         Ok(())
     })
 }

@@ -10,7 +10,8 @@ use wardlink_agent::clock;
 use wardlink_protocol::Device;
 use wardlink_protocol::api::{
     AllowUpload, Associate, Broadcast, CatalogDevice, CatalogPage, GatewayView, Held, InventoryPreview, NewOffer,
-    OfferScope, OfferView, OfferWhen, OutcomeView, ProblemKind, Pushed, ReleaseView, Role, UpdateState,
+    OfferDevices, OfferScope, OfferStanding, OfferView, OfferWhen, OutcomeView, ProblemKind, Pushed, ReleaseView, Role,
+    UpdateState, words,
 };
 use wardlink_protocol::distribution::{AssociatedDevice, FromServer, PollTicket};
 use wardlink_protocol::limits::POLL_TICKET_BYTES;
@@ -59,6 +60,13 @@ impl<'s> Stage<'s> {
 
     fn catalog(&self, device: &Device) -> Result<CatalogDevice> {
         self.ward.administrator.get(&format!("catalog/{device}"))
+    }
+
+    /// How far each device is with an offer.
+    fn offered(&self, id: u64) -> Result<Vec<(Device, OfferStanding)>> {
+        let page: OfferDevices = self.ward.administrator.get(&format!("offers/{id}/devices"))?;
+        ensure!(page.next.is_none(), "they fit on one page");
+        Ok(page.devices.into_iter().map(|known| (known.device, known.standing)).collect())
     }
 
     fn standing(&self, device: &Device) -> Result<UpdateState> {
@@ -113,6 +121,7 @@ fn a_report_is_answered_by_a_directive_that_verifies_and_an_outcome_by_the_next(
         assert_eq!(outcomes.first().map(|outcome| outcome.outcome.as_str()), Some("installed"));
         let offers: Vec<OfferView> = stage.ward.administrator.get("offers")?;
         assert_eq!(offers.first().map(|offer| (offer.installed, offer.directed)), Some((1, 0)));
+        assert_eq!(stage.offered(offer.id)?, [(hub.device.clone(), OfferStanding::Installed)]);
         let scales = ["1A", "1A", "1C"].into_iter().zip(["scale-1", "scale-2", "scale-3"]);
         let scales = scales.map(|(revision, name)| state(&device(name)?, revision, None));
         talk.report(hub.report("1B", Some(1), &scales.collect::<Result<Vec<_>>>()?)?)?;
@@ -180,6 +189,59 @@ fn new_releases_recalls_and_people_push_to_open_sessions() -> Result<()> {
         assert_eq!(auditor.get::<CatalogPage>("catalog?find=s-pump-1")?.total, 1);
         assert_eq!(auditor.get::<CatalogPage>("catalog?find=nothing")?.total, 0);
         assert_eq!((one.gateways, talk.ask()?), (1, None));
+        Ok(())
+    })
+}
+
+#[test]
+fn each_device_stands_once_with_its_offer_whatever_happens_to_it() -> Result<()> {
+    scene(|scene| {
+        let stage = Stage::open(scene)?;
+        let mut hub = stage.hub("pump-1")?;
+        let mut talk = hub.connect()?;
+        let (pump, nobody) = (hub.device.clone(), device("nobody")?);
+        let chosen = OfferScope::Devices(vec![pump.clone(), nobody.clone()]);
+        let offer = stage.offer("1B", chosen)?;
+        assert_eq!((offer.waiting, offer.directed), (2, 0), "nobody reports them yet");
+        talk.report(hub.report("1A", None, &[])?)?;
+        let directive = talk.directive()?;
+        let waits = (nobody, OfferStanding::Waiting);
+        let both = |standing| [waits.clone(), (pump.clone(), standing)];
+        assert_eq!(stage.offered(offer.id)?, both(OfferStanding::Directed));
+
+        // What its circumstances forbid, it waits for.
+        talk.outcome(&pump, directive, &offer.path, Outcome::Postponed(Postponed::Therapy))?;
+        assert_eq!(stage.offered(offer.id)?, both(OfferStanding::Waiting));
+        let page: OfferDevices = stage.ward.administrator.get(&format!("offers/{}/devices", offer.id))?;
+        let details: Vec<_> = page.devices.iter().filter_map(|known| known.detail.as_deref()).collect();
+        assert_eq!(details, [words::NOT_KNOWN, "therapy"]);
+
+        // It fails, and is tried again: it is one device, and the catalog says when.
+        talk.outcome(&pump, directive, &offer.path, Outcome::Failed { reason: note("flash")? })?;
+        assert_eq!(stage.offered(offer.id)?, both(OfferStanding::Retrying));
+        let entry = stage.catalog(&pump)?.entry;
+        assert_eq!((entry.failures, entry.retry_at.is_some()), (1, true));
+        let counts = |offer: &OfferView| [offer.directed, offer.waiting, offer.installed, offer.failed];
+        let offers: Vec<OfferView> = stage.ward.administrator.get("offers")?;
+        assert_eq!(offers.first().map(counts), Some([1, 1, 0, 0]));
+
+        // Another offer of the same package to another device knows nothing of that.
+        let other = stage.offer("1B", OfferScope::Devices(vec![device("nobody-2")?]))?;
+        assert_eq!(counts(&other), [0, 1, 0, 0]);
+
+        // It has installed it after all.
+        let _: Pushed = stage.ward.administrator.post(&format!("gateways/{pump}/push"), &())?;
+        talk.outcome(&pump, directive, &offer.path, installed("1B", 1)?)?;
+        assert_eq!(stage.offered(offer.id)?, both(OfferStanding::Installed));
+        let entry = stage.catalog(&pump)?.entry;
+        assert_eq!((entry.failures, entry.retry_at), (0, None));
+
+        // Who waited for it does so no more, and who has installed it has.
+        let ended: OfferView = stage.ward.administrator.post(&format!("offers/{}/withdraw", offer.id), &())?;
+        assert_eq!(counts(&ended), [0, 0, 1, 0]);
+        assert_eq!(stage.offered(offer.id)?, [(pump.clone(), OfferStanding::Installed)]);
+        let missing = stage.ward.administrator.get::<OfferDevices>("offers/99/devices");
+        assert_eq!(refusal(missing)?, ProblemKind::NotFound);
         Ok(())
     })
 }

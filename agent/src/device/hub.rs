@@ -259,7 +259,9 @@ impl Carrying {
                     // What is said so is an answer; it is asked for again.
                     let answered = Answered::decode(&read.said);
                     self.protection.count(read);
-                    answered.into_iter().for_each(|answered| self.copy(answered));
+                    if let Ok(answered) = answered {
+                        self.copy(answered);
+                    }
                 }
             }
             LinkEvent::Message { receipt, .. } => self.link.acknowledge(receipt),

@@ -1,13 +1,16 @@
 //! The configuration catalog (figure 2): what every device runs.
 
 use leptos::prelude::*;
-use wardlink_protocol::Device;
-use wardlink_protocol::api::{CatalogEntry, CatalogPage, UpdateState};
+use wardlink_protocol::api::{CatalogEntry, CatalogPage, DeviceClass, GatewayView, UpdateState};
 
+use super::export::{self, Export};
+use super::words::{Retries, detail_words};
 use super::{Tabs, update_words};
-use crate::api::Failure;
 use crate::app::{App, use_app, use_text};
+use crate::classes::options as names;
+use crate::fetched::Fetched;
 use crate::format;
+use crate::pages::{self, Pages};
 use crate::route::Route;
 use crate::text::Language;
 use crate::ui::select::Select;
@@ -28,56 +31,46 @@ const STATES: [UpdateState; 7] = [
     UpdateState::Current,
 ];
 
-/// The part of the catalog that is known.
+/// The word in a question for devices that two gateways report.
+const IN_CONFLICT: &str = "conflict";
+
+/// What a person asks for: an empty text asks for everything.
 #[derive(Clone, Copy)]
-struct Known {
-    app: App,
-    devices: RwSignal<Option<Vec<CatalogEntry>>>,
-    total: RwSignal<u64>,
-    next: RwSignal<Option<Device>>,
-    failure: RwSignal<Option<Failure>>,
+struct Question {
     find: RwSignal<String>,
     state: RwSignal<String>,
-    /// Rises with each question, so that a late answer to an earlier one is not shown.
-    asked: RwSignal<u32>,
+    class: RwSignal<String>,
+    gateway: RwSignal<String>,
 }
 
-impl Known {
-    /// Asks for the first part, or for the one after what is known.
-    fn load(self, further: bool) {
-        self.failure.set(None);
-        let after = self.next.get_untracked().filter(|_| further);
-        self.asked.update(|asked| *asked = asked.wrapping_add(1));
-        let asked = self.asked.get_untracked();
-        let path = path(&self.find.get_untracked(), &self.state.get_untracked(), after.as_ref());
-        leptos::task::spawn_local(async move {
-            let answer = self.app.get::<CatalogPage>(&path).await;
-            // The screen may be gone by now.
-            if self.asked.try_get_untracked() != Some(asked) {
-                return;
-            }
-            match answer {
-                Ok(page) => {
-                    self.total.set(page.total);
-                    self.next.set(page.next);
-                    self.devices.update(|devices| match devices {
-                        Some(known) if after.is_some() => known.extend(page.devices),
-                        devices => *devices = Some(page.devices),
-                    });
-                }
-                Err(failure) => self.failure.set(Some(failure)),
-            }
-        });
+impl Question {
+    fn new() -> Self {
+        let [find, state, class, gateway] = [(); 4].map(|()| RwSignal::new(String::new()));
+        Self { find, state, class, gateway }
+    }
+
+    /// What is chosen and not typed.
+    fn chosen(self) -> [String; 3] {
+        [self.state.get(), self.class.get(), self.gateway.get()]
+    }
+
+    /// Whether not everything is asked for.
+    fn is_asked(self) -> bool {
+        [self.find, self.state, self.class, self.gateway].iter().any(|part| part.with(|part| !part.is_empty()))
+    }
+
+    fn path(self) -> String {
+        let [find, state, class, gateway] =
+            [self.find, self.state, self.class, self.gateway].map(|part| part.with_untracked(String::clone));
+        let find = js_sys::encode_uri_component(find.trim()).into();
+        path(&[("find", find), ("update", state), ("client", class), ("gateway", gateway)])
     }
 }
 
-/// The path of a question.
-fn path(find: &str, state: &str, after: Option<&Device>) -> String {
-    let mut parts = Vec::new();
-    let find = find.trim();
-    parts.extend((!find.is_empty()).then(|| format!("find={}", js_sys::encode_uri_component(find))));
-    parts.extend((!state.is_empty()).then(|| format!("update={state}")));
-    parts.extend(after.map(|device| format!("after={device}")));
+/// The path of a question whose parts are encoded.
+fn path(parts: &[(&str, String)]) -> String {
+    let parts = parts.iter().filter(|(_, value)| !value.is_empty());
+    let parts = parts.map(|(name, value)| format!("{name}={value}")).collect::<Vec<_>>();
     if parts.is_empty() { "/catalog".to_owned() } else { format!("/catalog?{}", parts.join("&")) }
 }
 
@@ -90,68 +83,87 @@ fn word(state: UpdateState) -> String {
 #[component]
 pub(crate) fn CatalogScreen() -> impl IntoView {
     let t = use_text();
-    let known = Known {
-        app: use_app(),
-        devices: RwSignal::new(None),
-        total: RwSignal::new(0),
-        next: RwSignal::new(None),
-        failure: RwSignal::new(None),
-        find: RwSignal::new(String::new()),
-        state: RwSignal::new(String::new()),
-        asked: RwSignal::new(0),
-    };
-    // A search begins when typing rests; another state at once.
-    Effect::new(move |last: Option<String>| {
-        let (state, typed) = (known.state.get(), known.find.get());
-        if last.as_ref() != Some(&state) {
-            known.load(false);
-            return state;
+    let question = Question::new();
+    let known = Pages::<CatalogPage>::follow(question.path());
+    // A search begins when typing rests; another choice at once.
+    Effect::new(move |last: Option<[String; 3]>| {
+        let (chosen, typed) = (question.chosen(), question.find.get());
+        match last {
+            None => {}
+            Some(last) if last != chosen => known.ask(question.path()),
+            Some(_) => set_timeout(
+                move || {
+                    if question.find.try_get_untracked().as_ref() == Some(&typed) {
+                        known.ask(question.path());
+                    }
+                },
+                REST,
+            ),
         }
-        set_timeout(
-            move || {
-                if known.find.try_get_untracked().as_ref() == Some(&typed) {
-                    known.load(false);
-                }
-            },
-            REST,
-        );
-        state
+        chosen
     });
-    let options = core::iter::once((String::new(), t.catalog_all().to_owned()))
-        .chain(STATES.map(|state| (word(state), update_words(state, t).1.to_owned())))
-        .collect::<Vec<_>>();
-    let is_asked = move || !(known.find.with(String::is_empty) && known.state.with(String::is_empty));
+    let is_empty = known.is_empty();
     view! {
         <section class="list-pane wide">
-            <div class="screen-head"><ScreenTitle text=t.catalog_title()/></div>
+            <div class="screen-head">
+                <ScreenTitle text=t.catalog_title()/>
+                <Export name="catalog" collect=move |app| export::catalog(app, known.path())/>
+            </div>
             <Tabs/>
             <p class="quiet">{t.catalog_text()}</p>
-            <div class="pairs">
-                <label class="search">
-                    {icon::search()}
-                    <span class="visually-hidden">{t.catalog_find()}</span>
-                    <input type="search" data-testid="catalog-find" placeholder=t.catalog_find_hint() prop:value=known.find
-                        on:input:target=move |event| known.find.set(event.target().value())/>
-                </label>
-                <Select label=t.catalog_state() value=known.state name="update" options=options/>
-            </div>
-            <Trouble failure=known.failure retry=Callback::new(move |()| known.load(false))/>
-            <p class="tiny" role="status">{move || known.devices.with(Option::is_some).then(|| t.catalog_found(known.total.get()))}</p>
-            {move || match known.devices.with(|devices| devices.as_ref().map(Vec::is_empty)) {
-                Some(true) if is_asked() => view! { <div class="card empty"><p><b>{t.no_catalog_found()}</b></p></div> }.into_any(),
+            <Filters question=question/>
+            <Trouble failure=known.failure retry=Callback::new(move |()| known.load())/>
+            <p class="tiny" role="status">{move || known.head.get().map(|total| t.catalog_found(total))}</p>
+            {move || match is_empty.get() {
+                Some(true) if question.is_asked() => view! { <div class="card empty"><p><b>{t.no_catalog_found()}</b></p></div> }.into_any(),
                 Some(true) => view! { <Empty name="no-catalog" what=t.no_catalog() advice=t.no_catalog_text()/> }.into_any(),
                 Some(false) => view! {
                     <ul class="card rows devices" data-testid="catalog">
-                        <For each=move || known.devices.get().unwrap_or_default() key=crate::api::json let:entry><Row entry=entry/></For>
+                        <For each=move || known.rows.get().unwrap_or_default() key=pages::key let:entry><Row entry=entry/></For>
                     </ul>
                 }.into_any(),
                 None if known.failure.with(Option::is_some) => ().into_any(),
                 None => view! { <div class="card"><Loading/></div> }.into_any(),
             }}
-            <Show when=move || known.next.with(Option::is_some)>
-                <p><button type="button" class="button quiet" data-testid="catalog-more" on:click=move |_| known.load(true)>{t.catalog_more()}</button></p>
-            </Show>
+            {known.further("catalog-more")}
         </section>
+    }
+}
+
+/// What is looked for: by words, state, class and gateway.
+#[component]
+fn Filters(question: Question) -> impl IntoView {
+    let t = use_text();
+    let classes = Fetched::<Vec<DeviceClass>>::start("/classes");
+    let gateways = Fetched::<Vec<GatewayView>>::start("/gateways");
+    let everything = |words: &str| core::iter::once((String::new(), words.to_owned()));
+    let states = everything(t.catalog_all())
+        .chain([(IN_CONFLICT.to_owned(), t.catalog_in_conflict().to_owned())])
+        .chain(STATES.map(|state| (word(state), update_words(state, t).1.to_owned())))
+        .collect::<Vec<_>>();
+    let classes = move || {
+        let known = classes.value.with(|known| known.as_ref().map(|known| names(known, t))).unwrap_or_default();
+        let options = everything(t.catalog_all_classes()).chain(known).collect::<Vec<_>>();
+        view! { <Select label=t.catalog_class() value=question.class name="class" options=options/> }
+    };
+    let gateways = move || {
+        let known = gateways.value.get().unwrap_or_default().into_iter().map(|known| known.gateway.to_string());
+        let options = everything(t.catalog_all_gateways()).chain(known.map(|name| (name.clone(), name)));
+        let options = options.collect::<Vec<_>>();
+        view! { <Select label=t.catalog_gateway() value=question.gateway name="gateway" options=options/> }
+    };
+    view! {
+        <label class="search">
+            {icon::search()}
+            <span class="visually-hidden">{t.catalog_find()}</span>
+            <input type="search" data-testid="catalog-find" placeholder=t.catalog_find_hint() prop:value=question.find
+                on:input:target=move |event| question.find.set(event.target().value())/>
+        </label>
+        <div class="pairs three">
+            <Select label=t.catalog_state() value=question.state name="update" options=states/>
+            {classes}
+            {gateways}
+        </div>
     }
 }
 
@@ -176,7 +188,9 @@ fn Row(entry: CatalogEntry) -> impl IntoView {
     let t = use_text();
     let app = use_app();
     let (style, words) = update_words(entry.update, t);
-    let detail = entry.detail.clone().map(|detail| view! { <p class="tiny">{detail}</p> });
+    let detail = entry.detail.clone().filter(|detail| !detail.is_empty());
+    let detail = detail.map(|detail| view! { <p class="tiny">{detail_words(&detail, t)}</p> });
+    let (failures, retry_at) = (entry.failures, entry.retry_at);
     let conflict = entry.conflict.is_some().then(|| view! { <p class="tiny strong">{t.catalog_conflict_title()}</p> });
     let route = Route::CatalogDevice(entry.device.clone());
     let fixed = entry.clone();
@@ -194,8 +208,23 @@ fn Row(entry: CatalogEntry) -> impl IntoView {
                 </p>
                 {conflict}
                 {detail}
+                <Retries failures=failures retry_at=retry_at/>
             </div>
             <div class="acts"><span class=style>{words}</span></div>
         </li>
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_question_names_only_what_is_asked_for() {
+        let nothing = || String::new();
+        assert_eq!(path(&[("find", nothing()), ("update", nothing())]), "/catalog");
+        let parts = [("find", nothing()), ("update", IN_CONFLICT.to_owned()), ("gateway", "gateway/north".to_owned())];
+        assert_eq!(path(&parts), "/catalog?update=conflict&gateway=gateway/north");
+        assert_eq!(word(UpdateState::SetAside), "set-aside");
     }
 }

@@ -9,6 +9,7 @@ use wardlink_protocol::identity::PatientReference;
 
 use super::catalog::reported;
 use super::update_words;
+use super::words::{Retries, change_words, detail_words};
 use crate::api;
 use crate::app::{use_app, use_text};
 use crate::clock;
@@ -64,9 +65,14 @@ fn Shown(shown: CatalogDevice, ask: RwSignal<Option<Ask>>, may: bool, known: Fet
     let uploads = entry.uploads.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
     let (moves, lets, assigns, fixed) = (entry.clone(), entry.clone(), entry.clone(), entry.clone());
     let patient = entry.patient.map_or_else(|| t.catalog_no_patient().to_owned(), |patient| patient.to_string());
+    // Why it is set aside stands in the warning.
+    let is_said = |detail: &String| !detail.is_empty() && entry.update != UpdateState::SetAside;
+    let detail = entry.detail.clone().filter(is_said);
     let history_rows = history.iter().map(|change| view! { <Change change=change.clone()/> }).collect_view();
     view! {
         <p class="progress-line"><span class=style data-testid="update-state">{words}</span> <span class="tiny">{move || reported(&fixed, app, t)}</span></p>
+        {detail.map(|detail| view! { <p class="tiny">{detail_words(&detail, t)}</p> })}
+        <Retries failures=entry.failures retry_at=entry.retry_at/>
         {warnings(&entry, t)}
         {(entry.update == UpdateState::SetAside && may).then(|| view! { <Resume device=entry.device.clone() known=known/> })}
         <div class="two">
@@ -141,12 +147,8 @@ fn Resume(device: Device, known: Fetched<CatalogDevice>) -> impl IntoView {
 #[component]
 fn Change(change: CatalogChange) -> impl IntoView {
     let t = use_text();
-    let text = match (change.from, change.to) {
-        (Some(from), Some(to)) => t.catalog_change(&change.what, &from, &to),
-        (None, Some(one)) | (Some(one), None) => format!("{}: {one}", change.what),
-        (None, None) => change.what,
-    };
-    view! { <li><time>{clock::day_and_time(change.at, t)}</time><span>{text}</span></li> }
+    let at = clock::day_and_time(change.at, t);
+    view! { <li><time>{at}</time><span>{change_words(change, t)}</span></li> }
 }
 
 #[component]

@@ -10,12 +10,12 @@ use super::file::{FileField, MAX_ADDED_BYTES};
 use super::release_name;
 use crate::api;
 use crate::app::{use_app, use_text};
-use crate::fetched::Fetched;
+use crate::pages::{self, Pages};
 use crate::text::Language;
 use crate::ui::dialog::CloseDialog;
 use crate::ui::field::{Choice, Field};
 use crate::ui::form::{Answers, Sender};
-use crate::ui::{icon, unique_id};
+use crate::ui::{Loading, Trouble, icon, unique_id};
 
 /// To whom it is offered.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -155,15 +155,12 @@ fn Devices(model: String, chosen: RwSignal<BTreeSet<Device>>) -> impl IntoView {
         let words = format!("{model} {search}");
         format!("/catalog?find={}", String::from(js_sys::encode_uri_component(words.trim())))
     };
-    let page = Fetched::<CatalogPage>::start(path(""));
+    let known = Pages::<CatalogPage>::start(path(""));
     let ask = move |typed: String| {
-        page.ask(path(&typed));
+        known.ask(path(&typed));
         search.set(typed);
     };
-    let list = move || {
-        let devices = page.value.with(|page| page.as_ref().map(|page| page.devices.clone())).unwrap_or_default();
-        devices.into_iter().map(|entry| view! { <Pick entry=entry chosen=chosen t=t/> }).collect_view()
-    };
+    let is_empty = known.is_empty();
     view! {
         <div class="stack" data-testid="offer-devices">
             <label class="search">
@@ -172,9 +169,12 @@ fn Devices(model: String, chosen: RwSignal<BTreeSet<Device>>) -> impl IntoView {
                 <input type="search" data-testid="offer-find" placeholder=t.catalog_find_hint() prop:value=search
                     on:input:target=move |event| ask(event.target().value())/>
             </label>
-            {page.trouble()}
-            <div class="picks">{list}</div>
-            {page.waiting()}
+            <Trouble failure=known.failure retry=Callback::new(move |()| known.load())/>
+            <div class="picks">
+                <For each=move || known.rows.get().unwrap_or_default() key=pages::key let:entry><Pick entry=entry chosen=chosen t=t/></For>
+                {known.further("offer-more")}
+            </div>
+            <Show when=move || is_empty.get().is_none() && known.failure.with(Option::is_none)><Loading/></Show>
             <p class="tiny" role="status">{move || t.offer_chosen(chosen.with(BTreeSet::len))}</p>
         </div>
     }

@@ -4,6 +4,8 @@ use leptos::prelude::*;
 use wardlink_protocol::api::OutcomeView;
 
 use super::Tabs;
+use super::export::{self, Export};
+use super::words::outcome_detail;
 use crate::app::{use_app, use_text};
 use crate::clock;
 use crate::fetched::Fetched;
@@ -40,7 +42,10 @@ pub(crate) fn OutcomesScreen() -> impl IntoView {
     };
     view! {
         <section class="list-pane wide">
-            <div class="screen-head"><ScreenTitle text=t.outcomes_title()/></div>
+            <div class="screen-head">
+                <ScreenTitle text=t.outcomes_title()/>
+                <Export name="outcomes" collect=export::outcomes/>
+            </div>
             <Tabs/>
             <p class="quiet">{t.outcomes_text()}</p>
             {known.trouble()}
@@ -74,10 +79,11 @@ fn Row(outcome: OutcomeView) -> impl IntoView {
     let t = use_text();
     let (style, word) = words(&outcome.outcome, t);
     let route = Route::CatalogDevice(outcome.device.clone());
+    let detail = outcome_detail(&outcome, t);
     view! {
         <li class="row" data-testid="outcome" data-outcome=outcome.outcome.clone()>
             <div class="row-main">
-                <h2><a class="row-link" href=route.to_string()><span class="ident">{outcome.device.identifier.to_string()}</span></a> <small>{outcome.detail}</small></h2>
+                <h2><a class="row-link" href=route.to_string()><span class="ident">{outcome.device.identifier.to_string()}</span></a> <small>{detail}</small></h2>
                 <p class="tiny facts">
                     <span>{clock::day_and_time(outcome.at, t)}</span>
                     <span>{t.outcome_by(outcome.gateway.identifier.as_str(), outcome.directive)}</span>

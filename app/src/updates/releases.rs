@@ -2,7 +2,7 @@
 
 use leptos::prelude::*;
 use wardlink_protocol::UnixMillis;
-use wardlink_protocol::api::{OfferScope, OfferView, OfferWhen, ReleaseView, Right};
+use wardlink_protocol::api::{OfferScope, OfferView, OfferWhen, ReleaseDocument, ReleaseView, Right};
 
 use super::offer::OfferForm;
 use super::upload::UploadForm;
@@ -11,6 +11,7 @@ use crate::app::{use_app, use_text};
 use crate::clock;
 use crate::fetched::Fetched;
 use crate::format;
+use crate::route::Route;
 use crate::text::Language;
 use crate::ui::dialog::{CloseDialog, asking};
 use crate::ui::form::{Answers, Sender};
@@ -147,7 +148,8 @@ fn Row(release: ReleaseView, ask: RwSignal<Option<Ask>>, may_offer: bool) -> imp
     }
 }
 
-fn scope_words(scope: &OfferScope, t: Language) -> String {
+/// To whom something is offered.
+pub(super) fn scope_words(scope: &OfferScope, t: Language) -> String {
     match scope {
         OfferScope::Model => t.offer_to_model().to_owned(),
         OfferScope::Class(class) => t.offer_to_class(class.as_str()),
@@ -158,7 +160,8 @@ fn scope_words(scope: &OfferScope, t: Language) -> String {
     }
 }
 
-fn when_words(when: OfferWhen, t: Language) -> String {
+/// When something that is offered is installed.
+pub(super) fn when_words(when: OfferWhen, t: Language) -> String {
     let at = |seconds| clock::day_and_time(UnixMillis::from_secs(seconds), t);
     match when {
         OfferWhen::AtOnce => t.offer_at_once().to_owned(),
@@ -173,15 +176,17 @@ fn when_words(when: OfferWhen, t: Language) -> String {
 fn Offered(offer: OfferView, ask: RwSignal<Option<Ask>>, may_offer: bool) -> impl IntoView {
     let t = use_text();
     let name = name_of_path(&offer.path);
-    let total = offer.installed + offer.directed + offer.failed;
+    let counts = [offer.installed, offer.directed, offer.waiting, offer.failed];
+    let total = counts.into_iter().fold(0, u64::saturating_add);
     let with = (!offer.added.is_empty()).then(|| t.offer_with(&added_words(&offer.added, t)));
     let failed = (offer.failed > 0).then(|| view! { <span class="chip">{t.offer_failed(offer.failed)}</span> });
     let (label, withdraws) = (t.withdraw_offer_of(&name), offer.clone());
-    let progress = t.offer_progress(offer.installed, offer.directed);
+    let progress = t.offer_progress(offer.installed, offer.directed, offer.waiting);
+    let route = Route::Offer(offer.id);
     view! {
         <li class="row" data-testid="offered" data-path=offer.path.clone()>
             <div class="row-main">
-                <h2>{name} <small>{scope_words(&offer.scope, t)}</small></h2>
+                <h2><a class="row-link" href=route.to_string()>{name}</a> <small>{scope_words(&offer.scope, t)}</small></h2>
                 <p class="tiny facts">
                     <span>{when_words(offer.when, t)}</span>
                     {with.map(|text| view! { <span>{text}</span> })}
@@ -252,17 +257,7 @@ fn WithdrawForm(offer: OfferView, known: Known, close: CloseDialog) -> impl Into
 #[component]
 fn Contents(release: ReleaseView, close: CloseDialog) -> impl IntoView {
     let t = use_text();
-    let file = |path: &str| format!("/api/repositories/{}/targets/{path}", release.manufacturer);
-    let document = |name: &'static str, path: &Option<String>| {
-        match path {
-        Some(path) => view! {
-            <div class="fact"><dt>{name}</dt><dd><a href=file(path) target="_blank" rel="noopener">{t.release_open_file()}</a></dd></div>
-        }
-        .into_any(),
-        None => view! { <Fact name=name value=t.release_none().to_owned()/> }.into_any(),
-    }
-    };
-    let documents = [document(t.release_sbom(), &release.sbom), document(t.release_provenance(), &release.provenance)];
+    let (sbom, provenance) = (release.sbom.clone(), release.provenance.clone());
     view! {
         <div class="stack" data-testid="release-contents">
             <dl class="facts-list">
@@ -274,12 +269,38 @@ fn Contents(release: ReleaseView, close: CloseDialog) -> impl IntoView {
                 <Fact name=t.release_length() value=format::bytes(release.length, t)/>
                 <Fact name="SHA-256" value=release.sha256.to_string() mono=true/>
                 <Fact name=t.release_path() value=release.path.clone() mono=true/>
-                {documents}
+                <Document name=t.release_sbom() kind="sbom" document=sbom/>
+                <Document name=t.release_provenance() kind="provenance" document=provenance/>
             </dl>
             {release.during_therapy.then(|| view! { <p class="quiet">{t.release_during_therapy()}</p> })}
             <button type="button" class="button" on:click=move |_| close.run()>{t.close()}</button>
         </div>
     }
+}
+
+/// A document that is bound to a release, to open.
+#[component]
+fn Document(
+    /// What it is.
+    name: &'static str,
+    /// The same, for tests.
+    kind: &'static str,
+    /// Where it is; none where the release has none.
+    document: Option<ReleaseDocument>,
+) -> impl IntoView {
+    let t = use_text();
+    let Some(ReleaseDocument { address, length }) = document else {
+        return view! { <Fact name=name value=t.release_none().to_owned()/> }.into_any();
+    };
+    let length = format::bytes(length, t);
+    view! {
+        <div class="fact">
+            <dt>{name}</dt>
+            <dd><a href=address target="_blank" rel="noopener" data-testid="document" data-document=kind
+                aria-label=t.release_open_file_of(name, &length)>{t.release_open_file(&length)}</a></dd>
+        </div>
+    }
+    .into_any()
 }
 
 #[cfg(test)]

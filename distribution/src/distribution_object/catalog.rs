@@ -65,6 +65,11 @@ impl Progress {
     pub(super) const fn new(standing: UpdateState, detail: Option<String>, path: Option<String>) -> Self {
         Self { standing, detail, path, failures: 0, retry_at: UnixMillis(0), rests: false }
     }
+
+    /// When it is directed anew; none where nothing has failed, or a person wants it tried now.
+    fn retry_at(&self) -> Option<UnixMillis> {
+        Some(self.retry_at).filter(|at| *at > UnixMillis(0))
+    }
 }
 
 /// A device as two columns.
@@ -188,12 +193,39 @@ pub(super) fn put_state(
     } else {
         note(database, &is.device, "reported", None, Some(is.revision.as_str()))?;
     }
+    count(database, before.and_then(|before| before.state.as_ref()), state)?;
     put(database, is, None)?;
     let [counter, reported_at, client, identifier] = times;
     database.run(
         "UPDATE devices SET state = ?, counter = max(counter, ?), reported_at = ? WHERE client = ? AND identifier = ?",
         [json(state)?, counter, reported_at, client, identifier],
     )
+}
+
+/// Counts what runs where: a device was in one state, and is in another one.
+fn count(database: &Database, before: Option<&State>, after: &State) -> Result<(), Failure> {
+    const KIND: &str =
+        "manufacturer = ? AND client = ? AND model = ? AND hardware = ? AND revision = ? AND counter = ?";
+    if let Some(before) = before {
+        database.run(&format!("UPDATE runs SET devices = devices - 1 WHERE {KIND}"), kind(before))?;
+        database.run(&format!("DELETE FROM runs WHERE {KIND} AND devices <= 0"), kind(before))?;
+    }
+    let [manufacturer, client, model, hardware, revision, counter] = kind(after);
+    database.run(
+        "INSERT INTO runs (manufacturer, client, model, hardware, revision, counter, state, devices)
+         VALUES (?, ?, ?, ?, ?, ?, ?, 1)
+         ON CONFLICT (manufacturer, client, model, hardware, revision, counter) DO UPDATE SET devices = devices + 1",
+        [manufacturer, client, model, hardware, revision, counter, json(after)?],
+    )
+}
+
+/// What of a state matters for packages.
+fn kind(State { characteristics: is, release_counter, .. }: &State) -> [SqlStorageValue; 6] {
+    let counter: u64 = release_counter.map_or(0, |counter| counter.number().into());
+    let client = is.device.client.as_str();
+    let names = [is.manufacturer.as_str(), client, is.model.as_str(), is.hardware.as_str(), is.revision.as_str()];
+    let [manufacturer, client, model, hardware, revision] = names.map(text);
+    [manufacturer, client, model, hardware, revision, counter.into_value()]
 }
 
 /// From now on the device is updated through this gateway, and its data may come through it. `before`: what the catalog has of it.
@@ -352,6 +384,8 @@ fn entry(database: &Database, known: Known) -> Result<CatalogEntry, Failure> {
         factory_key: known.factory_key,
         attack: state.and_then(|state| state.attack).map(|attack| attack.to_string()),
         update: known.progress.standing,
+        failures: known.progress.failures,
+        retry_at: known.progress.retry_at().filter(|_| known.progress.standing == UpdateState::Retrying),
         detail: known.progress.detail,
     })
 }
@@ -551,13 +585,10 @@ pub(super) fn set_factory_key(
 
 /// What runs where: each state that devices of a model are in, as far as it matters for packages, and how many are in it.
 pub(super) fn states(database: &Database) -> Result<BTreeMap<ModelFolder, Vec<(State, u64)>>, Failure> {
-    let mut found: BTreeMap<_, BTreeMap<_, (State, u64)>> = BTreeMap::new();
-    for mut row in database.rows("SELECT state FROM devices WHERE state IS NOT NULL", [])? {
+    let mut found: BTreeMap<_, Vec<_>> = BTreeMap::new();
+    for mut row in database.rows("SELECT state, devices FROM runs", [])? {
         let state: State = serde_json::from_slice(&row.take::<Vec<u8>>()?)?;
-        let is = &state.characteristics;
-        let (model, kind) = (is.models(), (is.hardware.clone(), is.revision.clone(), state.release_counter));
-        let (_, count) = found.entry(model).or_default().entry(kind).or_insert((state, 0));
-        *count = count.saturating_add(1);
+        found.entry(state.characteristics.models()).or_default().push((state, row.take()?));
     }
-    Ok(found.into_iter().map(|(model, states)| (model, states.into_values().collect())).collect())
+    Ok(found)
 }

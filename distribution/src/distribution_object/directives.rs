@@ -2,8 +2,8 @@
 
 use super::catalog::{self, Known, Progress};
 use super::director::{self, Director};
-use super::offers;
 use super::{DistributionObject, blob, text};
+use super::{offered, offers};
 use core::time::Duration;
 use serde_bytes::ByteBuf;
 use sha2::{Digest, Sha256 as Hasher};
@@ -119,6 +119,7 @@ impl DistributionObject {
         }
         let waits = |device: &Device| waiting.get(device).copied();
         stand(database, known.iter().filter(|known| !stopped.contains(&known.device)), &picks, waits)?;
+        offered::follow(database, (configuration, known), (&releases, &offers), &picks, waits)?;
 
         let made = |version, ends| Directive::new(version, ends, gateway, &orders, associations);
         let plain = made(1, Expires::at(0)).map_err(Failure::internal)?;

@@ -1,16 +1,17 @@
 //! Offers: which package, to whom, when, and with which data (figure 10, 214; figure 5B, 125).
 
+use super::offered::{self, Counts};
 use super::{DistributionObject, blob, repository, text};
 use crate::gateway_object::ADDED;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256 as Hasher};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 use wardlink_edge::files::Files;
 use wardlink_edge::platform::{log, now};
 use wardlink_edge::problem::Failure;
 use wardlink_edge::storage::{Column, Database, read_record, record};
-use wardlink_protocol::api::{NewOffer, OfferScope, OfferView, OfferWhen, Person, ProblemKind};
+use wardlink_protocol::api::{NewOffer, OfferDevices, OfferScope, OfferView, OfferWhen, Person, ProblemKind};
 use wardlink_protocol::identity::Sha256;
 use wardlink_protocol::{Device, UnixMillis};
 use wardlink_trust::audit::Act;
@@ -27,6 +28,8 @@ const MAX_OFFERS: u64 = 1_000;
 const MAX_DEVICES: usize = 1_000;
 /// The most offers that are shown.
 const SHOWN: u64 = 1_000;
+/// The devices of one page.
+const PAGE: usize = 100;
 /// The offers that were withdrawn and are kept, the newest ones.
 const WITHDRAWN: u64 = 1_000;
 
@@ -43,10 +46,18 @@ struct Record {
 }
 
 /// An offer that counts.
-pub(super) struct Offer(Record);
+pub(super) struct Offer {
+    pub(super) id: u64,
+    record: Record,
+}
 
-/// Every offer that counts, by its package's path, the newest first.
-pub(super) struct Offers(BTreeMap<String, Vec<Offer>>);
+/// Every offer that counts.
+#[derive(Default)]
+pub(super) struct Offers {
+    ids: BTreeSet<u64>,
+    /// By its package's path, the newest first.
+    by_path: BTreeMap<String, Vec<Offer>>,
+}
 
 impl DistributionObject {
     /// Every offer that counts.
@@ -54,11 +65,12 @@ impl DistributionObject {
         if let Some(offers) = self.offers.borrow().as_ref() {
             return Ok(Rc::clone(offers));
         }
-        let query = "SELECT record FROM offers WHERE withdrawn_at IS NULL ORDER BY id DESC";
-        let mut offers = Offers(BTreeMap::new());
+        let query = "SELECT id, record FROM offers WHERE withdrawn_at IS NULL ORDER BY id DESC";
+        let mut offers = Offers::default();
         for mut row in self.database.open()?.rows(query, [])? {
-            let offer: Record = row.take_record()?;
-            offers.0.entry(offer.path.clone()).or_default().push(Offer(offer));
+            let (id, record): (u64, Record) = (row.take()?, row.take_record()?);
+            offers.ids.insert(id);
+            offers.by_path.entry(record.path.clone()).or_default().push(Offer { id, record });
         }
         let offers = Rc::new(offers);
         self.offers.replace(Some(Rc::clone(&offers)));
@@ -69,24 +81,29 @@ impl DistributionObject {
 impl Offers {
     /// The newest offer of a package to a device.
     pub(super) fn of(&self, device: &Device, path: &TargetPath) -> Option<&Offer> {
-        self.0.get(path.as_str())?.iter().find(|Offer(offer)| match &offer.scope {
+        self.by_path.get(path.as_str())?.iter().find(|offer| match &offer.record.scope {
             OfferScope::Model => true,
             OfferScope::Class(client) => device.client == *client,
             OfferScope::Devices(devices) => devices.contains(device),
         })
+    }
+
+    /// Whether an offer counts.
+    pub(super) fn has(&self, id: u64) -> bool {
+        self.ids.contains(&id)
     }
 }
 
 impl Offer {
     /// When a device installs it, and what the server adds, as far as the package takes it.
     pub(super) fn terms(&self, package: &Package) -> (When, Vec<Added>) {
-        let when = match self.0.when {
+        let when = match self.record.when {
             OfferWhen::AtOnce => When::AtOnce,
             OfferWhen::NextSafeMoment => When::NextSafeMoment,
             OfferWhen::Window { from, until } => When::Window { from, until },
             OfferWhen::OnConfirmation => When::OnConfirmation,
         };
-        let added = self.0.added.iter().filter_map(|(kind, length, sha256)| {
+        let added = self.record.added.iter().filter_map(|(kind, length, sha256)| {
             let kind = kind_of(kind).filter(|kind| package.accepts.contains(kind))?;
             let path = TargetPath::try_from(format!("added/{sha256}.json")).ok()?;
             Some(Added { kind, file: BoundFile { path, length: *length, sha256: *sha256 } })
@@ -192,11 +209,14 @@ pub(super) fn withdraw(object: &DistributionObject, person: &Person, id: u64) ->
             [now().into_value(), text(ADDED), id.into_value()],
         )?;
         database.run("DELETE FROM added WHERE offer = ?", [id.into_value()])?;
-        database.run(
+        let forgotten = database.rows(
             "DELETE FROM offers WHERE withdrawn_at IS NOT NULL AND id <= (SELECT id FROM offers
-                 WHERE withdrawn_at IS NOT NULL ORDER BY id DESC LIMIT 1 OFFSET ?)",
+                 WHERE withdrawn_at IS NOT NULL ORDER BY id DESC LIMIT 1 OFFSET ?) RETURNING id",
             [WITHDRAWN.into_value()],
         )?;
+        let forgotten = forgotten.into_iter().map(|mut row| row.take()).collect::<Result<Vec<u64>, _>>()?;
+        offered::withdrawn(database, id)?;
+        offered::forget(database, &forgotten)?;
         let detail = format!("offer {id} withdrawn");
         DistributionObject::note(database, Some(person), Act::UpdateDecided, &offer.path, detail)?;
         super::directives::offers_changed(database, &offer.scope)?;
@@ -211,19 +231,53 @@ pub(super) fn withdraw(object: &DistributionObject, person: &Person, id: u64) ->
 pub(super) fn views(database: &Database) -> Result<Vec<OfferView>, Failure> {
     let query = "SELECT id, record, withdrawn_at FROM offers ORDER BY id DESC LIMIT ?";
     let rows = database.rows(query, [SHOWN.into_value()])?.into_iter();
-    rows.map(|mut row| view(database, row.take()?, row.take_record()?, row.take()?)).collect()
+    let counts = offered::counts(database, None)?;
+    rows.map(|mut row| {
+        let id = row.take()?;
+        let counts = counts.get(&id).copied().unwrap_or_default();
+        Ok(shown(id, row.take_record()?, row.take()?, counts))
+    })
+    .collect()
+}
+
+/// An offer, and the devices that it concerns after this one.
+pub(super) fn devices(database: &Database, id: u64, after: Option<&Device>) -> Result<OfferDevices, Failure> {
+    let query = "SELECT record, withdrawn_at FROM offers WHERE id = ?";
+    let mut row = database.row(query, [id.into_value()])?.ok_or(ProblemKind::NotFound)?;
+    let (offer, withdrawn_at): (Record, Option<UnixMillis>) = (row.take_record()?, row.take()?);
+    let mut devices = match (&offer.scope, withdrawn_at) {
+        // Those, too, of which nothing came yet.
+        (OfferScope::Devices(named), None) => {
+            let named: BTreeSet<&Device> =
+                named.iter().filter(|device| after.is_none_or(|after| after < device)).collect();
+            let page = named.into_iter().take(PAGE + 1);
+            page.map(|device| offered::named(database, id, device)).collect::<Result<_, _>>()?
+        }
+        _ => offered::after(database, id, after, u64::try_from(PAGE + 1).unwrap_or(u64::MAX))?,
+    };
+    let more = devices.len() > PAGE;
+    devices.truncate(PAGE);
+    let next = devices.last().filter(|_| more).map(|last| last.device.clone());
+    Ok(OfferDevices { offer: view(database, id, offer, withdrawn_at)?, devices, next })
 }
 
 fn view(database: &Database, id: u64, offer: Record, withdrawn_at: Option<UnixMillis>) -> Result<OfferView, Failure> {
-    let path = || text(&offer.path);
-    let count = |query: &str| Ok::<u64, Failure>(database.one(query, [path()])?.unwrap_or_default());
-    let of = |outcome: &str| {
-        let query = "SELECT count(DISTINCT client || '/' || identifier) FROM outcomes WHERE path = ? AND outcome = ?";
-        Ok::<u64, Failure>(database.one(query, [path(), text(outcome)])?.unwrap_or_default())
-    };
-    let directed = count("SELECT count(*) FROM devices WHERE path = ?")?;
-    let (installed, failed) = (of("installed")?, of("failed")?.saturating_add(of("refused")?));
+    let counts = offered::counts(database, Some(id))?.remove(&id).unwrap_or_default();
+    Ok(shown(id, offer, withdrawn_at, counts))
+}
+
+/// An offer as people see it. Of the devices that it names, those wait of which nothing else is known.
+fn shown(id: u64, offer: Record, withdrawn_at: Option<UnixMillis>, counts: Counts) -> OfferView {
     let Record { path, scope, when, added, made_at, made_by } = offer;
+    let silent = match (&scope, withdrawn_at) {
+        (OfferScope::Devices(named), None) => {
+            let named = named.iter().collect::<BTreeSet<_>>().len();
+            u64::try_from(named).unwrap_or(u64::MAX).saturating_sub(counts.all())
+        }
+        _ => 0,
+    };
+    let Counts { directed, waiting, installed, failed } = counts;
+    let waiting = waiting.saturating_add(silent);
     let added = added.into_iter().map(|(kind, ..)| kind).collect();
-    Ok(OfferView { id, path, scope, when, added, made_at, made_by, withdrawn_at, directed, installed, failed })
+    OfferView { id, path, scope, when, added, made_at, made_by, withdrawn_at, directed, waiting, installed, failed }
 }

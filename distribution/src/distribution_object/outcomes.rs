@@ -1,7 +1,7 @@
 //! What became of updates (figure 10, 218 to 220; figure 12): stored, shown, retried within limits.
 
 use super::catalog::{self, Known, Progress};
-use super::{DistributionObject, reports, text};
+use super::{DistributionObject, offered, reports, text};
 use core::time::Duration;
 use wardlink_edge::messages::{Dealt, Orders};
 use wardlink_edge::platform::{log, now};
@@ -149,6 +149,8 @@ fn take(database: &Database, known: &Known, told: &Notification) -> Result<(), F
             }
         }
     };
+    let path = told.path.as_ref().map(ToString::to_string).or_else(|| before.path.clone());
+    offered::told(database, device, path.as_deref(), &progress)?;
     catalog::set_progress(database, device, progress)
 }
 

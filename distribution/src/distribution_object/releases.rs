@@ -4,14 +4,15 @@ use super::{DistributionObject, catalog, ingest, manufacturers};
 use std::collections::BTreeMap;
 use std::rc::Rc;
 use wardlink_edge::files::Files;
+use wardlink_edge::http::encoded;
 use wardlink_edge::problem::Failure;
 use wardlink_edge::storage::Database;
-use wardlink_protocol::api::ReleaseView;
+use wardlink_protocol::api::{ReleaseDocument, ReleaseView};
 use wardlink_protocol::identity::Sha256;
 use wardlink_update::catalog::{Listed, Releases, Roles};
 use wardlink_update::client::File;
 use wardlink_update::metadata::{Signed, Target, Targets};
-use wardlink_update::package::{Manufacturer, ModelFolder, Package};
+use wardlink_update::package::{BoundFile, Manufacturer, ModelFolder, Package};
 use wardlink_update::report::State;
 
 impl DistributionObject {
@@ -73,6 +74,7 @@ fn view(listed: &Listed<Package>, states: &[(State, u64)]) -> ReleaseView {
     let count = |fits: &dyn Fn(&State) -> bool| {
         states.iter().filter(|(state, _)| fits(state)).map(|(_, count)| *count).fold(0, u64::saturating_add)
     };
+    let document = |file: &BoundFile| document(&package.manufacturer, file);
     ReleaseView {
         path: listed.path.to_string(),
         manufacturer: package.manufacturer.to_string(),
@@ -91,11 +93,18 @@ fn view(listed: &Listed<Package>, states: &[(State, u64)]) -> ReleaseView {
         recalled: package.recalled.as_ref().map(|recall| recall.reason.to_string()),
         length: listed.target.length,
         sha256: sha256(&listed.target),
-        sbom: package.sbom.as_ref().map(|file| file.path.to_string()),
-        provenance: package.provenance.as_ref().map(|file| file.path.to_string()),
+        sbom: package.sbom.as_ref().map(document),
+        provenance: package.provenance.as_ref().map(document),
         fitting: count(&|state| package.may_be_taken_by(state)),
         running: count(&|state| package.is_installed_on(state)),
     }
+}
+
+/// Where a document is that a package names: under its name with its hash, as it was made public.
+fn document(manufacturer: &Manufacturer, file: &BoundFile) -> ReleaseDocument {
+    let name = file.path.with_hash(&file.sha256.to_string());
+    let address = format!("/api/repositories/{}/targets/{}", encoded(manufacturer.as_str()), encoded(&name));
+    ReleaseDocument { address, length: file.length }
 }
 
 /// The hash that every published target has.

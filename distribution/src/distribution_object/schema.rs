@@ -1,7 +1,7 @@
 //! The tables of the distribution server.
 
 /// The statements that lead from each version to the next.
-pub(super) const VERSIONS: [&str; 6] = [FIRST, SECOND, THIRD, FOURTH, FIFTH, SIXTH];
+pub(super) const VERSIONS: [&str; 8] = [FIRST, SECOND, THIRD, FOURTH, FIFTH, SIXTH, OFFERED, RUNS];
 
 /// Manufacturers, their tokens, what they upload, and what is public of them.
 const FIRST: &str = "
@@ -265,4 +265,47 @@ const SIXTH: &str = "
     -- When a gateway was asked what it runs; what it holds of stored data, JSON.
     ALTER TABLE gateways ADD COLUMN inquired_at INTEGER;
     ALTER TABLE gateways ADD COLUMN held BLOB;
+";
+
+/// How far each device is with what it is offered.
+const OFFERED: &str = "
+    -- A device that an offer concerns or concerned. standing: directed, waiting, retrying, installed, failed; ended, where it is given it no
+    -- more and has said nothing of it.
+    CREATE TABLE offered (
+        offer INTEGER NOT NULL,
+        client TEXT NOT NULL,
+        identifier TEXT NOT NULL,
+        path TEXT NOT NULL,
+        standing TEXT NOT NULL,
+        detail TEXT,
+        since INTEGER NOT NULL,
+        PRIMARY KEY (offer, client, identifier)
+    ) WITHOUT ROWID;
+    CREATE INDEX offered_standing ON offered (offer, standing);
+    CREATE INDEX offered_device ON offered (client, identifier, path);
+    -- What is directed already is written down with the next match.
+    UPDATE gateways SET is_due = 1 WHERE reported_at IS NOT NULL;
+";
+
+/// How many devices run what.
+const RUNS: &str = "
+    -- As far as it matters for packages. counter: of the release; 0 where there is none. state: of one of the devices, JSON.
+    CREATE TABLE runs (
+        manufacturer TEXT NOT NULL,
+        client TEXT NOT NULL,
+        model TEXT NOT NULL,
+        hardware TEXT NOT NULL,
+        revision TEXT NOT NULL,
+        counter INTEGER NOT NULL,
+        state BLOB NOT NULL,
+        devices INTEGER NOT NULL,
+        PRIMARY KEY (manufacturer, client, model, hardware, revision, counter)
+    ) WITHOUT ROWID;
+    INSERT INTO runs
+        SELECT manufacturer, client, model,
+            json_extract(CAST(state AS TEXT), '$.characteristics.hardware') AS hardware,
+            json_extract(CAST(state AS TEXT), '$.characteristics.revision') AS revision,
+            coalesce(json_extract(CAST(state AS TEXT), '$.release_counter'), 0) AS counter,
+            min(state), count(*)
+        FROM devices WHERE state IS NOT NULL GROUP BY 1, 2, 3, 4, 5, 6;
 ";

@@ -19,6 +19,7 @@ use wardlink_edge::objects;
 use wardlink_edge::platform::{log, now, rng};
 use wardlink_edge::problem::Failure;
 use wardlink_edge::storage::{Column, Database};
+use wardlink_protocol::api::words::{BEING_ENCRYPTED, NO_KEY, NOT_ENCRYPTED};
 use wardlink_protocol::identity::Sha256;
 use wardlink_protocol::{Device, UnixMillis};
 use wardlink_update::catalog::{Pick, Releases};
@@ -29,11 +30,6 @@ use worker::Env;
 
 /// When a variant that could not be made is tried again.
 const AGAIN: Duration = Duration::from_mins(5);
-/// Why a device waits whose gateway is given its package encrypted.
-const BEING_ENCRYPTED: &str = "its package is being encrypted for its gateway";
-const NOT_ENCRYPTED: &str = "its package could not be encrypted for its gateway; it is tried again each 5 minutes, and the server's log says why";
-const NO_KEY: &str = "its gateway has no key at this site to encrypt its package to";
-
 /// What one gateway can be given of confidential manufacturers.
 pub(super) struct Variants {
     /// Whose packages it is given encrypted.

@@ -9,6 +9,7 @@ mod records;
 mod revocation;
 mod services;
 mod site;
+pub mod words;
 
 pub use audit::{AuditEntry, AuditOutcome, AuditPage};
 pub use authority::{AuthorityKind, AuthorityState, AuthorityTrouble, AuthorityView};
@@ -16,9 +17,9 @@ pub use channels::{ChannelKeyState, ChannelsChange, ChannelsView, KeyJob, KeyJob
 pub use distribution::{
     AllowUpload, AssignPatient, Associate, Broadcast, CatalogChange, CatalogDevice, CatalogEntry, CatalogPage,
     GatewayView, Held, InventoryPreview, KeepConfidential, MadePublishingToken, ManufacturerView, MissingFile,
-    NewManufacturer, NewOffer, NewPublication, OfferScope, OfferView, OfferWhen, OfferedData, OutcomeView,
-    PublicationView, Published, PublishedFile, PublishedMetadata, PublishedView, PublishingToken, Pushed, ReleaseView,
-    UpdateState,
+    NewManufacturer, NewOffer, NewPublication, OfferDevice, OfferDevices, OfferScope, OfferStanding, OfferView,
+    OfferWhen, OfferedData, OutcomeView, PublicationView, Published, PublishedFile, PublishedMetadata, PublishedView,
+    PublishingToken, Pushed, ReleaseDocument, ReleaseView, UpdateState,
 };
 pub use orders::{NewOrder, OrderState, OrderView};
 pub use records::{

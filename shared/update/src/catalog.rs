@@ -191,7 +191,7 @@ impl Releases {
     }
 
     /// The release with the highest counter that the device may take; among equals the later revision, then the later path.
-    fn best(&self, state: &State, is_offered: &impl Fn(&Device, &TargetPath) -> bool) -> Option<&Listed<Package>> {
+    pub fn best(&self, state: &State, is_offered: &impl Fn(&Device, &TargetPath) -> bool) -> Option<&Listed<Package>> {
         let device = &state.characteristics.device;
         let may = self.packages.iter().filter(|listed| listed.release.may_be_taken_by(state));
         let may = may.filter(|listed| is_offered(device, &listed.path));

@@ -100,6 +100,11 @@ pub(crate) const FULL: &[Row<Desk>] = &[
         stage.submit("offer-form")?;
         stage.browser.see(&Target::xpath("the complaint", "//dialog//p[@class=\"error\"][normalize-space()]")).map(drop)
     }),
+    row("offer, no devices", &[], |stage, _| stage.visit("/#/updates/offers/1", &id("no-offer-devices"))),
+    row("offer, its devices", &["route::Route::Offer"], |stage, _| {
+        stage.visit("/#/updates/offers/2", &id("offer-device"))?;
+        stage.browser.see(&id("offer-facts")).map(drop)
+    }),
     row("offer, withdrawing", &["updates::releases::Ask::Withdraw"], |stage, _| {
         ask(stage, "/#/updates", "withdraw", "withdraw-form")
     }),
@@ -107,6 +112,11 @@ pub(crate) const FULL: &[Row<Desk>] = &[
     row("catalog, nothing found", &[], |stage, _| {
         stage.visit("/#/catalog", &id("catalog-device"))?;
         stage.browser.fill(&id("catalog-find"), "nothing of this name")?;
+        stage.browser.see_vanish(&id("catalog-device"))
+    }),
+    row("catalog, nothing in conflict", &[], |stage, _| {
+        stage.visit("/#/catalog", &id("catalog-device"))?;
+        stage.browser.click(&Target::xpath("the choice", "//select[@name=\"update\"]/option[@value=\"conflict\"]"))?;
         stage.browser.see_vanish(&id("catalog-device"))
     }),
     row("catalog, a device", &["route::Route::CatalogDevice"], |stage, _| {
@@ -152,7 +162,7 @@ fn ask(stage: &Stage, page: &str, button: &str, form: &str) -> Result<()> {
     stage.browser.see(&id(form)).map(drop)
 }
 
-/// Publishes two releases, imports an inventory, and offers one release.
+/// Publishes two releases, imports an inventory, and offers one release to all and one to a device.
 pub(crate) fn published<'s>(ward: &Ward<'_>, desk: Manufacturer<'s>) -> Result<Manufacturer<'s>> {
     desk.onboard(&ward.administrator)?;
     desk.add("1A", "1B", b"an earlier program", &[])?;
@@ -169,12 +179,10 @@ pub(crate) fn published<'s>(ward: &Ward<'_>, desk: Manufacturer<'s>) -> Result<M
     // Another one, which is looked at only.
     let next = desk.inventory(&json!([device("ip-1"), device("ip-2"), device("ip-3")]))?;
     fs::write(desk.path("inventory.json"), next.to_string()).context("cannot write the inventory")?;
-    let offer = NewOffer {
-        path: desk.program("1C"),
-        scope: OfferScope::Model,
-        when: OfferWhen::NextSafeMoment,
-        added: Vec::new(),
-    };
-    let _: OfferView = ward.administrator.post("offers", &offer)?;
+    let chosen = vec!["infusion-pump/ip-1".parse()?];
+    for (revision, scope) in [("1C", OfferScope::Model), ("1B", OfferScope::Devices(chosen))] {
+        let (path, when) = (desk.program(revision), OfferWhen::NextSafeMoment);
+        let _: OfferView = ward.administrator.post("offers", &NewOffer { path, scope, when, added: Vec::new() })?;
+    }
     Ok(desk)
 }

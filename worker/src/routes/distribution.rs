@@ -137,6 +137,11 @@ pub(super) async fn make_offer(call: Call) -> Result<Response, Failure> {
     decide(&call, || Ok(DistributionCommand::MakeOffer(call.body()?))).await
 }
 
+/// `GET /api/v1/offers/{id}/devices`.
+pub(super) async fn offer_devices(call: &Call, id: u64) -> Result<Response, Failure> {
+    act(call, Right::SeeUpdates, DistributionCommand::OfferDevices(id, page_after(call)?)).await
+}
+
 /// `POST /api/v1/offers/{id}/withdraw`.
 pub(super) async fn withdraw_offer(call: &Call, id: u64) -> Result<Response, Failure> {
     act(call, Right::ManageUpdates, DistributionCommand::WithdrawOffer(id)).await

@@ -125,14 +125,23 @@ pub struct ReleaseView {
     pub length: u64,
     /// Its SHA-256.
     pub sha256: Sha256,
-    /// The path of its bill of materials, where it has one.
-    pub sbom: Option<String>,
-    /// The path of its provenance, where it has one.
-    pub provenance: Option<String>,
+    /// Its bill of materials, where it has one.
+    pub sbom: Option<ReleaseDocument>,
+    /// Its provenance, where it has one.
+    pub provenance: Option<ReleaseDocument>,
     /// How many devices of the catalog could take it now.
     pub fitting: u64,
     /// How many devices of the catalog run it.
     pub running: u64,
+}
+
+/// A document that is bound to a package. Everybody may read it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ReleaseDocument {
+    /// Where it is at this server, percent-encoded: `/api/repositories/…`.
+    pub address: String,
+    /// Its length, in bytes.
+    pub length: u64,
 }
 
 /// What a device or gateway runs, as the catalog has it (figure 2, 41 to 48).
@@ -170,6 +179,10 @@ pub struct CatalogEntry {
     pub update: UpdateState,
     /// What of it went wrong or waits, for people.
     pub detail: Option<String>,
+    /// How often in a row it has failed.
+    pub failures: u64,
+    /// When it is tried again, where it is.
+    pub retry_at: Option<UnixMillis>,
 }
 
 /// How a device's newest update stands.
@@ -384,12 +397,58 @@ pub struct OfferView {
     pub made_by: String,
     /// When it was withdrawn.
     pub withdrawn_at: Option<UnixMillis>,
-    /// How many devices have it in their directive now.
+    /// How many devices have it in their directive now, those included that are tried again.
     pub directed: u64,
+    /// How many devices wait for something.
+    pub waiting: u64,
     /// How many devices have installed it.
     pub installed: u64,
-    /// How many devices failed.
+    /// How many devices failed, and are not tried again.
     pub failed: u64,
+}
+
+/// How far a device is with an offer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum OfferStanding {
+    /// It stands in its gateway's directive, and nothing was told of it since.
+    Directed,
+    /// It waits: for its circumstances, or because it cannot be given it now.
+    Waiting,
+    /// It was corrupt, refused or failed, and is tried again.
+    Retrying,
+    /// It was installed.
+    Installed,
+    /// It failed, and is not tried again.
+    Failed,
+}
+
+/// A device that an offer concerns.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OfferDevice {
+    /// Which.
+    pub device: Device,
+    /// How far it is.
+    pub standing: OfferStanding,
+    /// What it waits for, or what went wrong.
+    pub detail: Option<String>,
+    /// Since when; none where it was never given the offer.
+    pub since: Option<UnixMillis>,
+    /// How often in a row it has failed.
+    pub failures: u64,
+    /// When it is tried again, where it is.
+    pub retry_at: Option<UnixMillis>,
+}
+
+/// `GET /api/v1/offers/{id}/devices`: an offer, and a part of its devices, by class, then identifier.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OfferDevices {
+    /// The offer.
+    pub offer: OfferView,
+    /// The devices.
+    pub devices: Vec<OfferDevice>,
+    /// The device after which the next page begins (`after`); none at the end.
+    pub next: Option<Device>,
 }
 
 /// What became of an update at a device: a row of `GET /api/v1/outcomes`, newest first.

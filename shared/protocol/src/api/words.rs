@@ -1,0 +1,20 @@
+//! What the server says in fixed words of a device that is given nothing: the web app says it in the reader's language.
+
+/// Its package is on its way to its gateway.
+pub const BEING_ENCRYPTED: &str = "its package is being encrypted for its gateway";
+/// Its package cannot be made for its gateway.
+pub const NOT_ENCRYPTED: &str = "its package could not be encrypted for its gateway; it is tried again each 5 minutes, and the server's log says why";
+/// Nobody could read a package that is encrypted for its gateway.
+pub const NO_KEY: &str = "its gateway has no key at this site to encrypt its package to";
+/// A person has to decide which of them updates it.
+pub const IN_CONFLICT: &str = "two gateways report it";
+/// A person has to decide when it is tried again.
+pub const IS_SET_ASIDE: &str = "it failed too often and is set aside";
+/// It is tried again by itself.
+pub const RESTS: &str = "it has failed and is left alone for a while";
+/// It is no part of its gateway's newest report.
+pub const NOT_REPORTED: &str = "no gateway reports it now";
+/// It was named, and never came.
+pub const NOT_KNOWN: &str = "the catalog does not have it";
+/// It runs the package or a later one, or another revision, model or hardware than the package is for.
+pub const NOT_FITTING: &str = "it could not take the package as it is now";
