@@ -101,7 +101,9 @@ async fn packages_may_come_from_a_stick_or_a_mirror() {
 /// Directs what matches to one device alone.
 fn direct_to(inner: &mut Inner, device: &str) {
     let mut orders = inner.orders();
-    orders.iter_mut().for_each(|order| order.assignments.retain(|of| of.device.to_string() == device));
+    for order in &mut orders {
+        order.assignments.retain(|of| of.device.to_string() == device);
+    }
     inner.hospital.direct(&orders);
 }
 
