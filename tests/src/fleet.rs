@@ -296,12 +296,17 @@ impl<'s> Fleet<'s> {
         Ok(())
     }
 
-    /// What a pump's slot that counts holds.
-    pub fn runs(&self, pump: &str) -> Result<String> {
+    /// The slot of a passive pump that counts.
+    pub fn slot(&self, pump: &str) -> Result<PathBuf> {
         let record = fs::read(self.folder(pump).join("record.json")).context("the pump's record")?;
         let record: Value = serde_json::from_slice(&record).context("a record is JSON")?;
         let slot = record.get("slot").and_then(Value::as_str).context("a slot")?;
-        let slot = self.folder(pump).join(format!("slot-{slot}"));
+        Ok(self.folder(pump).join(format!("slot-{slot}")))
+    }
+
+    /// What that slot holds.
+    pub fn runs(&self, pump: &str) -> Result<String> {
+        let slot = self.slot(pump)?;
         let file = if slot.is_dir() {
             fs::read_dir(&slot).context("the slot")?.next().context("an image")??.path()
         } else {
