@@ -15,6 +15,7 @@ use wardlink_protocol::api::{
 use wardlink_protocol::distribution::{AssociatedDevice, FromServer, PollTicket};
 use wardlink_protocol::limits::POLL_TICKET_BYTES;
 use wardlink_tests::api::refusal;
+use wardlink_tests::fleet::device_of;
 use wardlink_tests::hub::{Hub, Talk, state};
 use wardlink_tests::manufacturer::Manufacturer;
 use wardlink_tests::scene;
@@ -180,6 +181,54 @@ fn new_releases_recalls_and_people_push_to_open_sessions() -> Result<()> {
         assert_eq!(auditor.get::<CatalogPage>("catalog?find=s-pump-1")?.total, 1);
         assert_eq!(auditor.get::<CatalogPage>("catalog?find=nothing")?.total, 0);
         assert_eq!((one.gateways, talk.ask()?), (1, None));
+        Ok(())
+    })
+}
+
+#[test]
+fn a_broadcast_renews_the_directive_of_each_gateway_of_the_class_and_of_no_other() -> Result<()> {
+    scene(|scene| {
+        let stage = Stage::open(scene)?;
+        let (mut first, mut second, mut third) = (stage.hub("pump-1")?, stage.hub("pump-2")?, stage.hub("pump-3")?);
+        let scale = |name: &str| state(&device_of(name)?, "1A", None);
+        let mut talk = first.connect()?;
+        talk.report(first.report("1A", None, &[scale("scale/scale-1")?])?)?;
+        let before = talk.directive()?;
+        let mut polling = second.connect()?;
+        polling.report(second.report("1A", None, &[scale("scale/scale-2")?])?)?;
+        polling.directive()?;
+        let welcome = polling.welcome.clone();
+        polling.leave()?;
+        let mut other = third.connect()?;
+        other.report(third.report("1A", None, &[state(&device("pump-9")?, "1A", None)?])?)?;
+        let others = other.directive()?;
+
+        // As long as nobody says anything, nothing is new for anybody.
+        for asking in [&mut talk, &mut other] {
+            asking.ask()?;
+        }
+        assert_eq!(stage.gateway(&first.device)?.directive, before);
+        let polled = second.poll("metadata/timestamp.json", &welcome.ticket, "")?;
+        let known = second.directive(&welcome)?.version;
+        assert_eq!(second.poll("metadata/timestamp.json", &welcome.ticket, &polled.etag)?.status, 304);
+
+        let broadcast = Broadcast { client: "scale".parse()? };
+        let pushed: Pushed = stage.ward.administrator.post("gateways/push", &broadcast)?;
+        assert_eq!(pushed.gateways, 2);
+        // It is told over the open session, and waits for whoever polls.
+        let told = talk.directive()?;
+        ensure!(told > before && first.directive(&talk.welcome)?.version == told, "{told} after {before}");
+        wait::until("its next poll brings it something", || {
+            let polled = second.poll("metadata/timestamp.json", &welcome.ticket, &polled.etag)?;
+            Ok((polled.status == 200).then_some(()))
+        })?;
+        ensure!(second.directive(&welcome)?.version > known, "the same directive");
+        other.ask()?;
+        assert_eq!(stage.gateway(&third.device)?.directive, others, "it has no scale");
+
+        // A class of which nobody has a device is no mistake.
+        let nobody = Broadcast { client: "pill-dispenser".parse()? };
+        assert_eq!(stage.ward.administrator.post::<Pushed>("gateways/push", &nobody)?.gateways, 0);
         Ok(())
     })
 }
