@@ -20,6 +20,7 @@ use wardlink_tests::hub::{Hub, Talk, state};
 use wardlink_tests::manufacturer::Manufacturer;
 use wardlink_tests::scene;
 use wardlink_tests::ward::{Ward, device};
+use wardlink_tests::worker::{Host, Worker};
 use wardlink_tests::{Scene, wait};
 use wardlink_update::director::When;
 use wardlink_update::package::{Note, ReleaseCounter};
@@ -34,7 +35,11 @@ struct Stage<'s> {
 
 impl<'s> Stage<'s> {
     fn open(scene: &'s Scene) -> Result<Self> {
-        let ward = Ward::open(scene)?;
+        Self::around(scene, Worker::start(scene)?)
+    }
+
+    fn around(scene: &'s Scene, worker: Worker<'s>) -> Result<Self> {
+        let ward = Ward::around(scene, worker)?;
         let acme = Manufacturer::found(scene, "acme")?;
         acme.onboard(&ward.administrator)?;
         acme.add("1A", "1B", b"the first program", &[])?;
@@ -230,6 +235,35 @@ fn a_broadcast_renews_the_directive_of_each_gateway_of_the_class_and_of_no_other
         let nobody = Broadcast { client: "pill-dispenser".parse()? };
         assert_eq!(stage.ward.administrator.post::<Pushed>("gateways/push", &nobody)?.gateways, 0);
         Ok(())
+    })
+}
+
+#[test]
+fn a_directive_is_matched_and_signed_anew_when_its_time_has_come_and_nobody_acts() -> Result<()> {
+    scene(|scene| {
+        let often = [("DIRECTIVE_RENEWAL_SECS", "3")];
+        let mut stage = Stage::around(scene, Worker::start_with(scene, Host::Wrangler, &often)?)?;
+        let mut hub = stage.hub("pump-1")?;
+        let mut talk = hub.connect()?;
+        stage.offer("1B", OfferScope::Model)?;
+        talk.report(hub.report("1A", None, &[])?)?;
+        let mut last = talk.directive()?;
+        for _ in 0..2 {
+            let next = talk.directive()?;
+            ensure!(next > last, "{next} after {last}");
+            last = next;
+        }
+        let welcome = talk.welcome.clone();
+        talk.leave()?;
+        // A directive that is replaced while it is read is read once more.
+        let is_directed = || hub.directive(&welcome).ok().map(|directed| directed.order_for(&hub.device).is_some());
+        wait::until("it is directed", || Ok((is_directed() == Some(true)).then_some(())))?;
+
+        // What the server was not told of, the match by time finds.
+        stage.ward.worker.kill();
+        stage.ward.worker.tamper("DistributionObject", "UPDATE offers SET withdrawn_at = 1")?;
+        stage.ward.worker.restart()?;
+        wait::until("the offer that is gone is directed no more", || Ok((is_directed() == Some(false)).then_some(())))
     })
 }
 
