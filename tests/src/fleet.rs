@@ -132,8 +132,13 @@ impl<'s> Fleet<'s> {
 
     /// Pairs the gateway north with a passive device, and the pump `pump-1` that has its updates there and verifies for itself.
     pub fn pump_at_gateway(&self, passive: &str) -> Result<(Pump<'s>, Pump<'s>)> {
+        self.pumps_at_gateway(&[passive])
+    }
+
+    /// The same with several passive devices.
+    pub fn pumps_at_gateway(&self, passive: &[&str]) -> Result<(Pump<'s>, Pump<'s>)> {
         let address = format!("127.0.0.1:{}", free_port()?);
-        let north = self.gateway("north", &[passive], &[&format!("--hub={address}"), "--collect-secs=1"])?;
+        let north = self.gateway("north", passive, &[&format!("--hub={address}"), "--collect-secs=1"])?;
         self.sell(&["pump-1"])?;
         let pump = self.pair_pump("pump-1", "gateway/north", &address)?;
         Ok((north, pump))
@@ -243,6 +248,28 @@ impl<'s> Fleet<'s> {
     pub fn stands(&self, name: &str) -> String {
         fs::read_to_string(self.scene.path(&format!("{name}-state/status.json")))
             .unwrap_or_else(|error| error.to_string())
+    }
+
+    /// The newest directive of which a gateway has heard, where it says so.
+    pub fn heard(&self, name: &str) -> Option<u64> {
+        self.says(name, "directive_heard")
+    }
+
+    /// A number of a gateway's status; none while that is being written.
+    pub fn says(&self, name: &str, number: &str) -> Option<u64> {
+        serde_json::from_str::<Value>(&self.stands(name)).ok()?.get(number)?.as_u64()
+    }
+
+    /// Waits until a gateway has done and told everything, and nothing more is wanted of it; the version of its directive.
+    pub fn wait_for_rest(&self, name: &str) -> Result<u64> {
+        wait::patiently(&format!("{name} to rest"), || {
+            let known = self.known(name)?.context("the gateway")?;
+            let newest = Some(known.directive);
+            let has_done = self.heard(name) == newest && self.says(name, "directive_done") == newest;
+            let rests = has_done && known.directed == 0 && self.says(name, "outcomes_waiting") == Some(0);
+            Ok(rests.then_some(known.directive))
+        })
+        .with_context(|| self.stands(name))
     }
 
     /// What the server knows of a gateway.
