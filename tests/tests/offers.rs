@@ -277,7 +277,7 @@ fn an_update_that_waits_for_a_confirmation_is_installed_where_and_when_that_is_g
 }
 
 #[test]
-fn a_window_that_is_not_now_keeps_an_update_waiting_and_one_that_is_now_lets_it_in() -> Result<()> {
+fn a_window_that_is_not_now_keeps_an_update_waiting_and_one_that_is_now_or_begins_lets_it_in() -> Result<()> {
     scene(|scene| {
         let hospital = Fleet::open(scene)?;
         hospital.acme.publish(&hospital.ward.worker.origin())?;
@@ -305,6 +305,15 @@ fn a_window_that_is_not_now_keeps_an_update_waiting_and_one_that_is_now_lets_it_
 
         let present = OfferWhen::Window { from: now - 36_000, until: now + 36_000 };
         offer(&hospital, "1B", present, &[])?;
-        hospital.wait_for_all(&[&pump_1, &n_1], "1B")
+        hospital.wait_for_all(&[&pump_1, &n_1], "1B")?;
+
+        // Nobody has to say that it begins.
+        hospital.release_for_pumps(("1B", "1C"), "3", &[], &[])?;
+        hospital.publish()?;
+        let from = clock::now().as_secs() + 20;
+        offer(&hospital, "1C", OfferWhen::Window { from, until: from + 36_000 }, &[])?;
+        hospital.wait_for_all(&[&pump_1, &n_1, &s_1], "1C")?;
+        ensure!(clock::now().as_secs() >= from, "it was installed before its window");
+        Ok(())
     })
 }
