@@ -13,6 +13,7 @@ use wardlink_protocol::api::{
 };
 use wardlink_tests::api::{Refused, refusal};
 use wardlink_tests::fleet::{Fleet, program};
+use wardlink_tests::process::free_port;
 use wardlink_tests::pump::Pump;
 use wardlink_tests::ward::device;
 use wardlink_tests::{Scene, scene, wait};
@@ -77,25 +78,32 @@ fn what_the_server_adds_is_installed_with_its_update_and_is_not_there_where_that
     scene(|scene| {
         let hospital = Fleet::open(scene)?;
         hospital.acme.publish(&hospital.ward.worker.origin())?;
-        let (_north, _pump) = hospital.pump_at_gateway("n-1")?;
+        let address = format!("127.0.0.1:{}", free_port()?);
+        let _north = hospital.gateway("north", &["n-1"], &[&format!("--hub={address}")])?;
+        hospital.sell(&["pump-1", "pump-2"])?;
+        let _pump = hospital.pair_pump("pump-1", "gateway/north", &address)?;
+        let _direct = hospital.pair_direct_pump("pump-2")?;
         let _south = hospital.gateway("south", &["s-1"], &["--fail=infusion-pump/s-1=start"])?;
-        let [pump_1, n_1, s_1] = [device("pump-1")?, device("n-1")?, device("s-1")?];
+        let [pump_1, pump_2, n_1, s_1] = [device("pump-1")?, device("pump-2")?, device("n-1")?, device("s-1")?];
 
         hospital.release_for_pumps(("1A", "1B"), "2", &[], &BOTH)?;
         hospital.publish()?;
         let (settings, library) = (settings("Ward 3"), library("Heparin"));
         let offered = offer(&hospital, "1B", OfferWhen::NextSafeMoment, &[settings.clone(), library.clone()])?;
         assert_eq!(offered.added, ["site_settings", "drug_library"]);
-        hospital.wait_for_all(&[&pump_1, &n_1], "1B")?;
+        hospital.wait_for_all(&[&pump_1, &pump_2, &n_1], "1B")?;
         let failed = hospital.outcome(&s_1, "failed")?;
 
-        // Both have the bytes that a person gave, beside the image that runs.
+        // They have the bytes that a person gave, beside the image that runs.
         let installed = hospital.slot("n-1")?;
         for (file, added) in [("site-settings.json", &settings), ("drug-library.json", &library)] {
             let there = fs::read_to_string(installed.join(file)).with_context(|| format!("n-1 has no {file}"))?;
             ensure!(there == added.text, "n-1 has another {file}: {there}");
-            let there = fs::read_to_string(kept(scene, "pump-1", added)).with_context(|| format!("no {file}"))?;
-            ensure!(there == added.text, "pump-1 has another {file}: {there}");
+            for pump in ["pump-1", "pump-2"] {
+                let there = fs::read_to_string(kept(scene, pump, added));
+                let there = there.with_context(|| format!("{pump} has no {file}"))?;
+                ensure!(there == added.text, "{pump} has another {file}: {there}");
+            }
             // Who could not start has nothing of it.
             wait::until("nothing of it to lie at s-1", || {
                 Ok((!holds(&scene.path("passive-s-1"), &added.text)?).then_some(()))
@@ -103,17 +111,20 @@ fn what_the_server_adds_is_installed_with_its_update_and_is_not_there_where_that
         }
         ensure!(hospital.revision("s-1")? == "1A", "{failed:?}");
 
-        // The next one fails at the pump: what came with the first one stays, and of the second one nothing does.
+        // The next one fails at the pumps: what came with the first one stays, and of the second one nothing does.
         hospital.release_for_pumps(("1B", "1C"), "3", &["--self-test", "fails"], &BOTH)?;
         hospital.publish()?;
         let next = self::settings("Ward 4");
         offer(&hospital, "1C", OfferWhen::NextSafeMoment, core::slice::from_ref(&next))?;
-        hospital.outcome(&pump_1, "failed")?;
-        wait::until("nothing of the failed one to lie there", || {
-            Ok((!kept(scene, "pump-1", &next).exists()).then_some(()))
-        })?;
-        for added in [&settings, &library] {
-            ensure!(fs::read_to_string(kept(scene, "pump-1", added))? == added.text, "it has lost its {}", added.kind);
+        for (pump, device) in [("pump-1", &pump_1), ("pump-2", &pump_2)] {
+            hospital.outcome(device, "failed")?;
+            wait::until("nothing of the failed one to lie there", || {
+                Ok((!kept(scene, pump, &next).exists()).then_some(()))
+            })?;
+            for added in [&settings, &library] {
+                let there = fs::read_to_string(kept(scene, pump, added)).with_context(|| added.kind.clone())?;
+                ensure!(there == added.text, "{pump} has another {}", added.kind);
+            }
         }
         Ok(())
     })
