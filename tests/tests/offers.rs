@@ -267,18 +267,18 @@ fn an_update_that_waits_for_a_confirmation_is_installed_where_and_when_that_is_g
         let shown = |gateway: &Pump<'_>, device: &Device| {
             wait::until(&format!("the button for {device}"), || confirmation(gateway, device))
         };
-        let (of_n_1, of_s_1) = (shown(&north, &n_1)?, shown(&south, &s_1)?);
+        let (at_north, at_south) = (shown(&north, &n_1)?, shown(&south, &s_1)?);
 
         // Another directive than the one that was shown is not confirmed by it.
-        let (confirm, directive) = of_n_1.rsplit_once('/').context("a directive")?;
+        let (confirm, directive) = at_north.rsplit_once('/').context("a directive")?;
         north.press(&format!("{confirm}/{}", directive.parse::<u64>()? + 1))?;
-        south.press(&of_s_1)?;
+        south.press(&at_south)?;
         hospital.wait_for_all(&[&s_1], "1B")?;
         ensure!(hospital.runs_by_catalog(&n_1)? == "1A" && confirmation(&north, &n_1)?.is_some(), "it waits no longer");
 
         // At a device that verifies for itself it is confirmed there, and nowhere else.
         ensure!(confirmation(&north, &pump_1)?.is_none(), "the gateway asks for the pump");
-        north.press(&of_n_1)?;
+        north.press(&at_north)?;
         hospital.wait_for_all(&[&n_1], "1B")?;
         ensure!(hospital.runs_by_catalog(&pump_1)? == "1A", "nobody has confirmed it at the pump");
         pump.press("install")?;
