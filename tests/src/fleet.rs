@@ -132,8 +132,13 @@ impl<'s> Fleet<'s> {
 
     /// Pairs the gateway north with a passive device, and the pump `pump-1` that has its updates there and verifies for itself.
     pub fn pump_at_gateway(&self, passive: &str) -> Result<(Pump<'s>, Pump<'s>)> {
+        self.pumps_at_gateway(&[passive])
+    }
+
+    /// The same with several passive devices.
+    pub fn pumps_at_gateway(&self, passive: &[&str]) -> Result<(Pump<'s>, Pump<'s>)> {
         let address = format!("127.0.0.1:{}", free_port()?);
-        let north = self.gateway("north", &[passive], &[&format!("--hub={address}"), "--collect-secs=1"])?;
+        let north = self.gateway("north", passive, &[&format!("--hub={address}"), "--collect-secs=1"])?;
         self.sell(&["pump-1"])?;
         let pump = self.pair_pump("pump-1", "gateway/north", &address)?;
         Ok((north, pump))
@@ -245,6 +250,28 @@ impl<'s> Fleet<'s> {
             .unwrap_or_else(|error| error.to_string())
     }
 
+    /// The newest directive of which a gateway has heard, where it says so.
+    pub fn heard(&self, name: &str) -> Option<u64> {
+        self.says(name, "directive_heard")
+    }
+
+    /// A number of a gateway's status; none while that is being written.
+    pub fn says(&self, name: &str, number: &str) -> Option<u64> {
+        serde_json::from_str::<Value>(&self.stands(name)).ok()?.get(number)?.as_u64()
+    }
+
+    /// Waits until a gateway has done and told everything, and nothing more is wanted of it; the version of its directive.
+    pub fn wait_for_rest(&self, name: &str) -> Result<u64> {
+        wait::patiently(&format!("{name} to rest"), || {
+            let known = self.known(name)?.context("the gateway")?;
+            let newest = Some(known.directive);
+            let has_done = self.heard(name) == newest && self.says(name, "directive_done") == newest;
+            let rests = has_done && known.directed == 0 && self.says(name, "outcomes_waiting") == Some(0);
+            Ok(rests.then_some(known.directive))
+        })
+        .with_context(|| self.stands(name))
+    }
+
     /// What the server knows of a gateway.
     pub fn known(&self, name: &str) -> Result<Option<GatewayView>> {
         let known: Vec<GatewayView> = self.ward.administrator.get("gateways")?;
@@ -296,12 +323,17 @@ impl<'s> Fleet<'s> {
         Ok(())
     }
 
-    /// What a pump's slot that counts holds.
-    pub fn runs(&self, pump: &str) -> Result<String> {
+    /// The slot of a passive pump that counts.
+    pub fn slot(&self, pump: &str) -> Result<PathBuf> {
         let record = fs::read(self.folder(pump).join("record.json")).context("the pump's record")?;
         let record: Value = serde_json::from_slice(&record).context("a record is JSON")?;
         let slot = record.get("slot").and_then(Value::as_str).context("a slot")?;
-        let slot = self.folder(pump).join(format!("slot-{slot}"));
+        Ok(self.folder(pump).join(format!("slot-{slot}")))
+    }
+
+    /// What that slot holds.
+    pub fn runs(&self, pump: &str) -> Result<String> {
+        let slot = self.slot(pump)?;
         let file = if slot.is_dir() {
             fs::read_dir(&slot).context("the slot")?.next().context("an image")??.path()
         } else {

@@ -83,6 +83,18 @@ impl<'s> Pump<'s> {
         format!("http://127.0.0.1:{}/", self.display)
     }
 
+    /// What its page says now, as HTML.
+    pub fn page(&self) -> Result<String> {
+        let mut page = ureq::get(self.display()).call().context("the display does not answer")?;
+        page.body_mut().read_to_string().context("a page is text")
+    }
+
+    /// Presses a button of its page, given by what that posts to.
+    pub fn press(&self, button: &str) -> Result<()> {
+        let request = ureq::post(format!("{}{button}", self.display())).header("sec-fetch-site", "same-origin");
+        request.send_empty().with_context(|| format!("the display does not take {button}")).map(drop)
+    }
+
     /// Enters the control unit's answer at its display page.
     pub fn enter(&self, answer: &str) -> Result<()> {
         self.keypad().enter(answer)

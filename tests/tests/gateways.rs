@@ -16,10 +16,12 @@ use wardlink_protocol::api::{
 use wardlink_protocol::distribution::{AssociatedDevice, FromServer, PollTicket};
 use wardlink_protocol::limits::POLL_TICKET_BYTES;
 use wardlink_tests::api::refusal;
+use wardlink_tests::fleet::device_of;
 use wardlink_tests::hub::{Hub, Talk, state};
 use wardlink_tests::manufacturer::Manufacturer;
 use wardlink_tests::scene;
 use wardlink_tests::ward::{Ward, device};
+use wardlink_tests::worker::{Host, Worker};
 use wardlink_tests::{Scene, wait};
 use wardlink_update::director::When;
 use wardlink_update::package::{Note, ReleaseCounter};
@@ -34,7 +36,11 @@ struct Stage<'s> {
 
 impl<'s> Stage<'s> {
     fn open(scene: &'s Scene) -> Result<Self> {
-        let ward = Ward::open(scene)?;
+        Self::around(scene, Worker::start(scene)?)
+    }
+
+    fn around(scene: &'s Scene, worker: Worker<'s>) -> Result<Self> {
+        let ward = Ward::around(scene, worker)?;
         let acme = Manufacturer::found(scene, "acme")?;
         acme.onboard(&ward.administrator)?;
         acme.add("1A", "1B", b"the first program", &[])?;
@@ -243,6 +249,83 @@ fn each_device_stands_once_with_its_offer_whatever_happens_to_it() -> Result<()>
         let missing = stage.ward.administrator.get::<OfferDevices>("offers/99/devices");
         assert_eq!(refusal(missing)?, ProblemKind::NotFound);
         Ok(())
+    })
+}
+
+#[test]
+fn a_broadcast_renews_the_directive_of_each_gateway_of_the_class_and_of_no_other() -> Result<()> {
+    scene(|scene| {
+        let stage = Stage::open(scene)?;
+        let (mut first, mut second, mut third) = (stage.hub("pump-1")?, stage.hub("pump-2")?, stage.hub("pump-3")?);
+        let scale = |name: &str| state(&device_of(name)?, "1A", None);
+        let mut talk = first.connect()?;
+        talk.report(first.report("1A", None, &[scale("scale/scale-1")?])?)?;
+        let before = talk.directive()?;
+        let mut polling = second.connect()?;
+        polling.report(second.report("1A", None, &[scale("scale/scale-2")?])?)?;
+        polling.directive()?;
+        let welcome = polling.welcome.clone();
+        polling.leave()?;
+        let mut other = third.connect()?;
+        other.report(third.report("1A", None, &[state(&device("pump-9")?, "1A", None)?])?)?;
+        let others = other.directive()?;
+
+        // As long as nobody says anything, nothing is new for anybody.
+        for asking in [&mut talk, &mut other] {
+            asking.ask()?;
+        }
+        assert_eq!(stage.gateway(&first.device)?.directive, before);
+        let polled = second.poll("metadata/timestamp.json", &welcome.ticket, "")?;
+        let known = second.directive(&welcome)?.version;
+        assert_eq!(second.poll("metadata/timestamp.json", &welcome.ticket, &polled.etag)?.status, 304);
+
+        let broadcast = Broadcast { client: "scale".parse()? };
+        let pushed: Pushed = stage.ward.administrator.post("gateways/push", &broadcast)?;
+        assert_eq!(pushed.gateways, 2);
+        // It is told over the open session, and waits for whoever polls.
+        let told = talk.directive()?;
+        ensure!(told > before && first.directive(&talk.welcome)?.version == told, "{told} after {before}");
+        wait::until("its next poll brings it something", || {
+            let polled = second.poll("metadata/timestamp.json", &welcome.ticket, &polled.etag)?;
+            Ok((polled.status == 200).then_some(()))
+        })?;
+        ensure!(second.directive(&welcome)?.version > known, "the same directive");
+        other.ask()?;
+        assert_eq!(stage.gateway(&third.device)?.directive, others, "it has no scale");
+
+        // A class of which nobody has a device is no mistake.
+        let nobody = Broadcast { client: "pill-dispenser".parse()? };
+        assert_eq!(stage.ward.administrator.post::<Pushed>("gateways/push", &nobody)?.gateways, 0);
+        Ok(())
+    })
+}
+
+#[test]
+fn a_directive_is_matched_and_signed_anew_when_its_time_has_come_and_nobody_acts() -> Result<()> {
+    scene(|scene| {
+        let often = [("DIRECTIVE_RENEWAL_SECS", "3")];
+        let mut stage = Stage::around(scene, Worker::start_with(scene, Host::Wrangler, &often)?)?;
+        let mut hub = stage.hub("pump-1")?;
+        let mut talk = hub.connect()?;
+        stage.offer("1B", OfferScope::Model)?;
+        talk.report(hub.report("1A", None, &[])?)?;
+        let mut last = talk.directive()?;
+        for _ in 0..2 {
+            let next = talk.directive()?;
+            ensure!(next > last, "{next} after {last}");
+            last = next;
+        }
+        let welcome = talk.welcome.clone();
+        talk.leave()?;
+        // A directive that is replaced while it is read is read once more.
+        let is_directed = || hub.directive(&welcome).ok().map(|directed| directed.order_for(&hub.device).is_some());
+        wait::until("it is directed", || Ok((is_directed() == Some(true)).then_some(())))?;
+
+        // What the server was not told of, the match by time finds.
+        stage.ward.worker.kill();
+        stage.ward.worker.tamper("DistributionObject", "UPDATE offers SET withdrawn_at = 1")?;
+        stage.ward.worker.restart()?;
+        wait::until("the offer that is gone is directed no more", || Ok((is_directed() == Some(false)).then_some(())))
     })
 }
 

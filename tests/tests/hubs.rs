@@ -341,11 +341,18 @@ fn six_devices_at_two_gateways_get_everything_and_nothing_of_theirs_is_lost() ->
         second.restart()?;
         hospital.ward.worker.restart()?;
         hospital.wait_for_all(&[&pump_1, &pump_2, &n_1, &s_1], "1B")?;
+        // Nobody has anything left to do: what the gateways hear of now, they hear of by the broadcast.
+        let before = [("north", hospital.wait_for_rest("north")?), ("south", hospital.wait_for_rest("south")?)];
         let pushed: Pushed = hospital
             .ward
             .administrator
             .post("gateways/push", &Broadcast { client: "infusion-pump".parse().context("a class")? })?;
         ensure!(pushed.gateways == 2, "{pushed:?}");
+        for (gateway, before) in before {
+            wait::until(&format!("a newer directive at {gateway}"), || {
+                Ok(hospital.heard(gateway).filter(|heard| *heard > before).map(drop))
+            })?;
+        }
 
         // A set: whole at the one gateway; at the other one a member cannot start, and nobody has it.
         hospital.release_set(("1B", "1C"), "3")?;

@@ -126,9 +126,9 @@ impl DistributionObject {
         let digest = Sha256(Hasher::digest(serde_json::to_vec(&plain)?).into());
         let query = "SELECT digest IS ? AND renew_at > ? FROM gateways WHERE gateway = ?";
         let is_same: Option<bool> = database.one(query, [blob(&digest), now().into_value(), name()])?;
-        // It is renewed after a week, and when the pause of a device that has failed is over.
+        // It is renewed after a while, and when the pause of a device that has failed is over.
         let pauses = known.iter().map(|known| known.progress.retry_at).filter(|retry_at| *retry_at > now());
-        let renew_at = pauses.fold(now().after(director::RENEWAL), UnixMillis::min);
+        let renew_at = pauses.fold(now().after(director::renewal(&self.env)), UnixMillis::min);
         if is_same == Some(true) && !always {
             database.run(
                 "UPDATE gateways SET is_due = 0, renew_at = min(renew_at, ?1)

@@ -28,8 +28,10 @@ const ROOT_LIFETIME: Duration = Duration::from_hours(10 * 365 * 24);
 const LIFETIME: Duration = Duration::from_hours(90 * 24);
 /// How long a timestamp counts: a gateway that was kept from newer ones notices then.
 const TIMESTAMP_LIFETIME: Duration = Duration::from_hours(14 * 24);
-/// A directive is signed anew so long after it was signed, whether or not it says anything else.
-pub(super) const RENEWAL: Duration = Duration::from_hours(7 * 24);
+/// A gateway is matched, and its directive signed, anew so long after that was signed, whether or not it says anything else.
+const RENEWAL: Duration = Duration::from_hours(7 * 24);
+/// The deployment's variable that says otherwise, in seconds: at least one, and at most [`RENEWAL`], so that no timestamp ends before.
+const RENEWAL_VARIABLE: &str = "DIRECTIVE_RENEWAL_SECS";
 
 /// Signs directives.
 pub(super) struct Director {
@@ -78,6 +80,12 @@ impl Director {
 pub(super) fn next_version(database: &Database) -> Result<u64, Failure> {
     let version = database.one("UPDATE director SET version = version + 1 RETURNING version", [])?;
     version.ok_or_else(|| Failure::internal("there is no director"))
+}
+
+/// How long after it was signed a directive is signed anew in this deployment.
+pub(super) fn renewal(env: &Env) -> Duration {
+    let said = env.var(RENEWAL_VARIABLE).ok().and_then(|seconds| seconds.to_string().parse().ok());
+    said.map_or(RENEWAL, |seconds| Duration::from_secs(seconds).clamp(Duration::from_secs(1), RENEWAL))
 }
 
 /// Until when a directive counts that is signed now.

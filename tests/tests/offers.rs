@@ -1,0 +1,330 @@
+//! What an offer says beside the package: to whom, when, and which data the server adds (Distribution, figure 5B, 125; figure 10, 214).
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, Result, bail, ensure};
+use serde_json::{Value, json};
+use wardlink_agent::clock;
+use wardlink_crypto::schedule::message_hash;
+use wardlink_protocol::Device;
+use wardlink_protocol::api::{
+    CatalogDevice, NewOffer, OfferScope, OfferView, OfferWhen, OfferedData, OutcomeView, ProblemKind, UpdateState,
+};
+use wardlink_tests::api::{Refused, refusal};
+use wardlink_tests::fleet::{Fleet, program};
+use wardlink_tests::process::free_port;
+use wardlink_tests::pump::Pump;
+use wardlink_tests::ward::device;
+use wardlink_tests::{Scene, scene, wait};
+
+/// The most devices of one offer, and the most offers that count.
+const MANY: usize = 1_000;
+/// The longest file of added data, in bytes.
+const MAX_ADDED: usize = 1_000_000;
+
+const BOTH: [&str; 4] = ["--accepts", "drug_library", "--accepts", "site_settings"];
+
+fn settings(ward: &str) -> OfferedData {
+    let settings = json!({
+        "version": 3, "language": "de", "time_zone": "Europe/Berlin", "ward": ward, "alarm_volume_percent": 70,
+    });
+    OfferedData { kind: "site_settings".to_owned(), text: settings.to_string() }
+}
+
+fn library(drug: &str) -> OfferedData {
+    let drug = json!({
+        "name": drug, "concentration_ug_per_ml": 60, "least_rate_ul_per_h": 100, "most_rate_ul_per_h": 90_000,
+        "most_volume_ul": 50_000,
+    });
+    OfferedData { kind: "drug_library".to_owned(), text: json!({ "version": 1, "drugs": [drug] }).to_string() }
+}
+
+fn offer(hospital: &Fleet<'_>, revision: &str, when: OfferWhen, added: &[OfferedData]) -> Result<OfferView> {
+    let path = hospital.acme.program(revision);
+    let new = NewOffer { path, scope: OfferScope::Model, when, added: added.to_vec() };
+    hospital.ward.administrator.post("offers", &new)
+}
+
+/// The step that a refusal names, and why.
+fn refused_step<T>(outcome: Result<T>) -> Result<(String, String)> {
+    let Err(error) = outcome else { bail!("the server did not refuse") };
+    let problem = error.downcast::<Refused>()?.0;
+    ensure!(problem.kind == ProblemKind::RefusedStep, "{problem}");
+    let detail = problem.detail.context("it says why")?;
+    let (step, why) = detail.strip_prefix("Step ").and_then(|rest| rest.split_once(": ")).context("a step")?;
+    Ok((step.to_owned(), why.to_owned()))
+}
+
+/// Whether a file of this content lies somewhere in a folder.
+fn holds(folder: &Path, content: &str) -> Result<bool> {
+    for entry in fs::read_dir(folder).with_context(|| folder.display().to_string())? {
+        let path = entry.context("cannot look into a folder")?.path();
+        let found = if path.is_dir() { holds(&path, content)? } else { fs::read(&path)? == content.as_bytes() };
+        if found {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+/// Where a pump that verifies for itself keeps what was added.
+fn kept(scene: &Scene, pump: &str, added: &OfferedData) -> PathBuf {
+    scene.path(&format!("{pump}-state/software/added-{}", message_hash(added.text.as_bytes())))
+}
+
+#[test]
+fn what_the_server_adds_is_installed_with_its_update_and_is_not_there_where_that_fails() -> Result<()> {
+    scene(|scene| {
+        let hospital = Fleet::open(scene)?;
+        hospital.acme.publish(&hospital.ward.worker.origin())?;
+        let address = format!("127.0.0.1:{}", free_port()?);
+        let _north = hospital.gateway("north", &["n-1"], &[&format!("--hub={address}")])?;
+        hospital.sell(&["pump-1", "pump-2"])?;
+        let _pump = hospital.pair_pump("pump-1", "gateway/north", &address)?;
+        let _direct = hospital.pair_direct_pump("pump-2")?;
+        let _south = hospital.gateway("south", &["s-1"], &["--fail=infusion-pump/s-1=start"])?;
+        let [pump_1, pump_2, n_1, s_1] = [device("pump-1")?, device("pump-2")?, device("n-1")?, device("s-1")?];
+
+        hospital.release_for_pumps(("1A", "1B"), "2", &[], &BOTH)?;
+        hospital.publish()?;
+        let (settings, library) = (settings("Ward 3"), library("Heparin"));
+        let offered = offer(&hospital, "1B", OfferWhen::NextSafeMoment, &[settings.clone(), library.clone()])?;
+        assert_eq!(offered.added, ["site_settings", "drug_library"]);
+        hospital.wait_for_all(&[&pump_1, &pump_2, &n_1], "1B")?;
+        let failed = hospital.outcome(&s_1, "failed")?;
+
+        // They have the bytes that a person gave, beside the image that runs.
+        let installed = hospital.slot("n-1")?;
+        for (file, added) in [("site-settings.json", &settings), ("drug-library.json", &library)] {
+            let there = fs::read_to_string(installed.join(file)).with_context(|| format!("n-1 has no {file}"))?;
+            ensure!(there == added.text, "n-1 has another {file}: {there}");
+            for pump in ["pump-1", "pump-2"] {
+                let there = fs::read_to_string(kept(scene, pump, added));
+                let there = there.with_context(|| format!("{pump} has no {file}"))?;
+                ensure!(there == added.text, "{pump} has another {file}: {there}");
+            }
+            // Who could not start has nothing of it.
+            wait::until("nothing of it to lie at s-1", || {
+                Ok((!holds(&scene.path("passive-s-1"), &added.text)?).then_some(()))
+            })?;
+        }
+        ensure!(hospital.revision("s-1")? == "1A", "{failed:?}");
+
+        // The next one fails at the pumps: what came with the first one stays, and of the second one nothing does.
+        hospital.release_for_pumps(("1B", "1C"), "3", &["--self-test", "fails"], &BOTH)?;
+        hospital.publish()?;
+        let next = self::settings("Ward 4");
+        offer(&hospital, "1C", OfferWhen::NextSafeMoment, core::slice::from_ref(&next))?;
+        for (pump, device) in [("pump-1", &pump_1), ("pump-2", &pump_2)] {
+            hospital.outcome(device, "failed")?;
+            wait::until("nothing of the failed one to lie there", || {
+                Ok((!kept(scene, pump, &next).exists()).then_some(()))
+            })?;
+            for added in [&settings, &library] {
+                let there = fs::read_to_string(kept(scene, pump, added)).with_context(|| added.kind.clone())?;
+                ensure!(there == added.text, "{pump} has another {}", added.kind);
+            }
+        }
+        Ok(())
+    })
+}
+
+#[test]
+fn an_offer_that_may_not_be_made_is_refused_with_its_step_and_nothing_is_offered() -> Result<()> {
+    scene(|scene| {
+        let hospital = Fleet::open(scene)?;
+        let accepts = ["--accepts", "site_settings"];
+        hospital.acme.add("1A", "1B", program("1B").as_bytes(), &accepts)?;
+        hospital.acme.add("1A", "1C", program("1C").as_bytes(), &accepts)?;
+        hospital.acme.release(&["--yes", "recall", &hospital.acme.program("1C"), "--reason", "it drips"])?;
+        hospital.acme.sign()?;
+        hospital.acme.publish(&hospital.ward.worker.origin())?;
+        let administrator = &hospital.ward.administrator;
+        let good = NewOffer {
+            path: hospital.acme.program("1B"),
+            scope: OfferScope::Model,
+            when: OfferWhen::AtOnce,
+            added: Vec::new(),
+        };
+        let devices = |count: usize| -> Result<OfferScope> {
+            Ok(OfferScope::Devices((0..count).map(|number| device(&format!("p-{number}"))).collect::<Result<_>>()?))
+        };
+        let text = |kind: &str, text: String| vec![OfferedData { kind: kind.to_owned(), text }];
+        let now = clock::now().as_secs();
+        let window = |from, until| OfferWhen::Window { from, until };
+        let settings = settings("Ward 3");
+        let padded = |length: usize| {
+            let spaces = " ".repeat(length - settings.text.len());
+            text("site_settings", format!("{}{spaces}", settings.text))
+        };
+        let silent = settings.text.replace("70", "0");
+        for (step, why, wrong) in [
+            ("package", "no such package", NewOffer { path: hospital.acme.program("9Z"), ..good.clone() }),
+            ("package", "recalled", NewOffer { path: hospital.acme.program("1C"), ..good.clone() }),
+            ("scope", "infusion-pump", NewOffer { scope: OfferScope::Class("scale".parse()?), ..good.clone() }),
+            ("scope", "1 to 1000", NewOffer { scope: devices(0)?, ..good.clone() }),
+            ("scope", "1 to 1000", NewOffer { scope: devices(MANY + 1)?, ..good.clone() }),
+            ("when", "window", NewOffer { when: window(now + 600, now + 600), ..good.clone() }),
+            ("when", "window", NewOffer { when: window(now + 601, now + 600), ..good.clone() }),
+            ("when", "is over", NewOffer { when: window(now - 601, now - 600), ..good.clone() }),
+            ("added data", "takes no firmware", NewOffer { added: text("firmware", "{}".to_owned()), ..good.clone() }),
+            ("added data", "takes no drug_library", NewOffer { added: vec![library("Heparin")], ..good.clone() }),
+            ("added data", "cannot be used", NewOffer { added: text("site_settings", String::new()), ..good.clone() }),
+            (
+                "added data",
+                "cannot be used",
+                NewOffer { added: text("site_settings", "[]".to_owned()), ..good.clone() },
+            ),
+            ("added data", "1 to 100", NewOffer { added: text("site_settings", silent), ..good.clone() }),
+            ("added data", "longer than 1000000", NewOffer { added: padded(MAX_ADDED + 1), ..good.clone() }),
+            ("added data", "twice", NewOffer { added: vec![settings.clone(), settings.clone()], ..good.clone() }),
+        ] {
+            let of = serde_json::to_string(&wrong)?;
+            let of: String = of.chars().take(200).collect();
+            let (found, said) = refused_step(administrator.post::<OfferView>("offers", &wrong)).context(of.clone())?;
+            ensure!(found == step && said.contains(why), "{of}: step {found}, {said}");
+        }
+        let one = NewOffer { added: vec![settings.clone()], ..good.clone() };
+        assert_eq!(refusal(hospital.ward.nurse.post::<OfferView>("offers", &one))?, ProblemKind::Forbidden);
+        ensure!(administrator.get::<Vec<OfferView>>("offers")?.is_empty(), "something is offered");
+
+        // As much as there may be of everything is no reason.
+        let most = NewOffer {
+            scope: devices(MANY)?,
+            when: window(now - 600, now + 600),
+            added: padded(MAX_ADDED),
+            ..good.clone()
+        };
+        let made: OfferView = administrator.post("offers", &most)?;
+        assert_eq!((made.scope, made.when, made.added), (most.scope, most.when, vec!["site_settings".to_owned()]));
+        Ok(())
+    })
+}
+
+#[test]
+fn a_thousand_offers_count_at_once_and_one_that_is_withdrawn_makes_room() -> Result<()> {
+    scene(|scene| {
+        let mut hospital = Fleet::open(scene)?;
+        hospital.release("1A", "1B", &[])?;
+        let first = hospital.offer("1B")?;
+        hospital.ward.worker.kill();
+        let copies = format!(
+            "WITH RECURSIVE numbers (number) AS (SELECT 2 UNION ALL SELECT number + 1 FROM numbers WHERE number < {MANY})
+             INSERT INTO offers (record) SELECT record FROM offers, numbers"
+        );
+        hospital.ward.worker.tamper("DistributionObject", &copies)?;
+        hospital.ward.worker.restart()?;
+        let (step, why) = refused_step(hospital.offer("1B"))?;
+        ensure!(step == "offers" && why.contains("1000"), "{step}: {why}");
+        let withdrawn = format!("offers/{}/withdraw", first.id);
+        let _: OfferView = hospital.ward.administrator.post(&withdrawn, &())?;
+        hospital.offer("1B")?;
+        assert_eq!(refused_step(hospital.offer("1B"))?.0, "offers");
+        Ok(())
+    })
+}
+
+/// Waits until the server has heard that a device's update waits for something.
+fn waits_for(hospital: &Fleet<'_>, device: &Device, why: &str) -> Result<()> {
+    let administrator = &hospital.ward.administrator;
+    wait::patiently(&format!("{device} to wait for its {why}"), || {
+        let told: Vec<OutcomeView> = administrator.get(&format!("outcomes?device={device}"))?;
+        Ok(told.first().is_some_and(|told| told.outcome == "postponed" && told.detail == why).then_some(()))
+    })
+    .with_context(|| hospital.stands("north"))?;
+    let known: CatalogDevice = administrator.get(&format!("catalog/{device}"))?;
+    let standing = (known.entry.update, known.entry.detail.as_deref(), known.entry.revision.as_str());
+    ensure!(standing == (UpdateState::Postponed, Some(why), "1A"), "{device}: {standing:?}");
+    Ok(())
+}
+
+/// The button at a gateway that confirms what waits for a device, where its page shows one.
+fn confirmation(gateway: &Pump<'_>, device: &Device) -> Result<Option<String>> {
+    let page = gateway.page()?;
+    let begins = format!("data-order=\"/confirm/{device}/");
+    let rest = page.split_once(&begins).and_then(|(_, rest)| rest.split_once('"'));
+    Ok(rest.map(|(directive, _)| format!("confirm/{device}/{directive}")))
+}
+
+#[test]
+fn an_update_that_waits_for_a_confirmation_is_installed_where_and_when_that_is_given() -> Result<()> {
+    scene(|scene| {
+        let hospital = Fleet::open(scene)?;
+        hospital.acme.publish(&hospital.ward.worker.origin())?;
+        let (north, mut pump) = hospital.pump_at_gateway("n-1")?;
+        let [pump_1, n_1, s_1] = [device("pump-1")?, device("n-1")?, device("s-1")?];
+        let south = hospital.gateway("south", &["s-1"], &[])?;
+        hospital.release_for_pumps(("1A", "1B"), "2", &[], &[])?;
+        hospital.publish()?;
+        offer(&hospital, "1B", OfferWhen::OnConfirmation, &[])?;
+        for device in [&pump_1, &n_1, &s_1] {
+            waits_for(&hospital, device, "confirmation")?;
+        }
+        pump.wait_until("the question", |event| {
+            event.pointer("/update/why").and_then(Value::as_str) == Some("confirmation")
+        })?;
+        let shown = |gateway: &Pump<'_>, device: &Device| {
+            wait::until(&format!("the button for {device}"), || confirmation(gateway, device))
+        };
+        let (at_north, at_south) = (shown(&north, &n_1)?, shown(&south, &s_1)?);
+
+        // Another directive than the one that was shown is not confirmed by it.
+        let (confirm, directive) = at_north.rsplit_once('/').context("a directive")?;
+        north.press(&format!("{confirm}/{}", directive.parse::<u64>()? + 1))?;
+        south.press(&at_south)?;
+        hospital.wait_for_all(&[&s_1], "1B")?;
+        ensure!(hospital.runs_by_catalog(&n_1)? == "1A" && confirmation(&north, &n_1)?.is_some(), "it waits no longer");
+
+        // At a device that verifies for itself it is confirmed there, and nowhere else.
+        ensure!(confirmation(&north, &pump_1)?.is_none(), "the gateway asks for the pump");
+        north.press(&at_north)?;
+        hospital.wait_for_all(&[&n_1], "1B")?;
+        ensure!(hospital.runs_by_catalog(&pump_1)? == "1A", "nobody has confirmed it at the pump");
+        pump.press("install")?;
+        hospital.wait_for_all(&[&pump_1], "1B")?;
+        hospital.outcome(&pump_1, "installed").map(drop)
+    })
+}
+
+#[test]
+fn a_window_that_is_not_now_keeps_an_update_waiting_and_one_that_is_now_or_begins_lets_it_in() -> Result<()> {
+    scene(|scene| {
+        let hospital = Fleet::open(scene)?;
+        hospital.acme.publish(&hospital.ward.worker.origin())?;
+        let (_north, _pump) = hospital.pump_at_gateway("n-1")?;
+        let _south = hospital.gateway("south", &["s-1"], &[])?;
+        let [pump_1, n_1, s_1] = [device("pump-1")?, device("n-1")?, device("s-1")?];
+        hospital.release_for_pumps(("1A", "1B"), "2", &[], &[])?;
+        hospital.publish()?;
+        let now = clock::now().as_secs();
+        let later = OfferWhen::Window { from: now + 36_000, until: now + 72_000 };
+        offer(&hospital, "1B", later, &[])?;
+        for device in [&pump_1, &n_1, &s_1] {
+            waits_for(&hospital, device, "window")?;
+        }
+
+        // Who need not wait does not, and the others go on waiting.
+        let path = hospital.acme.program("1B");
+        let scope = OfferScope::Devices(vec![s_1.clone()]);
+        let at_once = NewOffer { path, scope, when: OfferWhen::AtOnce, added: Vec::new() };
+        let _: OfferView = hospital.ward.administrator.post("offers", &at_once)?;
+        hospital.wait_for_all(&[&s_1], "1B")?;
+        for device in [&pump_1, &n_1] {
+            waits_for(&hospital, device, "window")?;
+        }
+
+        let present = OfferWhen::Window { from: now - 36_000, until: now + 36_000 };
+        offer(&hospital, "1B", present, &[])?;
+        hospital.wait_for_all(&[&pump_1, &n_1], "1B")?;
+
+        // Nobody has to say that it begins.
+        hospital.release_for_pumps(("1B", "1C"), "3", &[], &[])?;
+        hospital.publish()?;
+        let from = clock::now().as_secs() + 20;
+        offer(&hospital, "1C", OfferWhen::Window { from, until: from + 36_000 }, &[])?;
+        hospital.wait_for_all(&[&pump_1, &n_1, &s_1], "1C")?;
+        ensure!(clock::now().as_secs() >= from, "it was installed before its window");
+        Ok(())
+    })
+}
