@@ -501,7 +501,7 @@ impl Inner {
         orders
     }
 
-    /// Directs the pumps' update, encrypted to this key; the manufacturer's own is nowhere to be had.
+    /// Directs the pumps' update, encrypted as is said to the gateway, and really to this key; the manufacturer's own is nowhere to be had.
     pub(crate) fn direct_encrypted(&mut self, key: &PublicKey, change: impl FnOnce(&mut Vec<u8>)) {
         self.has_no_images = true;
         self.hospital.release(&pump_package());
@@ -522,7 +522,7 @@ impl Inner {
         let sealed = seal_key(&code, key, of, &mut clock::rng()).unwrap();
         order.encrypted = Some(Encrypted {
             gateway: self.me.clone(),
-            recipient: key.fingerprint().unwrap(),
+            recipient: self.gateway_key.public().fingerprint().unwrap(),
             method: Encryption::Aes128Gcm,
             file: BoundFile::of(path.clone(), &file),
             key: SealedKey::new(sealed).unwrap(),
