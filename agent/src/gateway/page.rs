@@ -192,6 +192,7 @@ fn router(address: SocketAddr, gateway: Handle, coupling: &crate::pump::Handle) 
         .route("/stored/discard/{client}/{identifier}/{chain}/{first}", post(discard))
         .route("/page.css", get(async || ([(header::CONTENT_TYPE, "text/css; charset=utf-8")], STYLE)))
         .route("/page.js", get(async || ([(header::CONTENT_TYPE, "text/javascript; charset=utf-8")], SCRIPT)))
+        .route("/favicon.ico", get(async || StatusCode::NO_CONTENT))
         .with_state(gateway);
     web::guarded(router.merge(web::coupling("/coupling", coupling)), address)
 }

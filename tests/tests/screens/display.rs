@@ -149,6 +149,13 @@ fn handle(screen: watch::Receiver<Screen>, orders: mpsc::Sender<wardlink_agent::
     Handle { screen, orders, membership }
 }
 
+/// What a gateway shows while it pairs, and whoever says so.
+pub(crate) fn of_gateway() -> (Handle, (watch::Sender<Screen>, mpsc::Receiver<wardlink_agent::pump::Order>)) {
+    let (screen, seen) = watch::channel(shown(Phase::Idle));
+    let (orders, heard) = mpsc::channel(8);
+    (handle(seen, orders), (screen, heard))
+}
+
 fn software(update: Update) -> Software {
     Software { revision: "1A".into(), greeting: Some("Spring 2027".into()), update: Some(update) }
 }

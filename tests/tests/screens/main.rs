@@ -17,6 +17,7 @@ use wardlink_tests::ward::{NURSE, Ward};
 use wardlink_tests::worker::{Host, Worker};
 
 use display::Display;
+use gateway::GatewayPage;
 use scenery::Scenery;
 use stage::{Row, Stage, World};
 
@@ -25,6 +26,7 @@ mod control_unit;
 mod coverage;
 mod display;
 mod doors;
+mod gateway;
 mod phone;
 mod records;
 mod rules;
@@ -128,6 +130,19 @@ fn every_screen_of_the_pump_is_in_order() -> Result<()> {
             let display = Display::serve(count)?;
             let stage = Stage::open(scene, display.origin.clone(), Aim::Pointer)?;
             stage.show(table, &display)?;
+            stage.verdict()?;
+        }
+        Ok(())
+    })
+}
+
+#[test]
+fn every_screen_of_the_gateway_is_in_order() -> Result<()> {
+    scene(|scene| {
+        for aim in [Aim::Pointer, Aim::Thumb] {
+            let page = GatewayPage::serve()?;
+            let stage = Stage::open(scene, page.origin.clone(), aim)?;
+            stage.show(gateway::TABLE, &page)?;
             stage.verdict()?;
         }
         Ok(())
