@@ -121,7 +121,7 @@ fn a_person_moves_a_device_to_another_gateway_and_decides_between_two_that_repor
         choose("infusion-pump/pump-2")?;
         desk.see(&Target::text("It is updated through pump-2 now."))?;
         desk.see(&fact("Updated through", "infusion-pump/pump-2"))?;
-        desk.see(&with_words("history", "gateway: infusion-pump/pump-1 → infusion-pump/pump-2"))?;
+        desk.see(&with_words("history", "Gateway: infusion-pump/pump-1 → infusion-pump/pump-2"))?;
 
         // Of the other one it is said that nobody knows where it is, until a person does.
         desk.open(&page(&hospital, "catalog/infusion-pump/n-2"))?;
