@@ -87,11 +87,13 @@ impl DurableObject for GatewayObject {
     async fn websocket_close(&self, socket: WebSocket, _code: usize, _reason: String, _clean: bool) -> Result<()> {
         // The other half of the closing handshake (RFC 6455 section 5.5.1); it fails where ours was the first.
         drop(socket.close(Some(1000), Some("")));
+        socket::forget(&socket);
         self.left().await;
         Ok(())
     }
 
-    async fn websocket_error(&self, _socket: WebSocket, _error: Error) -> Result<()> {
+    async fn websocket_error(&self, socket: WebSocket, _error: Error) -> Result<()> {
+        socket::forget(&socket);
         self.left().await;
         Ok(())
     }

@@ -112,6 +112,11 @@ pub(super) fn close(socket: &WebSocket, over: &Over) {
         Over::Replaced => (1000, "a newer session takes its place"),
         Over::Failure(_) => (1011, "try again"),
     };
-    drop(socket.serialize_attachment(ByteBuf::new()));
+    forget(socket);
     drop(socket.close(Some(code), Some(reason)));
+}
+
+/// The keys of a connection go with it: it counts as open no longer, though the platform may name it for a while.
+pub(super) fn forget(socket: &WebSocket) {
+    drop(socket.serialize_attachment(ByteBuf::new()));
 }
