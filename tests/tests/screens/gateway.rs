@@ -86,7 +86,7 @@ pub(crate) const TABLE: &[Row<GatewayPage>] = &[
             page,
             &json!({
                 "is_paired": true, "last_contact": 0, "directive_heard": 9, "directive_done": 8, "outcomes_waiting": 3,
-                "manufacturers": ["acme", "Acme Inc+Co"], "devices": [passive(Some(waits))?],
+                "manufacturers": ["acme", "Acme Inc+Co"], "devices": [passive(Some(&waits))?],
                 "verifying": [
                     pump("pump-1", &json!({ "offered": "1B", "postponed": "therapy" }))?,
                     pump("pump-2", &failed)?,
@@ -133,7 +133,7 @@ fn device(name: &str) -> Result<Value> {
     Ok(serde_json::to_value(device_of(name)?)?)
 }
 
-fn passive(waits: Option<Value>) -> Result<Value> {
+fn passive(waits: Option<&Value>) -> Result<Value> {
     let is = state(&device_of("scale/scale-1")?, "1A", None)?;
     Ok(json!({ "state": is, "is_updated_here": true, "waits": waits }))
 }
