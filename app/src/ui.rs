@@ -11,6 +11,7 @@ use crate::app::use_text;
 pub(crate) mod clipboard;
 pub(crate) mod code_field;
 pub(crate) mod dialog;
+pub(crate) mod export;
 pub(crate) mod field;
 pub(crate) mod file;
 pub(crate) mod form;

@@ -12,6 +12,7 @@ pub mod api;
 pub mod artifacts;
 pub mod browser;
 pub mod camera;
+pub mod chance;
 pub mod crowd;
 pub mod figures;
 pub mod fleet;

@@ -3,13 +3,13 @@
 //! `WARDLINK_INTERRUPTIONS` says how many random interruptions follow the systematic ones, `WARDLINK_SEED` which (it is printed):
 //! `cargo xtask test --interruptions 1000` is the long form.
 
-use std::env;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use rand::rngs::StdRng;
 use rand::seq::IndexedRandom as _;
 use rand::{RngExt as _, SeedableRng as _};
+use wardlink_tests::chance::{drawn, number};
 use wardlink_tests::interruption::{Bedside, Interruption, Place, Scenario, Victim};
 use wardlink_tests::scene;
 use wardlink_tests::wire::{Message, Moment};
@@ -139,14 +139,4 @@ fn any(random: &mut StdRng) -> Option<Interruption> {
         *scenario.places().choose(random)?
     };
     Some(Interruption { scenario, place, moment, victim: *Victim::ALL.choose(random)? })
-}
-
-fn drawn() -> Result<u64> {
-    let mut bytes = [0; 8];
-    getrandom::fill(&mut bytes).context("no randomness")?;
-    Ok(u64::from_le_bytes(bytes))
-}
-
-fn number(name: &str) -> Result<Option<u64>> {
-    env::var(name).ok().map(|text| text.parse().with_context(|| format!("{name} is a number"))).transpose()
 }

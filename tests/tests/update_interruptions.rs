@@ -3,7 +3,6 @@
 //!
 //! `WARDLINK_DEATHS` says how many deaths follow each offer, `WARDLINK_SEED` which (it is printed).
 
-use std::env;
 use std::fs;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -14,6 +13,7 @@ use rand::seq::IndexedRandom as _;
 use rand::{RngExt as _, SeedableRng as _};
 use wardlink_protocol::Device;
 use wardlink_protocol::api::{CatalogDevice, OfferView, OutcomeView};
+use wardlink_tests::chance::{drawn, number};
 use wardlink_tests::fleet::Fleet;
 use wardlink_tests::pump::Pump;
 use wardlink_tests::ward::device;
@@ -227,14 +227,4 @@ fn every_release_is_installed_once_and_everything_agrees_whoever_dies_on_the_way
         releases.iter().try_for_each(|(_, to, _)| site.agrees(to))
     })
     .with_context(|| format!("WARDLINK_SEED={seed}"))
-}
-
-fn drawn() -> Result<u64> {
-    let mut bytes = [0; 8];
-    getrandom::fill(&mut bytes).context("no randomness")?;
-    Ok(u64::from_le_bytes(bytes))
-}
-
-fn number(name: &str) -> Result<Option<u64>> {
-    env::var(name).ok().map(|text| text.parse().with_context(|| format!("{name} is a number"))).transpose()
 }

@@ -1,18 +1,20 @@
 //! What a gateway does from moment to moment: its session, its rounds of updates, its polls.
 
 mod collecting;
+mod devices;
 
 use super::change_over::Changed;
 use super::round::{Polled, Round, RoundEnd};
 use super::session::{Connection, Ended, GOOD_SESSION, MAX_WAITING, PING_EVERY, Sent};
 use super::status::{self, Status};
-use super::store::{Associated, Attack, Contact, Devices, Directives, Issuers, Issuing, Poll, StoreError, Work};
+use super::store::{Attack, Contact, Directives, Issuers, Issuing, Poll, StoreError, Work};
 use super::troubles::Source;
 use super::{GatewayError, Order, Shared};
 use crate::clock;
 use crate::link::Backoff;
 use crate::pump::Membership;
 use collecting::Collecting;
+use devices::Holding;
 use rand::RngExt;
 use serde_bytes::ByteBuf;
 use std::future::pending;
@@ -22,12 +24,8 @@ use std::time::Duration;
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep_until};
 use wardlink_crypto::x509::{Certificate, Chain};
-use wardlink_protocol::Device;
-use wardlink_protocol::api::Held;
-use wardlink_protocol::channel::UPDATE_CHANNEL;
-use wardlink_protocol::distribution::{Answer, AssociatedDevice, FromServer, Welcome};
+use wardlink_protocol::distribution::{Answer, FromServer, Welcome};
 use wardlink_protocol::identity::Purpose;
-use wardlink_trust::associated;
 use wardlink_update::metadata::Version;
 use wardlink_update::uptane::{Postponed, Repository};
 
@@ -35,10 +33,6 @@ use wardlink_update::uptane::{Postponed, Repository};
 const LINGER: Duration = Duration::from_secs(5);
 /// How often a gateway that is the broker of its devices asks which they are: the server tells of a revocation by itself, and a word may be lost.
 const DEVICES_ASKED: Duration = Duration::from_mins(1);
-/// How long it takes at least from one such question to the next, where somebody was turned away who may have been paired meanwhile.
-const DEVICES_ASKED_AGAIN: Duration = Duration::from_secs(5);
-/// How often the server is told what the gateway holds, while that changes.
-const HOLDING_TOLD: Duration = Duration::from_mins(1);
 /// When it is tried again to take back an own program that has not reached the server.
 const TRIAL_AGAIN: Duration = Duration::from_mins(1);
 /// The longest pause between two polls that fail, where that is more than the usual one.
@@ -92,24 +86,6 @@ struct Times {
     strangers: Instant,
     /// When the gateway's own program on trial has to have reached the server.
     trial: Option<Instant>,
-}
-
-/// What the server was told in this session of what the gateway holds.
-#[derive(Default)]
-struct Holding(Option<(Held, Instant)>);
-
-impl Holding {
-    /// Whether this is to be told, and notes that it is. What changes from moment to moment is told once in a while, and the end of it at once.
-    fn is_news(&mut self, held: Held) -> bool {
-        let now = Instant::now();
-        let is_news = self.0.is_none_or(|(told, at)| {
-            held != told && (held.records == 0 || now.saturating_duration_since(at) >= HOLDING_TOLD)
-        });
-        if is_news {
-            self.0 = Some((held, now));
-        }
-        is_news
-    }
 }
 
 /// What has happened.
@@ -301,7 +277,8 @@ impl<'a> Serving<'a> {
             self.ask_due = false;
             sent = connection.ask().await;
         }
-        let held = self.shared.stored().held();
+        // As it was shown last: it is not counted twice.
+        let held = self.status.borrow().stored.held();
         if sent.is_ok() && self.holding.is_news(held) {
             sent = connection.holds(held).await;
         }
@@ -381,38 +358,6 @@ impl<'a> Serving<'a> {
         (self.connection, self.begun) = (Some(connection), Some(Instant::now()));
         self.holding = Holding::default();
         Ok(())
-    }
-
-    /// The list of its devices, with their keys as this gateway alone can read them. Those that it cannot read come again: it goes on with those
-    /// that it has.
-    fn listed(&self, devices: &[AssociatedDevice]) -> Result<Devices, StoreError> {
-        let Devices(before) = self.shared.store.value()?.unwrap_or_default();
-        let before = |device: &Device| before.iter().find(|one| one.device == *device).map(|one| one.keys.clone());
-        let keys = |one: &AssociatedDevice| {
-            let (sealed, member) = one.channel.as_ref().zip(self.member.as_ref())?;
-            let (channel, gateway) = (UPDATE_CHANNEL.parse().ok()?, &member.identity.device);
-            let opened = associated::open(sealed, &one.device, &channel, gateway, &member.keys.wrap);
-            let (before, what) = (before(&one.device), format!("hub: keys of {}", one.device));
-            match opened {
-                Ok(opened) => {
-                    self.shared.troubles.works_again(Source::Hub, &what);
-                    // Epochs only rise: what somebody shows once more counts for nothing.
-                    before.filter(|before| before.newest() > opened.newest()).or(Some(opened))
-                }
-                Err(error) => {
-                    self.shared.troubles.find(Source::Hub, what, error.to_string());
-                    before
-                }
-            }
-        };
-        let associated = |one: &AssociatedDevice| Associated {
-            device: one.device.clone(),
-            has_key: one.key.is_some(),
-            key: one.key.clone(),
-            updates: one.updates,
-            keys: keys(one).unwrap_or_default(),
-        };
-        Ok(Devices(devices.iter().map(associated).collect()))
     }
 
     /// Whether the gateway's certificate and these are one chain to its root.
@@ -667,26 +612,6 @@ impl<'a> Serving<'a> {
             }
         }
         Ok(())
-    }
-
-    /// Whoever was turned away at the broker may be a device that was paired a moment ago, and who speaks under a key that is not known here may
-    /// have been given it: the server is asked soon. Where no session is kept, that begins one, once in a while.
-    fn ask_for_strangers(&mut self) {
-        let now = Instant::now();
-        let is_away = self.connection.is_none();
-        if is_away && now < self.times.strangers {
-            return;
-        }
-        if !self.shared.broker.as_ref().is_some_and(|broker| broker.take_refused()) {
-            return;
-        }
-        if is_away {
-            self.times.strangers = now + DEVICES_ASKED;
-            self.ask_due = true;
-        } else if let Some(at) = self.times.devices {
-            let asked = at.checked_sub(DEVICES_ASKED).unwrap_or(at);
-            self.times.devices = Some(at.min(asked + DEVICES_ASKED_AGAIN));
-        }
     }
 
     /// A session that is not kept ends when there is nothing more to say.

@@ -82,6 +82,12 @@ pub struct StoredStatus {
 }
 
 impl StoredStatus {
+    /// How much it is in all, as the server is told.
+    pub(super) const fn held(&self) -> Held {
+        let &Self { records, bytes, capacity, oldest, refused_batches, .. } = self;
+        Held { records, bytes, capacity, oldest, refused_batches }
+    }
+
     /// Whether there is little room.
     pub const fn is_nearly_full(&self) -> bool {
         is_nearly_full(self.bytes, self.capacity)
@@ -411,12 +417,6 @@ impl Holdings {
     /// How many bytes are held, and how many fit.
     pub(super) fn room(&self) -> (u64, u64) {
         (self.depot.bytes(), self.depot.capacity())
-    }
-
-    /// How much it holds, in all.
-    pub(super) fn held(&self) -> Held {
-        let StoredStatus { records, bytes, capacity, oldest, refused_batches, .. } = self.status();
-        Held { records, bytes, capacity, oldest, refused_batches }
     }
 
     /// How it stands.

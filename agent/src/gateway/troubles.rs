@@ -35,6 +35,8 @@ pub(super) enum Source {
     Collected,
     /// The broker of the devices.
     Hub,
+    /// The keys of the devices' channel to it, as the server gives them.
+    Keys,
 }
 
 /// A moment: what is found later is newer.

@@ -2,7 +2,6 @@
 
 use core::time::Duration;
 use leptos::prelude::*;
-use leptos::task::spawn_local;
 use wardlink_protocol::api::{
     FlagView, RecordsBeginning, RecordsDetail, RecordsDevice, RecordsPlot, RecordsSeries, Right, SetAsideRecord,
 };
@@ -17,6 +16,7 @@ use crate::clock;
 use crate::fetched::Fetched;
 use crate::format;
 use crate::route::Route;
+use crate::ui::export::Export;
 use crate::ui::select::Select;
 use crate::ui::{Fact, ScreenTitle, icon};
 
@@ -42,6 +42,11 @@ pub(crate) fn RecordsDeviceScreen(device: Device) -> impl IntoView {
     });
     let arrived = Memo::new(move |_| known.value.with(|detail| detail.as_ref().map(|detail| detail.device.records)));
     let plotted = device.clone();
+    let exported = device.clone();
+    let saving = move |kind| {
+        let device = exported.clone();
+        move |app| export::collect(app, device.clone(), kind)
+    };
     view! {
         <section class="device-screen list-pane wide">
             <a class="back" href=Route::Records.to_string()>{icon::back()} {t.records_title()}</a>
@@ -49,8 +54,8 @@ pub(crate) fn RecordsDeviceScreen(device: Device) -> impl IntoView {
                 <ScreenTitle text=name.clone()/>
                 <div class="acts">
                     {may_ask.then(|| view! { <AskNow path=format!("/records/{device}/ask") label=t.ask_now_of(&name)/> })}
-                    <Export device=device.clone() kind=Kind::Csv/>
-                    <Export device=device kind=Kind::Json/>
+                    <Export mark="export-csv" words=t.export_csv() collect=saving(Kind::Csv)/>
+                    <Export mark="export-json" words=t.export_json() collect=saving(Kind::Json)/>
                 </div>
             </div>
             {known.trouble()}
@@ -191,38 +196,4 @@ fn Beginnings(beginnings: Vec<RecordsBeginning>) -> impl IntoView {
             <section class="card"><h2 class="card-title">{t.chains_title()}</h2><ul class="events">{rows}</ul></section>
         }
     })
-}
-
-/// Saves everything that counts of the device.
-#[component]
-fn Export(device: Device, kind: Kind) -> impl IntoView {
-    let t = use_text();
-    let app = use_app();
-    let busy = RwSignal::new(false);
-    let begin = move |_| {
-        if busy.get_untracked() {
-            return;
-        }
-        busy.set(true);
-        let device = device.clone();
-        spawn_local(async move {
-            match export::collect(app, &device).await {
-                Ok(values) => {
-                    export::save(&device, kind, &values);
-                    app.notices.say(t.data_exported(values.len()));
-                }
-                Err(failure) => app.notices.failure(&failure, t),
-            }
-            let _ = busy.try_set(false);
-        });
-    };
-    let (name, words) = match kind {
-        Kind::Csv => ("export-csv", t.export_csv()),
-        Kind::Json => ("export-json", t.export_json()),
-    };
-    view! {
-        <button type="button" class="button small quiet" data-testid=name aria-disabled=move || busy.get().then_some("true") on:click=begin>
-            {icon::download()} {words}
-        </button>
-    }
 }

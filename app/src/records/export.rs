@@ -6,7 +6,7 @@ use wardlink_protocol::api::{RecordedValue, RecordsPage};
 use crate::api::{self, Failure};
 use crate::app::App;
 use crate::csv::{cell, table};
-use crate::ui::file::download;
+use crate::ui::export::{CSV, Saved};
 
 /// The form of a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -17,28 +17,25 @@ pub(super) enum Kind {
     Json,
 }
 
-/// All pages, one after the other.
-pub(super) async fn collect(app: App, device: &Device) -> Result<Vec<RecordedValue>, Failure> {
+/// Everything that counts of a device, all pages, one after the other.
+pub(super) async fn collect(app: App, device: Device, kind: Kind) -> Result<Saved, Failure> {
     let (mut values, mut after) = (Vec::new(), 0);
     loop {
         let page: RecordsPage = app.get(&format!("/records/{device}/values?after={after}")).await?;
         values.extend(page.values);
         match page.next {
             Some(next) => after = next,
-            None => return Ok(values),
+            None => return Ok(saved(&device, kind, &values)),
         }
     }
 }
 
-/// Hands the file to the browser.
-pub(super) fn save(device: &Device, kind: Kind, values: &[RecordedValue]) {
-    let name = format!("{}-{}", device.client, device.identifier);
-    match kind {
-        Kind::Csv => download(&format!("{name}.csv"), "text/csv;charset=utf-8", &csv(values)),
-        Kind::Json => {
-            download(&format!("{name}.json"), "application/json", &api::json(&values).unwrap_or_default());
-        }
-    }
+fn saved(device: &Device, kind: Kind, values: &[RecordedValue]) -> Saved {
+    let (ending, media, text) = match kind {
+        Kind::Csv => ("csv", CSV, csv(values)),
+        Kind::Json => ("json", "application/json", api::json(&values).unwrap_or_default()),
+    };
+    Saved { name: format!("{}-{}.{ending}", device.client, device.identifier), media, text, entries: values.len() }
 }
 
 /// A table; times in milliseconds since 1970.

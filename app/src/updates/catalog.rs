@@ -3,7 +3,7 @@
 use leptos::prelude::*;
 use wardlink_protocol::api::{CatalogEntry, CatalogPage, DeviceClass, GatewayView, UpdateState};
 
-use super::export::{self, Export};
+use super::export;
 use super::words::{Retries, detail_words};
 use super::{Tabs, update_words};
 use crate::app::{App, use_app, use_text};
@@ -13,6 +13,7 @@ use crate::format;
 use crate::pages::{self, Pages};
 use crate::route::Route;
 use crate::text::Language;
+use crate::ui::export::Export;
 use crate::ui::select::Select;
 use crate::ui::tabs::Empty;
 use crate::ui::{Loading, ScreenTitle, Trouble, icon};
@@ -107,7 +108,7 @@ pub(crate) fn CatalogScreen() -> impl IntoView {
         <section class="list-pane wide">
             <div class="screen-head">
                 <ScreenTitle text=t.catalog_title()/>
-                <Export name="catalog" collect=move |app| export::catalog(app, known.path())/>
+                <Export mark="export-catalog" words=t.export_csv() collect=move |app| export::catalog(app, known.path())/>
             </div>
             <Tabs/>
             <p class="quiet">{t.catalog_text()}</p>

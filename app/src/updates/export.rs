@@ -1,76 +1,35 @@
 //! The catalog and the outcomes, as tables.
 
-use leptos::prelude::*;
-use leptos::task::spawn_local;
 use wardlink_protocol::api::{CatalogEntry, CatalogPage, OutcomeView};
 use wardlink_protocol::{Device, UnixMillis};
 
 use crate::api::{self, Failure};
-use crate::app::{App, use_app, use_text};
+use crate::app::App;
 use crate::csv::{cell, table};
 use crate::pages;
-use crate::ui::file::download;
-use crate::ui::icon;
-
-/// A table, and how many rows it has.
-type Table = (String, usize);
-
-/// Saves a table.
-#[component]
-pub(super) fn Export<F, C>(
-    /// The name of the file, and of the button for tests.
-    name: &'static str,
-    /// Fetches what stands in it.
-    collect: C,
-) -> impl IntoView
-where
-    F: Future<Output = Result<Table, Failure>> + 'static,
-    C: Fn(App) -> F + 'static,
-{
-    let t = use_text();
-    let app = use_app();
-    let busy = RwSignal::new(false);
-    let begin = move |_| {
-        if busy.get_untracked() {
-            return;
-        }
-        busy.set(true);
-        let collected = collect(app);
-        spawn_local(async move {
-            match collected.await {
-                Ok((text, rows)) => {
-                    download(&format!("{name}.csv"), "text/csv;charset=utf-8", &text);
-                    app.notices.say(t.data_exported(rows));
-                }
-                Err(failure) => app.notices.failure(&failure, t),
-            }
-            let _ = busy.try_set(false);
-        });
-    };
-    view! {
-        <button type="button" class="button small quiet" data-testid=format!("export-{name}") aria-disabled=move || busy.get().then_some("true") on:click=begin>
-            {icon::download()} {t.export_csv()}
-        </button>
-    }
-}
+use crate::ui::export::{CSV, Saved};
 
 /// What a question finds in the catalog.
-pub(super) async fn catalog(app: App, path: String) -> Result<Table, Failure> {
+pub(super) async fn catalog(app: App, path: String) -> Result<Saved, Failure> {
     let entries = pages::all::<CatalogPage>(app, &path).await?;
-    Ok((catalog_table(&entries), entries.len()))
+    Ok(saved("catalog.csv", catalog_table(&entries), entries.len()))
 }
 
 /// Every outcome that is kept, the newest first.
-pub(super) async fn outcomes(app: App) -> Result<Table, Failure> {
+pub(super) async fn outcomes(app: App) -> Result<Saved, Failure> {
     let mut all: Vec<OutcomeView> = Vec::new();
     loop {
         let before = all.last().map(|last| format!("?before={}", last.id)).unwrap_or_default();
         let page: Vec<OutcomeView> = app.get(&format!("/outcomes{before}")).await?;
         if page.is_empty() {
-            return Ok((outcomes_table(&all), all.len()));
+            return Ok(saved("outcomes.csv", outcomes_table(&all), all.len()));
         }
         all.extend(page);
     }
+}
+
+fn saved(name: &str, text: String, entries: usize) -> Saved {
+    Saved { name: name.to_owned(), media: CSV, text, entries }
 }
 
 /// The word of a value that the API writes as one.

@@ -4,7 +4,7 @@ use leptos::prelude::*;
 use wardlink_protocol::api::OutcomeView;
 
 use super::Tabs;
-use super::export::{self, Export};
+use super::export;
 use super::words::outcome_detail;
 use crate::app::{use_app, use_text};
 use crate::clock;
@@ -12,6 +12,7 @@ use crate::fetched::Fetched;
 use crate::route::Route;
 use crate::text::Language;
 use crate::ui::ScreenTitle;
+use crate::ui::export::Export;
 use crate::ui::tabs::Empty;
 
 /// The screen.
@@ -44,7 +45,7 @@ pub(crate) fn OutcomesScreen() -> impl IntoView {
         <section class="list-pane wide">
             <div class="screen-head">
                 <ScreenTitle text=t.outcomes_title()/>
-                <Export name="outcomes" collect=export::outcomes/>
+                <Export mark="export-outcomes" words=t.export_csv() collect=export::outcomes/>
             </div>
             <Tabs/>
             <p class="quiet">{t.outcomes_text()}</p>
