@@ -26,7 +26,7 @@ pub(crate) fn OfferScreen(id: u64) -> impl IntoView {
         })
     });
     view! {
-        <section class="list-pane wide">
+        <section class="device-screen list-pane wide">
             <a class="back" href=Route::Releases.to_string()>{icon::back()} {t.releases_title()}</a>
             <div class="screen-head"><ScreenTitle text=title/></div>
             <Trouble failure=known.failure retry=Callback::new(move |()| known.load())/>
