@@ -35,6 +35,7 @@ pub mod records;
 pub mod revocations;
 mod scene;
 pub mod service;
+pub mod stage;
 pub mod wait;
 pub mod ward;
 pub mod wasm;

@@ -1,4 +1,4 @@
-//! What an offer says beside the package: to whom, when, and which data the server adds (Distribution, figure 5B, 125; figure 10, 214).
+//! Offers: to whom, when, which data the server adds (Distribution, figure 5B, 125; figure 10, 214), and what becomes of them.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -9,14 +9,18 @@ use wardlink_agent::clock;
 use wardlink_crypto::schedule::message_hash;
 use wardlink_protocol::Device;
 use wardlink_protocol::api::{
-    CatalogDevice, NewOffer, OfferScope, OfferView, OfferWhen, OfferedData, OutcomeView, ProblemKind, UpdateState,
+    Broadcast, CatalogDevice, CatalogPage, NewOffer, OfferDevices, OfferScope, OfferStanding, OfferView, OfferWhen,
+    OfferedData, OutcomeView, ProblemKind, Pushed, Role, UpdateState, words,
 };
 use wardlink_tests::api::{Refused, refusal};
-use wardlink_tests::fleet::{Fleet, program};
+use wardlink_tests::fleet::{Fleet, device_of, program};
+use wardlink_tests::hub::{Talk, state};
 use wardlink_tests::process::free_port;
 use wardlink_tests::pump::Pump;
+use wardlink_tests::stage::{Stage, installed, note};
 use wardlink_tests::ward::device;
 use wardlink_tests::{Scene, scene, wait};
+use wardlink_update::uptane::{Outcome, Postponed};
 
 /// The most devices of one offer, and the most offers that count.
 const MANY: usize = 1_000;
@@ -325,6 +329,220 @@ fn a_window_that_is_not_now_keeps_an_update_waiting_and_one_that_is_now_or_begin
         offer(&hospital, "1C", OfferWhen::Window { from, until: from + 36_000 }, &[])?;
         hospital.wait_for_all(&[&pump_1, &n_1, &s_1], "1C")?;
         ensure!(clock::now().as_secs() >= from, "it was installed before its window");
+        Ok(())
+    })
+}
+
+#[test]
+fn new_releases_recalls_and_people_push_to_open_sessions() -> Result<()> {
+    scene(|scene| {
+        let stage = Stage::open(scene)?;
+        let mut hub = stage.hub("pump-1")?;
+        let mut talk = hub.connect()?;
+        stage.offer("1B", OfferScope::Devices(vec![hub.device.clone()]))?;
+        talk.report(hub.report("1A", None, &[])?)?;
+        let mut last = talk.directive()?;
+        let mut is_newer = |talk: &mut Talk| -> Result<()> {
+            let version = talk.directive()?;
+            ensure!(version > last, "{version} comes after {last}");
+            last = version;
+            Ok(())
+        };
+
+        stage.acme.release(&["--yes", "recall", &stage.acme.program("1B"), "--reason", "it drips"])?;
+        stage.acme.sign()?;
+        stage.acme.publish(&stage.ward.worker.origin())?;
+        is_newer(&mut talk)?;
+        ensure!(hub.directive(&talk.welcome)?.orders.is_empty(), "a recalled release is directed to nobody");
+        assert_eq!(refusal(stage.offer("1B", OfferScope::Model))?, ProblemKind::RefusedStep);
+
+        stage.acme.add("1A", "1C", b"the second program", &[])?;
+        stage.acme.publish(&stage.ward.worker.origin())?;
+        let offer = stage.offer("1C", OfferScope::Class("infusion-pump".parse()?))?;
+        is_newer(&mut talk)?;
+        let _: OfferView = stage.ward.administrator.post(&format!("offers/{}/withdraw", offer.id), &())?;
+        is_newer(&mut talk)?;
+        ensure!(hub.directive(&talk.welcome)?.orders.is_empty(), "what is withdrawn is directed to nobody");
+
+        let one: Pushed = stage.ward.administrator.post(&format!("gateways/{}/push", hub.device), &())?;
+        is_newer(&mut talk)?;
+        let (_, nurse) = stage.ward.administrator.add_person("nora", Role::Nurse)?;
+        let (_, auditor) = stage.ward.administrator.add_person("otto", Role::Auditor)?;
+        let broadcast = Broadcast { client: "infusion-pump".parse()? };
+        assert_eq!(refusal(auditor.post::<Pushed>("gateways/push", &broadcast))?, ProblemKind::Forbidden);
+        assert_eq!(refusal(nurse.get::<CatalogPage>("catalog"))?, ProblemKind::Forbidden);
+        assert_eq!(auditor.get::<CatalogPage>("catalog?find=s-pump-1")?.total, 1);
+        assert_eq!(auditor.get::<CatalogPage>("catalog?find=nothing")?.total, 0);
+        assert_eq!((one.gateways, talk.ask()?), (1, None));
+        Ok(())
+    })
+}
+
+#[test]
+fn each_device_stands_once_with_its_offer_whatever_happens_to_it() -> Result<()> {
+    scene(|scene| {
+        let stage = Stage::open(scene)?;
+        let mut hub = stage.hub("pump-1")?;
+        let mut talk = hub.connect()?;
+        let (pump, nobody) = (hub.device.clone(), device("nobody")?);
+        let chosen = OfferScope::Devices(vec![pump.clone(), nobody.clone()]);
+        let offer = stage.offer("1B", chosen)?;
+        assert_eq!((offer.waiting, offer.directed), (2, 0), "nobody reports them yet");
+        talk.report(hub.report("1A", None, &[])?)?;
+        let directive = talk.directive()?;
+        let waits = (nobody, OfferStanding::Waiting);
+        let both = |standing| [waits.clone(), (pump.clone(), standing)];
+        assert_eq!(stage.offered(offer.id)?, both(OfferStanding::Directed));
+
+        // What its circumstances forbid, it waits for.
+        talk.outcome(&pump, directive, &offer.path, Outcome::Postponed(Postponed::Therapy))?;
+        assert_eq!(stage.offered(offer.id)?, both(OfferStanding::Waiting));
+        let page: OfferDevices = stage.ward.administrator.get(&format!("offers/{}/devices", offer.id))?;
+        let details: Vec<_> = page.devices.iter().filter_map(|known| known.detail.as_deref()).collect();
+        assert_eq!(details, [words::NOT_KNOWN, "therapy"]);
+
+        // It fails, and is tried again: it is one device, and the catalog says when.
+        talk.outcome(&pump, directive, &offer.path, Outcome::Failed { reason: note("flash")? })?;
+        assert_eq!(stage.offered(offer.id)?, both(OfferStanding::Retrying));
+        let entry = stage.catalog(&pump)?.entry;
+        assert_eq!((entry.failures, entry.retry_at.is_some()), (1, true));
+        let counts = |offer: &OfferView| [offer.directed, offer.waiting, offer.installed, offer.failed];
+        let offers: Vec<OfferView> = stage.ward.administrator.get("offers")?;
+        assert_eq!(offers.first().map(counts), Some([1, 1, 0, 0]));
+
+        // Another offer of the same package to another device knows nothing of that.
+        let other = stage.offer("1B", OfferScope::Devices(vec![device("nobody-2")?]))?;
+        assert_eq!(counts(&other), [0, 1, 0, 0]);
+
+        // It has installed it after all.
+        let _: Pushed = stage.ward.administrator.post(&format!("gateways/{pump}/push"), &())?;
+        talk.outcome(&pump, directive, &offer.path, installed("1B", 1)?)?;
+        assert_eq!(stage.offered(offer.id)?, both(OfferStanding::Installed));
+        let entry = stage.catalog(&pump)?.entry;
+        assert_eq!((entry.failures, entry.retry_at), (0, None));
+
+        // Who waited for it does so no more, and who has installed it has.
+        let ended: OfferView = stage.ward.administrator.post(&format!("offers/{}/withdraw", offer.id), &())?;
+        assert_eq!(counts(&ended), [0, 0, 1, 0]);
+        assert_eq!(stage.offered(offer.id)?, [(pump.clone(), OfferStanding::Installed)]);
+        let missing = stage.ward.administrator.get::<OfferDevices>("offers/99/devices");
+        assert_eq!(refusal(missing)?, ProblemKind::NotFound);
+        Ok(())
+    })
+}
+
+#[test]
+fn a_broadcast_renews_the_directive_of_each_gateway_of_the_class_and_of_no_other() -> Result<()> {
+    scene(|scene| {
+        let stage = Stage::open(scene)?;
+        let (mut first, mut second, mut third) = (stage.hub("pump-1")?, stage.hub("pump-2")?, stage.hub("pump-3")?);
+        let scale = |name: &str| state(&device_of(name)?, "1A", None);
+        let mut talk = first.connect()?;
+        talk.report(first.report("1A", None, &[scale("scale/scale-1")?])?)?;
+        let before = talk.directive()?;
+        let mut polling = second.connect()?;
+        polling.report(second.report("1A", None, &[scale("scale/scale-2")?])?)?;
+        polling.directive()?;
+        let welcome = polling.welcome.clone();
+        polling.leave()?;
+        let mut other = third.connect()?;
+        other.report(third.report("1A", None, &[state(&device("pump-9")?, "1A", None)?])?)?;
+        let others = other.directive()?;
+
+        // As long as nobody says anything, nothing is new for anybody.
+        for asking in [&mut talk, &mut other] {
+            asking.ask()?;
+        }
+        assert_eq!(stage.gateway(&first.device)?.directive, before);
+        let polled = second.poll("metadata/timestamp.json", &welcome.ticket, "")?;
+        let known = second.directive(&welcome)?.version;
+        assert_eq!(second.poll("metadata/timestamp.json", &welcome.ticket, &polled.etag)?.status, 304);
+
+        let broadcast = Broadcast { client: "scale".parse()? };
+        let pushed: Pushed = stage.ward.administrator.post("gateways/push", &broadcast)?;
+        assert_eq!(pushed.gateways, 2);
+        // It is told over the open session, and waits for whoever polls.
+        let told = talk.directive()?;
+        ensure!(told > before && first.directive(&talk.welcome)?.version == told, "{told} after {before}");
+        wait::until("its next poll brings it something", || {
+            let polled = second.poll("metadata/timestamp.json", &welcome.ticket, &polled.etag)?;
+            Ok((polled.status == 200).then_some(()))
+        })?;
+        ensure!(second.directive(&welcome)?.version > known, "the same directive");
+        other.ask()?;
+        assert_eq!(stage.gateway(&third.device)?.directive, others, "it has no scale");
+
+        // A class of which nobody has a device is no mistake.
+        let nobody = Broadcast { client: "pill-dispenser".parse()? };
+        assert_eq!(stage.ward.administrator.post::<Pushed>("gateways/push", &nobody)?.gateways, 0);
+        Ok(())
+    })
+}
+
+#[test]
+fn a_device_that_fails_again_and_again_is_set_aside_until_somebody_decides() -> Result<()> {
+    scene(|scene| {
+        let stage = Stage::open(scene)?;
+        let mut hub = stage.hub("pump-1")?;
+        let mut talk = hub.connect()?;
+        let offer = stage.offer("1B", OfferScope::Model)?;
+        talk.report(hub.report("1A", None, &[])?)?;
+        let pump = hub.device.clone();
+        let fail = |talk: &mut Talk, directive| {
+            talk.outcome(&pump, directive, &offer.path, Outcome::Failed { reason: note("flash")? })
+        };
+        let push = format!("gateways/{pump}/push");
+        for standing in [UpdateState::Retrying, UpdateState::Retrying, UpdateState::SetAside] {
+            let directed = wait::until("it is directed", || {
+                Ok(Some(hub.directive(&talk.welcome)?).filter(|directed| directed.order_for(&pump).is_some()))
+            })?;
+            // What is told again, since its answer was lost, counts once.
+            for _ in 0..3 {
+                assert_eq!(fail(&mut talk, directed.version)?, None);
+                assert_eq!(stage.standing(&pump)?, standing);
+            }
+            // It is left alone for a while, whatever its gateway reports meanwhile, unless a person wants it tried now.
+            let scale = device(&format!("scale-{}", directed.version))?;
+            talk.report(hub.report("1A", None, &[state(&scale, "1A", None)?])?)?;
+            ensure!(hub.directive(&talk.welcome)?.order_for(&pump).is_none(), "it is directed again at once");
+            let _: Pushed = stage.ward.administrator.post(&push, &())?;
+        }
+        ensure!(hub.directive(&talk.welcome)?.order_for(&pump).is_none(), "it is given nothing");
+
+        let path = format!("catalog/{}/resume", hub.device);
+        let _: CatalogDevice = stage.ward.administrator.post(&path, &())?;
+        wait::until("it is directed again", || Ok(hub.directive(&talk.welcome)?.order_for(&hub.device).map(drop)))?;
+        let again = stage.ward.administrator.post::<CatalogDevice>(&path, &());
+        assert_eq!(refusal(again)?, ProblemKind::WrongState);
+        let Some(outcomes) = stage.ward.administrator.get::<Vec<OutcomeView>>("outcomes").ok() else {
+            bail!("outcomes")
+        };
+        assert_eq!(outcomes.iter().filter(|outcome| outcome.outcome == "failed").count(), 3);
+        Ok(())
+    })
+}
+
+#[test]
+fn an_image_that_is_corrupt_counts_once_however_often_its_device_tries_again() -> Result<()> {
+    scene(|scene| {
+        let stage = Stage::open(scene)?;
+        let mut hub = stage.hub("pump-1")?;
+        let mut talk = hub.connect()?;
+        let offer = stage.offer("1B", OfferScope::Model)?;
+        let (pump, mut scales) = (hub.device.clone(), Vec::new());
+        for round in 0..4 {
+            talk.report(hub.report("1A", None, &scales)?)?;
+            // The order stays, as the device goes on by itself, also where the directive says more than before.
+            let directed = hub.directive(&talk.welcome)?;
+            ensure!(directed.order_for(&pump).is_some(), "its order is taken from it");
+            for _ in 0..2 {
+                assert_eq!(talk.outcome(&pump, directed.version, &offer.path, Outcome::Corrupt)?, None);
+                assert_eq!(stage.standing(&pump)?, UpdateState::Retrying);
+            }
+            scales.push(state(&device(&format!("scale-{round}"))?, "1A", None)?);
+        }
+        let changes = stage.catalog(&pump)?.history;
+        assert_eq!(changes.iter().filter(|change| change.what == "corrupt").count(), 1);
         Ok(())
     })
 }
