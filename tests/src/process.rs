@@ -68,6 +68,12 @@ impl Process {
         }
     }
 
+    /// Whether the program has ended by itself.
+    pub fn has_ended(&mut self) -> Result<bool> {
+        let status = self.child.try_wait().with_context(|| format!("cannot watch {}", self.name))?;
+        Ok(status.is_some())
+    }
+
     /// The memory that the program itself holds now, in bytes.
     pub fn memory(&self) -> Result<u64> {
         let status = fs::read_to_string(format!("/proc/{}/status", self.child.id())).context("cannot look at it")?;

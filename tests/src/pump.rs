@@ -137,6 +137,18 @@ impl<'s> Pump<'s> {
         Ok(())
     }
 
+    /// Starts it again where it has ended by itself, as whoever watches over it does; whether it had.
+    pub fn watch_over(&mut self) -> Result<bool> {
+        let has_ended = match &mut self.running {
+            Some((process, _)) => process.has_ended()?,
+            None => true,
+        };
+        if has_ended {
+            self.restart()?;
+        }
+        Ok(has_ended)
+    }
+
     /// The next event of this name; those before it are passed over.
     pub fn wait_for(&mut self, name: &str) -> Result<Event> {
         self.wait_until(name, |event| is(event, name))

@@ -4,10 +4,10 @@
 //! know. After a power loss the journal is followed to its end. The gateway's own program changes over last, and is on trial then
 //! ([`super::own`]).
 
-use super::Shared;
 use super::devices::{DeviceError, Passive};
 use super::store::{ChangeOverPhase, Journal, Part, Sets, StoreError, Work};
 use super::troubles::Source;
+use super::{Shared, own};
 use std::sync::atomic::Ordering;
 use std::time::Instant;
 use wardlink_protocol::Device;
@@ -41,7 +41,7 @@ impl Shared {
                 (Ok(()), Some((own, part))) => {
                     // From now on whoever starts finds out how it goes on.
                     self.store.set(&Journal { phase: ChangeOverPhase::Trial, ..journal.clone() })?;
-                    match own.change_over(&part.after) {
+                    match own::begin_trial(&own, &part.after) {
                         Ok(()) => return Ok(Changed::Restart),
                         Err(error) => {
                             journal.reason = format!("{}: {error}", own.device());

@@ -12,6 +12,7 @@ use std::io;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use wardlink_update::report::State;
 
 /// How often a program on trial is started.
 pub const MAX_STARTS: u32 = 3;
@@ -54,6 +55,12 @@ pub fn choose(settings: &Settings) -> Result<Option<PathBuf>, DeviceError> {
         remove(&folder.join(STARTS))?;
     }
     Ok(Some(own.image()?).filter(|image| image.exists()))
+}
+
+/// Changes over to a new program, which is on trial from now on. What was counted of an earlier trial does not count against it.
+pub(super) fn begin_trial(own: &Passive, after: &State) -> Result<(), DeviceError> {
+    remove(&own.folder().join(STARTS))?;
+    own.change_over(after)
 }
 
 /// Starts the program that is to run in the place of this one. Returns where this one is to go on.
