@@ -23,6 +23,7 @@ pub mod independent;
 pub mod interruption;
 pub mod live;
 pub mod manufacturer;
+pub mod mirror;
 pub mod mqtt;
 pub mod nginx;
 pub mod older;

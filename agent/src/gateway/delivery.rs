@@ -17,11 +17,14 @@ use wardlink_update::metadata::{Target, TargetPath};
 use wardlink_update::package::{Encrypted, Manufacturer};
 use wardlink_update::uptane::{Corrupt, Delivery, Install, Shortcut};
 
+/// The step at which a file counts for nothing that is not the listed one (Uptane).
+const DELIVERED: &str = "5.4.3.4 step 7";
+
 /// Why an image is not there.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Undelivered {
     /// It came, and is another than the listed one.
-    #[error("{0}")]
+    #[error("refused at step {DELIVERED}: {0}")]
     Corrupt(#[from] Corrupt),
     /// It did not come.
     #[error("{0}")]
@@ -142,6 +145,9 @@ impl Round<'_> {
             return Ok(path);
         }
         let names = [target.file_name(path), path.to_string()];
+        let mut last = Undelivered::Unreachable(format!("nobody has {path}"));
+        // What was there, and is another than the listed one.
+        let mut refused = Vec::new();
         if let Origin::Manufacturer(manufacturer) = origin {
             for (folder, name) in
                 self.shared.settings.media.iter().flat_map(|folder| names.iter().map(move |name| (folder, name)))
@@ -152,12 +158,14 @@ impl Round<'_> {
                 if file.is_file() && copy(&file, target, &mut partial)? {
                     match self.shared.packages.finish(store, &partial, sha256, target)? {
                         Ok(path) => return Ok(path),
-                        Err(error) => tracing::warn!(file = %file.display(), %error, "a file is not the listed one"),
+                        Err(error) => {
+                            refused.push(format!("{}: {error}", file.display()));
+                            last = error.into();
+                        }
                     }
                 }
             }
         }
-        let mut last = Undelivered::Unreachable(format!("nobody has {path}"));
         for (http, base, bearer) in self.bases(origin) {
             for name in &names {
                 let url = places::target(&base, name);
@@ -166,13 +174,23 @@ impl Round<'_> {
                     Ok(None) => {}
                     Err(Undelivered::Store(error)) => return Err(error.into()),
                     Err(error) => {
+                        if let Undelivered::Corrupt(error) = &error {
+                            refused.push(format!("{url}: {error}"));
+                        }
                         last = error;
                         break;
                     }
                 }
             }
         }
-        Err(last)
+        match last {
+            // Whoever has brought a stick, or looks after a mirror, does not see it otherwise.
+            Undelivered::Unreachable(why) if !refused.is_empty() => {
+                let refused = refused.join("; ");
+                Err(Undelivered::Unreachable(format!("{why}; refused at step {DELIVERED}: {refused}")))
+            }
+            last => Err(last),
+        }
     }
 
     /// Where the files of a repository are, the nearest first.

@@ -516,7 +516,8 @@ impl<'a> Round<'a> {
                 self.failed(transaction, version, &format!("{device}: {why}")).map(|()| false)
             }
             // 261: thrown away, and asked for again.
-            Undelivered::Corrupt(_) => {
+            error @ Undelivered::Corrupt(_) => {
+                self.shared.troubles.find(Source::Round, install.path.to_string(), error.to_string());
                 self.tell(device, version, Some(install), Outcome::Corrupt)?;
                 let work = self.shared.store.change(|change| {
                     let mut work = change.work(device, version)?;
