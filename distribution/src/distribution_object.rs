@@ -251,9 +251,13 @@ impl DistributionObject {
                 let gateways = directives::of_class(database, client.as_str())?;
                 let detail = format!("broadcast to {} gateways", gateways.len());
                 Self::note(database, Some(person), Act::UpdateDecided, client.as_str(), detail)?;
-                for gateway in &gateways {
-                    directives::is_renewed(database, gateway)?;
-                }
+                database.step(|database| {
+                    gateways.iter().try_for_each(|gateway| {
+                        // As with a push to each of them.
+                        catalog::end_pauses(database, gateway)?;
+                        directives::is_renewed(database, gateway)
+                    })
+                })?;
                 json(&Pushed { gateways: u64::try_from(gateways.len()).unwrap_or(u64::MAX) })
             }
             DistributionCommand::MakeOffer(new) => {

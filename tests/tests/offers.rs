@@ -523,6 +523,40 @@ fn a_device_that_fails_again_and_again_is_set_aside_until_somebody_decides() -> 
 }
 
 #[test]
+fn a_broadcast_has_what_has_failed_tried_again_at_the_gateways_of_its_class() -> Result<()> {
+    scene(|scene| {
+        let stage = Stage::open(scene)?;
+        let mut hub = stage.hub("pump-1")?;
+        let mut talk = hub.connect()?;
+        let offer = stage.offer("1B", OfferScope::Model)?;
+        talk.report(hub.report("1A", None, &[])?)?;
+        let pump = hub.device.clone();
+        let welcome = talk.welcome.clone();
+        let is_directed = || Ok::<_, anyhow::Error>(hub.directive(&welcome)?.order_for(&pump).is_some());
+        ensure!(is_directed()?, "it is not directed");
+        let directive = hub.directive(&welcome)?.version;
+        talk.outcome(&pump, directive, &offer.path, Outcome::Failed { reason: note("flash")? })?;
+        ensure!(!is_directed()?, "it does not rest");
+        let broadcast = |client: &str| -> Result<u64> {
+            let broadcast = Broadcast { client: client.parse().context("a class")? };
+            Ok(stage.ward.administrator.post::<Pushed>("gateways/push", &broadcast)?.gateways)
+        };
+        // One that does not concern it changes nothing.
+        assert_eq!(broadcast("scale")?, 0);
+        let rests = |is: bool| -> Result<()> {
+            let known = stage.catalog(&pump)?.entry;
+            assert_eq!((known.update, known.failures, known.retry_at.is_some()), (UpdateState::Retrying, 1, is));
+            Ok(())
+        };
+        rests(true)?;
+        ensure!(!is_directed()?, "it does not rest any more");
+        assert_eq!(broadcast("infusion-pump")?, 1);
+        wait::until("it is directed again", || Ok(is_directed()?.then_some(())))?;
+        rests(false)
+    })
+}
+
+#[test]
 fn an_image_that_is_corrupt_counts_once_however_often_its_device_tries_again() -> Result<()> {
     scene(|scene| {
         let stage = Stage::open(scene)?;
