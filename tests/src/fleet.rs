@@ -11,10 +11,11 @@ use wardlink_agent::clock;
 use wardlink_protocol::Device;
 use wardlink_protocol::api::{
     AllowUpload, CatalogDevice, GatewayView, InventoryPreview, NewOffer, OfferScope, OfferView, OfferWhen, OutcomeView,
-    PairingPhase, RecordsView,
+    PairingPhase, ProblemKind, RecordedValue, RecordsView,
 };
 use wardlink_protocol::pairing::Mode;
 
+use crate::api::refusal;
 use crate::manufacturer::Manufacturer;
 use crate::process::free_port;
 use crate::pump::Pump;
@@ -111,7 +112,7 @@ impl<'s> Fleet<'s> {
 
     /// Starts and pairs a pump that does without a gateway.
     pub fn pair_direct_pump(&self, name: &str) -> Result<Pump<'s>> {
-        let mut pump = self.start_pump_with(name, &["--direct"])?;
+        let mut pump = self.start_pump_with(name, &["--direct", "--record-ms=400"])?;
         self.pair(&mut pump, name)?;
         Ok(pump)
     }
@@ -218,19 +219,41 @@ impl<'s> Fleet<'s> {
             })?;
         }
         for pump in pumps {
-            // What one gateway still holds may come after what another one has sent already.
-            wait::patiently("every value up to the newest", || {
-                self.ward.administrator.ask_for_records(pump)?;
-                let values = self.ward.administrator.recorded_values(pump)?;
-                let chains: BTreeSet<_> = values.iter().map(|value| value.chain.0).collect();
-                let mut numbers: Vec<u64> = values.iter().map(|value| value.sequence).collect();
-                numbers.sort_unstable();
-                let count = u64::try_from(numbers.len())?;
-                let is_each_once = numbers.is_sorted_by(|one, other| one < other) && chains.len() <= 1;
-                ensure!(is_each_once, "{pump}: a value came twice, or a chain was begun anew");
-                Ok((count > 20 && numbers.iter().copied().eq(1..=count)).then_some(()))
-            })?;
+            self.count_recorded(pump)?;
         }
+        self.nothing_was_refused()
+    }
+
+    /// Everything that a pump has recorded up to the newest is at the server, once.
+    pub fn count_recorded(&self, pump: &Device) -> Result<()> {
+        // What one gateway still holds may come after what another one has sent already.
+        wait::patiently("every value up to the newest", || {
+            self.ward.administrator.ask_for_records(pump)?;
+            let values = self.recorded(pump)?;
+            let chains: BTreeSet<_> = values.iter().map(|value| value.chain.0).collect();
+            let mut numbers: Vec<u64> = values.iter().map(|value| value.sequence).collect();
+            numbers.sort_unstable();
+            let count = u64::try_from(numbers.len())?;
+            let is_each_once = numbers.is_sorted_by(|one, other| one < other) && chains.len() <= 1;
+            ensure!(is_each_once, "{pump}: a value came twice, or a chain was begun anew");
+            Ok((count > 20 && numbers.iter().copied().eq(1..=count)).then_some(()))
+        })?;
+        self.nothing_was_refused()
+    }
+
+    /// Every value that the server has of a device; before the first ones it does not know it there.
+    fn recorded(&self, device: &Device) -> Result<Vec<RecordedValue>> {
+        match self.ward.administrator.recorded_values(device) {
+            Err(error) => {
+                ensure!(refusal::<()>(Err(error))? == ProblemKind::NotFound, "another refusal");
+                Ok(Vec::new())
+            }
+            known => known,
+        }
+    }
+
+    /// The server has refused nothing of what was stored.
+    fn nothing_was_refused(&self) -> Result<()> {
         let view: RecordsView = self.ward.administrator.get("records")?;
         ensure!(view.refused.is_empty(), "something was refused: {:?}", view.refused);
         Ok(())
