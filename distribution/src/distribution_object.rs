@@ -188,8 +188,14 @@ impl DistributionObject {
                 json(&catalog::page(database, &Question { find, client, gateway, standing, after: after.as_ref() })?)
             }
             DistributionCommand::CatalogDevice(device) => json(&catalog::device(database, &device)?),
-            DistributionCommand::Gateways => json(&reports::gateways(database)?),
-            DistributionCommand::Offers => json(&offers::views(database)?),
+            DistributionCommand::Gateways => {
+                director::check(&self.env, database)?;
+                json(&reports::gateways(database)?)
+            }
+            DistributionCommand::Offers => {
+                director::check(&self.env, database)?;
+                json(&offers::views(database)?)
+            }
             DistributionCommand::OfferDevices(id, after) => json(&offers::devices(database, id, after.as_ref())?),
             DistributionCommand::Outcomes(device, before) => json(&outcomes::page(database, device.as_ref(), before)?),
             command => self.decide(person, command).await,
@@ -261,6 +267,7 @@ impl DistributionObject {
                 json(&Pushed { gateways: u64::try_from(gateways.len()).unwrap_or(u64::MAX) })
             }
             DistributionCommand::MakeOffer(new) => {
+                director::check(&self.env, database)?;
                 Ok(json(&offers::make(self, person, new.read()?).await?)?.with_status(201))
             }
             DistributionCommand::WithdrawOffer(id) => json(&offers::withdraw(self, person, id)?),

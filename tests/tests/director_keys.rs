@@ -1,10 +1,12 @@
 //! The director's keys, made elsewhere and installed before the first start (Distribution, figure 4, 74; figure 8, 171).
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result, bail, ensure};
 use data_encoding::BASE64URL_NOPAD;
 use p256::ecdsa::SigningKey;
 use p256::pkcs8::DecodePrivateKey as _;
 use serde_json::{Value, json};
+use wardlink_protocol::api::ProblemKind;
+use wardlink_tests::api::Refused;
 use wardlink_tests::hub::Hub;
 use wardlink_tests::service::new_key;
 use wardlink_tests::ward::Ward;
@@ -107,11 +109,22 @@ fn a_director_whose_installed_key_is_none_says_which_and_makes_no_other() -> Res
             }
             ensure!(hub.connect().is_err(), "there is a director: {said}");
             ward.worker.wait_for_line(&format!("internal error: {said}"))?;
+            // Administrators need not look into the log.
+            for path in ["gateways", "offers"] {
+                let Err(error) = ward.administrator.get::<Value>(path) else {
+                    bail!("{path} knows of nothing: {said}")
+                };
+                let problem = error.downcast::<Refused>()?.0;
+                let detail = problem.detail.clone().unwrap_or_default();
+                ensure!(problem.kind == ProblemKind::Unavailable && detail.contains(said), "{path}: {problem}");
+                ensure!(!detail.contains(&online.secret) && !detail.contains(&root.secret), "{path} tells a key");
+            }
             let log = ward.worker.log()?;
             ensure!(!log.contains(&online.secret) && !log.contains(&root.secret), "the log tells a key");
         }
         // Nothing was made meanwhile: the right ones count as if nothing had been.
         ward.worker.restart_with(&variables(&root.secret, &online.secret))?;
+        let _: (Value, Value) = (ward.administrator.get("gateways")?, ward.administrator.get("offers")?);
         assert_eq!(keys_of(&hub.connect()?.welcome.director_root)?, named(&root, &online));
         Ok(())
     })

@@ -11,6 +11,7 @@ use wardlink_edge::platform::{log, now, rng};
 use wardlink_edge::problem::Failure;
 use wardlink_edge::storage::{Column, Database};
 use wardlink_edge::vault::Vault;
+use wardlink_protocol::api::ProblemKind;
 use wardlink_update::director::{Directive, Ends, Files, publish};
 use wardlink_update::key::Key;
 use wardlink_update::metadata::{Draft, Expires, RoleKeys, Root, TopLevel};
@@ -76,6 +77,22 @@ impl Director {
     }
 }
 
+/// Whether directives can be signed: fails, for people to read, where the keys have yet to be taken from secrets that are none.
+pub(super) fn check(env: &Env, database: &Database) -> Result<(), Failure> {
+    if database.row("SELECT 1 FROM director", [])?.is_some() {
+        return Ok(());
+    }
+    for name in [ROOT_SECRET, SECRET] {
+        installed(env, name).map_err(|why| {
+            let detail = format!(
+                "No gateway has a session, and nothing can be directed: {why}. Install this secret as PKCS#8 in base64url, or take it away."
+            );
+            Failure::with_detail(ProblemKind::Unavailable, detail)
+        })?;
+    }
+    Ok(())
+}
+
 /// The next version, which no directive had before.
 pub(super) fn next_version(database: &Database) -> Result<u64, Failure> {
     let version = database.one("UPDATE director SET version = version + 1 RETURNING version", [])?;
@@ -98,14 +115,20 @@ fn expires(lifetime: Duration) -> Expires {
 }
 
 fn installed_or_made(env: &Env, name: &str) -> Result<Zeroizing<Vec<u8>>, Failure> {
-    let Ok(secret) = env.secret(name) else {
-        return PrivateKey::make(&mut rng()).to_pkcs8().map_err(Failure::internal);
-    };
+    match installed(env, name).map_err(Failure::internal)? {
+        Some(der) => Ok(der),
+        None => PrivateKey::make(&mut rng()).to_pkcs8().map_err(Failure::internal),
+    }
+}
+
+/// The key that was installed under this name, where one was; or what is wrong with it.
+fn installed(env: &Env, name: &str) -> Result<Option<Zeroizing<Vec<u8>>>, String> {
+    let Ok(secret) = env.secret(name) else { return Ok(None) };
     let text = Zeroizing::new(secret.to_string());
     let der = BASE64URL_NOPAD.decode(text.as_bytes()).map(Zeroizing::new);
-    let der = der.map_err(|_| Failure::internal(format!("{name} is not base64url")))?;
-    PrivateKey::from_pkcs8(&der).map_err(|error| Failure::internal(format!("{name}: {error}")))?;
-    Ok(der)
+    let der = der.map_err(|_| format!("{name} is not base64url"))?;
+    PrivateKey::from_pkcs8(&der).map_err(|error| format!("{name}: {error}"))?;
+    Ok(Some(der))
 }
 
 fn make_root(root: &SigningKey, online: &SigningKey) -> Result<Vec<u8>, Failure> {
