@@ -37,7 +37,7 @@ pub(crate) const PIECE_BYTES: usize = 32 * 1024;
 pub(crate) const MAX_BYTES: usize = 55 * 1024;
 
 /// Where the bundles lie in a gateway's port.
-const FOLDER: &str = "updates";
+pub(crate) const FOLDER: &str = "updates";
 /// What a device has said of its software, beside its bundle.
 const TOLD: &str = "told.cbor";
 /// Single files of a bundle.

@@ -31,8 +31,11 @@ mod timekeeping;
 mod troubles;
 pub mod unit;
 
+use crate::bundle;
 use crate::clock;
+use crate::files::if_there;
 use crate::link::Backoff;
+use crate::mailbox::{self, Direction, Mailbox};
 use crate::pump::{Membership, PumpError};
 use crate::state::{Record, StateDirectory};
 use broker::LocalBroker;
@@ -324,5 +327,18 @@ pub fn wipe(settings: &Settings) -> Result<(), GatewayError> {
             _ => {}
         }
     }
-    Ok(())
+    Ok(wipe_ports(settings).map_err(StoreError::of_file)?)
+}
+
+/// Erases what the gateway has written in a folder that it was given for the ports. What devices have written there themselves is theirs.
+fn wipe_ports(settings: &Settings) -> std::io::Result<()> {
+    let Some(ports) = &settings.ports else { return Ok(()) };
+    let erase = |folder: &str| if_there(std::fs::remove_dir_all(ports.join(folder))).map(drop);
+    erase(bundle::FOLDER)?;
+    if settings.hub.is_some() {
+        // Whatever lies there, it has received over the network.
+        return erase(mailbox::FOLDER);
+    }
+    let mut devices = Mailbox::devices(ports).into_iter();
+    devices.try_for_each(|device| Mailbox::new(ports, &device, Direction::Down, 0).clear())
 }

@@ -18,7 +18,7 @@ const MAX_FILES: usize = 1024;
 /// How many digits a message's name has.
 const DIGITS: usize = 20;
 /// Where the folders of stored data lie in a port.
-const FOLDER: &str = "records";
+pub(crate) const FOLDER: &str = "records";
 /// A message on its way; there is one writer.
 const UNFINISHED: &str = ".new";
 

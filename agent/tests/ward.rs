@@ -13,6 +13,8 @@ use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _};
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Duration;
+use wardlink_agent::mailbox::{Direction, Mailbox};
+use wardlink_protocol::Device;
 use wardlink_protocol::api::VerifyResult;
 use wardlink_protocol::provisioning::Provisioning;
 use wardlink_test_repository::hospital::{gateway_package, pump_package};
@@ -154,6 +156,42 @@ async fn what_an_earlier_site_has_left_is_gone_before_a_gateway_couples_and_stay
     let _process = run(&folder);
     depot.until("another report", |inner| (inner.reports.len() > reports).then_some(())).await;
     assert_eq!((store(), packages.join("kept").exists()), (kept, true));
+}
+
+/// Letters both ways at a port, and a folder of updates beside them.
+fn port_with_letters(port: &Path) -> [Mailbox; 2] {
+    let device: Device = "infusion-pump/p1".parse().unwrap();
+    std::fs::create_dir_all(port.join("updates/infusion-pump/p1/targets")).unwrap();
+    std::fs::write(port.join("updates/infusion-pump/p1/targets/1B.bin"), "a package").unwrap();
+    std::fs::write(port.join("note"), "of somebody else").unwrap();
+    [Direction::Up, Direction::Down].map(|direction| {
+        let mailbox = Mailbox::new(port, &device, direction, 100);
+        assert!(mailbox.put(b"a letter").unwrap());
+        mailbox
+    })
+}
+
+#[tokio::test]
+async fn what_a_gateway_has_written_at_ports_that_were_named_goes_with_it_and_nothing_else() {
+    let depot = Depot::open().await;
+    let port = depot.path("ports");
+    let [up, down] = port_with_letters(&port);
+    let line = ["--ports", port.to_str().unwrap()];
+    wardlink_agent::gateway::wipe(&depot.settings(&line)).unwrap();
+    // At a port the device writes its letters itself.
+    assert_eq!((up.count().unwrap(), down.count().unwrap()), (1, 0));
+    assert!(!port.join("updates").exists() && port.join("note").exists());
+
+    let [_up, _down] = port_with_letters(&port);
+    let with_hub = [&line[..], &["--hub", "127.0.0.1:1"]].concat();
+    wardlink_agent::gateway::wipe(&depot.settings(&with_hub)).unwrap();
+    let left: Vec<_> = std::fs::read_dir(&port).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    assert_eq!(left, ["note"]);
+    // A port that is not there is not missed.
+    std::fs::remove_dir_all(&port).unwrap();
+    for line in [&line[..], &with_hub] {
+        wardlink_agent::gateway::wipe(&depot.settings(line)).unwrap();
+    }
 }
 
 #[test]
