@@ -33,8 +33,16 @@ pub(crate) fn name_of(client: &ClientClass, classes: &[DeviceClass], t: Language
 
 /// The classes whose devices may ask, as the options of a choice, by name.
 pub(crate) fn options(classes: &[DeviceClass], t: Language) -> Vec<(String, String)> {
-    let enabled = classes.iter().filter(|class| class.enabled);
-    let mut options: Vec<_> = enabled.map(|class| (class.client.to_string(), name(class, t).to_owned())).collect();
+    by_name(classes.iter().filter(|class| class.enabled), t)
+}
+
+/// Every class, in the same way: devices that never ask stand in the catalog, too.
+pub(crate) fn all_options(classes: &[DeviceClass], t: Language) -> Vec<(String, String)> {
+    by_name(classes.iter(), t)
+}
+
+fn by_name<'a>(classes: impl Iterator<Item = &'a DeviceClass>, t: Language) -> Vec<(String, String)> {
+    let mut options: Vec<_> = classes.map(|class| (class.client.to_string(), name(class, t).to_owned())).collect();
     options.sort_by_key(|(_, name)| name.to_lowercase());
     options
 }

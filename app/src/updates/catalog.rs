@@ -7,7 +7,7 @@ use super::export;
 use super::words::{Retries, detail_words};
 use super::{Tabs, update_words};
 use crate::app::{App, use_app, use_text};
-use crate::classes::options as names;
+use crate::classes::all_options;
 use crate::fetched::Fetched;
 use crate::format;
 use crate::pages::{self, Pages};
@@ -143,7 +143,7 @@ fn Filters(question: Question) -> impl IntoView {
         .chain(STATES.map(|state| (word(state), update_words(state, t).1.to_owned())))
         .collect::<Vec<_>>();
     let classes = move || {
-        let known = classes.value.with(|known| known.as_ref().map(|known| names(known, t))).unwrap_or_default();
+        let known = classes.value.with(|known| known.as_ref().map(|known| all_options(known, t))).unwrap_or_default();
         let options = everything(t.catalog_all_classes()).chain(known).collect::<Vec<_>>();
         view! { <Select label=t.catalog_class() value=question.class name="class" options=options/> }
     };

@@ -6,7 +6,7 @@ use wardlink_protocol::api::{Broadcast, DeviceClass, GatewayView, Held, Pushed, 
 use super::Tabs;
 use crate::api;
 use crate::app::{use_app, use_text};
-use crate::classes::options;
+use crate::classes::all_options;
 use crate::fetched::Fetched;
 use crate::format;
 use crate::records::{Arrived, AskNow};
@@ -165,7 +165,7 @@ fn PushForm(close: CloseDialog) -> impl IntoView {
             {classes.trouble()}
             {classes.waiting()}
             {move || classes.value.get().map(|list| view! {
-                <Select label=t.push_class_which() value=class name="push-class" options=options(&list, t)/>
+                <Select label=t.push_class_which() value=class name="push-class" options=all_options(&list, t)/>
             })}
             <Answers close=close sender=sender go=t.push_go() keep=t.cancel()/>
         </form>
