@@ -68,9 +68,9 @@ pub(crate) fn RecordsScreen() -> impl IntoView {
         <section class="list-pane wide">
             <div class="screen-head">
                 <ScreenTitle text=t.records_title()/>
-                {may.then(|| view! {
+                <Show when=move || may && known.value.with(Option::is_some)>
                     <button type="button" class="button small quiet" data-testid="regularly" on:click=move |_| ask.set(Some(Ask::Regularly(untrack(settings))))>{t.ask_regularly()}</button>
-                })}
+                </Show>
             </div>
             <Tabs/>
             <p class="quiet">{t.records_text()}</p>

@@ -32,7 +32,9 @@ pub(crate) fn RulesScreen() -> impl IntoView {
         <section class="list-pane wide">
             <div class="screen-head">
                 <ScreenTitle text=t.data_rules_title()/>
-                {may.then(|| view! { <button type="button" class="button small" data-testid="edit-rules" on:click=edit>{t.edit_rules()}</button> })}
+                <Show when=move || may && known.value.with(Option::is_some)>
+                    <button type="button" class="button small" data-testid="edit-rules" on:click=edit>{t.edit_rules()}</button>
+                </Show>
             </div>
             <Tabs/>
             <p class="quiet">{t.data_rules_text()}</p>
