@@ -1,15 +1,21 @@
 //! A list that comes in pages: what is known of it is looked at again as a whole, and stays as far as it goes.
 
+use core::fmt::Display;
+
 use leptos::prelude::*;
 use leptos::task::spawn_local;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use wardlink_protocol::Device;
-use wardlink_protocol::api::{CatalogEntry, CatalogPage, OfferDevice, OfferDevices, OfferView};
+use wardlink_protocol::api::{
+    CatalogEntry, CatalogPage, FLAGS_PAGE, FlagView, OUTCOMES_PAGE, OfferDevice, OfferDevices, OfferView, OutcomeView,
+    RecordsDevice, RecordsView,
+};
+use wardlink_protocol::{Device, UnixMillis};
 
 use crate::api::{self, Failure};
 use crate::app::{App, use_app, use_text};
-use crate::fetched::watch;
+use crate::fetched::{REFRESH, watch};
+use crate::ui::{Loading, Trouble};
 
 /// One page.
 pub(crate) trait Page: DeserializeOwned + 'static {
@@ -17,18 +23,24 @@ pub(crate) trait Page: DeserializeOwned + 'static {
     type Head: Clone + PartialEq + Send + Sync + 'static;
     /// One row.
     type Row: Clone + PartialEq + Serialize + Send + Sync + 'static;
+    /// Where a page begins.
+    type Place: Clone + Display + PartialEq + Send + Sync + 'static;
+    /// What a question calls that place.
+    const PLACE: &'static str;
 
-    /// What it says, its rows, and the device after which the next page begins.
+    /// What it says, its rows, and where the next page begins.
     fn parts(self) -> Parts<Self>;
 }
 
 /// A page, or several of them, one after the other.
-pub(crate) type Parts<P> = (<P as Page>::Head, Vec<<P as Page>::Row>, Option<Device>);
+pub(crate) type Parts<P> = (<P as Page>::Head, Vec<<P as Page>::Row>, Option<<P as Page>::Place>);
 
 impl Page for CatalogPage {
     /// How many devices there are in all.
     type Head = u64;
     type Row = CatalogEntry;
+    type Place = Device;
+    const PLACE: &'static str = "after";
 
     fn parts(self) -> Parts<Self> {
         (self.total, self.devices, self.next)
@@ -38,9 +50,48 @@ impl Page for CatalogPage {
 impl Page for OfferDevices {
     type Head = OfferView;
     type Row = OfferDevice;
+    type Place = Device;
+    const PLACE: &'static str = "after";
 
     fn parts(self) -> Parts<Self> {
         (self.offer, self.devices, self.next)
+    }
+}
+
+impl Page for RecordsView {
+    /// Everything but the devices.
+    type Head = Self;
+    type Row = RecordsDevice;
+    type Place = Device;
+    const PLACE: &'static str = "after";
+
+    fn parts(mut self) -> Parts<Self> {
+        let (devices, next) = (core::mem::take(&mut self.devices), self.next.take());
+        (self, devices, next)
+    }
+}
+
+impl Page for Vec<OutcomeView> {
+    type Head = ();
+    type Row = OutcomeView;
+    type Place = u64;
+    const PLACE: &'static str = "before";
+
+    fn parts(self) -> Parts<Self> {
+        let next = self.last().filter(|_| self.len() >= OUTCOMES_PAGE).map(|last| last.id);
+        ((), self, next)
+    }
+}
+
+impl Page for Vec<FlagView> {
+    type Head = ();
+    type Row = FlagView;
+    type Place = u64;
+    const PLACE: &'static str = "before";
+
+    fn parts(self) -> Parts<Self> {
+        let next = self.last().filter(|_| self.len() >= FLAGS_PAGE).map(|last| last.id);
+        ((), self, next)
     }
 }
 
@@ -93,9 +144,11 @@ pub(crate) struct Pages<P: Page> {
     pub(crate) rows: RwSignal<Option<Vec<P::Row>>>,
     /// Why they are not.
     pub(crate) failure: RwSignal<Option<Failure>>,
-    next: RwSignal<Option<Device>>,
+    next: RwSignal<Option<P::Place>>,
     /// How many pages are shown.
-    shown: StoredValue<usize>,
+    shown: StoredValue<u32>,
+    /// When they were looked at last.
+    looked_at: StoredValue<UnixMillis>,
     questions: StoredValue<Questions>,
 }
 
@@ -118,6 +171,7 @@ impl<P: Page> Pages<P> {
             failure: RwSignal::new(None),
             next: RwSignal::new(None),
             shown: StoredValue::new(1),
+            looked_at: StoredValue::new(UnixMillis(0)),
             questions: StoredValue::new(Questions::default()),
         };
         pages.load();
@@ -128,11 +182,18 @@ impl<P: Page> Pages<P> {
     pub(crate) fn follow(path: String) -> Self {
         let pages = Self::start(path);
         watch(pages.app, move || {
-            if pages.questions.try_with_value(|questions| questions.is_quiet()) == Some(true) {
+            if pages.is_due() == Some(true) {
                 pages.fetch(By::Page);
             }
         });
         pages
+    }
+
+    /// Whether it is time to look again. The more pages there are, the rarer: a long list costs the server no more than a short one.
+    fn is_due(self) -> Option<bool> {
+        let is_quiet = self.questions.try_with_value(|questions| questions.is_quiet())?;
+        let pause = REFRESH.saturating_mul(self.shown.try_get_value()?.saturating_sub(1));
+        Some(is_quiet && self.app.clock.now_untracked().since(self.looked_at.try_get_value()?) >= pause)
     }
 
     /// Asks something else from now on, from the first page on.
@@ -157,6 +218,7 @@ impl<P: Page> Pages<P> {
     fn fetch(self, by: By) {
         let (Some(path), Some(shown)) = (self.path.try_get_value(), self.shown.try_get_value()) else { return };
         let Some(question) = self.questions.try_update_value(Questions::ask) else { return };
+        self.looked_at.set_value(self.app.clock.now_untracked());
         spawn_local(async move {
             let fetched = collect::<P>(self.app, &path, shown, by).await;
             if !self.counts(question) {
@@ -181,7 +243,7 @@ impl<P: Page> Pages<P> {
         self.failure.set(None);
         let path = self.path();
         spawn_local(async move {
-            let page = self.app.get::<P>(&at(&path, Some(&after))).await.map(P::parts);
+            let page = self.app.get::<P>(&at::<P>(&path, Some(&after))).await.map(P::parts);
             if !self.counts(question) {
                 return;
             }
@@ -207,6 +269,39 @@ impl<P: Page> Pages<P> {
         Memo::new(move |_| self.rows.with(|rows| rows.as_ref().map(Vec::is_empty)))
     }
 
+    /// What went wrong, if anything did, with a way to try again.
+    pub(crate) fn trouble(self) -> impl IntoView {
+        view! { <Trouble failure=self.failure retry=Callback::new(move |()| self.load())/> }
+    }
+
+    /// Shows that it comes, until it is known or has failed.
+    pub(crate) fn waiting(self) -> impl IntoView {
+        let is_empty = self.is_empty();
+        move || {
+            let is_waiting = is_empty.get().is_none() && self.failure.with(Option::is_none);
+            is_waiting.then(|| view! { <div class="card"><Loading/></div> })
+        }
+    }
+
+    /// The rows, where there are some, as a list of this name and style; a row that stays as it is, is not drawn anew.
+    pub(crate) fn list<V: IntoView + 'static>(
+        self,
+        name: &'static str,
+        style: &'static str,
+        row: impl Fn(P::Row) -> V + Copy + Send + Sync + 'static,
+    ) -> impl IntoView {
+        let is_empty = self.is_empty();
+        move || {
+            (is_empty.get() == Some(false)).then(|| {
+                view! {
+                    <ul class=style data-testid=name>
+                        <For each=move || self.rows.get().unwrap_or_default() key=api::json let:one>{row(one)}</For>
+                    </ul>
+                }
+            })
+        }
+    }
+
     /// The way to the next page, where there is one.
     pub(crate) fn further(self, name: &'static str) -> impl IntoView {
         let t = use_text();
@@ -226,10 +321,10 @@ fn set<T: PartialEq + Send + Sync + 'static>(signal: RwSignal<T>, value: T) {
 }
 
 /// The first pages, as many as these or all there are.
-async fn collect<P: Page>(app: App, path: &str, pages: usize, by: By) -> Result<Parts<P>, Failure> {
+async fn collect<P: Page>(app: App, path: &str, pages: u32, by: By) -> Result<Parts<P>, Failure> {
     let mut read: Option<Parts<P>> = None;
     for _ in 0..pages.max(1) {
-        let place = at(path, read.as_ref().and_then(|(_, _, next)| next.as_ref()));
+        let place = at::<P>(path, read.as_ref().and_then(|(_, _, next)| next.as_ref()));
         let page = match by {
             By::Person => app.get::<P>(&place).await,
             By::Page => app.look::<P>(&place).await,
@@ -253,13 +348,13 @@ async fn collect<P: Page>(app: App, path: &str, pages: usize, by: By) -> Result<
 
 /// Every row of a list.
 pub(crate) async fn all<P: Page>(app: App, path: &str) -> Result<Vec<P::Row>, Failure> {
-    collect::<P>(app, path, usize::MAX, By::Person).await.map(|(_, rows, _)| rows)
+    collect::<P>(app, path, u32::MAX, By::Person).await.map(|(_, rows, _)| rows)
 }
 
 /// The path of a page.
-fn at(path: &str, after: Option<&Device>) -> String {
+fn at<P: Page>(path: &str, place: Option<&P::Place>) -> String {
     let joint = if path.contains('?') { '&' } else { '?' };
-    after.map_or_else(|| path.to_owned(), |after| format!("{path}{joint}after={after}"))
+    place.map_or_else(|| path.to_owned(), |place| format!("{path}{joint}{}={place}", P::PLACE))
 }
 
 /// The key of a row: one that stays as it is, is not drawn anew.
@@ -271,6 +366,7 @@ pub(crate) fn key<T: Serialize>(row: &T) -> Option<String> {
 mod tests {
     #![allow(clippy::unwrap_used, reason = "tests")]
     use super::*;
+    use wardlink_protocol::UnixMillis;
 
     #[test]
     fn only_the_answer_to_the_newest_question_counts() {
@@ -283,10 +379,29 @@ mod tests {
     }
 
     #[test]
-    fn a_page_begins_after_a_device_whatever_else_is_asked() {
+    fn a_page_begins_at_its_place_whatever_else_is_asked() {
         let device: Device = "scale/s-1".parse().unwrap();
-        assert_eq!(at("/catalog", None), "/catalog");
-        assert_eq!(at("/catalog", Some(&device)), "/catalog?after=scale/s-1");
-        assert_eq!(at("/catalog?find=PM2", Some(&device)), "/catalog?find=PM2&after=scale/s-1");
+        assert_eq!(at::<CatalogPage>("/catalog", None), "/catalog");
+        assert_eq!(at::<CatalogPage>("/catalog", Some(&device)), "/catalog?after=scale/s-1");
+        assert_eq!(at::<CatalogPage>("/catalog?find=PM2", Some(&device)), "/catalog?find=PM2&after=scale/s-1");
+        assert_eq!(at::<Vec<FlagView>>("/flags?open=true", Some(&7)), "/flags?open=true&before=7");
+    }
+
+    #[test]
+    fn the_place_of_the_next_page_is_known_by_a_full_one_and_the_end_by_one_that_is_not() {
+        let outcome = |id| OutcomeView {
+            id,
+            at: UnixMillis(1_000),
+            gateway: "gateway/north".parse().unwrap(),
+            device: "infusion-pump/ip-1".parse().unwrap(),
+            directive: 3,
+            outcome: "installed".to_owned(),
+            detail: String::new(),
+        };
+        let full: Vec<OutcomeView> = (1..=200).rev().map(outcome).collect();
+        let (_, rows, next) = full.parts();
+        assert_eq!((rows.len(), next), (200, Some(1)));
+        let (_, rows, next) = vec![outcome(9)].parts();
+        assert_eq!((rows.len(), next), (1, None));
     }
 }

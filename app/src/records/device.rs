@@ -8,13 +8,14 @@ use wardlink_protocol::api::{
 use wardlink_protocol::{Device, UnixMillis};
 
 use super::export::{self, Kind};
-use super::flags::Row as FlagRow;
+use super::flags::flags;
 use super::plot::Plot;
 use super::{AskNow, number, series_name};
 use crate::app::{use_app, use_text};
 use crate::clock;
 use crate::fetched::Fetched;
 use crate::format;
+use crate::pages::Pages;
 use crate::route::Route;
 use crate::ui::export::Export;
 use crate::ui::select::Select;
@@ -32,7 +33,7 @@ const AHEAD: Duration = Duration::from_mins(5);
 pub(crate) fn RecordsDeviceScreen(device: Device) -> impl IntoView {
     let t = use_text();
     let known = Fetched::<RecordsDetail>::follow(format!("/records/{device}"));
-    let flags = Fetched::<Vec<FlagView>>::follow(format!("/flags?device={device}"));
+    let found = Pages::<Vec<FlagView>>::follow(format!("/flags?device={device}"));
     let may_ask = use_app().may(Right::ManageUpdates);
     let name = device.identifier.to_string();
     // What a person has chosen stays, whatever comes; what has come is drawn.
@@ -65,7 +66,9 @@ pub(crate) fn RecordsDeviceScreen(device: Device) -> impl IntoView {
                 let series = series.get();
                 (!series.is_empty()).then(|| view! { <SeriesPlot device=plotted.clone() series=series arrived=arrived/> })
             }}
-            {flags.rows("device-flags", |_| true, move |flag| view! { <FlagRow flag=flag known=flags/> })}
+            {found.trouble()}
+            {flags(found, "device-flags")}
+            {found.further("device-flags-more")}
             {move || known.value.with(|detail| detail.as_ref().map(|detail| (detail.set_aside.clone(), detail.beginnings.clone())))
                 .map(|(set_aside, beginnings)| view! {
                     <div class="two">

@@ -6,7 +6,7 @@ use wardlink_protocol::api::{FlagView, Right};
 use super::{Tabs, either, severity_words};
 use crate::app::{use_app, use_text};
 use crate::clock;
-use crate::fetched::Fetched;
+use crate::pages::Pages;
 use crate::route::Route;
 use crate::ui::ScreenTitle;
 use crate::ui::form::Sender;
@@ -19,7 +19,8 @@ pub(crate) fn FlagsScreen() -> impl IntoView {
     let t = use_text();
     let open = RwSignal::new(true);
     let path = |open: bool| format!("/flags?open={open}");
-    let known = Fetched::<Vec<FlagView>>::follow(path(true));
+    let known = Pages::<Vec<FlagView>>::follow(path(true));
+    let is_empty = known.is_empty();
     let change = Callback::new(move |on: bool| {
         open.set(on);
         known.ask(path(on));
@@ -32,15 +33,21 @@ pub(crate) fn FlagsScreen() -> impl IntoView {
             <Switch label=t.flags_open_only() name="open" on=open change=change/>
             {known.trouble()}
             {known.waiting()}
-            <Show when=move || known.is_empty()><Empty name="no-flags" what=t.no_flags() advice=t.no_flags_text()/></Show>
-            {known.rows("flags", |_| true, move |flag| view! { <Row flag=flag known=known/> })}
+            <Show when=move || is_empty.get() == Some(true)><Empty name="no-flags" what=t.no_flags() advice=t.no_flags_text()/></Show>
+            {flags(known, "flags")}
+            {known.further("flags-more")}
         </section>
     }
 }
 
+/// The list of them.
+pub(super) fn flags(known: Pages<Vec<FlagView>>, name: &'static str) -> impl IntoView {
+    known.list(name, "card rows", move |flag| view! { <Row flag=flag known=known/> })
+}
+
 /// One flag.
 #[component]
-pub(super) fn Row(flag: FlagView, known: Fetched<Vec<FlagView>>) -> impl IntoView {
+fn Row(flag: FlagView, known: Pages<Vec<FlagView>>) -> impl IntoView {
     let t = use_text();
     let app = use_app();
     let sender = Sender::new();

@@ -1,24 +1,22 @@
 //! Whose data has arrived, what waits, what was refused, and when it is asked for.
 
 use leptos::prelude::*;
-use leptos::task::spawn_local;
-use wardlink_protocol::Device;
 use wardlink_protocol::api::{
     ConcedeGap, RecordsDevice, RecordsGap, RecordsOutlet, RecordsSettings, RecordsView, RefusedRecords, Right,
 };
 
 use super::{AskNow, Tabs};
 use crate::api;
-use crate::app::{App, use_app, use_text};
+use crate::app::{use_app, use_text};
 use crate::clock;
-use crate::fetched::Fetched;
 use crate::format;
+use crate::pages::Pages;
 use crate::route::Route;
+use crate::ui::ScreenTitle;
 use crate::ui::dialog::{CloseDialog, asking};
 use crate::ui::form::{Answers, Sender};
 use crate::ui::select::Select;
 use crate::ui::tabs::Empty;
-use crate::ui::{ScreenTitle, Trouble};
 
 /// The intervals to choose from, in minutes.
 const INTERVALS: [u32; 5] = [5, 15, 60, 360, 1440];
@@ -36,39 +34,20 @@ enum Ask {
 #[component]
 pub(crate) fn RecordsScreen() -> impl IntoView {
     let t = use_text();
-    let known = Fetched::<RecordsView>::follow("/records");
+    let known = Pages::<RecordsView>::follow("/records".to_owned());
+    let is_empty = known.is_empty();
     let may = use_app().may(Right::ManageUpdates);
     let ask = RwSignal::new(None);
-    let settings = move || known.value.with(|view| view.as_ref().map(|view| view.settings).unwrap_or_default());
+    let settings = move || known.head.with(|view| view.as_ref().map(|view| view.settings).unwrap_or_default());
     let regularly = move || match settings().every_minutes {
         Some(minutes) => t.asked_regularly(&interval(minutes, t)),
         None => t.asked_never().to_owned(),
     };
-    let further = Further::new();
-    // Where the first page ends elsewhere now, what follows it is asked for anew.
-    let first_end = Memo::new(move |_| known.value.with(|view| view.as_ref().and_then(|view| view.next.clone())));
-    Effect::new(move |before: Option<Option<Device>>| {
-        let end = first_end.get();
-        if before.is_some_and(|before| before != end) {
-            further.forget();
-        }
-        end
-    });
-    let list = Memo::new(move |_| {
-        let first = known.value.with(|view| view.as_ref().map(|view| view.devices.clone()))?;
-        Some(further.devices.with(|devices| first.into_iter().chain(devices.iter().cloned()).collect::<Vec<_>>()))
-    });
-    let next = Memo::new(move |_| {
-        if further.is_begun.get() {
-            return further.next.get();
-        }
-        first_end.get()
-    });
     view! {
         <section class="list-pane wide">
             <div class="screen-head">
                 <ScreenTitle text=t.records_title()/>
-                <Show when=move || may && known.value.with(Option::is_some)>
+                <Show when=move || may && known.head.with(Option::is_some)>
                     <button type="button" class="button small quiet" data-testid="regularly" on:click=move |_| ask.set(Some(Ask::Regularly(untrack(settings))))>{t.ask_regularly()}</button>
                 </Show>
             </div>
@@ -76,23 +55,11 @@ pub(crate) fn RecordsScreen() -> impl IntoView {
             <p class="quiet">{t.records_text()}</p>
             {known.trouble()}
             {known.waiting()}
-            {move || list.get().map(|devices| {
-                if devices.is_empty() {
-                    return view! { <Empty name="no-records" what=t.no_records() advice=t.no_records_text()/> }.into_any();
-                }
-                view! {
-                    <ul class="card rows devices" data-testid="records">
-                        <For each=move || list.get().unwrap_or_default() key=api::json let:one><Row one=one may=may/></For>
-                    </ul>
-                }.into_any()
-            })}
-            {move || next.get().map(|after| view! {
-                <p><button type="button" class="button quiet" data-testid="records-more"
-                    aria-disabled=move || further.sender.busy.get().then_some("true") on:click=move |_| further.load(after.clone())>{t.catalog_more()}</button></p>
-            })}
-            <Trouble failure=further.sender.failure/>
-            <Show when=move || known.value.with(Option::is_some)><p class="tiny" data-testid="regularly-words">{regularly}</p></Show>
-            {move || known.value.with(|view| view.as_ref().map(|view| (view.gaps.clone(), view.gaps_in_all, view.refused.clone(), view.outlets.clone())))
+            <Show when=move || is_empty.get() == Some(true)><Empty name="no-records" what=t.no_records() advice=t.no_records_text()/></Show>
+            {known.list("records", "card rows devices", move |one| view! { <Row one=one may=may/> })}
+            {known.further("records-more")}
+            <Show when=move || known.head.with(Option::is_some)><p class="tiny" data-testid="regularly-words">{regularly}</p></Show>
+            {move || known.head.with(|view| view.as_ref().map(|view| (view.gaps.clone(), view.gaps_in_all, view.refused.clone(), view.outlets.clone())))
                 .map(|(gaps, in_all, refused, outlets)| view! {
                     <Gaps gaps=gaps in_all=in_all ask=ask may=may/>
                     <Outlets outlets=outlets/>
@@ -100,48 +67,6 @@ pub(crate) fn RecordsScreen() -> impl IntoView {
                 })}
             <Asking ask=ask known=known/>
         </section>
-    }
-}
-
-/// The devices after the first page, as far as somebody has asked for them.
-#[derive(Clone, Copy)]
-struct Further {
-    app: App,
-    devices: RwSignal<Vec<RecordsDevice>>,
-    /// Whether somebody has; then it goes on at `next`, where there is more.
-    is_begun: RwSignal<bool>,
-    next: RwSignal<Option<Device>>,
-    sender: Sender,
-}
-
-impl Further {
-    fn new() -> Self {
-        Self {
-            app: use_app(),
-            devices: RwSignal::new(Vec::new()),
-            is_begun: RwSignal::new(false),
-            next: RwSignal::new(None),
-            sender: Sender::new(),
-        }
-    }
-
-    fn forget(self) {
-        self.devices.set(Vec::new());
-        self.is_begun.set(false);
-    }
-
-    fn load(self, after: Device) {
-        if !self.sender.begin() {
-            return;
-        }
-        spawn_local(async move {
-            let page = self.app.get::<RecordsView>(&format!("/records?after={after}")).await;
-            if let Some(RecordsView { devices, next, .. }) = self.sender.end(page) {
-                let _ = self.devices.try_update(|known| known.extend(devices));
-                let _ = self.next.try_set(next);
-                let _ = self.is_begun.try_set(true);
-            }
-        });
     }
 }
 
@@ -249,7 +174,7 @@ fn Refused(refused: Vec<RefusedRecords>) -> impl IntoView {
 }
 
 #[component]
-fn Asking(ask: RwSignal<Option<Ask>>, known: Fetched<RecordsView>) -> impl IntoView {
+fn Asking(ask: RwSignal<Option<Ask>>, known: Pages<RecordsView>) -> impl IntoView {
     let t = use_text();
     let title = move |question: &Ask| match question {
         Ask::Regularly(_) => t.ask_regularly().to_owned(),
@@ -263,7 +188,7 @@ fn Asking(ask: RwSignal<Option<Ask>>, known: Fetched<RecordsView>) -> impl IntoV
 }
 
 #[component]
-fn RegularlyForm(settings: RecordsSettings, known: Fetched<RecordsView>, close: CloseDialog) -> impl IntoView {
+fn RegularlyForm(settings: RecordsSettings, known: Pages<RecordsView>, close: CloseDialog) -> impl IntoView {
     let t = use_text();
     let app = use_app();
     let sender = Sender::new();
@@ -291,7 +216,7 @@ fn RegularlyForm(settings: RecordsSettings, known: Fetched<RecordsView>, close: 
 }
 
 #[component]
-fn ConcedeForm(gap: RecordsGap, known: Fetched<RecordsView>, close: CloseDialog) -> impl IntoView {
+fn ConcedeForm(gap: RecordsGap, known: Pages<RecordsView>, close: CloseDialog) -> impl IntoView {
     let t = use_text();
     let app = use_app();
     let sender = Sender::new();

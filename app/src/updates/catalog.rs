@@ -10,13 +10,13 @@ use crate::app::{App, use_app, use_text};
 use crate::classes::all_options;
 use crate::fetched::Fetched;
 use crate::format;
-use crate::pages::{self, Pages};
+use crate::pages::Pages;
 use crate::route::Route;
 use crate::text::Language;
 use crate::ui::export::Export;
 use crate::ui::select::Select;
 use crate::ui::tabs::Empty;
-use crate::ui::{Loading, ScreenTitle, Trouble, icon};
+use crate::ui::{ScreenTitle, icon};
 
 /// How long typing has to rest before the catalog is searched.
 const REST: core::time::Duration = core::time::Duration::from_millis(300);
@@ -113,19 +113,15 @@ pub(crate) fn CatalogScreen() -> impl IntoView {
             <Tabs/>
             <p class="quiet">{t.catalog_text()}</p>
             <Filters question=question/>
-            <Trouble failure=known.failure retry=Callback::new(move |()| known.load())/>
+            {known.trouble()}
             <p class="tiny" role="status">{move || known.head.get().map(|total| t.catalog_found(total))}</p>
-            {move || match is_empty.get() {
-                Some(true) if question.is_asked() => view! { <div class="card empty"><p><b>{t.no_catalog_found()}</b></p></div> }.into_any(),
-                Some(true) => view! { <Empty name="no-catalog" what=t.no_catalog() advice=t.no_catalog_text()/> }.into_any(),
-                Some(false) => view! {
-                    <ul class="card rows devices" data-testid="catalog">
-                        <For each=move || known.rows.get().unwrap_or_default() key=pages::key let:entry><Row entry=entry/></For>
-                    </ul>
-                }.into_any(),
-                None if known.failure.with(Option::is_some) => ().into_any(),
-                None => view! { <div class="card"><Loading/></div> }.into_any(),
-            }}
+            {move || (is_empty.get() == Some(true)).then(|| if question.is_asked() {
+                view! { <div class="card empty"><p><b>{t.no_catalog_found()}</b></p></div> }.into_any()
+            } else {
+                view! { <Empty name="no-catalog" what=t.no_catalog() advice=t.no_catalog_text()/> }.into_any()
+            })}
+            {known.list("catalog", "card rows devices", |entry| view! { <Row entry=entry/> })}
+            {known.waiting()}
             {known.further("catalog-more")}
         </section>
     }

@@ -12,7 +12,7 @@ use crate::pages::{self, Pages};
 use crate::route::Route;
 use crate::text::Language;
 use crate::ui::tabs::Empty;
-use crate::ui::{Fact, Loading, ScreenTitle, Trouble, icon};
+use crate::ui::{Fact, ScreenTitle, icon};
 
 /// The screen.
 #[component]
@@ -29,18 +29,11 @@ pub(crate) fn OfferScreen(id: u64) -> impl IntoView {
         <section class="device-screen list-pane wide">
             <a class="back" href=Route::Releases.to_string()>{icon::back()} {t.releases_title()}</a>
             <div class="screen-head"><ScreenTitle text=title/></div>
-            <Trouble failure=known.failure retry=Callback::new(move |()| known.load())/>
+            {known.trouble()}
             {move || known.head.get().map(|offer| view! { <Facts offer=offer/> })}
-            {move || match is_empty.get() {
-                Some(true) => view! { <Empty name="no-offer-devices" what=t.no_offer_devices() advice=t.no_offer_devices_text()/> }.into_any(),
-                Some(false) => view! {
-                    <ul class="card rows devices" data-testid="offer-device-list">
-                        <For each=move || known.rows.get().unwrap_or_default() key=pages::key let:device><Row device=device/></For>
-                    </ul>
-                }.into_any(),
-                None if known.failure.with(Option::is_some) => ().into_any(),
-                None => view! { <div class="card"><Loading/></div> }.into_any(),
-            }}
+            <Show when=move || is_empty.get() == Some(true)><Empty name="no-offer-devices" what=t.no_offer_devices() advice=t.no_offer_devices_text()/></Show>
+            {known.list("offer-device-list", "card rows devices", |device| view! { <Row device=device/> })}
+            {known.waiting()}
             {known.further("offer-devices-more")}
         </section>
     }

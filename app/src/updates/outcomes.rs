@@ -6,9 +6,9 @@ use wardlink_protocol::api::OutcomeView;
 use super::Tabs;
 use super::export;
 use super::words::outcome_detail;
-use crate::app::{use_app, use_text};
+use crate::app::use_text;
 use crate::clock;
-use crate::fetched::Fetched;
+use crate::pages::Pages;
 use crate::route::Route;
 use crate::text::Language;
 use crate::ui::ScreenTitle;
@@ -19,28 +19,8 @@ use crate::ui::tabs::Empty;
 #[component]
 pub(crate) fn OutcomesScreen() -> impl IntoView {
     let t = use_text();
-    let app = use_app();
-    let known = Fetched::<Vec<OutcomeView>>::follow("/outcomes");
-    let older = RwSignal::new(Vec::<OutcomeView>::new());
-    let ended = RwSignal::new(false);
-    let all = move || {
-        let newest = known.value.get().unwrap_or_default();
-        let last = newest.last().map_or(u64::MAX, |outcome| outcome.id);
-        let further = older.get().into_iter().filter(move |outcome| outcome.id < last);
-        newest.into_iter().chain(further).collect::<Vec<_>>()
-    };
-    let more = move |_| {
-        let Some(last) = untrack(all).last().map(|outcome| outcome.id) else { return };
-        leptos::task::spawn_local(async move {
-            match app.get::<Vec<OutcomeView>>(&format!("/outcomes?before={last}")).await {
-                Ok(part) => {
-                    let _ = ended.try_set(part.is_empty());
-                    let _ = older.try_update(|older| older.extend(part));
-                }
-                Err(failure) => app.notices.failure(&failure, t),
-            }
-        });
-    };
+    let known = Pages::<Vec<OutcomeView>>::follow("/outcomes".to_owned());
+    let is_empty = known.is_empty();
     view! {
         <section class="list-pane wide">
             <div class="screen-head">
@@ -51,15 +31,9 @@ pub(crate) fn OutcomesScreen() -> impl IntoView {
             <p class="quiet">{t.outcomes_text()}</p>
             {known.trouble()}
             {known.waiting()}
-            <Show when=move || known.is_empty()><Empty name="no-outcomes" what=t.no_outcomes() advice=t.no_outcomes_text()/></Show>
-            <Show when=move || known.value.with(|list| list.as_ref().is_some_and(|list| !list.is_empty()))>
-                <ul class="card rows" data-testid="outcomes">
-                    <For each=all key=|outcome| outcome.id let:outcome><Row outcome=outcome/></For>
-                </ul>
-                <Show when=move || !ended.get()>
-                    <p><button type="button" class="button quiet" data-testid="outcomes-more" on:click=more>{t.catalog_more()}</button></p>
-                </Show>
-            </Show>
+            <Show when=move || is_empty.get() == Some(true)><Empty name="no-outcomes" what=t.no_outcomes() advice=t.no_outcomes_text()/></Show>
+            {known.list("outcomes", "card rows", |outcome| view! { <Row outcome=outcome/> })}
+            {known.further("outcomes-more")}
         </section>
     }
 }

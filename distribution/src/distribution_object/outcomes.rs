@@ -8,7 +8,7 @@ use wardlink_edge::platform::{log, now};
 use wardlink_edge::problem::Failure;
 use wardlink_edge::storage::{Column, Database, MAX_INTEGER};
 use wardlink_protocol::Device;
-use wardlink_protocol::api::{OutcomeView, UpdateState};
+use wardlink_protocol::api::{OUTCOMES_PAGE, OutcomeView, UpdateState};
 use wardlink_update::uptane::{FIRST_RETRY, MAX_RETRIES, Notification, Outcome, Postponed};
 
 /// A device that fails so often in a row is set aside until a person decides.
@@ -17,8 +17,6 @@ const MAX_FAILURES: u64 = 3;
 const FIRST_PAUSE: Duration = Duration::from_mins(5);
 /// How long a device goes on by itself when its image is corrupt; only then it is directed anew, after a pause as above.
 const OWN_RETRIES: Duration = FIRST_RETRY.saturating_mul((1 << MAX_RETRIES) - 1);
-/// The outcomes of one page.
-const PAGE: u64 = 200;
 /// The outcomes of a device that are kept, the newest ones.
 const KEPT: u64 = 200;
 /// The longest notification, in bytes.
@@ -164,7 +162,8 @@ pub(super) fn page(
                  WHERE id < ? AND (? = '' OR (client = ? AND identifier = ?)) ORDER BY id DESC LIMIT ?";
     let [client, identifier] = device.map_or_else(|| ["", ""].map(text), catalog::names);
     let before = before.unwrap_or(u64::MAX).into_value();
-    let rows = database.rows(query, [before, client.clone(), client, identifier, PAGE.into_value()])?.into_iter();
+    let limit = u64::try_from(OUTCOMES_PAGE).unwrap_or(u64::MAX).into_value();
+    let rows = database.rows(query, [before, client.clone(), client, identifier, limit])?.into_iter();
     rows.map(|mut row| {
         Ok(OutcomeView {
             id: row.take()?,

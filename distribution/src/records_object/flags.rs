@@ -4,13 +4,11 @@ use super::{devices, note, rules, series, text};
 use wardlink_edge::platform::now;
 use wardlink_edge::problem::Failure;
 use wardlink_edge::storage::{Column, Database, MAX_INTEGER, Row, record};
-use wardlink_protocol::api::{FlagView, Person, ProblemKind};
+use wardlink_protocol::api::{FLAGS_PAGE, FlagView, Person, ProblemKind};
 use wardlink_protocol::{Device, UnixMillis};
 use wardlink_records::rules::{Change, Flag, FlagId, Rules};
 use wardlink_trust::audit::Act;
 
-/// The flags of one page.
-const PAGE: u64 = 100;
 const QUERY: &str = "SELECT id, device, series, english, german, record, raised_at, acknowledged_at, acknowledged_by,
                          withdrawn_at FROM flags";
 
@@ -66,7 +64,8 @@ pub(super) fn page(
     let those = if open { "acknowledged_at IS NULL AND withdrawn_at IS NULL" } else { "TRUE" };
     let query = format!("{QUERY} WHERE {of} AND {those} AND id < ? ORDER BY id DESC LIMIT ?");
     let device = device.map(ToString::to_string).into_value();
-    let values = [device, before.unwrap_or(MAX_INTEGER).into_value(), PAGE.into_value()];
+    let limit = u64::try_from(FLAGS_PAGE).unwrap_or(u64::MAX);
+    let values = [device, before.unwrap_or(MAX_INTEGER).into_value(), limit.into_value()];
     database.rows(&query, values)?.into_iter().map(view).collect()
 }
 

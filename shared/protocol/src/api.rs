@@ -17,16 +17,16 @@ pub use channels::{ChannelKeyState, ChannelsChange, ChannelsView, KeyJob, KeyJob
 pub use distribution::{
     AllowUpload, AssignPatient, Associate, Broadcast, CatalogChange, CatalogDevice, CatalogEntry, CatalogPage,
     GatewayView, Held, InventoryPreview, KeepConfidential, MadePublishingToken, ManufacturerView, MissingFile,
-    NewManufacturer, NewOffer, NewPublication, OfferDevice, OfferDevices, OfferScope, OfferStanding, OfferView,
-    OfferWhen, OfferedData, OutcomeView, PublicationView, Published, PublishedFile, PublishedMetadata, PublishedView,
-    PublishingToken, Pushed, ReleaseDocument, ReleaseView, UpdateState,
+    NewManufacturer, NewOffer, NewPublication, OUTCOMES_PAGE, OfferDevice, OfferDevices, OfferScope, OfferStanding,
+    OfferView, OfferWhen, OfferedData, OutcomeView, PublicationView, Published, PublishedFile, PublishedMetadata,
+    PublishedView, PublishingToken, Pushed, ReleaseDocument, ReleaseView, UpdateState,
 };
 pub use orders::{NewOrder, OrderState, OrderView};
 pub use records::{
-    AskedRecords, ConcedeGap, FlagSeverity, FlagView, MissingRecords, PlotBucket, RecordedAnswer, RecordedValue,
-    RecordsBeginning, RecordsDetail, RecordsDevice, RecordsGap, RecordsGateway, RecordsOutlet, RecordsPage,
-    RecordsPlot, RecordsSeries, RecordsSettings, RecordsView, RefusedRecords, RuleView, RulesChange, RulesView,
-    SetAsideRecord,
+    AskedRecords, ConcedeGap, FLAGS_PAGE, FlagSeverity, FlagView, MissingRecords, PlotBucket, RecordedAnswer,
+    RecordedValue, RecordsBeginning, RecordsDetail, RecordsDevice, RecordsGap, RecordsGateway, RecordsOutlet,
+    RecordsPage, RecordsPlot, RecordsSeries, RecordsSettings, RecordsView, RefusedRecords, RuleView, RulesChange,
+    RulesView, SetAsideRecord,
 };
 pub use revocation::{Decommissioning, NewRevocation, Revocation, RevocationReason};
 pub use services::{MadeService, NewService, ServiceState, ServiceView};

@@ -451,6 +451,9 @@ pub struct OfferDevices {
     pub next: Option<Device>,
 }
 
+/// The outcomes of one page of `GET /api/v1/outcomes`. One that is not full is the last.
+pub const OUTCOMES_PAGE: usize = 200;
+
 /// What became of an update at a device: a row of `GET /api/v1/outcomes`, newest first.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct OutcomeView {

@@ -329,6 +329,9 @@ pub enum FlagSeverity {
     Critical,
 }
 
+/// The flags of one page of `GET /api/v1/flags`. One that is not full is the last.
+pub const FLAGS_PAGE: usize = 100;
+
 /// A condition that a rule has found: a row of `GET /api/v1/flags`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FlagView {
