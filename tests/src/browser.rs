@@ -21,6 +21,7 @@ use crate::process::{Process, free_port};
 use crate::{Scene, artifacts, camera, wait};
 
 mod command;
+mod downloads;
 mod inspection;
 mod keys;
 mod network;
@@ -67,6 +68,7 @@ pub struct Browser {
     runtime: Runtime,
     client: Client,
     camera: PathBuf,
+    downloads: PathBuf,
     log: PathBuf,
     /// Ends after the client has said goodbye.
     _driver: Process,
@@ -93,6 +95,7 @@ impl Browser {
         let name = format!("browser-{}", COUNT.fetch_add(1, Ordering::Relaxed));
         let camera = scene.path(&name).with_extension("y4m");
         camera::film_of_nothing(&camera)?;
+        let downloads = scene.path(&format!("{name}-downloads"));
 
         let port = free_port()?;
         let mut command = Command::new(artifacts::chromedriver()?);
@@ -106,11 +109,11 @@ impl Browser {
         let client = runtime
             .block_on(
                 ClientBuilder::new(HttpConnector::new())
-                    .capabilities(capabilities(&camera, language, more)?)
+                    .capabilities(capabilities(&camera, &downloads, language, more)?)
                     .connect(&format!("http://127.0.0.1:{port}")),
             )
             .context("cannot start Chromium")?;
-        let browser = Self { runtime, client, camera, log: scene.log(&name), _driver: driver };
+        let browser = Self { runtime, client, camera, downloads, log: scene.log(&name), _driver: driver };
         browser.hold(screen)?;
         Ok(browser)
     }
@@ -170,6 +173,37 @@ impl Browser {
     /// Waits until something is no longer to be seen.
     pub fn see_vanish(&self, target: &Target) -> Result<()> {
         wait::until(&format!("{target} to vanish"), || Ok((!self.sees(target)?).then_some(())))
+    }
+
+    /// How often something is in the document now.
+    pub fn count(&self, target: &Target) -> Result<usize> {
+        let count =
+            "return document.evaluate(`count(${arguments[0]})`, document, null, XPathResult.NUMBER_TYPE).numberValue";
+        self.script_with(count, vec![target.as_xpath().into()])
+    }
+
+    /// Waits until something is in the document so often.
+    pub fn see_count(&self, target: &Target, count: usize) -> Result<()> {
+        let seen = wait::until(&format!("{target} {count} times"), || Ok((self.count(target)? == count).then_some(())));
+        seen.with_context(|| {
+            format!("there are {}\nThe page says:\n{}", self.count(target).unwrap_or_default(), self.page_text())
+        })
+    }
+
+    /// Walks a list to its end by what leads to more of it; `counts` says how many rows are there after each page.
+    pub fn walk(&self, row: &Target, more: &Target, counts: &[usize]) -> Result<()> {
+        let (last, before) = counts.split_last().context("a list has a page")?;
+        for count in before {
+            self.see_count(row, *count)?;
+            self.click(more)?;
+        }
+        self.see_count(row, *last)?;
+        self.see_vanish(more)
+    }
+
+    /// Loads the page anew.
+    pub fn reload(&self) -> Result<()> {
+        self.run(self.client.refresh()).context("cannot load the page anew")
     }
 
     /// Runs a script in the page and returns its value.
@@ -307,7 +341,7 @@ async fn find(client: &Client, target: &Target) -> Result<Option<Element>, CmdEr
     Ok(None)
 }
 
-fn capabilities(camera: &Path, language: &str, more: &[String]) -> Result<Capabilities> {
+fn capabilities(camera: &Path, downloads: &Path, language: &str, more: &[String]) -> Result<Capabilities> {
     let mut arguments = vec![
         "--headless=new".to_owned(),
         "--no-first-run".to_owned(),
@@ -328,7 +362,11 @@ fn capabilities(camera: &Path, language: &str, more: &[String]) -> Result<Capabi
         "goog:chromeOptions": {
             "binary": artifacts::chromium()?,
             "args": arguments,
-            "prefs": { "intl.accept_languages": language },
+            "prefs": {
+                "intl.accept_languages": language,
+                "download.default_directory": downloads,
+                "download.prompt_for_download": false,
+            },
         },
         "goog:loggingPrefs": { "browser": "ALL" },
     });

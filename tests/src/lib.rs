@@ -37,6 +37,7 @@ pub mod revocations;
 mod scene;
 pub mod service;
 pub mod stage;
+pub mod table;
 pub mod wait;
 pub mod ward;
 pub mod wasm;

@@ -1,5 +1,6 @@
 //! A manufacturer that does not publish by itself: a person uploads what it has handed over, from a folder, in the browser.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -8,22 +9,57 @@ use data_encoding::BASE64URL_NOPAD;
 use serde_json::Value;
 use wardlink_protocol::api::{ManufacturerView, Person, ReleaseView, Role};
 use wardlink_protocol::cbor;
+use wardlink_protocol::limits::PUBLISHED_PART_BYTES;
 use wardlink_tests::api::{ADMINISTRATOR, Api};
 use wardlink_tests::browser::{Browser, Screen, Target};
 use wardlink_tests::manufacturer::Manufacturer;
 use wardlink_tests::ward::Ward;
-use wardlink_tests::{Scene, scene};
+use wardlink_tests::{Scene, publisher, scene, wait};
 
 const PROGRAM: &[u8] = b"a program that travels on a stick";
 const BILL: &str = "{\"bomFormat\":\"CycloneDX\"}";
 
+/// Notes which parts of files have arrived, over every page, and how many requests found no answer. A part whose number the test has named
+/// waits until the test lets it go; pauses are short where the test is in a hurry.
+const WATCH: &str = "{
+    const { fetch, setTimeout } = window;
+    window.lost = 0;
+    window.fetch = async (request, ...rest) => {
+        const part = /\\/files\\/(\\w+\\/(\\d+))$/.exec(request.url ?? request);
+        if (part && part[2] === window.holds) {
+            window.holds = undefined;
+            await new Promise((go) => { window.letGo = go; });
+        }
+        let answer;
+        try {
+            answer = await fetch.call(window, request, ...rest);
+        } catch (error) {
+            window.lost += 1;
+            throw error;
+        }
+        if (part && answer.ok) sessionStorage.arrived = `${sessionStorage.arrived ?? ''} ${part[1]}`.trim();
+        return answer;
+    };
+    window.setTimeout = (act, pause, ...rest) => setTimeout.call(window, act, window.hurries ? pause / 50 : pause, ...rest);
+}";
+
+/// A program of several parts.
+fn long_program() -> Vec<u8> {
+    let bytes = usize::try_from(3 * PUBLISHED_PART_BYTES + 1_000).unwrap_or_default();
+    (0..bytes).map(|index| u8::try_from(index % 251).unwrap_or_default()).collect()
+}
+
 /// A manufacturer that is known, and what it has exported: nothing of it is published.
 fn handed_over<'s>(scene: &'s Scene, ward: &Ward<'_>) -> Result<(Manufacturer<'s>, PathBuf)> {
+    handed_over_with(scene, ward, PROGRAM)
+}
+
+fn handed_over_with<'s>(scene: &'s Scene, ward: &Ward<'_>, program: &[u8]) -> Result<(Manufacturer<'s>, PathBuf)> {
     let acme = Manufacturer::found(scene, "acme")?;
     acme.make_known(&ward.administrator)?;
     let bill = acme.path("1B.cdx.json");
     fs::write(&bill, BILL).context("cannot write a bill of materials")?;
-    acme.add("1A", "1B", PROGRAM, &["--sbom", bill.to_str().context("a path of text")?])?;
+    acme.add("1A", "1B", program, &["--sbom", bill.to_str().context("a path of text")?])?;
     let stick = acme.path("stick");
     acme.release(&["export", stick.to_str().context("a path of text")?])?;
     Ok((acme, stick))
@@ -38,11 +74,127 @@ fn choose(browser: &Browser, folder: &Path) -> Result<()> {
     browser.choose(&Target::field("folder"), folder)
 }
 
-/// The file of the program on the stick.
-fn program(stick: &Path) -> Result<PathBuf> {
+/// The file of a program on the stick.
+fn program(stick: &Path, program: &[u8]) -> Result<PathBuf> {
     let folder = stick.join("targets/acme/infusion-pump/PM2");
     let mut files = fs::read_dir(folder).context("cannot look into a folder")?.flatten().map(|entry| entry.path());
-    files.find(|file| fs::read(file).is_ok_and(|bytes| bytes == PROGRAM)).context("there is the program")
+    files.find(|file| fs::read(file).is_ok_and(|bytes| bytes == program)).context("there is the program")
+}
+
+/// Sends what is verified, until the part of this number of the program is on its way: it waits there.
+fn send_until(desk: &Browser, part: u32) -> Result<()> {
+    desk.see(&Target::id("upload-verified"))?;
+    desk.script_with::<()>("window.letGo = undefined; window.holds = arguments[0]", vec![part.to_string().into()])?;
+    desk.click(&Target::id("confirm"))?;
+    is_on_its_way(desk)
+}
+
+fn is_on_its_way(desk: &Browser) -> Result<()> {
+    let is_held = || Ok(desk.script::<bool>("return window.letGo !== undefined")?.then_some(()));
+    wait::until("a part to be on its way", is_held)
+}
+
+/// Lets it go, and waits until so many requests have found no answer.
+fn lose(desk: &Browser, requests: u32) -> Result<()> {
+    desk.cut_off(true)?;
+    desk.script::<()>("window.lost = 0; window.letGo()")?;
+    wait::until("a request to be lost", || Ok((desk.script::<u32>("return window.lost")? >= requests).then_some(())))
+}
+
+/// The parts that have arrived, in their order.
+fn arrived(desk: &Browser) -> Result<Vec<String>> {
+    let arrived: String = desk.script("return sessionStorage.arrived ?? ''")?;
+    Ok(arrived.split_whitespace().map(str::to_owned).collect())
+}
+
+/// Everything on the stick has arrived, each part once, and what the server has of the program is what the manufacturer has signed.
+fn is_complete(desk: &Browser, stick: &Path, bytes: &[u8]) -> Result<()> {
+    let file = program(stick, bytes)?;
+    let (hash, parts) =
+        (publisher::file(bytes).sha256.to_string(), bytes.len().div_ceil(usize::try_from(PUBLISHED_PART_BYTES)?));
+    let all = arrived(desk)?;
+    let unique: BTreeSet<&String> = all.iter().collect();
+    ensure!(unique.len() == all.len(), "a part was sent twice: {all:?}");
+    let of_program: Vec<&String> = all.iter().filter(|part| part.starts_with(&hash)).collect();
+    assert_eq!(
+        of_program,
+        (0..parts).map(|part| format!("{hash}/{part}")).collect::<Vec<_>>().iter().collect::<Vec<_>>()
+    );
+    let name = file.strip_prefix(stick).context("a file on the stick")?.display().to_string();
+    let stored: String = desk.script_with(
+        "return fetch(arguments[0]).then(answer => answer.arrayBuffer()).then(bytes => crypto.subtle.digest('SHA-256', bytes))
+            .then(hash => [...new Uint8Array(hash)].map(byte => byte.toString(16).padStart(2, '0')).join(''))",
+        vec![format!("/api/repositories/acme/{name}").into()],
+    )?;
+    assert_eq!(stored, hash);
+    Ok(())
+}
+
+#[test]
+fn an_upload_that_loses_the_network_goes_on_where_it_was_by_itself_or_when_a_person_says_so() -> Result<()> {
+    scene(|scene| {
+        let ward = Ward::open(scene)?;
+        let bytes = long_program();
+        let (_acme, stick) = handed_over_with(scene, &ward, &bytes)?;
+        let desk = Browser::start(scene, Screen::Desk)?;
+        desk.before_load(WATCH)?;
+        open(&desk, &ward)?;
+        choose(&desk, &stick)?;
+
+        // A short while without network: it goes on by itself.
+        send_until(&desk, 1)?;
+        lose(&desk, 1)?;
+        desk.see(&Target::id("upload-progress"))?;
+        desk.script::<()>("window.letGo = undefined; window.holds = '2'")?;
+        desk.cut_off(false)?;
+        is_on_its_way(&desk)?;
+
+        // A long one: it says so, keeps what was verified, and goes on when the person says so.
+        desk.script::<()>("window.hurries = true")?;
+        lose(&desk, 6)?;
+        desk.see(&Target::id("problem").inside(&Target::id("upload-form")))?;
+        desk.see(&Target::id("upload-verified"))?;
+        let before = arrived(&desk)?;
+        desk.cut_off(false)?;
+        desk.click(&Target::id("confirm"))?;
+        desk.see(&Target::id("release"))?;
+        desk.see_vanish(&Target::id("upload-form"))?;
+        ensure!(arrived(&desk)?.starts_with(&before), "it goes on where it was");
+        is_complete(&desk, &stick, &bytes)
+    })
+}
+
+#[test]
+fn an_upload_whose_page_was_loaded_anew_goes_on_where_it_was() -> Result<()> {
+    scene(|scene| {
+        let mut ward = Ward::open(scene)?;
+        let bytes = long_program();
+        let (acme, stick) = handed_over_with(scene, &ward, &bytes)?;
+        let desk = Browser::start(scene, Screen::Desk)?;
+        desk.before_load(WATCH)?;
+        open(&desk, &ward)?;
+        choose(&desk, &stick)?;
+        send_until(&desk, 2)?;
+        desk.reload()?;
+        desk.see(&Target::id("no-releases"))?;
+        let hash = publisher::file(&bytes).sha256;
+        let half = arrived(&desk)?;
+        ensure!(half.contains(&format!("{hash}/1")) && !half.contains(&format!("{hash}/2")), "{half:?}");
+
+        // The same folder again, in the same upload; and then the server is away for a moment.
+        desk.click(&Target::id("upload"))?;
+        choose(&desk, &stick)?;
+        send_until(&desk, 3)?;
+        assert_eq!(arrived(&desk)?, [half, vec![format!("{hash}/2")]].concat());
+        ward.worker.kill();
+        desk.script::<()>("window.lost = 0; window.letGo()")?;
+        wait::until("a request to be lost", || Ok((desk.script::<u32>("return window.lost")? > 0).then_some(())))?;
+        ward.worker.restart()?;
+        desk.see(&Target::id("release"))?;
+        let releases: Vec<ReleaseView> = ward.administrator.get("releases")?;
+        assert_eq!(releases.iter().map(|release| release.path.clone()).collect::<Vec<_>>(), [acme.program("1B")]);
+        is_complete(&desk, &stick, &bytes)
+    })
 }
 
 #[test]
@@ -113,7 +265,7 @@ fn what_is_not_as_it_was_signed_never_leaves_the_browser() -> Result<()> {
         choose(&desk, &stick.join("metadata"))?;
         refused("no repository in this folder")?;
 
-        let program = program(&stick)?;
+        let program = program(&stick, PROGRAM)?;
         let mut changed = PROGRAM.to_vec();
         changed[3] ^= 1;
         fs::write(&program, &changed).context("cannot change a program")?;
