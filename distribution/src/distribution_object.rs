@@ -19,13 +19,14 @@ mod releases;
 mod reports;
 mod repository;
 mod schema;
+mod shown;
 mod variants;
 
-use catalog::Question;
 use core::cell::{Cell, RefCell};
 use core::time::Duration;
 use director::Director;
 use offers::Offers;
+use shown::{Question, Shown};
 use std::collections::BTreeSet;
 use std::rc::Rc;
 use wardlink_edge::alarm::Alarm;
@@ -66,6 +67,10 @@ pub struct DistributionObject {
     assembling: RefCell<BTreeSet<(String, Sha256)>>,
     /// The number of the newest list of some gateway's devices.
     lists: Cell<u64>,
+    /// Where people read catalog and releases.
+    shown: Shown,
+    /// When it looks next for what is over.
+    tidies_at: Cell<UnixMillis>,
     alarm: Alarm,
 }
 
@@ -73,8 +78,9 @@ impl DurableObject for DistributionObject {
     fn new(state: State, env: Env) -> Self {
         let database = Database::new(&state, &schema::VERSIONS);
         let (releases, offers, director) = (RefCell::default(), RefCell::default(), RefCell::default());
-        let (assembling, alarm) = (RefCell::default(), Alarm::default());
-        Self { state, env, database, releases, offers, director, assembling, lists: Cell::default(), alarm }
+        let (assembling, lists, tidies_at) = (RefCell::default(), Cell::default(), Cell::new(UnixMillis(0)));
+        let (shown, alarm) = (Shown::default(), Alarm::default());
+        Self { state, env, database, releases, offers, director, assembling, lists, shown, tidies_at, alarm }
     }
 
     async fn fetch(&self, request: Request) -> Result<Response> {
@@ -178,14 +184,11 @@ impl DistributionObject {
             DistributionCommand::RevokeToken(name, id) => {
                 json(&database.step(|database| manufacturers::revoke_token(database, person, &name, id))?)
             }
-            DistributionCommand::Releases(manufacturer) => {
-                let releases = self.releases().await?;
-                json(&releases::views(database, &releases, manufacturer.as_deref())?)
-            }
+            DistributionCommand::Releases(manufacturer) => json(&shown::releases(self, manufacturer.as_deref()).await?),
             DistributionCommand::Catalog { find, client, gateway, standing, after } => {
                 let (find, client, gateway, standing) =
                     (find.as_str(), client.as_str(), gateway.as_str(), standing.as_str());
-                json(&catalog::page(database, &Question { find, client, gateway, standing, after: after.as_ref() })?)
+                json(&shown::page(self, &Question { find, client, gateway, standing, after: after.as_ref() }).await?)
             }
             DistributionCommand::CatalogDevice(device) => json(&catalog::device(database, &device)?),
             DistributionCommand::Gateways => {
@@ -285,29 +288,43 @@ impl DistributionObject {
         if let Err(failure) = &told {
             log!("distribution: the audit log is told again: {failure:?}");
         }
-        let due = now().after(if told.is_ok() { ROUND } else { RETRY });
+        let due = self.tidies_at.get().max(now()).min(now().after(if told.is_ok() { ROUND } else { RETRY }));
         let database = self.database.open()?;
-        let next = [directives::next_due(database)?, variants::next_due(database)?, presence::next_due(database)?];
+        let next = [
+            directives::next_due(database)?,
+            variants::next_due(database)?,
+            presence::next_due(database)?,
+            self.shown_due()?,
+        ];
         let due = next.into_iter().flatten().fold(due, UnixMillis::min);
         self.alarm.set(&self.state, due).await
     }
 
-    /// Matches gateways that have to be, encrypts what waits for it, and looks after gateways that were silent; forgets what is over: publications that nobody goes on with,
-    /// files and variants that nothing names.
+    /// Matches gateways that have to be, encrypts what waits for it, looks after gateways that were silent, brings D1 up to date, and tidies up.
     async fn round(&self) -> core::result::Result<(), Failure> {
         let parts = [
             self.match_due().await,
-            variants::forget(self.database.open()?),
-            publication::forget_abandoned(self).await,
-            repository::remove_unnamed(self).await,
             self.make_variant().await,
             self.look_after().await,
+            self.shown().await.map(drop),
+            self.tidy().await,
         ];
         // What fails is done in the next round, and keeps nothing else from being done in this one.
         for failure in parts.into_iter().filter_map(core::result::Result::err) {
             log!("distribution: a part of the round is done later: {failure:?}");
         }
         self.settle().await
+    }
+
+    /// Forgets what is over, once in a while: publications that nobody goes on with, files and variants that nothing names.
+    async fn tidy(&self) -> core::result::Result<(), Failure> {
+        if now() < self.tidies_at.get() {
+            return Ok(());
+        }
+        self.tidies_at.set(now().after(ROUND));
+        variants::forget(self.database.open()?)?;
+        publication::forget_abandoned(self).await?;
+        repository::remove_unnamed(self).await
     }
 
     /// A person, or the server by itself, did something.

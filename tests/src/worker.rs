@@ -109,14 +109,7 @@ impl<'s> Worker<'s> {
     /// Changes what the only object of a class has stored, while the worker does not run.
     pub fn tamper(&self, class: &str, statements: &str) -> Result<()> {
         ensure!(self.process.is_none(), "the worker runs");
-        let is_object = |path: &PathBuf| {
-            let is_id = path.file_stem().is_some_and(|name| name.len() == OBJECT_ID_DIGITS);
-            is_id && path.extension().is_some_and(|kind| kind == "sqlite")
-        };
-        let entries = fs::read_dir(self.objects(class)?).context("cannot look into the storage")?;
-        let path = entries.filter_map(|entry| entry.ok().map(|entry| entry.path())).find(is_object);
-        let database = rusqlite::Connection::open(path.context("the object has stored nothing")?)?;
-        database.execute_batch(statements).context("the statements do not run")
+        execute(&self.objects(class)?, statements)
     }
 
     /// Takes a file of this content out of the store of files.
@@ -133,6 +126,35 @@ impl<'s> Worker<'s> {
             }
         }
         bail!("there is no such file")
+    }
+
+    /// Copies a part of what it has stored, while it does not run: `do`, its objects, or `d1`, its databases.
+    pub fn keep(&self, part: &str) -> Result<PathBuf> {
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        let kept = self.scene.path(&format!("kept-{}", COUNT.fetch_add(1, Ordering::Relaxed)));
+        copy(&self.part(part)?, &kept)?;
+        Ok(kept)
+    }
+
+    /// Takes such a part away, while the worker does not run.
+    pub fn lose(&self, part: &str) -> Result<()> {
+        fs::remove_dir_all(self.part(part)?).context("cannot remove a folder")
+    }
+
+    /// Puts such a part back as it was kept, while the worker does not run.
+    pub fn put_back(&self, part: &str, kept: &Path) -> Result<()> {
+        self.lose(part)?;
+        copy(kept, &self.part(part)?)
+    }
+
+    /// Changes what its only database (D1) holds, while the worker does not run.
+    pub fn tamper_database(&self, statements: &str) -> Result<()> {
+        execute(&self.part("d1")?.join("miniflare-D1DatabaseObject"), statements)
+    }
+
+    fn part(&self, part: &str) -> Result<PathBuf> {
+        ensure!(self.process.is_none(), "the worker runs");
+        Ok(self.folder.join("storage/v3").join(part))
     }
 
     /// Waits until a line of its log holds this.
@@ -237,6 +259,18 @@ fn copy(from: &Path, to: &Path) -> Result<()> {
         copy(&entry.path(), &to.join(entry.file_name()))?;
     }
     Ok(())
+}
+
+/// Runs statements in the database of the only object in a folder.
+fn execute(folder: &Path, statements: &str) -> Result<()> {
+    let is_object = |path: &PathBuf| {
+        let is_id = path.file_stem().is_some_and(|name| name.len() == OBJECT_ID_DIGITS);
+        is_id && path.extension().is_some_and(|kind| kind == "sqlite")
+    };
+    let entries = fs::read_dir(folder).context("cannot look into the storage")?;
+    let path = entries.filter_map(|entry| entry.ok().map(|entry| entry.path())).find(is_object);
+    let database = rusqlite::Connection::open(path.context("the object has stored nothing")?)?;
+    database.execute_batch(statements).context("the statements do not run")
 }
 
 /// The bytes in a folder. A file that goes meanwhile counts as none.

@@ -7,9 +7,7 @@ use wardlink_edge::messages::Assigned;
 use wardlink_edge::platform::now;
 use wardlink_edge::problem::Failure;
 use wardlink_edge::storage::{Column, Database, Row};
-use wardlink_protocol::api::{
-    CatalogChange, CatalogDevice, CatalogEntry, CatalogPage, Person, ProblemKind, UpdateState,
-};
+use wardlink_protocol::api::{CatalogChange, CatalogDevice, CatalogEntry, Person, ProblemKind, UpdateState};
 use wardlink_protocol::identity::{KeyFingerprint, PatientReference};
 use wardlink_protocol::{Device, UnixMillis};
 use wardlink_trust::audit::Act;
@@ -18,16 +16,10 @@ use wardlink_update::package::ModelFolder;
 use wardlink_update::report::State;
 use worker::SqlStorageValue;
 
-/// The devices of one page.
-const PAGE: usize = 100;
 /// The changes of a device that are kept, the newest ones.
 const HISTORY: u64 = 100;
 /// The assignments to patients of a device that are kept, the newest ones.
 const ASSIGNMENTS: u64 = 1_000;
-/// The longest text that is looked for, in bytes.
-const MAX_FIND_BYTES: usize = 128;
-/// The most words of it.
-const MAX_FIND_WORDS: usize = 8;
 
 const COLUMNS: &str = "client, identifier, characteristics, state, gateway, conflict, reported_at, factory_key, \
                        standing, detail, path, failures, retry_at, rests, patient";
@@ -362,13 +354,37 @@ pub(super) fn note(
     )
 }
 
-fn entry(database: &Database, known: Known) -> Result<CatalogEntry, Failure> {
-    let query = "SELECT gateway FROM uploads_allowed WHERE client = ? AND identifier = ? ORDER BY gateway";
-    let uploads = database.rows(query, names(&known.device))?.into_iter();
-    let uploads = uploads.map(|mut row| row.take::<String>()?.parse().map_err(Failure::internal));
-    let uploads = uploads.collect::<Result<_, Failure>>()?;
+/// A device as people see it, and the words by which it is found.
+pub(super) struct Shown {
+    pub(super) entry: CatalogEntry,
+    pub(super) words: String,
+}
+
+/// The devices for which a condition holds, as people see them.
+pub(super) fn shown<const N: usize>(
+    database: &Database,
+    condition: &str,
+    values: [SqlStorageValue; N],
+) -> Result<Vec<Shown>, Failure> {
+    let query = format!(
+        "SELECT words, (SELECT json_group_array(allowed.gateway) FROM uploads_allowed AS allowed
+             WHERE allowed.client = devices.client AND allowed.identifier = devices.identifier), {COLUMNS}
+         FROM devices WHERE {condition}"
+    );
+    let rows = database.rows(&query, values)?.into_iter();
+    rows.map(|mut row| {
+        let words = row.take()?;
+        let uploads: Vec<String> = serde_json::from_str(&row.take::<String>()?)?;
+        let uploads = uploads.iter().map(|gateway| gateway.parse().map_err(Failure::internal));
+        let uploads = uploads.collect::<Result<_, Failure>>()?;
+        Ok(Shown { words, entry: entry(known(row)?, uploads) })
+    })
+    .collect()
+}
+
+fn entry(known: Known, uploads: Vec<Device>) -> CatalogEntry {
     let Known { device, characteristics: is, state, gateway, conflict, patient, .. } = known;
-    Ok(CatalogEntry {
+    CatalogEntry {
         device,
         manufacturer: is.manufacturer.to_string(),
         model: is.model.to_string(),
@@ -387,62 +403,20 @@ fn entry(database: &Database, known: Known) -> Result<CatalogEntry, Failure> {
         failures: known.progress.failures,
         retry_at: known.progress.retry_at().filter(|_| known.progress.standing == UpdateState::Retrying),
         detail: known.progress.detail,
-    })
-}
-
-/// What of the catalog is asked for.
-pub(super) struct Question<'a> {
-    pub(super) find: &'a str,
-    pub(super) client: &'a str,
-    pub(super) gateway: &'a str,
-    pub(super) standing: &'a str,
-    pub(super) after: Option<&'a Device>,
-}
-
-/// A part of the catalog.
-pub(super) fn page(database: &Database, question: &Question<'_>) -> Result<CatalogPage, Failure> {
-    let find: String = question.find.to_lowercase().chars().take(MAX_FIND_BYTES).collect();
-    let find: Vec<&str> = find.split_whitespace().take(MAX_FIND_WORDS).collect();
-    // Every word has to be there, or to begin a patient's reference.
-    let word = "(instr(words, ?) > 0 OR (length(?) >= 6 AND instr(lower(hex(patient)), ?) = 1)) AND ";
-    let condition = format!(
-        "{}(? = '' OR client = ?) AND (? = '' OR gateway = ?)
-         AND (? = '' OR standing = ? OR (? = 'conflict' AND conflict IS NOT NULL))",
-        word.repeat(find.len())
-    );
-    let values = || {
-        let Question { client, gateway, standing, .. } = question;
-        let words = find.iter().flat_map(|word| [word, word, word].map(text));
-        let names = [client, client, gateway, gateway, standing, standing, standing].map(text);
-        words.chain(names).collect::<Vec<_>>()
-    };
-    let count = format!("SELECT count(*) FROM devices WHERE {condition}");
-    let total = database.rows_with(&count, values())?.into_iter().next().map(|mut row| row.take()).transpose()?;
-    let query = format!(
-        "SELECT {COLUMNS} FROM devices WHERE {condition} AND (client, identifier) > (?, ?)
-         ORDER BY client, identifier LIMIT ?"
-    );
-    let after = question.after.map_or_else(|| ["", ""].map(text), names);
-    let limit = u64::try_from(PAGE + 1).unwrap_or(u64::MAX).into_value();
-    let values = values().into_iter().chain(after).chain([limit]).collect();
-    let mut found = database.rows_with(&query, values)?.into_iter().map(known).collect::<Result<Vec<_>, _>>()?;
-    let more = found.len() > PAGE;
-    found.truncate(PAGE);
-    let next = found.last().filter(|_| more).map(|last| last.device.clone());
-    let devices = found.into_iter().map(|known| entry(database, known)).collect::<Result<_, _>>()?;
-    Ok(CatalogPage { devices, total: total.unwrap_or_default(), next })
+    }
 }
 
 /// One device, with what happened to it.
 pub(super) fn device(database: &Database, device: &Device) -> Result<CatalogDevice, Failure> {
-    let known = find(database, device)?.ok_or(ProblemKind::NotFound)?;
+    let found = shown(database, "client = ? AND identifier = ?", names(device))?;
+    let Shown { entry, .. } = found.into_iter().next().ok_or(ProblemKind::NotFound)?;
     let query = "SELECT at, what, before, after FROM history WHERE client = ? AND identifier = ?
                  ORDER BY number DESC";
     let rows = database.rows(query, names(device))?.into_iter();
     let history = rows
         .map(|mut row| Ok(CatalogChange { at: row.take()?, what: row.take()?, from: row.take()?, to: row.take()? }));
     let history = history.collect::<Result<_, Failure>>()?;
-    Ok(CatalogDevice { entry: entry(database, known)?, history })
+    Ok(CatalogDevice { entry, history })
 }
 
 /// A person says through which gateway a device is updated; a conflict is decided with that. What other gateways go on saying of it counts for
@@ -583,9 +557,12 @@ pub(super) fn set_factory_key(
     )
 }
 
+/// Each state that devices of a model are in, and how many are in it.
+pub(super) type States = BTreeMap<ModelFolder, Vec<(State, u64)>>;
+
 /// What runs where: each state that devices of a model are in, as far as it matters for packages, and how many are in it.
-pub(super) fn states(database: &Database) -> Result<BTreeMap<ModelFolder, Vec<(State, u64)>>, Failure> {
-    let mut found: BTreeMap<_, Vec<_>> = BTreeMap::new();
+pub(super) fn states(database: &Database) -> Result<States, Failure> {
+    let mut found = States::new();
     for mut row in database.rows("SELECT state, devices FROM runs", [])? {
         let state: State = serde_json::from_slice(&row.take::<Vec<u8>>()?)?;
         found.entry(state.characteristics.models()).or_default().push((state, row.take()?));

@@ -1,12 +1,12 @@
 //! Every release that is public, read from the trusted metadata, and as people see it.
 
-use super::{DistributionObject, catalog, ingest, manufacturers};
+use super::catalog::States;
+use super::{DistributionObject, ingest, manufacturers};
 use std::collections::BTreeMap;
 use std::rc::Rc;
 use wardlink_edge::files::Files;
 use wardlink_edge::http::encoded;
 use wardlink_edge::problem::Failure;
-use wardlink_edge::storage::Database;
 use wardlink_protocol::api::{ReleaseDocument, ReleaseView};
 use wardlink_protocol::identity::Sha256;
 use wardlink_update::catalog::{Listed, Releases, Roles};
@@ -51,21 +51,14 @@ impl DistributionObject {
     }
 }
 
-/// The packages of one manufacturer, or of all.
-pub(super) fn views(
-    database: &Database,
-    releases: &Releases,
-    manufacturer: Option<&str>,
-) -> Result<Vec<ReleaseView>, Failure> {
-    let listed = releases.packages().iter();
-    let of = |listed: &&Listed<Package>| manufacturer.is_none_or(|name| listed.release.manufacturer.as_str() == name);
-    let states = catalog::states(database)?;
+/// Packages as people see them. `states`: what runs where.
+pub(super) fn views(listed: &[Listed<Package>], states: &States) -> Vec<ReleaseView> {
     let of_model = |package: &Package| {
         let (manufacturer, model) = (package.manufacturer.clone(), package.model.clone());
         let folder = ModelFolder { manufacturer, device_type: package.device_type.clone(), model };
         states.get(&folder).map(Vec::as_slice).unwrap_or_default()
     };
-    Ok(listed.filter(of).map(|listed| view(listed, of_model(&listed.release))).collect())
+    listed.iter().map(|listed| view(listed, of_model(&listed.release))).collect()
 }
 
 /// A package, and how many of its model's devices may take it and run it.

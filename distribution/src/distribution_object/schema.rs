@@ -1,7 +1,7 @@
 //! The tables of the distribution server.
 
 /// The statements that lead from each version to the next.
-pub(super) const VERSIONS: [&str; 8] = [FIRST, SECOND, THIRD, FOURTH, FIFTH, SIXTH, OFFERED, RUNS];
+pub(super) const VERSIONS: [&str; 9] = [FIRST, SECOND, THIRD, FOURTH, FIFTH, SIXTH, OFFERED, RUNS, SHOWN];
 
 /// Manufacturers, their tokens, what they upload, and what is public of them.
 const FIRST: &str = "
@@ -308,4 +308,61 @@ const RUNS: &str = "
             coalesce(json_extract(CAST(state AS TEXT), '$.release_counter'), 0) AS counter,
             min(state), count(*)
         FROM devices WHERE state IS NOT NULL GROUP BY 1, 2, 3, 4, 5, 6;
+";
+
+/// What D1 has yet to be told; see `shown`. A row is replaced with each change, so that a number belongs to one change. (An `OR REPLACE` would
+/// not do: in a trigger the conflict clause of the statement that fires it counts.)
+const SHOWN: &str = "
+    CREATE TABLE changed_devices (
+        number INTEGER PRIMARY KEY AUTOINCREMENT,
+        client TEXT NOT NULL,
+        identifier TEXT NOT NULL,
+        UNIQUE (client, identifier)
+    );
+    CREATE TRIGGER device_added AFTER INSERT ON devices BEGIN
+        DELETE FROM changed_devices WHERE client = new.client AND identifier = new.identifier;
+        INSERT INTO changed_devices (client, identifier) VALUES (new.client, new.identifier);
+    END;
+    CREATE TRIGGER device_changed AFTER UPDATE ON devices BEGIN
+        DELETE FROM changed_devices WHERE client = new.client AND identifier = new.identifier;
+        INSERT INTO changed_devices (client, identifier) VALUES (new.client, new.identifier);
+    END;
+    CREATE TRIGGER upload_allowed AFTER INSERT ON uploads_allowed BEGIN
+        DELETE FROM changed_devices WHERE client = new.client AND identifier = new.identifier;
+        INSERT INTO changed_devices (client, identifier) VALUES (new.client, new.identifier);
+    END;
+    CREATE TRIGGER upload_forbidden AFTER DELETE ON uploads_allowed BEGIN
+        DELETE FROM changed_devices WHERE client = old.client AND identifier = old.identifier;
+        INSERT INTO changed_devices (client, identifier) VALUES (old.client, old.identifier);
+    END;
+
+    CREATE TABLE changed_manufacturers (
+        number INTEGER PRIMARY KEY AUTOINCREMENT,
+        manufacturer TEXT NOT NULL UNIQUE
+    );
+    CREATE TRIGGER release_published AFTER INSERT ON trusted BEGIN
+        DELETE FROM changed_manufacturers WHERE manufacturer = new.manufacturer;
+        INSERT INTO changed_manufacturers (manufacturer) VALUES (new.manufacturer);
+    END;
+    CREATE TRIGGER release_changed AFTER UPDATE ON trusted BEGIN
+        DELETE FROM changed_manufacturers WHERE manufacturer = new.manufacturer;
+        INSERT INTO changed_manufacturers (manufacturer) VALUES (new.manufacturer);
+    END;
+    CREATE TRIGGER release_gone AFTER DELETE ON trusted BEGIN
+        DELETE FROM changed_manufacturers WHERE manufacturer = old.manufacturer;
+        INSERT INTO changed_manufacturers (manufacturer) VALUES (old.manufacturer);
+    END;
+    CREATE TRIGGER manufacturer_ended AFTER UPDATE OF ended_at ON manufacturers BEGIN
+        DELETE FROM changed_manufacturers WHERE manufacturer = new.manufacturer;
+        INSERT INTO changed_manufacturers (manufacturer) VALUES (new.manufacturer);
+    END;
+
+    -- The mark that D1 carries: as it is known to be, and as the batch under way leaves it. device, manufacturer: the last changes of that batch.
+    CREATE TABLE shown (
+        one INTEGER PRIMARY KEY CHECK (one = 1),
+        confirmed TEXT NOT NULL,
+        pending TEXT NOT NULL,
+        device INTEGER NOT NULL,
+        manufacturer INTEGER NOT NULL
+    );
 ";

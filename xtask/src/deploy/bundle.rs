@@ -40,6 +40,15 @@ struct Configuration {
     migrations: Vec<Migration>,
     #[serde(default)]
     r2_buckets: Vec<Bucket>,
+    #[serde(default)]
+    d1_databases: Vec<Database>,
+}
+
+/// A deployment finds it by its name, or makes it.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+struct Database {
+    binding: String,
+    database_name: String,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
@@ -126,9 +135,9 @@ fn check_configuration(
     script: &str,
 ) -> Result<String> {
     ensure!(
-        (&local.durable_objects, &local.migrations, &local.r2_buckets)
-            == (&production.durable_objects, &production.migrations, &production.r2_buckets),
-        "[env.{ENVIRONMENT}] has other Durable Objects, migrations or buckets than development, where they are tested"
+        (&local.durable_objects, &local.migrations, &local.r2_buckets, &local.d1_databases)
+            == (&production.durable_objects, &production.migrations, &production.r2_buckets, &production.d1_databases),
+        "[env.{ENVIRONMENT}] has other Durable Objects, migrations, buckets or databases than development, where they are tested"
     );
     let exports = script.rfind("export").and_then(|begin| script.get(begin..)).unwrap_or_default();
     let mut own = Vec::new();
@@ -178,6 +187,12 @@ fn check_bindings(production: &Configuration, metadata: &Value) -> Result<String
                 && text(binding, "bucket_name").as_deref() == Some(&bucket.bucket_name)
         });
         ensure!(bound, "the upload does not bind the bucket {}", bucket.binding);
+    }
+    for Database { binding: name, database_name } in &production.d1_databases {
+        let is_bound = |binding: &Value| {
+            text(binding, "name").as_ref() == Some(name) && text(binding, "type").as_deref() == Some("d1")
+        };
+        ensure!(bindings.iter().any(is_bound), "the upload does not bind the database {database_name}");
     }
     let names: Vec<String> = bindings.iter().filter_map(|binding| text(binding, "name")).collect();
     for name in NEVER_UPLOADED {
