@@ -1,4 +1,4 @@
-//! `cargo xtask test`: unit tests, properties, documentation's examples, and the end-to-end tests on the real parts.
+//! `cargo xtask test`: unit tests, properties, and the end-to-end tests on the real parts.
 
 use std::path::Path;
 use std::process::Command;
@@ -66,9 +66,6 @@ pub(crate) fn run(workspace: &Workspace, options: &Options) -> Result<()> {
         let name = "a_revoked_pump_gets_nothing_after_the_answer";
         run_long(tests.env("WARDLINK_REVOCATIONS", count.to_string()), "revocation_trials", name, nextest);
     }
-    if nextest && !options.is_end_to_end() {
-        examples(workspace, options.filter.as_deref())?;
-    }
     let step = Step::start("Test");
     shell::run(&mut tests)?;
     step.done();
@@ -102,16 +99,6 @@ fn prepare_end_to_end(workspace: &Workspace, tests: &mut Command, options: &Opti
     tests.env("NGINX", nginx).env("POSTGRES", postgres);
     tests.env("WARDLINK_BIN", agent).env("WARDLINK_CHECKOUT", workspace.root());
     tests.env("WARDLINK_XTASK", std::env::current_exe().context("this program has no path")?);
-    Ok(())
-}
-
-/// nextest runs no examples of the documentation: cargo does.
-fn examples(workspace: &Workspace, filter: Option<&str>) -> Result<()> {
-    let step = Step::start("Test the documentation's examples");
-    let mut cargo = shell::cargo(workspace.root());
-    cargo.args(["test", "--quiet", "--doc", "--workspace"]);
-    shell::run(cargo.args(filter))?;
-    step.done();
     Ok(())
 }
 
