@@ -191,7 +191,7 @@ fn a_rule_that_was_written_in_the_browser_raises_a_flag_that_a_person_has_seen()
         desk.open(&page(&ward, "records"))?;
         hand_over(&mut talk, &recorder.sign(vec![heart_rate("100", 300)?, heart_rate("130", 200)?])?)?;
         let flag = phone.see(&saying("flag", "Heart rate above 120"))?;
-        ensure!(flag.contains("pump-1") && flag.contains("Records: 1"), "{flag}");
+        ensure!(flag.contains("PUMP-1") && flag.contains("Records: 1"), "{flag}");
         desk.see(&saying("records-device", "Flags: 1"))?;
         desk.open(&page(&ward, "records/infusion-pump/pump-1"))?;
         desk.see(&Target::id("acknowledge").inside(&Target::id("device-flags")))?;
