@@ -1,4 +1,4 @@
-//! A crowd of pumps that pair side by side, and the nurse who accepts and verifies each as soon as she hears of it: a script.
+//! A crowd of devices that pair side by side, and the nurse who accepts and verifies each as soon as she hears of it: a script.
 
 use std::collections::{HashMap, HashSet};
 use std::path::PathBuf;
@@ -12,6 +12,7 @@ use wardlink_protocol::Device;
 use wardlink_protocol::api::{LiveEvent, PairingPhase, VerificationProof};
 use wardlink_protocol::identity::SessionId;
 use wardlink_protocol::pairing::Mode;
+use wardlink_protocol::provisioning::Provisioning;
 
 use crate::Scene;
 use crate::api::{Api, ask_again};
@@ -19,9 +20,9 @@ use crate::live::Live;
 use crate::pump::{Event, Pump, is, text};
 use crate::ward::Ward;
 
-/// How many pumps one process simulates, and how many begin to pair at a time: more would wait for one another's files.
+/// How many devices one process simulates, and how many begin to pair at a time: more would wait for one another's files.
 const WAVE: usize = 500;
-/// The pause between two messages of a pump is so long for each of the crowd, in milliseconds.
+/// The pause between two messages of a device is so long for each of the crowd, in milliseconds.
 const TELEMETRY_MS_EACH: usize = 20;
 /// It is never shorter than this, in milliseconds.
 const LEAST_TELEMETRY_MS: usize = 10_000;
@@ -32,59 +33,96 @@ const PAUSE: Duration = Duration::from_secs(1);
 /// A silence after which she gives up.
 const STANDSTILL: Duration = Duration::from_mins(1);
 
-/// Starts so many pumps, in waves, and pairs all of them; then `meanwhile` hears their events. Returns the time from the first request to
-/// the last pairing. The pumps' processes end when nobody hears their events any more.
-pub fn pair_side_by_side(
-    scene: &Scene,
-    ward: &Ward<'_>,
-    count: usize,
-    meanwhile: impl FnOnce(&Receiver<Heard>) -> Result<()>,
-) -> Result<Duration> {
-    let live = Live::connect(&ward.nurse)?;
-    let (acts, to_do) = mpsc::channel();
-    let to_do = Arc::new(Mutex::new(to_do));
-    let (sender, heard) = mpsc::channel();
-    let hands: Vec<_> = (0..HANDS).map(|_| hand(&ward.nurse, &to_do, &sender)).collect();
-    let elapsed: Result<Duration> = thread::scope(|threads| {
-        let told = sender.clone();
-        threads.spawn(move || listen(live, &told));
-        // However many they are, they send as much together.
-        let telemetry = (TELEMETRY_MS_EACH * count).max(LEAST_TELEMETRY_MS).to_string();
-        let mut pairings = Pairings::default();
-        let mut elapsed = Ok(Duration::ZERO);
-        // Gone when this scope ends, however it ends.
-        let audience = Arc::new(());
-        for (number, begin) in (0..count).step_by(WAVE).enumerate() {
-            let size = WAVE.min(count - begin);
-            let mut pumps = Pump::start_with(
-                scene,
-                &ward.provisioning,
-                &format!("pumps-{number}"),
-                &[
-                    "--identifier",
-                    &format!("ward-{number}"),
-                    "--count",
-                    &size.to_string(),
-                    "--telemetry-ms",
-                    &telemetry,
-                ],
-            )?;
-            let (sender, audience) = (sender.clone(), Arc::downgrade(&audience));
-            threads.spawn(move || hear(&mut pumps, &sender, &audience));
-            elapsed = pairings.direct(&heard, &acts, begin + size);
-            if elapsed.is_err() {
-                break;
+/// Devices of one class that pair side by side, as `<class>/<name>-<wave>-<number>`.
+#[derive(Clone, Copy, Debug)]
+pub struct Crowd<'n> {
+    /// Their class.
+    pub class: &'n str,
+    /// What their identifiers and their folders begin with.
+    pub name: &'n str,
+}
+
+impl Crowd<'static> {
+    /// Pumps.
+    pub const PUMPS: Self = Self { class: "infusion-pump", name: "ward" };
+}
+
+impl Crowd<'_> {
+    /// Starts so many of them, in waves, and pairs all; then `meanwhile` hears their events. Returns the time from the first request to
+    /// the last pairing. Their processes end when nobody hears their events any more.
+    pub fn pair(
+        self,
+        scene: &Scene,
+        ward: &Ward<'_>,
+        count: usize,
+        meanwhile: impl FnOnce(&Receiver<Heard>) -> Result<()>,
+    ) -> Result<Duration> {
+        let provisioning = ward.administrator.provisioning_for(self.class)?;
+        let live = Live::connect(&ward.nurse)?;
+        let (acts, to_do) = mpsc::channel();
+        let to_do = Arc::new(Mutex::new(to_do));
+        let (sender, heard) = mpsc::channel();
+        let hands: Vec<_> = (0..HANDS).map(|_| hand(&ward.nurse, &to_do, &sender)).collect();
+        let elapsed: Result<Duration> = thread::scope(|threads| {
+            let told = sender.clone();
+            threads.spawn(move || listen(live, &told));
+            // However many they are, they send as much together.
+            let telemetry = Duration::from_millis(u64::try_from((TELEMETRY_MS_EACH * count).max(LEAST_TELEMETRY_MS))?);
+            let mut pairings = Pairings::default();
+            let mut elapsed = Ok(Duration::ZERO);
+            // Gone when this scope ends, however it ends.
+            let audience = Arc::new(());
+            for (wave, begin) in (0..count).step_by(WAVE).enumerate() {
+                let size = WAVE.min(count - begin);
+                let mut devices = self.start(scene, &provisioning, wave, size, telemetry)?;
+                let (sender, audience) = (sender.clone(), Arc::downgrade(&audience));
+                threads.spawn(move || hear(&mut devices, &sender, &audience));
+                elapsed = pairings.direct(&heard, &acts, begin + size);
+                if elapsed.is_err() {
+                    break;
+                }
             }
+            let meanwhile = elapsed.as_ref().ok().map(|_| meanwhile(&heard));
+            drop((heard, acts));
+            meanwhile.transpose()?;
+            elapsed
+        });
+        for hand in hands {
+            hand.join().map_err(|_| anyhow::anyhow!("a thread panicked"))?;
         }
-        let meanwhile = elapsed.as_ref().ok().map(|_| meanwhile(&heard));
-        drop((heard, acts));
-        meanwhile.transpose()?;
         elapsed
-    });
-    for hand in hands {
-        hand.join().map_err(|_| anyhow::anyhow!("a thread panicked"))?;
     }
-    elapsed
+
+    /// Starts a wave.
+    fn start<'s>(
+        self,
+        scene: &'s Scene,
+        provisioning: &Provisioning,
+        wave: usize,
+        size: usize,
+        telemetry: Duration,
+    ) -> Result<Pump<'s>> {
+        let (name, identifier) = (self.folder(wave), format!("{}-{wave}", self.name));
+        let (size, telemetry) = (size.to_string(), telemetry.as_millis().to_string());
+        let more = ["--identifier", &identifier, "--count", &size, "--telemetry-ms", &telemetry];
+        Pump::start_with(scene, provisioning, &name, &more)
+    }
+
+    fn folder(self, wave: usize) -> String {
+        format!("{}-{}-{wave}", self.class, self.name)
+    }
+
+    /// The one with this number, from 1. One that is alone has none.
+    pub fn device(self, number: usize) -> Result<Device> {
+        let (wave, number) = place(number);
+        Ok(format!("{}/{}-{wave}-{number}", self.class, self.name).parse()?)
+    }
+
+    /// Where it keeps its state.
+    pub fn state(self, scene: &Scene, number: usize) -> PathBuf {
+        let (wave, number) = place(number);
+        scene.path(&format!("{}-state", self.folder(wave))).join(number.to_string())
+    }
 }
 
 /// What the nurse hears.
@@ -92,7 +130,7 @@ pub fn pair_side_by_side(
 pub enum Heard {
     /// From the control unit.
     Live(LiveEvent),
-    /// From a pump.
+    /// From a device.
     Pump(Event),
     /// That something she did was not taken.
     Failed(anyhow::Error),
@@ -108,10 +146,10 @@ fn listen(mut live: Live, told: &Sender<Heard>) {
     while live.next_event().is_ok_and(|event| told.send(Heard::Live(event)).is_ok()) {}
 }
 
-/// Hears what pumps say, as long as somebody wants to know; they may be silent for long.
-fn hear(pumps: &mut Pump<'_>, told: &Sender<Heard>, audience: &Weak<()>) {
+/// Hears what devices say, as long as somebody wants to know; they may be silent for long.
+fn hear(devices: &mut Pump<'_>, told: &Sender<Heard>, audience: &Weak<()>) {
     while audience.strong_count() > 0 {
-        let said = match pumps.event_within(PAUSE) {
+        let said = match devices.event_within(PAUSE) {
             Ok(None) => continue,
             Ok(Some(event)) => Heard::Pump(event),
             Err(error) => Heard::Failed(error),
@@ -123,19 +161,7 @@ fn hear(pumps: &mut Pump<'_>, told: &Sender<Heard>, audience: &Weak<()>) {
     }
 }
 
-/// The pump of a crowd with this number, from 1.
-pub fn device(number: usize) -> Result<Device> {
-    let (wave, number) = place(number);
-    Ok(format!("infusion-pump/ward-{wave}-{number}").parse()?)
-}
-
-/// Where it keeps its state.
-pub fn state(scene: &Scene, number: usize) -> PathBuf {
-    let (wave, number) = place(number);
-    scene.path(&format!("pumps-{wave}-state")).join(number.to_string())
-}
-
-/// In which wave a pump is, and its number there, from 1.
+/// In which wave a device is, and its number there, from 1.
 fn place(number: usize) -> (usize, usize) {
     let before = number.saturating_sub(1);
     (before / WAVE, before % WAVE + 1)

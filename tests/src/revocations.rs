@@ -10,7 +10,7 @@ use wardlink_protocol::api::{ChannelsView, ProblemKind};
 
 use crate::Scene;
 use crate::api::{Api, Refused, ask_again};
-use crate::crowd::{Heard, device, pair_side_by_side};
+use crate::crowd::{Crowd, Heard};
 use crate::figures::{Figures, percentile};
 use crate::pump::{is, milliseconds, text};
 use crate::wait;
@@ -30,10 +30,10 @@ const RESTS: usize = 100;
 /// Pairs so many devices, and revokes some of them, one after the other.
 pub fn measure(scene: &Scene, ward: &Ward<'_>, devices: usize, trials: usize, figures: &mut Figures) -> Result<()> {
     let (mut answers, mut cuts, mut keys) = (Vec::new(), Vec::new(), Vec::new());
-    pair_side_by_side(scene, ward, devices, |heard| {
+    Crowd::PUMPS.pair(scene, ward, devices, |heard| {
         for number in 1..=trials.min(devices) {
             rest(&ward.administrator)?;
-            let device = device(number)?;
+            let device = Crowd::PUMPS.device(number)?;
             let (begun, clock) = (Instant::now(), SystemTime::now().duration_since(UNIX_EPOCH)?);
             revoke(&ward.administrator, &device)?;
             answers.push(begun.elapsed());

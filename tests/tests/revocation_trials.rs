@@ -16,7 +16,7 @@ use rand::RngExt as _;
 use tungstenite::{Error, Message, WebSocket};
 use wardlink_protocol::Device;
 use wardlink_protocol::api::ChannelsView;
-use wardlink_tests::crowd::{self, pair_side_by_side};
+use wardlink_tests::crowd::Crowd;
 use wardlink_tests::impostor::{Stolen, copy_of};
 use wardlink_tests::mqtt::{Answer, Mqtt};
 use wardlink_tests::scene;
@@ -48,7 +48,7 @@ fn try_at_one_site(pumps: usize) -> Result<usize> {
     let mut in_time = 0;
     scene(|scene| {
         let ward = Ward::around(scene, Worker::start_under(scene, Host::Workerd)?)?;
-        pair_side_by_side(scene, &ward, pumps, |_| {
+        Crowd::PUMPS.pair(scene, &ward, pumps, |_| {
             let done = AtomicBool::new(false);
             thread::scope(|threads| {
                 let busy = threads.spawn(|| {
@@ -58,16 +58,16 @@ fn try_at_one_site(pumps: usize) -> Result<usize> {
                     anyhow::Ok(())
                 });
                 let outcome = (1..=pumps).try_for_each(|number| {
-                    let device = crowd::device(number)?;
-                    let copy = copy_of(&crowd::state(scene, number))?;
+                    let device = Crowd::PUMPS.device(number)?;
+                    let copy = copy_of(&Crowd::PUMPS.state(scene, number))?;
                     in_time += try_one(&ward, &device, copy.path()).with_context(|| device.to_string())?;
                     anyhow::Ok(())
                 });
                 done.store(true, Ordering::Relaxed);
                 outcome.and(busy.join().map_err(|_| anyhow!("a thread panicked"))?)
             })
-        })
-        .map(drop)
+        })?;
+        Ok(())
     })?;
     Ok(in_time)
 }

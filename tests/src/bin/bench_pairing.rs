@@ -10,7 +10,7 @@ use anyhow::{Context as _, Result, bail};
 use wardlink_protocol::api::{LiveEvent, PairingPhase, VerificationProof, VerifyResult};
 use wardlink_protocol::identity::SessionId;
 use wardlink_protocol::pairing::Mode;
-use wardlink_tests::crowd::pair_side_by_side;
+use wardlink_tests::crowd::Crowd;
 use wardlink_tests::figures::{Figures, argument, percentile};
 use wardlink_tests::live::Live;
 use wardlink_tests::pump::{Pump, is, milliseconds};
@@ -88,7 +88,7 @@ fn wait_for(live: &mut Live, identifier: &str, phase: PairingPhase) -> Result<Se
 }
 
 fn side_by_side(scene: &Scene, ward: &Ward<'_>, count: usize, figures: &mut Figures) -> Result<()> {
-    let elapsed = pair_side_by_side(scene, ward, count, |_| Ok(()))?;
+    let elapsed = Crowd::PUMPS.pair(scene, ward, count, |_| Ok(()))?;
     figures.put("pairing.side_by_side", f64::from(u32::try_from(count)?));
     figures.put("pairing.per_second", f64::from(u32::try_from(count)?) / elapsed.as_secs_f64());
     Ok(())
