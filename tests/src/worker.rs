@@ -15,6 +15,8 @@ use crate::{Scene, artifacts, wait};
 pub const BOOTSTRAP_TOKEN: &str = "dGhlLWZpcnN0LWFkbWluaXN0cmF0b3ItY29tZXMtaW4";
 const MASTER_KEY: &str = "b25seS1mb3ItdGVzdHMtMzItYnl0ZXMtb2Yta2V5ISE";
 
+/// Where objects lie in the worker's folder, under either host.
+const OBJECTS: &str = "storage/v3/do";
 /// The digits of an object's identifier, which is the name of its file.
 const OBJECT_ID_DIGITS: usize = 64;
 
@@ -23,7 +25,7 @@ const OBJECT_ID_DIGITS: usize = 64;
 pub enum Host {
     /// `wrangler dev`: assets and all, as in development.
     Wrangler,
-    /// `workerd` alone: what is measured, without a proxy in front. It serves no assets.
+    /// `workerd` alone: what is measured, without a proxy in front. It serves no assets, and has no files. Its objects are wrangler's.
     Workerd,
 }
 
@@ -103,7 +105,7 @@ impl<'s> Worker<'s> {
             let paths = entries.filter_map(|entry| entry.ok().map(|entry| entry.path()));
             Ok(paths.into_iter().find(|path| path.to_string_lossy().ends_with(part)))
         };
-        inside(&self.folder.join("storage/v3/do"), class)?.with_context(|| format!("no {class} has stored anything"))
+        inside(&self.folder.join(OBJECTS), class)?.with_context(|| format!("no {class} has stored anything"))
     }
 
     /// Changes what the only object of a class has stored, while the worker does not run.
@@ -205,6 +207,13 @@ impl<'s> Worker<'s> {
         self.restart()
     }
 
+    /// Ends the worker, and starts it under another host on what it has stored.
+    pub fn restart_under(&mut self, host: Host) -> Result<()> {
+        self.kill();
+        self.host = host;
+        self.restart()
+    }
+
     fn wrangler(&self) -> Result<Command> {
         let mut command = Command::new(artifacts::in_checkout("node_modules/.bin/wrangler")?);
         command.args(["dev", "--config", "wrangler.toml", "--config", "wrangler.distribution.toml"]);
@@ -217,7 +226,7 @@ impl<'s> Worker<'s> {
     fn workerd(&self) -> Result<Command> {
         fs::write(self.folder.join("workerd.capnp"), workerd_configuration(self.port, &self.variables))
             .context("cannot write a file")?;
-        fs::create_dir_all(self.folder.join("storage")).context("cannot make the storage's folder")?;
+        fs::create_dir_all(self.folder.join(OBJECTS)).context("cannot make the storage's folder")?;
         let mut command = Command::new(artifacts::in_checkout("node_modules/workerd/bin/workerd")?);
         command.args(["serve", "--experimental", "workerd.capnp"]);
         Ok(command)
@@ -288,6 +297,8 @@ fn size_of(folder: &Path) -> Result<u64> {
 struct Script {
     /// Its service, and its folder in `build`.
     name: &'static str,
+    /// What wrangler calls it: the folders of its objects begin with that.
+    worker: &'static str,
     objects: &'static [(&'static str, &'static str)],
     /// The objects of the other one that it may ask.
     asks: &'static [&'static str],
@@ -297,6 +308,7 @@ struct Script {
 const SCRIPTS: [Script; 2] = [
     Script {
         name: "worker",
+        worker: "wardlink",
         objects: &[
             ("SITE", "SiteObject"),
             ("DESK", "DeskObject"),
@@ -307,6 +319,7 @@ const SCRIPTS: [Script; 2] = [
     },
     Script {
         name: "distribution",
+        worker: "wardlink-distribution",
         objects: &[("DISTRIBUTION", "DistributionObject"), ("GATEWAY", "GatewayObject"), ("RECORDS", "RecordsObject")],
         asks: &["DESK"],
     },
@@ -321,7 +334,7 @@ fn workerd_configuration(port: u16, variables: &[(String, String)]) -> String {
     format!(
         r#"using Workerd = import "/workerd/workerd.capnp";
 const config :Workerd.Config = (
-  services = [{services}(name = "storage", disk = (path = "storage", writable = true))],
+  services = [{services}(name = "storage", disk = (path = "{OBJECTS}", writable = true))],
   sockets = [(name = "http", address = "127.0.0.1:{port}", http = (), service = "worker")],
 );
 {workers}"#
@@ -330,7 +343,7 @@ const config :Workerd.Config = (
 
 impl Script {
     fn configuration(&self, texts: &str) -> String {
-        let Self { name, objects, asks } = self;
+        let Self { name, worker, objects, asks } = self;
         let bindings: Vec<_> = SCRIPTS
             .iter()
             .flat_map(|script| script.objects.iter().map(|(object, class)| (object, class, script.name)))
@@ -343,7 +356,9 @@ impl Script {
             .collect();
         let namespaces: Vec<_> = objects
             .iter()
-            .map(|(_, class)| format!("(className = \"{class}\", uniqueKey = \"{class}\", enableSql = true), "))
+            .map(|(_, class)| {
+                format!("(className = \"{class}\", uniqueKey = \"{worker}-{class}\", enableSql = true), ")
+            })
             .collect();
         let (bindings, namespaces) = (bindings.concat(), namespaces.concat());
         format!(
