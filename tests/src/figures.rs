@@ -8,16 +8,16 @@ use anyhow::{Context as _, Result, bail};
 
 /// Figures by their keys.
 #[derive(Clone, Debug, Default)]
-pub struct Figures(BTreeMap<&'static str, f64>);
+pub struct Figures(BTreeMap<String, f64>);
 
 impl Figures {
     /// Adds a figure, to three decimals.
-    pub fn put(&mut self, key: &'static str, value: f64) {
-        self.0.insert(key, (value * 1000.0).round() / 1000.0);
+    pub fn put(&mut self, key: &str, value: f64) {
+        self.0.insert(key.to_owned(), (value * 1000.0).round() / 1000.0);
     }
 
     /// Adds a time in milliseconds.
-    pub fn put_ms(&mut self, key: &'static str, time: Duration) {
+    pub fn put_ms(&mut self, key: &str, time: Duration) {
         self.put(key, time.as_secs_f64() * 1000.0);
     }
 
@@ -32,7 +32,7 @@ impl Figures {
             println!("{}", serde_json::to_string(&self.0).context("cannot write JSON")?);
         } else {
             for (key, value) in &self.0 {
-                println!("{key:<28} {value:>12.3}");
+                println!("{key:<50} {value:>12.3}");
             }
         }
         Ok(())

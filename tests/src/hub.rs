@@ -3,6 +3,7 @@
 
 use std::io::ErrorKind;
 use std::net::TcpStream;
+use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, anyhow, bail, ensure};
@@ -96,7 +97,12 @@ fn in_an_hour() -> Expires {
 impl Hub {
     /// Takes over for a paired pump that no longer runs.
     pub fn of(pump: &Pump<'_>, device: &Device, origin: &str) -> Result<Self> {
-        let state = StateDirectory::open(&pump.state(), device)?;
+        Self::with_state(&pump.state(), device, origin)
+    }
+
+    /// The same for a device that has kept its state in this folder.
+    pub fn with_state(folder: &Path, device: &Device, origin: &str) -> Result<Self> {
+        let state = StateDirectory::open(folder, device)?;
         let key = state.read(Record::StaticKey)?.context("the pump has a key")?;
         let snapshot = state.read(Record::Pairing)?.context("the pump is paired")?;
         let pairing = DevicePairing::restore(&snapshot)?;
@@ -378,6 +384,11 @@ impl Talk {
                 return Ok(told.message);
             }
         }
+    }
+
+    /// How long it waits for what the server says next.
+    pub fn set_patience(&self, patience: Duration) -> Result<()> {
+        self.socket.get_ref().set_read_timeout(Some(patience)).context("cannot limit reading")
     }
 
     /// Sends bytes as they are.

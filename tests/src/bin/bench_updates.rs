@@ -5,11 +5,13 @@
 //! `updates.verify_p50_ms`, `updates.verify_wasm_p50_ms`: the time in which it verifies all of it, natively and in WebAssembly.
 //! `updates.delta_percent`: the delta for a small change of a real program, the `wardlink` command itself, of the whole program:
 //! a text that becomes longer and moves half of the program, and four hundred places that change with it.
-//! What the server costs: the module `server`.
+//! What the server costs: the module `server`; `--devices` measures that alone, with so many.
 //! `updates.delta_large_percent`: the delta to another program that is built of the same libraries, or from the file after `--old`.
 
 #[path = "bench_updates/server.rs"]
 mod server;
+#[path = "bench_updates/wards.rs"]
+mod wards;
 
 use std::collections::BTreeMap;
 use std::env;
@@ -42,13 +44,18 @@ fn main() -> Result<()> {
     if let Some(arguments) = apply_arguments() {
         return apply_and_tell(&arguments);
     }
-    let program = PathBuf::from(env::var_os("WARDLINK_BIN").context("WARDLINK_BIN names no program")?);
     let rounds = argument("--rounds", 20)?;
-    let folder = tempfile::tempdir()?;
     let mut figures = Figures::default();
-    deltas(&program, folder.path(), &mut figures)?;
-    metadata(&program, folder.path(), rounds, &mut figures)?;
-    server::measure(rounds, &mut figures)?;
+    match argument("--devices", 0)? {
+        0 => {
+            let program = PathBuf::from(env::var_os("WARDLINK_BIN").context("WARDLINK_BIN names no program")?);
+            let folder = tempfile::tempdir()?;
+            deltas(&program, folder.path(), &mut figures)?;
+            metadata(&program, folder.path(), rounds, &mut figures)?;
+            server::measure(&server::SIZES, rounds, &mut figures)?;
+        }
+        size => server::measure(&[size], rounds, &mut figures)?,
+    }
     figures.print()
 }
 
