@@ -302,13 +302,16 @@ impl DistributionObject {
 
     /// Matches gateways that have to be, encrypts what waits for it, looks after gateways that were silent, brings D1 up to date, and tidies up.
     async fn round(&self) -> core::result::Result<(), Failure> {
-        let parts = [
+        let mut parts = vec![
             self.match_due().await,
             self.make_variant().await,
             self.look_after().await,
             self.shown().await.map(drop),
-            self.tidy().await,
         ];
+        if self.tidies_at.get() <= now() {
+            self.tidies_at.set(now().after(ROUND));
+            parts.extend(self.tidy().await);
+        }
         // What fails is done in the next round, and keeps nothing else from being done in this one.
         for failure in parts.into_iter().filter_map(core::result::Result::err) {
             log!("distribution: a part of the round is done later: {failure:?}");
@@ -316,15 +319,13 @@ impl DistributionObject {
         self.settle().await
     }
 
-    /// Forgets what is over, once in a while: publications that nobody goes on with, files and variants that nothing names.
-    async fn tidy(&self) -> core::result::Result<(), Failure> {
-        if now() < self.tidies_at.get() {
-            return Ok(());
-        }
-        self.tidies_at.set(now().after(ROUND));
-        variants::forget(self.database.open()?)?;
-        publication::forget_abandoned(self).await?;
-        repository::remove_unnamed(self).await
+    /// Forgets what is over: publications that nobody goes on with, files and variants that nothing names.
+    async fn tidy(&self) -> [core::result::Result<(), Failure>; 3] {
+        [
+            self.database.open().and_then(variants::forget),
+            publication::forget_abandoned(self).await,
+            repository::remove_unnamed(self).await,
+        ]
     }
 
     /// A person, or the server by itself, did something.

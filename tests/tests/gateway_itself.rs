@@ -27,13 +27,18 @@ struct Site<'s> {
 
 impl<'s> Site<'s> {
     fn open(scene: &'s Scene) -> Result<Self> {
+        Self::open_with(scene, &[])
+    }
+
+    /// The same, with these flags of the gateway.
+    fn open_with(scene: &'s Scene, flags: &[&str]) -> Result<Self> {
         let hospital = Fleet::open(scene)?;
         hospital.acme.delegate(&["infusion-pump/PM2", "gateway/GW1"])?;
         hospital.acme.publish(&hospital.ward.worker.origin())?;
         let programs = format!("--programs={}", scene.path("programs").display());
         let (_, model, hardware) = GATEWAY;
         let is = ["--made-by=acme", "--model", model, "--hardware", hardware, &programs];
-        let north = hospital.gateway("north", &["n-1"], &is)?;
+        let north = hospital.gateway("north", &["n-1"], &[&is[..], flags].concat())?;
         Ok(Self { scene, hospital, north, gateway: device_of("gateway/north")? })
     }
 
@@ -189,6 +194,19 @@ fn a_program_of_the_gateways_that_does_not_come_up_is_taken_back_and_people_see_
         let known = site.catalog()?.entry;
         assert_eq!((known.update, known.failures), (UpdateState::Current, 0));
         Ok(())
+    })
+}
+
+#[test]
+fn a_program_of_the_gateways_that_hangs_is_ended_and_taken_back() -> Result<()> {
+    scene(|scene| {
+        let mut site = Site::open_with(scene, &["--trial-secs=1"])?;
+        let factory = site.runs()?;
+        site.offer("0.2", b"#!/bin/sh\nexec sleep 1000000\n")?;
+        assert_eq!(site.wait_for_failure(0)?, 3, "how often it was started anew");
+        let known = site.catalog()?.entry;
+        assert_eq!((known.revision, known.update), (factory, UpdateState::Retrying));
+        site.has_only(None)
     })
 }
 

@@ -91,6 +91,7 @@ impl Shared {
         let stands = own.as_ref().map(|(own, part)| own.state().map(|state| (own, state == part.after)));
         match stands {
             Some(Ok((_, true))) if self.has_reached.load(Ordering::Relaxed) => {
+                own::end_watch();
                 journal.phase = ChangeOverPhase::Commit;
                 return Ok(None);
             }

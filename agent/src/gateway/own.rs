@@ -2,11 +2,13 @@
 //!
 //! The installed program is a launcher: it starts what lies in the folder of programs, two slots like a passive device's. A new program is
 //! written beside the present one, switched to, and started on trial. It counts when it has reached the server; one that does not
-//! start three times, or does not reach the server in time, is taken back by the launcher, which no update replaces.
+//! start three times, or does not reach the server in time, is taken back by the launcher, which no update replaces. One that hangs cannot take itself
+//! back: the system ends it, and it has started in vain.
 
 use super::devices::{Configured, DeviceError, Passive};
 use super::settings::Settings;
 use crate::files::put;
+use nix::unistd::alarm;
 use std::fs;
 use std::io;
 use std::os::unix::process::CommandExt;
@@ -16,6 +18,8 @@ use wardlink_update::report::State;
 
 /// How often a program on trial is started.
 pub const MAX_STARTS: u32 = 3;
+/// A program on trial that has neither proved nor ended itself is ended after so many times its time.
+const PATIENCE: u32 = 2;
 /// Names the launcher to the program that it has started.
 const LAUNCHER: &str = "WARDLINK_LAUNCHER";
 /// The file that counts the starts on trial.
@@ -63,17 +67,33 @@ pub(super) fn begin_trial(own: &Passive, after: &State) -> Result<(), DeviceErro
     own.change_over(after)
 }
 
+/// The program has proved itself: it may run as long as it wants to.
+pub(super) fn end_watch() {
+    alarm::cancel();
+}
+
+/// The system ends this process (SIGALRM) when it is on trial for too long, whatever it does. The alarm outlives `execve`.
+fn begin_watch(settings: &Settings) {
+    let seconds = settings.trial.saturating_mul(PATIENCE).as_secs();
+    alarm::set(u32::try_from(seconds).unwrap_or(u32::MAX).max(1));
+}
+
 /// Starts the program that is to run in the place of this one. Returns where this one is to go on.
 pub fn launch(settings: &Settings) -> Result<(), DeviceError> {
     if std::env::var_os(LAUNCHER).is_some() {
         return Ok(());
     }
+    let own = device(settings);
+    let is_on_trial = || own.as_ref().map(Passive::is_on_trial).transpose().map(Option::unwrap_or_default);
     while let Some(program) = choose(settings)? {
+        if is_on_trial()? {
+            begin_watch(settings);
+        }
         let launcher = std::env::current_exe()?;
         let failed = Command::new(&program).args(std::env::args_os().skip(1)).env(LAUNCHER, launcher).exec();
         tracing::error!(program = %program.display(), error = %failed, "the gateway's program does not start");
-        let is_on_trial = device(settings).map(|own| own.is_on_trial()).transpose()?.unwrap_or(false);
-        if !is_on_trial {
+        end_watch();
+        if !is_on_trial()? {
             // What had proved itself is damaged: better the factory's than none.
             return Ok(());
         }
@@ -83,6 +103,7 @@ pub fn launch(settings: &Settings) -> Result<(), DeviceError> {
 
 /// Begins anew, with the program that is to run now.
 pub fn restart() -> io::Error {
+    end_watch();
     let program = std::env::var_os(LAUNCHER).map_or_else(std::env::current_exe, |path| Ok(path.into()));
     match program {
         Ok(program) => Command::new(program).args(std::env::args_os().skip(1)).env_remove(LAUNCHER).exec(),

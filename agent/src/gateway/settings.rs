@@ -71,6 +71,9 @@ pub struct GatewayArgs {
     /// How much stored data of its devices the gateway holds until the server has it, in MB.
     #[arg(long, env = "WARDLINK_STORED_MB", value_name = "MB", default_value_t = STORED_BYTES >> 20, value_parser = clap::value_parser!(u64).range(1..=65_536))]
     stored_mb: u64,
+    /// Seconds in which a new program of the gateway's own has to reach the server; otherwise it is taken back.
+    #[arg(long, env = "WARDLINK_TRIAL_SECS", value_name = "SECONDS", default_value_t = TRIAL.as_secs(), value_parser = clap::value_parser!(u64).range(1..=86_400))]
+    trial_secs: u64,
     /// Shows the gateway's status as a web page at this address, such as 127.0.0.1:8791.
     #[arg(long = "status", env = "WARDLINK_STATUS", value_name = "ADDRESS")]
     pub page: Option<SocketAddr>,
@@ -227,7 +230,7 @@ impl GatewayArgs {
             upload_every: Duration::from_secs(self.upload_secs),
             stored_bytes: self.stored_mb << 20,
             reconnect: RECONNECT,
-            trial: TRIAL,
+            trial: Duration::from_secs(self.trial_secs),
         };
         let coupling = pump::Settings {
             device: given.device,

@@ -309,6 +309,7 @@ mod tests {
             "--poll-only",
             "--collect-secs 5",
             "--upload-secs 90",
+            "--trial-secs 900",
             "--stored-mb 512",
             "--proxy http://proxy.example:3128",
             "--no-proxy intern.example",
