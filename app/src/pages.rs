@@ -399,9 +399,9 @@ mod tests {
             detail: String::new(),
         };
         let full: Vec<OutcomeView> = (1..=200).rev().map(outcome).collect();
-        let (_, rows, next) = full.parts();
+        let ((), rows, next) = full.parts();
         assert_eq!((rows.len(), next), (200, Some(1)));
-        let (_, rows, next) = vec![outcome(9)].parts();
+        let ((), rows, next) = vec![outcome(9)].parts();
         assert_eq!((rows.len(), next), (1, None));
     }
 }
