@@ -137,7 +137,7 @@ fn ten_thousand_devices_are_imported_found_looked_through_and_saved() -> Result<
         let delivered: BTreeMap<String, String> =
             delivered().map(|(device, revision)| (device.to_string(), revision.to_owned())).collect();
         desk.click(&Target::id("export-catalog"))?;
-        desk.see(&Target::text("2000 records were saved."))?;
+        desk.see(&Target::text("Entries saved: 2000"))?;
         let saved = table::read(&desk.saved("catalog.csv")?)?;
         assert_eq!(saved.len(), SCALES);
         let scales: BTreeMap<_, _> =

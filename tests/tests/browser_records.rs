@@ -108,11 +108,11 @@ fn what_a_device_has_stored_is_seen_as_it_comes_and_saved_to_the_last_record() -
         let desk = at_desk(scene, &ward, "records")?;
         let device = Target::row("records-device", "infusion-pump/pump-1");
         let said = desk.see(&device)?;
-        for words in ["2003 records", "through pump-1", "1 do not count"] {
+        for words in ["Records: 2003", "through pump-1", "Not counted: 1"] {
             ensure!(said.contains(words), "{said}");
         }
         desk.click(&Target::xpath("the device", "//*[@data-testid=\"records-device\"]//h2/a"))?;
-        desk.see(&saying("records-facts", "2003 records"))?;
+        desk.see(&saying("records-facts", "Records: 2003"))?;
         desk.see(&Target::id("plot"))?;
         assert_eq!(plotted(&desk)?, (2_000, 60.0, 109.0), "what cannot be is not plotted");
         desk.see(&saying("set-aside", "kind/heart-rate 4000 /min (step range)"))?;
@@ -120,7 +120,7 @@ fn what_a_device_has_stored_is_seen_as_it_comes_and_saved_to_the_last_record() -
 
         // More comes while the person looks.
         hand_over(&mut talk, &recorder.sign(vec![heart_rate("131", 20)?])?)?;
-        desk.see(&saying("records-facts", "2004 records"))?;
+        desk.see(&saying("records-facts", "Records: 2004"))?;
         desk.see(&saying("plot-table", "131"))?;
         assert_eq!(plotted(&desk)?, (2_001, 60.0, 131.0));
         let series = "//select[@name=\"series\"]/option[@value=\"question/daily-wellbeing/remark\"]";
@@ -134,7 +134,7 @@ fn what_a_device_has_stored_is_seen_as_it_comes_and_saved_to_the_last_record() -
         let counting: Vec<u64> = (1..=2_004).filter(|number| *number != 2_001).collect();
         assert_eq!(sequences, counting, "each once, and none that does not count");
         desk.click(&Target::id("export-csv"))?;
-        desk.see(&Target::text("2003 records were saved."))?;
+        desk.see(&Target::text("Entries saved: 2003"))?;
         let saved = table::read(&desk.saved("infusion-pump-pump-1.csv")?)?;
         let mut expected: Vec<Row> = stored.iter().map(as_row).collect();
         let formula = expected.iter_mut().filter_map(|row| row.get_mut("value")).find(|value| *value == "=1+1");
@@ -254,14 +254,14 @@ fn a_person_concedes_a_gap_and_what_comes_after_all_fills_it() -> Result<()> {
         // What has waited comes: the gap is over, and stays on record.
         hand_over(&mut talk, &third)?;
         desk.see_vanish(&Target::id("gap"))?;
-        desk.see(&saying("records-device", "1 records are missing"))?;
+        desk.see(&saying("records-device", "Missing records: 1"))?;
         desk.click(&Target::xpath("the device", "//*[@data-testid=\"records-device\"]//h2/a"))?;
         let missing = saying("records-facts", "No. 2 to 2");
         desk.see(&missing)?;
         desk.see(&saying("beginning", "A gap was conceded."))?;
         hand_over(&mut talk, &lost)?;
         desk.see_vanish(&missing)?;
-        desk.see(&saying("records-facts", "3 records"))?;
+        desk.see(&saying("records-facts", "Records: 3"))?;
         desk.see(&saying("beginning", "A gap was filled.")).map(drop)
     })
 }
@@ -309,7 +309,7 @@ fn a_person_lets_data_come_through_another_gateway_and_forbids_it_again() -> Res
         desk.open(&page(&ward, "records"))?;
         desk.see(&saying("refused", "Of pump-2, through pump-1, step association"))?;
         let device = Target::row("records-device", "infusion-pump/pump-2");
-        ensure!(desk.see(&device)?.contains("1 records"), "only the first has come");
+        ensure!(desk.see(&device)?.contains("Records: 1"), "only the first has come");
         Ok(())
     })
 }

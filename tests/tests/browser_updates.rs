@@ -77,7 +77,7 @@ fn a_person_keeps_a_release_confidential_offers_it_to_one_device_and_watches_it_
             "//*[@data-testid=\"outcome\"][@data-outcome=\"installed\"][contains(., \"n-1\")]",
         ))?;
         desk.click(&Target::id("export-outcomes"))?;
-        desk.see(&Target::text("records were saved"))?;
+        desk.see(&Target::text("Entries saved:"))?;
 
         // The catalog is looked through by gateway and by what needs a decision.
         desk.open(&page("catalog"))?;

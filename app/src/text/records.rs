@@ -9,19 +9,19 @@ texts! {
     records_text => "What devices have stored and handed over, each batch signed by its device. It is deleted there only when it is stored here." | "Was Geräte gespeichert und übergeben haben, jedes Paket vom Gerät signiert. Dort wird es erst gelöscht, wenn es hier gespeichert ist.";
     no_records => "Nothing has arrived yet." | "Noch nichts angekommen.";
     no_records_text => "Data comes by itself through the gateways, or when somebody asks for it." | "Daten kommen von selbst über die Gateways, oder wenn jemand danach fragt.";
-    data_records(n: u64) => "{n} records" | "{n} Messwerte und Antworten";
+    data_records(n: u64) => "Records: {n}" | "Messwerte und Antworten: {n}";
     data_last(age: &str, gateway: &str) => "last {age} ago through {gateway}" | "zuletzt vor {age} über {gateway}";
-    data_set_aside(n: u64) => "{n} do not count" | "{n} zählen nicht";
-    data_missing(n: u64) => "{n} records are missing" | "{n} Einträge fehlen";
+    data_set_aside(n: u64) => "Not counted: {n}" | "Zählen nicht: {n}";
+    data_missing(n: u64) => "Missing records: {n}" | "Fehlende Einträge: {n}";
     data_flags(n: u64) => "Flags: {n}" | "Hinweise: {n}";
     data_stored => "Stored" | "Gespeichert";
     data_last_at => "Last upload" | "Letzte Übergabe";
     data_through => "Through" | "Über";
-    data_missing_at_least(n: u64) => "At least {n} records are missing" | "Mindestens {n} Einträge fehlen";
+    data_missing_at_least(n: u64) => "Missing records, at least: {n}" | "Fehlende Einträge, mindestens: {n}";
     data_missing_name => "Missing" | "Fehlend";
     data_arrived(devices: u64, age: &str) => "Stored data of devices: {devices}, last {age} ago" | "Gespeicherte Daten von Geräten: {devices}, zuletzt vor {age}";
     data_not_arrived => "No stored data yet" | "Noch keine gespeicherten Daten";
-    data_exported(n: usize) => "{n} records were saved." | "{n} Einträge wurden gesichert.";
+    data_exported(n: usize) => "Entries saved: {n}" | "Gesicherte Einträge: {n}";
     export_csv => "CSV" | "CSV";
     export_json => "JSON" | "JSON";
 
@@ -50,7 +50,7 @@ texts! {
     outlets_title => "Sent on to databases" | "An Datenbanken weitergegeben";
     outlet_line(name: &str, state: &str) => "{name}: {state}" | "{name}: {state}";
     outlet_done => "everything is there" | "alles ist dort";
-    outlet_behind(n: u64) => "{n} records are still to come" | "{n} Einträge fehlen noch";
+    outlet_behind(n: u64) => "Records still to come: {n}" | "Noch ausstehende Einträge: {n}";
     refused_title => "Refused" | "Abgewiesen";
     refused_of_nobody => "an unknown device" | "einem unbekannten Gerät";
     refused_line(device: &str, gateway: &str, step: &str, reason: &str) => "Of {device}, through {gateway}, step {step}: {reason}" | "Von {device}, über {gateway}, Schritt {step}: {reason}";
