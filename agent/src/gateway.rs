@@ -272,6 +272,9 @@ impl Shared {
             Changed::Restart => return Err(GatewayError::Restart),
             Changed::Ended | Changed::Stuck => {}
         }
+        if self.trial_ends()?.is_none() {
+            own::end_watch();
+        }
         Ok(())
     }
 
@@ -316,6 +319,7 @@ pub fn wipe_unless_paired(settings: &Settings) -> Result<(), GatewayError> {
 pub fn wipe(settings: &Settings) -> Result<(), GatewayError> {
     if let Some(own) = own::device(settings) {
         own.go_back()?;
+        own::end_watch();
     }
     let directory = &settings.directory;
     let folders = [directory.join(PACKAGES_FOLDER), directory.join(broker::PORT), directory.join(broker::SEALED)];

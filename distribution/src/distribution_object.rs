@@ -48,6 +48,8 @@ use worker::{DurableObject, Env, Error, Request, Response, Result, State, durabl
 
 /// How often it looks for what is over.
 const ROUND: Duration = Duration::from_hours(1);
+/// The same after it could not.
+const TIDY_RETRY: Duration = Duration::from_mins(1);
 /// When the site is told again.
 const RETRY: Duration = Duration::from_secs(1);
 
@@ -302,15 +304,13 @@ impl DistributionObject {
 
     /// Matches gateways that have to be, encrypts what waits for it, looks after gateways that were silent, brings D1 up to date, and tidies up.
     async fn round(&self) -> core::result::Result<(), Failure> {
-        let mut parts = vec![
-            self.match_due().await,
-            self.make_variant().await,
-            self.look_after().await,
-            self.shown().await.map(drop),
-        ];
+        let mut parts =
+            vec![self.match_due().await, self.make_variant().await, self.look_after().await, self.show_changes().await];
         if self.tidies_at.get() <= now() {
-            self.tidies_at.set(now().after(ROUND));
-            parts.extend(self.tidy().await);
+            let tidied = self.tidy().await;
+            let pause = if tidied.iter().all(core::result::Result::is_ok) { ROUND } else { TIDY_RETRY };
+            self.tidies_at.set(now().after(pause));
+            parts.extend(tidied);
         }
         // What fails is done in the next round, and keeps nothing else from being done in this one.
         for failure in parts.into_iter().filter_map(core::result::Result::err) {

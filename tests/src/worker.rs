@@ -149,9 +149,9 @@ impl<'s> Worker<'s> {
         copy(kept, &self.part(part)?)
     }
 
-    /// Changes what its only database (D1) holds, while the worker does not run.
+    /// Changes what its only database (D1) holds, whether or not the worker runs.
     pub fn tamper_database(&self, statements: &str) -> Result<()> {
-        execute(&self.part("d1")?.join("miniflare-D1DatabaseObject"), statements)
+        execute(&self.folder.join("storage/v3/d1/miniflare-D1DatabaseObject"), statements)
     }
 
     fn part(&self, part: &str) -> Result<PathBuf> {

@@ -99,6 +99,29 @@ fn the_catalog_is_read_as_it_is_after_its_database_was_lost_or_it_or_the_server_
 }
 
 #[test]
+fn a_database_that_is_emptied_or_restored_behind_the_running_server_is_written_anew() -> Result<()> {
+    scene(|scene| {
+        let ward = Ward::open(scene)?;
+        let acme = Manufacturer::found(scene, "acme")?;
+        acme.onboard(&ward.administrator)?;
+        let hospital = Hospital { ward, acme };
+        hospital.publish("1B")?;
+        hospital.import(&["stored-1", "stored-2"])?;
+        let whole = hospital.read()?;
+        for done in [
+            "DROP TABLE devices",
+            "DROP TABLE releases",
+            "DROP TABLE devices; DROP TABLE releases; DROP TABLE stand",
+            "DELETE FROM devices; DELETE FROM releases; UPDATE stand SET mark = 'an earlier one'",
+        ] {
+            hospital.ward.worker.tamper_database(done)?;
+            assert_eq!(hospital.read()?, whole, "{done}");
+        }
+        Ok(())
+    })
+}
+
+#[test]
 fn a_database_that_does_not_answer_is_told_and_updates_go_on() -> Result<()> {
     scene(|scene| {
         let ward = Ward::open(scene)?;
@@ -109,19 +132,20 @@ fn a_database_that_does_not_answer_is_told_and_updates_go_on() -> Result<()> {
         hospital.import(&["stored-1"])?;
         let first = hospital.read()?;
         hospital.ward.worker.kill();
-        hospital.ward.worker.tamper_database("ALTER TABLE devices RENAME TO hidden")?;
+        hospital.ward.worker.tamper_database(
+            "CREATE TRIGGER broken BEFORE INSERT ON devices BEGIN SELECT RAISE(ABORT, 'broken'); END",
+        )?;
         hospital.ward.worker.restart()?;
-
-        let refused = refusal(hospital.api().get::<CatalogPage>("catalog"))?;
-        assert_eq!(refused, ProblemKind::Unavailable);
         // Who updates goes on, and a device is found by its name.
         let mut hub = hospital.ward.hub("pump-1")?;
         hub.connect()?.report(hub.report("1A", None, &[])?)?;
         let known: CatalogDevice = hospital.api().get("catalog/infusion-pump/pump-1")?;
         assert_eq!(known.entry.revision, "1A");
+        let refused = refusal(hospital.api().get::<CatalogPage>("catalog"))?;
+        assert_eq!(refused, ProblemKind::Unavailable);
 
         hospital.ward.worker.kill();
-        hospital.ward.worker.tamper_database("ALTER TABLE hidden RENAME TO devices")?;
+        hospital.ward.worker.tamper_database("DROP TRIGGER broken")?;
         hospital.ward.worker.restart()?;
         let second = hospital.read()?;
         assert_eq!((first.catalog.total, second.catalog.total), (1, 2));

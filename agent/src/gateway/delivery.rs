@@ -25,7 +25,7 @@ const DELIVERED: &str = "5.4.3.4 step 7";
 pub(super) enum Undelivered {
     /// It came, and is another than the listed one.
     #[error("refused at step {DELIVERED}: {0}")]
-    Corrupt(#[from] Corrupt),
+    Corrupt(String),
     /// It did not come.
     #[error("{0}")]
     Unreachable(String),
@@ -35,6 +35,12 @@ pub(super) enum Undelivered {
     /// Our own disk.
     #[error(transparent)]
     Store(#[from] StoreError),
+}
+
+impl From<Corrupt> for Undelivered {
+    fn from(error: Corrupt) -> Self {
+        Self::Corrupt(error.to_string())
+    }
 }
 
 impl From<HttpError> for Undelivered {
@@ -183,14 +189,15 @@ impl Round<'_> {
                 }
             }
         }
-        match last {
-            // Whoever has brought a stick, or looks after a mirror, does not see it otherwise.
+        // Whoever has brought a stick, or looks after a mirror, does not see it otherwise.
+        let refused = refused.join("; ");
+        Err(match last {
+            Undelivered::Corrupt(_) => Undelivered::Corrupt(refused),
             Undelivered::Unreachable(why) if !refused.is_empty() => {
-                let refused = refused.join("; ");
-                Err(Undelivered::Unreachable(format!("{why}; refused at step {DELIVERED}: {refused}")))
+                Undelivered::Unreachable(format!("{why}; refused at step {DELIVERED}: {refused}"))
             }
-            last => Err(last),
-        }
+            last => last,
+        })
     }
 
     /// Where the files of a repository are, the nearest first.

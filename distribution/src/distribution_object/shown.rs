@@ -5,7 +5,7 @@
 //! cannot be written anew: where it is lost, or it or this object is restored from an earlier state, all of it is.
 //!
 //! Each batch leaves a mark of its own, and is carried out only where it finds the mark of the batch before. So one that is late, or was carried out
-//! already without this object having heard of it, changes nothing.
+//! already without this object having heard of it, changes nothing. Whoever reads looks at the mark in the same step.
 
 mod pages;
 
@@ -13,7 +13,9 @@ pub(super) use pages::{Question, page, releases};
 
 use super::{DistributionObject, catalog, text};
 use core::cell::Cell;
+use core::pin::pin;
 use core::time::Duration;
+use futures_util::future::{Either, select};
 use futures_util::lock::Mutex;
 use rand_core::Rng as _;
 use serde::Deserialize;
@@ -24,16 +26,18 @@ use wardlink_edge::storage::{Column, Database};
 use wardlink_protocol::api::ProblemKind;
 use wardlink_protocol::{Device, UnixMillis};
 use worker::wasm_bindgen::JsValue;
-use worker::{D1Database, D1PreparedStatement, D1Result};
+use worker::{D1Database, D1PreparedStatement, D1Result, Delay};
 
 /// The binding of the database.
 const BINDING: &str = "CATALOG";
 /// The version of its schema. Where it has another one, it is written anew.
 const VERSION: u32 = 1;
-/// How many devices are written at once. A value may have 2 MB; a device has some 1,000 bytes, and several times that at most.
-const DEVICES: u64 = 300;
-/// How many releases one statement writes.
-const RELEASES: usize = 200;
+/// How many devices are written at once.
+const DEVICES: u64 = 500;
+/// How much one statement writes, in bytes: a value of D1 may have 2 MB. What is longer by itself is left out.
+const MAX_VALUE_BYTES: usize = 1_000_000;
+/// How long D1 has to answer.
+const PATIENCE: Duration = Duration::from_secs(10);
 /// When it is brought up to date after a change that nobody asks for.
 const LAG: Duration = Duration::from_secs(1);
 /// The same after it could not be.
@@ -43,8 +47,11 @@ const RETRY: Duration = Duration::from_secs(30);
 const STAND: &str =
     "CREATE TABLE IF NOT EXISTS stand (one INTEGER PRIMARY KEY, version INTEGER NOT NULL, mark TEXT NOT NULL)";
 
+const LOOK: &str = "SELECT version, mark FROM stand";
+
 /// What is written into an empty one. entry: as the web API gives it, JSON. listed: path and target, JSON.
-const SCHEMA: [&str; 5] = [
+const SCHEMA: [&str; 6] = [
+    STAND,
     "DROP TABLE IF EXISTS devices",
     "DROP TABLE IF EXISTS releases",
     "CREATE TABLE devices (
@@ -85,10 +92,34 @@ const PUT_RELEASES: &str = "
 /// What is known of D1.
 #[derive(Default)]
 pub(super) struct Shown {
-    /// Whose turn it is to write, and whether the mark is as this object knows it.
-    is_known: Mutex<bool>,
-    /// Whether it could not be written to last.
-    has_failed: Cell<bool>,
+    /// Whose turn it is to write, and how D1 stands.
+    standing: Mutex<Standing>,
+    /// When it could not be written to last; none where it could.
+    failed_at: Cell<Option<UnixMillis>>,
+}
+
+/// How D1 stands.
+#[derive(Default)]
+enum Standing {
+    /// Which mark it carries has to be looked at.
+    #[default]
+    Unknown,
+    /// It carries the mark that was confirmed.
+    Known,
+    /// It has not the tables that it should have.
+    Spoilt,
+}
+
+impl Standing {
+    /// What is to be done before anything else, after something has failed.
+    fn after(failure: &Failure) -> Self {
+        match failure {
+            Failure::Internal(cause) if cause.contains("no such table") || cause.contains("no such column") => {
+                Self::Spoilt
+            }
+            _ => Self::Unknown,
+        }
+    }
 }
 
 /// One batch.
@@ -98,38 +129,93 @@ struct Batch {
 }
 
 impl DistributionObject {
-    /// D1, with everything that has changed until now.
-    pub(super) async fn shown(&self) -> Result<D1Database, Failure> {
-        let mut is_known = self.shown.is_known.lock().await;
-        let told = self.tell_shown(&mut is_known).await;
-        self.shown.has_failed.set(told.is_err());
-        told.map_err(unanswered)
+    /// Asks D1, which has everything that has changed until now. The answers are in the order of the questions.
+    async fn ask(
+        &self,
+        questions: impl Fn(&D1Database) -> Result<Vec<D1PreparedStatement>, Failure>,
+    ) -> Result<Vec<D1Result>, Failure> {
+        let mut asked = self.try_to_ask(&questions).await;
+        if let Err(failure) = &asked {
+            // It may have been lost or restored since it was looked at. Then it is written anew.
+            *self.shown.standing.lock().await = Standing::after(failure);
+            asked = self.try_to_ask(&questions).await;
+        }
+        asked.map_err(|failure| match failure {
+            Failure::Internal(cause) => {
+                log!("distribution: catalog and releases cannot be read: {cause}");
+                let what =
+                    "The database of catalog and releases does not answer. Updates go on; try again in a moment.";
+                Failure::with_detail(ProblemKind::Unavailable, what)
+            }
+            problem @ Failure::Problem(_) => problem,
+        })
     }
 
-    async fn tell_shown(&self, is_known: &mut bool) -> Result<D1Database, Failure> {
+    async fn try_to_ask(
+        &self,
+        questions: impl Fn(&D1Database) -> Result<Vec<D1PreparedStatement>, Failure>,
+    ) -> Result<Vec<D1Result>, Failure> {
+        let d1 = self.bring_up_to_date().await?;
+        let mut statements = questions(&d1)?;
+        statements.push(d1.prepare(LOOK));
+        let mut answers = within(d1.batch(statements)).await?;
+        let query = "SELECT EXISTS (SELECT 1 FROM shown WHERE confirmed = ?1 OR pending = ?1)";
+        let is_ours = match mark(&answers)? {
+            Some(stand) => self.database.open()?.one(query, [text(stand.mark)])?.unwrap_or_default(),
+            None => false,
+        };
+        if !is_ours {
+            return Err(Failure::internal("D1 carries a mark that nobody here has made"));
+        }
+        answers.pop();
+        Ok(answers)
+    }
+
+    /// D1, with everything that has changed until now.
+    async fn bring_up_to_date(&self) -> Result<D1Database, Failure> {
+        let mut standing = self.shown.standing.lock().await;
+        let told = self.tell_changes(&mut standing).await;
+        if let Err(failure) = &told {
+            *standing = Standing::after(failure);
+        }
+        self.shown.failed_at.set(told.is_err().then(now));
+        told
+    }
+
+    async fn tell_changes(&self, standing: &mut Standing) -> Result<D1Database, Failure> {
         let d1 = self.env.d1(BINDING)?;
-        // Until the end: whoever fails or is cut off in between does not know which mark D1 carries.
-        if !core::mem::take(is_known) {
-            self.recognize(&d1).await?;
+        // Unknown until the end: whoever is cut off in between does not know which mark D1 carries.
+        match core::mem::take(standing) {
+            Standing::Known => {}
+            Standing::Unknown => self.recognize(&d1).await?,
+            Standing::Spoilt => self.begin_anew(&d1).await?,
         }
         let database = self.database.open()?;
         // What changes while this waits is told with the next call: under steady change this one ends, too.
         let newest: u64 = database.one("SELECT coalesce(max(number), 0) FROM changed_devices", [])?.unwrap_or_default();
         while let Some(batch) = self.next_batch(&d1, newest).await? {
-            let results = d1.batch(batch.statements).await?;
+            let results = within(d1.batch(batch.statements)).await?;
             if mark(&results)?.is_none_or(|stand| stand.mark != batch.mark) {
                 return Err(Failure::internal("D1 carries a mark that nobody here has made"));
             }
             database.step(confirm)?;
         }
-        *is_known = true;
+        *standing = Standing::Known;
         Ok(d1)
+    }
+
+    /// The same where nobody asks. After a failure it rests for a while: nobody waits for it meanwhile.
+    pub(super) async fn show_changes(&self) -> Result<(), Failure> {
+        if self.shown.failed_at.get().is_some_and(|at| now() < at.after(RETRY)) {
+            return Ok(());
+        }
+        self.bring_up_to_date().await.map(drop)
     }
 
     /// Sees to it that D1 carries a mark of this object; otherwise it is begun anew.
     async fn recognize(&self, d1: &D1Database) -> Result<(), Failure> {
-        let look = vec![d1.prepare(STAND), d1.prepare("SELECT version, mark FROM stand")];
-        let found = mark(&d1.batch(look).await?)?.filter(|stand| stand.version == VERSION);
+        let found = mark(&within(d1.batch(vec![d1.prepare(STAND), d1.prepare(LOOK)])).await?)?;
+        let found = found.filter(|stand| stand.version == VERSION);
         let database = self.database.open()?;
         let known = database.row("SELECT confirmed, pending FROM shown", [])?;
         let known: Option<(String, String)> =
@@ -137,17 +223,18 @@ impl DistributionObject {
         match (found, known) {
             (Some(found), Some((confirmed, _))) if found.mark == confirmed => Ok(()),
             (Some(found), Some((_, pending))) if found.mark == pending => database.step(confirm),
-            _ => {
-                log!("distribution: catalog and releases are written to D1 anew");
-                let mark = new_mark();
-                database.step(|database| begin_anew(database, &mark))?;
-                let mut statements: Vec<_> = SCHEMA.into_iter().map(|statement| d1.prepare(statement)).collect();
-                let stand = d1.prepare("INSERT OR REPLACE INTO stand (one, version, mark) VALUES (1, ?, ?)");
-                statements.push(stand.bind(&[VERSION.into(), mark.into()])?);
-                d1.batch(statements).await?;
-                Ok(())
-            }
+            _ => self.begin_anew(d1).await,
         }
+    }
+
+    async fn begin_anew(&self, d1: &D1Database) -> Result<(), Failure> {
+        log!("distribution: catalog and releases are written to D1 anew");
+        let mark = new_mark();
+        self.database.step(|database| forget_all(database, &mark))?;
+        let mut statements: Vec<_> = SCHEMA.into_iter().map(|statement| d1.prepare(statement)).collect();
+        let stand = d1.prepare("INSERT OR REPLACE INTO stand (one, version, mark) VALUES (1, ?, ?)");
+        statements.push(stand.bind(&[VERSION.into(), mark.into()])?);
+        within(d1.batch(statements)).await.map(drop)
     }
 
     /// The oldest changes that D1 has yet to be told: none, where there is nothing up to this number, and no release.
@@ -188,20 +275,20 @@ impl DistributionObject {
             .collect();
         let before = JsValue::from(before);
         let mut statements = Vec::new();
-        if !devices.is_empty() {
-            statements.push(d1.prepare(PUT_DEVICES).bind(&[json_value(&devices)?, before.clone()])?);
+        for part in parts(&devices) {
+            statements.push(d1.prepare(PUT_DEVICES).bind(&[part.into(), before.clone()])?);
         }
         if let Some((_, manufacturer)) = changed {
             let manufacturer = JsValue::from(manufacturer);
             statements.push(d1.prepare(FORGET_RELEASES).bind(&[manufacturer.clone(), before.clone()])?);
-            for part in listed.chunks(RELEASES) {
-                let values = [manufacturer.clone(), before.clone(), json_value(part)?];
+            for part in parts(&listed) {
+                let values = [manufacturer.clone(), before.clone(), part.into()];
                 statements.push(d1.prepare(PUT_RELEASES).bind(&values)?);
             }
         }
         statements
             .push(d1.prepare("UPDATE stand SET mark = ?1 WHERE mark = ?2").bind(&[mark.as_str().into(), before])?);
-        statements.push(d1.prepare("SELECT version, mark FROM stand"));
+        statements.push(d1.prepare(LOOK));
         Ok(Some(Batch { statements, mark }))
     }
 
@@ -209,21 +296,39 @@ impl DistributionObject {
     pub(super) fn shown_due(&self) -> Result<Option<UnixMillis>, Failure> {
         let query = "SELECT EXISTS (SELECT 1 FROM changed_devices) OR EXISTS (SELECT 1 FROM changed_manufacturers)";
         let is_due: Option<bool> = self.database.open()?.one(query, [])?;
-        let after = if self.shown.has_failed.get() { RETRY } else { LAG };
-        Ok(is_due.unwrap_or_default().then(|| now().after(after)))
+        let due = self.shown.failed_at.get().map_or_else(|| now().after(LAG), |at| at.after(RETRY).max(now()));
+        Ok(is_due.unwrap_or_default().then_some(due))
     }
 }
 
-/// What people are told where D1 does not answer.
-fn unanswered(failure: impl Into<Failure>) -> Failure {
-    match failure.into() {
-        Failure::Internal(cause) => {
-            log!("distribution: D1 does not answer: {cause}");
-            let what = "The database of catalog and releases does not answer. Updates go on; try again in a moment.";
-            Failure::with_detail(ProblemKind::Unavailable, what)
-        }
-        problem @ Failure::Problem(_) => problem,
+/// What D1 answers, if it does in time.
+async fn within<T>(work: impl Future<Output = worker::Result<T>>) -> Result<T, Failure> {
+    match select(pin!(work), pin!(Delay::from(PATIENCE))).await {
+        Either::Left((answer, _)) => Ok(answer?),
+        Either::Right(_) => Err(Failure::internal("D1 does not answer in time")),
     }
+}
+
+/// Values as lists in JSON, none of which is too long for a statement.
+fn parts(values: &[Value]) -> Vec<String> {
+    let mut parts: Vec<String> = Vec::new();
+    for value in values.iter().map(Value::to_string) {
+        if value.len() > MAX_VALUE_BYTES {
+            log!("distribution: D1 cannot hold something of {} bytes", value.len());
+            continue;
+        }
+        match parts.last_mut().filter(|part| part.len() + value.len() < MAX_VALUE_BYTES) {
+            Some(part) => {
+                part.push(',');
+                part.push_str(&value);
+            }
+            None => parts.push(format!("[{value}")),
+        }
+    }
+    for part in &mut parts {
+        part.push(']');
+    }
+    parts
 }
 
 /// D1's mark.
@@ -241,10 +346,6 @@ fn mark(results: &[D1Result]) -> Result<Option<Stand>, Failure> {
 
 fn new_mark() -> String {
     format!("{:016x}{:016x}", rng().next_u64(), rng().next_u64())
-}
-
-fn json_value(value: &(impl serde::Serialize + ?Sized)) -> Result<JsValue, Failure> {
-    Ok(JsValue::from(serde_json::to_string(value)?))
 }
 
 /// A batch is under way; returns the mark that it has to find, and the one that it leaves.
@@ -265,8 +366,8 @@ fn confirm(database: &Database) -> Result<(), Failure> {
     database.run("UPDATE shown SET confirmed = pending, device = 0, manufacturer = 0", [])
 }
 
-/// Everything has yet to be told.
-fn begin_anew(database: &Database, mark: &str) -> Result<(), Failure> {
+/// D1 has yet to be told everything, and carries this mark then.
+fn forget_all(database: &Database, mark: &str) -> Result<(), Failure> {
     database.run(
         "INSERT OR REPLACE INTO shown (one, confirmed, pending, device, manufacturer) VALUES (1, ?, ?, 0, 0)",
         [mark, mark].map(text),

@@ -1,7 +1,6 @@
 //! What people read of catalog and releases.
 
 use super::super::{DistributionObject, catalog, releases};
-use super::unanswered;
 use serde::Deserialize;
 use wardlink_edge::problem::Failure;
 use wardlink_protocol::Device;
@@ -9,7 +8,7 @@ use wardlink_protocol::api::{CatalogEntry, CatalogPage, ReleaseView};
 use wardlink_update::catalog::Listed;
 use wardlink_update::metadata::{Target, TargetPath};
 use wardlink_update::package::Release;
-use worker::D1Result;
+use worker::D1Database;
 use worker::wasm_bindgen::JsValue;
 
 /// The devices of one page.
@@ -60,16 +59,17 @@ pub(in super::super) async fn page(
     );
     let mut values: Vec<JsValue> = find.iter().flat_map(|word| [word; 3]).map(|&word| word.into()).collect();
     values.extend([client, client, gateway, gateway, standing, standing, standing].map(JsValue::from));
-    let d1 = object.shown().await?;
-    let count = d1.prepare(format!("SELECT count(*) AS total FROM devices WHERE {condition}")).bind(&values)?;
+    let counted = values.clone();
     let after = after.map_or(["", ""], |device| [device.client.as_str(), device.identifier.as_str()]);
     values.extend(after.map(JsValue::from));
+    let count = format!("SELECT count(*) AS total FROM devices WHERE {condition}");
     let query = format!(
         "SELECT entry FROM devices WHERE {condition} AND (client, identifier) > (?, ?)
          ORDER BY client, identifier LIMIT {}",
         PAGE + 1
     );
-    let results = d1.batch(vec![count, d1.prepare(query).bind(&values)?]).await.map_err(unanswered)?;
+    let ask = |d1: &D1Database| Ok(vec![d1.prepare(&count).bind(&counted)?, d1.prepare(&query).bind(&values)?]);
+    let results = object.ask(ask).await?;
     let [count, entries] = results.as_slice() else { return Err(Failure::internal("D1 answers something else")) };
     let total = count.results::<Count>()?.first().map_or(0, |count| count.total);
     let mut devices = entries
@@ -88,10 +88,9 @@ pub(in super::super) async fn releases(
     object: &DistributionObject,
     manufacturer: Option<&str>,
 ) -> Result<Vec<ReleaseView>, Failure> {
-    let d1 = object.shown().await?;
     let query = "SELECT listed FROM releases WHERE ?1 = '' OR manufacturer = ?1 ORDER BY manufacturer, path";
-    let found: D1Result =
-        d1.prepare(query).bind(&[manufacturer.unwrap_or_default().into()])?.all().await.map_err(unanswered)?;
+    let found = object.ask(|d1| Ok(vec![d1.prepare(query).bind(&[manufacturer.unwrap_or_default().into()])?])).await?;
+    let [found] = found.as_slice() else { return Err(Failure::internal("D1 answers something else")) };
     let mut listed = Vec::new();
     for row in found.results::<Row>()? {
         let (path, target): (TargetPath, Target) = serde_json::from_str(&row.listed)?;
