@@ -89,12 +89,15 @@ const PUT_RELEASES: &str = "
     INSERT INTO releases (manufacturer, path, listed)
     SELECT ?1, value ->> '$[0]', value FROM json_each(?3) WHERE (SELECT mark FROM stand) = ?2";
 
+/// Where it carries another mark than it should.
+const FOREIGN: &str = "D1 carries a mark that nobody here has made";
+
 /// What is known of D1.
 #[derive(Default)]
 pub(super) struct Shown {
-    /// Whose turn it is to write, and how D1 stands.
+    /// How D1 stands, and whose turn it is with it: whoever reads finds the mark that was confirmed.
     standing: Mutex<Standing>,
-    /// When it could not be written to last; none where it could.
+    /// When it has failed last; none where it has not.
     failed_at: Cell<Option<UnixMillis>>,
 }
 
@@ -134,12 +137,13 @@ impl DistributionObject {
         &self,
         questions: impl Fn(&D1Database) -> Result<Vec<D1PreparedStatement>, Failure>,
     ) -> Result<Vec<D1Result>, Failure> {
-        let mut asked = self.try_to_ask(&questions).await;
-        if let Err(failure) = &asked {
+        let mut standing = self.shown.standing.lock().await;
+        let mut asked = self.try_to_ask(&mut standing, &questions).await;
+        if asked.is_err() {
             // It may have been lost or restored since it was looked at. Then it is written anew.
-            *self.shown.standing.lock().await = Standing::after(failure);
-            asked = self.try_to_ask(&questions).await;
+            asked = self.try_to_ask(&mut standing, &questions).await;
         }
+        drop(standing);
         asked.map_err(|failure| match failure {
             Failure::Internal(cause) => {
                 log!("distribution: catalog and releases cannot be read: {cause}");
@@ -153,35 +157,43 @@ impl DistributionObject {
 
     async fn try_to_ask(
         &self,
+        standing: &mut Standing,
         questions: impl Fn(&D1Database) -> Result<Vec<D1PreparedStatement>, Failure>,
     ) -> Result<Vec<D1Result>, Failure> {
-        let d1 = self.bring_up_to_date().await?;
-        let mut statements = questions(&d1)?;
-        statements.push(d1.prepare(LOOK));
-        let mut answers = within(d1.batch(statements)).await?;
-        let query = "SELECT EXISTS (SELECT 1 FROM shown WHERE confirmed = ?1 OR pending = ?1)";
-        let is_ours = match mark(&answers)? {
-            Some(stand) => self.database.open()?.one(query, [text(stand.mark)])?.unwrap_or_default(),
-            None => false,
+        let asked = async {
+            let d1 = self.tell_changes(standing).await?;
+            let mut statements = questions(&d1)?;
+            statements.push(d1.prepare(LOOK));
+            let mut answers = within(d1.batch(statements)).await?;
+            let confirmed: Option<String> = self.database.open()?.one("SELECT confirmed FROM shown", [])?;
+            let found = mark(&answers)?.map(|stand| stand.mark);
+            answers.pop();
+            if found.is_some() && found == confirmed { Ok(answers) } else { Err(Failure::internal(FOREIGN)) }
         };
-        if !is_ours {
-            return Err(Failure::internal("D1 carries a mark that nobody here has made"));
-        }
-        answers.pop();
-        Ok(answers)
+        let asked = asked.await;
+        self.remember(standing, &asked);
+        asked
     }
 
-    /// D1, with everything that has changed until now.
-    async fn bring_up_to_date(&self) -> Result<D1Database, Failure> {
-        let mut standing = self.shown.standing.lock().await;
-        let told = self.tell_changes(&mut standing).await;
-        if let Err(failure) = &told {
-            *standing = Standing::after(failure);
+    /// Brings D1 up to date where nobody asks. After a failure it rests for a while: nobody waits for it meanwhile.
+    pub(super) async fn show_changes(&self) -> Result<(), Failure> {
+        if self.shown.failed_at.get().is_some_and(|at| now() < at.after(RETRY)) {
+            return Ok(());
         }
-        self.shown.failed_at.set(told.is_err().then(now));
+        let mut standing = self.shown.standing.lock().await;
+        let told = self.tell_changes(&mut standing).await.map(drop);
+        self.remember(&mut standing, &told);
         told
     }
 
+    fn remember<T>(&self, standing: &mut Standing, outcome: &Result<T, Failure>) {
+        if let Err(failure) = outcome {
+            *standing = Standing::after(failure);
+        }
+        self.shown.failed_at.set(outcome.is_err().then(now));
+    }
+
+    /// D1, with everything that has changed until now.
     async fn tell_changes(&self, standing: &mut Standing) -> Result<D1Database, Failure> {
         let d1 = self.env.d1(BINDING)?;
         // Unknown until the end: whoever is cut off in between does not know which mark D1 carries.
@@ -196,20 +208,12 @@ impl DistributionObject {
         while let Some(batch) = self.next_batch(&d1, newest).await? {
             let results = within(d1.batch(batch.statements)).await?;
             if mark(&results)?.is_none_or(|stand| stand.mark != batch.mark) {
-                return Err(Failure::internal("D1 carries a mark that nobody here has made"));
+                return Err(Failure::internal(FOREIGN));
             }
             database.step(confirm)?;
         }
         *standing = Standing::Known;
         Ok(d1)
-    }
-
-    /// The same where nobody asks. After a failure it rests for a while: nobody waits for it meanwhile.
-    pub(super) async fn show_changes(&self) -> Result<(), Failure> {
-        if self.shown.failed_at.get().is_some_and(|at| now() < at.after(RETRY)) {
-            return Ok(());
-        }
-        self.bring_up_to_date().await.map(drop)
     }
 
     /// Sees to it that D1 carries a mark of this object; otherwise it is begun anew.
