@@ -25,7 +25,7 @@ fn a_dry_run_puts_the_production_upload_together_and_sends_nothing() -> Result<(
             "Durable Objects of wardlink: SiteObject, DeskObject, BridgeObject, AccountsObject (migrations: v1)",
             "Bindings of wardlink: TRUST, SITE, DESK, BRIDGE, ACCOUNTS, DISTRIBUTION, GATEWAY, RECORDS, FILES, ASSETS",
             "Durable Objects of wardlink-distribution: DistributionObject, GatewayObject, RecordsObject (migrations: v1)",
-            "Bindings of wardlink-distribution: DISTRIBUTION, GATEWAY, RECORDS, DESK, CATALOG, FILES",
+            "Bindings of wardlink-distribution: DISTRIBUTION, GATEWAY, RECORDS, DESK, FILES, CATALOG",
             "gzip",
         ] {
             ensure!(checks.contains(found), "`{found}` is not among what was checked: {checks}");
