@@ -1,7 +1,8 @@
 //! The distribution server (Distribution, figure 4): what manufacturers publish, verified before it is seen; the configuration catalog;
 //! offers, and directives for each gateway.
 //!
-//! Everything that decides lies in this object's database, so that what belongs together changes in one step; files lie in R2.
+//! Everything that decides lies in this object's database, so that what belongs together changes in one step; files lie in R2, and people read
+//! catalog and releases in D1 ([`shown`]).
 
 mod catalog;
 mod directives;

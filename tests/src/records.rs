@@ -3,10 +3,13 @@
 use anyhow::{Context as _, Result};
 use wardlink_agent::clock;
 use wardlink_crypto::key::PrivateKey;
+use wardlink_protocol::distribution::SessionRefusal;
 use wardlink_protocol::identity::{PatientReference, RecordChain, Sha256};
 use wardlink_protocol::{Device, UnixMillis};
 use wardlink_records::batch::{Batch, Beginning, ChainEnd, Link, Reason};
 use wardlink_records::record::{Content, Measure, Record};
+
+use crate::hub::Talk;
 
 /// Whose records the tests make.
 pub const PATIENT: PatientReference = PatientReference([7; 16]);
@@ -73,4 +76,9 @@ impl Recorder {
         self.link = Link::Follows(verified.hash());
         Ok(bytes)
     }
+}
+
+/// Why a batch that is handed over is refused; an error where it is taken.
+pub fn refused(talk: &mut Talk, batch: &[u8]) -> Result<SessionRefusal> {
+    talk.records(batch)?.err().context("it was taken")
 }

@@ -4,12 +4,11 @@
 use anyhow::{Context as _, Result, ensure};
 use serde_json::Value;
 use wardlink_protocol::api::{CatalogDevice, FlagView, RecordedValue};
-use wardlink_protocol::distribution::SessionRefusal;
 use wardlink_records::record::{Answer, Content, Record, Response};
 use wardlink_tests::api::ADMINISTRATOR;
 use wardlink_tests::browser::{Browser, Screen, Target};
 use wardlink_tests::hub::Talk;
-use wardlink_tests::records::{Recorder, heart_rate};
+use wardlink_tests::records::{Recorder, heart_rate, refused};
 use wardlink_tests::table::{self, Row};
 use wardlink_tests::ward::{NURSE, Ward};
 use wardlink_tests::{Scene, scene};
@@ -43,10 +42,6 @@ fn switch(name: &str, words: &str) -> Target {
 
 fn hand_over(talk: &mut Talk, batch: &[u8]) -> Result<()> {
     talk.records(batch)?.map(drop).map_err(|refused| anyhow::anyhow!("it was refused: {refused:?}"))
-}
-
-fn refused(talk: &mut Talk, batch: &[u8]) -> Result<SessionRefusal> {
-    talk.records(batch)?.err().context("it was taken")
 }
 
 /// What a person has answered in own words.

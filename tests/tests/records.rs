@@ -8,14 +8,14 @@ use wardlink_protocol::api::{
     FlagView, ProblemKind, RecordsDetail, RecordsGap, RecordsPage, RecordsPlot, RecordsSettings, RecordsView, Role,
     RulesChange, RulesView,
 };
-use wardlink_protocol::distribution::{FromServer, SessionRefusal};
+use wardlink_protocol::distribution::FromServer;
 use wardlink_protocol::identity::{PatientReference, RecordChain, Sha256};
 use wardlink_records::batch::{ChainEnd, Reason};
 use wardlink_records::receipt::Receipt;
 use wardlink_records::record::Record;
 use wardlink_tests::api::{ADMINISTRATOR, Api, refusal};
 use wardlink_tests::hub::{Hub, Talk, state};
-use wardlink_tests::records::{PATIENT, Recorder, heart_rate, measured};
+use wardlink_tests::records::{PATIENT, Recorder, heart_rate, measured, refused};
 use wardlink_tests::ward::{Ward, device};
 use wardlink_tests::{scene, wait};
 
@@ -24,10 +24,6 @@ fn taken(hub: &Hub, talk: &mut Talk, batch: &[u8]) -> Result<Receipt> {
         Ok(receipt) => Ok(Receipt::open(&receipt, &hub.root())?),
         Err(refused) => bail!("it was refused: {refused:?}"),
     }
-}
-
-fn refused(talk: &mut Talk, batch: &[u8]) -> Result<SessionRefusal> {
-    talk.records(batch)?.err().context("it was taken")
 }
 
 fn overview(api: &Api) -> Result<RecordsView> {

@@ -1,9 +1,9 @@
-//! Every screen, in both languages and themes, on phone and desk: nothing that axe finds (WCAG 2.2 AA and good practice), nothing that the
+//! Every screen, in both languages and themes, on phone and desk, so that every two of these meet: nothing that axe finds (WCAG 2.2 AA and good practice), nothing that the
 //! Content Security Policy refuses, no complaint in the console, nothing that sticks out of the screen, and a way through it
 //! with the keyboard alone.
 //!
 //! A new screen is a row in one of the tables ([`doors`], [`control_unit`], [`rules`], [`phone`], [`display`]); [`coverage`] fails when the app lists
-//! one that has none. With `WARDLINK_PICTURES=<folder>` a picture of each is written there, to be looked at.
+//! one that has none. With `WARDLINK_PICTURES=<folder>` each is looked at in every combination, and pictures are written there.
 
 use std::cell::RefCell;
 use std::collections::BTreeSet;
