@@ -23,9 +23,9 @@ const OBJECT_ID_DIGITS: usize = 64;
 /// What the worker runs under.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Host {
-    /// `wrangler dev`: assets and all, as in development.
-    Wrangler,
-    /// `workerd` alone: what is measured, without a proxy in front. It serves no assets, and has no files. Its objects are wrangler's.
+    /// With files and databases, as in development (`xtask/host.mjs`).
+    Whole,
+    /// `workerd` alone: what is measured, with nothing in front. It serves no assets, and has no files and databases. Its objects are those of the whole.
     Workerd,
 }
 
@@ -41,9 +41,9 @@ pub struct Worker<'s> {
 }
 
 impl<'s> Worker<'s> {
-    /// Starts a worker with empty storage under wrangler, and returns when it answers.
+    /// Starts a worker with empty storage, and returns when it answers.
     pub fn start(scene: &'s Scene) -> Result<Self> {
-        Self::start_under(scene, Host::Wrangler)
+        Self::start_under(scene, Host::Whole)
     }
 
     /// Starts a worker with empty storage, and returns when it answers.
@@ -186,7 +186,7 @@ impl<'s> Worker<'s> {
     /// Starts the worker again on what it has stored, and returns when it answers.
     pub fn restart(&mut self) -> Result<()> {
         let mut command = match self.host {
-            Host::Wrangler => self.wrangler()?,
+            Host::Whole => self.whole()?,
             Host::Workerd => self.workerd()?,
         };
         let mut process = Process::spawn(self.scene, "worker", command.current_dir(&self.folder))?;
@@ -214,12 +214,10 @@ impl<'s> Worker<'s> {
         self.restart()
     }
 
-    fn wrangler(&self) -> Result<Command> {
-        let mut command = Command::new(artifacts::in_checkout("node_modules/.bin/wrangler")?);
-        command.args(["dev", "--config", "wrangler.toml", "--config", "wrangler.distribution.toml"]);
-        command.args(["--local", "--ip", "127.0.0.1", "--port", &self.port.to_string()]);
-        command.args(["--persist-to", "storage", "--show-interactive-dev-session", "false", "--inspector-port", "0"]);
-        command.env("CLOUDFLARE_CF_FETCH_ENABLED", "false").env("WRANGLER_SEND_METRICS", "false").env("NO_COLOR", "1");
+    fn whole(&self) -> Result<Command> {
+        let mut command = Command::new("node");
+        command.arg(artifacts::in_checkout("xtask/host.mjs")?);
+        command.args(["--port", &self.port.to_string(), "--persist-to", "storage"]);
         Ok(command)
     }
 
@@ -304,7 +302,7 @@ struct Script {
     asks: &'static [&'static str],
 }
 
-/// As `wrangler.toml` and `wrangler.distribution.toml` say. There is no store of files (R2) here: what needs one is measured under wrangler.
+/// As `wrangler.toml` and `wrangler.distribution.toml` say. There is no store of files (R2) here: what needs one is measured on the whole.
 const SCRIPTS: [Script; 2] = [
     Script {
         name: "worker",

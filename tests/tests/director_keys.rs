@@ -33,7 +33,7 @@ impl Installed {
 }
 
 fn ward<'s>(scene: &'s Scene, root: &str, online: &str) -> Result<Ward<'s>> {
-    Ward::around(scene, Worker::start_with(scene, Host::Wrangler, &[(ROOT, root), (ONLINE, online)])?)
+    Ward::around(scene, Worker::start_with(scene, Host::Whole, &[(ROOT, root), (ONLINE, online)])?)
 }
 
 fn variables(root: &str, online: &str) -> [(String, String); 2] {

@@ -1,4 +1,4 @@
-//! `cargo xtask dev`: the whole of Wardlink on this machine: the worker under wrangler, and a simulated pump.
+//! `cargo xtask dev`: the whole of Wardlink on this machine: the workers, and a simulated pump.
 //!
 //! Everything that a run stores lies in `.wardlink/` and `.dev.vars`; the next run goes on with it. On loopback it speaks http;
 //! with `--host` phones reach it, by https under a certification authority of its own (see [`authority`]).
@@ -13,9 +13,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 
-use crate::build::{self, Script, Variant};
+use crate::build::{self, Variant};
 use crate::progress::Step;
-use crate::tools;
 use crate::workspace::Workspace;
 
 mod api;
@@ -36,7 +35,7 @@ use provisioning::PumpFile;
 use secrets::Secrets;
 use trust_page::TrustPage;
 
-/// How long wrangler may take until the worker answers.
+/// How long the worker may take until it answers.
 const START_TIMEOUT: Duration = Duration::from_secs(90);
 
 /// What a development run looks like.
@@ -194,28 +193,10 @@ fn interrupts() -> Result<Receiver<()>> {
 }
 
 fn start_worker(workspace: &Workspace, state: &State, place: &Place) -> Result<Child> {
-    let mut wrangler = tools::node_program(workspace, "wrangler");
-    wrangler.arg("dev").arg(format!("--config={}", Script::ControlUnit.configuration()));
-    let beside = Script::Distribution.configuration();
-    match place.tls() {
-        None => wrangler.arg(format!("--config={beside}")),
-        Some(_) => wrangler.arg("--config").arg(over_https(workspace, state, beside)?),
-    };
-    wrangler.args(["--local", "--show-interactive-dev-session", "false", "--inspector-port", "0"]);
-    wrangler.args(place.arguments()).arg("--env-file").arg(&state.secrets).arg("--persist-to").arg(state.worker());
-    wrangler.env("CLOUDFLARE_CF_FETCH_ENABLED", "false").env("WRANGLER_SEND_METRICS", "false").env("NO_COLOR", "1");
-    Child::spawn("The worker", &mut wrangler, state.folder.join("worker.log"))
-}
-
-/// The configuration of a worker beside the first one, for a run over https. Whichever worker wrangler loads last says by which protocol all of them
-/// are reached, and its options are for the first one only.
-fn over_https(workspace: &Workspace, state: &State, configuration: &str) -> Result<PathBuf> {
-    let text = fs::read_to_string(workspace.root().join(configuration)).context("cannot read a configuration")?;
-    let main = format!("main = \"{}/", workspace.root().display());
-    let text = text.replace("main = \"", &main) + "\n[dev]\nupstream_protocol = \"https\"\n";
-    let file = state.folder.join(configuration);
-    fs::write(&file, text).with_context(|| format!("cannot write {}", file.display()))?;
-    Ok(file)
+    let mut host = Command::new("node");
+    host.arg("xtask/host.mjs").args(place.arguments()).current_dir(workspace.root());
+    host.arg("--env-file").arg(&state.secrets).arg("--persist-to").arg(state.worker());
+    Child::spawn("The worker", &mut host, state.folder.join("worker.log"))
 }
 
 fn wait_for_health(api: &Api, worker: &mut Child, interrupted: &Receiver<()>) -> Result<()> {

@@ -106,7 +106,7 @@ pub(crate) fn require_node_modules(workspace: &Workspace) -> Result<()> {
     if on_path("npm").is_none() {
         bail!("npm is missing: install it (it comes with Node.js, or as a package of its own)");
     }
-    let step = Step::start("Install the npm packages (wrangler, esbuild, wasm-opt)");
+    let step = Step::start("Install the npm packages (workerd, wrangler, esbuild, wasm-opt)");
     // What it says is for people: the output may be figures.
     let npm = &mut Command::new("npm");
     shell::run(npm.args(["ci", "--loglevel=error"]).stdout(std::io::stderr()).current_dir(workspace.root()))

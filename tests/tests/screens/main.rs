@@ -101,7 +101,7 @@ fn the_screens_of_a_site_that_waits_for_the_hospitals_ca_are_in_order() -> Resul
     scene(|scene| {
         // Nobody listens there.
         let variables = [("EST_URL", "http://127.0.0.1:9"), ("EST_ROOT_SHA256", &"00".repeat(32))];
-        let worker = Worker::start_with(scene, Host::Wrangler, &variables)?;
+        let worker = Worker::start_with(scene, Host::Whole, &variables)?;
         let ward = Ward::around(scene, worker)?;
         let stage = Stage::open(scene, ward.worker.origin(), Aim::Pointer)?;
         stage.sign_in("/", ADMINISTRATOR)?;

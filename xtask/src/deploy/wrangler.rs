@@ -56,8 +56,7 @@ impl Call {
         call
     }
 
-    /// What is uploaded is what was built and measured: wrangler does not bundle it again. (`no_bundle` in wrangler.toml would
-    /// have `wrangler dev` start the worker anew again and again.)
+    /// What is uploaded is what was built and measured: wrangler does not bundle it again.
     fn upload(script: Script, environment: &str, staged: &Staged) -> Self {
         let mut call =
             Self(words(&["deploy", "--no-bundle", "--config", script.configuration(), "--env", environment]));

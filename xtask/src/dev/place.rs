@@ -67,14 +67,12 @@ impl Place {
         self.tls.iter().map(|tls| tls.authority.pem().to_owned()).collect()
     }
 
-    /// The arguments by which wrangler listens here.
+    /// The arguments by which the workers' host listens here.
     pub(super) fn arguments(&self) -> Vec<String> {
         let (ip, port) = (self.address.ip().to_string(), self.address.port().to_string());
         let mut arguments = ["--ip", &ip, "--port", &port].map(str::to_owned).to_vec();
         if let Some(tls) = &self.tls {
             let (key, certificate) = (tls.files.key.display(), tls.files.certificate.display());
-            // Of several workers' requests wrangler would say otherwise that they came by http.
-            arguments.extend(["--local-protocol", "https", "--upstream-protocol", "https"].map(str::to_owned));
             arguments.extend([format!("--https-key-path={key}"), format!("--https-cert-path={certificate}")]);
             arguments.push(format!("--var=TLS_ANCHORS:{}", tls.authority.pem()));
         }

@@ -108,7 +108,7 @@ fn catalogs(scene: &Scene, sizes: &[usize], rounds: usize, figures: &mut Figures
     }
     for &size in sizes {
         if wards.devices() > 0 {
-            ward.worker.restart_under(Host::Wrangler)?;
+            ward.worker.restart_under(Host::Whole)?;
             wards.come_again()?;
             for uploader in &mut uploaders {
                 uploader.talk = uploader.hub.connect()?;
