@@ -5,10 +5,12 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, ensure};
 use serde_json::Value;
+use wardlink_protocol::Device;
 use wardlink_protocol::api::OutcomeView;
 use wardlink_tests::fleet::{Fleet, program};
 use wardlink_tests::mirror::Mirror;
-use wardlink_tests::pump::Pump;
+use wardlink_tests::process::free_port;
+use wardlink_tests::pump::{Event, Pump, is, text};
 use wardlink_tests::ward::device;
 use wardlink_tests::{Scene, scene, wait};
 
@@ -23,7 +25,12 @@ impl<'s> CutOff<'s> {
         let hospital = Fleet::open(scene)?;
         let north = hospital.gateway("north", &["n-1"], more)?;
         hospital.release("1A", "1B", &[])?;
-        hospital.ward.worker.lose_file(program("1B").as_bytes())?;
+        Self::cut_off(hospital, north, program("1B").as_bytes())
+    }
+
+    /// The server loses the package, which is offered, and then goes away.
+    fn cut_off(hospital: Fleet<'s>, north: Pump<'s>, package: &[u8]) -> Result<Self> {
+        hospital.ward.worker.lose_file(package)?;
         hospital.offer("1B")?;
         let mut site = Self { hospital, north };
         site.wait_for_trouble("500")?;
@@ -63,15 +70,19 @@ impl<'s> CutOff<'s> {
             Ok(self.hospital.runs("n-1").is_ok_and(|runs| runs == program("1B")).then_some(()))
         })
         .with_context(|| self.hospital.stands("north"))?;
+        self.is_told(&device("n-1")?)
+    }
+
+    /// What has come of it waits for the server, which hears it once.
+    fn is_told(&mut self, device: &Device) -> Result<()> {
         wait::until("an outcome that waits", || {
             Ok(self.hospital.says("north", "outcomes_waiting").filter(|waiting| *waiting > 0))
         })?;
         wait::until("no trouble with it any more", || Ok(self.why().is_none().then_some(())))?;
         self.hospital.ward.worker.restart()?;
-        let n_1 = device("n-1")?;
-        self.hospital.wait_for_all(&[&n_1], "1B")?;
+        self.hospital.wait_for_all(&[device], "1B")?;
         self.hospital.wait_for_rest("north")?;
-        let told: Vec<OutcomeView> = self.hospital.ward.administrator.get(&format!("outcomes?device={n_1}"))?;
+        let told: Vec<OutcomeView> = self.hospital.ward.administrator.get(&format!("outcomes?device={device}"))?;
         let told: Vec<_> = told.iter().map(|told| (told.outcome.as_str(), told.detail.as_str())).collect();
         assert_eq!(told, [("installed", "1B, release 1")]);
         Ok(())
@@ -124,5 +135,27 @@ fn a_package_from_a_stick_is_refused_with_its_step_when_it_was_altered_and_insta
         site.export(&stick)?;
         site.look()?;
         site.is_installed_and_told()
+    })
+}
+
+#[test]
+fn a_pump_that_verifies_for_itself_has_its_package_from_a_stick_at_its_gateway_while_the_server_is_away() -> Result<()> {
+    scene(|scene| {
+        let hospital = Fleet::open(scene)?;
+        let (stick, address) = (scene.path("stick"), format!("127.0.0.1:{}", free_port()?));
+        let more = [&*format!("--hub={address}"), "--collect-secs=1", &format!("--media={}", stick.display())];
+        let north = hospital.gateway("north", &["n-1"], &more)?;
+        hospital.sell(&["pump-1"])?;
+        let mut pump = hospital.pair_pump("pump-1", "gateway/north", &address)?;
+        hospital.release_for_pumps(("1A", "1B"), "2", &[], &[])?;
+        hospital.publish()?;
+        let package = fs::read(hospital.acme.path("image-1B")).context("an image")?;
+        let mut site = CutOff::cut_off(hospital, north, &package)?;
+
+        site.export(&stick)?;
+        site.look()?;
+        let is_new = |event: &Event| is(event, "booted") && text(event, "revision").is_ok_and(|revision| revision == "1B");
+        pump.wait_until("1B to start", is_new)?;
+        site.is_told(&device("pump-1")?)
     })
 }

@@ -2,7 +2,7 @@
 //! (Distribution, figure 12, 258 and 259; Uptane 5.4.3.4 step 7).
 
 use super::http::{Answer, Asked, Http, HttpError};
-use super::packages::Partial;
+use super::packages::{self, Partial};
 use super::places;
 use super::round::Round;
 use super::store::StoreError;
@@ -160,15 +160,14 @@ impl Round<'_> {
             {
                 // Names of files are not escaped, as the release tool exports them.
                 let file = folder.join(manufacturer.as_str()).join("targets").join(name);
-                let mut partial = self.shared.packages.partial(sha256)?;
-                if file.is_file() && copy(&file, target, &mut partial)? {
-                    match self.shared.packages.finish(store, &partial, sha256, target)? {
-                        Ok(path) => return Ok(path),
-                        Err(error) => {
-                            refused.push(format!("{}: {error}", file.display()));
-                            last = error.into();
-                        }
+                match self.from_stick(&file, target, sha256) {
+                    Ok(Some(path)) => return Ok(path),
+                    Ok(None) => {}
+                    Err(Undelivered::Corrupt(error)) => {
+                        refused.push(format!("{}: {error}", file.display()));
+                        last = Undelivered::Corrupt(error);
                     }
+                    Err(error) => return Err(error),
                 }
             }
         }
@@ -211,6 +210,17 @@ impl Round<'_> {
                 mirror.into_iter().chain([site]).collect()
             }
         }
+    }
+
+    /// Takes a file from a stick when it is the listed one; none where it cannot be read. Another one leaves what a download has brought so far.
+    fn from_stick(&self, file: &Path, target: &Target, sha256: &Sha256) -> Result<Option<PathBuf>, Undelivered> {
+        let Ok(checked) = packages::check(file, target) else { return Ok(None) };
+        checked?;
+        let mut partial = self.shared.packages.partial(sha256)?;
+        if !copy(file, target, &mut partial)? {
+            return Ok(None);
+        }
+        Ok(Some(self.shared.packages.finish(&self.shared.store, &partial, sha256, target)??))
     }
 
     /// Downloads a file, and goes on where an earlier try was cut off; none where the server has none.
@@ -270,7 +280,7 @@ async fn take(answer: Answer, left: u64, partial: &mut Partial) -> Result<(), Un
 fn copy(file: &Path, target: &Target, partial: &mut Partial) -> Result<bool, Undelivered> {
     partial.restart()?;
     let mut written = Ok(());
-    let read = super::packages::read_through(file, |chunk| {
+    let read = packages::read_through(file, |chunk| {
         written = partial.write(chunk);
         written.is_ok() && partial.length <= target.length
     });
@@ -282,7 +292,7 @@ fn decrypt(path: &Path, code: ContentCode, partial: &mut Partial) -> Result<(), 
     let unusable = |error: EncodingError| Undelivered::Unusable(format!("the encrypted package: {error}"));
     let mut decoder = Decoder::new(code);
     let mut done = Ok(());
-    super::packages::read_through(path, |chunk| {
+    packages::read_through(path, |chunk| {
         done = decoder.push(chunk).map_err(unusable).and_then(|opened| Ok(partial.write(&opened)?));
         done.is_ok()
     })

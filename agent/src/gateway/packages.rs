@@ -56,17 +56,7 @@ impl Packages {
         sha256: &Sha256,
         target: &Target,
     ) -> Result<Result<PathBuf, Corrupt>, StoreError> {
-        let mut delivery = Delivery::new(target);
-        let mut corrupt = None;
-        read_through(&partial.path, |chunk| match delivery.take(chunk) {
-            Ok(()) => true,
-            Err(error) => {
-                corrupt = Some(error);
-                false
-            }
-        })
-        .map_err(StoreError::of_file)?;
-        if let Some(error) = corrupt.or_else(|| delivery.finish().err()) {
+        if let Err(error) = check(&partial.path, target).map_err(StoreError::of_file)? {
             fs::remove_file(&partial.path).map_err(StoreError::of_file)?;
             return Ok(Err(error));
         }
@@ -133,6 +123,17 @@ fn remove(path: &Path) -> Result<(), StoreError> {
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(StoreError::of_file(error)),
         _ => Ok(()),
     }
+}
+
+/// Whether a file is the listed one.
+pub(super) fn check(path: &Path, target: &Target) -> io::Result<Result<(), Corrupt>> {
+    let mut delivery = Delivery::new(target);
+    let mut taken = Ok(());
+    read_through(path, |chunk| {
+        taken = delivery.take(chunk);
+        taken.is_ok()
+    })?;
+    Ok(taken.and_then(|()| delivery.finish()))
 }
 
 /// Reads a file to its end, or until nobody wants more.

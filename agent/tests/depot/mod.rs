@@ -571,6 +571,11 @@ impl Inner {
         images
     }
 
+    /// From which byte images were asked for, in the order of the requests.
+    pub(crate) fn froms(&self) -> Vec<Option<usize>> {
+        self.requests.iter().filter(|request| request.path.contains("/targets/")).map(|request| request.from).collect()
+    }
+
     pub(crate) fn outcomes_of(&self, device: &str) -> Vec<Outcome> {
         let of = |told: &&Notification| told.device.to_string() == device;
         self.outcomes.iter().filter(of).map(|told| told.outcome.clone()).collect()

@@ -2,6 +2,8 @@
 
 use crate::depot::{Depot, Inner, image_of, pumps};
 use crate::next_package;
+use std::fs;
+use std::path::Path;
 use wardlink_agent::gateway::Order;
 use wardlink_test_repository::hospital::{gateway_package, pump_package};
 use wardlink_update::package::{BoundFile, Delta, DeltaFormat, Package, Release, ReleaseCounter, RevisionRange};
@@ -34,10 +36,31 @@ async fn a_download_that_is_cut_off_goes_on_where_it_was() {
     gateway.trouble("connection").await;
     gateway.handle.orders.send(Order::Ask).await.unwrap();
     depot.installed("infusion-pump/p1", "1B").await;
-    depot.with(|inner| {
-        let images: Vec<_> = inner.requests.iter().filter(|request| request.path.contains("/targets/")).collect();
-        assert_eq!(images.last().unwrap().from, Some(10), "{images:?}");
-    });
+    depot.with(|inner| assert_eq!(inner.froms(), [None, Some(10)]));
+    gateway.stop().await;
+}
+
+/// What is on the stick is not what the manufacturer has signed.
+fn spoil(depot: &Depot, stick: &Path) {
+    for (name, _) in depot.with(|inner| inner.images()) {
+        let file = stick.join("acme/targets").join(&name);
+        fs::create_dir_all(file.parent().unwrap()).unwrap();
+        fs::write(file, b"something else").unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_wrong_file_on_a_stick_leaves_what_a_download_has_brought() {
+    let depot = Depot::open().await;
+    depot.direct(&pump_package());
+    let stick = depot.stick();
+    spoil(&depot, &stick);
+    depot.with(|inner| inner.cut_after = Some(10));
+    let mut gateway = depot.power(&["--media", stick.to_str().unwrap()]);
+    gateway.trouble("connection").await;
+    gateway.handle.orders.send(Order::Ask).await.unwrap();
+    depot.installed("infusion-pump/p1", "1B").await;
+    depot.with(|inner| assert_eq!(inner.froms(), [None, Some(10)]));
     gateway.stop().await;
 }
 
@@ -85,13 +108,9 @@ async fn packages_may_come_from_a_stick_or_a_mirror() {
     depot.installed("infusion-pump/p2", "1B").await;
     gateway.stop().await;
     let mirror = format!("http://{}/mirror", depot.address);
-    // What is on the stick is not what the manufacturer has signed: the mirror has it.
+    // The stick has another file: the mirror has it.
     depot.direct(&next_package());
-    for (name, _) in depot.with(|inner| inner.images()) {
-        let file = stick.join("acme/targets").join(&name);
-        std::fs::create_dir_all(file.parent().unwrap()).unwrap();
-        std::fs::write(file, b"something else").unwrap();
-    }
+    spoil(&depot, &stick);
     let gateway = depot.power(&["--media", stick.to_str().unwrap(), "--mirror", &mirror]);
     depot.installed("infusion-pump/p1", "1C").await;
     assert_eq!(depot.runs("infusion-pump/p1"), Some(image_of(&next_package())));
