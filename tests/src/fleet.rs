@@ -34,7 +34,11 @@ pub struct Fleet<'s> {
 impl<'s> Fleet<'s> {
     /// A worker whose administrator has made the manufacturer known.
     pub fn open(scene: &'s Scene) -> Result<Self> {
-        let ward = Ward::open(scene)?;
+        Self::around(scene, Ward::open(scene)?)
+    }
+
+    /// The same in a ward.
+    pub fn around(scene: &'s Scene, ward: Ward<'s>) -> Result<Self> {
         let acme = Manufacturer::found(scene, "acme")?;
         acme.onboard(&ward.administrator)?;
         Ok(Self { scene, ward, acme })

@@ -30,7 +30,7 @@ use crate::pump::Pump;
 use crate::wait;
 use crate::ward::{Ward, device};
 use crate::wire::{Message, Moment, Trap, Wire};
-use crate::worker::{Host, Worker};
+use crate::worker::Worker;
 use person::Person;
 use reader::Reader;
 
@@ -197,7 +197,7 @@ impl<'s> Bedside<'s> {
     /// announcements.
     pub fn open(scene: &'s Scene) -> Result<Self> {
         let variables = [("TRUST", "proxy"), ("PROXY_SECRET", PROXY_SECRET)];
-        let ward = Ward::around(scene, Worker::start_with(scene, Host::Workerd, &variables)?)?;
+        let ward = Ward::around(scene, Worker::start_with(scene, &variables)?)?;
         let PolicyView { mut policy, .. } = ward.administrator.policy()?;
         policy.secured_networks =
             vec![SecuredNetwork { name: "Ward".to_owned(), by: NetworkMatch::Marker(MARKER.parse()?) }];

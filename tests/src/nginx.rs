@@ -47,7 +47,7 @@ impl<'s> Proxied<'s> {
     pub fn start_under(scene: &'s Scene, host: Host, trust: &str) -> Result<Self> {
         let tls = Certificates::make()?;
         let variables = [("TRUST", trust), ("PROXY_SECRET", PROXY_SECRET), ("TLS_ANCHORS", &tls.root_pem)];
-        let worker = Worker::start_with(scene, host, &variables)?;
+        let worker = Worker::start_under(scene, host, &variables)?;
         let nginx = Nginx::start(scene, tls, worker.port())?;
         Ok(Self { worker, nginx })
     }

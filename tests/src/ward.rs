@@ -10,7 +10,7 @@ use crate::Scene;
 use crate::api::Api;
 use crate::hub::Hub;
 use crate::pump::{Pump, text};
-use crate::worker::Worker;
+use crate::worker::{Host, Worker};
 
 /// The nurse's sign-in name.
 pub const NURSE: &str = "nina";
@@ -32,6 +32,11 @@ impl<'s> Ward<'s> {
     /// Starts a worker with empty storage.
     pub fn open(scene: &'s Scene) -> Result<Self> {
         Self::around(scene, Worker::start(scene)?)
+    }
+
+    /// The same with the pages of the web app.
+    pub fn with_pages(scene: &'s Scene) -> Result<Self> {
+        Self::around(scene, Worker::start_under(scene, Host::WithPages, &[])?)
     }
 
     /// Gives a worker with empty storage its people.

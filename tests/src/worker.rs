@@ -11,11 +11,15 @@ use crate::api::Api;
 use crate::process::{Killer, Process, free_port};
 use crate::{Scene, artifacts, wait};
 
+mod workerd;
+
 /// What opens the one-time link of a test's worker.
 pub const BOOTSTRAP_TOKEN: &str = "dGhlLWZpcnN0LWFkbWluaXN0cmF0b3ItY29tZXMtaW4";
 const MASTER_KEY: &str = "b25seS1mb3ItdGVzdHMtMzItYnl0ZXMtb2Yta2V5ISE";
 
-/// Where objects lie in the worker's folder, under either host.
+/// Where everything lies that the worker stores, in its folder and under either host.
+const STORAGE: &str = "storage/v3";
+/// Where its objects lie.
 const OBJECTS: &str = "storage/v3/do";
 /// The digits of an object's identifier, which is the name of its file.
 const OBJECT_ID_DIGITS: usize = 64;
@@ -23,10 +27,10 @@ const OBJECT_ID_DIGITS: usize = 64;
 /// What the worker runs under.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Host {
-    /// With files and databases, as in development (`xtask/host.mjs`).
-    Whole,
-    /// `workerd` alone: what is measured, with nothing in front. It serves no assets, and has no files and databases. Its objects are those of the whole.
+    /// `workerd` alone, with nothing in front: everything but the pages.
     Workerd,
+    /// With the pages, as in development (`xtask/host.mjs`), on the same storage. It takes two seconds of a core to start.
+    WithPages,
 }
 
 /// A worker that a test started, and can kill and start again on the same storage and port.
@@ -41,18 +45,18 @@ pub struct Worker<'s> {
 }
 
 impl<'s> Worker<'s> {
-    /// Starts a worker with empty storage, and returns when it answers.
+    /// Starts a worker with empty storage and no pages, and returns when it answers.
     pub fn start(scene: &'s Scene) -> Result<Self> {
-        Self::start_under(scene, Host::Whole)
+        Self::start_with(scene, &[])
     }
 
-    /// Starts a worker with empty storage, and returns when it answers.
-    pub fn start_under(scene: &'s Scene, host: Host) -> Result<Self> {
-        Self::start_with(scene, host, &[])
+    /// The same with these variables of the deployment.
+    pub fn start_with(scene: &'s Scene, variables: &[(&str, &str)]) -> Result<Self> {
+        Self::start_under(scene, Host::Workerd, variables)
     }
 
     /// Starts a worker with empty storage and these variables of the deployment, and returns when it answers.
-    pub fn start_with(scene: &'s Scene, host: Host, variables: &[(&str, &str)]) -> Result<Self> {
+    pub fn start_under(scene: &'s Scene, host: Host, variables: &[(&str, &str)]) -> Result<Self> {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let folder = scene.path(&format!("worker-{}", COUNT.fetch_add(1, Ordering::Relaxed)));
         let owned = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
@@ -116,7 +120,7 @@ impl<'s> Worker<'s> {
 
     /// Takes a file of this content out of the store of files.
     pub fn lose_file(&self, content: &[u8]) -> Result<()> {
-        let mut folders = vec![self.folder.join("storage/v3/r2")];
+        let mut folders = vec![self.folder.join(STORAGE).join("r2")];
         while let Some(folder) = folders.pop() {
             for entry in fs::read_dir(folder).context("cannot look into the storage")? {
                 let path = entry.context("cannot look into the storage")?.path();
@@ -151,12 +155,12 @@ impl<'s> Worker<'s> {
 
     /// Changes what its only database (D1) holds, whether or not the worker runs.
     pub fn tamper_database(&self, statements: &str) -> Result<()> {
-        execute(&self.folder.join("storage/v3/d1/miniflare-D1DatabaseObject"), statements)
+        execute(&self.folder.join(STORAGE).join("d1/miniflare-D1DatabaseObject"), statements)
     }
 
     fn part(&self, part: &str) -> Result<PathBuf> {
         ensure!(self.process.is_none(), "the worker runs");
-        Ok(self.folder.join("storage/v3").join(part))
+        Ok(self.folder.join(STORAGE).join(part))
     }
 
     /// Waits until a line of its log holds this.
@@ -186,7 +190,7 @@ impl<'s> Worker<'s> {
     /// Starts the worker again on what it has stored, and returns when it answers.
     pub fn restart(&mut self) -> Result<()> {
         let mut command = match self.host {
-            Host::Whole => self.whole()?,
+            Host::WithPages => self.with_pages()?,
             Host::Workerd => self.workerd()?,
         };
         let mut process = Process::spawn(self.scene, "worker", command.current_dir(&self.folder))?;
@@ -207,14 +211,7 @@ impl<'s> Worker<'s> {
         self.restart()
     }
 
-    /// Ends the worker, and starts it under another host on what it has stored.
-    pub fn restart_under(&mut self, host: Host) -> Result<()> {
-        self.kill();
-        self.host = host;
-        self.restart()
-    }
-
-    fn whole(&self) -> Result<Command> {
+    fn with_pages(&self) -> Result<Command> {
         let mut command = Command::new("node");
         command.arg(artifacts::in_checkout("xtask/host.mjs")?);
         command.args(["--port", &self.port.to_string(), "--persist-to", "storage"]);
@@ -222,11 +219,8 @@ impl<'s> Worker<'s> {
     }
 
     fn workerd(&self) -> Result<Command> {
-        fs::write(self.folder.join("workerd.capnp"), workerd_configuration(self.port, &self.variables))
-            .context("cannot write a file")?;
-        fs::create_dir_all(self.folder.join(OBJECTS)).context("cannot make the storage's folder")?;
         let mut command = Command::new(artifacts::in_checkout("node_modules/workerd/bin/workerd")?);
-        command.args(["serve", "--experimental", "workerd.capnp"]);
+        command.args(workerd::prepare(&self.folder, self.port, &self.variables)?);
         Ok(command)
     }
 }
@@ -289,89 +283,4 @@ fn size_of(folder: &Path) -> Result<u64> {
         size += if path.is_dir() { size_of(&path)? } else { entry.metadata().map_or(0, |file| file.len()) };
     }
     Ok(size)
-}
-
-/// A worker under `workerd` alone, with the classes of its objects: name and class.
-struct Script {
-    /// Its service, and its folder in `build`.
-    name: &'static str,
-    /// What wrangler calls it: the folders of its objects begin with that.
-    worker: &'static str,
-    objects: &'static [(&'static str, &'static str)],
-    /// The objects of the other one that it may ask.
-    asks: &'static [&'static str],
-}
-
-/// As `wrangler.toml` and `wrangler.distribution.toml` say. There is no store of files (R2) here: what needs one is measured on the whole.
-const SCRIPTS: [Script; 2] = [
-    Script {
-        name: "worker",
-        worker: "wardlink",
-        objects: &[
-            ("SITE", "SiteObject"),
-            ("DESK", "DeskObject"),
-            ("BRIDGE", "BridgeObject"),
-            ("ACCOUNTS", "AccountsObject"),
-        ],
-        asks: &["DISTRIBUTION", "GATEWAY", "RECORDS"],
-    },
-    Script {
-        name: "distribution",
-        worker: "wardlink-distribution",
-        objects: &[("DISTRIBUTION", "DistributionObject"), ("GATEWAY", "GatewayObject"), ("RECORDS", "RecordsObject")],
-        asks: &["DESK"],
-    },
-];
-
-fn workerd_configuration(port: u16, variables: &[(String, String)]) -> String {
-    let services = SCRIPTS.map(|Script { name, .. }| format!("(name = \"{name}\", worker = .{name}), ")).concat();
-    let texts: Vec<_> =
-        variables.iter().map(|(name, value)| format!("(name = \"{name}\", text = {value:?}), ")).collect();
-    let texts = texts.concat();
-    let workers = SCRIPTS.map(|script| script.configuration(&texts)).concat();
-    format!(
-        r#"using Workerd = import "/workerd/workerd.capnp";
-const config :Workerd.Config = (
-  services = [{services}(name = "storage", disk = (path = "{OBJECTS}", writable = true))],
-  sockets = [(name = "http", address = "127.0.0.1:{port}", http = (), service = "worker")],
-);
-{workers}"#
-    )
-}
-
-impl Script {
-    fn configuration(&self, texts: &str) -> String {
-        let Self { name, worker, objects, asks } = self;
-        let bindings: Vec<_> = SCRIPTS
-            .iter()
-            .flat_map(|script| script.objects.iter().map(|(object, class)| (object, class, script.name)))
-            .filter(|(object, _, service)| service == name || asks.contains(object))
-            .map(|(object, class, service)| {
-                format!(
-                    "(name = \"{object}\", durableObjectNamespace = (className = \"{class}\", serviceName = \"{service}\")), "
-                )
-            })
-            .collect();
-        let namespaces: Vec<_> = objects
-            .iter()
-            .map(|(_, class)| {
-                format!("(className = \"{class}\", uniqueKey = \"{worker}-{class}\", enableSql = true), ")
-            })
-            .collect();
-        let (bindings, namespaces) = (bindings.concat(), namespaces.concat());
-        format!(
-            r#"const {name} :Workerd.Worker = (
-  modules = [
-    (name = "index.js", esModule = embed "build/{name}/index.js"),
-    (name = "index_bg.wasm", wasm = embed "build/{name}/index_bg.wasm"),
-  ],
-  compatibilityDate = "2025-12-01",
-  compatibilityFlags = ["nodejs_compat"],
-  bindings = [{bindings}{texts}],
-  durableObjectNamespaces = [{namespaces}],
-  durableObjectStorage = (localDisk = "storage"),
-);
-"#
-        )
-    }
 }

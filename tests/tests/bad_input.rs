@@ -16,11 +16,11 @@ use wardlink_tests::scene;
 use wardlink_tests::ward::{Ward, device};
 use wardlink_tests::wire::Wire;
 use wardlink_tests::wire::usurper::Usurper;
-use wardlink_tests::worker::{Host, Worker};
+use wardlink_tests::worker::Worker;
 use wardlink_tests::{Scene, wait};
 
 fn open(scene: &Scene) -> Result<Ward<'_>> {
-    Ward::around(scene, Worker::start_under(scene, Host::Workerd)?)
+    Ward::open(scene)
 }
 
 fn connect(ward: &Ward<'_>, credentials: &Credentials, client_id: &str) -> Result<Mqtt> {

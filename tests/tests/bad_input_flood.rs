@@ -15,7 +15,7 @@ use wardlink_tests::impostor::Asker;
 use wardlink_tests::mqtt::{Answer, Credentials, Mqtt};
 use wardlink_tests::pump::{Pump, is, text};
 use wardlink_tests::ward::{Ward, device};
-use wardlink_tests::worker::{Host, Worker};
+use wardlink_tests::worker::Worker;
 use wardlink_tests::{scene, wait};
 
 const PUMPS: usize = 100;
@@ -44,7 +44,7 @@ struct Tally {
 #[test]
 fn a_hundred_pumps_pair_in_a_flood_of_ten_thousand_junk_requests() -> Result<()> {
     scene(|scene| {
-        let ward = Ward::around(scene, Worker::start_under(scene, Host::Workerd)?)?;
+        let ward = Ward::open(scene)?;
         let (memory, storage) = (ward.worker.memory()?, ward.worker.stored()?);
         let tally = Tally::default();
         let junk = junk(&ward.provisioning)?;

@@ -9,7 +9,7 @@ use tungstenite::{Message, WebSocket};
 use wardlink_tests::impostor::hello_of;
 use wardlink_tests::mqtt::{Credentials, Mqtt, packets};
 use wardlink_tests::ward::{Ward, device};
-use wardlink_tests::worker::{Host, Worker};
+use wardlink_tests::worker::Worker;
 use wardlink_tests::{impostor, scene, wait};
 
 /// How far a connection has come when the bad packet arrives.
@@ -142,7 +142,7 @@ fn damaged(packet: &[u8]) -> Vec<(&'static str, Vec<u8>)> {
 #[test]
 fn a_bad_packet_before_anybody_is_known_ends_its_connection_only() -> Result<()> {
     scene(|scene| {
-        let ward = Ward::around(scene, Worker::start_under(scene, Host::Workerd)?)?;
+        let ward = Ward::open(scene)?;
         let mut witness = ward.paired_pump("ip-witness")?;
         let mut tried = 0;
         for state in [State::Opened, State::Authenticating] {
@@ -170,7 +170,7 @@ fn a_bad_packet_before_anybody_is_known_ends_its_connection_only() -> Result<()>
 #[test]
 fn a_bad_packet_of_a_paired_device_ends_its_connection_and_no_more() -> Result<()> {
     scene(|scene| {
-        let ward = Ward::around(scene, Worker::start_under(scene, Host::Workerd)?)?;
+        let ward = Ward::open(scene)?;
         let mut witness = ward.paired_pump("ip-witness")?;
         let mut paired = ward.paired_pump("ip-1")?;
         paired.kill();

@@ -8,7 +8,7 @@ use wardlink_tests::browser::{Browser, Screen, Target};
 use wardlink_tests::pump::{Pump, another, mistyped};
 use wardlink_tests::scene;
 use wardlink_tests::ward::{NURSE, Ward};
-use wardlink_tests::worker::{BOOTSTRAP_TOKEN, Worker};
+use wardlink_tests::worker::{BOOTSTRAP_TOKEN, Host, Worker};
 
 const PUMP: &str = "infusion-pump/ip-1";
 
@@ -47,7 +47,7 @@ fn accept(browser: &Browser, mode: &str) -> Result<()> {
 #[test]
 fn the_first_administrator_pairs_a_pump_by_its_code_and_sees_its_data() -> Result<()> {
     scene(|scene| {
-        let worker = Worker::start(scene)?;
+        let worker = Worker::start_under(scene, Host::WithPages, &[])?;
         let browser = Browser::start(scene, Screen::Desk)?;
         browser.open(&format!("{}/#/welcome?token={BOOTSTRAP_TOKEN}", worker.origin()))?;
         browser.fill(&Target::field("username"), ADMINISTRATOR)?;
@@ -91,7 +91,7 @@ fn result(word: &str) -> Target {
 #[test]
 fn a_nurse_verifies_with_her_phone_by_scanning_the_pumps_display() -> Result<()> {
     scene(|scene| {
-        let ward = Ward::open(scene)?;
+        let ward = Ward::with_pages(scene)?;
         let phone = Browser::start(scene, Screen::Phone)?;
         let (mut pump, pairing, _) = ward.pump_with_code("ip-1", Mode::PairingQrcode)?;
         phone.hold_before_camera(&picture(&phone, &pump)?)?;
@@ -113,7 +113,7 @@ fn a_nurse_verifies_with_her_phone_by_scanning_the_pumps_display() -> Result<()>
 #[test]
 fn the_code_of_another_pump_before_the_camera_is_refused_and_costs_nothing() -> Result<()> {
     scene(|scene| {
-        let ward = Ward::open(scene)?;
+        let ward = Ward::with_pages(scene)?;
         let phone = Browser::start(scene, Screen::Phone)?;
         let (_chosen, first, _) = ward.pump_with_code("ip-1", Mode::PairingQrcode)?;
         let (other, second, _) = ward.pump_with_code("ip-2", Mode::PairingQrcode)?;
@@ -135,7 +135,7 @@ fn the_code_of_another_pump_before_the_camera_is_refused_and_costs_nothing() -> 
 #[test]
 fn a_code_opened_as_a_link_submits_nothing_until_a_person_says_so() -> Result<()> {
     scene(|scene| {
-        let ward = Ward::open(scene)?;
+        let ward = Ward::with_pages(scene)?;
         let phone = Browser::start(scene, Screen::Phone)?;
         let mut pump = ward.pump("ip-1")?;
         let waiting = ward.nurse.wait_for_pairing("ip-1", |pairing| pairing.phase == PairingPhase::Waiting)?;
@@ -161,7 +161,7 @@ fn a_code_opened_as_a_link_submits_nothing_until_a_person_says_so() -> Result<()
 #[test]
 fn what_is_typed_survives_a_lost_connection_and_is_sent_when_it_is_back() -> Result<()> {
     scene(|scene| {
-        let ward = Ward::open(scene)?;
+        let ward = Ward::with_pages(scene)?;
         let phone = Browser::start(scene, Screen::Phone)?;
         let (mut pump, pairing, code) = ward.pump_with_code("ip-1", Mode::PairingCode)?;
         sign_in(&phone, &ward.worker.origin(), "/verify", NURSE)?;
@@ -183,7 +183,7 @@ fn what_is_typed_survives_a_lost_connection_and_is_sent_when_it_is_back() -> Res
 #[test]
 fn the_third_wrong_code_ends_the_pairing_on_every_screen() -> Result<()> {
     scene(|scene| {
-        let ward = Ward::open(scene)?;
+        let ward = Ward::with_pages(scene)?;
         let phone = Browser::start(scene, Screen::Phone)?;
         let (mut pump, pairing, code) = ward.pump_with_code("ip-1", Mode::PairingCode)?;
         sign_in(&phone, &ward.worker.origin(), "/verify", NURSE)?;
@@ -213,7 +213,7 @@ fn browser_shows_the_reason(browser: &Browser, pump: &Pump<'_>) -> Result<()> {
 #[test]
 fn a_pump_that_is_rejected_shows_what_the_nurse_wrote() -> Result<()> {
     scene(|scene| {
-        let ward = Ward::open(scene)?;
+        let ward = Ward::with_pages(scene)?;
         let desk = Browser::start(scene, Screen::Desk)?;
         sign_in(&desk, &ward.worker.origin(), "/", NURSE)?;
         desk.see(&Target::id("no-requests"))?;

@@ -51,7 +51,7 @@ fn the_lock() -> Target {
 #[test]
 fn a_phone_that_nobody_touches_hides_everything_and_comes_back_with_one_touch() -> Result<()> {
     scene(|scene| {
-        let ward = Ward::open(scene)?;
+        let ward = Ward::with_pages(scene)?;
         let (_pump, _, code) = ward.pump_with_code("ip-1", Mode::PairingCode)?;
         let phone = Browser::start(scene, Screen::Phone)?;
         sign_in(&phone, &ward, "/verify", NURSE)?;
@@ -85,7 +85,7 @@ fn a_phone_that_nobody_touches_hides_everything_and_comes_back_with_one_touch() 
 #[test]
 fn a_desk_keeps_an_open_question_behind_the_lock_and_is_live_again_afterwards() -> Result<()> {
     scene(|scene| {
-        let ward = Ward::open(scene)?;
+        let ward = Ward::with_pages(scene)?;
         let _pump = ward.pump("ip-1")?;
         let desk = Browser::start(scene, Screen::Desk)?;
         // What is open is counted.
@@ -123,7 +123,7 @@ fn a_desk_keeps_an_open_question_behind_the_lock_and_is_live_again_afterwards() 
 #[test]
 fn somebody_else_signs_in_behind_the_lock_and_finds_nothing_of_before() -> Result<()> {
     scene(|scene| {
-        let ward = Ward::open(scene)?;
+        let ward = Ward::with_pages(scene)?;
         let desk = Browser::start(scene, Screen::Desk)?;
         sign_in(&desk, &ward, "/#/policy", ADMINISTRATOR)?;
         desk.fill(&Target::field("request-minutes"), "44")?;
@@ -143,7 +143,7 @@ fn somebody_else_signs_in_behind_the_lock_and_finds_nothing_of_before() -> Resul
 #[test]
 fn a_session_that_ended_behind_the_lock_asks_for_the_password() -> Result<()> {
     scene(|scene| {
-        let ward = Ward::open(scene)?;
+        let ward = Ward::with_pages(scene)?;
         let desk = Browser::start(scene, Screen::Desk)?;
         sign_in(&desk, &ward, "/#/requests", NURSE)?;
         desk.see(&Target::id("no-requests"))?;
@@ -167,7 +167,7 @@ fn a_session_that_ended_behind_the_lock_asks_for_the_password() -> Result<()> {
 #[test]
 fn a_person_chooses_how_long_it_waits_and_the_browser_remembers() -> Result<()> {
     scene(|scene| {
-        let ward = Ward::open(scene)?;
+        let ward = Ward::with_pages(scene)?;
         let desk = Browser::start(scene, Screen::Desk)?;
         sign_in(&desk, &ward, "/#/requests", NURSE)?;
         desk.click(&Target::xpath("one minute", "//select[@name=\"lock-after\"]/option[@value=\"1\"]"))?;
@@ -187,7 +187,7 @@ fn a_person_chooses_how_long_it_waits_and_the_browser_remembers() -> Result<()> 
 #[test]
 fn a_screen_looks_again_only_while_somebody_may_see_it_and_keeps_no_session_alive_by_that() -> Result<()> {
     scene(|scene| {
-        let ward = Ward::open(scene)?;
+        let ward = Ward::with_pages(scene)?;
         let desk = Browser::start(scene, Screen::Desk)?;
         desk.before_load(BY_HAND)?;
         sign_in(&desk, &ward, "/#/updates", ADMINISTRATOR)?;

@@ -86,7 +86,7 @@ fn as_row(value: &RecordedValue) -> Row {
 fn what_a_device_has_stored_is_seen_as_it_comes_and_saved_to_the_last_record() -> Result<()> {
     const WORDS: &str = "She said \"better\",\nand slept; 2,5 h";
     scene(|scene| {
-        let ward = Ward::open(scene)?;
+        let ward = Ward::with_pages(scene)?;
         let mut hub = ward.hub("pump-1")?;
         let mut talk = hub.connect()?;
         talk.report(hub.report("1A", None, &[])?)?;
@@ -155,7 +155,7 @@ fn what_a_device_has_stored_is_seen_as_it_comes_and_saved_to_the_last_record() -
 #[test]
 fn a_rule_that_was_written_in_the_browser_raises_a_flag_that_a_person_has_seen() -> Result<()> {
     scene(|scene| {
-        let ward = Ward::open(scene)?;
+        let ward = Ward::with_pages(scene)?;
         let hub = ward.hub("pump-1")?;
         let mut talk = hub.connect()?;
         let mut recorder = Recorder::of(&hub.device, hub.key(), 1);
@@ -213,7 +213,7 @@ fn a_rule_that_was_written_in_the_browser_raises_a_flag_that_a_person_has_seen()
 #[test]
 fn a_person_concedes_a_gap_and_what_comes_after_all_fills_it() -> Result<()> {
     scene(|scene| {
-        let ward = Ward::open(scene)?;
+        let ward = Ward::with_pages(scene)?;
         let hub = ward.hub("pump-1")?;
         let mut talk = hub.connect()?;
         let mut recorder = Recorder::of(&hub.device, hub.key(), 1);
@@ -264,7 +264,7 @@ fn a_person_concedes_a_gap_and_what_comes_after_all_fills_it() -> Result<()> {
 #[test]
 fn a_person_lets_data_come_through_another_gateway_and_forbids_it_again() -> Result<()> {
     scene(|scene| {
-        let ward = Ward::open(scene)?;
+        let ward = Ward::with_pages(scene)?;
         let (mut hub_1, mut hub_2) = (ward.hub("pump-1")?, ward.hub("pump-2")?);
         let mut talk = hub_1.connect()?;
         talk.report(hub_1.report("1A", None, &[])?)?;
@@ -312,7 +312,7 @@ fn a_person_lets_data_come_through_another_gateway_and_forbids_it_again() -> Res
 #[test]
 fn devices_and_flags_are_walked_to_the_end() -> Result<()> {
     scene(|scene| {
-        let mut ward = Ward::open(scene)?;
+        let mut ward = Ward::with_pages(scene)?;
         let hub = ward.hub("pump-1")?;
         let desk = at_desk(scene, &ward, "rules")?;
         desk.see(&Target::id("no-rules"))?;

@@ -25,7 +25,7 @@ fn policy(ward: &Ward<'_>) -> Result<PolicyView> {
 #[test]
 fn a_stronger_rule_is_saved_at_once_and_counts_for_the_next_request() -> Result<()> {
     scene(|scene| {
-        let ward = Ward::open(scene)?;
+        let ward = Ward::with_pages(scene)?;
         let desk = Browser::start(scene, Screen::Desk)?;
         enter(&desk, &ward, "#/policy", ADMINISTRATOR)?;
         desk.see(&Target::id("no-trust"))?;
@@ -46,7 +46,7 @@ fn a_stronger_rule_is_saved_at_once_and_counts_for_the_next_request() -> Result<
 #[test]
 fn a_rule_that_accepts_without_a_person_says_so_before_it_is_saved_and_then_does() -> Result<()> {
     scene(|scene| {
-        let ward = Ward::open(scene)?;
+        let ward = Ward::with_pages(scene)?;
         let desk = Browser::start(scene, Screen::Desk)?;
         enter(&desk, &ward, "#/policy", ADMINISTRATOR)?;
         desk.click(&Target::id("add-rule"))?;
@@ -75,7 +75,7 @@ fn a_rule_that_accepts_without_a_person_says_so_before_it_is_saved_and_then_does
 #[test]
 fn a_change_meets_another_persons_change_and_both_count() -> Result<()> {
     scene(|scene| {
-        let ward = Ward::open(scene)?;
+        let ward = Ward::with_pages(scene)?;
         let desk = Browser::start(scene, Screen::Desk)?;
         enter(&desk, &ward, "#/policy", ADMINISTRATOR)?;
         desk.fill(&Target::field("request-minutes"), "30")?;
@@ -108,7 +108,7 @@ fn a_change_meets_another_persons_change_and_both_count() -> Result<()> {
 #[test]
 fn an_auditor_reads_the_rules_and_a_nurse_does_not() -> Result<()> {
     scene(|scene| {
-        let ward = Ward::open(scene)?;
+        let ward = Ward::with_pages(scene)?;
         ward.administrator.add_person("otto", Role::Auditor)?;
         let desk = Browser::start(scene, Screen::Desk)?;
         enter(&desk, &ward, "#/policy", "otto")?;
@@ -130,7 +130,7 @@ fn an_auditor_reads_the_rules_and_a_nurse_does_not() -> Result<()> {
 #[test]
 fn a_class_is_made_and_switched_off() -> Result<()> {
     scene(|scene| {
-        let ward = Ward::open(scene)?;
+        let ward = Ward::with_pages(scene)?;
         let desk = Browser::start(scene, Screen::Desk)?;
         enter(&desk, &ward, "#/classes", ADMINISTRATOR)?;
         desk.click(&Target::id("add-class"))?;
@@ -155,7 +155,7 @@ fn a_class_is_made_and_switched_off() -> Result<()> {
 #[test]
 fn a_printed_label_is_all_that_a_pump_needs_to_ask() -> Result<()> {
     scene(|scene| {
-        let ward = Ward::open(scene)?;
+        let ward = Ward::with_pages(scene)?;
         let desk = Browser::start(scene, Screen::Desk)?;
         enter(&desk, &ward, "#/provisioning", ADMINISTRATOR)?;
         desk.fill(&Target::field("identifier"), "ip-7")?;
@@ -189,7 +189,7 @@ fn a_printed_label_is_all_that_a_pump_needs_to_ask() -> Result<()> {
 #[test]
 fn an_access_secret_is_made_used_and_ended() -> Result<()> {
     scene(|scene| {
-        let ward = Ward::open(scene)?;
+        let ward = Ward::with_pages(scene)?;
         let desk = Browser::start(scene, Screen::Desk)?;
         enter(&desk, &ward, "#/provisioning", ADMINISTRATOR)?;
         desk.click(&Target::id("add-secret"))?;
@@ -218,7 +218,7 @@ fn an_access_secret_is_made_used_and_ended() -> Result<()> {
 #[test]
 fn a_locked_identifier_alerts_everybody_and_an_administrator_lifts_it() -> Result<()> {
     scene(|scene| {
-        let ward = Ward::open(scene)?;
+        let ward = Ward::with_pages(scene)?;
         let desk = Browser::start(scene, Screen::Desk)?;
         enter(&desk, &ward, "#/devices", ADMINISTRATOR)?;
         desk.see(&Target::id("no-devices"))?;
@@ -252,7 +252,7 @@ fn a_locked_identifier_alerts_everybody_and_an_administrator_lifts_it() -> Resul
 #[test]
 fn the_end_of_the_serial_number_is_asked_for_and_counts() -> Result<()> {
     scene(|scene| {
-        let ward = Ward::open(scene)?;
+        let ward = Ward::with_pages(scene)?;
         ward.administrator.change_policy(|policy| policy.serial_question = SerialQuestion::Always)?;
         let more = ["--identifier", "ip-1", "--serial", "SN-204817"];
         let mut pump = Pump::start_with(scene, &ward.provisioning, "ip-1", &more)?;

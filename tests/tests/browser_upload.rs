@@ -133,7 +133,7 @@ fn is_complete(desk: &Browser, stick: &Path, bytes: &[u8]) -> Result<()> {
 #[test]
 fn an_upload_that_loses_the_network_goes_on_where_it_was_by_itself_or_when_a_person_says_so() -> Result<()> {
     scene(|scene| {
-        let ward = Ward::open(scene)?;
+        let ward = Ward::with_pages(scene)?;
         let bytes = long_program();
         let (_acme, stick) = handed_over_with(scene, &ward, &bytes)?;
         let desk = Browser::start(scene, Screen::Desk)?;
@@ -167,7 +167,7 @@ fn an_upload_that_loses_the_network_goes_on_where_it_was_by_itself_or_when_a_per
 #[test]
 fn an_upload_whose_page_was_loaded_anew_goes_on_where_it_was() -> Result<()> {
     scene(|scene| {
-        let mut ward = Ward::open(scene)?;
+        let mut ward = Ward::with_pages(scene)?;
         let bytes = long_program();
         let (acme, stick) = handed_over_with(scene, &ward, &bytes)?;
         let desk = Browser::start(scene, Screen::Desk)?;
@@ -200,7 +200,7 @@ fn an_upload_whose_page_was_loaded_anew_goes_on_where_it_was() -> Result<()> {
 #[test]
 fn a_release_is_uploaded_from_a_folder_that_was_verified_in_the_browser() -> Result<()> {
     scene(|scene| {
-        let ward = Ward::open(scene)?;
+        let ward = Ward::with_pages(scene)?;
         let (acme, stick) = handed_over(scene, &ward)?;
         let desk = Browser::start(scene, Screen::Desk)?;
         open(&desk, &ward)?;
@@ -250,7 +250,7 @@ fn a_release_is_uploaded_from_a_folder_that_was_verified_in_the_browser() -> Res
 #[test]
 fn what_is_not_as_it_was_signed_never_leaves_the_browser() -> Result<()> {
     scene(|scene| {
-        let ward = Ward::open(scene)?;
+        let ward = Ward::with_pages(scene)?;
         let (_acme, stick) = handed_over(scene, &ward)?;
         let desk = Browser::start(scene, Screen::Desk)?;
         open(&desk, &ward)?;
@@ -301,7 +301,7 @@ fn what_is_not_as_it_was_signed_never_leaves_the_browser() -> Result<()> {
 #[test]
 fn nobody_publishes_without_a_token_or_the_right() -> Result<()> {
     scene(|scene| {
-        let ward = Ward::open(scene)?;
+        let ward = Ward::with_pages(scene)?;
         handed_over(scene, &ward)?;
         let list = r#"{"metadata":[],"files":[]}"#;
         // Whoever names a person itself is nobody.

@@ -35,7 +35,7 @@ fn asked(phone: &Browser) -> Result<Vec<Value>> {
 #[test]
 fn lamp_lens_and_zoom_are_offered_where_the_camera_has_them() -> Result<()> {
     scene(|scene| {
-        let ward = Ward::open(scene)?;
+        let ward = Ward::with_pages(scene)?;
         let (_pump, ..) = ward.pump_with_code("ip-1", Mode::PairingQrcode)?;
         let phone = Browser::start(scene, Screen::Phone)?;
         phone.before_load(CAMERA_OF_A_PHONE)?;
@@ -65,7 +65,7 @@ fn lamp_lens_and_zoom_are_offered_where_the_camera_has_them() -> Result<()> {
 #[test]
 fn a_camera_that_finds_nothing_says_what_helps() -> Result<()> {
     scene(|scene| {
-        let ward = Ward::open(scene)?;
+        let ward = Ward::with_pages(scene)?;
         let (_pump, ..) = ward.pump_with_code("ip-1", Mode::PairingQrcode)?;
         let phone = Browser::start(scene, Screen::Phone)?;
         sign_in(&phone, &ward.worker.origin())?;

@@ -10,7 +10,7 @@ use wardlink_tests::api::Refused;
 use wardlink_tests::hub::Hub;
 use wardlink_tests::service::new_key;
 use wardlink_tests::ward::Ward;
-use wardlink_tests::worker::{Host, Worker};
+use wardlink_tests::worker::Worker;
 use wardlink_tests::{Scene, scene};
 use wardlink_update::key::Key;
 
@@ -33,7 +33,7 @@ impl Installed {
 }
 
 fn ward<'s>(scene: &'s Scene, root: &str, online: &str) -> Result<Ward<'s>> {
-    Ward::around(scene, Worker::start_with(scene, Host::Whole, &[(ROOT, root), (ONLINE, online)])?)
+    Ward::around(scene, Worker::start_with(scene, &[(ROOT, root), (ONLINE, online)])?)
 }
 
 fn variables(root: &str, online: &str) -> [(String, String); 2] {

@@ -11,7 +11,7 @@ use wardlink_tests::api::{Api, refusal};
 use wardlink_tests::hospital::{HospitalCa, Manner};
 use wardlink_tests::pump::Pump;
 use wardlink_tests::ward::{Ward, device};
-use wardlink_tests::worker::{Host, Worker};
+use wardlink_tests::worker::Worker;
 use wardlink_tests::{Scene, scene, wait};
 
 fn authority(api: &Api) -> Result<AuthorityView> {
@@ -42,7 +42,7 @@ fn open<'s>(scene: &'s Scene, hospital: &HospitalCa) -> Result<Ward<'s>> {
 
 fn open_with<'s>(scene: &'s Scene, variables: &[(String, String)]) -> Result<Ward<'s>> {
     let variables: Vec<(&str, &str)> = variables.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
-    Ward::around(scene, Worker::start_with(scene, Host::Whole, &variables)?)
+    Ward::around(scene, Worker::start_with(scene, &variables)?)
 }
 
 /// The certificates that a pump has stored: its own and that of the CA that issued it. The pump is started again for it.
@@ -197,7 +197,7 @@ fn a_deployment_that_names_no_root_trusts_nothing_and_says_so() -> Result<()> {
         let hospital = HospitalCa::open(scene)?;
         let url = [("EST_URL".to_owned(), hospital.url())];
         let variables: Vec<(&str, &str)> = url.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
-        let worker = Worker::start_with(scene, Host::Whole, &variables)?;
+        let worker = Worker::start_with(scene, &variables)?;
         let administrator = worker.api().bootstrap()?;
         let view = authority(&administrator)?;
         assert_eq!((view.state, view.trouble), (AuthorityState::Waiting, Some(AuthorityTrouble::Configuration)));

@@ -19,7 +19,7 @@ use wardlink_tests::hub::{Hub, state};
 use wardlink_tests::manufacturer::Manufacturer;
 use wardlink_tests::stage::{Stage, installed};
 use wardlink_tests::ward::{Ward, device};
-use wardlink_tests::worker::{Host, Worker};
+use wardlink_tests::worker::Worker;
 use wardlink_tests::{scene, wait};
 use wardlink_update::director::When;
 use wardlink_update::report::Reported;
@@ -94,7 +94,7 @@ fn a_report_is_answered_by_a_directive_that_verifies_and_an_outcome_by_the_next(
 fn a_directive_is_matched_and_signed_anew_when_its_time_has_come_and_nobody_acts() -> Result<()> {
     scene(|scene| {
         let often = [("DIRECTIVE_RENEWAL_SECS", "3")];
-        let mut stage = Stage::around(scene, Worker::start_with(scene, Host::Whole, &often)?)?;
+        let mut stage = Stage::around(scene, Worker::start_with(scene, &often)?)?;
         let mut hub = stage.hub("pump-1")?;
         let mut talk = hub.connect()?;
         stage.offer("1B", OfferScope::Model)?;

@@ -39,7 +39,7 @@ fn tab_and_press(browser: &Browser, target: &Target) -> Result<()> {
 #[test]
 fn a_nurse_accepts_and_verifies_a_pump() -> Result<()> {
     scene(|scene| {
-        let ward = Ward::open(scene)?;
+        let ward = Ward::with_pages(scene)?;
         let mut pump = ward.pump("ip-1")?;
         ward.nurse.wait_for_pairing("ip-1", |pairing| pairing.phase == PairingPhase::Waiting)?;
         let desk = Browser::start(scene, Screen::Desk)?;
@@ -68,7 +68,7 @@ fn a_nurse_accepts_and_verifies_a_pump() -> Result<()> {
 #[test]
 fn a_nurse_verifies_with_the_code_on_her_phone() -> Result<()> {
     scene(|scene| {
-        let ward = Ward::open(scene)?;
+        let ward = Ward::with_pages(scene)?;
         let (mut pump, _, code) = ward.pump_with_code("ip-1", Mode::PairingQrcode)?;
         let phone = Browser::start(scene, Screen::Phone)?;
         sign_in(&phone, &format!("{}/verify", ward.worker.origin()), NURSE)?;
@@ -92,7 +92,7 @@ fn a_nurse_verifies_with_the_code_on_her_phone() -> Result<()> {
 #[test]
 fn a_code_that_was_opened_as_a_link_is_verified_by_one_key() -> Result<()> {
     scene(|scene| {
-        let ward = Ward::open(scene)?;
+        let ward = Ward::with_pages(scene)?;
         let phone = Browser::start(scene, Screen::Phone)?;
         sign_in(&phone, &format!("{}/verify", ward.worker.origin()), NURSE)?;
         let mut pump = ward.pump("ip-1")?;
@@ -112,7 +112,7 @@ fn a_code_that_was_opened_as_a_link_is_verified_by_one_key() -> Result<()> {
 #[test]
 fn the_answer_is_typed_at_the_pump() -> Result<()> {
     scene(|scene| {
-        let mut ward = Ward::open(scene)?;
+        let mut ward = Ward::with_pages(scene)?;
         ward.provisioning.cert_ca_sha256 = None;
         let (mut pump, pairing, code) = ward.pump_with_code("ip-1", Mode::PairingCode)?;
         let display = Browser::start(scene, Screen::Pump)?;
@@ -129,7 +129,7 @@ fn the_answer_is_typed_at_the_pump() -> Result<()> {
 #[test]
 fn a_dialog_keeps_the_focus_and_gives_it_back() -> Result<()> {
     scene(|scene| {
-        let ward = Ward::open(scene)?;
+        let ward = Ward::with_pages(scene)?;
         let _pump = ward.pump("ip-1")?;
         ward.nurse.wait_for_pairing("ip-1", |pairing| pairing.phase == PairingPhase::Waiting)?;
         let desk = Browser::start(scene, Screen::Desk)?;
@@ -169,7 +169,7 @@ fn a_dialog_keeps_the_focus_and_gives_it_back() -> Result<()> {
 #[test]
 fn the_skip_link_leads_past_the_navigation() -> Result<()> {
     scene(|scene| {
-        let ward = Ward::open(scene)?;
+        let ward = Ward::with_pages(scene)?;
         let desk = Browser::start(scene, Screen::Desk)?;
         sign_in(&desk, &ward.worker.origin(), ADMINISTRATOR)?;
         desk.see_focus(&heading())?;
@@ -196,7 +196,7 @@ fn the_skip_link_leads_past_the_navigation() -> Result<()> {
 #[test]
 fn what_was_dismissed_is_taken_back() -> Result<()> {
     scene(|scene| {
-        let ward = Ward::open(scene)?;
+        let ward = Ward::with_pages(scene)?;
         let pump: Pump<'_> = ward.pump("ip-1")?;
         let waiting = ward.nurse.wait_for_pairing("ip-1", |pairing| pairing.phase == PairingPhase::Waiting)?;
         let desk = Browser::start(scene, Screen::Desk)?;
@@ -217,7 +217,7 @@ fn what_was_dismissed_is_taken_back() -> Result<()> {
 #[test]
 fn language_and_theme_are_chosen_without_losing_the_place() -> Result<()> {
     scene(|scene| {
-        let ward = Ward::open(scene)?;
+        let ward = Ward::with_pages(scene)?;
         let browser = Browser::start(scene, Screen::Desk)?;
         let german = Target::xpath("the switch to German", "//button[@lang=\"de\"]");
         for address in [ward.worker.origin(), format!("{}/verify", ward.worker.origin())] {

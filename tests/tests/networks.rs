@@ -116,8 +116,8 @@ fn reads(raw: &mut Raw, topic: &str) -> Result<bool> {
 #[test]
 fn a_pump_pairs_through_nginx_and_shows_its_certificate_in_tls() -> Result<()> {
     scene(|scene| {
-        // As on one machine: everything, the web app too, comes through nginx from wrangler.
-        let proxied = Proxied::start_under(scene, Host::Whole, "proxy")?;
+        // As on one machine: everything, the web app too, comes through nginx.
+        let proxied = Proxied::start_under(scene, Host::WithPages, "proxy")?;
         let page = proxied.nginx.api().page("/", "none")?;
         assert_eq!(page.headers().get("content-type").context("a page says its type")?, "text/html; charset=utf-8");
         let administrator = proxied.nginx.api().bootstrap()?;

@@ -4,12 +4,12 @@ use anyhow::{Context as _, Result, ensure};
 use wardlink_protocol::api::ProblemKind;
 use wardlink_tests::api::problem;
 use wardlink_tests::scene;
-use wardlink_tests::worker::Worker;
+use wardlink_tests::worker::{Host, Worker};
 
 #[test]
 fn every_page_is_served_with_a_strict_policy() -> Result<()> {
     scene(|scene| {
-        let worker = Worker::start(scene)?;
+        let worker = Worker::start_under(scene, Host::WithPages, &[])?;
         for path in ["/", "/verify", "/V/MFRGG"] {
             let mut page = worker.api().page(path, "none")?;
             assert_eq!(page.status().as_u16(), 200, "{path}");
@@ -39,7 +39,7 @@ fn every_page_is_served_with_a_strict_policy() -> Result<()> {
 #[test]
 fn a_foreign_page_cannot_send_people_to_a_code() -> Result<()> {
     scene(|scene| {
-        let worker = Worker::start(scene)?;
+        let worker = Worker::start_under(scene, Host::WithPages, &[])?;
         for site in ["cross-site", "same-site"] {
             let refused = problem(worker.api().page("/V/MFRGG", site)?)?.0;
             assert_eq!(refused.kind, ProblemKind::ForeignOrigin, "{site}");

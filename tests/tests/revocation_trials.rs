@@ -21,7 +21,7 @@ use wardlink_tests::impostor::{Stolen, copy_of};
 use wardlink_tests::mqtt::{Answer, Mqtt};
 use wardlink_tests::scene;
 use wardlink_tests::ward::Ward;
-use wardlink_tests::worker::{Host, Worker};
+use wardlink_tests::worker::Worker;
 
 /// How many pumps are revoked at one site, one after the other: few, so that new keys come by each of them often.
 const PUMPS: usize = 25;
@@ -47,7 +47,7 @@ fn a_revoked_pump_gets_nothing_after_the_answer() -> Result<()> {
 fn try_at_one_site(pumps: usize) -> Result<usize> {
     let mut in_time = 0;
     scene(|scene| {
-        let ward = Ward::around(scene, Worker::start_under(scene, Host::Workerd)?)?;
+        let ward = Ward::open(scene)?;
         Crowd::PUMPS.pair(scene, &ward, pumps, |_| {
             let done = AtomicBool::new(false);
             thread::scope(|threads| {

@@ -10,7 +10,7 @@ use wardlink_tests::mqtt::Mqtt;
 use wardlink_tests::pump::is;
 use wardlink_tests::service::{self, Service, StolenService, of_pumps, post};
 use wardlink_tests::ward::{Ward, device};
-use wardlink_tests::worker::{Host, Worker};
+use wardlink_tests::worker::Worker;
 use wardlink_tests::{Scene, scene, wait};
 
 const ALARM: Alarm = Alarm { kind: AlarmKind::AirInLine, priority: AlarmPriority::High, active: true };
@@ -250,7 +250,7 @@ fn a_service_writes_to_the_devices_of_its_grant_under_their_own_keys() -> Result
 #[test]
 fn a_service_renews_its_certificate_before_and_after_its_end_and_not_once_it_is_revoked() -> Result<()> {
     scene(|scene| {
-        let worker = Worker::start_with(scene, Host::Whole, &[("SERVICE_CERTIFICATE_SECS", "20")])?;
+        let worker = Worker::start_with(scene, &[("SERVICE_CERTIFICATE_SECS", "20")])?;
         let ward = Ward::around(scene, worker)?;
         let _pump = ward.paired_pump("ip-1")?;
         let mut service = started(scene, &ward, "ward-monitor", &["telemetry"])?;
@@ -298,7 +298,7 @@ fn a_service_renews_its_certificate_before_and_after_its_end_and_not_once_it_is_
 #[test]
 fn a_quiet_service_renews_again_and_again_and_an_answer_counts_until_it_was_used() -> Result<()> {
     scene(|scene| {
-        let worker = Worker::start_with(scene, Host::Whole, &[("SERVICE_CERTIFICATE_SECS", "20")])?;
+        let worker = Worker::start_with(scene, &[("SERVICE_CERTIFICATE_SECS", "20")])?;
         let ward = Ward::around(scene, worker)?;
         let site = ward.worker.origin();
         let made = service::make(&ward.administrator, "archive", &["telemetry"])?;

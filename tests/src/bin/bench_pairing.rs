@@ -15,7 +15,7 @@ use wardlink_tests::figures::{Figures, argument, percentile};
 use wardlink_tests::live::Live;
 use wardlink_tests::pump::{Pump, is, milliseconds};
 use wardlink_tests::ward::Ward;
-use wardlink_tests::worker::{Host, Worker};
+use wardlink_tests::worker::Worker;
 use wardlink_tests::{Scene, scene};
 
 /// Where a pairing's time goes: medians from the request to these events of the pump.
@@ -29,7 +29,7 @@ const STAGES: [(&str, &str); 4] = [
 fn main() -> Result<()> {
     scene(|scene| {
         let mut figures = Figures::default();
-        let ward = Ward::around(scene, Worker::start_under(scene, Host::Workerd)?)?;
+        let ward = Ward::open(scene)?;
         // The worker's engine compiles for good what it has run for a while.
         one_by_one(&ward, "warm", argument("--warm-up", 30)?, &mut Figures::default())?;
         one_by_one(&ward, "ip", argument("--pairings", 200)?, &mut figures)?;

@@ -30,7 +30,7 @@ const DECODED: &str = "return performance.getEntriesByName('qr-decode').map(entr
 
 fn main() -> Result<()> {
     scene(|scene| {
-        let ward = Ward::open(scene)?;
+        let ward = Ward::with_pages(scene)?;
         let origin = ward.worker.origin();
         let phone = Browser::start(scene, Screen::Phone)?;
         phone.sign_in(&format!("{origin}/verify"), NURSE)?;

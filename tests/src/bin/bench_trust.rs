@@ -20,7 +20,7 @@ use wardlink_protocol::channel::{Channel, default_channels};
 use wardlink_protocol::identity::TrustLevel;
 use wardlink_tests::figures::{Figures, argument};
 use wardlink_tests::ward::Ward;
-use wardlink_tests::worker::{Host, Worker};
+use wardlink_tests::worker::Worker;
 use wardlink_tests::{revocations, scene, wasm};
 use wardlink_trust::epochs::{Action, Knowledge, Line, LineId, Recipient, Rekeying, Why};
 use wardlink_trust::wrap::{WrapKey, wrap};
@@ -91,7 +91,7 @@ fn main() -> Result<()> {
     figures.put_ms("trust.wrap_10000_ms", whole);
     figures.put_ms("trust.wrap_slice_max_ms", longest);
     scene(|scene| {
-        let ward = Ward::around(scene, Worker::start_under(scene, Host::Workerd)?)?;
+        let ward = Ward::open(scene)?;
         let (devices, trials) = (argument("--devices", 1_000)?, argument("--trials", 40)?);
         revocations::measure(scene, &ward, devices, trials, &mut figures)
     })?;

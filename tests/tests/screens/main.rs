@@ -38,7 +38,7 @@ mod walk;
 #[test]
 fn the_doors_are_in_order() -> Result<()> {
     scene(|scene| {
-        let worker = Worker::start(scene)?;
+        let worker = Worker::start_under(scene, Host::WithPages, &[])?;
         let stage = Stage::open(scene, worker.origin(), Aim::Pointer)?;
         stage.show(doors::TABLE, &())?;
         stage.verdict()
@@ -48,7 +48,7 @@ fn the_doors_are_in_order() -> Result<()> {
 #[test]
 fn every_screen_of_the_control_unit_is_in_order() -> Result<()> {
     scene(|scene| {
-        let ward = Ward::open(scene)?;
+        let ward = Ward::with_pages(scene)?;
         let stage = Stage::open(scene, ward.worker.origin(), Aim::Pointer)?;
         stage.sign_in("/", ADMINISTRATOR)?;
         stage.show(control_unit::EMPTY, &())?;
@@ -62,7 +62,7 @@ fn every_screen_of_the_control_unit_is_in_order() -> Result<()> {
 #[test]
 fn every_screen_of_the_rules_is_in_order() -> Result<()> {
     scene(|scene| {
-        let ward = Ward::open(scene)?;
+        let ward = Ward::with_pages(scene)?;
         let stage = Stage::open(scene, ward.worker.origin(), Aim::Pointer)?;
         stage.sign_in("/", ADMINISTRATOR)?;
         stage.show(rules::TABLE, &Scenery::build(scene, ward)?)?;
@@ -73,7 +73,7 @@ fn every_screen_of_the_rules_is_in_order() -> Result<()> {
 #[test]
 fn every_screen_of_updates_is_in_order() -> Result<()> {
     scene(|scene| {
-        let ward = Ward::open(scene)?;
+        let ward = Ward::with_pages(scene)?;
         let stage = Stage::open(scene, ward.worker.origin(), Aim::Pointer)?;
         stage.sign_in("/", ADMINISTRATOR)?;
         let acme = Manufacturer::found(scene, "acme")?;
@@ -86,7 +86,7 @@ fn every_screen_of_updates_is_in_order() -> Result<()> {
 #[test]
 fn every_screen_of_stored_data_is_in_order() -> Result<()> {
     scene(|scene| {
-        let ward = Ward::open(scene)?;
+        let ward = Ward::with_pages(scene)?;
         let stage = Stage::open(scene, ward.worker.origin(), Aim::Pointer)?;
         stage.sign_in("/", ADMINISTRATOR)?;
         stage.show(records::EMPTY, &())?;
@@ -101,7 +101,7 @@ fn the_screens_of_a_site_that_waits_for_the_hospitals_ca_are_in_order() -> Resul
     scene(|scene| {
         // Nobody listens there.
         let variables = [("EST_URL", "http://127.0.0.1:9"), ("EST_ROOT_SHA256", &"00".repeat(32))];
-        let worker = Worker::start_with(scene, Host::Whole, &variables)?;
+        let worker = Worker::start_under(scene, Host::WithPages, &variables)?;
         let ward = Ward::around(scene, worker)?;
         let stage = Stage::open(scene, ward.worker.origin(), Aim::Pointer)?;
         stage.sign_in("/", ADMINISTRATOR)?;
@@ -113,7 +113,7 @@ fn the_screens_of_a_site_that_waits_for_the_hospitals_ca_are_in_order() -> Resul
 #[test]
 fn every_screen_of_the_phone_is_in_order() -> Result<()> {
     scene(|scene| {
-        let ward = Ward::open(scene)?;
+        let ward = Ward::with_pages(scene)?;
         let stage = Stage::open(scene, ward.worker.origin(), Aim::Thumb)?;
         stage.sign_in("/verify", NURSE)?;
         stage.show(phone::EMPTY, &())?;

@@ -107,19 +107,11 @@ fn catalogs(scene: &Scene, sizes: &[usize], rounds: usize, figures: &mut Figures
         uploaders.push(Uploader { hub, talk, recorder });
     }
     for &size in sizes {
-        if wards.devices() > 0 {
-            ward.worker.restart_under(Host::Whole)?;
-            wards.come_again()?;
-            for uploader in &mut uploaders {
-                uploader.talk = uploader.hub.connect()?;
-            }
-        }
         wards.grow(scene, &ward, &acme, size)?;
         let mut figures = Sized { figures: &mut *figures, size };
         reports(&mut wards, rounds, &mut figures)?;
         uploads(&mut uploaders, &mut figures)?;
         offer_to_all(&ward, &acme, &mut wards, rounds, &mut figures)?;
-        ward.worker.restart_under(Host::Workerd)?;
         polls(&ward, &wards, &mut figures)?;
     }
     Ok(())
