@@ -37,8 +37,12 @@ impl<'s> Fleet<'s> {
         Self::around(scene, Ward::open(scene)?)
     }
 
-    /// The same in a ward.
-    pub fn around(scene: &'s Scene, ward: Ward<'s>) -> Result<Self> {
+    /// The same with the pages of the web app.
+    pub fn with_pages(scene: &'s Scene) -> Result<Self> {
+        Self::around(scene, Ward::with_pages(scene)?)
+    }
+
+    fn around(scene: &'s Scene, ward: Ward<'s>) -> Result<Self> {
         let acme = Manufacturer::found(scene, "acme")?;
         acme.onboard(&ward.administrator)?;
         Ok(Self { scene, ward, acme })

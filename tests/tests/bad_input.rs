@@ -16,7 +16,6 @@ use wardlink_tests::scene;
 use wardlink_tests::ward::{Ward, device};
 use wardlink_tests::wire::Wire;
 use wardlink_tests::wire::usurper::Usurper;
-use wardlink_tests::worker::Worker;
 use wardlink_tests::{Scene, wait};
 
 fn open(scene: &Scene) -> Result<Ward<'_>> {

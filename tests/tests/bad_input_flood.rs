@@ -15,7 +15,6 @@ use wardlink_tests::impostor::Asker;
 use wardlink_tests::mqtt::{Answer, Credentials, Mqtt};
 use wardlink_tests::pump::{Pump, is, text};
 use wardlink_tests::ward::{Ward, device};
-use wardlink_tests::worker::Worker;
 use wardlink_tests::{scene, wait};
 
 const PUMPS: usize = 100;

@@ -9,7 +9,6 @@ use tungstenite::{Message, WebSocket};
 use wardlink_tests::impostor::hello_of;
 use wardlink_tests::mqtt::{Credentials, Mqtt, packets};
 use wardlink_tests::ward::{Ward, device};
-use wardlink_tests::worker::Worker;
 use wardlink_tests::{impostor, scene, wait};
 
 /// How far a connection has come when the bad packet arrives.

@@ -74,7 +74,7 @@ fn revisions(rows: &[Row]) -> Result<BTreeMap<String, String>> {
 
 /// A house whose manufacturer delivers pumps and scales, and its inventory, as a file.
 fn house(scene: &Scene) -> Result<(Fleet<'_>, PathBuf)> {
-    let hospital = Fleet::around(scene, Ward::with_pages(scene)?)?;
+    let hospital = Fleet::with_pages(scene)?;
     hospital.acme.delegate(&["infusion-pump/PM2", "scale/S1"])?;
     hospital.release("1A", "1B", &[])?;
     let inventory = hospital.acme.inventory(&delivered().map(record).collect())?;

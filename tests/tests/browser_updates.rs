@@ -39,7 +39,7 @@ fn page(hospital: &Fleet<'_>, path: &str) -> String {
 #[test]
 fn a_person_keeps_a_release_confidential_offers_it_to_one_device_and_watches_it_arrive() -> Result<()> {
     scene(|scene| {
-        let hospital = Fleet::around(scene, Ward::with_pages(scene)?)?;
+        let hospital = Fleet::with_pages(scene)?;
         let _north = hospital.gateway("north", &["n-1", "n-2"], &[])?;
         hospital.release("1A", "1B", &[])?;
         let page = |path: &str| format!("{}/#/{path}", hospital.ward.worker.origin());
@@ -102,7 +102,7 @@ fn a_person_keeps_a_release_confidential_offers_it_to_one_device_and_watches_it_
 #[test]
 fn a_person_moves_a_device_to_another_gateway_and_decides_between_two_that_report_it() -> Result<()> {
     scene(|scene| {
-        let hospital = Fleet::around(scene, Ward::with_pages(scene)?)?;
+        let hospital = Fleet::with_pages(scene)?;
         let (mut first, mut second) = (hospital.ward.hub("pump-1")?, hospital.ward.hub("pump-2")?);
         let (mut one, mut two) = (first.connect()?, second.connect()?);
         let (moving, disputed) = (state(&device("n-1")?, "1A", None)?, state(&device("n-2")?, "1A", None)?);
@@ -140,7 +140,7 @@ fn a_person_moves_a_device_to_another_gateway_and_decides_between_two_that_repor
 #[test]
 fn a_person_looks_at_an_inventory_and_then_imports_what_was_shown() -> Result<()> {
     scene(|scene| {
-        let hospital = Fleet::around(scene, Ward::with_pages(scene)?)?;
+        let hospital = Fleet::with_pages(scene)?;
         hospital.release("1A", "1B", &[])?;
         let inventory = |names: &[&str]| {
             let record = |name: &&str| {
@@ -195,7 +195,7 @@ fn a_person_looks_at_an_inventory_and_then_imports_what_was_shown() -> Result<()
 #[test]
 fn a_person_pushes_to_a_class_and_withdraws_an_offer_and_the_gateway_is_told_of_both() -> Result<()> {
     scene(|scene| {
-        let hospital = Fleet::around(scene, Ward::with_pages(scene)?)?;
+        let hospital = Fleet::with_pages(scene)?;
         hospital.release("1A", "1B", &[])?;
         hospital.offer("1B")?;
         let mut hub = hospital.ward.hub("pump-1")?;
@@ -236,7 +236,7 @@ fn a_person_pushes_to_a_class_and_withdraws_an_offer_and_the_gateway_is_told_of_
 #[test]
 fn a_device_that_was_set_aside_is_tried_again_when_a_person_says_so() -> Result<()> {
     scene(|scene| {
-        let hospital = Fleet::around(scene, Ward::with_pages(scene)?)?;
+        let hospital = Fleet::with_pages(scene)?;
         hospital.release("1A", "1B", &[])?;
         let offer = hospital.offer("1B")?;
         let mut hub = hospital.ward.hub("pump-1")?;

@@ -139,7 +139,8 @@ fn a_package_from_a_stick_is_refused_with_its_step_when_it_was_altered_and_insta
 }
 
 #[test]
-fn a_pump_that_verifies_for_itself_has_its_package_from_a_stick_at_its_gateway_while_the_server_is_away() -> Result<()> {
+fn a_pump_that_verifies_for_itself_has_its_package_from_a_stick_at_its_gateway_while_the_server_is_away() -> Result<()>
+{
     scene(|scene| {
         let hospital = Fleet::open(scene)?;
         let (stick, address) = (scene.path("stick"), format!("127.0.0.1:{}", free_port()?));
@@ -154,7 +155,8 @@ fn a_pump_that_verifies_for_itself_has_its_package_from_a_stick_at_its_gateway_w
 
         site.export(&stick)?;
         site.look()?;
-        let is_new = |event: &Event| is(event, "booted") && text(event, "revision").is_ok_and(|revision| revision == "1B");
+        let is_new =
+            |event: &Event| is(event, "booted") && text(event, "revision").is_ok_and(|revision| revision == "1B");
         pump.wait_until("1B to start", is_new)?;
         site.is_told(&device("pump-1")?)
     })

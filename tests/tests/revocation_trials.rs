@@ -21,7 +21,6 @@ use wardlink_tests::impostor::{Stolen, copy_of};
 use wardlink_tests::mqtt::{Answer, Mqtt};
 use wardlink_tests::scene;
 use wardlink_tests::ward::Ward;
-use wardlink_tests::worker::Worker;
 
 /// How many pumps are revoked at one site, one after the other: few, so that new keys come by each of them often.
 const PUMPS: usize = 25;

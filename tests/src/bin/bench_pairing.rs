@@ -15,7 +15,6 @@ use wardlink_tests::figures::{Figures, argument, percentile};
 use wardlink_tests::live::Live;
 use wardlink_tests::pump::{Pump, is, milliseconds};
 use wardlink_tests::ward::Ward;
-use wardlink_tests::worker::Worker;
 use wardlink_tests::{Scene, scene};
 
 /// Where a pairing's time goes: medians from the request to these events of the pump.

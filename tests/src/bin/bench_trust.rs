@@ -20,7 +20,6 @@ use wardlink_protocol::channel::{Channel, default_channels};
 use wardlink_protocol::identity::TrustLevel;
 use wardlink_tests::figures::{Figures, argument};
 use wardlink_tests::ward::Ward;
-use wardlink_tests::worker::Worker;
 use wardlink_tests::{revocations, scene, wasm};
 use wardlink_trust::epochs::{Action, Knowledge, Line, LineId, Recipient, Rekeying, Why};
 use wardlink_trust::wrap::{WrapKey, wrap};

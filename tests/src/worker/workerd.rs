@@ -66,8 +66,20 @@ struct Store {
 }
 
 const STORES: [Store; 2] = [
-    Store { name: "files", kept: "wardlink-files", script: "r2/bucket.worker.js", class: "R2BucketObject", folder: "r2" },
-    Store { name: "catalog", kept: "CATALOG", script: "d1/database.worker.js", class: "D1DatabaseObject", folder: "d1" },
+    Store {
+        name: "files",
+        kept: "wardlink-files",
+        script: "r2/bucket.worker.js",
+        class: "R2BucketObject",
+        folder: "r2",
+    },
+    Store {
+        name: "catalog",
+        kept: "CATALOG",
+        script: "d1/database.worker.js",
+        class: "D1DatabaseObject",
+        folder: "d1",
+    },
 ];
 
 /// Writes the configuration and makes the folders that it names; the arguments of `workerd`.

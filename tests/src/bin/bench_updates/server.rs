@@ -31,11 +31,10 @@ use wardlink_protocol::api::{
 };
 use wardlink_records::limits::MAX_BATCH_RECORDS;
 use wardlink_tests::figures::{Figures, percentile};
-use wardlink_tests::hub::{Hub, Talk};
+use wardlink_tests::hub::Talk;
 use wardlink_tests::manufacturer::Manufacturer;
 use wardlink_tests::records::{Recorder, heart_rate};
 use wardlink_tests::ward::Ward;
-use wardlink_tests::worker::Host;
 use wardlink_tests::{Scene, scene};
 
 use crate::wards::{Gateway, Wards};
@@ -83,13 +82,12 @@ impl Sized<'_> {
 
 /// A device that hands over what it stored: its session, and its chain.
 struct Uploader {
-    hub: Hub,
     talk: Talk,
     recorder: Recorder,
 }
 
 fn catalogs(scene: &Scene, sizes: &[usize], rounds: usize, figures: &mut Figures) -> Result<()> {
-    let mut ward = Ward::open(scene)?;
+    let ward = Ward::open(scene)?;
     let acme = Manufacturer::found(scene, "acme")?;
     acme.onboard(&ward.administrator)?;
     for (revision, counter) in [("1B", "1"), ("1C", "2")] {
@@ -104,7 +102,7 @@ fn catalogs(scene: &Scene, sizes: &[usize], rounds: usize, figures: &mut Figures
     for number in 0..CONNECTIONS {
         let hub = ward.hub(&format!("recorder-{number}"))?;
         let (talk, recorder) = (hub.connect()?, Recorder::of(&hub.device, hub.key(), 1));
-        uploaders.push(Uploader { hub, talk, recorder });
+        uploaders.push(Uploader { talk, recorder });
     }
     for &size in sizes {
         wards.grow(scene, &ward, &acme, size)?;

@@ -81,11 +81,6 @@ impl Gateway {
 }
 
 impl Wards {
-    /// How many devices there are.
-    pub(super) const fn devices(&self) -> usize {
-        self.devices
-    }
-
     /// Takes a gateway in that has no devices.
     pub(super) fn take(&mut self, hub: Hub) -> Result<()> {
         self.gateways.push(Gateway::begin(hub, Vec::new())?);
@@ -113,14 +108,6 @@ impl Wards {
             self.gateways.push(Gateway::begin(hub, its).with_context(|| gateway.to_string())?);
         }
         self.devices = size;
-        Ok(())
-    }
-
-    /// Begins sessions anew, with a worker that was started again.
-    pub(super) fn come_again(&mut self) -> Result<()> {
-        for gateway in &mut self.gateways {
-            gateway.talk = connect(&gateway.hub)?;
-        }
         Ok(())
     }
 
