@@ -143,6 +143,7 @@ fn a_pump_that_verifies_for_itself_has_its_package_from_a_stick_at_its_gateway_w
 {
     scene(|scene| {
         let hospital = Fleet::open(scene)?;
+        hospital.acme.publish(&hospital.ward.worker.origin())?;
         let (stick, address) = (scene.path("stick"), format!("127.0.0.1:{}", free_port()?));
         let more = [&*format!("--hub={address}"), "--collect-secs=1", &format!("--media={}", stick.display())];
         let north = hospital.gateway("north", &["n-1"], &more)?;

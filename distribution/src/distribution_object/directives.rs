@@ -27,20 +27,20 @@ const RETRY: Duration = Duration::from_secs(30);
 /// How many gateways are matched before others get their turn.
 const BATCH: u64 = 32;
 
-/// The gateway has to be matched anew.
+/// The gateway has to be matched anew, and told which devices are its own. It is counted: what changes while that is done is done once more.
 pub(super) fn is_due(database: &Database, gateway: &Device) -> Result<(), Failure> {
-    database.run("UPDATE gateways SET is_due = 1 WHERE gateway = ?", [text(gateway)])
+    database.run("UPDATE gateways SET is_due = is_due + 1 WHERE gateway = ?", [text(gateway)])
 }
 
 /// The gateway is given a new directive, whether or not it says anything new.
 pub(super) fn is_renewed(database: &Database, gateway: &Device) -> Result<(), Failure> {
-    let statement = "UPDATE gateways SET is_due = 1, renew_at = 0 WHERE gateway = ?";
+    let statement = "UPDATE gateways SET is_due = is_due + 1, renew_at = 0 WHERE gateway = ?";
     database.run(statement, [text(gateway)])
 }
 
 /// Every gateway has to be matched anew.
 pub(super) fn all_are_due(database: &Database) -> Result<(), Failure> {
-    database.run("UPDATE gateways SET is_due = 1 WHERE reported_at IS NOT NULL", [])
+    database.run("UPDATE gateways SET is_due = is_due + 1 WHERE reported_at IS NOT NULL", [])
 }
 
 /// When the next gateway has to be matched; none where none has to.
@@ -88,10 +88,7 @@ impl DistributionObject {
         let director = self.director()?;
         let database = self.database.open()?;
         let name = || text(gateway);
-        let Some(reported) = Matched::read(database, gateway)? else {
-            database.run("UPDATE gateways SET is_due = 0 WHERE gateway = ?", [name()])?;
-            return Ok(None);
-        };
+        let Some(reported) = Matched::read(database, gateway)? else { return Ok(None) };
         let Matched { configuration, associations, known } = &reported;
         let offers = self.offers()?;
         let stopped: BTreeSet<&Device> =
@@ -131,8 +128,7 @@ impl DistributionObject {
         let renew_at = pauses.fold(now().after(director::renewal(&self.env)), UnixMillis::min);
         if is_same == Some(true) && !always {
             database.run(
-                "UPDATE gateways SET is_due = 0, renew_at = min(renew_at, ?1)
-                 WHERE gateway = ?2 AND (is_due = 1 OR renew_at > ?1)",
+                "UPDATE gateways SET renew_at = ?1 WHERE gateway = ?2 AND renew_at > ?1",
                 [renew_at.into_value(), name()],
             )?;
             return Ok(None);
@@ -142,7 +138,7 @@ impl DistributionObject {
         let files = director.publish(&directive)?;
         let directed = orders.iter().map(|order| order.assignments.len()).fold(0, usize::saturating_add);
         database.run(
-            "UPDATE gateways SET is_due = 0, directive = ?, digest = ?, directed = ?, directed_at = ?, renew_at = ?,
+            "UPDATE gateways SET directive = ?, digest = ?, directed = ?, directed_at = ?, renew_at = ?,
                  check_at = ?
              WHERE gateway = ?",
             [
@@ -163,7 +159,7 @@ impl DistributionObject {
     /// Matches gateways that have to be, and tells them; as many as there are in one batch. Looks whether directives that were handed out
     /// with an answer have arrived.
     pub(super) async fn match_due(&self) -> Result<(), Failure> {
-        let query = "SELECT gateway FROM gateways WHERE reported_at IS NOT NULL AND (is_due = 1 OR renew_at <= ?)
+        let query = "SELECT gateway FROM gateways WHERE reported_at IS NOT NULL AND (is_due > 0 OR renew_at <= ?)
                      ORDER BY is_due DESC, renew_at LIMIT ?";
         let push = async |gateway: &Device| self.push(gateway, false).await;
         one_by_one(self.some_gateways(query)?, push, |gateway, failure| self.put_off(gateway, &failure)).await?;
@@ -192,12 +188,18 @@ impl DistributionObject {
 
     /// Matches a gateway and tells it: what is new, or always. What does not arrive is told later.
     pub(super) async fn push(&self, gateway: &Device, always: bool) -> Result<(), Failure> {
+        let database = self.database.open()?;
+        let due: Option<u64> = database.one("SELECT is_due FROM gateways WHERE gateway = ?", [text(gateway)])?;
         // Asked first: nothing stands between a directive that counts as signed and the way to its gateway.
         let devices = Some(self.associated(gateway).await?);
         let directive = self.match_anew(gateway, always).await?;
+        database.run(
+            "UPDATE gateways SET is_due = max(is_due - ?, 0) WHERE gateway = ?",
+            [due.unwrap_or_default().into_value(), text(gateway)],
+        )?;
         if let Err(failure) = self.say(gateway, Orders { directive, devices }).await {
             log!("distribution: {gateway} is told later: {failure:?}");
-            self.database.open()?.run(
+            database.run(
                 "UPDATE gateways SET renew_at = ? WHERE gateway = ?",
                 [now().after(RETRY).into_value(), text(gateway)],
             )?;

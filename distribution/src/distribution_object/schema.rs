@@ -148,7 +148,7 @@ const SECOND: &str = "
     );
     CREATE INDEX history_of_device ON history (client, identifier, number);
 
-    -- digest: what the newest directive says, without version and end. is_due: it has to be matched anew.
+    -- digest: what the newest directive says, without version and end. is_due: how often it has become due to be matched anew.
     CREATE TABLE gateways (
         gateway TEXT PRIMARY KEY,
         online INTEGER NOT NULL DEFAULT 0,
