@@ -70,11 +70,11 @@ impl<'s> CutOff<'s> {
             Ok(self.hospital.runs("n-1").is_ok_and(|runs| runs == program("1B")).then_some(()))
         })
         .with_context(|| self.hospital.stands("north"))?;
-        self.is_told(&device("n-1")?)
+        self.is_told(&device("n-1")?, 1)
     }
 
     /// What has come of it waits for the server, which hears it once.
-    fn is_told(&mut self, device: &Device) -> Result<()> {
+    fn is_told(&mut self, device: &Device, release: u32) -> Result<()> {
         wait::until("an outcome that waits", || {
             Ok(self.hospital.says("north", "outcomes_waiting").filter(|waiting| *waiting > 0))
         })?;
@@ -84,7 +84,7 @@ impl<'s> CutOff<'s> {
         self.hospital.wait_for_rest("north")?;
         let told: Vec<OutcomeView> = self.hospital.ward.administrator.get(&format!("outcomes?device={device}"))?;
         let told: Vec<_> = told.iter().map(|told| (told.outcome.as_str(), told.detail.as_str())).collect();
-        assert_eq!(told, [("installed", "1B, release 1")]);
+        assert_eq!(told, [("installed", &*format!("1B, release {release}"))]);
         Ok(())
     }
 }
@@ -149,6 +149,7 @@ fn a_pump_that_verifies_for_itself_has_its_package_from_a_stick_at_its_gateway_w
         let north = hospital.gateway("north", &["n-1"], &more)?;
         hospital.sell(&["pump-1"])?;
         let mut pump = hospital.pair_pump("pump-1", "gateway/north", &address)?;
+        hospital.wait_for_report("pump-1", "north")?;
         hospital.release_for_pumps(("1A", "1B"), "2", &[], &[])?;
         hospital.publish()?;
         let package = fs::read(hospital.acme.path("image-1B")).context("an image")?;
@@ -159,6 +160,6 @@ fn a_pump_that_verifies_for_itself_has_its_package_from_a_stick_at_its_gateway_w
         let is_new =
             |event: &Event| is(event, "booted") && text(event, "revision").is_ok_and(|revision| revision == "1B");
         pump.wait_until("1B to start", is_new)?;
-        site.is_told(&device("pump-1")?)
+        site.is_told(&device("pump-1")?, 2)
     })
 }

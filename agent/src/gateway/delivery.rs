@@ -160,7 +160,7 @@ impl Round<'_> {
             {
                 // Names of files are not escaped, as the release tool exports them.
                 let file = folder.join(manufacturer.as_str()).join("targets").join(name);
-                match self.from_stick(&file, target, sha256) {
+                match self.take_from_stick(&file, target, sha256) {
                     Ok(Some(path)) => return Ok(path),
                     Ok(None) => {}
                     Err(Undelivered::Corrupt(error)) => {
@@ -213,7 +213,7 @@ impl Round<'_> {
     }
 
     /// Takes a file from a stick when it is the listed one; none where it cannot be read. Another one leaves what a download has brought so far.
-    fn from_stick(&self, file: &Path, target: &Target, sha256: &Sha256) -> Result<Option<PathBuf>, Undelivered> {
+    fn take_from_stick(&self, file: &Path, target: &Target, sha256: &Sha256) -> Result<Option<PathBuf>, Undelivered> {
         let Ok(checked) = packages::check(file, target) else { return Ok(None) };
         checked?;
         let mut partial = self.shared.packages.partial(sha256)?;

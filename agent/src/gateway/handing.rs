@@ -4,7 +4,7 @@
 use super::delivery::AddedFiles;
 use super::http::Asked;
 use super::round::{Ready, Round, RoundEnd, try_again_at};
-use super::store::{Associated, Devices, Directives, OfDevice, Sets, StoreError, Verifying, Work};
+use super::store::{Associated, Devices, Directives, OfDevice, Sets, StoreError, Verifying, Words, Work};
 use super::troubles::Source;
 use super::{GatewayError, Shared, places};
 use crate::bundle::{
@@ -326,31 +326,49 @@ impl Round<'_> {
     /// Who directs: the control unit's word for the first root, and the later ones.
     async fn director_for(&self, device: &Device, folder: &Path) -> Result<Files, NotHanded> {
         let mut files = Files::new();
-        let word = self.word_for(device, folder).await?;
+        let word = self.word_for(device).await?;
         add(&mut files, DIRECTOR_ROOT, Content::Bytes(word))?;
         self.roots(&Repository::Director, DIRECTOR, folder, &mut files).await?;
         Ok(files)
     }
 
-    /// The control unit's word for who directs a device: the one that lies there, as long as it counts, or a new one.
-    async fn word_for(&self, device: &Device, folder: &Path) -> Result<Vec<u8>, NotHanded> {
-        let identity = &self.member.identity;
+    /// Asks who directs a device, before that is needed: the image may come while the server is away.
+    pub(super) async fn ask_who_directs(&self, device: &Device) {
+        if let Err(error) = self.word_for(device).await {
+            tracing::info!(%error, %device, "it is asked for again when it is needed");
+        }
+    }
+
+    /// The control unit's word for who directs a device: the one that is stored, as long as it counts, or a new one.
+    async fn word_for(&self, device: &Device) -> Result<Vec<u8>, NotHanded> {
+        let (identity, store) = (&self.member.identity, &self.shared.store);
         let root = identity.root.ok_or_else(|| NotHanded::Missing("the site's root is not known".to_owned()))?;
-        let counts = |word: &Vec<u8>| wardlink_crypto::director::verify(word, device, &root, clock::now()).is_ok();
+        let counts = |word: &[u8]| wardlink_crypto::director::verify(word, device, &root, clock::now()).is_ok();
         let limit = u64::try_from(MAX_DIRECTOR_ROOT_BYTES).unwrap_or(u64::MAX);
-        let there = if_there(read_file(&folder.join(DIRECTOR_ROOT), limit)).ok().flatten().flatten();
-        if let Some(there) = there.filter(counts) {
-            return Ok(there);
+        let missing = |why: &dyn core::fmt::Display| NotHanded::Missing(format!("who directs it: {why}"));
+        let Words(stored) = store.value().map_err(|error| missing(&error))?.unwrap_or_default();
+        if let Some(stored) = stored.get(device).filter(|word| counts(word)) {
+            return Ok(stored.to_vec());
         }
         let path = places::director_of(&identity.device, device);
-        let missing = |why: &dyn core::fmt::Display| NotHanded::Missing(format!("who directs it: {why}"));
         let asked = Asked { path: &path, bearer: self.bearer(), etag: None, from: 0 };
         let answer = self.http.get(asked).await.map_err(|error| missing(&error))?;
         if answer.status != StatusCode::OK {
             return Err(missing(&format!("the server answers {}", answer.status)));
         }
         let word = answer.bytes(limit).await.map_err(|error| missing(&error))?;
-        if counts(&word) { Ok(word) } else { Err(missing(&"the server's answer is not the control unit's word")) }
+        if !counts(&word) {
+            return Err(missing(&"the server's answer is not the control unit's word"));
+        }
+        let kept = store.change(|change| {
+            let Words(mut words) = change.value()?.unwrap_or_default();
+            let Devices(listed) = change.value()?.unwrap_or_default();
+            words.retain(|device, _| listed.iter().any(|one| one.device == *device));
+            words.insert(device.clone(), ByteBuf::from(word.clone()));
+            change.set(&Words(words))
+        });
+        kept.map_err(|error| missing(&error))?;
+        Ok(word)
     }
 
     /// The roots of a repository after the first: a device follows them from the one that it has.

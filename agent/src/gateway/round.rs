@@ -358,6 +358,9 @@ impl<'a> Round<'a> {
                 return Ok(true);
             }
         }
+        for device in &verifying {
+            self.ask_who_directs(device).await;
+        }
         let mut ready = Vec::new();
         for install in &transaction.installs {
             self.shared.events.begins(install, version);

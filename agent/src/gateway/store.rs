@@ -152,6 +152,11 @@ impl Verifying {
     }
 }
 
+/// The control unit's words for who directs its devices, of those that verify for themselves: asked for before an image is there, so that none has to wait
+/// for the server then.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Words(pub(super) BTreeMap<Device, ByteBuf>);
+
 /// Sets with members that verify for themselves, from the word to change over to their end.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Sets(pub(super) Vec<SetUnderWay>);
@@ -260,6 +265,7 @@ macro_rules! values {
 }
 values! {
     Devices => "devices",
+    Words => "words",
     Verifying => "devices that verify",
     Sets => "sets",
     Poll => "poll",
