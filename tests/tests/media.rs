@@ -25,11 +25,11 @@ impl<'s> CutOff<'s> {
         let hospital = Fleet::open(scene)?;
         let north = hospital.gateway("north", &["n-1"], more)?;
         hospital.release("1A", "1B", &[])?;
-        Self::cut_off(hospital, north, program("1B").as_bytes())
+        Self::of(hospital, north, program("1B").as_bytes())
     }
 
     /// The server loses the package, which is offered, and then goes away.
-    fn cut_off(hospital: Fleet<'s>, north: Pump<'s>, package: &[u8]) -> Result<Self> {
+    fn of(hospital: Fleet<'s>, north: Pump<'s>, package: &[u8]) -> Result<Self> {
         hospital.ward.worker.lose_file(package)?;
         hospital.offer("1B")?;
         let mut site = Self { hospital, north };
@@ -153,7 +153,7 @@ fn a_pump_that_verifies_for_itself_has_its_package_from_a_stick_at_its_gateway_w
         hospital.release_for_pumps(("1A", "1B"), "2", &[], &[])?;
         hospital.publish()?;
         let package = fs::read(hospital.acme.path("image-1B")).context("an image")?;
-        let mut site = CutOff::cut_off(hospital, north, &package)?;
+        let mut site = CutOff::of(hospital, north, &package)?;
 
         site.export(&stick)?;
         site.look()?;
