@@ -572,7 +572,7 @@ impl Inner {
     }
 
     /// From which byte images were asked for, in the order of the requests.
-    pub(crate) fn froms(&self) -> Vec<Option<usize>> {
+    pub(crate) fn asked_from(&self) -> Vec<Option<usize>> {
         self.requests.iter().filter(|request| request.path.contains("/targets/")).map(|request| request.from).collect()
     }
 

@@ -36,7 +36,7 @@ async fn a_download_that_is_cut_off_goes_on_where_it_was() {
     gateway.trouble("connection").await;
     gateway.handle.orders.send(Order::Ask).await.unwrap();
     depot.installed("infusion-pump/p1", "1B").await;
-    depot.with(|inner| assert_eq!(inner.froms(), [None, Some(10)]));
+    depot.with(|inner| assert_eq!(inner.asked_from(), [None, Some(10)]));
     gateway.stop().await;
 }
 
@@ -60,7 +60,7 @@ async fn a_wrong_file_on_a_stick_leaves_what_a_download_has_brought() {
     gateway.trouble("connection").await;
     gateway.handle.orders.send(Order::Ask).await.unwrap();
     depot.installed("infusion-pump/p1", "1B").await;
-    depot.with(|inner| assert_eq!(inner.froms(), [None, Some(10)]));
+    depot.with(|inner| assert_eq!(inner.asked_from(), [None, Some(10)]));
     gateway.stop().await;
 }
 
