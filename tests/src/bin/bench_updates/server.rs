@@ -1,11 +1,9 @@
 //! What the distribution server costs, with 100, 10,000 and 100,000 devices in the catalog, or another number: gateways in their
 //! sessions report them, and the manufacturer's inventories name them. Beyond 100 their number stands at the end of a key.
 //!
-//! On plain workerd, on what was stored by then:
+//! On plain workerd:
 //! `updates.polls_per_second`, `updates.idle_poll_bytes`: polls with nothing new, of all gateways in turn, over connections that stay open,
 //! and the bytes of such a request with its answer. A gateway's object answers them from memory.
-//!
-//! As in development, where there is a bucket for files:
 //! `updates.report_to_directive_p50_ms`, `…_p99_ms`: from the report of a pump that does without a gateway to word of the signed directive;
 //! `updates.ward_to_directive_…`: the same from the report of a gateway with fifty devices, one of which runs something else than before.
 //! `updates.ingest_mb_per_second`: a program from `wardlink release publish` until it is public.
