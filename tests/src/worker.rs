@@ -17,6 +17,8 @@ mod workerd;
 pub const BOOTSTRAP_TOKEN: &str = "dGhlLWZpcnN0LWFkbWluaXN0cmF0b3ItY29tZXMtaW4";
 const MASTER_KEY: &str = "b25seS1mb3ItdGVzdHMtMzItYnl0ZXMtb2Yta2V5ISE";
 
+/// The files that describe the workers; the first one is reached from outside.
+const CONFIGURATIONS: [&str; 2] = ["wrangler.toml", "wrangler.distribution.toml"];
 /// Where everything lies that the worker stores, in its folder and under either host.
 const STORAGE: &str = "storage/v3";
 /// Where its objects lie.
@@ -238,7 +240,7 @@ fn prepare(folder: &Path, variables: &[(String, String)]) -> Result<()> {
     for built in ["build", "dist"] {
         copy(&artifacts::in_checkout(built)?, &folder.join(built))?;
     }
-    for configuration in ["wrangler.toml", "wrangler.distribution.toml"] {
+    for configuration in CONFIGURATIONS {
         copy(&artifacts::in_checkout(configuration)?, &folder.join(configuration))?;
     }
     write_variables(folder, variables)
