@@ -183,9 +183,9 @@ impl Passive {
         Ok(self.record()?.state)
     }
 
-    /// Whether it says that this is a safe moment.
-    pub fn is_safe(&self) -> bool {
-        !self.configured.directory.join(BUSY).exists()
+    /// Whether it says that it is busy: this is no safe moment, and may be a therapy.
+    pub fn is_busy(&self) -> bool {
+        self.configured.directory.join(BUSY).exists()
     }
 
     /// The image that it runs, where it has it as a file.

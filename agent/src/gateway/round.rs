@@ -424,7 +424,9 @@ impl<'a> Round<'a> {
                     .state()
                     .and_then(|before| {
                         device.prepare(image, &install.target, added)?;
-                        parts.push(Part { path: install.path.clone(), after: after(install, &before), before });
+                        let (path, after) = (install.path.clone(), after(install, &before));
+                        let during_therapy = install.package.during_therapy;
+                        parts.push(Part { path, before, after, during_therapy });
                         Ok(())
                     })
                     .map_err(|error| error.to_string()),
@@ -454,11 +456,11 @@ impl<'a> Round<'a> {
             }
         }
         let now = now();
-        Ok(transaction.may_begin(|device| Circumstances {
-            now,
-            therapy_runs: false,
-            is_safe: self.shared.device(device).is_none_or(Passive::is_safe),
-            is_confirmed: confirmed.contains(device),
+        Ok(transaction.may_begin(|device| {
+            // It says no more than that: what may be a therapy is taken for one.
+            let is_busy = self.shared.device(device).is_some_and(Passive::is_busy);
+            let is_confirmed = confirmed.contains(device);
+            Circumstances { now, therapy_runs: is_busy, is_safe: !is_busy, is_confirmed }
         }))
     }
 

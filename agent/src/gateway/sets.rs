@@ -216,12 +216,13 @@ impl Shared {
     fn may_change_over(&self, set: &SetUnderWay) -> Result<bool, StoreError> {
         let now = clock::now().as_secs();
         let may = |(part, when): &(Part, When)| {
-            let is_safe = self.device(&part.after.characteristics.device).is_none_or(Passive::is_safe);
-            match when {
-                When::AtOnce | When::OnConfirmation => true,
-                When::NextSafeMoment => is_safe,
-                When::Window { from, until } => (*from..*until).contains(&now),
-            }
+            let is_busy = self.device(&part.after.characteristics.device).is_some_and(Passive::is_busy);
+            let waits = match when {
+                When::AtOnce | When::OnConfirmation => false,
+                When::NextSafeMoment => is_busy,
+                When::Window { from, until } => !(*from..*until).contains(&now),
+            };
+            !waits && (part.during_therapy || !is_busy)
         };
         Ok(set.parts.iter().all(may) && self.store.value::<Journal>()?.is_none())
     }

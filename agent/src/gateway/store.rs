@@ -309,6 +309,9 @@ pub(super) struct Part {
     /// What the device runs before and afterwards.
     pub(super) before: State,
     pub(super) after: State,
+    /// Whether the manufacturer allows it during a therapy.
+    #[serde(default)]
+    pub(super) during_therapy: bool,
 }
 
 /// How far a device has come with what it is directed.

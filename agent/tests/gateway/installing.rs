@@ -4,6 +4,7 @@ use crate::depot::{Depot, Inner, Running, image_of, pumps};
 use crate::next_package;
 use wardlink_agent::gateway::Order;
 use wardlink_agent::gateway::status::{Status, Waits};
+use wardlink_protocol::limits::MAX_INTEGER;
 use wardlink_test_repository::hospital::{device, gateway, pump_package, state};
 use wardlink_update::director::{Added, When};
 use wardlink_update::metadata::DelegatedPaths;
@@ -93,10 +94,26 @@ async fn a_device_that_is_busy_or_waits_for_a_person_keeps_what_it_runs() {
     depot
         .until("the word that it waits", |inner| {
             let outcomes = inner.outcomes_of("infusion-pump/p1");
-            (outcomes == [Outcome::Postponed(Postponed::Unsafe)]).then_some(())
+            (outcomes == [Outcome::Postponed(Postponed::Therapy)]).then_some(())
         })
         .await;
-    assert_eq!(depot.runs("infusion-pump/p1"), None);
+    // Nobody hurries a device that may be treating somebody.
+    let offered = |inner: &mut Inner, when| {
+        let mut orders = inner.orders();
+        orders[0].assignments.iter_mut().for_each(|assignment| assignment.when = when);
+        inner.hospital.direct(&orders);
+        inner.push_directive();
+        inner.hospital.version
+    };
+    for when in [When::AtOnce, When::Window { from: 0, until: MAX_INTEGER }] {
+        let version = depot.with(|inner| offered(inner, when));
+        let waits = |status: &Status| {
+            let waits = status.devices.iter().filter_map(|device| device.waits.as_ref());
+            waits.into_iter().any(|waits| waits.directive == version && waits.why == Postponed::Therapy)
+        };
+        gateway.until("that it waits still", waits).await;
+        assert_eq!(depot.runs("infusion-pump/p1"), None, "{when:?}");
+    }
     std::fs::remove_file(&busy).unwrap();
     gateway.handle.orders.send(Order::Ask).await.unwrap();
     depot.installed("infusion-pump/p1", "1B").await;

@@ -71,7 +71,7 @@ pub(in crate::gateway) fn part(shared: &Shared, number: usize) -> Part {
     let mut after = before.clone();
     after.characteristics.revision = "1B".parse().unwrap();
     after.release_counter = ReleaseCounter::new(2);
-    Part { path: "acme/scale/S1/1B.bin".to_owned().try_into().unwrap(), before, after }
+    Part { path: "acme/scale/S1/1B.bin".to_owned().try_into().unwrap(), before, after, during_therapy: false }
 }
 
 pub(in crate::gateway) fn revisions(shared: &Shared) -> Vec<String> {
