@@ -2,16 +2,19 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail, ensure};
+use data_encoding::HEXUPPER;
 use serde_json::{Value, json};
 use wardlink_agent::clock;
 use wardlink_crypto::schedule::message_hash;
 use wardlink_protocol::Device;
 use wardlink_protocol::api::{
-    Broadcast, CatalogDevice, CatalogPage, NewOffer, OfferDevices, OfferScope, OfferStanding, OfferView, OfferWhen,
-    OfferedData, OutcomeView, ProblemKind, Pushed, Role, UpdateState, words,
+    Broadcast, CatalogDevice, CatalogPage, ManufacturerView, NewOffer, OfferDevices, OfferScope, OfferStanding,
+    OfferView, OfferWhen, OfferedData, OutcomeView, ProblemKind, PublishedView, Pushed, Role, UpdateState, words,
 };
+use wardlink_protocol::cbor;
 use wardlink_tests::api::{Refused, refusal};
 use wardlink_tests::fleet::{Fleet, device_of, program};
 use wardlink_tests::hub::{Talk, state};
@@ -578,5 +581,43 @@ fn an_image_that_is_corrupt_counts_once_however_often_its_device_tries_again() -
         let changes = stage.catalog(&pump)?.history;
         assert_eq!(changes.iter().filter(|change| change.what == "corrupt").count(), 1);
         Ok(())
+    })
+}
+
+#[test]
+fn what_a_manufacturer_has_published_is_given_to_devices_only_as_long_as_it_counts() -> Result<()> {
+    scene(|scene| {
+        let mut stage = Stage::open(scene)?;
+        let mut hub = stage.hub("pump-1")?;
+        let pump = hub.device.clone();
+        let mut talk = hub.connect()?;
+        talk.report(hub.report("1A", None, &[])?)?;
+        let offer = stage.offer("1B", OfferScope::Devices(vec![pump.clone()]))?;
+        let stands = |stage: &Stage<'_>, standing: OfferStanding| {
+            wait::until(&format!("{standing:?}"), || {
+                Ok((stage.offered(offer.id)? == [(pump.clone(), standing)]).then_some(()))
+            })
+        };
+        stands(&stage, OfferStanding::Directed)?;
+
+        // It counts for a few seconds more; the end itself has the gateway matched anew.
+        let known: Vec<ManufacturerView> = stage.ward.administrator.get("manufacturers")?;
+        let published = known.into_iter().find_map(|known| known.published).context("it has published")?;
+        let published = PublishedView { ends_at: clock::now().after(Duration::from_secs(10)), ..published };
+        let record = HEXUPPER.encode(&cbor::pack(&published)?);
+        stage.ward.worker.kill();
+        stage.ward.worker.tamper("DistributionObject", &format!("UPDATE manufacturers SET published = X'{record}'"))?;
+        stage.ward.worker.restart()?;
+        let _: Pushed = stage.ward.administrator.post(&format!("gateways/{pump}/push"), &())?;
+        stands(&stage, OfferStanding::Waiting)?;
+        ensure!(clock::now() >= published.ends_at, "it is withheld too early");
+        let page: OfferDevices = stage.ward.administrator.get(&format!("offers/{}/devices", offer.id))?;
+        assert_eq!(page.devices.first().and_then(|known| known.detail.as_deref()), Some(words::OUT_OF_DATE));
+        assert_eq!(stage.standing(&pump)?, UpdateState::Withheld);
+
+        // The manufacturer publishes anew.
+        stage.acme.add("1B", "1C", b"the second program", &["--release", "2"])?;
+        stage.acme.publish(&stage.ward.worker.origin())?;
+        stands(&stage, OfferStanding::Directed)
     })
 }

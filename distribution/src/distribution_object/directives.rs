@@ -3,7 +3,7 @@
 use super::catalog::{self, Known, Progress};
 use super::director::{self, Director};
 use super::{DistributionObject, blob, text};
-use super::{offered, offers};
+use super::{manufacturers, offered, offers};
 use core::time::Duration;
 use serde_bytes::ByteBuf;
 use sha2::{Digest, Sha256 as Hasher};
@@ -15,11 +15,13 @@ use wardlink_edge::platform::{log, now};
 use wardlink_edge::problem::Failure;
 use wardlink_edge::storage::{Column, Database};
 use wardlink_protocol::api::UpdateState;
+use wardlink_protocol::api::words::OUT_OF_DATE;
 use wardlink_protocol::identity::Sha256;
 use wardlink_protocol::{Device, UnixMillis};
-use wardlink_update::catalog::{Associations, Picks};
+use wardlink_update::catalog::{Associations, Pick, Picks};
 use wardlink_update::director::{Directive, Order, When};
 use wardlink_update::metadata::Expires;
+use wardlink_update::package::Package;
 use wardlink_update::report::Configuration;
 
 /// When a gateway's object that did not answer is told again, and when it is asked whether what it was given has arrived.
@@ -96,8 +98,10 @@ impl DistributionObject {
         let is_offered = |device: &Device, path: &_| !stopped.contains(device) && offers.of(device, path).is_some();
         let mut picks = releases.pick_offered(configuration, associations, is_offered);
         let mut waiting = BTreeMap::new();
+        let published_until = manufacturers::published_until(database)?;
         loop {
-            let wait = variants.wait_for(self, gateway, &picks.picks)?;
+            let mut wait = variants.wait_for(self, gateway, &picks.picks)?;
+            wait.extend(out_of_date(&picks.picks, &published_until));
             if wait.is_empty() {
                 break;
             }
@@ -123,9 +127,12 @@ impl DistributionObject {
         let digest = Sha256(Hasher::digest(serde_json::to_vec(&plain)?).into());
         let query = "SELECT digest IS ? AND renew_at > ? FROM gateways WHERE gateway = ?";
         let is_same: Option<bool> = database.one(query, [blob(&digest), now().into_value(), name()])?;
-        // It is renewed after a while, and when the pause of a device that has failed is over.
-        let pauses = known.iter().map(|known| known.progress.retry_at).filter(|retry_at| *retry_at > now());
-        let renew_at = pauses.fold(now().after(director::renewal(&self.env)), UnixMillis::min);
+        // It is renewed after a while, when the pause of a device that has failed is over, and when what it names counts no longer.
+        let pauses = known.iter().map(|known| known.progress.retry_at);
+        let named =
+            picks.picks.iter().filter_map(|pick| published_until.get(pick.package.release.manufacturer.as_str()));
+        let changes = pauses.chain(named.copied()).filter(|at| *at > now());
+        let renew_at = changes.fold(now().after(director::renewal(&self.env)), UnixMillis::min);
         if is_same == Some(true) && !always {
             database.run(
                 "UPDATE gateways SET renew_at = ?1 WHERE gateway = ?2 AND renew_at > ?1",
@@ -273,6 +280,25 @@ impl Matched {
         }
         Ok(Some(Self { configuration, associations, known }))
     }
+}
+
+/// The devices whose gateway would refuse what they are to be given, and with it everything else: what a manufacturer has published counts no longer. A set
+/// of which a member is such a package waits whole.
+fn out_of_date<'a>(
+    picks: &'a [Pick],
+    published_until: &BTreeMap<String, UnixMillis>,
+) -> impl Iterator<Item = (Device, &'static str)> + use<'a> {
+    let is_over =
+        |package: &Package| published_until.get(package.manufacturer.as_str()).is_some_and(|until| *until <= now());
+    let over: Vec<&Package> =
+        picks.iter().map(|pick| &pick.package.release).filter(|package| is_over(package)).collect();
+    let is_of = move |package: &Package| {
+        over.iter().any(|other| *other == package || (!other.atomic.is_empty() && other.set() == package.set()))
+    };
+    let given = picks.iter().filter(|pick| !pick.package.release.is_installed_on(&pick.state));
+    given
+        .filter(move |pick| is_of(&pick.package.release))
+        .map(|pick| (pick.state.characteristics.device.clone(), OUT_OF_DATE))
 }
 
 /// How each device's update stands after a match. What the device itself told of the same package stays.

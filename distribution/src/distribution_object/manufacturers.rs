@@ -4,7 +4,7 @@ use super::{DistributionObject, blob, text};
 use data_encoding::BASE64URL_NOPAD;
 use rand_core::Rng as _;
 use sha2::{Digest, Sha256 as Hasher};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use subtle::ConstantTimeEq;
 use wardlink_edge::files::Files;
 use wardlink_edge::platform::{log, now, rng};
@@ -89,6 +89,13 @@ fn view(database: &Database, mut row: Row) -> Result<ManufacturerView, Failure> 
 pub(super) fn take_hash(row: &mut Row) -> Result<Sha256, Failure> {
     let bytes: Vec<u8> = row.take()?;
     bytes.try_into().map(Sha256).map_err(|_| Failure::internal("a stored hash has another length"))
+}
+
+/// Until when what each manufacturer has published last counts (TUF 5.4.4).
+pub(super) fn published_until(database: &Database) -> Result<BTreeMap<String, UnixMillis>, Failure> {
+    let query = "SELECT manufacturer, published FROM manufacturers WHERE ended_at IS NULL AND published IS NOT NULL";
+    let until = |mut row: Row| Ok((row.take()?, row.take_record::<PublishedView>()?.ends_at));
+    database.rows(query, [])?.into_iter().map(until).collect()
 }
 
 /// The manufacturer, as long as it counts.

@@ -6,6 +6,8 @@ pub const BEING_ENCRYPTED: &str = "its package is being encrypted for its gatewa
 pub const NOT_ENCRYPTED: &str = "its package could not be encrypted for its gateway; it is tried again each 5 minutes, and the server's log says why";
 /// Nobody could read a package that is encrypted for its gateway.
 pub const NO_KEY: &str = "its gateway has no key at this site to encrypt its package to";
+/// Its gateway would refuse it: the manufacturer has to publish anew.
+pub const OUT_OF_DATE: &str = "what its manufacturer has published counts no longer; it has to publish anew";
 /// A person has to decide which of them updates it.
 pub const IN_CONFLICT: &str = "two gateways report it";
 /// A person has to decide when it is tried again.
