@@ -91,7 +91,7 @@ impl ControlUnit {
         } else {
             let (service, keys) = (Device::service(name), self.wrap_keys());
             let asked = trust::open_question(body, &service, &keys).unwrap();
-            let answer = trust::answer(body, &asked, Vec::new(), None, &service, &keys, &mut rng).unwrap();
+            let answer = trust::answer(body, &asked, (Vec::new(), true), None, &service, &keys, &mut rng).unwrap();
             return (200, answer);
         }
         (200, self.given.as_ref().unwrap().answer.clone())

@@ -70,11 +70,12 @@ pub fn open_question(question: &[u8], service: &Device, keys: &WrapKeys) -> Resu
     if message.status == Status::KeysAsked { Ok(message) } else { Err(WrapError::Contradiction) }
 }
 
-/// Answers a question that [`open_question`] has opened. Only lines of the channel that can be given to the device go out.
+/// Answers a question that [`open_question`] has opened. Only lines of the channel that can be given to the device go out, and those of its own only
+/// where it `has_channel`: what nobody uses is replaced for nobody, and would still be known when the device is given the channel.
 pub fn answer<R: CryptoRng>(
     question: &[u8],
     asked: &KeysAsked,
-    lines: Vec<Line>,
+    (mut lines, has_channel): (Vec<Line>, bool),
     device: Option<KnownDevice>,
     service: &Device,
     keys: &WrapKeys,
@@ -84,6 +85,7 @@ pub fn answer<R: CryptoRng>(
     if !lines.iter().all(belongs) {
         return Err(WrapError::NoKey);
     }
+    lines.retain(|line| has_channel || !line.id().is_for_one_device());
     let message = ServiceKeys { status: Status::ServiceKeys, lines, device };
     let plaintext = Zeroizing::new(cbor::encode(&message)?);
     Ok(cose::seal(&header(keys), keys.down(), &answer_aad(service, question)?, &plaintext, rng)?)

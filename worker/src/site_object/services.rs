@@ -369,15 +369,17 @@ pub(super) fn give_keys(site: &Site<'_>, question: &[u8], outcome: &mut Outcome)
         return Err(refused("This service is not granted these keys."));
     }
     note_seen(site, &name)?;
-    let mut lines = keys::lines(site, &asked.channel, &asked.device)?;
+    let lines = keys::lines(site, &asked.channel, &asked.device)?;
     let device = super::devices::find(site.database, &asked.device)?;
-    // A cut comes by the devices that work: nobody else's own keys are given.
-    let works =
-        device.as_ref().is_some_and(|device| matches!(device.state, DeviceState::Paired | DeviceState::Expired));
-    lines.retain(|line| works || !line.id().is_for_one_device());
+    // A cut comes by the devices that work, on the channels that they have.
+    let has_channel = device.as_ref().is_some_and(|device| {
+        let works = matches!(device.state, DeviceState::Paired | DeviceState::Expired);
+        works && device.channels.contains(&asked.channel)
+    });
     let device = device
         .map(|device| KnownDevice { certificate: device.certificate, trusted: device.state == DeviceState::Paired });
-    trust::answer(question, &asked, lines, device, &service, &wrap_keys, &mut rng()).map_err(Failure::internal)
+    trust::answer(question, &asked, (lines, has_channel), device, &service, &wrap_keys, &mut rng())
+        .map_err(Failure::internal)
 }
 
 /// Whether a service is trusted now, and this is its key.

@@ -34,7 +34,7 @@ impl World {
         let asked = open_question(question, &self.service, &self.keys)?;
         let known = KnownDevice { certificate: ByteBuf::from(vec![1, 2]), trusted: true };
         let lines = vec![self.line.clone()];
-        answer(question, &asked, lines, Some(known), &self.service, &self.keys, &mut self.rng)
+        answer(question, &asked, (lines, true), Some(known), &self.service, &self.keys, &mut self.rng)
     }
 }
 
@@ -88,7 +88,7 @@ fn keys_of_another_channel_class_or_device_never_go_out() {
     for (row, device) in foreign {
         let line = Line::begin(LineId::of(&row, &device), row, 0, NOW, &mut world.rng).unwrap();
         let lines = vec![world.line.clone(), line];
-        let result = answer(&question, &asked, lines, None, &world.service, &world.keys, &mut world.rng);
+        let result = answer(&question, &asked, (lines, true), None, &world.service, &world.keys, &mut world.rng);
         assert_eq!(result, Err(WrapError::NoKey));
     }
 }

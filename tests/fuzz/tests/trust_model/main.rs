@@ -118,6 +118,17 @@ proptest! {
 }
 
 #[test]
+fn a_service_is_given_no_keys_of_a_device_that_does_not_have_the_channel() {
+    let mut world = World::new();
+    world.pair(1, false);
+    for step in &[Step::MakeService(1, 1), Step::Ask(1, 1, 1), Step::RevokeService(1)] {
+        run(&mut world, step);
+        world.check_readers();
+        world.check_subscribers();
+    }
+}
+
+#[test]
 fn a_known_walk_through_every_step() {
     let mut world = World::new();
     let steps = [

@@ -40,12 +40,12 @@ impl Service {
         }
     }
 
-    /// Asks the site, which has these lines, for the keys of a channel of a device. A revoked one is not answered.
+    /// Asks the site, which has these lines, for the keys of a channel of a device, which has the channel or not. A revoked one is not answered.
     pub(crate) fn ask(
         &mut self,
         channel: &ChannelName,
         device: &Device,
-        lines: Vec<Line>,
+        lines: (Vec<Line>, bool),
         now: UnixMillis,
         rng: &mut StdRng,
     ) {

@@ -44,10 +44,15 @@ impl World {
         let (channel, device) = (rows()[channel].name.clone(), name(device));
         let belongs = |line: &&Line| line.id().channel == channel && line.id().covers(&device);
         let lines: Vec<Line> = self.lines.values().filter(belongs).cloned().collect();
-        let current: Vec<ChannelKey> = lines.iter().filter_map(|line| line.current().cloned()).collect();
+        let has_channel = self.members.values().any(|member| {
+            let is_it = *member.knowledge.device() == device;
+            is_it && !member.revoked && member.paired.channels.contains(&channel)
+        });
+        let given = lines.iter().filter(|line| has_channel || !line.id().is_for_one_device());
+        let current: Vec<ChannelKey> = given.filter_map(|line| line.current().cloned()).collect();
         let (now, rng) = (self.now, &mut self.rng);
         let Some(service) = self.services.get_mut(&service) else { return };
-        service.ask(&channel, &device, lines, now, rng);
+        service.ask(&channel, &device, (lines, has_channel), now, rng);
         let may = !service.revoked && service.access.has_keys(&channel, &device);
         assert!(!may || current.iter().all(|key| service.ever.contains(key)), "a service does not get its keys");
     }
