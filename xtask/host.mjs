@@ -63,8 +63,10 @@ const host = new Miniflare({
   handleRuntimeStdio(output, errors) {
     output.pipe(process.stdout);
     errors.pipe(process.stderr);
-    // workerd has ended, by itself.
-    output.once("end", () => end(1));
+    output.once("end", () => {
+      if (!ending) console.error("workerd has ended by itself");
+      end(1);
+    });
   },
 });
 

@@ -153,12 +153,11 @@ impl<'s> Fleet<'s> {
         Ok((north, pump))
     }
 
-    /// Waits until the server knows what a pump says at its gateway: it is updated there from now on.
-    pub fn wait_for_report(&self, pump: &str, gateway: &str) -> Result<()> {
-        let (path, gateway) = (format!("catalog/{}", device(pump)?), device_of(&format!("gateway/{gateway}"))?);
+    /// Waits until the server knows what a pump says at its gateway, which it may be itself: it is updated there from now on.
+    pub fn wait_for_report(&self, pump: &Device, gateway: &Device) -> Result<()> {
         wait::patiently("the pump's own report", || {
-            let known: CatalogDevice = self.ward.administrator.get(&path)?;
-            Ok((known.entry.gateway.as_ref() == Some(&gateway)).then_some(()))
+            let known: CatalogDevice = self.ward.administrator.get(&format!("catalog/{pump}"))?;
+            Ok((known.entry.gateway.as_ref() == Some(gateway)).then_some(()))
         })
     }
 

@@ -4,7 +4,6 @@ use std::time::SystemTime;
 
 use anyhow::{Context as _, Result, ensure};
 use wardlink_agent::clock;
-use wardlink_protocol::api::CatalogDevice;
 use wardlink_tests::fleet::Fleet;
 use wardlink_tests::ward::device;
 use wardlink_tests::{scene, wait};
@@ -17,10 +16,7 @@ fn a_pump_without_a_gateway_gets_its_updates_and_hands_over_everything_whoever_d
         hospital.sell(&["pump-1"])?;
         let mut pump = hospital.pair_direct_pump("pump-1")?;
         let pump_1 = device("pump-1")?;
-        wait::patiently("its own report", || {
-            let known: CatalogDevice = hospital.ward.administrator.get(&format!("catalog/{pump_1}"))?;
-            Ok((known.entry.gateway.as_ref() == Some(&pump_1)).then_some(()))
-        })?;
+        hospital.wait_for_report(&pump_1, &pump_1)?;
 
         // Both die while it comes.
         hospital.release_for_pumps(("1A", "1B"), "2", &["--program-bytes", "5000000"], &[])?;

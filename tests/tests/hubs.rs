@@ -92,7 +92,7 @@ fn a_pump_that_verifies_for_itself_is_updated_through_its_gateway_and_the_server
         hospital.acme.publish(&hospital.ward.worker.origin())?;
         let (mut north, mut pump) = hospital.pump_at_gateway("n-1")?;
 
-        hospital.wait_for_report("pump-1", "north")?;
+        hospital.wait_for_report(&pump_1, &device_of("gateway/north")?)?;
         let known = || administrator.get::<CatalogDevice>(&format!("catalog/{pump_1}"));
 
         // A release reaches it as it reaches the passive one beside it, whoever dies on the way.

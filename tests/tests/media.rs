@@ -7,7 +7,7 @@ use anyhow::{Context as _, Result, ensure};
 use serde_json::Value;
 use wardlink_protocol::Device;
 use wardlink_protocol::api::OutcomeView;
-use wardlink_tests::fleet::{Fleet, program};
+use wardlink_tests::fleet::{Fleet, device_of, program};
 use wardlink_tests::mirror::Mirror;
 use wardlink_tests::process::free_port;
 use wardlink_tests::pump::{Event, Pump, is, text};
@@ -149,7 +149,7 @@ fn a_pump_that_verifies_for_itself_has_its_package_from_a_stick_at_its_gateway_w
         let north = hospital.gateway("north", &["n-1"], &more)?;
         hospital.sell(&["pump-1"])?;
         let mut pump = hospital.pair_pump("pump-1", "gateway/north", &address)?;
-        hospital.wait_for_report("pump-1", "north")?;
+        hospital.wait_for_report(&device("pump-1")?, &device_of("gateway/north")?)?;
         hospital.release_for_pumps(("1A", "1B"), "2", &[], &[])?;
         hospital.publish()?;
         let package = fs::read(hospital.acme.path("image-1B")).context("an image")?;

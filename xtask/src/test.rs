@@ -2,6 +2,7 @@
 
 use std::path::Path;
 use std::process::Command;
+use std::thread;
 
 use anyhow::{Context, Result};
 
@@ -13,6 +14,9 @@ use crate::workspace::Workspace;
 
 /// The package of the end-to-end tests: they start the worker, pumps and a browser.
 const END_TO_END: &str = "wardlink-tests";
+
+/// How many tests run at a time where there are fewer cores: many of them wait more than they compute. As many end-to-end tests run at most (`.config/nextest.toml`).
+const LEAST_AT_A_TIME: usize = 3;
 
 /// Which tests run.
 #[derive(Debug, clap::Args)]
@@ -109,6 +113,8 @@ fn has_nextest(root: &Path) -> bool {
 fn nextest_command(workspace: &Workspace) -> Command {
     let mut cargo = shell::cargo(workspace.root());
     cargo.args(["nextest", "run", "--no-fail-fast"]);
+    let threads = thread::available_parallelism().map_or(LEAST_AT_A_TIME, |cores| LEAST_AT_A_TIME.max(cores.get()));
+    cargo.arg("--test-threads").arg(threads.to_string());
     cargo
 }
 

@@ -21,7 +21,7 @@ use wardlink_protocol::{Device, UnixMillis};
 use wardlink_update::catalog::{Associations, Pick, Picks};
 use wardlink_update::director::{Directive, Order, When};
 use wardlink_update::metadata::Expires;
-use wardlink_update::package::Package;
+use wardlink_update::package::{AtomicMember, Package};
 use wardlink_update::report::Configuration;
 
 /// When a gateway's object that did not answer is told again, and when it is asked whether what it was given has arrived.
@@ -286,19 +286,21 @@ impl Matched {
 /// of which a member is such a package waits whole.
 fn out_of_date<'a>(
     picks: &'a [Pick],
-    published_until: &BTreeMap<String, UnixMillis>,
-) -> impl Iterator<Item = (Device, &'static str)> + use<'a> {
+    published_until: &'a BTreeMap<String, UnixMillis>,
+) -> impl Iterator<Item = (Device, &'static str)> {
     let is_over =
         |package: &Package| published_until.get(package.manufacturer.as_str()).is_some_and(|until| *until <= now());
-    let over: Vec<&Package> =
-        picks.iter().map(|pick| &pick.package.release).filter(|package| is_over(package)).collect();
-    let is_of = move |package: &Package| {
-        over.iter().any(|other| *other == package || (!other.atomic.is_empty() && other.set() == package.set()))
-    };
-    let given = picks.iter().filter(|pick| !pick.package.release.is_installed_on(&pick.state));
-    given
-        .filter(move |pick| is_of(&pick.package.release))
-        .map(|pick| (pick.state.characteristics.device.clone(), OUT_OF_DATE))
+    let sets: Vec<BTreeSet<AtomicMember>> = picks
+        .iter()
+        .map(|pick| &pick.package.release)
+        .filter(|package| is_over(package) && !package.atomic.is_empty())
+        .map(Package::set)
+        .collect();
+    picks.iter().filter_map(move |pick| {
+        let package = &pick.package.release;
+        let waits = !package.is_installed_on(&pick.state) && (is_over(package) || sets.contains(&package.set()));
+        waits.then(|| (pick.state.characteristics.device.clone(), OUT_OF_DATE))
+    })
 }
 
 /// How each device's update stands after a match. What the device itself told of the same package stays.

@@ -190,6 +190,30 @@ fn a_scale_that_is_busy_by_then_is_waited_for() {
 }
 
 #[test]
+fn no_offer_changes_over_a_scale_that_is_busy_unless_its_manufacturer_allows_it() {
+    let window = When::Window { from: 0, until: u64::MAX };
+    for (when, during_therapy, revision) in [
+        (When::AtOnce, false, "1A"),
+        (When::OnConfirmation, false, "1A"),
+        (window, false, "1A"),
+        (When::NextSafeMoment, true, "1A"),
+        (When::AtOnce, true, "1B"),
+        (window, true, "1B"),
+    ] {
+        let folder = tempfile::tempdir().unwrap();
+        let shared = shared(folder.path());
+        begin_working(&shared);
+        let Sets(mut sets) = shared.store.value().unwrap().unwrap();
+        sets[0].parts = vec![(Part { during_therapy, ..part(&shared, 0) }, when)];
+        shared.store.set(&Sets(sets)).unwrap();
+        std::fs::create_dir_all(folder.path().join("s1")).unwrap();
+        std::fs::write(folder.path().join("s1/busy"), "").unwrap();
+        go_on(&shared);
+        assert_eq!(revisions(&shared)[0], revision, "{when:?}, {during_therapy}");
+    }
+}
+
+#[test]
 fn whoever_waits_for_a_set_that_is_not_known_here_goes_back() {
     let folder = tempfile::tempdir().unwrap();
     let shared = shared(folder.path());
