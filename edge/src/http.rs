@@ -1,10 +1,12 @@
-//! What paths and fields of requests mean, and answers in JSON.
+//! What addresses and fields of requests mean, and answers in JSON.
 
 use crate::problem::Failure;
+use http::Uri;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 use serde::Serialize;
 use std::borrow::Cow;
-use worker::{Headers, Response};
+use wardlink_protocol::api::ProblemKind;
+use worker::{Headers, Request, Response};
 
 /// What stands for itself in a part of a path (RFC 3986 section 2.3).
 const PLAIN: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
@@ -12,6 +14,18 @@ const PLAIN: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_'
 /// Answers with JSON.
 pub fn json<T: Serialize>(value: &T) -> Result<Response, Failure> {
     Ok(Response::from_json(value)?)
+}
+
+/// The address that is asked, as the platform has it: in full, and in its one form.
+pub fn address(request: &Request) -> Result<Uri, Failure> {
+    request.inner().url().parse().map_err(|_| ProblemKind::BadRequest.into())
+}
+
+/// What the address asks for, by name (WHATWG URL, `application/x-www-form-urlencoded`).
+pub fn query(request: &Request) -> Result<Vec<(String, String)>, Failure> {
+    let address = address(request)?;
+    let fields = form_urlencoded::parse(address.query().unwrap_or_default().as_bytes());
+    Ok(fields.map(|(name, value)| (name.into_owned(), value.into_owned())).collect())
 }
 
 /// A part of a path, as it was before it was percent-encoded.

@@ -6,6 +6,7 @@ use std::net::TcpStream;
 use std::path::Path;
 use std::time::Duration;
 
+use crate::stage::note;
 use anyhow::{Context as _, Result, anyhow, bail, ensure};
 use p256::ecdsa::SigningKey;
 use p256::pkcs8::DecodePrivateKey as _;
@@ -330,7 +331,16 @@ impl Talk {
         outcome: Outcome,
     ) -> Result<Option<SessionRefusal>> {
         let path = Some(path.to_owned().try_into().context("a path")?);
-        let told = Notification { device: device.clone(), directive, path, outcome };
+        self.tell(&Notification { device: device.clone(), directive, path, outcome })
+    }
+
+    /// Tells that the gateway refuses a directive as a whole.
+    pub fn refuse(&mut self, gateway: &Device, directive: u64, reason: &str) -> Result<Option<SessionRefusal>> {
+        let outcome = Outcome::Refused { step: note("5.4.4.2 step 6")?, reason: note(reason)? };
+        self.tell(&Notification { device: gateway.clone(), directive, path: None, outcome })
+    }
+
+    fn tell(&mut self, told: &Notification) -> Result<Option<SessionRefusal>> {
         let message = FromGateway::Outcome(self.numbered(ByteBuf::from(serde_json::to_vec(&told)?)));
         self.answered(&message)
     }

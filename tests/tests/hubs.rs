@@ -194,6 +194,9 @@ fn a_gateway_has_the_keys_of_its_devices_and_loses_them_with_the_association_and
         hospital.ward.worker.wait_for_line(left)?;
         let replaced = || wait::patiently("a new key", || Ok(Some(epoch(&hospital)?).filter(|epoch| *epoch > 3)));
         let moved = replaced()?;
+        wait::patiently("the gateway says whom it turns away", || {
+            Ok(hospital.stands("north").contains(&format!("hub: {pump_1}")).then_some(()))
+        })?;
 
         // A gateway that is revoked knows nothing any more either.
         administrator.revoke(&[device_of("gateway/north")?, device_of("gateway/south")?])?;

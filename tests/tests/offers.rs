@@ -526,6 +526,48 @@ fn a_device_that_fails_again_and_again_is_set_aside_until_somebody_decides() -> 
 }
 
 #[test]
+fn who_is_in_a_directive_that_its_gateway_refuses_waits_and_has_not_failed() -> Result<()> {
+    scene(|scene| {
+        let stage = Stage::open(scene)?;
+        let mut hub = stage.hub("pump-1")?;
+        let mut talk = hub.connect()?;
+        let (gateway, pump) = (hub.device.clone(), device("pump-2")?);
+        let offer = stage.offer("1B", OfferScope::Model)?;
+        talk.report(hub.report("1A", None, &[state(&pump, "1A", None)?])?)?;
+        let mut last = 0;
+        for reason in ["a role has ended", "a role has ended", "a role has ended", "a signature is wrong"] {
+            let directed = wait::until("both are directed", || {
+                let newest = hub.directive(&talk.welcome)?;
+                let both = [&gateway, &pump].iter().all(|device| newest.order_for(device).is_some());
+                Ok(Some(newest.version).filter(|version| both && *version > last))
+            })?;
+            last = directed;
+            assert_eq!(talk.refuse(&gateway, directed, reason)?, None);
+            let detail = format!("{}5.4.4.2 step 6: {reason}", words::DIRECTIVE_REFUSED);
+            for device in [&gateway, &pump] {
+                let entry = stage.catalog(device)?.entry;
+                assert_eq!((entry.update, entry.failures), (UpdateState::Postponed, 0));
+                assert_eq!(entry.detail.as_deref(), Some(detail.as_str()));
+            }
+            let page: OfferDevices = stage.ward.administrator.get(&format!("offers/{}/devices", offer.id))?;
+            for device in page.devices {
+                assert_eq!((device.standing, device.detail), (OfferStanding::Waiting, Some(detail.clone())));
+            }
+            let _: Pushed = stage.ward.administrator.post(&format!("gateways/{gateway}/push"), &())?;
+        }
+        let told = stage.catalog(&pump)?.history.into_iter().filter(|change| change.what == "refused").count();
+        assert_eq!(told, 2, "each reason once");
+
+        // In the end it takes the directive: what it then tells of a device counts as ever.
+        assert_eq!(talk.outcome(&pump, last, &offer.path, installed("1B", 1)?)?, None);
+        assert_eq!(stage.standing(&pump)?, UpdateState::Current);
+        assert_eq!(talk.outcome(&gateway, last, &offer.path, Outcome::Failed { reason: note("flash")? })?, None);
+        assert_eq!(stage.catalog(&gateway)?.entry.failures, 1);
+        Ok(())
+    })
+}
+
+#[test]
 fn a_broadcast_has_what_has_failed_tried_again_at_the_gateways_of_its_class() -> Result<()> {
     scene(|scene| {
         let stage = Stage::open(scene)?;

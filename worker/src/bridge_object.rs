@@ -16,6 +16,7 @@ use site::Lane;
 use std::collections::BTreeMap;
 use wardlink_bridge::storage::Changes;
 use wardlink_bridge::{Broker, ConnectionId, Origin, Output};
+use wardlink_edge::http::address;
 use wardlink_edge::messages::{ADDRESS_HEADER, Applied, BridgeRequest, CLIENT_CERTIFICATE_HEADER, NETWORK_HEADER};
 use wardlink_edge::objects::{answer, receive};
 use wardlink_edge::platform::{log, now, rng};
@@ -158,7 +159,7 @@ impl BridgeObject {
         let headers = request.headers();
         let host = match headers.get("Host")? {
             Some(host) => host,
-            None => request.url()?.authority().to_owned(),
+            None => address(request)?.authority().map(ToString::to_string).unwrap_or_default(),
         };
         let network = NetworkOrigin {
             address: headers.get(ADDRESS_HEADER)?.and_then(|address| address.parse().ok()),

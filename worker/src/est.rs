@@ -3,14 +3,16 @@
 use core::time::Duration;
 use data_encoding::BASE64;
 use futures_util::StreamExt as _;
+use http::Uri;
+use http::uri::Scheme;
+use std::net::Ipv4Addr;
 use wardlink_crypto::x509::{CertificatesError, read_certificates};
 use wardlink_edge::platform::now;
 use wardlink_protocol::UnixMillis;
 use wardlink_protocol::identity::Sha256;
 use wardlink_protocol::limits::MAX_CERTIFICATES_BYTES;
 use worker::{
-    AbortSignal, Date, DateInit, Env, Fetch, Headers, Method, Request, RequestInit, RequestRedirect, Response, Url,
-    web_sys,
+    AbortSignal, Date, DateInit, Env, Fetch, Headers, Method, Request, RequestInit, RequestRedirect, Response, web_sys,
 };
 use zeroize::Zeroizing;
 
@@ -193,16 +195,14 @@ fn until(date: &str) -> Duration {
 
 /// The address of the operations, without a slash at the end.
 fn base(url: &str) -> Option<String> {
-    let url = Url::parse(url.trim()).ok()?;
-    let host = url.host_str()?;
-    let is_loopback = match url.host()? {
-        worker::url::Host::Domain(name) => name == "localhost",
-        worker::url::Host::Ipv4(address) => address.is_loopback(),
-        worker::url::Host::Ipv6(address) => address.is_loopback(),
-    };
-    let is_safe = url.scheme() == "https" || (url.scheme() == "http" && is_loopback);
-    let is_plain = url.username().is_empty() && url.password().is_none() && url.query().is_none();
-    if !is_safe || !is_plain || url.fragment().is_some() {
+    let text = url.trim();
+    let url: Uri = text.parse().ok()?;
+    let (scheme, host) = (url.scheme()?, url.host()?);
+    let is_loopback =
+        matches!(host, "localhost" | "[::1]") || host.parse().is_ok_and(|address: Ipv4Addr| address.is_loopback());
+    let is_safe = *scheme == Scheme::HTTPS || (*scheme == Scheme::HTTP && is_loopback);
+    let is_plain = !url.authority()?.as_str().contains('@') && !text.contains(['?', '#']);
+    if !is_safe || !is_plain {
         return None;
     }
     let path = url.path().trim_end_matches('/');
@@ -211,8 +211,8 @@ fn base(url: &str) -> Option<String> {
     if label.matches('/').count() != usize::from(!label.is_empty()) {
         return None;
     }
-    let port = url.port().map(|port| format!(":{port}")).unwrap_or_default();
-    Some(format!("{}://{host}{port}{WELL_KNOWN}{label}", url.scheme()))
+    let port = url.port_u16().map(|port| format!(":{port}")).unwrap_or_default();
+    Some(format!("{scheme}://{host}{port}{WELL_KNOWN}{label}"))
 }
 
 /// RFC 7617, RFC 6750.

@@ -8,39 +8,46 @@
 
 mod client;
 
+use http::Uri;
+use http::uri::Scheme;
+use wardlink_edge::http::address;
 use wardlink_edge::platform::{is_secret, log};
 use wardlink_edge::problem::Failure;
 use wardlink_protocol::api::{ProblemKind, Trust};
-use worker::{Env, Method, Request, Url};
+use worker::{Env, Method, Request};
 
 pub(crate) use client::{client_certificate, network, trust};
 
+/// The ports that an origin does not name (RFC 9110 section 4.2).
+const HTTP_PORT: u16 = 80;
+const HTTPS_PORT: u16 = 443;
+
 /// The origin under which a request reached the worker.
 pub(crate) struct Origin {
-    scheme: String,
+    scheme: Scheme,
     host: String,
 }
 
 impl Origin {
     /// Takes it from the request; plain http counts on loopback only.
     pub(crate) fn of(request: &Request, env: &Env) -> Result<Self, Failure> {
-        let mut url = request.url()?;
+        let address = address(request)?;
         let ended_tls = is_behind_proxy(request, env)?
             && request.headers().get("X-Forwarded-Proto")?.is_some_and(|scheme| scheme.eq_ignore_ascii_case("https"));
-        if ended_tls && url.set_scheme("https").is_err() {
-            return Err(ProblemKind::BadRequest.into());
-        }
-        Self::from_url(&url)
+        Self::new(&address, if ended_tls { Some(&Scheme::HTTPS) } else { address.scheme() })
     }
 
-    fn from_url(url: &Url) -> Result<Self, Failure> {
-        let host = url.host_str().ok_or(ProblemKind::BadRequest)?;
+    fn new(address: &Uri, scheme: Option<&Scheme>) -> Result<Self, Failure> {
+        let (host, scheme) = address.host().zip(scheme).ok_or(ProblemKind::BadRequest)?;
+        let is_secure = *scheme == Scheme::HTTPS;
         let is_loopback = matches!(host, "localhost" | "127.0.0.1" | "[::1]");
-        if url.scheme() != "https" && !is_loopback {
+        if !is_secure && !is_loopback {
             return Err(Failure::with_detail(ProblemKind::ForeignOrigin, "Use https to reach the control unit."));
         }
-        let host = url.port().map_or_else(|| host.to_owned(), |port| format!("{host}:{port}"));
-        Ok(Self { scheme: url.scheme().to_owned(), host })
+        let usual_port = if is_secure { HTTPS_PORT } else { HTTP_PORT };
+        let port = address.port_u16().filter(|port| *port != usual_port);
+        let host = port.map_or_else(|| host.to_owned(), |port| format!("{host}:{port}"));
+        Ok(Self { scheme: scheme.clone(), host })
     }
 
     /// Host, with the port where it is not the usual one.
@@ -50,7 +57,7 @@ impl Origin {
 
     /// Whether the connection is protected by TLS.
     pub(crate) fn is_secure(&self) -> bool {
-        self.scheme == "https"
+        self.scheme == Scheme::HTTPS
     }
 
     /// The broker's address under this origin.
@@ -68,7 +75,8 @@ impl core::fmt::Display for Origin {
 impl core::str::FromStr for Origin {
     type Err = Failure;
     fn from_str(text: &str) -> Result<Self, Failure> {
-        Self::from_url(&text.parse().map_err(Failure::internal)?)
+        let address: Uri = text.parse().map_err(Failure::internal)?;
+        Self::new(&address, address.scheme())
     }
 }
 

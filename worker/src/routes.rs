@@ -12,9 +12,10 @@ mod socket;
 
 use crate::guard::{Origin, check_page};
 use data_encoding::HEXLOWER;
+use http::uri::Scheme;
 use serde_bytes::ByteBuf;
 use wardlink_edge::body::Body;
-use wardlink_edge::http::{decoded, json};
+use wardlink_edge::http::{address, decoded, json};
 use wardlink_edge::messages::{PublicName, RecordsCommand};
 use wardlink_edge::problem::Failure;
 use wardlink_protocol::api::ProblemKind;
@@ -302,7 +303,7 @@ pub(crate) async fn handle(request: Request, env: Env) -> worker::Result<Respons
     if let Some(gateway) = gateways::of(&request.path()) {
         return gateways::hand_on(request, &env, &gateway).await.or_else(Failure::into_response);
     }
-    let is_secure = request.url().is_ok_and(|url| url.scheme() == "https");
+    let is_secure = address(&request).is_ok_and(|address| address.scheme() == Some(&Scheme::HTTPS));
     match dispatch(request, env).await {
         // Nothing is added to the answer that opens a WebSocket.
         Ok(response) if response.status_code() == 101 => Ok(response),

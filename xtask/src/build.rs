@@ -165,7 +165,7 @@ pub(crate) fn measured(workspace: &Workspace) -> Result<PathBuf> {
     let folder = workspace.wasm_target().join("stage").join("measure");
     once(&folder, &wasm, "node", || {
         bindgen::for_node(&wasm, &folder, NAME, variant)?;
-        optimize(workspace, &folder.join(format!("{NAME}_bg.wasm")), Optimize::Speed)
+        optimize(workspace, &folder.join(format!("{NAME}_bg.wasm")), Optimize::Balance)
     })?;
     Ok(folder.join(NAME).with_extension("js"))
 }
@@ -232,8 +232,10 @@ fn once(folder: &Path, wasm: &Path, recipe: &str, process: impl FnOnce() -> Resu
 /// The settings of wasm-opt.
 #[derive(Debug, Clone, Copy)]
 enum Optimize {
+    /// As small as it gets.
     Size,
-    Speed,
+    /// Quick, and small once compressed: `-O3` makes more copies of functions, `-Os` and `-Oz` leave less that repeats.
+    Balance,
 }
 
 /// Optimizes a module in place. The features are rustc's defaults and exceptions: engines refuse what `--all-features`
@@ -241,7 +243,7 @@ enum Optimize {
 fn optimize(workspace: &Workspace, wasm: &Path, goal: Optimize) -> Result<()> {
     let level = match goal {
         Optimize::Size => "-Oz",
-        Optimize::Speed => "-O3",
+        Optimize::Balance => "-O2",
     };
     let step = Step::start(&format!("Optimize {} ({level})", files::name(wasm)?));
     let mut command = tools::node_program(workspace, "wasm-opt");

@@ -47,7 +47,7 @@ impl Limits {
     }
 }
 
-/// Builds the release, measures it, and prints a table or one flat JSON object.
+/// Builds the release, measures it, and prints a table or one flat JSON object. Fails when it is too large.
 pub(crate) fn run(workspace: &Workspace, json: bool) -> Result<()> {
     let staged = build::stage(workspace, Variant::Release, &[Part::App, Part::Worker])?;
     let phone = loaded_by(&staged.dist, "verify.html")?;
@@ -62,16 +62,16 @@ pub(crate) fn run(workspace: &Workspace, json: bool) -> Result<()> {
         let object: Map<String, Value> =
             figures.into_iter().map(|(name, bytes)| (name.to_owned(), Value::from(bytes))).collect();
         println!("{}", Value::Object(object));
-        return Ok(());
+    } else {
+        println!("The phone loads (brotli):");
+        for (file, bytes) in phone.iter().zip(&phone_bytes) {
+            println!("{bytes:>10}  /{}", file.strip_prefix(&staged.dist).unwrap_or(file).display());
+        }
+        for (name, bytes) in figures {
+            println!("{bytes:>10}  {name}");
+        }
     }
-    println!("The phone loads (brotli):");
-    for (file, bytes) in phone.iter().zip(&phone_bytes) {
-        println!("{bytes:>10}  /{}", file.strip_prefix(&staged.dist).unwrap_or(file).display());
-    }
-    for (name, bytes) in figures {
-        println!("{bytes:>10}  {name}");
-    }
-    Ok(())
+    Limits::RELEASE.check(&staged).map(drop)
 }
 
 /// All that a page loads, with brotli.

@@ -195,11 +195,11 @@ impl LocalBroker {
     /// Lets time pass: deadlines, and letters.
     fn tick(&self, shared: &Shared) {
         let now = clock::now();
-        let (ticked, listening, without_key) = {
+        let (ticked, listening, without_key, strangers) = {
             let mut hub = locked(&self.hub);
             let (ticked, listening) = (hub.tick(now), hub.listening(now));
             let without_key = listening.iter().find(|device| !hub.has_key(device)).cloned();
-            (ticked, listening, without_key)
+            (ticked, listening, without_key, hub.strangers(now))
         };
         locked(&self.status).listening = listening;
         match without_key {
@@ -211,6 +211,12 @@ impl LocalBroker {
             }
             None => shared.troubles.works_again(Source::Hub, KEYS),
         }
+        let began = shared.troubles.begin();
+        for device in strangers {
+            let why = "it is turned away: the site does not name it among the devices of this gateway; pair it, or assign it to this gateway in the catalog";
+            shared.troubles.find(Source::Strangers, format!("hub: {device}"), why);
+        }
+        shared.troubles.end(Source::Strangers, began);
         match noted(shared, ticked) {
             Some(Err(error)) => shared.troubles.find(Source::Hub, LETTERS, format!("the port cannot be used: {error}")),
             Some(Ok(())) => shared.troubles.works_again(Source::Hub, LETTERS),

@@ -35,6 +35,8 @@ pub(super) enum Source {
     Collected,
     /// The broker of the devices.
     Hub,
+    /// Devices that are turned away at it.
+    Strangers,
     /// The keys of the devices' channel to it, as the server gives them.
     Keys,
 }

@@ -100,6 +100,7 @@ texts! {
     waits_not_encrypted => "Its package could not be encrypted for its gateway. It is tried again every 5 minutes; the server's log says why." | "Sein Paket ließ sich nicht für sein Gateway verschlüsseln. Alle 5 Minuten folgt ein neuer Versuch; das Protokoll des Servers nennt den Grund.";
     waits_no_key => "Its gateway has no key at this site to encrypt its package to" | "Sein Gateway hat an diesem Standort keinen Schlüssel, für den sein Paket verschlüsselt werden könnte";
     waits_out_of_date => "What its manufacturer has published counts no longer. It has to publish anew." | "Was sein Hersteller veröffentlicht hat, gilt nicht mehr. Er muss neu veröffentlichen.";
+    waits_directive_refused(why: &str) => "Its gateway refuses everything that it is directed to do: {why}" | "Sein Gateway weist alles ab, was es tun soll: {why}";
     waits_rest => "It has failed and is left alone for a while" | "Es ist fehlgeschlagen und wird eine Weile in Ruhe gelassen";
     waits_report => "No gateway reports it now" | "Derzeit meldet es kein Gateway";
     waits_unknown => "The catalog does not have it" | "Der Katalog kennt es nicht";

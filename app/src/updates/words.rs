@@ -26,10 +26,15 @@ pub(super) fn detail_words(detail: &str, t: Language) -> String {
         words::NOT_REPORTED => t.waits_report(),
         words::NOT_KNOWN => t.waits_unknown(),
         words::NOT_FITTING => t.waits_not_fitting(),
-        other => match other.strip_prefix("the atomic set needs ").and_then(|rest| rest.strip_suffix(" too")) {
-            Some(member) => return t.waits_set(member),
-            None => other,
-        },
+        other => {
+            if let Some(why) = other.strip_prefix(words::DIRECTIVE_REFUSED) {
+                return t.waits_directive_refused(why);
+            }
+            match other.strip_prefix("the atomic set needs ").and_then(|rest| rest.strip_suffix(" too")) {
+                Some(member) => return t.waits_set(member),
+                None => other,
+            }
+        }
     };
     known.to_owned()
 }
@@ -102,6 +107,7 @@ mod tests {
             words::NOT_ENCRYPTED,
             words::NO_KEY,
             words::OUT_OF_DATE,
+            &format!("{}5.4.4.2: no", words::DIRECTIVE_REFUSED),
             words::IN_CONFLICT,
             words::IS_SET_ASIDE,
             words::RESTS,

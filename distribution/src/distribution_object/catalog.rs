@@ -132,6 +132,12 @@ pub(super) fn reported(database: &Database, gateway: &Device) -> Result<Vec<Know
     database.rows(&query, [text(gateway)])?.into_iter().map(known).collect()
 }
 
+/// The devices that are updated through a gateway, itself among them.
+pub(super) fn of_gateway(database: &Database, gateway: &Device) -> Result<Vec<Known>, Failure> {
+    let query = format!("SELECT {COLUMNS} FROM devices WHERE gateway = ? ORDER BY client, identifier");
+    database.rows(&query, [text(gateway)])?.into_iter().map(known).collect()
+}
+
 /// The counter of a device's newest report; 0 before the first.
 pub(super) fn counter(database: &Database, device: &Device) -> Result<u64, Failure> {
     let query = "SELECT counter FROM devices WHERE client = ? AND identifier = ?";

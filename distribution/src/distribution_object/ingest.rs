@@ -246,7 +246,7 @@ fn make_visible(
     let view = PublishedView {
         at: now(),
         timestamp: verified.timestamp.version(),
-        ends_at: UnixMillis::from_secs(verified.timestamp.expires().seconds()),
+        ends_at: UnixMillis::from_secs(verified.ends_at()),
         packages: packages(verified),
     };
     database.run(

@@ -91,7 +91,7 @@ pub(super) fn take_hash(row: &mut Row) -> Result<Sha256, Failure> {
     bytes.try_into().map(Sha256).map_err(|_| Failure::internal("a stored hash has another length"))
 }
 
-/// Until when what each manufacturer has published last counts (TUF 5.4.4).
+/// Until when what each manufacturer has published last counts: until the first of its roles ends.
 pub(super) fn published_until(database: &Database) -> Result<BTreeMap<String, UnixMillis>, Failure> {
     let query = "SELECT manufacturer, published FROM manufacturers WHERE ended_at IS NULL AND published IS NOT NULL";
     let until = |mut row: Row| Ok((row.take()?, row.take_record::<PublishedView>()?.ends_at));

@@ -8,6 +8,7 @@ use wardlink_edge::platform::{log, now};
 use wardlink_edge::problem::Failure;
 use wardlink_edge::storage::{Column, Database, MAX_INTEGER};
 use wardlink_protocol::Device;
+use wardlink_protocol::api::words::DIRECTIVE_REFUSED;
 use wardlink_protocol::api::{OUTCOMES_PAGE, OutcomeView, UpdateState};
 use wardlink_update::uptane::{FIRST_RETRY, MAX_RETRIES, Notification, Outcome, Postponed};
 
@@ -46,7 +47,12 @@ impl DistributionObject {
         if !was_told(database, &told)? {
             database.step(|database| {
                 store(database, gateway, &told)?;
-                take(database, &known, &told)
+                match &told.outcome {
+                    Outcome::Refused { .. } if told.path.is_none() && told.device == *gateway => {
+                        hold_up(database, gateway, &told.outcome)
+                    }
+                    _ => take(database, &known, &told),
+                }
             })?;
         }
         let directive = self.match_anew(gateway, false).await?;
@@ -150,6 +156,24 @@ fn take(database: &Database, known: &Known, told: &Notification) -> Result<(), F
     let path = told.path.as_ref().map(ToString::to_string).or_else(|| before.path.clone());
     offered::told(database, device, path.as_deref(), &progress)?;
     catalog::set_progress(database, device, progress)
+}
+
+/// A gateway refuses its directive, with all that it directs: who is in it waits, and none of them has failed. The gateway verifies it
+/// again by itself.
+fn hold_up(database: &Database, gateway: &Device, outcome: &Outcome) -> Result<(), Failure> {
+    let (word, why) = words(outcome);
+    let detail = format!("{DIRECTIVE_REFUSED}{why}");
+    for Known { device, progress: before, .. } in catalog::of_gateway(database, gateway)? {
+        let is_held_up = before.detail.as_ref().is_some_and(|detail| detail.starts_with(DIRECTIVE_REFUSED));
+        if before.standing != UpdateState::Directed && !is_held_up || before.detail.as_ref() == Some(&detail) {
+            continue;
+        }
+        let progress = Progress { standing: UpdateState::Postponed, detail: Some(detail.clone()), ..before };
+        catalog::note(database, &device, word, None, Some(&detail))?;
+        offered::told(database, &device, progress.path.as_deref(), &progress)?;
+        catalog::set_progress(database, &device, progress)?;
+    }
+    Ok(())
 }
 
 /// The newest outcomes, of one device or of all.

@@ -6,6 +6,7 @@ use serde_bytes::ByteBuf;
 use std::rc::Rc;
 use wardlink_crypto::session::{ServerHandshake, Session, Unanswered};
 use wardlink_crypto::x509::Certificate;
+use wardlink_edge::http::address;
 use wardlink_edge::messages::{
     Admission, Dealt, Deposited, DeskRequest, DistributionRequest, Joined, RecordsRequest, Wanted,
 };
@@ -94,7 +95,7 @@ impl GatewayObject {
         }
         let host = match request.headers().get("Host")? {
             Some(host) => host,
-            None => request.url()?.authority().to_owned(),
+            None => address(request)?.authority().map(ToString::to_string).unwrap_or_default(),
         };
         let ends = self.ends.get();
         // Whoever opens many has the site asked no oftener: it is asked again with the proof.

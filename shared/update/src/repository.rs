@@ -6,7 +6,7 @@
 use crate::catalog::{Releases, Roles};
 use crate::client::{Client, Command, Fetched, File, Next, Refusal, Stored, Wanted};
 use crate::metadata::{
-    InvalidMetadata, Role, RoleName, Root, Signed, Snapshot, Target, TargetPath, Targets, Timestamp,
+    Expires, InvalidMetadata, Role, RoleName, Root, Signed, Snapshot, Target, TargetPath, Targets, Timestamp,
 };
 use crate::package::{InvalidPackage, Manufacturer, ModelFolder};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -106,6 +106,14 @@ impl Repository {
         };
         let name = file.name();
         version.map_or_else(|| name.clone(), |version| format!("{version}.{name}"))
+    }
+
+    /// When the first of its roles ends, in seconds since 1970: a client that reads all of it takes nothing new from then on (TUF 5.3.10,
+    /// 5.4.4, 5.5.6, 5.6.5).
+    pub fn ends_at(&self) -> u64 {
+        let always = [self.root().expires(), self.timestamp.expires(), self.snapshot.expires()];
+        let targets = self.roles.values().map(Role::expires);
+        always.into_iter().chain(targets).map(Expires::seconds).min().unwrap_or_default()
     }
 
     /// Everything that a role names.

@@ -5,6 +5,7 @@
 use wardlink_test_repository::hospital::{Hospital, atomic_pair, manufacturer};
 use wardlink_test_repository::{NOW, Repository, path};
 use wardlink_update::client::{Fetched, File};
+use wardlink_update::metadata::Expires;
 use wardlink_update::package::Manufacturer;
 use wardlink_update::repository::{self, Kept, NotAccepted, Reader};
 
@@ -57,6 +58,25 @@ fn everything_that_a_repository_holds_is_read() {
     let published: Vec<_> = read.kept.keys().map(|file| read.published_name(file)).collect();
     assert!(published.iter().all(|name| hospital.images.files.contains_key(name)), "{published:?}");
     assert!(read.roots.is_empty(), "the root was known");
+}
+
+#[test]
+fn it_counts_until_the_first_of_its_roles_ends() {
+    let ends: [fn(&mut Repository, Expires); 5] = [
+        |images, at| images.root_expires = at,
+        |images, at| images.timestamp_expires = at,
+        |images, at| images.snapshot_expires = at,
+        |images, at| images.author("targets").expires = at,
+        |images, at| images.author("acme").expires = at,
+    ];
+    for (soon, end) in (1..).zip(ends) {
+        let mut images = Hospital::new().images;
+        end(&mut images, Expires::at(NOW + soon));
+        images.bump_root();
+        images.bump();
+        let trusted = root(&images);
+        assert_eq!(read(&mut images, trusted, None).unwrap().ends_at(), NOW + soon);
+    }
 }
 
 #[test]

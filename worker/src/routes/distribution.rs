@@ -3,6 +3,7 @@
 use super::Call;
 use crate::session::with_right;
 use data_encoding::BASE64URL_NOPAD;
+use wardlink_edge::http::query;
 use wardlink_edge::messages::{DistributionCommand, DistributionRequest, PERSON_HEADER};
 use wardlink_edge::objects;
 use wardlink_edge::platform::streams;
@@ -47,8 +48,8 @@ pub(super) async fn revoke_token(call: &Call, name: String, id: u64) -> Result<R
 
 /// `GET /api/v1/releases`.
 pub(super) async fn releases(call: &Call) -> Result<Response, Failure> {
-    let url = call.request.url()?;
-    let manufacturer = url.query_pairs().find(|(name, _)| name == "manufacturer").map(|(_, value)| value.into_owned());
+    let manufacturer =
+        query(&call.request)?.into_iter().find(|(name, _)| name == "manufacturer").map(|(_, value)| value);
     act(call, Right::SeeUpdates, DistributionCommand::Releases(manufacturer)).await
 }
 
@@ -56,9 +57,8 @@ pub(super) async fn releases(call: &Call) -> Result<Response, Failure> {
 pub(super) async fn catalog(call: &Call) -> Result<Response, Failure> {
     let (mut find, mut client, mut gateway) = (String::new(), String::new(), String::new());
     let (mut standing, mut after) = (String::new(), None);
-    for (name, value) in call.request.url()?.query_pairs() {
-        let value = value.into_owned();
-        match &*name {
+    for (name, value) in query(&call.request)? {
+        match name.as_str() {
             "find" => find = value,
             "client" => client = value,
             "gateway" => gateway = value,
@@ -78,8 +78,8 @@ pub(super) fn wrong(name: &str) -> Failure {
 /// The device after which a page begins, where a question asks for nothing else.
 pub(super) fn page_after(call: &Call) -> Result<Option<Device>, Failure> {
     let mut after = None;
-    for (name, value) in call.request.url()?.query_pairs() {
-        match &*name {
+    for (name, value) in query(&call.request)? {
+        match name.as_str() {
             "after" => after = Some(value.parse().map_err(|_| wrong(&name))?),
             _ => return Err(wrong(&name)),
         }
@@ -150,8 +150,8 @@ pub(super) async fn withdraw_offer(call: &Call, id: u64) -> Result<Response, Fai
 /// `GET /api/v1/outcomes`.
 pub(super) async fn outcomes(call: &Call) -> Result<Response, Failure> {
     let (mut device, mut before) = (None, None);
-    for (name, value) in call.request.url()?.query_pairs() {
-        match &*name {
+    for (name, value) in query(&call.request)? {
+        match name.as_str() {
             "device" => device = Some(value.parse().map_err(|_| wrong(&name))?),
             "before" => before = Some(value.parse().map_err(|_| wrong(&name))?),
             _ => return Err(wrong(&name)),

@@ -3,6 +3,7 @@
 use super::Call;
 use super::distribution::{page_after, wrong};
 use crate::session::with_right;
+use wardlink_edge::http::query;
 use wardlink_edge::messages::{RecordsCommand, RecordsRequest};
 use wardlink_edge::objects;
 use wardlink_edge::problem::Failure;
@@ -39,9 +40,9 @@ pub(super) async fn concede(call: &Call, device: Device) -> Result<Response, Fai
 /// `GET /api/v1/records/{client}/{identifier}/plot`.
 pub(super) async fn plot(call: &Call, device: Device) -> Result<Response, Failure> {
     let (mut series, mut from, mut until) = (String::new(), 0, 0);
-    for (name, value) in call.request.url()?.query_pairs() {
-        match &*name {
-            "series" => series = value.into_owned(),
+    for (name, value) in query(&call.request)? {
+        match name.as_str() {
+            "series" => series = value,
             "from" => from = number(&name, &value)?,
             "until" => until = number(&name, &value)?,
             _ => return Err(wrong(&name)),
@@ -54,9 +55,9 @@ pub(super) async fn plot(call: &Call, device: Device) -> Result<Response, Failur
 /// `GET /api/v1/records/{client}/{identifier}/values`.
 pub(super) async fn values(call: &Call, device: Device) -> Result<Response, Failure> {
     let (mut series, mut after) = (String::new(), 0);
-    for (name, value) in call.request.url()?.query_pairs() {
-        match &*name {
-            "series" => series = value.into_owned(),
+    for (name, value) in query(&call.request)? {
+        match name.as_str() {
+            "series" => series = value,
             "after" => after = number(&name, &value)?,
             _ => return Err(wrong(&name)),
         }
@@ -72,8 +73,8 @@ pub(super) async fn set_rules(call: &Call) -> Result<Response, Failure> {
 /// `GET /api/v1/flags`.
 pub(super) async fn flags(call: &Call) -> Result<Response, Failure> {
     let (mut device, mut open, mut before) = (None, false, None);
-    for (name, value) in call.request.url()?.query_pairs() {
-        match &*name {
+    for (name, value) in query(&call.request)? {
+        match name.as_str() {
             "device" => device = Some(value.parse().map_err(|_| wrong(&name))?),
             "open" => open = value.parse().map_err(|_| wrong(&name))?,
             "before" => before = Some(number(&name, &value)?),

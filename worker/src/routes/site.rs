@@ -5,6 +5,7 @@ use super::{Call, Step};
 use crate::guard;
 use crate::session::with_right;
 use serde_bytes::ByteBuf;
+use wardlink_edge::http::query;
 use wardlink_edge::messages::{self, AccountsRequest, AuditQuery, Command, SiteRequest, Vantage};
 use wardlink_edge::objects;
 use wardlink_edge::platform::is_bootstrap_token;
@@ -178,23 +179,22 @@ pub(super) async fn give_order(call: Call, device: Device) -> Result<Response, F
 
 /// `GET /api/v1/audit`.
 pub(super) async fn audit(call: &Call) -> Result<Response, Failure> {
-    let mut query = AuditQuery::default();
-    for (name, value) in call.request.url()?.query_pairs() {
+    let mut asked = AuditQuery::default();
+    for (name, value) in query(&call.request)? {
         let wrong = || Failure::with_detail(ProblemKind::BadRequest, format!("{name} has another form."));
-        match &*name {
-            "before" => query.before = Some(value.parse().map_err(|_| wrong())?),
-            "act" => query.act = Some(Act::ALL.iter().find(|act| act.word() == value).copied().ok_or_else(wrong)?),
-            "find" => query.find = Some(value.into_owned()),
+        match name.as_str() {
+            "before" => asked.before = Some(value.parse().map_err(|_| wrong())?),
+            "act" => asked.act = Some(Act::ALL.iter().find(|act| act.word() == value).copied().ok_or_else(wrong)?),
+            "find" => asked.find = Some(value),
             _ => return Err(wrong()),
         }
     }
-    act(call, Right::SeeAudit, Command::Audit(query)).await
+    act(call, Right::SeeAudit, Command::Audit(asked)).await
 }
 
 /// `GET /api/v1/audit/export`.
 pub(super) async fn export_audit(call: &Call) -> Result<Response, Failure> {
-    let url = call.request.url()?;
-    let after = url.query_pairs().find(|(name, _)| name == "after").map(|(_, value)| value.into_owned());
+    let after = query(&call.request)?.into_iter().find(|(name, _)| name == "after").map(|(_, value)| value);
     let after = after.map_or(Ok(0), |after| after.parse());
     let after = after.map_err(|_| Failure::with_detail(ProblemKind::BadRequest, "after is a number."))?;
     act(call, Right::SeeAudit, Command::ExportAudit(after)).await

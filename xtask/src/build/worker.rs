@@ -33,7 +33,7 @@ fn process(workspace: &Workspace, variant: Variant, wasm: &Path, folder: &Path) 
     bindgen::for_worker(wasm, folder, "index", variant)?;
     let module = folder.join(MODULE);
     if variant == Variant::Release {
-        optimize(workspace, &module, Optimize::Speed)?;
+        optimize(workspace, &module, Optimize::Balance)?;
     }
 
     let script = folder.join("index.js");

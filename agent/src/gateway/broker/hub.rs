@@ -11,12 +11,12 @@ use crate::files::make_folder;
 use crate::gateway::store::{Associated, StoreError};
 use crate::link::Identity;
 use crate::mailbox::{Direction, MAX_LETTERS, Mailbox};
-use mqtt_protocol_core::mqtt::result_code::ConnectReasonCode;
 use rand_core::Rng as _;
 use serde_bytes::ByteBuf;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 use std::{fs, io};
 use wardlink_bridge::auth::ControlUnit;
 use wardlink_bridge::storage::Changes;
@@ -39,6 +39,10 @@ use wardlink_records::exchange::MAX_UPWARD_BYTES;
 pub(super) const CLOSE_INTERNAL: u16 = 1011;
 /// Numbers of connections stay below 2^53, as the broker asks for it.
 const CONNECTION_SHIFT: u32 = 11;
+
+/// How many devices that are turned away are named, and for how long after they last came.
+const MAX_STRANGERS: usize = 32;
+pub(super) const STRANGER_REMEMBERED: Duration = Duration::from_mins(10);
 
 /// Why the gateway cannot speak for itself to its devices.
 #[derive(Debug, thiserror::Error)]
@@ -137,6 +141,8 @@ pub(super) struct Hub {
     waits: Option<io::Error>,
     /// Whether somebody was turned away who has no rights, as far as is known here, or speaks under a key that is not known here.
     has_refused: bool,
+    /// Who has proved who they are, and has no rights here: when they last came. At most [`MAX_STRANGERS`].
+    strangers: BTreeMap<Device, UnixMillis>,
     /// Where messages lie whose keys are on their way.
     sealed: PathBuf,
     protection: Protection,
@@ -165,6 +171,7 @@ impl Hub {
             lost: BTreeMap::new(),
             waits: None,
             has_refused: false,
+            strangers: BTreeMap::new(),
             sealed,
             protection: Protection::default(),
             signer: None,
@@ -353,7 +360,7 @@ impl Hub {
             if !only_forgets && !self.forgotten.is_empty() {
                 self.write()?;
             }
-            self.perform(batch.outputs);
+            self.perform(batch.outputs, now);
             if !self.take_up(now) {
                 return Ok(());
             }
@@ -374,7 +381,24 @@ impl Hub {
         stored.inspect_err(|_| self.begin_anew())
     }
 
-    fn perform(&mut self, outputs: Vec<Output>) {
+    fn note_stranger(&mut self, cause: Cause, now: UnixMillis) {
+        let Cause::Unwelcome(device) = cause else { return };
+        // Of whom the site has said that it is no device of this gateway's any more, it says the opposite by itself.
+        self.has_refused |= !self.grants.values().any(|grant| grant.device == device);
+        if self.strangers.len() < MAX_STRANGERS || self.strangers.contains_key(&device) {
+            self.strangers.insert(device, now);
+        }
+    }
+
+    /// Who was turned away lately, and has no rights here yet.
+    pub(super) fn strangers(&mut self, now: UnixMillis) -> Vec<Device> {
+        let of_the_gateway = self.grants.values().filter(|grant| grant.state != DeviceState::Revoked);
+        let of_the_gateway: BTreeSet<_> = of_the_gateway.map(|grant| &grant.device).collect();
+        self.strangers.retain(|device, at| now.since(*at) < STRANGER_REMEMBERED && !of_the_gateway.contains(device));
+        self.strangers.keys().cloned().collect()
+    }
+
+    fn perform(&mut self, outputs: Vec<Output>, now: UnixMillis) {
         let closed = |output: &Output| match output {
             Output::Close { connection, .. } => Some(*connection),
             _ => None,
@@ -394,7 +418,7 @@ impl Hub {
                 Output::Close { connection, code, cause } => {
                     if let Some(cause) = cause {
                         tracing::info!(%cause, "a device's connection is closed");
-                        self.has_refused |= cause == Cause::Refused(ConnectReasonCode::NotAuthorized);
+                        self.note_stranger(cause, now);
                     }
                     let frames = last.remove(&connection).unwrap_or_default();
                     if let Some(peer) = self.connections.remove(&connection) {

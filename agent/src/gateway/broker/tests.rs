@@ -1,6 +1,6 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
 
-use super::hub::{CLOSE_INTERNAL, Hub, Knowledge, NoOwner};
+use super::hub::{CLOSE_INTERNAL, Hub, Knowledge, NoOwner, STRANGER_REMEMBERED};
 use super::outgoing::{Farewell, Out, Outgoing};
 use crate::clock;
 use crate::gateway::store::Associated;
@@ -435,6 +435,26 @@ fn a_device_that_acknowledges_nothing_is_told_no_more() {
         ward.hub.tick(NOW).unwrap().unwrap();
     }
     assert_eq!((client.take().0.len(), ward.down().count().unwrap()), (MAX_LETTERS, MAX_LETTERS));
+}
+
+#[test]
+fn who_is_turned_away_is_named_until_it_is_a_device_of_the_gateway_or_stays_away() {
+    let mut ward = Ward::open();
+    ward.know(true, &[]);
+    assert_eq!(ward.connect().1, ConnectReasonCode::NotAuthorized);
+    assert_eq!((ward.hub.strangers(NOW), ward.hub.take_refused()), (vec![pump()], true));
+    ward.associate();
+    assert_eq!(ward.hub.strangers(NOW), []);
+    // It is another gateway's from now on: the site has said so, and need not be asked.
+    ward.know(true, &[]);
+    assert_eq!(ward.connect().1, ConnectReasonCode::Banned);
+    assert_eq!((ward.hub.strangers(NOW), ward.hub.take_refused()), (vec![pump()], false));
+    let late = NOW.after(STRANGER_REMEMBERED);
+    assert_eq!((ward.hub.strangers(late), ward.hub.strangers(NOW)), (vec![], vec![]));
+    // Of a gateway that is itself out of touch, its own devices are no strangers.
+    ward.know(false, &[(pump(), ward.pump.0.clone())]);
+    assert_eq!(ward.connect().1, ConnectReasonCode::NotAuthorized);
+    assert_eq!(ward.hub.strangers(NOW), []);
 }
 
 #[test]

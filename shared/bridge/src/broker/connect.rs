@@ -60,6 +60,8 @@ fn method_data(properties: &[Property]) -> Option<&[u8]> {
 enum Refusal {
     Credential(CredentialError),
     Reason(ConnectReasonCode),
+    /// There is nothing that it may do.
+    Unwelcome(Device),
     /// Its key is locked or revoked; the client has proved that it holds it.
     Barred {
         device: Device,
@@ -166,7 +168,7 @@ impl Broker {
             return Err(Refusal::Barred { device: principal.device.clone(), key: principal.key });
         }
         if !rules.rights(principal, now).is_welcome(|client| rules.is_configured(client)) {
-            return Err(ConnectReasonCode::NotAuthorized.into());
+            return Err(Refusal::Unwelcome(principal.device.clone()));
         }
         Ok(())
     }
@@ -175,9 +177,12 @@ impl Broker {
         match refusal {
             Refusal::Credential(error) => self.refuse_credential(id, error, now),
             Refusal::Reason(reason) => self.refuse(id, reason, now),
+            Refusal::Unwelcome(device) => {
+                self.refuse_unwelcome(id, device, ConnectReasonCode::NotAuthorized, now);
+            }
             Refusal::Barred { device, key } => {
-                self.note_barred(device, key, now);
-                self.refuse(id, ConnectReasonCode::Banned, now);
+                self.note_barred(device.clone(), key, now);
+                self.refuse_unwelcome(id, device, ConnectReasonCode::Banned, now);
             }
         }
     }

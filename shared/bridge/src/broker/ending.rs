@@ -5,7 +5,7 @@ use crate::auth::CredentialError;
 use crate::connection::ConnectionId;
 use crate::packet;
 use mqtt_protocol_core::mqtt::result_code::{ConnectReasonCode, DisconnectReasonCode};
-use wardlink_protocol::UnixMillis;
+use wardlink_protocol::{Device, UnixMillis};
 
 /// RFC 6455: the connection has done its work.
 pub(super) const CLOSE_NORMAL: u16 = 1000;
@@ -15,7 +15,7 @@ pub(super) const CLOSE_POLICY: u16 = 1008;
 pub(super) const CLOSE_TRY_LATER: u16 = 1013;
 
 /// Why the bridge ended a connection, in the words of MQTT 5.0: for the log.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Cause {
     /// The client did not begin with CONNECT.
     #[error("it does not begin with CONNECT")]
@@ -23,6 +23,9 @@ pub enum Cause {
     /// CONNECT, or what followed before CONNACK, is refused.
     #[error("CONNECT is refused: {0:?}")]
     Refused(ConnectReasonCode),
+    /// The client has proved who it is, and may do nothing here.
+    #[error("CONNECT is refused: {0} may do nothing here")]
+    Unwelcome(Device),
     /// What the client shows as its identity is refused.
     #[error("CONNECT is refused: {0}")]
     Credential(#[from] CredentialError),
@@ -53,6 +56,17 @@ impl Broker {
     /// Ends a connection whose client does not prove who it is.
     pub(super) fn refuse_credential(&mut self, id: ConnectionId, error: CredentialError, now: UnixMillis) {
         self.refuse_because(id, error.reason(), Cause::Credential(error), now);
+    }
+
+    /// Ends a connection whose client may do nothing here.
+    pub(super) fn refuse_unwelcome(
+        &mut self,
+        id: ConnectionId,
+        device: Device,
+        reason: ConnectReasonCode,
+        now: UnixMillis,
+    ) {
+        self.refuse_because(id, reason, Cause::Unwelcome(device), now);
     }
 
     fn refuse_because(&mut self, id: ConnectionId, reason: ConnectReasonCode, cause: Cause, now: UnixMillis) {

@@ -40,7 +40,7 @@ pub struct PublishedView {
     pub at: UnixMillis,
     /// The version of its timestamp.
     pub timestamp: u64,
-    /// Until when the timestamp counts; gateways take nothing new of this manufacturer afterwards.
+    /// Until when all of its roles count; gateways take nothing new of this manufacturer afterwards.
     pub ends_at: UnixMillis,
     /// How many packages it has, recalled ones included.
     pub packages: u64,
@@ -195,7 +195,7 @@ pub enum UpdateState {
     Directed,
     /// It is offered one, and is withheld: an atomic set is not whole, or its gateway is not the one.
     Withheld,
-    /// It waits for its circumstances: a therapy, a window, a confirmation.
+    /// It waits for its circumstances: a therapy, a window, a confirmation; or for its gateway, which refuses the directive.
     Postponed,
     /// It was corrupt, refused or failed, and is tried again.
     Retrying,

@@ -8,6 +8,8 @@ pub const NOT_ENCRYPTED: &str = "its package could not be encrypted for its gate
 pub const NO_KEY: &str = "its gateway has no key at this site to encrypt its package to";
 /// Its gateway would refuse it: the manufacturer has to publish anew.
 pub const OUT_OF_DATE: &str = "what its manufacturer has published counts no longer; it has to publish anew";
+/// What its gateway says follows: it refuses the directive, and so everything in it.
+pub const DIRECTIVE_REFUSED: &str = "its gateway refuses the whole directive: ";
 /// A person has to decide which of them updates it.
 pub const IN_CONFLICT: &str = "two gateways report it";
 /// A person has to decide when it is tried again.
