@@ -6,7 +6,7 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_perc
 use serde::Serialize;
 use std::borrow::Cow;
 use wardlink_protocol::api::ProblemKind;
-use worker::{Headers, Request, Response};
+use worker::{Headers, Request, Response, js_sys};
 
 /// What stands for itself in a part of a path (RFC 3986 section 2.3).
 const PLAIN: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
@@ -26,6 +26,11 @@ pub fn query(request: &Request) -> Result<Vec<(String, String)>, Failure> {
     let address = address(request)?;
     let fields = form_urlencoded::parse(address.query().unwrap_or_default().as_bytes());
     Ok(fields.map(|(name, value)| (name.into_owned(), value.into_owned())).collect())
+}
+
+/// Says in an answer what time it is (RFC 9110 section 6.6.1): not every host of the platform does, and whoever has a wrong clock notices by it.
+pub fn date(headers: &Headers) -> worker::Result<()> {
+    headers.set("Date", &String::from(js_sys::Date::new_0().to_utc_string()))
 }
 
 /// A part of a path, as it was before it was percent-encoded.

@@ -1,5 +1,6 @@
 //! The one place where errors become answers: problem details of RFC 9457.
 
+use crate::http::date;
 use wardlink_protocol::api::{Problem, ProblemKind};
 use wardlink_protocol::cbor::CborError;
 use worker::{Headers, Response};
@@ -47,6 +48,7 @@ impl Failure {
         let problem = self.into_problem();
         let headers = Headers::new();
         headers.set("Content-Type", "application/problem+json")?;
+        date(&headers)?;
         if let Some(seconds) = problem.retry_after_secs {
             headers.set("Retry-After", &seconds.to_string())?;
         }

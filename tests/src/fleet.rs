@@ -10,8 +10,8 @@ use serde_json::{Value, json};
 use wardlink_agent::clock;
 use wardlink_protocol::Device;
 use wardlink_protocol::api::{
-    AllowUpload, CatalogDevice, GatewayView, InventoryPreview, NewOffer, OfferScope, OfferView, OfferWhen, OutcomeView,
-    PairingPhase, ProblemKind, RecordedValue, RecordsView,
+    AllowUpload, CatalogDevice, GatewayView, InventoryPreview, NewOffer, OfferScope, OfferView, OfferWhen, OfferedData,
+    OutcomeView, PairingPhase, ProblemKind, RecordedValue, RecordsView,
 };
 use wardlink_protocol::pairing::Mode;
 
@@ -21,6 +21,26 @@ use crate::process::free_port;
 use crate::pump::Pump;
 use crate::ward::{Ward, device};
 use crate::{Scene, artifacts, wait};
+
+/// A release that takes data of the site.
+pub const TAKES_DATA: [&str; 4] = ["--accepts", "drug_library", "--accepts", "site_settings"];
+
+/// Settings for a ward, as a person adds them to an offer.
+pub fn settings(ward: &str) -> OfferedData {
+    let settings = json!({
+        "version": 3, "language": "de", "time_zone": "Europe/Berlin", "ward": ward, "alarm_volume_percent": 70,
+    });
+    OfferedData { kind: "site_settings".to_owned(), text: settings.to_string() }
+}
+
+/// A drug library of one drug.
+pub fn library(drug: &str) -> OfferedData {
+    let drug = json!({
+        "name": drug, "concentration_ug_per_ml": 60, "least_rate_ul_per_h": 100, "most_rate_ul_per_h": 90_000,
+        "most_volume_ul": 50_000,
+    });
+    OfferedData { kind: "drug_library".to_owned(), text: json!({ "version": 1, "drugs": [drug] }).to_string() }
+}
 
 /// A ward with a manufacturer, gateways, and devices of two models behind them.
 pub struct Fleet<'s> {
@@ -169,10 +189,20 @@ impl<'s> Fleet<'s> {
         of_image: &[&str],
         more: &[&str],
     ) -> Result<()> {
+        self.release_for_idle_pumps((from, to), counter, of_image, &[&["--during-therapy"], more].concat())
+    }
+
+    /// The same, for pumps that treat nobody.
+    pub fn release_for_idle_pumps(
+        &self,
+        (from, to): (&str, &str),
+        counter: &str,
+        of_image: &[&str],
+        more: &[&str],
+    ) -> Result<()> {
         let image =
             fs::read(self.image(to, &[&["--release-counter", counter], of_image].concat())?).context("an image")?;
-        let more = [&["--during-therapy", "--release", counter], more].concat();
-        self.acme.add_for(PUMP, (from, to), &image, &more)
+        self.acme.add_for(PUMP, (from, to), &image, &[&["--release", counter], more].concat())
     }
 
     /// Signs and publishes what was released.
@@ -221,7 +251,7 @@ impl<'s> Fleet<'s> {
     }
 
     /// Every value is at the server, once: so many weights of each scale, and everything that the pumps have recorded up to the newest.
-    pub fn count(&self, scales: [&Device; 2], weighed: u64, pumps: [&Device; 2]) -> Result<()> {
+    pub fn count(&self, scales: &[&Device], weighed: u64, pumps: &[&Device]) -> Result<()> {
         for scale in scales {
             wait::patiently("every weight", || {
                 self.ward.administrator.ask_for_records(scale)?;
@@ -287,6 +317,18 @@ impl<'s> Fleet<'s> {
     pub fn stands(&self, name: &str) -> String {
         fs::read_to_string(self.scene.path(&format!("{name}-state/status.json")))
             .unwrap_or_else(|error| error.to_string())
+    }
+
+    /// What does not work at a gateway, by what it says, and why; none where it says nothing at this moment.
+    pub fn troubles(&self, name: &str) -> Option<Vec<(String, String)>> {
+        let status: Value = serde_json::from_str(&self.stands(name)).ok()?;
+        let word = |trouble: &Value, key: &str| Some(trouble.get(key)?.as_str()?.to_owned());
+        status.get("troubles")?.as_array()?.iter().map(|of| Some((word(of, "what")?, word(of, "why")?))).collect()
+    }
+
+    /// Whether a gateway has taken in everything that a passive device has written.
+    pub fn has_handed_over(&self, device: &str) -> Result<bool> {
+        Ok(fs::read_dir(self.folder(device).join("stored")).context("a folder")?.next().is_none())
     }
 
     /// The newest directive of which a gateway has heard, where it says so.

@@ -127,6 +127,12 @@ impl Hub {
         Self { device: device.clone(), key, certificate, root, origin, counter: 0 }
     }
 
+    /// The same at another server.
+    #[must_use]
+    pub fn at(&self, origin: &str) -> Self {
+        Self { origin: origin.to_owned(), ..self.posing_as(&self.device) }
+    }
+
     /// Its key.
     pub fn key(&self) -> &PrivateKey {
         &self.key

@@ -131,9 +131,19 @@ impl<'s> Pump<'s> {
 
     /// Starts it again on its state.
     pub fn restart(&mut self) -> Result<()> {
+        self.start_by(&mut Command::new(artifacts::agent()?))
+    }
+
+    /// The same with a clock that is wrong by so many days, ahead (`+40`) or behind (`-40`).
+    pub fn restart_at(&mut self, days: &str) -> Result<()> {
         let mut command = Command::new(artifacts::agent()?);
-        command.args(&self.arguments);
-        self.running = Some(Process::spawn_reading(self.scene, &self.name, &mut command)?);
+        command.env("LD_PRELOAD", artifacts::faketime()?).env("FAKETIME", format!("{days}d"));
+        // The time that passes is right.
+        self.start_by(command.env("FAKETIME_DONT_FAKE_MONOTONIC", "1"))
+    }
+
+    fn start_by(&mut self, command: &mut Command) -> Result<()> {
+        self.running = Some(Process::spawn_reading(self.scene, &self.name, command.args(&self.arguments))?);
         Ok(())
     }
 

@@ -122,6 +122,16 @@ impl<'s> Worker<'s> {
 
     /// Takes a file of this content out of the store of files.
     pub fn lose_file(&self, content: &[u8]) -> Result<()> {
+        fs::remove_file(self.stored_file(content)?).context("cannot remove a file")
+    }
+
+    /// Puts something else of the same length in the place of such a file.
+    pub fn alter_file(&self, content: &[u8], altered: &[u8]) -> Result<()> {
+        ensure!(content.len() == altered.len(), "its length would tell");
+        fs::write(self.stored_file(content)?, altered).context("cannot write a file")
+    }
+
+    fn stored_file(&self, content: &[u8]) -> Result<PathBuf> {
         let mut folders = vec![self.folder.join(STORAGE).join("r2")];
         while let Some(folder) = folders.pop() {
             for entry in fs::read_dir(folder).context("cannot look into the storage")? {
@@ -129,7 +139,7 @@ impl<'s> Worker<'s> {
                 if path.is_dir() {
                     folders.push(path);
                 } else if fs::read(&path).is_ok_and(|found| found == content) {
-                    return fs::remove_file(path).context("cannot remove a file");
+                    return Ok(path);
                 }
             }
         }

@@ -2,12 +2,12 @@
 
 use std::fs;
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result, bail, ensure};
 use serde_json::json;
-use wardlink_protocol::api::{CatalogPage, Pushed, UpdateState};
+use wardlink_protocol::api::{CatalogPage, OfferScope, OfferView, OfferWhen, Pushed, UpdateState};
 use wardlink_tests::api::ADMINISTRATOR;
 use wardlink_tests::browser::{Browser, Screen, Target};
-use wardlink_tests::fleet::Fleet;
+use wardlink_tests::fleet::{Fleet, TAKES_DATA, library, settings};
 use wardlink_tests::hub::state;
 use wardlink_tests::ward::device;
 use wardlink_tests::{scene, wait};
@@ -266,5 +266,87 @@ fn a_device_that_was_set_aside_is_tried_again_when_a_person_says_so() -> Result<
         desk.see_vanish(&Target::id("resume"))?;
         desk.see(&with_words("update-state", "Under way"))?;
         wait::until("it is directed again", || Ok(hub.directive(&talk.welcome)?.order_for(&pump).map(drop)))
+    })
+}
+
+#[test]
+fn a_person_offers_to_a_class_or_a_model_for_a_window_a_confirmation_or_at_once_with_data_of_the_site() -> Result<()> {
+    scene(|scene| {
+        let hospital = Fleet::with_pages(scene)?;
+        let _north = hospital.gateway("north", &["n-1"], &[])?;
+        hospital.release("1A", "1B", &TAKES_DATA)?;
+        let desk = Browser::start(scene, Screen::Desk)?;
+        desk.sign_in(&page(&hospital, "updates"), ADMINISTRATOR)?;
+        let program = hospital.acme.program("1B");
+        let offered = of_path("offered", &program);
+        let ask = || desk.click(&Target::id("offer").inside(&of_path("release", &program)));
+        let set = |name: &str, time: &str| {
+            let typed = "const field = document.getElementsByName(arguments[0])[0]; field.value = arguments[1]; \
+                         field.dispatchEvent(new Event('input', { bubbles: true }));";
+            desk.script_with::<()>(typed, vec![json!(name), json!(time)])
+        };
+        let newest = || -> Result<OfferView> {
+            let offers: Vec<OfferView> = hospital.ward.administrator.get("offers")?;
+            offers.into_iter().max_by_key(|offer| offer.id).context("an offer")
+        };
+        // What the device waits for is told on the offer's page; then it is withdrawn.
+        let see_and_withdraw = |why: &str| -> Result<()> {
+            desk.click(&Target::xpath("the offer", "//*[@data-testid=\"offered\"]//h2/a"))?;
+            let row =
+                "//*[@data-testid=\"offer-device\"][@data-device=\"infusion-pump/n-1\"][@data-standing=\"waiting\"]";
+            desk.see(&Target::xpath("the device that waits", &format!("{row}[contains(., {why:?})]")))?;
+            desk.open(&page(&hospital, "updates"))?;
+            desk.click(&Target::id("withdraw").inside(&offered))?;
+            desk.see(&Target::id("withdraw-form"))?;
+            desk.click(&Target::id("confirm"))?;
+            desk.see_vanish(&offered)
+        };
+
+        // To a class, for a night to come; a window that ends before it begins is none.
+        ask()?;
+        desk.click(&Target::choice("class"))?;
+        desk.click(&Target::choice("window"))?;
+        desk.see(&Target::field("window-from"))?;
+        set("window-from", "2040-03-01T04:00")?;
+        set("window-until", "2040-03-01T02:00")?;
+        desk.click(&Target::id("confirm"))?;
+        desk.see(&Target::text("The window has to end after it begins"))?;
+        set("window-until", "2040-03-01T06:00")?;
+        desk.click(&Target::id("confirm"))?;
+        desk.see(&offered)?;
+        let made = newest()?;
+        assert_eq!(made.scope, OfferScope::Class("infusion-pump".parse()?));
+        let OfferWhen::Window { from, until } = made.when else { bail!("no window: {:?}", made.when) };
+        assert_eq!((from % 3_600, until - from), (0, 2 * 3_600));
+        see_and_withdraw("For its maintenance window")?;
+
+        // To the model, when somebody confirms it.
+        ask()?;
+        desk.click(&Target::choice("confirmed"))?;
+        desk.click(&Target::id("confirm"))?;
+        desk.see(&offered)?;
+        let made = newest()?;
+        assert_eq!((made.scope, made.when), (OfferScope::Model, OfferWhen::OnConfirmation));
+        see_and_withdraw("For somebody to confirm it at the device")?;
+
+        // At once, with data of the site.
+        let data = [("site-settings", settings("Ward 3")), ("drug-library", library("Heparin"))];
+        ask()?;
+        desk.click(&Target::choice("once"))?;
+        for (name, added) in &data {
+            let file = scene.path(&format!("{name}.json"));
+            fs::write(&file, &added.text).context("a file")?;
+            desk.choose(&Target::field(name), &file)?;
+        }
+        desk.click(&Target::id("confirm"))?;
+        desk.see(&offered)?;
+        let made = newest()?;
+        assert_eq!((made.when, made.added.len()), (OfferWhen::AtOnce, 2));
+        hospital.wait_for_all(&[&device("n-1")?], "1B")?;
+        for (name, added) in &data {
+            let file = hospital.slot("n-1")?.join(format!("{name}.json"));
+            ensure!(fs::read_to_string(&file).with_context(|| format!("no {name}"))? == added.text, "another {name}");
+        }
+        Ok(())
     })
 }

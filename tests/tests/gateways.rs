@@ -171,6 +171,15 @@ fn a_revoked_device_has_no_session_before_the_answer_and_strangers_have_none() -
         garbled.send_raw(b"no message of this session")?;
         garbled.wait_for_end()?;
 
+        // The same name with the certificate of another site.
+        wardlink_tests::scene(|elsewhere| {
+            let other = Stage::open(elsewhere)?;
+            let theirs = other.hub("pump-1")?;
+            drop(theirs.connect()?);
+            assert_eq!(theirs.at(&stage.ward.worker.origin()).refused(None, None)?, None);
+            Ok(())
+        })?;
+
         let talk = hub.connect()?;
         let ticket = talk.welcome.ticket.clone();
         stage.ward.administrator.revoke(core::slice::from_ref(&hub.device))?;

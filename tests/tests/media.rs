@@ -4,7 +4,6 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, ensure};
-use serde_json::Value;
 use wardlink_protocol::Device;
 use wardlink_protocol::api::OutcomeView;
 use wardlink_tests::fleet::{Fleet, device_of, program};
@@ -41,12 +40,8 @@ impl<'s> CutOff<'s> {
 
     /// Why the gateway does not have the package.
     fn why(&self) -> Option<String> {
-        let status: Value = serde_json::from_str(&self.hospital.stands("north")).ok()?;
-        let troubles = status.get("troubles")?.as_array()?;
-        let is_of_package = |trouble: &&Value| {
-            trouble.get("what").and_then(Value::as_str) == Some(self.hospital.acme.program("1B").as_str())
-        };
-        Some(troubles.iter().find(is_of_package)?.get("why")?.as_str()?.to_owned())
+        let program = self.hospital.acme.program("1B");
+        self.hospital.troubles("north")?.into_iter().find(|(what, _)| *what == program).map(|(_, why)| why)
     }
 
     fn wait_for_trouble(&self, part: &str) -> Result<String> {

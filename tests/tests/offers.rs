@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail, ensure};
 use data_encoding::HEXUPPER;
-use serde_json::{Value, json};
+use serde_json::Value;
 use wardlink_agent::clock;
 use wardlink_crypto::schedule::message_hash;
 use wardlink_protocol::Device;
@@ -16,7 +16,7 @@ use wardlink_protocol::api::{
 };
 use wardlink_protocol::cbor;
 use wardlink_tests::api::{Refused, refusal};
-use wardlink_tests::fleet::{Fleet, device_of, program};
+use wardlink_tests::fleet::{Fleet, TAKES_DATA, device_of, library, program, settings};
 use wardlink_tests::hub::{Talk, state};
 use wardlink_tests::process::free_port;
 use wardlink_tests::pump::Pump;
@@ -29,23 +29,6 @@ use wardlink_update::uptane::{Outcome, Postponed};
 const MANY: usize = 1_000;
 /// The longest file of added data, in bytes.
 const MAX_ADDED: usize = 1_000_000;
-
-const BOTH: [&str; 4] = ["--accepts", "drug_library", "--accepts", "site_settings"];
-
-fn settings(ward: &str) -> OfferedData {
-    let settings = json!({
-        "version": 3, "language": "de", "time_zone": "Europe/Berlin", "ward": ward, "alarm_volume_percent": 70,
-    });
-    OfferedData { kind: "site_settings".to_owned(), text: settings.to_string() }
-}
-
-fn library(drug: &str) -> OfferedData {
-    let drug = json!({
-        "name": drug, "concentration_ug_per_ml": 60, "least_rate_ul_per_h": 100, "most_rate_ul_per_h": 90_000,
-        "most_volume_ul": 50_000,
-    });
-    OfferedData { kind: "drug_library".to_owned(), text: json!({ "version": 1, "drugs": [drug] }).to_string() }
-}
 
 fn offer(hospital: &Fleet<'_>, revision: &str, when: OfferWhen, added: &[OfferedData]) -> Result<OfferView> {
     let path = hospital.acme.program(revision);
@@ -93,7 +76,7 @@ fn what_the_server_adds_is_installed_with_its_update_and_is_not_there_where_that
         let _south = hospital.gateway("south", &["s-1"], &["--fail=infusion-pump/s-1=start"])?;
         let [pump_1, pump_2, n_1, s_1] = [device("pump-1")?, device("pump-2")?, device("n-1")?, device("s-1")?];
 
-        hospital.release_for_pumps(("1A", "1B"), "2", &[], &BOTH)?;
+        hospital.release_for_pumps(("1A", "1B"), "2", &[], &TAKES_DATA)?;
         hospital.publish()?;
         let (settings, library) = (settings("Ward 3"), library("Heparin"));
         let offered = offer(&hospital, "1B", OfferWhen::NextSafeMoment, &[settings.clone(), library.clone()])?;
@@ -119,7 +102,7 @@ fn what_the_server_adds_is_installed_with_its_update_and_is_not_there_where_that
         ensure!(hospital.revision("s-1")? == "1A", "{failed:?}");
 
         // The next one fails at the pumps: what came with the first one stays, and of the second one nothing does.
-        hospital.release_for_pumps(("1B", "1C"), "3", &["--self-test", "fails"], &BOTH)?;
+        hospital.release_for_pumps(("1B", "1C"), "3", &["--self-test", "fails"], &TAKES_DATA)?;
         hospital.publish()?;
         let next = self::settings("Ward 4");
         offer(&hospital, "1C", OfferWhen::NextSafeMoment, core::slice::from_ref(&next))?;

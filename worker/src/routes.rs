@@ -15,7 +15,7 @@ use data_encoding::HEXLOWER;
 use http::uri::Scheme;
 use serde_bytes::ByteBuf;
 use wardlink_edge::body::Body;
-use wardlink_edge::http::{address, decoded, json};
+use wardlink_edge::http::{address, date, decoded, json};
 use wardlink_edge::messages::{PublicName, RecordsCommand};
 use wardlink_edge::problem::Failure;
 use wardlink_protocol::api::ProblemKind;
@@ -439,6 +439,7 @@ fn with_security_headers(response: Response, is_secure: bool) -> worker::Result<
             headers.set(name, value)?;
         }
     }
+    date(&headers)?;
     if is_secure {
         headers.set("Strict-Transport-Security", "max-age=31536000")?;
     }

@@ -75,8 +75,6 @@ pub(super) struct Round<'a> {
     pub(super) mirror: Option<(Http, String)>,
     pub(super) member: Membership,
     ticket: Option<Zeroizing<String>>,
-    /// Whether that is all there is: one whose time is over is not shown.
-    has_ended: bool,
     /// When the round began: what is verified is verified as of then (TUF section 5.1), and nothing else.
     begun: u64,
 }
@@ -98,22 +96,20 @@ impl<'a> Round<'a> {
         let http = |endpoint| Http::new(endpoint, Arc::clone(&member.identity));
         let mirror = shared.settings.mirror.as_ref();
         let mirror = mirror.map(|mirror| (http(Arc::clone(&mirror.endpoint)), mirror.path.clone()));
-        let now = clock::now();
         let poll = shared.store.value::<Poll>()?;
-        let has_ended = poll.as_ref().is_some_and(|poll| now >= poll.ends_at);
         Ok(Self {
             shared,
             http: http(Arc::clone(&member.endpoint)).keeping_time(Arc::clone(&shared.time)),
             mirror,
             member: member.clone(),
             ticket: poll.map(|poll| poll.ticket.to_text()),
-            has_ended,
-            begun: now.as_secs(),
+            begun: clock::now().as_secs(),
         })
     }
 
+    /// What shows who asks. Whether it counts still, the server says, whose clock is right.
     pub(super) fn bearer(&self) -> Option<&str> {
-        self.ticket.as_ref().filter(|_| !self.has_ended).map(|ticket| ticket.as_str())
+        self.ticket.as_ref().map(|ticket| ticket.as_str())
     }
 
     /// Where this gateway's director repository is.

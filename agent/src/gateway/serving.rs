@@ -33,6 +33,8 @@ use wardlink_update::uptane::{Postponed, Repository};
 const LINGER: Duration = Duration::from_secs(5);
 /// How often a gateway that is the broker of its devices asks which they are: the server tells of a revocation by itself, and a word may be lost.
 const DEVICES_ASKED: Duration = Duration::from_mins(1);
+/// How long a ticket that the server has just given is good at least, whatever the clock says: then a new one is asked for.
+const TICKET_LASTS: Duration = Duration::from_hours(1);
 /// When it is tried again to take back an own program that has not reached the server.
 const TRIAL_AGAIN: Duration = Duration::from_mins(1);
 /// The longest pause between two polls that fail, where that is more than the usual one.
@@ -255,8 +257,7 @@ impl<'a> Serving<'a> {
         if self.shared.settings.keep_session || self.report_due || self.ask_due {
             return Ok(true);
         }
-        let poll = self.shared.store.value::<Poll>()?;
-        let has_ticket = poll.is_some_and(|poll| clock::now() < poll.ends_at);
+        let has_ticket = self.shared.store.value::<Poll>()?.is_some();
         let has_records = || self.shared.stored().due(clock::now()).is_some();
         Ok(!has_ticket || self.shared.store.waiting()? > 0 || has_records())
     }
@@ -344,7 +345,8 @@ impl<'a> Serving<'a> {
         self.check_clock(last);
         self.shared.tell_broker(self.member.as_ref())?;
         self.devices_changed()?;
-        self.times.ticket = Some(Instant::now() + ends_at.since(now));
+        // By a clock that is ahead it has ended already.
+        self.times.ticket = Some(Instant::now() + ends_at.since(now).max(TICKET_LASTS));
         (self.reported, self.report_due) = (welcome.reported, true);
         if directives.heard > directives.done {
             self.times.round = Some(Instant::now());

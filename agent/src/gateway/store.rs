@@ -194,6 +194,7 @@ pub(super) enum SetPhase {
 #[derive(Serialize, Deserialize)]
 pub(super) struct Poll {
     pub(super) ticket: PollTicket,
+    /// Until when it counts, by the server's clock.
     pub(super) ends_at: UnixMillis,
     /// The validator of the timestamp that was seen last (RFC 9110 section 8.8.3).
     pub(super) etag: Option<String>,

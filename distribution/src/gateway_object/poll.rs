@@ -9,7 +9,7 @@ use std::rc::Rc;
 use subtle::ConstantTimeEq;
 use wardlink_crypto::package::encrypted_bytes;
 use wardlink_edge::files::Files;
-use wardlink_edge::http::{Wanted, names};
+use wardlink_edge::http::{Wanted, date, names};
 use wardlink_edge::messages::{DeskRequest, DistributionRequest, Variant};
 use wardlink_edge::objects;
 use wardlink_edge::platform::now;
@@ -101,6 +101,7 @@ impl GatewayObject {
                 if headers.get("If-None-Match")?.is_some_and(|known| names(&known, &poll.etag)) {
                     let response = Response::empty()?.with_status(304);
                     response.headers().set("ETag", &poll.etag)?;
+                    date(response.headers())?;
                     return Ok(response);
                 }
                 let response = Response::from_bytes(bytes.clone())?;
@@ -191,6 +192,7 @@ fn with_kind(response: Response, kind: &str, cache: &str) -> Result<Response, Fa
     headers.set("Content-Type", kind)?;
     headers.set("Cache-Control", cache)?;
     headers.set("X-Content-Type-Options", "nosniff")?;
+    date(headers)?;
     Ok(response)
 }
 
