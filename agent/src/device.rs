@@ -132,7 +132,9 @@ impl Software {
             self.untold.push(notification);
         }
         while self.untold.len() > MAX_UNTOLD {
-            let is_idle = |of: &Notification| matches!(of.outcome, Outcome::Refused { .. } | Outcome::Postponed(_));
+            let is_idle = |of: &Notification| {
+                matches!(of.outcome, Outcome::Begun | Outcome::Refused { .. } | Outcome::Postponed(_))
+            };
             self.untold.remove(self.untold.iter().position(is_idle).unwrap_or(0));
         }
     }
@@ -377,13 +379,14 @@ impl<D: Disk> Device<D> {
         &self.software.untold
     }
 
-    /// The first of them were told, and stored where they belong.
-    pub fn told(&mut self, count: usize) -> Result<(), DeviceError> {
+    /// One of them was told, and is stored where it belongs: the first of those that say this.
+    pub fn told(&mut self, told: &Notification) -> Result<(), DeviceError> {
         let mut next = self.software.clone();
-        let count = count.min(next.untold.len());
-        next.untold.drain(..count);
-        self.store(next)?;
-        self.taken = self.taken.saturating_add(count);
+        if let Some(place) = next.untold.iter().position(|untold| untold == told) {
+            next.untold.remove(place);
+            self.store(next)?;
+            self.taken = self.taken.saturating_add(1);
+        }
         Ok(())
     }
 

@@ -25,6 +25,7 @@ use wardlink_agent::device::handover::{Handover, Heard, PortWay, new_chain};
 use wardlink_agent::device::records::{Recorded, Records, STORED_BYTES};
 use wardlink_agent::gateway::Order;
 use wardlink_agent::gateway::status::Status;
+use wardlink_agent::gateway::store::Store;
 use wardlink_crypto::key::PrivateKey;
 use wardlink_protocol::Device;
 use wardlink_protocol::api::VerifyResult;
@@ -411,7 +412,7 @@ async fn power_may_fail_at_any_write_of_the_store() {
         weigh(&depot, 1);
         bedside.start(Duration::from_millis(50));
         let mut is_done = false;
-        if let Some(gateway) = depot.power_with(&line, move || before.open()) {
+        if let Some(gateway) = depot.power_with(&line, move || Store::on(before.plug())) {
             for round in 0..2_000 {
                 is_done = depot.with(|inner| {
                     !inner.archive.values(&pump()).is_empty() && !inner.archive.values(&scale()).is_empty()
@@ -429,7 +430,7 @@ async fn power_may_fail_at_any_write_of_the_store() {
         medium.comes_back(writes % 2 == 0);
         weigh(&depot, 2);
         let after = medium.clone();
-        let mut gateway = depot.power_with(&line, move || after.open()).expect("the store is whole");
+        let mut gateway = depot.power_with(&line, move || Store::on(after.plug())).expect("the store is whole");
         bedside.stop().await;
         bedside.finish(false).await;
         arrived(&depot, &pump(), bedside.made()).await;
@@ -453,7 +454,7 @@ async fn a_full_disk_keeps_the_data_where_it_is() {
     let line: Vec<&str> = line.iter().map(String::as_str).collect();
     let medium = Medium::default();
     let opened = medium.clone();
-    let mut gateway = depot.power_with(&line, move || opened.open()).unwrap();
+    let mut gateway = depot.power_with(&line, move || Store::on(opened.plug())).unwrap();
     gateway.until("a session", |status| status.is_connected && status.directive_done > 0).await;
     medium.set_full(true);
     bedside.start(Duration::from_millis(20));

@@ -62,6 +62,7 @@ const fn update_words(state: UpdateState, t: Language) -> (&'static str, &'stati
     match state {
         UpdateState::Current => ("chip done", t.update_current()),
         UpdateState::Directed => ("chip active", t.update_directed()),
+        UpdateState::Installing => ("chip active", t.update_installing()),
         UpdateState::Withheld => ("chip", t.update_withheld()),
         UpdateState::Postponed => ("chip", t.update_postponed()),
         UpdateState::Retrying => ("chip active", t.update_retrying()),

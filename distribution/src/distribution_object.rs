@@ -171,6 +171,7 @@ impl DistributionObject {
                     manufacturers::end(database, person, &name)
                 })?;
                 self.releases.take();
+                self.offers.take();
                 json(&view)
             }
             DistributionCommand::KeepConfidential(name, body) => {

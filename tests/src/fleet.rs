@@ -238,6 +238,12 @@ impl<'s> Fleet<'s> {
         fs::rename(unfinished, folder.join(format!("{number:020}.json"))).context("a value")
     }
 
+    /// From now on a passive device says that it is busy, or no more.
+    pub fn keep_busy(&self, device: &str, is_busy: bool) -> Result<()> {
+        let file = self.folder(device).join("busy");
+        if is_busy { fs::write(file, "") } else { fs::remove_file(file) }.context("a device's file")
+    }
+
     /// Releases a set: for pumps from one revision to another, and for scales that run 1A to the same.
     pub fn release_set(&self, (from, to): (&str, &str), counter: &str) -> Result<()> {
         let (of_pump, of_scale) = ("acme/infusion-pump/PM2/spring 2027", "acme/scale/S1/spring 2027");

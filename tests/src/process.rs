@@ -15,7 +15,14 @@ use nix::unistd::Pid;
 use rand::RngExt as _;
 
 use crate::mqtt::rng;
-use crate::{Scene, wait};
+use crate::{Scene, artifacts, wait};
+
+/// Gives a program a clock that differs by so many days, ahead (`+40`) or behind (`-40`). The time that passes is right.
+pub fn set_clock(command: &mut Command, days: &str) -> Result<()> {
+    command.env("LD_PRELOAD", artifacts::faketime()?).env("FAKETIME", format!("{days}d"));
+    command.env("FAKETIME_DONT_FAKE_MONOTONIC", "1");
+    Ok(())
+}
 
 /// A running program and its descendants, as a process group of its own.
 #[derive(Debug)]

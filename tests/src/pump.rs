@@ -12,7 +12,7 @@ use wardlink_protocol::api::VerificationProof;
 use wardlink_protocol::provisioning::Provisioning;
 use wardlink_protocol::verification::{VerificationCode, VerificationLink};
 
-use crate::process::{Killer, Process, free_port};
+use crate::process::{self, Killer, Process, free_port};
 use crate::{Scene, artifacts, wait};
 
 /// One line of `--json`.
@@ -137,9 +137,8 @@ impl<'s> Pump<'s> {
     /// The same with a clock that is wrong by so many days, ahead (`+40`) or behind (`-40`).
     pub fn restart_at(&mut self, days: &str) -> Result<()> {
         let mut command = Command::new(artifacts::agent()?);
-        command.env("LD_PRELOAD", artifacts::faketime()?).env("FAKETIME", format!("{days}d"));
-        // The time that passes is right.
-        self.start_by(command.env("FAKETIME_DONT_FAKE_MONOTONIC", "1"))
+        process::set_clock(&mut command, days)?;
+        self.start_by(&mut command)
     }
 
     fn start_by(&mut self, command: &mut Command) -> Result<()> {

@@ -7,7 +7,7 @@ use wardlink_protocol::pairing::Mode;
 use wardlink_protocol::provisioning::Provisioning;
 
 use crate::Scene;
-use crate::api::Api;
+use crate::api::{ADMINISTRATOR, Api, PASSWORD};
 use crate::hub::Hub;
 use crate::pump::{Pump, text};
 use crate::worker::{Host, Worker};
@@ -45,6 +45,13 @@ impl<'s> Ward<'s> {
         let (_, nurse) = administrator.add_person(NURSE, Role::Nurse)?;
         let provisioning = administrator.provisioning()?;
         Ok(Self { scene, worker, administrator, nurse, provisioning })
+    }
+
+    /// Starts a worker that was away, so many days later (`+3`): the administrator signs in again.
+    pub fn comes_back_at(&mut self, days: &str) -> Result<()> {
+        self.worker.restart_at(days)?;
+        self.administrator = self.worker.api().sign_in(ADMINISTRATOR, PASSWORD)?;
+        Ok(())
     }
 
     /// Starts a pump whose identifier is `name`.

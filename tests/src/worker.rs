@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use anyhow::{Context as _, Result, bail, ensure};
 
 use crate::api::Api;
-use crate::process::{Killer, Process, free_port};
+use crate::process::{self, Killer, Process, free_port};
 use crate::{Scene, artifacts, wait};
 
 mod workerd;
@@ -201,10 +201,25 @@ impl<'s> Worker<'s> {
 
     /// Starts the worker again on what it has stored, and returns when it answers.
     pub fn restart(&mut self) -> Result<()> {
-        let mut command = match self.host {
-            Host::WithPages => self.with_pages()?,
-            Host::Workerd => self.workerd()?,
-        };
+        let command = self.command()?;
+        self.start_by(command)
+    }
+
+    /// The same, so many days later (`+3`).
+    pub fn restart_at(&mut self, days: &str) -> Result<()> {
+        let mut command = self.command()?;
+        process::set_clock(&mut command, days)?;
+        self.start_by(command)
+    }
+
+    fn command(&self) -> Result<Command> {
+        match self.host {
+            Host::WithPages => self.with_pages(),
+            Host::Workerd => self.workerd(),
+        }
+    }
+
+    fn start_by(&mut self, mut command: Command) -> Result<()> {
         let mut process = Process::spawn(self.scene, "worker", command.current_dir(&self.folder))?;
         let api = self.api();
         wait::until("the worker answers", || {

@@ -12,7 +12,8 @@ use sha2::{Digest as _, Sha512};
 use ureq::Agent;
 use ureq::http::{Request, Response};
 use wardlink_protocol::api::{
-    MadePublishingToken, ManufacturerView, NewManufacturer, NewPublication, ProblemKind, ReleaseView, Role,
+    MadePublishingToken, ManufacturerView, NewManufacturer, NewOffer, NewPublication, OfferScope, OfferView, OfferWhen,
+    ProblemKind, ReleaseView, Role,
 };
 use wardlink_protocol::limits::PUBLISHED_PART_BYTES;
 use wardlink_test_repository::{Repository, signed};
@@ -324,6 +325,9 @@ fn a_manufacturer_is_known_by_a_root_that_counts_and_ended() -> Result<()> {
 
         stage.acme.add("1A", "1B", b"a program", &[])?;
         stage.acme.publish(&stage.worker.origin())?;
+        let (path, when) = (stage.acme.program("1B"), OfferWhen::AtOnce);
+        let offer = NewOffer { path, scope: OfferScope::Model, when, added: Vec::new() };
+        let _: OfferView = stage.administrator.post("offers", &offer)?;
         let ended: ManufacturerView = stage.administrator.post("manufacturers/acme/end", &())?;
         ensure!(ended.ended_at.is_some() && ended.tokens.iter().all(|token| token.revoked_at.is_some()), "it is ended");
         assert_eq!(stage.status("metadata/timestamp.json")?, 404);
@@ -334,6 +338,8 @@ fn a_manufacturer_is_known_by_a_root_that_counts_and_ended() -> Result<()> {
         let other = Manufacturer::found(scene, "other")?;
         assert_eq!(refusal(add("acme", &fs::read_to_string(other.first_root())?))?, ProblemKind::WrongState);
         add("acme", &root)?;
+        let offers: Vec<OfferView> = stage.administrator.get("offers")?;
+        ensure!(offers.len() == 1 && offers.iter().all(|offer| offer.withdrawn_at.is_some()), "its offers came back");
         assert_eq!(stage.status("metadata/timestamp.json")?, 200);
         assert_eq!(stage.administrator.get::<Vec<ReleaseView>>("releases")?.len(), 1);
         let log: wardlink_protocol::api::AuditPage = stage.administrator.get("audit?act=manufacturer-changed")?;
@@ -412,11 +418,8 @@ fn a_publication_that_is_not_whole_is_refused_with_its_step_and_nothing_is_visib
                 let bytes = metadata.map(|(_, bytes)| bytes.as_slice()).or(program).context("the file")?;
                 publisher.put(begun.publication, &missing.file, 0, bytes)?;
             }
-            let committed = publisher.commit(begun.publication);
-            if committed.is_err() {
-                publisher.abandon(begun.publication)?;
-            }
-            committed
+            // One that is refused takes nobody's place.
+            publisher.commit(begun.publication)
         };
         let keep = |_: &str, _: &mut Vec<u8>| true;
         let spoil = |part: &'static str| {
@@ -576,7 +579,7 @@ fn a_token_that_is_revoked_while_its_publication_is_verified_publishes_nothing()
 #[test]
 fn a_list_or_a_part_that_contradicts_itself_is_refused_with_its_step() -> Result<()> {
     scene(|scene| {
-        let stage = Stage::open(scene)?;
+        let mut stage = Stage::open(scene)?;
         let publisher = stage.publisher()?;
         let list = |metadata, files| NewPublication { metadata, files };
         let mut longer = file(b"x");
@@ -620,8 +623,25 @@ fn a_list_or_a_part_that_contradicts_itself_is_refused_with_its_step() -> Result
         let missing = publisher.view(long.publication)?.missing;
         assert_eq!(missing.first().map(|missing| missing.received.len()), Some(0), "all of it is sent again");
 
-        publisher.abandon(id)?;
+        // What was refused takes nobody's place, and neither does what was given up.
         assert_eq!(refusal(publisher.view(id))?, ProblemKind::NotFound);
+        publisher.abandon(long.publication)?;
+        assert_eq!(refusal(publisher.view(long.publication))?, ProblemKind::NotFound);
+
+        // A few are on their way at once; one that has rested for a while makes room.
+        let start = |name: &str| publisher.begin(&list(Vec::new(), vec![file(name.as_bytes())]));
+        let first = start("1")?.publication;
+        for name in ["2", "3", "4"] {
+            start(name)?;
+        }
+        assert_eq!(refusal(start("5"))?, ProblemKind::WrongState);
+        stage.worker.kill();
+        let older = format!("UPDATE publications SET touched_at = touched_at - 900000 WHERE id = {first}");
+        stage.worker.tamper("DistributionObject", &older)?;
+        stage.worker.restart()?;
+        start("5")?;
+        assert_eq!(refusal(publisher.view(first))?, ProblemKind::NotFound);
+        assert_eq!(refusal(start("6"))?, ProblemKind::WrongState);
         Ok(())
     })
 }

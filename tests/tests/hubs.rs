@@ -11,8 +11,8 @@ use std::thread;
 use anyhow::{Context as _, Result, ensure};
 use wardlink_agent::clock;
 use wardlink_protocol::api::{
-    AllowUpload, Associate, Broadcast, CatalogDevice, ChannelsView, OutcomeView, ProblemKind, Pushed, UpdateState,
-    words,
+    AllowUpload, Associate, Broadcast, CatalogDevice, ChannelsView, NewOffer, OfferScope, OfferView, OfferWhen,
+    OutcomeView, ProblemKind, Pushed, UpdateState, words,
 };
 use wardlink_tests::api::refusal;
 use wardlink_tests::fleet::{Fleet, SCALE, device_of, program};
@@ -225,6 +225,7 @@ fn a_set_of_a_pump_that_verifies_for_itself_and_a_scale_is_installed_whole_or_no
             }
             Ok(())
         };
+        hospital.keep_busy("scale-1", true)?;
         release("1A", "1B", "2", &[])?;
         // The power fails for both as it begins to come.
         pump.wait_for("updating").with_context(|| hospital.stands("north"))?;
@@ -232,6 +233,17 @@ fn a_set_of_a_pump_that_verifies_for_itself_and_a_scale_is_installed_whole_or_no
         pump.kill();
         north.restart()?;
         pump.restart()?;
+        // The pump has it written, and waits for the scale, which is busy.
+        let stands = |device| -> Result<UpdateState> {
+            let known: CatalogDevice = hospital.ward.administrator.get(&format!("catalog/{device}"))?;
+            Ok(known.entry.update)
+        };
+        wait::patiently("the pump to be written", || {
+            let are = [stands(&pump_1)?, stands(&scale_1)?];
+            Ok((are == [UpdateState::Installing, UpdateState::Postponed]).then_some(()))
+        })
+        .with_context(|| hospital.stands("north"))?;
+        hospital.keep_busy("scale-1", false)?;
         for device in [&pump_1, &scale_1] {
             hospital.outcome(device, "installed")?;
             wait::patiently("what runs", || Ok((hospital.runs_by_catalog(device)? == "1B").then_some(())))?;
@@ -396,6 +408,119 @@ fn a_gateway_whose_clock_is_wrong_by_weeks_says_so_goes_on_and_loses_nothing() -
         hospital.count(&[&scale], 4, &[])?;
         wait::patiently("no trouble", || Ok(troubles().is_empty().then_some(())))
             .with_context(|| hospital.stands("north"))
+    })
+}
+
+#[test]
+fn what_a_gateway_had_taken_over_and_is_lost_with_it_comes_from_the_pump_once_more() -> Result<()> {
+    scene(|scene| {
+        let mut hospital = Fleet::open(scene)?;
+        hospital.acme.publish(&hospital.ward.worker.origin())?;
+        let address = format!("127.0.0.1:{}", free_port()?);
+        let hub = [&*format!("--hub={address}"), "--collect-secs=1"];
+        let mut north = hospital.gateway("north", &["scale-1"], &hub)?;
+        hospital.sell(&["pump-1"])?;
+        let _pump = hospital.pair_pump("pump-1", "gateway/north", &address)?;
+        let pump_1 = device("pump-1")?;
+        hospital.count_recorded(&pump_1)?;
+
+        // While the server is away, the gateway takes over what the pump records, and is stolen then, with its disk.
+        hospital.ward.worker.kill();
+        let held = || -> Option<u64> {
+            let status: serde_json::Value = serde_json::from_str(&hospital.stands("north")).ok()?;
+            status.pointer("/stored/records")?.as_u64()
+        };
+        wait::patiently("values at the gateway", || Ok(held().filter(|held| *held > 10)))?;
+        north.kill();
+        fs::remove_dir_all(scene.path("north-state")).context("cannot remove a folder")?;
+        hospital.ward.worker.restart()?;
+        let _north = hospital.gateway("north", &["scale-1"], &hub)?;
+        hospital.count_recorded(&pump_1).with_context(|| hospital.stands("north"))
+    })
+}
+
+#[test]
+fn an_image_that_is_damaged_on_the_disks_of_gateway_and_pump_is_fetched_anew() -> Result<()> {
+    scene(|scene| {
+        let hospital = Fleet::open(scene)?;
+        hospital.acme.publish(&hospital.ward.worker.origin())?;
+        let (_north, mut pump) = hospital.pump_at_gateway("n-1")?;
+        let pump_1 = device("pump-1")?;
+        hospital.release_for_pumps(("1A", "1B"), "2", &[], &[])?;
+        hospital.publish()?;
+        let (path, when) = (hospital.acme.program("1B"), OfferWhen::OnConfirmation);
+        let offer = NewOffer { path, scope: OfferScope::Devices(vec![pump_1.clone()]), when, added: Vec::new() };
+        let _: OfferView = hospital.ward.administrator.post("offers", &offer)?;
+        pump.wait_until("the question", |event| {
+            event.pointer("/update/why").and_then(serde_json::Value::as_str) == Some("confirmation")
+        })?;
+        let image = fs::read(hospital.acme.path("image-1B")).context("an image")?;
+        let mut damaged = image.clone();
+        *damaged.last_mut().context("an image has bytes")? ^= 1;
+        let spoiled = |folder: &str| -> Result<usize> { spoil(&scene.path(folder), &image, &damaged) };
+        wait::patiently("the pump's copy", || Ok((spoiled("pump-1-state/gateway")? == 1).then_some(())))?;
+        ensure!(spoiled("north-state")? >= 1, "the gateway has it no more");
+
+        pump.press("install")?;
+        hospital.outcome(&pump_1, "corrupt").with_context(|| hospital.stands("north"))?;
+        // It asks again by itself, after a minute.
+        hospital.wait_for_all(&[&pump_1], "1B")
+    })
+}
+
+/// Puts something else in the place of every file of this content in a folder; how many there were. A file with two names is one.
+fn spoil(folder: &Path, content: &[u8], other: &[u8]) -> Result<usize> {
+    let mut count = 0;
+    for entry in fs::read_dir(folder).with_context(|| folder.display().to_string())? {
+        let path = entry.context("cannot look into a folder")?.path();
+        if path.is_dir() {
+            count += spoil(&path, content, other)?;
+        } else if fs::read(&path).is_ok_and(|found| found == content) {
+            fs::write(&path, other).context("cannot write a file")?;
+            count += 1;
+        }
+    }
+    Ok(count)
+}
+
+/// Whether the gateway north lets no device in, as it has not heard the server for too long; none where it says nothing at this moment.
+fn lets_nobody_in(hospital: &Fleet<'_>) -> Option<bool> {
+    let troubles = hospital.troubles("north")?;
+    Some(troubles.iter().any(|(_, why)| why.contains("no device is let in")))
+}
+
+#[test]
+fn a_server_that_is_away_for_days_costs_no_value_and_finds_everybody_again() -> Result<()> {
+    scene(|scene| {
+        let mut hospital = Fleet::open(scene)?;
+        hospital.acme.publish(&hospital.ward.worker.origin())?;
+        let (mut north, mut pump) = hospital.pump_at_gateway("scale-1")?;
+        let (pump_1, scale_1) = (device("pump-1")?, device_of("scale/scale-1")?);
+        hospital.wait_for_report(&pump_1, &device_of("gateway/north")?)?;
+        hospital.weigh("scale-1", 1)?;
+        hospital.count(&[&scale_1], 1, &[])?;
+        hospital.ward.worker.kill();
+        north.kill();
+        pump.kill();
+
+        // Three days later the gateway takes what the scale measures. It lets the pump in no more, whose rights may have ended meanwhile, and says so; the pump keeps its own.
+        north.restart_at("+3")?;
+        pump.restart_at("+3")?;
+        wait::patiently("the hub to let nobody in", || Ok((lets_nobody_in(&hospital) == Some(true)).then_some(())))
+            .with_context(|| hospital.stands("north"))?;
+        hospital.weigh("scale-1", 2)?;
+        wait::patiently("nothing to lie at the scale", || Ok(hospital.has_handed_over("scale-1")?.then_some(())))
+            .with_context(|| hospital.stands("north"))?;
+
+        // The server is back: everything that was measured is there, and updates go on.
+        hospital.ward.comes_back_at("+3")?;
+        wait::patiently("the hub to let devices in", || Ok((lets_nobody_in(&hospital) == Some(false)).then_some(())))
+            .with_context(|| hospital.stands("north"))?;
+        hospital.count(&[&scale_1], 2, &[&pump_1])?;
+        hospital.release_for_pumps(("1A", "1B"), "2", &[], &[])?;
+        hospital.publish()?;
+        hospital.offer("1B")?;
+        hospital.wait_for_all(&[&pump_1], "1B")
     })
 }
 

@@ -387,6 +387,20 @@ fn each_device_stands_once_with_its_offer_whatever_happens_to_it() -> Result<()>
         let details: Vec<_> = page.devices.iter().filter_map(|known| known.detail.as_deref()).collect();
         assert_eq!(details, [words::NOT_KNOWN, "therapy"]);
 
+        // It begins, waits once more for the same, and begins again: neither is an outcome of its own.
+        for _ in 0..2 {
+            talk.outcome(&pump, directive, &offer.path, Outcome::Begun)?;
+            assert_eq!(stage.offered(offer.id)?, both(OfferStanding::Installing));
+            assert_eq!(stage.standing(&pump)?, UpdateState::Installing);
+            talk.outcome(&pump, directive, &offer.path, Outcome::Postponed(Postponed::Therapy))?;
+            assert_eq!(stage.offered(offer.id)?, both(OfferStanding::Waiting));
+        }
+        let told: Vec<OutcomeView> = stage.ward.administrator.get(&format!("outcomes?device={pump}"))?;
+        assert_eq!(told.iter().map(|told| told.outcome.as_str()).collect::<Vec<_>>(), ["postponed"]);
+        talk.outcome(&pump, directive, &offer.path, Outcome::Begun)?;
+        let find = |state: &str| stage.ward.administrator.get::<CatalogPage>(&format!("catalog?update={state}"));
+        assert_eq!((find("installing")?.total, find("directed")?.total), (1, 0));
+
         // It fails, and is tried again: it is one device, and the catalog says when.
         talk.outcome(&pump, directive, &offer.path, Outcome::Failed { reason: note("flash")? })?;
         assert_eq!(stage.offered(offer.id)?, both(OfferStanding::Retrying));
@@ -598,6 +612,8 @@ fn an_image_that_is_corrupt_counts_once_however_often_its_device_tries_again() -
             let directed = hub.directive(&talk.welcome)?;
             ensure!(directed.order_for(&pump).is_some(), "its order is taken from it");
             for _ in 0..2 {
+                assert_eq!(talk.outcome(&pump, directed.version, &offer.path, Outcome::Begun)?, None);
+                assert_eq!(stage.standing(&pump)?, UpdateState::Installing);
                 assert_eq!(talk.outcome(&pump, directed.version, &offer.path, Outcome::Corrupt)?, None);
                 assert_eq!(stage.standing(&pump)?, UpdateState::Retrying);
             }

@@ -30,12 +30,18 @@ use std::time::Duration;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::{JoinError, JoinSet};
 use tokio::time::{Instant, MissedTickBehavior, interval};
+use wardlink_protocol::UnixMillis;
 use wardlink_protocol::distribution::{Answer, DirectorRoot, FromServer, Welcome};
 use wardlink_update::metadata::Version;
 use zeroize::Zeroizing;
 
 /// How often it looks what the device wants.
 const LOOKED_AT: Duration = Duration::from_millis(200);
+
+/// When a directive that was refused is verified again: its repositories may have been put right.
+const REFUSED_AGAIN: Duration = Duration::from_hours(1);
+/// A clock that was set differs by more than it drifts meanwhile.
+const CLOCK_CHANGED: Duration = Duration::from_mins(1);
 
 /// A device that somebody drives, and what it wants at the moment.
 pub struct Driven {
@@ -118,6 +124,13 @@ pub async fn run(works: mpsc::Sender<Work>, mut membership: watch::Receiver<Opti
     }
 }
 
+/// Whether what was refused then is verified once more: an hour has passed, or the clock says something else now.
+fn is_to_be_verified_again((at, by_clock): (Instant, UnixMillis)) -> bool {
+    let (passed, now) = (at.elapsed(), clock::now());
+    let expected = by_clock.after(passed);
+    passed >= REFUSED_AGAIN || expected.since(now).max(now.since(expected)) >= CLOCK_CHANGED
+}
+
 /// One session, until it is over.
 async fn session(works: &mpsc::Sender<Work>, member: Membership) -> Over {
     let (connection, welcome) = match Connection::begin(&member).await {
@@ -152,6 +165,7 @@ impl Direct {
         // At most one at a time; it ends with the session.
         let mut errands: JoinSet<Result<Done, Over>> = JoinSet::new();
         let mut known = Known::default();
+        let (mut telling, mut refused_at) = (None, None);
         loop {
             if report_due && !connection.waits_for(|sent| matches!(sent, Sent::Report(_))) {
                 report_due = false;
@@ -162,6 +176,7 @@ impl Direct {
                 let first = self.with(|driven| driven.device.outcomes().first().cloned()).await?;
                 if let Some(first) = first {
                     connection.outcome(0, ByteBuf::from(serde_json::to_vec(&first)?)).await?;
+                    telling = Some(first);
                 }
             }
             self.send_records(&mut connection).await?;
@@ -170,6 +185,7 @@ impl Direct {
                 Some(done) = errands.join_next() => {
                     if let Done::Verified(verified) = done?? {
                         known = *verified;
+                        refused_at = known.was_refused().then_some((Instant::now(), clock::now()));
                     }
                     continue;
                 }
@@ -180,7 +196,9 @@ impl Direct {
                 Some(FromServer::Answer(answer)) => match (connection.answered(answer.number), answer.refused) {
                     (Some(Sent::Records(of)), Some(refused)) => self.records_refused(of.1, refused).await?,
                     (Some(Sent::Outcome(_)), _) => {
-                        self.with(|driven| driven.device.told(1)).await??;
+                        if let Some(told) = telling.take() {
+                            self.with(move |driven| driven.device.told(&told)).await??;
+                        }
                         report_due = true;
                     }
                     (Some(Sent::Report(counter)), None) => seen = counter,
@@ -206,6 +224,7 @@ impl Direct {
                     connection.answer(Answer { number, refused }).await?;
                 }
                 None => {
+                    round_due |= refused_at.is_some_and(is_to_be_verified_again);
                     if errands.is_empty() {
                         self.begin_errand(&mut errands, &mut known, &mut round_due).await?;
                     }

@@ -9,7 +9,7 @@ use wardlink_update::director::{Added, When};
 use wardlink_update::metadata::{Expires, Target, TargetPath, Version};
 use wardlink_update::package::Package;
 use wardlink_update::report::Image;
-use wardlink_update::uptane::{Circumstances, Install, Notification, Outcome, Postponed, Then};
+use wardlink_update::uptane::{Circumstances, Install, Notification, Outcome, Postponed, Then, rests};
 
 /// How far an update is. Each stage is stored before anything is done that belongs to it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -131,7 +131,7 @@ impl Job {
         let at = Circumstances { is_confirmed: self.is_confirmed, ..*at };
         self.install(device).may_begin(&at).map_err(Hold::Postponed)?;
         match self.retry_at {
-            Some(retry_at) if at.now < retry_at => Err(Hold::Until(retry_at)),
+            Some(retry_at) if rests(retry_at, at.now) => Err(Hold::Until(retry_at)),
             _ => Ok(()),
         }
     }

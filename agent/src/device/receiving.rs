@@ -182,6 +182,11 @@ impl<D: Disk> Device<D> {
             if let Err(hold) = job.may_go_on(&self.identity.device, at) {
                 return self.held_up(hold);
             }
+            if self.postponed.take().is_some() && job.stage != JobStage::Waiting {
+                let mut next = self.software.clone();
+                next.tell(job.notification(&self.identity.device, Outcome::Begun));
+                self.store(next)?;
+            }
             match job.stage {
                 JobStage::Waiting => self.begin(job)?,
                 JobStage::Receiving => {
@@ -228,7 +233,7 @@ impl<D: Disk> Device<D> {
         }
     }
 
-    /// An empty slot, and then the word that it is written.
+    /// An empty slot, and then the word that it is written, which is told.
     fn begin(&mut self, job: Job) -> Result<(), DeviceError> {
         if job.target.length > MAX_IMAGE_BYTES {
             return self.fail("the image is longer than the device's slots");
@@ -236,6 +241,7 @@ impl<D: Disk> Device<D> {
         let cleared = image::clear(&mut self.disk, job.slot);
         if self.is_done(cleared)?.is_some() {
             let mut next = self.software.clone();
+            next.tell(job.notification(&self.identity.device, Outcome::Begun));
             next.job = Some(Job { stage: JobStage::Receiving, retry_at: None, ..job });
             self.store(next)?;
             self.position = Some(0);

@@ -25,6 +25,7 @@ use crate::pump::Membership;
 use hub::{Hub, Knowledge};
 use known::{Heard, Told};
 use outgoing::Outgoing;
+use records::Records;
 use rustls::crypto::ring::sign::any_supported_type;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 use rustls::server::{ClientHello, ResolvesServerCert};
@@ -95,8 +96,9 @@ impl LocalBroker {
     /// The broker, where the gateway is told to be one.
     pub(super) fn of(settings: &Settings) -> Option<Arc<Self>> {
         let (hub, ports) = (settings.hub.as_ref()?, settings.ports.as_ref()?);
+        let file = settings.directory.join(FILE);
         Some(Arc::new(Self {
-            hub: Mutex::new(Hub::new(settings.directory.join(FILE), ports.clone(), settings.directory.join(SEALED))),
+            hub: Mutex::new(Hub::new(move || Records::open(&file), ports.clone(), settings.directory.join(SEALED))),
             certified: Mutex::new(None),
             known: Mutex::new(Known { heard: Heard::never(Instant::now()), told: None }),
             status: Mutex::default(),

@@ -32,6 +32,9 @@ pub(super) enum Undelivered {
     /// It can never be installed so.
     #[error("{0}")]
     Unusable(String),
+    /// There is no room for it. What else is stored here goes on.
+    #[error("{}", StoreError::Full)]
+    NoRoom,
     /// Our own disk.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -236,6 +239,9 @@ impl Round<'_> {
         if partial.length >= target.length {
             partial.restart()?;
         }
+        if !self.shared.packages.has_room(target.length.saturating_sub(partial.length))? {
+            return Err(Undelivered::NoRoom);
+        }
         let answer = http.get(Asked { path: url, bearer, etag: None, from: partial.length }).await?;
         match answer.status {
             StatusCode::OK => partial.restart()?,
@@ -273,7 +279,15 @@ impl Round<'_> {
 }
 
 async fn take(answer: Answer, left: u64, partial: &mut Partial) -> Result<(), Undelivered> {
-    answer.read(left, |piece| Ok::<_, Undelivered>(partial.write(piece)?)).await
+    answer.read(left, |piece| write(partial, piece)).await
+}
+
+/// Writes what has come of an image.
+fn write(partial: &mut Partial, bytes: &[u8]) -> Result<(), Undelivered> {
+    partial.write(bytes).map_err(|error| match error {
+        StoreError::Full => Undelivered::NoRoom,
+        other => other.into(),
+    })
 }
 
 /// Copies a file, no more of it than is listed; whether it could be read.
@@ -281,7 +295,7 @@ fn copy(file: &Path, target: &Target, partial: &mut Partial) -> Result<bool, Und
     partial.restart()?;
     let mut written = Ok(());
     let read = packages::read_through(file, |chunk| {
-        written = partial.write(chunk);
+        written = write(partial, chunk);
         written.is_ok() && partial.length <= target.length
     });
     written?;
@@ -293,12 +307,12 @@ fn decrypt(path: &Path, code: ContentCode, partial: &mut Partial) -> Result<(), 
     let mut decoder = Decoder::new(code);
     let mut done = Ok(());
     packages::read_through(path, |chunk| {
-        done = decoder.push(chunk).map_err(unusable).and_then(|opened| Ok(partial.write(&opened)?));
+        done = decoder.push(chunk).map_err(unusable).and_then(|opened| write(partial, &opened));
         done.is_ok()
     })
     .map_err(StoreError::of_file)?;
     done?;
-    Ok(partial.write(&decoder.finish().map_err(unusable)?)?)
+    write(partial, &decoder.finish().map_err(unusable)?)
 }
 
 fn apply(

@@ -6,17 +6,18 @@ use super::http::Asked;
 use super::round::{Ready, Round, RoundEnd, try_again_at};
 use super::store::{Associated, Devices, Directives, OfDevice, Sets, StoreError, Verifying, Words, Work};
 use super::troubles::Source;
-use super::{GatewayError, Shared, places};
+use super::{GatewayError, Shared, packages, places};
 use crate::bundle::{
     self, ADDED, Content, DIRECTIVE, DIRECTOR, DIRECTOR_ROOT, FilePath, MAX_FILE_BYTES, METADATA, Standing, TARGETS,
 };
 use crate::clock;
 use crate::device::MAX_UNTOLD;
-use crate::files::{if_there, read_file};
+use crate::files::if_there;
 use crate::tuf::quoted;
 use hyper::StatusCode;
 use serde_bytes::ByteBuf;
 use sha2::{Digest as _, Sha256 as Hasher};
+use std::fs;
 use std::path::{Path, PathBuf};
 use wardlink_protocol::Device;
 use wardlink_protocol::identity::Sha256;
@@ -110,7 +111,8 @@ impl Shared {
         let says = listed.iter().find(|one| one.device == *device).and_then(|one| self.says(one));
         let Some(Says { state, outcomes, standing, .. }) = says else { return Ok(None) };
         let hashes: Vec<Sha256> = outcomes.iter().map(|outcome| Sha256(Hasher::digest(outcome).into())).collect();
-        self.store.change(|change| {
+        let mut is_corrupt = false;
+        let heard = self.store.change(|change| {
             let mut known: Verifying = change.value()?.unwrap_or_default();
             // Whoever is this gateway's no longer is forgotten.
             known.0.retain(|one| listed.iter().any(|listed| listed.device == one.state.characteristics.device));
@@ -129,12 +131,13 @@ impl Shared {
                 failed = match &told.outcome {
                     Outcome::Failed { reason } | Outcome::Refused { reason, .. } => Some(reason.to_string()),
                     Outcome::Installed { .. } => None,
-                    Outcome::Corrupt | Outcome::Postponed(_) => failed,
+                    Outcome::Begun | Outcome::Corrupt | Outcome::Postponed(_) => failed,
                 };
                 postponed = match &told.outcome {
                     Outcome::Postponed(why) => Some(*why),
                     _ => None,
                 };
+                is_corrupt |= told.outcome == Outcome::Corrupt;
                 let is_over = matches!(told.outcome.then(0), Then::Done | Then::Stop);
                 if is_over && told.directive == directives.verified {
                     let work = change.work(device, told.directive)?;
@@ -147,7 +150,28 @@ impl Shared {
             known.put(now);
             change.set(&known)?;
             Ok(Some(is_news))
-        })
+        })?;
+        if is_corrupt {
+            self.look_at_handed(device)?;
+        }
+        Ok(heard)
+    }
+
+    /// What a device has found corrupt may be damaged here, in the cache or where it lies for the device: it is fetched and laid down anew then.
+    fn look_at_handed(&self, device: &Device) -> Result<(), StoreError> {
+        let Some(ports) = self.settings.ports.as_deref() else { return Ok(()) };
+        let director = self.store.stored(&Repository::Director)?.unwrap_or_default();
+        let directive = director.targets.get(&RoleName::targets()).and_then(|bytes| Directive::parse(bytes).ok());
+        let Some((order, _)) = directive.as_ref().and_then(|(_, directed)| directed.order_for(device)) else {
+            return Ok(());
+        };
+        self.packages.forget_if_damaged(&self.store, &order.target)?;
+        let laid = bundle::folder(ports, device).join(TARGETS).join(order.target.file_name(&order.path));
+        let is_whole = if_there(packages::check(&laid, &order.target)).map_err(StoreError::of_file)?;
+        if matches!(is_whole, Some(Err(_))) {
+            if_there(fs::remove_file(&laid)).map_err(StoreError::of_file)?;
+        }
+        Ok(())
     }
 
     /// Whether something lies there for a device, and the revision that it is to install.
@@ -180,6 +204,12 @@ enum NotHanded {
     Unusable(String),
 }
 
+/// What is said where a root of this repository is not to be had.
+fn of_root(repository: &Repository) -> impl Fn(&dyn core::fmt::Display) -> NotHanded {
+    let name = repository.to_string();
+    move |why| NotHanded::Missing(format!("a root of {name}: {why}"))
+}
+
 /// The files of a bundle.
 type Files = Vec<(FilePath, Content)>;
 
@@ -210,7 +240,7 @@ impl Round<'_> {
     ) -> Result<Result<(), String>, GatewayError> {
         let device = &install.device;
         let Some(folder) = self.bundle_of(device) else { return Ok(Err("this gateway is no broker".to_owned())) };
-        let files = match self.files_for(full, install, image, added, &folder).await {
+        let files = match self.files_for(full, install, image, added).await {
             Ok(files) => files,
             Err(NotHanded::Unusable(why)) => return Ok(Err(why)),
             Err(NotHanded::Missing(why)) => {
@@ -239,7 +269,7 @@ impl Round<'_> {
             let Some(folder) = self.bundle_of(device).filter(|_| !is_under_way(device)) else { continue };
             let mut files = Files::new();
             if directed.order_for(device).is_none() {
-                match self.director_for(device, &folder).await {
+                match self.director_for(device).await {
                     Ok(of_director) => files = of_director,
                     Err(error) => {
                         self.not_yet(device, error.to_string(), end);
@@ -295,16 +325,15 @@ impl Round<'_> {
         install: &Install,
         image: &Path,
         added: &AddedFiles,
-        folder: &Path,
     ) -> Result<Files, NotHanded> {
         let missing = |what: &str| NotHanded::Missing(format!("{what} is not there any more"));
         let handed = full.handed_on(install).ok_or_else(|| missing("what was verified"))?;
         if install.target.length > MAX_FILE_BYTES {
             return Err(NotHanded::Unusable(format!("{} is longer than a device can be handed", install.path)));
         }
-        let mut files = self.director_for(&install.device, folder).await?;
+        let mut files = self.director_for(&install.device).await?;
         let manufacturer = &install.package.manufacturer;
-        self.roots(&Repository::Image(manufacturer.clone()), METADATA, folder, &mut files).await?;
+        self.roots(&Repository::Image(manufacturer.clone()), METADATA, &mut files).await?;
         let metadata = [("targets".to_owned(), handed.delegator), (quoted(manufacturer.as_str()), handed.manufacturer)];
         for (role, bytes) in metadata {
             let signed = Signed::<Targets>::parse(bytes).map_err(|_| missing("what was verified"))?;
@@ -324,19 +353,66 @@ impl Round<'_> {
     }
 
     /// Who directs: the control unit's word for the first root, and the later ones.
-    async fn director_for(&self, device: &Device, folder: &Path) -> Result<Files, NotHanded> {
+    async fn director_for(&self, device: &Device) -> Result<Files, NotHanded> {
         let mut files = Files::new();
         let word = self.word_for(device).await?;
         add(&mut files, DIRECTOR_ROOT, Content::Bytes(word))?;
-        self.roots(&Repository::Director, DIRECTOR, folder, &mut files).await?;
+        self.roots(&Repository::Director, DIRECTOR, &mut files).await?;
         Ok(files)
     }
 
-    /// Asks who directs a device, before that is needed: the image may come while the server is away.
-    pub(super) async fn ask_who_directs(&self, device: &Device) {
-        if let Err(error) = self.word_for(device).await {
+    /// Asks who directs a device, and for roots that it may have to follow, before they are needed: the image may come while the server is away.
+    pub(super) async fn ask_ahead(&self, install: &Install) {
+        let (device, image) = (&install.device, Repository::Image(install.package.manufacturer.clone()));
+        let mut asked = self.word_for(device).await.map(drop);
+        for repository in [Repository::Director, image] {
+            asked = asked.and(self.later_roots(&repository).await.map(drop));
+        }
+        if let Err(error) = asked {
             tracing::info!(%error, %device, "it is asked for again when it is needed");
         }
+    }
+
+    /// Every root of a repository after the first, the newest first: each has signed the one after it.
+    async fn later_roots(&self, repository: &Repository) -> Result<Vec<(Version, Vec<u8>)>, NotHanded> {
+        let missing = of_root(repository);
+        let stored = self.shared.store.stored(repository).map_err(|error| missing(&error))?.unwrap_or_default();
+        let mut after = Signed::<Root>::parse(&stored.root).map_err(|error| missing(&error))?;
+        let mut roots = vec![(after.role.version(), stored.root)];
+        for version in (SECOND_ROOT..after.role.version()).rev() {
+            let bytes = self.root_before(repository, version, &after).await?;
+            after = Signed::<Root>::parse(&bytes).map_err(|error| missing(&error))?;
+            roots.push((version, bytes));
+        }
+        Ok(roots)
+    }
+
+    /// The root before another one, from the store or the server.
+    async fn root_before(
+        &self,
+        repository: &Repository,
+        version: Version,
+        after: &Signed<Root>,
+    ) -> Result<Vec<u8>, NotHanded> {
+        let (missing, store) = (of_root(repository), &self.shared.store);
+        if let Some(kept) = store.root(repository, version).map_err(|error| missing(&error))? {
+            return Ok(kept);
+        }
+        let step = Step("5.4.2.6");
+        let wanted = Wanted { file: File::Root, version: Some(version), max_bytes: MAX_ROOT_BYTES, step };
+        let (gateway, ticket) = (&self.member.identity.device, self.bearer());
+        let bytes = match places::metadata(&self.http, gateway, ticket, repository, &wanted).await {
+            Ok(Fetched::Bytes(bytes)) => bytes,
+            Ok(Fetched::Missing) => return Err(missing(&"the server has it no more")),
+            Err(error) => return Err(missing(&error)),
+        };
+        let root = Signed::<Root>::parse(&bytes).map_err(|error| missing(&error))?;
+        let (keys, role) = (&root.role.keys, &root.role.roles.root);
+        if root.role.version() != version || !root.is_signed_by(role, keys) || !after.is_signed_by(role, keys) {
+            return Err(missing(&"the server has another one, which the next does not follow"));
+        }
+        store.keep_root(repository, &root, &bytes).map_err(|error| missing(&error))?;
+        Ok(bytes)
     }
 
     /// The control unit's word for who directs a device: the one that is stored, as long as it counts, or a new one.
@@ -372,37 +448,10 @@ impl Round<'_> {
     }
 
     /// The roots of a repository after the first: a device follows them from the one that it has.
-    async fn roots(
-        &self,
-        repository: &Repository,
-        name: &str,
-        folder: &Path,
-        files: &mut Files,
-    ) -> Result<(), NotHanded> {
-        let missing = |why: &dyn core::fmt::Display| NotHanded::Missing(format!("a root of {repository}: {why}"));
-        let stored = self.shared.store.stored(repository).map_err(|error| missing(&error))?.unwrap_or_default();
-        let newest = Signed::<Root>::parse(&stored.root).map_err(|error| missing(&error))?.role.version();
-        for version in SECOND_ROOT..=newest {
-            let path = format!("{name}/{version}.root.json");
-            let there = if_there(read_file(&folder.join(&path), MAX_ROOT_BYTES)).ok().flatten().flatten();
-            // One that was damaged there is fetched again.
-            let is_it = |bytes: &Vec<u8>| Signed::<Root>::parse(bytes).is_ok_and(|root| root.role.version() == version);
-            let there = there.filter(is_it);
-            let bytes = match there {
-                Some(bytes) => bytes,
-                None if version == newest => stored.root.clone(),
-                None => {
-                    let step = Step("5.4.2.6");
-                    let wanted = Wanted { file: File::Root, version: Some(version), max_bytes: MAX_ROOT_BYTES, step };
-                    let (gateway, ticket) = (&self.member.identity.device, self.bearer());
-                    match places::metadata(&self.http, gateway, ticket, repository, &wanted).await {
-                        Ok(Fetched::Bytes(bytes)) => bytes,
-                        Ok(Fetched::Missing) => return Err(missing(&"the server has it no more")),
-                        Err(error) => return Err(missing(&error)),
-                    }
-                }
-            };
-            add(files, &path, Content::Bytes(bytes))?;
+    async fn roots(&self, repository: &Repository, name: &str, files: &mut Files) -> Result<(), NotHanded> {
+        let roots = self.later_roots(repository).await?.into_iter().filter(|(version, _)| *version >= SECOND_ROOT);
+        for (version, bytes) in roots {
+            add(files, &format!("{name}/{version}.root.json"), Content::Bytes(bytes))?;
         }
         Ok(())
     }

@@ -146,6 +146,9 @@ impl Events {
     /// Something has come of an update.
     pub(super) fn told(&self, told: Notification) {
         let Notification { device: of, directive, path, outcome } = told;
+        if outcome == Outcome::Begun {
+            return;
+        }
         let begun = locked(&self.begun).get(&of).filter(|begun| Some(&begun.path) == path.as_ref()).cloned();
         let revision = match &outcome {
             Outcome::Installed { revision, .. } => Some(revision.clone()),

@@ -11,6 +11,9 @@ use wardlink_protocol::identity::Sha256;
 use wardlink_update::metadata::Target;
 use wardlink_update::uptane::{Corrupt, Delivery};
 
+/// What images leave free on the disk, in bytes: room for what devices have stored.
+const KEPT_FREE_BYTES: u64 = 16 * 1024 * 1024;
+
 /// The folder of images.
 #[derive(Clone, Debug)]
 pub(super) struct Packages {
@@ -81,6 +84,28 @@ impl Packages {
     pub(super) fn forget(&self, store: &Store, sha256: &Sha256) -> Result<(), StoreError> {
         store.change(|change| change.remove_package(sha256))?;
         remove(&self.path(sha256))
+    }
+
+    /// Whether there is room for so many bytes more: what devices have stored has it first.
+    pub(super) fn has_room(&self, bytes: u64) -> Result<bool, StoreError> {
+        let free = rustix::fs::statvfs(&self.folder).map_err(|error| StoreError::of_file(error.into()))?;
+        Ok(free.f_bavail.saturating_mul(free.f_frsize) >= bytes.saturating_add(KEPT_FREE_BYTES))
+    }
+
+    /// Forgets the part of an image that has come.
+    pub(super) fn forget_part(&self, sha256: &Sha256) -> Result<(), StoreError> {
+        remove(&self.folder.join(format!("{sha256}.part")))
+    }
+
+    /// Forgets an image that is another than the listed one, as disks wear out; whether it was.
+    pub(super) fn forget_if_damaged(&self, store: &Store, target: &Target) -> Result<bool, StoreError> {
+        let Some(sha256) = target.sha256() else { return Ok(false) };
+        let Some(path) = self.find(store, &sha256)? else { return Ok(false) };
+        let is_damaged = check(&path, target).map_err(StoreError::of_file)?.is_err();
+        if is_damaged {
+            self.forget(store, &sha256)?;
+        }
+        Ok(is_damaged)
     }
 
     /// Deletes every image that nobody needs (figure 12, 264), and what an interrupted run has left.

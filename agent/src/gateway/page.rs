@@ -377,7 +377,7 @@ fn waits_for(why: Postponed, texts: &Texts) -> &'static str {
     }
 }
 
-fn line(DeviceStatus { state, is_updated_here, waits }: &DeviceStatus, texts: &Texts) -> String {
+fn line(DeviceStatus { state, is_updated_here, waits, failed }: &DeviceStatus, texts: &Texts) -> String {
     let is = &state.characteristics;
     let (device, model) = (escaped(&is.device.to_string()), escaped(&is.model.to_string()));
     let mut line =
@@ -396,6 +396,10 @@ fn line(DeviceStatus { state, is_updated_here, waits }: &DeviceStatus, texts: &T
                 texts.confirm
             );
         }
+    }
+    if let Some(why) = failed {
+        let [.., failed] = texts.verifying;
+        let _ = write!(line, "<br>{failed}: {}", escaped(why));
     }
     line + "</li>"
 }

@@ -5,7 +5,7 @@
 
 use super::change_over::Changed;
 use super::delivery::{AddedFiles, Undelivered};
-use super::devices::Passive;
+use super::devices::{DeviceError, Passive};
 use super::http::{Asked, Http, HttpError};
 use super::store::{Attack, ChangeOverPhase, Directives, Journal, Part, Poll, Seen, StoreError, Work};
 use super::troubles::Source;
@@ -18,6 +18,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::Arc;
 use wardlink_protocol::Device;
+use wardlink_protocol::identity::Sha256;
 use wardlink_update::client::{Fetched, File, Stored};
 use wardlink_update::director::{Directive, When};
 use wardlink_update::metadata::{RoleName, Version};
@@ -25,7 +26,7 @@ use wardlink_update::package::Note;
 use wardlink_update::report::{Image, State};
 use wardlink_update::uptane::{
     Attack as AttackKind, Bound, Circumstances, Decision, Full, Install, Next, Notification, Outcome, Postponed,
-    Refused, Repository, Then, Transaction,
+    Refused, Repository, Then, Transaction, rests,
 };
 use zeroize::Zeroizing;
 
@@ -286,7 +287,7 @@ impl<'a> Round<'a> {
     }
 
     /// Tells the server what became of something, unless that is what it was told last. Only what is postponed waits from now on.
-    fn tell(
+    pub(super) fn tell(
         &self,
         device: &Device,
         directive: Version,
@@ -349,13 +350,13 @@ impl<'a> Round<'a> {
             if work.ended {
                 return Ok(false);
             }
-            if work.not_before > now() {
+            if rests(work.not_before, now()) {
                 end.again(work.not_before);
                 return Ok(true);
             }
         }
-        for device in &verifying {
-            self.ask_who_directs(device).await;
+        for install in transaction.installs.iter().filter(|install| verifying.contains(&install.device)) {
+            self.ask_ahead(install).await;
         }
         let mut ready = Vec::new();
         for install in &transaction.installs {
@@ -419,7 +420,9 @@ impl<'a> Round<'a> {
                 Some(device) => device
                     .state()
                     .and_then(|before| {
-                        device.prepare(image, &install.target, added)?;
+                        device
+                            .prepare(image, &install.target, added)
+                            .inspect_err(|error| self.distrust(install, error))?;
                         let (path, after) = (install.path.clone(), after(install, &before));
                         let during_therapy = install.package.during_therapy;
                         parts.push(Part { path, before, after, during_therapy });
@@ -436,6 +439,16 @@ impl<'a> Round<'a> {
                 Err(format!("{device}: {why}"))
             }
             Decision::Wait => Err("a device has not answered".to_owned()),
+        }
+    }
+
+    /// Where a device finds an image damaged, what lies in the cache may be: it is fetched anew then.
+    fn distrust(&self, install: &Install, error: &DeviceError) {
+        if !matches!(error, DeviceError::Damaged) {
+            return;
+        }
+        if let Err(error) = self.shared.packages.forget_if_damaged(&self.shared.store, &install.target) {
+            tracing::warn!(%error, path = %install.path, "what lies in the cache cannot be checked");
         }
     }
 
@@ -504,6 +517,15 @@ impl<'a> Round<'a> {
     ) -> Result<bool, GatewayError> {
         let device = &install.device;
         match error {
+            // What else is stored here goes on: the part of it that is there gives its room back.
+            full @ Undelivered::NoRoom => {
+                for sha256 in transaction.installs.iter().flat_map(files_of) {
+                    self.shared.packages.forget_part(&sha256)?;
+                }
+                self.shared.troubles.find(Source::Round, install.path.to_string(), full.to_string());
+                end.again(try_again_at());
+                Ok(true)
+            }
             Undelivered::Store(error) => Err(error.into()),
             Undelivered::Unreachable(why) => {
                 self.shared.troubles.find(Source::Round, install.path.to_string(), why);
@@ -561,16 +583,24 @@ impl<'a> Round<'a> {
     fn delete_replaced(&self, waiting: &[Transaction]) -> Result<(), GatewayError> {
         let mut needed: BTreeSet<_> =
             self.shared.device_states().into_iter().filter_map(|state| state.image).map(|image| image.sha256).collect();
-        for install in waiting.iter().flat_map(|transaction| &transaction.installs) {
-            needed.extend(install.target.sha256());
-            needed.extend(install.shortcut.iter().map(|shortcut| shortcut.file.sha256));
-            needed.extend(install.encrypted.iter().map(|encrypted| encrypted.file.sha256));
-            needed.extend(install.added.iter().map(|added| added.file.sha256));
-        }
+        needed.extend(waiting.iter().flat_map(|transaction| &transaction.installs).flat_map(files_of));
         let kept = self.shared.kept_for_classes(&needed)?;
         needed.extend(kept);
         Ok(self.shared.packages.keep_only(&self.shared.store, &needed)?)
     }
+}
+
+/// The files that an install may need.
+fn files_of(install: &Install) -> impl Iterator<Item = Sha256> {
+    let shortcut = install.shortcut.iter().map(|shortcut| shortcut.file.sha256);
+    let encrypted = install.encrypted.iter().map(|encrypted| encrypted.file.sha256);
+    install
+        .target
+        .sha256()
+        .into_iter()
+        .chain(shortcut)
+        .chain(encrypted)
+        .chain(install.added.iter().map(|added| added.file.sha256))
 }
 
 /// Whether a transaction is what is left of a set to be installed: one member at least.

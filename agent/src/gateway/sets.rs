@@ -134,6 +134,8 @@ impl Shared {
         let known: Verifying = self.store.value()?.unwrap_or_default();
         let look = set.look(&known);
         if set.phase == SetPhase::Commit {
+            // A clock that was ahead gives nobody more time.
+            set.since = set.since.min(clock::now());
             let until = set.since.after(PATIENCE);
             let late = (clock::now() >= until).then(|| "a member has not proved itself in time".to_owned());
             if let Some(why) = look.left.clone().or(late) {
@@ -312,6 +314,10 @@ impl Round<'_> {
                 return self.postponed(&others, &device, why, version, end);
             }
             let ready: Vec<Ready<'_>> = ready.iter().filter(|one| !is_verifying(one)).cloned().collect();
+            // What is written waits from now on for those that write for themselves.
+            for install in &others.installs {
+                self.tell(&install.device, version, Some(install), Outcome::Begun)?;
+            }
             match self.prepare(&others, &ready) {
                 Ok(parts) => {
                     set.parts = parts.into_iter().map(|part| (part.clone(), when_of(&others, &part))).collect();

@@ -2,7 +2,7 @@
 
 use super::broker::HubStatus;
 use super::settings::Settings;
-use super::store::{Associated, Attack, Contact, Devices, Directives, StoreError, Verifying};
+use super::store::{Associated, Attack, Contact, Devices, Directives, Failures, StoreError, Verifying};
 use super::stored::StoredStatus;
 use super::{GatewayError, Shared};
 use crate::clock;
@@ -51,6 +51,9 @@ pub struct DeviceStatus {
     /// The update of it that waits.
     #[serde(default)]
     pub waits: Option<Waits>,
+    /// Why its newest update could not be installed; none where it could.
+    #[serde(default)]
+    pub failed: Option<String>,
 }
 
 /// A device with a key: it verifies for itself, and speaks for itself.
@@ -149,11 +152,15 @@ impl Status {
             let waits = work.postponed.zip(work.offered);
             Ok(waits.map(|(why, revision)| Waits { why, directive: verified, revision }))
         };
-        let state = shared.own_state()?;
-        let own = DeviceStatus { is_updated_here: shared.own.is_some(), waits: waits(&state)?, state };
+        let Failures(mut failures) = store.value()?.unwrap_or_default();
+        let mut of = |is_updated_here, state: State| -> Result<_, StoreError> {
+            let failed = failures.remove(&state.characteristics.device);
+            Ok(DeviceStatus { is_updated_here, waits: waits(&state)?, failed, state })
+        };
+        let own = of(shared.own.is_some(), shared.own_state()?)?;
         let mut devices = Vec::new();
         for state in shared.device_states() {
-            devices.push(DeviceStatus { is_updated_here: is_updated_here(&state), waits: waits(&state)?, state });
+            devices.push(of(is_updated_here(&state), state)?);
         }
         let hub = shared.broker.as_ref().map(|broker| broker.status());
         let verifying = verifying(shared, hub.as_ref())?;
@@ -250,12 +257,17 @@ pub fn lines(status: &Status) -> Vec<String> {
         format!("to tell     {}", status.outcomes_waiting),
     ];
     let own = status.own.iter().map(|own| ("program", own));
-    for (what, DeviceStatus { state, is_updated_here, .. }) in own.chain(status.devices.iter().map(|of| ("device", of)))
+    for (what, DeviceStatus { state, is_updated_here, failed, .. }) in
+        own.chain(status.devices.iter().map(|of| ("device", of)))
     {
         let is = &state.characteristics;
         let counter = state.release_counter.map(|counter| format!(", release {counter}")).unwrap_or_default();
         let elsewhere = if *is_updated_here { "" } else { ", not updated through this gateway" };
-        lines.push(format!("{what:<11} {} {} revision {}{counter}{elsewhere}", is.device, is.model, is.revision));
+        let failed = failed.as_deref().map(failed_words).unwrap_or_default();
+        lines.push(format!(
+            "{what:<11} {} {} revision {}{counter}{elsewhere}{failed}",
+            is.device, is.model, is.revision
+        ));
     }
     lines.extend(status.verifying.iter().map(verifying_line));
     lines.extend(status.hub.as_ref().map(hub_line));
@@ -294,10 +306,11 @@ fn verifying_line(of: &VerifyingStatus) -> String {
         };
         let _ = write!(line, ", revision {offered} lies ready for it{why}");
     }
-    if let Some(failed) = &of.failed {
-        let _ = write!(line, ", its last update could not be installed: {failed}");
-    }
-    line
+    line + &of.failed.as_deref().map(failed_words).unwrap_or_default()
+}
+
+fn failed_words(why: &str) -> String {
+    format!(", its last update could not be installed: {why}")
 }
 
 /// The hub for people.

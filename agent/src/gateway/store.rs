@@ -26,15 +26,17 @@ use wardlink_protocol::{Device, UnixMillis};
 use wardlink_trust::associated::ChannelKeys;
 use wardlink_update::client::{Command, File, Stored};
 use wardlink_update::director::When;
-use wardlink_update::metadata::{RoleName, TargetPath, Version};
+use wardlink_update::metadata::{Role as _, RoleName, Root, Signed, TargetPath, Version};
 use wardlink_update::package::Revision;
 use wardlink_update::report::State;
-use wardlink_update::uptane::{Notification, Postponed, Repository};
+use wardlink_update::uptane::{Notification, Outcome, Postponed, Repository};
 
 /// Single values, CBOR, by name.
 const VALUES: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("values");
 /// Trusted metadata as it was received, by repository and file.
 const METADATA: TableDefinition<'_, (&str, &str), &[u8]> = TableDefinition::new("metadata");
+/// Roots that are not the newest any more, by repository and version: a device that comes later follows them one by one.
+const ROOTS: TableDefinition<'_, (&str, Version), &[u8]> = TableDefinition::new("roots");
 /// What the server does not know yet: notifications, JSON, by number.
 const OUTCOMES: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("outcomes");
 /// How far each device has come with what it is directed: CBOR, by device.
@@ -257,6 +259,10 @@ pub(super) struct Seen {
     pub(super) reported_in: Option<Version>,
 }
 
+/// Why the newest update of a device could not be installed; those that could are not named.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Failures(pub(super) BTreeMap<Device, String>);
+
 macro_rules! values {
     ($($value:ty => $name:literal),+ $(,)?) => {
         $(impl Value for $value {
@@ -276,6 +282,7 @@ values! {
     Issuers => "issuers",
     Issuing => "issuing",
     Attack => "attack seen",
+    Failures => "failures",
     Journal => "change-over",
     Directed => "directed",
     Reported => "reported",
@@ -383,6 +390,7 @@ impl Store {
         let write = database.begin_write()?;
         write.open_table(VALUES)?;
         write.open_table(METADATA)?;
+        write.open_table(ROOTS)?;
         write.open_table(OUTCOMES)?;
         write.open_table(WORK)?;
         write.open_table(PACKAGES)?;
@@ -478,6 +486,23 @@ impl Store {
             }
         }
         Ok(is_trusted.then_some(stored))
+    }
+
+    /// A root that was kept.
+    pub(super) fn root(&self, repository: &Repository, version: Version) -> Result<Option<Vec<u8>>, StoreError> {
+        let table = self.database.begin_read()?.open_table(ROOTS)?;
+        Ok(table.get((name_of(repository).as_str(), version))?.map(|bytes| bytes.value().to_vec()))
+    }
+
+    /// Keeps a root.
+    pub(super) fn keep_root(
+        &self,
+        repository: &Repository,
+        root: &Signed<Root>,
+        bytes: &[u8],
+    ) -> Result<(), StoreError> {
+        let key = (&*name_of(repository), root.role.version());
+        self.change(|change| Ok(change.write.open_table(ROOTS)?.insert(key, bytes).map(drop)?))
     }
 
     /// The manufacturers whose repositories are trusted.
@@ -602,6 +627,7 @@ impl Change<'_> {
         let last = table.last()?.map(|(number, _)| number.value());
         table.insert(last.map_or(1, |last| last.saturating_add(1)), bytes.as_slice())?;
         self.told.borrow_mut().push(notification.clone());
+        self.note_failure(notification)?;
         let over = usize::try_from(redb::ReadableTableMetadata::len(&table)?).unwrap_or(usize::MAX);
         if over > MAX_OUTCOMES
             && let Some(oldest) = oldest_of_busiest(&table)?
@@ -609,6 +635,20 @@ impl Change<'_> {
             table.remove(oldest)?;
         }
         Ok(())
+    }
+
+    /// What has failed is shown until something is installed. A directive that is refused as a whole is nobody's failure.
+    fn note_failure(&self, told: &Notification) -> Result<(), StoreError> {
+        let Failures(before) = self.value()?.unwrap_or_default();
+        let mut failures = before.clone();
+        match &told.outcome {
+            Outcome::Installed { .. } => drop(failures.remove(&told.device)),
+            Outcome::Failed { reason } | Outcome::Refused { reason, .. } if told.path.is_some() => {
+                failures.insert(told.device.clone(), reason.to_string());
+            }
+            _ => {}
+        }
+        if failures == before { Ok(()) } else { self.set(&Failures(failures)) }
     }
 
     pub(super) fn set_work(&self, device: &Device, work: &Work) -> Result<(), StoreError> {

@@ -8,18 +8,18 @@
 use super::store::records::HeldBatch;
 use super::store::{Store, StoreError};
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use wardlink_crypto::key::PublicKey;
 use wardlink_protocol::api::Held;
 use wardlink_protocol::identity::{RecordChain, Sha256};
 use wardlink_protocol::{Device, UnixMillis};
 use wardlink_records::batch::Verified;
-use wardlink_records::chain::FORK;
+use wardlink_records::chain::{FORK, GAP};
 use wardlink_records::check::check;
 use wardlink_records::depot::{Depot, FULL, Kept};
 use wardlink_records::exchange::{Downward, KeptBatch, RefusedBatch};
 use wardlink_records::kind::Definitions;
-use wardlink_records::queue::{BatchKey, NotHeld, Remedy, Standing};
+use wardlink_records::queue::{BatchKey, NotHeld, Queue, Remedy, Standing};
 use wardlink_records::receipt::{Receipt, ReceiptError};
 use wardlink_records::sending::{Plan, Sending, Trigger};
 
@@ -226,6 +226,14 @@ impl Holdings {
         forked.into_iter().map(|(_, refused)| refused).collect()
     }
 
+    /// What a device is to be told again: before which batch of each of its chains something is missing at the server that is not held here.
+    pub(super) fn lacking(&self, device: &Device) -> Vec<RefusedBatch> {
+        let mut chains = BTreeSet::new();
+        let held = self.depot.queue(device).into_iter().flat_map(Queue::iter);
+        let first = held.filter(|held| chains.insert(held.key.chain));
+        first.filter(|held| held.standing == Standing::Later).map(|held| lacks(held.key)).collect()
+    }
+
     /// Holds batches in the place of refused ones that say the same, in one step with `and`. There is always room for them.
     pub(super) fn replace(
         &mut self,
@@ -335,7 +343,8 @@ impl Holdings {
             self.sending.failed(now, random);
         }
         self.settle(now);
-        Ok((remedy == Remedy::BeginAnew).then_some(Downward::Refused(refused)))
+        let is_lacking = self.lacking(device).iter().any(|of| of.key == Some(*key));
+        Ok((remedy == Remedy::BeginAnew || is_lacking).then_some(Downward::Refused(refused)))
     }
 
     /// Takes a receipt: what it is for is deleted, in one step with `and`, and nothing else is.
@@ -455,6 +464,11 @@ impl Holdings {
             refused,
         }
     }
+}
+
+/// What comes before this batch is asked for: another gateway may have lost what it had taken over.
+fn lacks(key: BatchKey) -> RefusedBatch {
+    RefusedBatch::new(Some(key), GAP, "what comes before it is not here")
 }
 
 fn refusal(key: Option<BatchKey>, step: &str, reason: &str) -> Downward {

@@ -93,6 +93,8 @@ pub(super) struct Software {
     port_at: Instant,
     /// Whether the device has a session of its own.
     pub(super) is_direct: bool,
+    /// Whether what lies in the port is this pump's copy of what its gateway has.
+    is_copy: bool,
     /// What is shown, so that it is told when it changes.
     shown: Option<display::Update>,
     /// How many outcomes were told to the journal in this run: what nobody has taken yet is told again in the next.
@@ -127,6 +129,7 @@ impl Software {
             port,
             port_at: Instant::now(),
             is_direct: given.is_direct,
+            is_copy: given.gateway.is_some(),
             shown: None,
             told: 0,
             laid_down: None,
@@ -215,6 +218,19 @@ impl Software {
     }
 
     fn go_on_alone(&mut self, at: &Circumstances) -> Result<Doing, DeviceError> {
+        let before = self.driven.device.job().map(|job| job.retries);
+        let doing = self.take_from_port(at)?;
+        // A copy that is damaged is copied once more; what lies on a stick stays there.
+        if let (Some(before), Some(job), Some(port)) = (before, self.driven.device.job(), &self.port)
+            && self.is_copy
+            && before < job.retries
+        {
+            port.forget_image(&job.path, &job.target).map_err(DeviceError::Io)?;
+        }
+        Ok(doing)
+    }
+
+    fn take_from_port(&mut self, at: &Circumstances) -> Result<Doing, DeviceError> {
         for _ in 0..PIECES_AT_ONCE {
             let doing = self.driven.device.go_on(at)?;
             let Some(port) = &self.port else { return Ok(doing) };
@@ -265,7 +281,7 @@ impl Software {
                         display::Update::Failed { revision, reason: reason.to_string() }
                     }
                     Outcome::Corrupt => display::Update::Corrupt { revision },
-                    Outcome::Postponed(_) => return None,
+                    Outcome::Begun | Outcome::Postponed(_) => return None,
                 }
             }
         })
@@ -459,7 +475,9 @@ impl Pump {
         let Some(software) = &mut self.software else { return };
         let mut told = Vec::new();
         let taken = software.driven.device.taken();
-        for outcome in software.driven.device.outcomes().iter().skip(software.told.saturating_sub(taken)) {
+        let untold = software.driven.device.outcomes().iter().skip(software.told.saturating_sub(taken));
+        // That it has begun is said as it is shown.
+        for outcome in untold.filter(|outcome| outcome.outcome != Outcome::Begun) {
             told.push(Event::Update { path: outcome.path.clone(), outcome: outcome.outcome.clone() });
         }
         software.told = taken.saturating_add(software.driven.device.outcomes().len());

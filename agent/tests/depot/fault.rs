@@ -1,9 +1,8 @@
-//! A medium for the store that loses power, or has no room.
+//! A medium for a database that loses power, or has no room.
 
 use redb::StorageBackend;
 use std::io;
 use std::sync::{Arc, Mutex};
-use wardlink_agent::gateway::store::{Store, StoreError};
 
 /// What survives.
 #[derive(Clone, Debug, Default)]
@@ -50,13 +49,13 @@ impl Medium {
         self.0.lock().unwrap().is_full = is_full;
     }
 
-    pub(crate) fn open(&self) -> Result<Store, StoreError> {
-        Store::on(Plugged(self.clone()))
+    pub(crate) fn plug(&self) -> Plugged {
+        Plugged(self.clone())
     }
 }
 
 #[derive(Debug)]
-struct Plugged(Medium);
+pub(crate) struct Plugged(Medium);
 
 impl Plugged {
     fn act<T>(&self, writes: bool, act: impl FnOnce(&mut State) -> T) -> Result<T, io::Error> {

@@ -6,6 +6,7 @@ use crate::next_package;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
+use wardlink_agent::gateway::store::Store;
 use wardlink_test_repository::hospital::pump_package;
 
 #[tokio::test]
@@ -18,7 +19,7 @@ async fn power_may_fail_at_any_write_of_the_store() {
         medium.fails_after(writes);
         let before = medium.clone();
         let mut is_done = false;
-        if let Some(gateway) = depot.power_on(move || before.open()) {
+        if let Some(gateway) = depot.power_on(move || Store::on(before.plug())) {
             for _ in 0..2_000 {
                 is_done = depot.with(|inner| inner.outcomes.len() == 2 && inner.reports.len() > 1);
                 if is_done || medium.is_off() {
@@ -30,7 +31,7 @@ async fn power_may_fail_at_any_write_of_the_store() {
         }
         medium.comes_back(writes % 2 == 0);
         let after = medium.clone();
-        let gateway = depot.power_on(move || after.open()).expect("the store is whole");
+        let gateway = depot.power_on(move || Store::on(after.plug())).expect("the store is whole");
         for pump in pumps() {
             depot.installed(&pump.to_string(), "1B").await;
             assert_eq!(depot.runs(&pump.to_string()), Some(image_of(&pump_package())));
@@ -83,7 +84,7 @@ async fn a_full_disk_is_told_and_waited_out() {
     let counted = Arc::clone(&tries);
     let open = move || {
         counted.fetch_add(1, Ordering::Relaxed);
-        opened.open()
+        Store::on(opened.plug())
     };
     let mut gateway = depot.power_on(open).unwrap();
     gateway.until("a session", |status| status.is_connected && status.directive_done > 0).await;

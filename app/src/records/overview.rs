@@ -2,7 +2,7 @@
 
 use leptos::prelude::*;
 use wardlink_protocol::api::{
-    ConcedeGap, RecordsDevice, RecordsGap, RecordsOutlet, RecordsSettings, RecordsView, RefusedRecords, Right,
+    ConcedeGap, RecordsDevice, RecordsGap, RecordsOutlet, RecordsSettings, RecordsView, RefusedRecords, Right, words,
 };
 
 use super::{AskNow, Tabs};
@@ -12,6 +12,7 @@ use crate::clock;
 use crate::format;
 use crate::pages::Pages;
 use crate::route::Route;
+use crate::text::Language;
 use crate::ui::ScreenTitle;
 use crate::ui::dialog::{CloseDialog, asking};
 use crate::ui::form::{Answers, Sender};
@@ -157,6 +158,16 @@ fn Outlets(outlets: Vec<RecordsOutlet>) -> impl IntoView {
     })
 }
 
+/// Why a batch was refused, in the reader's language where the server has one answer only.
+fn refused_words<'a>(step: &str, reason: &'a str, t: Language) -> &'a str {
+    match step {
+        "signature" if reason == words::UNKNOWN_SIGNER => t.refused_signature(),
+        "association" => t.refused_association(),
+        "rights" => t.refused_rights(),
+        _ => reason,
+    }
+}
+
 /// What was refused.
 #[component]
 fn Refused(refused: Vec<RefusedRecords>) -> impl IntoView {
@@ -164,7 +175,8 @@ fn Refused(refused: Vec<RefusedRecords>) -> impl IntoView {
     let rows = refused.into_iter().map(|one| {
         let device =
             one.device.map_or_else(|| t.refused_of_nobody().to_owned(), |device| device.identifier.to_string());
-        let words = t.refused_line(&device, one.gateway.identifier.as_str(), &one.step, &one.reason);
+        let reason = refused_words(&one.step, &one.reason, t);
+        let words = t.refused_line(&device, one.gateway.identifier.as_str(), &one.step, reason);
         view! { <li data-testid="refused"><time>{clock::day_and_time(one.at, t)}</time><span>{words}</span></li> }
     });
     let rows = rows.collect_view();

@@ -53,6 +53,9 @@ texts! {
     outlet_behind(n: u64) => "Records still to come: {n}" | "Noch ausstehende Einträge: {n}";
     refused_title => "Refused" | "Abgewiesen";
     refused_of_nobody => "an unknown device" | "einem unbekannten Gerät";
+    refused_signature => "No device of this site has the key that signed it." | "Kein Gerät dieses Hauses hat den Schlüssel, mit dem signiert ist.";
+    refused_association => "This device's data may not come through this gateway." | "Die Daten dieses Geräts dürfen nicht über dieses Gateway kommen.";
+    refused_rights => "The device or its gateway is revoked, locked or not paired." | "Das Gerät oder sein Gateway ist gesperrt, widerrufen oder nicht gekoppelt.";
     refused_line(device: &str, gateway: &str, step: &str, reason: &str) => "Of {device}, through {gateway}, step {step}: {reason}" | "Von {device}, über {gateway}, Schritt {step}: {reason}";
 
     series_which => "What?" | "Was?";

@@ -66,6 +66,7 @@ texts! {
     offer_at_once_hint => "As soon as the device has it; never while a therapy runs, unless the manufacturer allows it" | "Sobald das Gerät sie hat; nie während einer Therapie, außer der Hersteller erlaubt es";
     offer_window => "In a maintenance window" | "In einem Wartungsfenster";
     offer_window_hint => "Only between two times" | "Nur zwischen zwei Zeitpunkten";
+    offer_no_device => "No device of this model fits the search." | "Kein Gerät dieses Modells passt zur Suche.";
     offer_confirmed => "When somebody confirms it at the device" | "Wenn es jemand am Gerät bestätigt";
     offer_confirmed_hint => "The device shows that it waits" | "Das Gerät zeigt, dass es wartet";
     offer_from => "From" | "Von";
@@ -141,6 +142,7 @@ texts! {
     catalog_no_gateway => "By no gateway" | "Über kein Gateway";
     update_current => "Up to date" | "Aktuell";
     update_directed => "Under way" | "Unterwegs";
+    update_installing => "Installing" | "Wird installiert";
     update_withheld => "Withheld" | "Zurückgehalten";
     update_postponed => "Waiting" | "Wartet";
     update_retrying => "Trying again" | "Neuer Versuch";
@@ -284,6 +286,8 @@ texts! {
     token_unused => "Never used" | "Nie benutzt";
     token_revoked_at(time: &str) => "Revoked {time}" | "Widerrufen {time}";
     revoke_token => "Revoke" | "Widerrufen";
+    revoke_token_sure => "Revoke for good" | "Endgültig widerrufen";
+    revoke_token_sure_of(id: u64) => "Revoke token {id} for good" | "Token {id} endgültig widerrufen";
     revoke_token_of(id: u64) => "Revoke token {id}" | "Token {id} widerrufen";
     token_is_revoked => "The token is revoked." | "Das Token ist widerrufen.";
     import_inventory => "Import an inventory" | "Verzeichnis importieren";

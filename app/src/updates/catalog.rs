@@ -22,13 +22,14 @@ use crate::ui::{ScreenTitle, icon};
 const REST: core::time::Duration = core::time::Duration::from_millis(300);
 
 /// Every state that a person can look for.
-const STATES: [UpdateState; 7] = [
+const STATES: [UpdateState; 8] = [
     UpdateState::SetAside,
     UpdateState::Retrying,
     UpdateState::Recalled,
     UpdateState::Withheld,
     UpdateState::Postponed,
     UpdateState::Directed,
+    UpdateState::Installing,
     UpdateState::Current,
 ];
 

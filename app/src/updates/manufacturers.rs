@@ -277,8 +277,13 @@ fn InventoryForm(close: CloseDialog) -> impl IntoView {
         missing.set(body.is_none().then(|| t.file_missing()));
         let Some(body) = body else { return };
         if preview.with_untracked(Option::is_none) {
+            let asked = body.clone();
             sender.send(app, "/inventories/preview".to_owned(), Some(body), move |answer| match answer.read() {
-                Ok(found) => drop(preview.try_set(Some(found))),
+                // Another file may have been chosen meanwhile.
+                Ok(found) if text.try_get_untracked().flatten().as_ref() == Some(&asked) => {
+                    drop(preview.try_set(Some(found)));
+                }
+                Ok(_) => {}
                 Err(failure) => drop(sender.failure.try_set(Some(failure))),
             });
             return;

@@ -174,6 +174,7 @@ fn Devices(model: String, chosen: RwSignal<BTreeSet<Device>>) -> impl IntoView {
                 <For each=move || known.rows.get().unwrap_or_default() key=pages::key let:entry><Pick entry=entry chosen=chosen t=t/></For>
                 {known.further("offer-more")}
             </div>
+            <Show when=move || is_empty.get() == Some(true)><p class="tiny" data-testid="offer-none">{t.offer_no_device()}</p></Show>
             <Show when=move || is_empty.get().is_none() && known.failure.with(Option::is_none)><Loading/></Show>
             <p class="tiny" role="status">{move || t.offer_chosen(chosen.with(BTreeSet::len))}</p>
         </div>

@@ -65,6 +65,7 @@ fn Facts(offer: OfferView) -> impl IntoView {
 const fn standing_words(standing: OfferStanding, t: Language) -> (&'static str, &'static str) {
     match standing {
         OfferStanding::Directed => ("chip active", t.update_directed()),
+        OfferStanding::Installing => ("chip active", t.update_installing()),
         OfferStanding::Waiting => ("chip", t.update_postponed()),
         OfferStanding::Retrying => ("chip active", t.update_retrying()),
         OfferStanding::Installed => ("chip done", t.outcome_installed()),

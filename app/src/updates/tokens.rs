@@ -91,6 +91,11 @@ fn Row(token: PublishingToken, revoke: Callback<u64>) -> impl IntoView {
     let used = token.used_at.map_or_else(|| t.token_unused().to_owned(), |time| t.token_used(&at(time)));
     let end = token.revoked_at.map(|time| view! { <span>{t.token_revoked_at(&at(time))}</span> });
     let id = token.id;
+    // Nothing brings it back, and an upload under way ends: it takes two presses.
+    let is_asked = RwSignal::new(false);
+    let press = move |_| if is_asked.get_untracked() { revoke.run(id) } else { is_asked.set(true) };
+    let words = move || if is_asked.get() { t.revoke_token_sure() } else { t.revoke_token() };
+    let label = move || if is_asked.get() { t.revoke_token_sure_of(id) } else { t.revoke_token_of(id) };
     view! {
         <li class="row" class:inactive=token.revoked_at.is_some() data-testid="publishing-token">
             <div class="row-main">
@@ -99,8 +104,8 @@ fn Row(token: PublishingToken, revoke: Callback<u64>) -> impl IntoView {
             </div>
             {token.revoked_at.is_none().then(|| view! {
                 <div class="acts">
-                    <button type="button" class="button small quiet" data-testid="revoke-token" aria-label=t.revoke_token_of(id)
-                        on:click=move |_| revoke.run(id)>{t.revoke_token()}</button>
+                    <button type="button" class="button small" class:quiet=move || !is_asked.get() data-testid="revoke-token" aria-label=label
+                        on:blur=move |_| is_asked.set(false) on:click=press>{words}</button>
                 </div>
             })}
         </li>

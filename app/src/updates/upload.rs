@@ -89,15 +89,23 @@ fn Form(makers: Vec<ManufacturerView>, close: CloseDialog, done: Callback<()>) -
     let maker_of =
         move || makers.iter().find(|maker| chosen.with_untracked(|name| *name == maker.manufacturer)).cloned();
     let folder = StoredValue::new_local(None::<Folder>);
+    // What is verified last counts: another choice ends what is still under way.
+    let turn = StoredValue::new(0_u64);
     let begin = move || {
         let (Some(maker), Some(folder)) = (maker_of(), folder.get_value()) else { return };
+        let this = turn.get_value().wrapping_add(1);
+        turn.set_value(this);
+        let is_over = move || turn.try_get_value() != Some(this);
         verified.set_value(None);
         refused.set(None);
         stage.set(Stage::Verifying(Progress::default()));
         spawn_local(async move {
             // A form that is gone wants no more of it.
-            let tell = move |progress| stage.try_set(Stage::Verifying(progress)).is_none();
+            let tell = move |progress| !is_over() && stage.try_set(Stage::Verifying(progress)).is_none();
             let outcome = verify(app, &maker, folder, tell).await;
+            if is_over() {
+                return;
+            }
             let (next, why) = match outcome {
                 Ok(found) => {
                     let _ = verified.try_set_value(Some(found));

@@ -34,8 +34,19 @@ impl DistributionObject {
         let name: Manufacturer = manufacturer.parse().map_err(Failure::internal)?;
         let files = Files::of(&self.env, manufacturer)?;
         let trusted = trusted(database, &files, manufacturer).await?;
-        let verified = verify(&name, trusted.clone(), &new, &files).await?;
-        let targets = targets(database, &name, &verified, &new, &files).await?;
+        let checked = async {
+            let verified = verify(&name, trusted.clone(), &new, &files).await?;
+            let targets = targets(database, &name, &verified, &new, &files).await?;
+            Ok::<_, Failure>((verified, targets))
+        };
+        let (verified, targets) = match checked.await {
+            // It is refused each time, and takes nobody's place.
+            Err(failure) if matches!(&failure, Failure::Problem(of) if of.kind == ProblemKind::RefusedStep) => {
+                publication::forget(self.database.open()?, id)?;
+                return Err(failure);
+            }
+            checked => checked?,
+        };
         let timestamp = verified.timestamp.version();
         let published = Published { timestamp, packages: packages(&verified) };
 

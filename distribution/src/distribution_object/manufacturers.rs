@@ -1,6 +1,6 @@
 //! Manufacturers: made known by an administrator with their first root, ended, and given tokens to publish under.
 
-use super::{DistributionObject, blob, text};
+use super::{DistributionObject, blob, offers, text};
 use data_encoding::BASE64URL_NOPAD;
 use rand_core::Rng as _;
 use sha2::{Digest, Sha256 as Hasher};
@@ -193,7 +193,7 @@ fn put(
     DistributionObject::note(database, Some(person), Act::ManufacturerChanged, name, format!("known by root {sha256}"))
 }
 
-/// Ends a manufacturer: nothing of it is accepted, shown or offered any more.
+/// Ends a manufacturer: nothing of it is accepted, shown or offered any more, also when it comes back.
 pub(super) fn end(database: &Database, person: &Person, name: &str) -> Result<ManufacturerView, Failure> {
     known(database, name)?;
     database.run("UPDATE manufacturers SET ended_at = ? WHERE manufacturer = ?", [now().into_value(), text(name)])?;
@@ -201,6 +201,7 @@ pub(super) fn end(database: &Database, person: &Person, name: &str) -> Result<Ma
         "UPDATE tokens SET revoked_at = ? WHERE manufacturer = ? AND revoked_at IS NULL",
         [now().into_value(), text(name)],
     )?;
+    offers::withdraw_all_of(database, person, name)?;
     log!("distribution: person {} ends a manufacturer", person.id);
     DistributionObject::note(database, Some(person), Act::ManufacturerChanged, name, "ended")?;
     view_of(database, name)

@@ -34,7 +34,7 @@ pub(super) struct Counts {
 impl Counts {
     fn add(&mut self, standing: OfferStanding, devices: u64) {
         let count = match standing {
-            OfferStanding::Directed | OfferStanding::Retrying => &mut self.directed,
+            OfferStanding::Directed | OfferStanding::Installing | OfferStanding::Retrying => &mut self.directed,
             OfferStanding::Waiting => &mut self.waiting,
             OfferStanding::Installed => &mut self.installed,
             OfferStanding::Failed => &mut self.failed,
@@ -186,6 +186,7 @@ pub(super) fn follow(
 fn stand(Known { progress, .. }: &Known, path: &str) -> Stand {
     match progress.standing {
         _ if progress.path.as_deref() != Some(path) => (OfferStanding::Directed, None),
+        UpdateState::Installing => (OfferStanding::Installing, None),
         UpdateState::Postponed => (OfferStanding::Waiting, progress.detail.clone()),
         UpdateState::Retrying => (OfferStanding::Retrying, progress.detail.clone()),
         _ => (OfferStanding::Directed, None),
@@ -196,7 +197,7 @@ fn stand(Known { progress, .. }: &Known, path: &str) -> Stand {
 fn open(database: &Database, gateway: &Device) -> Result<BTreeMap<(u64, Device), Stand>, Failure> {
     let query = "SELECT offer, client, identifier, standing, detail FROM offered
                  WHERE (client, identifier) IN (SELECT client, identifier FROM devices WHERE gateway = ?)
-                     AND standing IN ('directed', 'waiting', 'retrying')";
+                     AND standing IN ('directed', 'installing', 'waiting', 'retrying')";
     let rows = database.rows(query, [text(gateway)])?.into_iter();
     rows.map(|mut row| {
         let (offer, device) = (row.take()?, catalog::take_names(&mut row)?);
@@ -265,6 +266,7 @@ pub(super) fn told(
     let Some(path) = path else { return Ok(()) };
     let standing = match progress.standing {
         UpdateState::Current => OfferStanding::Installed,
+        UpdateState::Installing => OfferStanding::Installing,
         UpdateState::Postponed => OfferStanding::Waiting,
         UpdateState::Retrying => OfferStanding::Retrying,
         UpdateState::SetAside => OfferStanding::Failed,
@@ -289,7 +291,7 @@ pub(super) fn told(
 pub(super) fn withdrawn(database: &Database, offer: u64) -> Result<(), Failure> {
     database.run(
         "UPDATE offered SET standing = CASE standing WHEN 'retrying' THEN 'failed' ELSE 'ended' END, since = ?
-         WHERE offer = ? AND standing IN ('directed', 'waiting', 'retrying')",
+         WHERE offer = ? AND standing IN ('directed', 'installing', 'waiting', 'retrying')",
         [now().into_value(), offer.into_value()],
     )
 }
@@ -306,10 +308,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_device_that_is_tried_again_is_one_of_those_that_are_directed() {
+    fn a_device_that_installs_or_is_tried_again_is_one_of_those_that_are_directed() {
         let mut counts = Counts::default();
         for (standing, devices) in [
             (OfferStanding::Directed, 2),
+            (OfferStanding::Installing, 7),
             (OfferStanding::Retrying, 3),
             (OfferStanding::Waiting, 4),
             (OfferStanding::Installed, 5),
@@ -317,14 +320,15 @@ mod tests {
         ] {
             counts.add(standing, devices);
         }
-        assert_eq!((counts.directed, counts.waiting, counts.installed, counts.failed), (5, 4, 5, 1));
-        assert_eq!(counts.all(), 15);
+        assert_eq!((counts.directed, counts.waiting, counts.installed, counts.failed), (12, 4, 5, 1));
+        assert_eq!(counts.all(), 22);
     }
 
     #[test]
     fn every_standing_comes_back_from_its_word() {
         for standing in [
             OfferStanding::Directed,
+            OfferStanding::Installing,
             OfferStanding::Waiting,
             OfferStanding::Retrying,
             OfferStanding::Installed,

@@ -199,37 +199,50 @@ pub(super) async fn make(object: &DistributionObject, person: &Person, new: NewO
 /// A person withdraws an offer. Who has installed it keeps it.
 pub(super) fn withdraw(object: &DistributionObject, person: &Person, id: u64) -> Result<OfferView, Failure> {
     let database = object.database.open()?;
-    let offer = database.step(|database| {
-        let query = "UPDATE offers SET withdrawn_at = ? WHERE id = ? AND withdrawn_at IS NULL RETURNING record";
-        let stored: Option<Vec<u8>> = database.one(query, [now().into_value(), id.into_value()])?;
-        let offer: Record = read_record(&stored.ok_or(ProblemKind::NotFound)?)?;
-        // Who has begun with it ends with it: its files stay as long as those that have just come.
-        database.run(
-            "UPDATE files SET stored_at = ? WHERE manufacturer = ? AND sha256 IN (SELECT sha256 FROM added WHERE offer = ?)",
-            [now().into_value(), text(ADDED), id.into_value()],
-        )?;
-        database.run("DELETE FROM added WHERE offer = ?", [id.into_value()])?;
-        let forgotten = database.rows(
-            "DELETE FROM offers WHERE withdrawn_at IS NOT NULL AND id <= (SELECT id FROM offers
-                 WHERE withdrawn_at IS NOT NULL ORDER BY id DESC LIMIT 1 OFFSET ?) RETURNING id",
-            [WITHDRAWN.into_value()],
-        )?;
-        let forgotten = forgotten.into_iter().map(|mut row| row.take()).collect::<Result<Vec<u64>, _>>()?;
-        offered::withdrawn(database, id)?;
-        offered::forget(database, &forgotten)?;
-        let detail = format!("offer {id} withdrawn");
-        DistributionObject::note(database, Some(person), Act::UpdateDecided, &offer.path, detail)?;
-        super::directives::offers_changed(database, &offer.scope)?;
-        Ok(offer)
-    })?;
+    let offer = database.step(|database| take_back(database, person, id))?;
     object.offers.take();
     log!("distribution: person {} withdraws the offer {id}", person.id);
     view(database, id, offer, Some(now()))
 }
 
-/// The newest offers.
+/// Withdraws every offer of a manufacturer's packages. Whoever keeps the offers in mind forgets them after.
+pub(super) fn withdraw_all_of(database: &Database, person: &Person, manufacturer: &str) -> Result<(), Failure> {
+    let folder = format!("{manufacturer}/");
+    for mut row in database.rows("SELECT id, record FROM offers WHERE withdrawn_at IS NULL", [])? {
+        let (id, offer): (u64, Record) = (row.take()?, row.take_record()?);
+        if offer.path.starts_with(&folder) {
+            take_back(database, person, id)?;
+        }
+    }
+    Ok(())
+}
+
+fn take_back(database: &Database, person: &Person, id: u64) -> Result<Record, Failure> {
+    let query = "UPDATE offers SET withdrawn_at = ? WHERE id = ? AND withdrawn_at IS NULL RETURNING record";
+    let stored: Option<Vec<u8>> = database.one(query, [now().into_value(), id.into_value()])?;
+    let offer: Record = read_record(&stored.ok_or(ProblemKind::NotFound)?)?;
+    // Who has begun with it ends with it: its files stay as long as those that have just come.
+    database.run(
+        "UPDATE files SET stored_at = ? WHERE manufacturer = ? AND sha256 IN (SELECT sha256 FROM added WHERE offer = ?)",
+        [now().into_value(), text(ADDED), id.into_value()],
+    )?;
+    database.run("DELETE FROM added WHERE offer = ?", [id.into_value()])?;
+    let forgotten = database.rows(
+        "DELETE FROM offers WHERE withdrawn_at IS NOT NULL AND id <= (SELECT id FROM offers
+             WHERE withdrawn_at IS NOT NULL ORDER BY id DESC LIMIT 1 OFFSET ?) RETURNING id",
+        [WITHDRAWN.into_value()],
+    )?;
+    let forgotten = forgotten.into_iter().map(|mut row| row.take()).collect::<Result<Vec<u64>, _>>()?;
+    offered::withdrawn(database, id)?;
+    offered::forget(database, &forgotten)?;
+    DistributionObject::note(database, Some(person), Act::UpdateDecided, &offer.path, format!("offer {id} withdrawn"))?;
+    super::directives::offers_changed(database, &offer.scope)?;
+    Ok(offer)
+}
+
+/// Every offer that counts, then the newest of those that were withdrawn.
 pub(super) fn views(database: &Database) -> Result<Vec<OfferView>, Failure> {
-    let query = "SELECT id, record, withdrawn_at FROM offers ORDER BY id DESC LIMIT ?";
+    let query = "SELECT id, record, withdrawn_at FROM offers ORDER BY withdrawn_at IS NOT NULL, id DESC LIMIT ?";
     let rows = database.rows(query, [SHOWN.into_value()])?.into_iter();
     let counts = offered::counts(database, None)?;
     rows.map(|mut row| {

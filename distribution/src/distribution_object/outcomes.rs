@@ -44,9 +44,14 @@ impl DistributionObject {
         if known.gateway.as_ref() != Some(gateway) || known.conflict.is_some() {
             return Ok(reports::refused(STEP, &format!("{} is not updated through {gateway}", told.device)));
         }
-        if !was_told(database, &told)? {
+        let is_news = !was_told(database, &told)?;
+        // What holds it up is news again where it has begun since then.
+        let holds_up = matches!(told.outcome, Outcome::Corrupt | Outcome::Postponed(_));
+        if is_news || holds_up && known.progress.standing == UpdateState::Installing {
             database.step(|database| {
-                store(database, gateway, &told)?;
+                if is_news && told.outcome != Outcome::Begun {
+                    store(database, gateway, &told)?;
+                }
                 match &told.outcome {
                     Outcome::Refused { .. } if told.path.is_none() && told.device == *gateway => {
                         hold_up(database, gateway, &told.outcome)
@@ -60,12 +65,14 @@ impl DistributionObject {
     }
 }
 
-/// Whether it was told before: a gateway whose answer was lost tells it again. Why a device waits may come back, and is then news.
+/// Whether it was told before: a gateway whose answer was lost tells it again. Why a device waits may come back, and is then news; but neither that nor that
+/// it has begun is any once it has come to an end.
 fn was_told(database: &Database, told: &Notification) -> Result<bool, Failure> {
     let query = "SELECT EXISTS (SELECT 1 FROM outcomes
-                     WHERE client = ?1 AND identifier = ?2 AND directive = ?3 AND path IS ?4 AND outcome = ?5 AND detail = ?6
-                         AND (outcome <> 'postponed' OR id = (SELECT max(id) FROM outcomes
-                             WHERE client = ?1 AND identifier = ?2)))";
+                     WHERE client = ?1 AND identifier = ?2 AND directive = ?3 AND path IS ?4
+                         AND (outcome = ?5 AND detail = ?6 AND (outcome <> 'postponed' OR id = (SELECT max(id) FROM outcomes
+                                 WHERE client = ?1 AND identifier = ?2))
+                             OR ?5 IN ('begun', 'postponed') AND outcome IN ('installed', 'failed')))";
     let (outcome, detail) = words(&told.outcome);
     let [client, identifier] = catalog::names(&told.device);
     let path = told.path.as_ref().map(ToString::to_string).into_value();
@@ -99,6 +106,7 @@ fn store(database: &Database, gateway: &Device, told: &Notification) -> Result<(
 
 fn words(outcome: &Outcome) -> (&'static str, String) {
     match outcome {
+        Outcome::Begun => ("begun", String::new()),
         Outcome::Installed { revision, release_counter } => {
             ("installed", format!("{revision}, release {release_counter}"))
         }
@@ -132,11 +140,21 @@ fn take(database: &Database, known: &Known, told: &Notification) -> Result<(), F
         }
         // Only a person, or success, changes that.
         _ if before.standing == UpdateState::SetAside => return Ok(()),
-        Outcome::Postponed(_) => Progress { standing: UpdateState::Postponed, detail: Some(detail), ..before.clone() },
-        Outcome::Corrupt | Outcome::Refused { .. } | Outcome::Failed { .. } => {
-            if now() < before.retry_at {
+        Outcome::Begun => {
+            let is_given =
+                !matches!(before.standing, UpdateState::Current | UpdateState::Withheld | UpdateState::Recalled);
+            let path = told.path.as_ref().map(ToString::to_string);
+            if !is_given || path != before.path {
                 return Ok(());
             }
+            Progress { standing: UpdateState::Installing, detail: None, ..before.clone() }
+        }
+        Outcome::Postponed(_) => Progress { standing: UpdateState::Postponed, detail: Some(detail), ..before.clone() },
+        // It goes on by itself, and all of that counts once.
+        Outcome::Corrupt | Outcome::Refused { .. } | Outcome::Failed { .. } if now() < before.retry_at => {
+            Progress { standing: UpdateState::Retrying, detail: Some(detail), ..before.clone() }
+        }
+        Outcome::Corrupt | Outcome::Refused { .. } | Outcome::Failed { .. } => {
             catalog::note(database, device, outcome, None, Some(&detail))?;
             let failures = before.failures.saturating_add(1);
             let rests = told.outcome != Outcome::Corrupt;
@@ -165,7 +183,8 @@ fn hold_up(database: &Database, gateway: &Device, outcome: &Outcome) -> Result<(
     let detail = format!("{DIRECTIVE_REFUSED}{why}");
     for Known { device, progress: before, .. } in catalog::of_gateway(database, gateway)? {
         let is_held_up = before.detail.as_ref().is_some_and(|detail| detail.starts_with(DIRECTIVE_REFUSED));
-        if before.standing != UpdateState::Directed && !is_held_up || before.detail.as_ref() == Some(&detail) {
+        let is_directed = matches!(before.standing, UpdateState::Directed | UpdateState::Installing);
+        if !is_directed && !is_held_up || before.detail.as_ref() == Some(&detail) {
             continue;
         }
         let progress = Progress { standing: UpdateState::Postponed, detail: Some(detail.clone()), ..before };

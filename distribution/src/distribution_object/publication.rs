@@ -9,6 +9,7 @@ use wardlink_edge::platform::now;
 use wardlink_edge::platform::streams::Algorithm;
 use wardlink_edge::problem::Failure;
 use wardlink_edge::storage::{Column, Database, record};
+use wardlink_protocol::UnixMillis;
 use wardlink_protocol::api::{MissingFile, NewPublication, ProblemKind, PublicationView, PublishedFile};
 use wardlink_protocol::identity::Sha256;
 use wardlink_protocol::limits::{MAX_PUBLISHED_BYTES, MAX_PUBLISHED_FILES, PUBLISHED_PART_BYTES};
@@ -16,7 +17,9 @@ use wardlink_update::limits::MAX_TARGETS_BYTES;
 use worker::UploadedPart;
 
 /// The most publications of one manufacturer that are on their way at once.
-const MAX_OPEN: usize = 4;
+const MAX_OPEN: u64 = 4;
+/// One that nobody has gone on with for so long makes room for another.
+const RESTS: Duration = Duration::from_mins(15);
 /// A publication that nobody goes on with for so long is forgotten.
 const PATIENCE: Duration = Duration::from_hours(24);
 /// The longest name of a metadata file, in bytes.
@@ -42,12 +45,7 @@ pub(super) fn begin(
         touch(database, id)?;
         return view(database, manufacturer, id);
     }
-    let query = "SELECT count(*) FROM publications WHERE manufacturer = ? AND done IS NULL";
-    let open = database.one::<u64, _>(query, [text(manufacturer)])?.unwrap_or_default();
-    if usize::try_from(open).map_or(true, |open| open >= MAX_OPEN) {
-        let detail = format!("{MAX_OPEN} publications are on their way already. Finish or abandon one of them.");
-        return Err(Failure::with_detail(ProblemKind::WrongState, detail));
-    }
+    make_room(database, manufacturer)?;
     let id = database.one::<u64, _>(
         "INSERT INTO publications (manufacturer, sha256, record, touched_at) VALUES (?, ?, ?, ?) RETURNING id",
         [text(manufacturer), blob(&sha256), record(new)?, now().into_value()],
@@ -60,6 +58,23 @@ pub(super) fn begin(
         )?;
     }
     view(database, manufacturer, id)
+}
+
+/// Makes room for another publication: of those on their way, the one that has rested longest is given up.
+fn make_room(database: &Database, manufacturer: &str) -> Result<(), Failure> {
+    let query = "SELECT id, touched_at FROM publications WHERE manufacturer = ? AND done IS NULL
+                 ORDER BY touched_at DESC LIMIT 1 OFFSET ?";
+    let oldest = database.row(query, [text(manufacturer), (MAX_OPEN - 1).into_value()])?;
+    let Some(mut oldest) = oldest else { return Ok(()) };
+    let (id, touched_at): (u64, UnixMillis) = (oldest.take()?, oldest.take()?);
+    if now() < touched_at.after(RESTS) {
+        let minutes = RESTS.as_secs() / 60;
+        let detail = format!(
+            "{MAX_OPEN} publications are on their way already. Wait until one of them is done, or has rested for {minutes} minutes."
+        );
+        return Err(Failure::with_detail(ProblemKind::WrongState, detail));
+    }
+    forget(database, id)
 }
 
 /// The files of a publication, each once.

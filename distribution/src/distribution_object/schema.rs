@@ -269,7 +269,7 @@ const SIXTH: &str = "
 
 /// How far each device is with what it is offered.
 const OFFERED: &str = "
-    -- A device that an offer concerns or concerned. standing: directed, waiting, retrying, installed, failed; ended, where it is given it no
+    -- A device that an offer concerns or concerned. standing: directed, installing, waiting, retrying, installed, failed; ended, where it is given it no
     -- more and has said nothing of it.
     CREATE TABLE offered (
         offer INTEGER NOT NULL,

@@ -10,6 +10,7 @@ use wardlink_edge::platform::{log, now};
 use wardlink_edge::problem::Failure;
 use wardlink_edge::storage::{Column, Database, MAX_INTEGER, Row, record};
 use wardlink_protocol::api::RefusedRecords;
+use wardlink_protocol::api::words::UNKNOWN_SIGNER;
 use wardlink_protocol::distribution::SessionRefusal;
 use wardlink_protocol::identity::PatientReference;
 use wardlink_protocol::{Device, UnixMillis};
@@ -85,7 +86,7 @@ impl RecordsObject {
                 let only = devices.first().filter(|_| devices.len() == 1).cloned();
                 sealed.open(Signer { key: &key, devices: &devices }).map_err(|error| Refusal::form(only, error))
             }
-            Vouched::Unknown => Err(refusal(None, "signature", "no device of this site has the key that signed it")),
+            Vouched::Unknown => Err(refusal(None, "signature", UNKNOWN_SIGNER)),
             Vouched::Elsewhere(device) => {
                 Err(refusal(Some(device), "association", "this device's data may not come through this gateway"))
             }

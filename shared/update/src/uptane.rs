@@ -13,7 +13,7 @@ mod rotation;
 
 pub use delivery::{Corrupt, Delivery};
 pub use full::{Bound, Full, HandedOn, Next};
-pub use outcome::{Circumstances, Decision, FIRST_RETRY, MAX_RETRIES, Notification, Outcome, Postponed, Then};
+pub use outcome::{Circumstances, Decision, FIRST_RETRY, MAX_RETRIES, Notification, Outcome, Postponed, Then, rests};
 pub use partial::{Accepted, Delegated, Handed, Provisioned, Seen, Source, Trust, partial};
 pub use rotation::{Rotated, follow_delegation, follow_roots};
 

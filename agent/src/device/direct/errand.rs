@@ -35,6 +35,13 @@ pub(super) struct Known {
     pub(super) encrypted: Option<Encrypted>,
 }
 
+impl Known {
+    /// Whether nothing of what was verified counts: it was refused.
+    pub(super) const fn was_refused(&self) -> bool {
+        self.kept.is_none()
+    }
+}
+
 /// Where an image is.
 struct Source<'a> {
     path: String,

@@ -46,7 +46,8 @@ fn an_update_is_installed_reported_and_its_predecessor_deleted() {
     assert_eq!(pump.image(), image(&pump_package()));
     let state = pump.state();
     assert_eq!((state.characteristics.revision.as_str(), state.release_counter.unwrap().number()), ("1B", 2));
-    let told = &pump.outcomes()[0];
+    assert_eq!(pump.outcomes()[0].outcome, Outcome::Begun);
+    let told = &pump.outcomes()[1];
     assert_eq!(
         (told.directive, told.path.clone()),
         (bench.hospital.version, Some(bench.hospital.path_of(&pump_package())))
@@ -55,7 +56,9 @@ fn an_update_is_installed_reported_and_its_predecessor_deleted() {
     assert_eq!(pump.disk.names().unwrap(), [Name::Record, Name::Slot(Slot::B)]);
     // What was told is not told again; the same directive has nothing for it any more.
     let mut pump = pump;
-    pump.told(1).unwrap();
+    for told in pump.outcomes().to_vec() {
+        pump.told(&told).unwrap();
+    }
     assert!(pump.outcomes().is_empty());
     assert_eq!(bench.offer_to(&mut pump, NOW).unwrap(), Offered::Nothing);
     assert_eq!(pump.go_on(&calm()).unwrap(), Doing::Idle);
@@ -190,6 +193,41 @@ fn nothing_is_done_before_its_moment() {
 }
 
 #[test]
+fn that_it_is_written_is_told_each_time_that_it_begins_or_goes_on() {
+    let bench = Bench::when(When::NextSafeMoment);
+    let mut pump = accepted(&bench);
+    let unsafe_now = Circumstances { is_safe: false, ..calm() };
+    let mut told = Vec::new();
+    let mut tells = |pump: &Device<Model>, more: &[Outcome]| {
+        told.extend_from_slice(more);
+        assert_eq!(outcomes(pump), told);
+    };
+    // It waits before it begins, and once more for the same while it is written.
+    for _ in 0..2 {
+        for _ in 0..2 {
+            pump.go_on(&unsafe_now).unwrap();
+        }
+        tells(&pump, &[Outcome::Postponed(Postponed::Unsafe)]);
+        for _ in 0..2 {
+            pump.go_on(&calm()).unwrap();
+        }
+        tells(&pump, &[Outcome::Begun]);
+    }
+    let forged = vec![0; Bench::bytes(&pump).len()];
+    let mut at = calm();
+    for _ in 0..2 {
+        pump.take_image(0, &forged, at.now).unwrap();
+        let Doing::RetryAt(again) = pump.go_on(&at).unwrap() else { panic!("it is not asked for again") };
+        at.now = again;
+        pump.go_on(&at).unwrap();
+        tells(&pump, &[Outcome::Corrupt, Outcome::Begun]);
+    }
+    assert_eq!(bench.serve(&mut pump, &at).unwrap(), Doing::Restart);
+    pump.restart(works).unwrap();
+    assert!(matches!(outcomes(&pump).last(), Some(Outcome::Installed { .. })));
+}
+
+#[test]
 fn a_therapy_goes_on_beside_an_update_that_its_manufacturer_has_allowed() {
     let bench = Bench::with(&Package { during_therapy: true, ..pump_package() }, |order| {
         order.assignments.iter_mut().for_each(|assignment| assignment.when = When::AtOnce);
@@ -246,7 +284,7 @@ fn a_corrupt_image_is_asked_for_again_with_pauses_and_then_given_up() {
             at.now = again;
         }
     }
-    assert!(pump.outcomes().iter().all(|told| told.outcome == Outcome::Corrupt));
+    assert!(outcomes(&pump).chunks(2).all(|pair| pair == [Outcome::Begun, Outcome::Corrupt]));
     assert_eq!(bench.offer_to(&mut pump, NOW).unwrap(), Offered::TriedBefore);
     assert_eq!(pump.image(), OLD_IMAGE);
 }
@@ -260,7 +298,7 @@ fn bytes_beyond_the_end_or_in_another_place_are_not_written() {
     assert!(matches!(pump.take_image(1, b"gap", NOW), Err(DeviceError::NotWanted(_))));
     let endless = [image(&pump_package()), b"!".to_vec()].concat();
     pump.take_image(0, &endless, NOW).unwrap();
-    assert_eq!(outcomes(&pump), [Outcome::Corrupt]);
+    assert_eq!(outcomes(&pump), [Outcome::Begun, Outcome::Corrupt]);
     assert_eq!(pump.disk.bytes(Name::Slot(Slot::B)), None);
 }
 
@@ -319,7 +357,7 @@ fn added_data_is_installed_with_the_update_or_neither_is() {
     pump.take_image(0, &Bench::bytes(&pump), NOW).unwrap();
     let Doing::WantsAdded(added) = pump.go_on(&calm()).unwrap() else { panic!("no data is wanted") };
     pump.take_added(added.file.sha256, &settings(2), NOW).unwrap();
-    assert_eq!(outcomes(&pump), [Outcome::Corrupt]);
+    assert_eq!(outcomes(&pump), [Outcome::Begun, Outcome::Corrupt]);
     // Data that its server should never have signed ends it.
     let silent = String::from_utf8(settings(1)).unwrap().replace(":70", ":0").into_bytes();
     let bench = Bench::with_added(&[(AddedKind::SiteSettings, silent)]);
@@ -348,7 +386,7 @@ fn a_delta_makes_the_same_image_and_what_does_not_is_fetched_whole() {
     assert!(matches!(refused, Err(DeltaRefused::Corrupt(Corrupt::Hash))));
     let refused = pump.take_delta(&shortcut(b"a delta", &new), b"a delta").unwrap();
     assert!(matches!(refused, Err(DeltaRefused::Source)));
-    assert!(pump.outcomes().is_empty());
+    assert_eq!(outcomes(&pump), [Outcome::Begun]);
     assert_eq!(bench.serve(&mut pump, &calm()).unwrap(), Doing::Restart);
 }
 
@@ -374,11 +412,11 @@ fn a_member_of_a_set_changes_over_with_the_others_only() {
     for _ in 0..5 {
         pump.restart(works).unwrap();
         assert_eq!(pump.go_on(&calm()).unwrap(), Doing::WaitsForSet);
-        assert_eq!((pump.image(), pump.outcomes().len()), (image(&pump_package()).as_slice(), 0));
+        assert_eq!((pump.image(), outcomes(&pump)), (image(&pump_package()).as_slice(), vec![Outcome::Begun]));
         assert_eq!(pump.disk.bytes(Name::Slot(Slot::A)), Some(OLD_IMAGE));
     }
     pump.settle().unwrap();
-    assert!(matches!(outcomes(&pump)[..], [Outcome::Installed { .. }]));
+    assert!(matches!(outcomes(&pump)[..], [Outcome::Begun, Outcome::Installed { .. }]));
     assert_eq!(pump.disk.bytes(Name::Slot(Slot::A)), None);
     assert!(matches!(pump.settle(), Err(DeviceError::NotWanted(_))));
 }

@@ -122,7 +122,7 @@ impl Knowledge {
 
 /// The hub.
 pub(super) struct Hub {
-    file: PathBuf,
+    open_records: Box<dyn Fn() -> Result<Records, StoreError> + Send>,
     ports: PathBuf,
     records: Option<Records>,
     broker: Broker,
@@ -155,10 +155,14 @@ pub(super) struct Hub {
 }
 
 impl Hub {
-    /// A hub with its records in that file, the letters of its devices in the port at that place, and in a folder what it cannot read yet.
-    pub(super) fn new(file: PathBuf, ports: PathBuf, sealed: PathBuf) -> Self {
+    /// A hub with its records where those are, the letters of its devices in the port at that place, and in a folder what it cannot read yet.
+    pub(super) fn new(
+        open_records: impl Fn() -> Result<Records, StoreError> + Send + 'static,
+        ports: PathBuf,
+        sealed: PathBuf,
+    ) -> Self {
         Self {
-            file,
+            open_records: Box::new(open_records),
             ports,
             records: None,
             broker: Broker::default(),
@@ -192,7 +196,7 @@ impl Hub {
     /// Reads the records, where that has not been done.
     fn load(&mut self, now: UnixMillis) -> Result<(), StoreError> {
         if self.records.is_none() {
-            let records = Records::open(&self.file)?;
+            let records = (self.open_records)()?;
             make_folder(&self.sealed).map_err(StoreError::of_file)?;
             self.broker = Broker::restore(records.load()?, [], now);
             self.protection.restore(records.counted()?);

@@ -31,7 +31,16 @@ impl Records {
         let mut options = OpenOptions::new();
         let file = options.read(true).write(true).create(true).truncate(false).mode(0o600).open(path);
         drop(file.map_err(StoreError::of_file)?);
-        let database = Database::builder().create(path)?;
+        Self::prepared(Database::builder().create(path)?)
+    }
+
+    /// Opens it on another medium than a file.
+    #[cfg(test)]
+    pub(super) fn on(backend: impl redb::StorageBackend) -> Result<Self, StoreError> {
+        Self::prepared(Database::builder().create_with_backend(backend)?)
+    }
+
+    fn prepared(database: Database) -> Result<Self, StoreError> {
         let write = database.begin_write()?;
         write.open_table(RECORDS)?;
         write.open_table(COUNTED)?;

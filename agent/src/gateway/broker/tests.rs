@@ -2,8 +2,9 @@
 
 use super::hub::{CLOSE_INTERNAL, Hub, Knowledge, NoOwner, STRANGER_REMEMBERED};
 use super::outgoing::{Farewell, Out, Outgoing};
+use super::records::Records;
 use crate::clock;
-use crate::gateway::store::Associated;
+use crate::gateway::store::{Associated, StoreError};
 use crate::link::Identity;
 use crate::mailbox::{Direction, MAX_LETTERS, Mailbox};
 use crate::testing::{NOW, Site, later, pump};
@@ -32,6 +33,11 @@ use wardlink_records::collector::MAX_SAID_BYTES;
 use wardlink_records::exchange::MAX_UPWARD_BYTES;
 use wardlink_trust::associated::ChannelKeys;
 use wardlink_trust::{Receivers, Sender};
+
+#[path = "../../../tests/depot/fault.rs"]
+mod fault;
+
+use fault::Medium;
 
 const HOST: &str = "gateway.ward.example:8884";
 const UP: &str = "ais/data/update/infusion-pump/p1";
@@ -158,7 +164,12 @@ fn method(data: Vec<u8>) -> Vec<Property> {
 }
 
 fn hub_in(folder: &Path) -> Hub {
-    Hub::new(folder.join("broker.redb"), folder.join("ports"), folder.join("sealed"))
+    let file = folder.join("broker.redb");
+    hub_with(folder, move || Records::open(&file))
+}
+
+fn hub_with(folder: &Path, open_records: impl Fn() -> Result<Records, StoreError> + Send + 'static) -> Hub {
+    Hub::new(open_records, folder.join("ports"), folder.join("sealed"))
 }
 
 impl Ward {
@@ -262,8 +273,7 @@ impl Ward {
     }
 
     fn publish_bytes(&mut self, client: &Client, topic: &str, payload: &[u8], id: u16) {
-        let publish = v5_0::Publish::builder().topic_name(topic).unwrap().qos(Qos::AtLeastOnce).packet_id(id);
-        self.send(client, &publish.payload(payload.to_vec()).build().unwrap().to_continuous_buffer());
+        self.send(client, &publication(topic, payload, id));
     }
 
     /// What the gateway says in the one message that came, as the pump reads it.
@@ -295,10 +305,15 @@ impl Ward {
 
     /// The program ends and begins again.
     fn restart(&mut self) {
-        let nowhere = PathBuf::from("/nowhere");
-        self.hub = Hub::new(nowhere.clone(), nowhere.clone(), nowhere);
+        // The file is opened by one only.
+        self.hub = hub_in(Path::new("/nowhere"));
         self.hub = hub_in(self.folder.path());
     }
+}
+
+fn publication(topic: &str, payload: &[u8], id: u16) -> Vec<u8> {
+    let publish = v5_0::Publish::builder().topic_name(topic).unwrap().qos(Qos::AtLeastOnce).packet_id(id);
+    publish.payload(payload.to_vec()).build().unwrap().to_continuous_buffer()
 }
 
 fn letters(mailbox: &Mailbox) -> Vec<Vec<u8>> {
@@ -534,6 +549,80 @@ fn without_its_records_the_hub_lets_nobody_in() {
     let mut client = ward.dial();
     ward.hub.received(client.id, Some(&[0x10, 0]), NOW).unwrap();
     assert!(client.take().1.is_some());
+}
+
+#[test]
+fn power_may_fail_at_any_write_of_the_records() {
+    let said: [&[u8]; 3] = [b"first", b"second", b"third"];
+    for writes in 0.. {
+        let (mut ward, medium) = (Ward::open(), Medium::default());
+        let records = |medium: &Medium| {
+            let medium = medium.clone();
+            move || Records::on(medium.plug())
+        };
+        ward.hub = hub_with(ward.folder.path(), records(&medium));
+        ward.associate();
+        let mut client = ward.connected();
+        medium.fails_after(writes);
+        let (key, sender) = ward.speaking.get_mut(UP).unwrap();
+        let sealed = said.map(|said| sender.seal(said, key).unwrap());
+        let mut acknowledged = 0;
+        for (id, payload) in (1..).zip(&sealed) {
+            let went_well = ward.hub.received(client.id, Some(&publication(UP, payload, id)), NOW).is_ok();
+            assert!(went_well || medium.is_off());
+            let (got, closed) = client.take();
+            acknowledged += got.iter().filter(|got| matches!(got, Got::Puback(_, PubackReasonCode::Success))).count();
+            if !went_well {
+                // Nothing is said that is not stored.
+                assert_eq!((got, closed), (vec![], Some(CLOSE_INTERNAL)));
+                break;
+            }
+        }
+        let was_off = medium.is_off();
+        medium.comes_back(writes % 2 == 0);
+        ward.hub = hub_with(ward.folder.path(), records(&medium));
+        ward.associate();
+        ward.hub.tick(NOW).unwrap().unwrap();
+        let came = |ward: &Ward| {
+            let mut came = letters(&ward.up());
+            came.dedup();
+            came
+        };
+        assert!(came(&ward).starts_with(&said[..acknowledged].iter().map(|said| said.to_vec()).collect::<Vec<_>>()));
+        // Its device sends again what was not acknowledged.
+        let mut client = ward.connected();
+        for (id, payload) in (1..).zip(&sealed).skip(acknowledged) {
+            ward.publish_bytes(&client, UP, payload, id);
+        }
+        let got = client.take().0;
+        assert_eq!(got.len(), said.len() - acknowledged, "{got:?}");
+        assert_eq!(came(&ward), said);
+        if !was_off {
+            assert!(writes > 10, "the power never failed");
+            return;
+        }
+    }
+}
+
+#[test]
+fn records_without_room_are_said_and_cost_nothing() {
+    let (mut ward, medium) = (Ward::open(), Medium::default());
+    let opened = medium.clone();
+    ward.hub = hub_with(ward.folder.path(), move || Records::on(opened.plug()));
+    ward.associate();
+    let mut client = ward.connected();
+    medium.set_full(true);
+    let (key, sender) = ward.speaking.get_mut(UP).unwrap();
+    let sealed = sender.seal(b"batch", key).unwrap();
+    let refused = ward.hub.received(client.id, Some(&publication(UP, &sealed, 7)), NOW);
+    assert!(matches!(refused, Err(StoreError::Full)), "{refused:?}");
+    assert_eq!(client.take(), (vec![], Some(CLOSE_INTERNAL)));
+    medium.set_full(false);
+    ward.associate();
+    let mut client = ward.connected();
+    ward.publish_bytes(&client, UP, &sealed, 7);
+    assert_eq!(client.take(), (vec![Got::Puback(7, PubackReasonCode::Success)], None));
+    assert_eq!(letters(&ward.up()), [b"batch"]);
 }
 
 #[test]

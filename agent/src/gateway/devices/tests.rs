@@ -59,6 +59,28 @@ fn a_device_runs_the_old_image_until_it_changes_over_and_goes_back_if_it_has_to(
 }
 
 #[test]
+fn an_image_of_which_the_power_has_left_a_part_is_not_run_and_is_written_anew() {
+    let folder = tempfile::tempdir().unwrap();
+    let image = folder.path().join("new");
+    fs::write(&image, b"new").unwrap();
+    let parts: [Option<&[u8]>; 6] = [None, Some(b""), Some(b"n"), Some(b"ne"), Some(b"ne\0"), Some(b"new\0")];
+    for (number, part) in parts.into_iter().enumerate() {
+        let device = Passive::new(configured(&folder.path().join(number.to_string())), None);
+        device.prepare(&image, &target(b"new"), &[]).unwrap();
+        let (next, written) = (after(&device, "1B"), device.folder().join(Slot::B.folder()).join(IMAGE));
+        match part {
+            Some(part) => fs::write(written, part).unwrap(),
+            None => fs::remove_file(written).unwrap(),
+        }
+        assert!(matches!(device.change_over(&next), Err(DeviceError::Damaged)), "{part:?}");
+        assert_eq!(runs(&device), "1A");
+        device.prepare(&image, &target(b"new"), &[]).unwrap();
+        device.change_over(&next).unwrap();
+        assert_eq!(runs(&device), "1B");
+    }
+}
+
+#[test]
 fn an_image_that_is_not_the_listed_one_is_not_prepared() {
     let folder = tempfile::tempdir().unwrap();
     let image = folder.path().join("new");

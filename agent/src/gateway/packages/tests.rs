@@ -56,3 +56,37 @@ fn what_nobody_needs_is_deleted() {
     assert_eq!(fs::read_dir(folder.path().join("packages")).unwrap().count(), 2);
     assert_eq!(packages.partial(&waiting).unwrap().length, 2);
 }
+
+#[test]
+fn an_image_that_was_damaged_in_the_cache_is_forgotten_and_no_other() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = Store::open(&folder.path().join("store")).unwrap();
+    let packages = Packages::open(folder.path().join("packages")).unwrap();
+    let (sha256, target) = bound(b"an image");
+    assert!(!packages.forget_if_damaged(&store, &target).unwrap(), "there is none");
+    let mut partial = packages.partial(&sha256).unwrap();
+    partial.write(b"an image").unwrap();
+    let path = packages.finish(&store, &partial, &sha256, &target).unwrap().unwrap();
+    assert!(!packages.forget_if_damaged(&store, &target).unwrap());
+    for damaged in [b"an imagf".as_slice(), b"an", b"an image!"] {
+        fs::write(&path, damaged).unwrap();
+        assert!(packages.forget_if_damaged(&store, &target).unwrap());
+        assert_eq!(packages.find(&store, &sha256).unwrap(), None);
+        let mut partial = packages.partial(&sha256).unwrap();
+        partial.write(b"an image").unwrap();
+        packages.finish(&store, &partial, &sha256, &target).unwrap().unwrap();
+    }
+}
+
+#[test]
+fn there_is_room_for_what_fits_beside_what_is_kept_free() {
+    let folder = tempfile::tempdir().unwrap();
+    let packages = Packages::open(folder.path().join("packages")).unwrap();
+    assert!(packages.has_room(0).unwrap());
+    assert!(!packages.has_room(u64::MAX).unwrap() && !packages.has_room(1 << 60).unwrap());
+    let (sha256, _) = bound(b"on its way");
+    packages.partial(&sha256).unwrap().write(b"on").unwrap();
+    packages.forget_part(&sha256).unwrap();
+    packages.forget_part(&sha256).unwrap();
+    assert_eq!(fs::read_dir(folder.path().join("packages")).unwrap().count(), 0);
+}

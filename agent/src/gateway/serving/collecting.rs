@@ -415,8 +415,10 @@ fn look_at(
     let collected = port.collect(&shared.store, &mut shared.stored(), signs, clock::now(), left);
     let went = match (collected, one.asked) {
         (Ok(()), Some(trigger)) => {
-            let forked = shared.stored().forked(&one.device);
-            port.ask(trigger, forked).map_err(PortFault::from)
+            let stored = shared.stored();
+            let again = [stored.forked(&one.device), stored.lacking(&one.device)].concat();
+            drop(stored);
+            port.ask(trigger, again).map_err(PortFault::from)
         }
         (Ok(()), None) => Ok(true),
         (Err(error), _) => Err(error),

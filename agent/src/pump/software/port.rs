@@ -8,6 +8,7 @@ use crate::device::hub::TOLD;
 use crate::device::image::MAX_CHUNK_BYTES;
 use crate::device::trusted::{News, Trusted};
 use crate::device::{DeviceError, Offer};
+use crate::files::if_there;
 use crate::firmware::versions;
 use crate::tuf::quoted;
 use std::ffi::OsStr;
@@ -105,6 +106,11 @@ impl Port {
         // No more than is wanted: what lies behind the image's end on a stick is not the image's fault.
         bytes.truncate(usize::try_from(target.length.saturating_sub(position)).unwrap_or(usize::MAX));
         (!bytes.is_empty()).then_some(bytes)
+    }
+
+    /// Removes an image.
+    pub(super) fn forget_image(&self, path: &TargetPath, target: &Target) -> io::Result<()> {
+        if_there(fs::remove_file(self.folder.join("targets").join(target.file_name(path)))).map(drop)
     }
 
     /// What is said to a member of a set.

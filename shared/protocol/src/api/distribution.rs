@@ -193,6 +193,8 @@ pub enum UpdateState {
     Current,
     /// An offer was signed for its gateway.
     Directed,
+    /// It is being installed.
+    Installing,
     /// It is offered one, and is withheld: an atomic set is not whole, or its gateway is not the one.
     Withheld,
     /// It waits for its circumstances: a therapy, a window, a confirmation; or for its gateway, which refuses the directive.
@@ -397,7 +399,7 @@ pub struct OfferView {
     pub made_by: String,
     /// When it was withdrawn.
     pub withdrawn_at: Option<UnixMillis>,
-    /// How many devices have it in their directive now, those included that are tried again.
+    /// How many devices have it in their directive now, those included that are installing it, or are tried again.
     pub directed: u64,
     /// How many devices wait for something.
     pub waiting: u64,
@@ -413,6 +415,8 @@ pub struct OfferView {
 pub enum OfferStanding {
     /// It stands in its gateway's directive, and nothing was told of it since.
     Directed,
+    /// It is being installed.
+    Installing,
     /// It waits: for its circumstances, or because it cannot be given it now.
     Waiting,
     /// It was corrupt, refused or failed, and is tried again.

@@ -1,5 +1,7 @@
-//! What the server says in fixed words of a device that is given nothing: the web app says it in the reader's language.
+//! What the server says in fixed words of a device that is given nothing, or of stored data: the web app says it in the reader's language.
 
+/// A batch of stored data is signed by nobody who is known.
+pub const UNKNOWN_SIGNER: &str = "no device of this site has the key that signed it";
 /// Its package is on its way to its gateway.
 pub const BEING_ENCRYPTED: &str = "its package is being encrypted for its gateway";
 /// Its package cannot be made for its gateway.

@@ -118,6 +118,28 @@ fn what_is_held_up_by_a_gap_elsewhere_is_tried_again_in_the_next_session() {
 }
 
 #[test]
+fn what_a_lost_gateway_had_taken_over_is_sent_once_more_when_the_next_one_misses_it() {
+    let batches = run(chain(1), FIRST, 3);
+    let mut queue = queue(&batches);
+    let keys: Vec<_> = queue.iter().map(|held| held.key).collect();
+    for (key, batch) in keys.iter().zip(&batches) {
+        assert!(queue.handed(*key, &batch.hash()));
+    }
+    assert_eq!(queue.next(), None);
+    // The next gateway has the third only.
+    assert_eq!(queue.refused(keys[2], GAP), Remedy::SendEarlier);
+    assert_eq!((queue.next().unwrap().key, queue.waiting()), (keys[0], 2));
+    for (key, batch) in keys.iter().zip(&batches).take(2) {
+        assert!(queue.handed(*key, &batch.hash()));
+    }
+    // Of the first there is nothing before it to be sent: it stays where it is.
+    assert_eq!(queue.refused(keys[0], GAP), Remedy::SendEarlier);
+    assert_eq!((queue.next(), queue.waiting()), (None, 0));
+    queue.apply(&receipt(&stored(&batches)[2])).unwrap();
+    assert!(queue.is_empty());
+}
+
+#[test]
 fn what_is_refused_is_kept_and_not_sent_again_by_itself() {
     for (step, remedy) in [(FORK, Remedy::BeginAnew), ("signature", Remedy::TellSomebody), ("", Remedy::TellSomebody)] {
         let mut queue = queue(&run(chain(1), FIRST, 2));

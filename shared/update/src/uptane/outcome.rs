@@ -1,4 +1,4 @@
-//! What becomes of an update: installed, refused, failed, corrupt or postponed (figure 12, 261 to 265), and whether it is tried again.
+//! What becomes of an update: begun, installed, refused, failed, corrupt or postponed (figure 12, 261 to 265), and whether it is tried again.
 
 use super::{Install, Refused, Transaction};
 use crate::director::When;
@@ -13,6 +13,13 @@ use wardlink_protocol::identity::Device;
 pub const MAX_RETRIES: u32 = 5;
 /// How long until the first retry; each further one waits twice as long.
 pub const FIRST_RETRY: Duration = Duration::from_mins(1);
+/// How long until the last one: an end that is further away was set by a clock that was wrong.
+const LONGEST_RETRY: Duration = FIRST_RETRY.saturating_mul(1 << (MAX_RETRIES - 1));
+
+/// Whether an image is not yet asked for again at this time; both in seconds since 1970.
+pub const fn rests(retry_at: u64, now: u64) -> bool {
+    now < retry_at && retry_at - now <= LONGEST_RETRY.as_secs()
+}
 
 /// Why an update waits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -28,10 +35,12 @@ pub enum Postponed {
     Confirmation,
 }
 
-/// What came of it.
+/// What came of it, or that it has begun.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum Outcome {
+    /// Its installation has begun: nothing has come of it yet.
+    Begun,
     /// It runs.
     Installed {
         /// The revision that the device has now.
@@ -112,7 +121,7 @@ pub enum Then {
         /// How long to wait.
         after: Duration,
     },
-    /// Look again when the circumstances change; no attempt is counted.
+    /// It is under way, or looked at again when the circumstances change; no attempt is counted.
     Wait,
     /// Nothing by itself: a new directive, or a person, has to come first.
     Stop,
@@ -136,7 +145,7 @@ impl Outcome {
             Self::Corrupt if retries < MAX_RETRIES => {
                 Then::Retry { after: FIRST_RETRY.saturating_mul(2_u32.saturating_pow(retries)) }
             }
-            Self::Postponed(_) => Then::Wait,
+            Self::Begun | Self::Postponed(_) => Then::Wait,
             Self::Corrupt | Self::Refused { .. } | Self::Failed { .. } => Then::Stop,
         }
     }

@@ -6,7 +6,7 @@ use wardlink_test_repository::hospital::{Hospital, atomic_pair};
 use wardlink_update::director::When;
 use wardlink_update::package::ReleaseCounter;
 use wardlink_update::uptane::{
-    Circumstances, Decision, FIRST_RETRY, Install, MAX_RETRIES, Notification, Outcome, Postponed, Then,
+    Circumstances, Decision, FIRST_RETRY, Install, MAX_RETRIES, Notification, Outcome, Postponed, Then, rests,
 };
 
 fn install(when: When, during_therapy: bool) -> Install {
@@ -84,11 +84,18 @@ fn a_corrupt_image_is_asked_for_again_ever_more_slowly_and_then_no_more() {
 }
 
 #[test]
+fn a_retry_that_a_wrong_clock_has_put_far_away_is_due() {
+    let now = 1_800_000_000;
+    assert!(rests(now + 1, now) && rests(now + 16 * 60, now));
+    assert!(!rests(now, now) && !rests(now - 1, now) && !rests(now + 16 * 60 + 1, now) && !rests(u64::MAX, 0));
+}
+
+#[test]
 fn what_else_becomes_of_an_update_is_not_tried_again_by_itself() {
     let failed = Outcome::Failed { reason: "no space is left".parse().unwrap() };
     let refused = Outcome::refused(&GATEWAY_ATTACKS[0].make().run().unwrap_err());
     assert_eq!((failed.then(0), refused.then(0)), (Then::Stop, Then::Stop));
-    assert_eq!(Outcome::Postponed(Postponed::Therapy).then(99), Then::Wait);
+    assert_eq!((Outcome::Begun.then(99), Outcome::Postponed(Postponed::Therapy).then(99)), (Then::Wait, Then::Wait));
     assert_eq!(install(When::AtOnce, false).installed().then(0), Then::Done);
 }
 
@@ -97,7 +104,7 @@ fn only_success_changes_the_catalog() {
     let hospital = Hospital::new();
     let before = hospital.pump().clone();
     let failed = Outcome::Failed { reason: "no space is left".parse().unwrap() };
-    for outcome in [failed, Outcome::Corrupt, Outcome::Postponed(Postponed::Window)] {
+    for outcome in [Outcome::Begun, failed, Outcome::Corrupt, Outcome::Postponed(Postponed::Window)] {
         let mut state = before.clone();
         outcome.apply(&mut state);
         assert_eq!(state, before);
@@ -122,6 +129,7 @@ fn a_notification_is_spelled_as_the_documentation_says() {
     let refused = GATEWAY_ATTACKS.iter().find(|attack| attack.name == "gateway-release-that-is-older").unwrap();
     let refused = Outcome::refused(&refused.make().run().unwrap_err());
     let spelled = [
+        (Outcome::Begun, serde_json::json!("begun")),
         (install.installed(), serde_json::json!({"installed": {"revision": "1B", "release_counter": 2}})),
         (
             refused,
