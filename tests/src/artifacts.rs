@@ -53,13 +53,6 @@ pub fn nginx() -> Result<PathBuf> {
     installed("NGINX", &["nginx", "/usr/sbin/nginx"])
 }
 
-/// libfaketime, which gives a program another time.
-pub fn faketime() -> Result<PathBuf> {
-    let library =
-        env::var_os("LIBFAKETIME").context("$LIBFAKETIME does not say where libfaketime is: run `cargo xtask test`")?;
-    Ok(PathBuf::from(library))
-}
-
 fn built(path: PathBuf) -> Result<PathBuf> {
     ensure!(path.exists(), "{} is missing: run `cargo xtask test`, which builds what the tests run", path.display());
     Ok(path)

@@ -260,9 +260,8 @@ impl<'s> Fleet<'s> {
     pub fn count(&self, scales: &[&Device], weighed: u64, pumps: &[&Device]) -> Result<()> {
         for scale in scales {
             wait::patiently("every weight", || {
-                self.ward.administrator.ask_for_records(scale)?;
                 let mut kilograms: Vec<u64> = Vec::new();
-                for value in self.ward.administrator.recorded_values(scale)? {
+                for value in self.asked_for(scale)? {
                     kilograms.push(value.value.parse().context("kilograms")?);
                 }
                 kilograms.sort_unstable();
@@ -280,8 +279,7 @@ impl<'s> Fleet<'s> {
     pub fn count_recorded(&self, pump: &Device) -> Result<()> {
         // What one gateway still holds may come after what another one has sent already.
         wait::patiently("every value up to the newest", || {
-            self.ward.administrator.ask_for_records(pump)?;
-            let values = self.recorded(pump)?;
+            let values = self.asked_for(pump)?;
             let chains: BTreeSet<_> = values.iter().map(|value| value.chain.0).collect();
             let mut numbers: Vec<u64> = values.iter().map(|value| value.sequence).collect();
             numbers.sort_unstable();
@@ -293,9 +291,10 @@ impl<'s> Fleet<'s> {
         self.nothing_was_refused()
     }
 
-    /// Every value that the server has of a device; before the first ones it does not know it there.
-    fn recorded(&self, device: &Device) -> Result<Vec<RecordedValue>> {
-        match self.ward.administrator.recorded_values(device) {
+    /// Every value that the server has of a device, which is asked for more; before the first ones it does not know it there.
+    fn asked_for(&self, device: &Device) -> Result<Vec<RecordedValue>> {
+        let administrator = &self.ward.administrator;
+        match administrator.ask_for_records(device).and_then(|_| administrator.recorded_values(device)) {
             Err(error) => {
                 ensure!(refusal::<()>(Err(error))? == ProblemKind::NotFound, "another refusal");
                 Ok(Vec::new())

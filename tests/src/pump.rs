@@ -134,10 +134,10 @@ impl<'s> Pump<'s> {
         self.start_by(&mut Command::new(artifacts::agent()?))
     }
 
-    /// The same with a clock that is wrong by so many days, ahead (`+40`) or behind (`-40`).
-    pub fn restart_at(&mut self, days: &str) -> Result<()> {
+    /// The same with a clock that is ahead by so many days, or behind (negative).
+    pub fn restart_at(&mut self, days: i64) -> Result<()> {
         let mut command = Command::new(artifacts::agent()?);
-        process::set_clock(&mut command, days)?;
+        process::set_clock(self.scene, &mut command, days)?;
         self.start_by(&mut command)
     }
 

@@ -47,8 +47,8 @@ impl<'s> Ward<'s> {
         Ok(Self { scene, worker, administrator, nurse, provisioning })
     }
 
-    /// Starts a worker that was away, so many days later (`+3`): the administrator signs in again.
-    pub fn comes_back_at(&mut self, days: &str) -> Result<()> {
+    /// Starts a worker that was away, so many days later: the administrator signs in again.
+    pub fn comes_back_at(&mut self, days: i64) -> Result<()> {
         self.worker.restart_at(days)?;
         self.administrator = self.worker.api().sign_in(ADMINISTRATOR, PASSWORD)?;
         Ok(())

@@ -205,10 +205,10 @@ impl<'s> Worker<'s> {
         self.start_by(command)
     }
 
-    /// The same, so many days later (`+3`).
-    pub fn restart_at(&mut self, days: &str) -> Result<()> {
+    /// The same, so many days later.
+    pub fn restart_at(&mut self, days: i64) -> Result<()> {
         let mut command = self.command()?;
-        process::set_clock(&mut command, days)?;
+        process::set_clock(self.scene, &mut command, days)?;
         self.start_by(command)
     }
 

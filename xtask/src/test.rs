@@ -86,13 +86,12 @@ fn run_long(tests: &mut Command, binary: &str, name: &str, nextest: bool) {
     }
 }
 
-/// Builds the worker, the web app and the agent, finds a browser, nginx, PostgreSQL and faketime, and says in the environment where they are.
+/// Builds the worker, the web app and the agent, finds a browser, nginx and PostgreSQL, and says in the environment where they are.
 fn prepare_end_to_end(workspace: &Workspace, tests: &mut Command, options: &Options) -> Result<()> {
     let browser = Browser::require()?;
     let nginx = tools::require_nginx()?;
     tools::require_openssl()?;
     let postgres = tools::require_postgres()?;
-    let faketime = tools::require_faketime()?;
     build::run(workspace, Variant::from_flag(options.release))?;
     // The agent with the features that the tests are built with: nothing is compiled twice.
     let agent = if options.is_end_to_end() {
@@ -101,7 +100,7 @@ fn prepare_end_to_end(workspace: &Workspace, tests: &mut Command, options: &Opti
         build::agent(workspace, &["--workspace"])?
     };
     browser.tell(tests);
-    tests.env("NGINX", nginx).env("POSTGRES", postgres).env("LIBFAKETIME", faketime);
+    tests.env("NGINX", nginx).env("POSTGRES", postgres);
     tests.env("WARDLINK_BIN", agent).env("WARDLINK_CHECKOUT", workspace.root());
     tests.env("WARDLINK_XTASK", std::env::current_exe().context("this program has no path")?);
     Ok(())

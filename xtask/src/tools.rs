@@ -20,8 +20,6 @@ const BROWSERS: [&str; 4] = ["chromium", "chromium-browser", "google-chrome", "g
 /// The program by which PostgreSQL is known.
 const INITDB: &str = "initdb";
 /// Where Debian has a folder for each version of it.
-/// The library of faketime that takes programs with threads.
-const FAKETIME: &str = "libfaketimeMT.so.1";
 const DEBIAN_POSTGRES: &str = "/usr/lib/postgresql";
 
 /// A program that comes from a crate.
@@ -187,19 +185,6 @@ pub(crate) fn require_postgres() -> Result<PathBuf> {
     };
     found_or_installed("postgresql", find)?
         .context("no database for the tests: install PostgreSQL, or name the folder of its programs in $POSTGRES")
-}
-
-/// Finds libfaketime, by which the tests run real programs at a wrong time, by `$LIBFAKETIME`, then where Debian puts it; installs it where apt can.
-pub(crate) fn require_faketime() -> Result<PathBuf> {
-    let find = || {
-        let chosen = chosen_or_found("LIBFAKETIME", &[])?;
-        Ok(chosen.or_else(|| {
-            let folders = fs::read_dir("/usr/lib").ok()?.flatten();
-            folders.map(|folder| folder.path().join("faketime").join(FAKETIME)).find(|library| library.is_file())
-        }))
-    };
-    found_or_installed("faketime", find)?
-        .context("no clock for the tests to set: install faketime, or name its libfaketimeMT.so.1 in $LIBFAKETIME")
 }
 
 /// The programs of the newest version in a folder that has one folder for each.
