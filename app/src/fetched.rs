@@ -9,6 +9,7 @@ use serde::de::DeserializeOwned;
 
 use crate::api::{self, Failure};
 use crate::app::{App, use_app};
+use crate::live::Live;
 use crate::ui::{Loading, Trouble};
 
 /// How often a screen that shows something under way looks again.
@@ -52,7 +53,10 @@ enum By {
     Page,
 }
 
-/// Looks again and again while the screen is shown and somebody may see it, and at once when it is seen again.
+/// What changes within so long after it was told is not told by itself.
+const SETTLES: Duration = Duration::from_millis(1_200);
+
+/// Looks again and again while the screen is shown and somebody may see it, and at once when it is seen again or the server says that something has changed.
 pub(crate) fn watch(app: App, look: impl Fn() + Copy + Send + Sync + 'static) {
     let look = move || {
         if app.is_watched() {
@@ -64,6 +68,16 @@ pub(crate) fn watch(app: App, look: impl Fn() + Copy + Send + Sync + 'static) {
     }
     let shown = window_event_listener_untyped("visibilitychange", move |_| look());
     on_cleanup(move || shown.remove());
+    if let Some(live) = use_context::<Live>() {
+        Effect::new(move |known: Option<u64>| {
+            let changes = live.changes.get();
+            if known.is_some_and(|known| known != changes) {
+                look();
+                set_timeout(look, SETTLES);
+            }
+            changes
+        });
+    }
     Effect::new(move |was_locked: Option<bool>| {
         let is_locked = app.lock.is_on();
         if was_locked == Some(true) && !is_locked {

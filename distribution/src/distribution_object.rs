@@ -23,6 +23,7 @@ mod schema;
 mod shown;
 mod variants;
 
+use crate::hints::Hints;
 use core::cell::{Cell, RefCell};
 use core::time::Duration;
 use director::Director;
@@ -72,6 +73,7 @@ pub struct DistributionObject {
     lists: Cell<u64>,
     /// Where people read catalog and releases.
     shown: Shown,
+    hints: Hints,
     /// When it looks next for what is over.
     tidies_at: Cell<UnixMillis>,
     alarm: Alarm,
@@ -82,8 +84,8 @@ impl DurableObject for DistributionObject {
         let database = Database::new(&state, &schema::VERSIONS);
         let (releases, offers, director) = (RefCell::default(), RefCell::default(), RefCell::default());
         let (assembling, lists, tidies_at) = (RefCell::default(), Cell::default(), Cell::new(UnixMillis(0)));
-        let (shown, alarm) = (Shown::default(), Alarm::default());
-        Self { state, env, database, releases, offers, director, assembling, lists, shown, tidies_at, alarm }
+        let (shown, hints, alarm) = (Shown::default(), Hints::default(), Alarm::default());
+        Self { state, env, database, releases, offers, director, assembling, lists, shown, hints, tidies_at, alarm }
     }
 
     async fn fetch(&self, request: Request) -> Result<Response> {
@@ -123,7 +125,10 @@ impl DistributionObject {
                 answer(&joined?)
             }
             DistributionRequest::Leave(gateway) => answer(&self.leave(&gateway)?),
-            DistributionRequest::Heard(gateway) => answer(&presence::heard(self.database.open()?, &gateway)?),
+            // That somebody was heard changes with every poll.
+            DistributionRequest::Heard(gateway) => {
+                answer(&self.hints.quietly(self.database.open()?, |database| presence::heard(database, &gateway))?)
+            }
             DistributionRequest::Holds(gateway, held) => {
                 answer(&presence::holds(self.database.open()?, &gateway, held)?)
             }
@@ -292,6 +297,7 @@ impl DistributionObject {
         if let Err(failure) = &told {
             log!("distribution: the audit log is told again: {failure:?}");
         }
+        self.hints.tell(&self.env, self.database.open()?).await;
         let due = self.tidies_at.get().max(now()).min(now().after(if told.is_ok() { ROUND } else { RETRY }));
         let database = self.database.open()?;
         let next = [

@@ -9,6 +9,7 @@
 mod distribution_object;
 mod foreign;
 mod gateway_object;
+mod hints;
 mod records_object;
 mod variant;
 

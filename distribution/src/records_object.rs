@@ -13,6 +13,7 @@ mod schema;
 mod series;
 mod take;
 
+use crate::hints::Hints;
 use core::cell::{OnceCell, RefCell};
 use core::time::Duration;
 use std::rc::Rc;
@@ -43,14 +44,16 @@ pub struct RecordsObject {
     definitions: OnceCell<Definitions>,
     /// The rules in force, once they were read.
     rules: RefCell<Option<Rc<Rules>>>,
+    hints: Hints,
     alarm: Alarm,
 }
 
 impl DurableObject for RecordsObject {
     fn new(state: State, env: Env) -> Self {
         let database = Database::new(&state, &schema::VERSIONS);
-        let (definitions, rules, alarm) = (OnceCell::new(), RefCell::default(), Alarm::default());
-        Self { state, env, database, definitions, rules, alarm }
+        let (definitions, rules) = (OnceCell::new(), RefCell::default());
+        let (hints, alarm) = (Hints::default(), Alarm::default());
+        Self { state, env, database, definitions, rules, hints, alarm }
     }
 
     async fn fetch(&self, request: Request) -> Result<Response> {
@@ -76,7 +79,11 @@ impl DurableObject for RecordsObject {
 impl RecordsObject {
     async fn handle(&self, mut request: Request) -> core::result::Result<Response, Failure> {
         match objects::receive(&mut request).await? {
-            RecordsRequest::Take(gateway, batch) => answer(&self.take(&gateway, &batch).await?),
+            RecordsRequest::Take(gateway, batch) => {
+                let taken = self.take(&gateway, &batch).await;
+                self.hints.tell(&self.env, self.database.open()?).await;
+                answer(&taken?)
+            }
             RecordsRequest::Wanted(gateway) => answer(&asking::wanted(self.database.open()?, &gateway)?),
             RecordsRequest::Feed { service, after, classes } => {
                 answer(&outlets::feed(self.database.open()?, &service, after, &classes)?)
@@ -171,6 +178,7 @@ impl RecordsObject {
         if let Err(failure) = &told {
             log!("records: the audit log is told again: {failure:?}");
         }
+        self.hints.tell(&self.env, database).await;
         let retry = (again || told.is_err()).then(|| now().after(RETRY));
         // What has just failed is due already, and waits.
         let due = if again { retry } else { retry.into_iter().chain(asking::next(database)?).min() };

@@ -173,6 +173,8 @@ pub enum DeskRequest {
     Vouch(Device, KeyFingerprint, Vec<Device>),
     /// Stored data is on disk. Answer: the receipt, signed now.
     Receipt(Receipt),
+    /// Something of updates or stored data is otherwise than before: whoever looks at it looks again. Answer: nothing.
+    Changed,
     /// A device is to follow this director: the first root of its repository, JSON. Answer: optionally the control unit's word for it, signed now
     /// (`wardlink_crypto::director`); none where the device has no rights.
     Direct(Device, ByteBuf),

@@ -34,13 +34,14 @@ pub struct Database {
     /// The statements that lead from each version of the schema to the next.
     versions: &'static [&'static str],
     is_current: Cell<bool>,
+    writes: Cell<u64>,
 }
 
 impl Database {
     /// Takes the object's database; [`Self::open`] brings its schema up to date.
     pub fn new(state: &State, versions: &'static [&'static str]) -> Self {
         let storage = state.as_raw().storage().ok().map(JsCast::unchecked_into);
-        Self { sql: state.storage().sql(), storage, versions, is_current: Cell::new(false) }
+        Self { sql: state.storage().sql(), storage, versions, is_current: Cell::new(false), writes: Cell::new(0) }
     }
 
     /// The database, with the newest schema.
@@ -83,14 +84,19 @@ impl Database {
 
     /// Runs a statement that returns nothing.
     pub fn run<const N: usize>(&self, statement: &str, values: [SqlStorageValue; N]) -> Result<(), Failure> {
-        self.sql.exec(statement, Vec::from(values))?;
-        Ok(())
+        self.run_with(statement, Vec::from(values))
     }
 
     /// Runs a statement with as many values as it has parameters.
     pub fn run_with(&self, statement: &str, values: Vec<SqlStorageValue>) -> Result<(), Failure> {
         self.sql.exec(statement, values)?;
+        self.writes.set(self.writes.get().saturating_add(1));
         Ok(())
+    }
+
+    /// How many statements that return nothing have run since the object began: whoever changes something runs at least one.
+    pub fn writes(&self) -> u64 {
+        self.writes.get()
     }
 
     /// All rows of a query.

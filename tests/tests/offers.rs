@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::thread;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail, ensure};
@@ -11,13 +12,15 @@ use wardlink_agent::clock;
 use wardlink_crypto::schedule::message_hash;
 use wardlink_protocol::Device;
 use wardlink_protocol::api::{
-    Broadcast, CatalogDevice, CatalogPage, ManufacturerView, NewOffer, OfferDevices, OfferScope, OfferStanding,
-    OfferView, OfferWhen, OfferedData, OutcomeView, ProblemKind, PublishedView, Pushed, Role, UpdateState, words,
+    Broadcast, CatalogDevice, CatalogPage, LiveEvent, ManufacturerView, NewOffer, OfferDevices, OfferScope,
+    OfferStanding, OfferView, OfferWhen, OfferedData, OutcomeView, ProblemKind, PublishedView, Pushed, Role,
+    UpdateState, words,
 };
 use wardlink_protocol::cbor;
 use wardlink_tests::api::{Refused, refusal};
 use wardlink_tests::fleet::{Fleet, TAKES_DATA, device_of, library, program, settings};
 use wardlink_tests::hub::{Talk, state};
+use wardlink_tests::live::Live;
 use wardlink_tests::process::free_port;
 use wardlink_tests::pump::Pump;
 use wardlink_tests::stage::{Stage, installed, note};
@@ -387,6 +390,14 @@ fn each_device_stands_once_with_its_offer_whatever_happens_to_it() -> Result<()>
         let details: Vec<_> = page.devices.iter().filter_map(|known| known.detail.as_deref()).collect();
         assert_eq!(details, [words::NOT_KNOWN, "therapy"]);
 
+        // Whoever looks is told that something has changed.
+        let mut live = Live::connect(&stage.ward.administrator)?;
+        // It is told once a second at most.
+        thread::sleep(Duration::from_millis(1_100));
+        talk.outcome(&pump, directive, &offer.path, Outcome::Postponed(Postponed::Unsafe))?;
+        live.wait_for("a change", |event| matches!(event, LiveEvent::Changed).then_some(()))?;
+        talk.outcome(&pump, directive, &offer.path, Outcome::Postponed(Postponed::Therapy))?;
+
         // It begins, waits once more for the same, and begins again: neither is an outcome of its own.
         for _ in 0..2 {
             talk.outcome(&pump, directive, &offer.path, Outcome::Begun)?;
@@ -396,7 +407,7 @@ fn each_device_stands_once_with_its_offer_whatever_happens_to_it() -> Result<()>
             assert_eq!(stage.offered(offer.id)?, both(OfferStanding::Waiting));
         }
         let told: Vec<OutcomeView> = stage.ward.administrator.get(&format!("outcomes?device={pump}"))?;
-        assert_eq!(told.iter().map(|told| told.outcome.as_str()).collect::<Vec<_>>(), ["postponed"]);
+        assert_eq!(told.iter().map(|told| told.outcome.as_str()).collect::<Vec<_>>(), ["postponed"; 3]);
         talk.outcome(&pump, directive, &offer.path, Outcome::Begun)?;
         let find = |state: &str| stage.ward.administrator.get::<CatalogPage>(&format!("catalog?update={state}"));
         assert_eq!((find("installing")?.total, find("directed")?.total), (1, 0));

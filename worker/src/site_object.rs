@@ -304,6 +304,10 @@ impl SiteObject {
                 answer(&gateways::vouch(self.site()?.database, &gateway, signer, devices)?)
             }
             DeskRequest::Receipt(receipt) => answer(&gateways::sign_receipt(&self.site()?, receipt)?),
+            DeskRequest::Changed => {
+                live::broadcast(&self.state, &LiveEvent::Changed)?;
+                answer(&())
+            }
             DeskRequest::Direct(device, root) => answer(&gateways::sign_director(&self.site()?, device, root)?),
         }
     }

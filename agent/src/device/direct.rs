@@ -291,3 +291,19 @@ impl Direct {
         Ok((counter, signed(counter, state, Vec::new(), &self.member.identity.key)?))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_refused_is_verified_again_after_an_hour_and_when_the_clock_was_set() {
+        let (begun, now) = (Instant::now(), clock::now());
+        assert!(!is_to_be_verified_again((begun, now)));
+        for set in [now.after(Duration::from_mins(2)), UnixMillis(now.0 - 120_000), UnixMillis(0)] {
+            assert!(is_to_be_verified_again((begun, set)));
+        }
+        let later = begun.checked_sub(REFUSED_AGAIN).map(|at| (at, UnixMillis(now.0 - 3_600_000)));
+        assert!(later.is_none_or(is_to_be_verified_again), "a machine that has just begun knows no such moment");
+    }
+}

@@ -54,7 +54,7 @@ async fn an_atomic_set_is_installed_on_all_devices_or_on_none() {
             inner.hospital.images.bump();
             inner.direct_all();
         });
-        let gateway = depot.power(&["--fail", fail]);
+        let mut gateway = depot.power(&["--fail", fail]);
         depot
             .until("three failures", |inner| {
                 let failed =
@@ -63,6 +63,9 @@ async fn an_atomic_set_is_installed_on_all_devices_or_on_none() {
             })
             .await;
         assert_eq!(SET.map(|device| depot.runs(device)), [None, None, None], "{fail}");
+        // Whoever stands before the gateway sees why, also while the server is away.
+        let all_failed = |status: &Status| status.devices.iter().filter(|of| of.failed.is_some()).count() == SET.len();
+        gateway.until("the reasons", all_failed).await;
         depot.with(|inner| {
             let states = inner.hospital.bound.present.iter();
             assert!(states.map(|state| state.characteristics.revision.to_string()).all(|revision| revision == "1A"));
@@ -71,7 +74,7 @@ async fn an_atomic_set_is_installed_on_all_devices_or_on_none() {
         });
         gateway.stop().await;
         // Nothing more happens under the same directive; a new one finds them sound.
-        let gateway = depot.power(&[]);
+        let mut gateway = depot.power(&[]);
         depot.until("a session", |inner| (inner.sessions == 2).then_some(())).await;
         depot.with(|inner| {
             inner.direct_all();
@@ -80,6 +83,7 @@ async fn an_atomic_set_is_installed_on_all_devices_or_on_none() {
         for device in SET {
             depot.installed(device, "1B").await;
         }
+        gateway.until("no reasons", |status| status.devices.iter().all(|of| of.failed.is_none())).await;
         gateway.stop().await;
     }
 }

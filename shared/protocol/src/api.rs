@@ -471,6 +471,8 @@ pub enum LiveEvent {
         /// The report.
         data: Box<LiveData>,
     },
+    /// Something of updates or stored data is otherwise than before: ask again for what is shown, and once more a second later. Told at most once a second.
+    Changed,
 }
 
 /// What went wrong, as a machine reads it; the last part of a problem's type (RFC 9457).

@@ -45,6 +45,25 @@ fn the_gateways_own_program_is_shown_and_confirmed_like_a_devices() {
 }
 
 #[test]
+fn why_a_devices_update_could_not_be_installed_is_shown_in_both_languages() {
+    let mut status = status();
+    status.devices[0].failed = Some("<b>no room</b>".to_owned());
+    let page = |language| content(&status, language, UnixMillis(0));
+    assert!(
+        page(Language::English).contains("could not be installed: &lt;b&gt;no room"),
+        "{}",
+        page(Language::English)
+    );
+    assert!(
+        page(Language::German).contains("nicht installieren: &lt;b&gt;no room"),
+        "{}",
+        page(Language::German)
+    );
+    let lines = crate::gateway::status::lines(&status).join("\n");
+    assert!(lines.contains("revision 1A, its last update could not be installed: <b>no room</b>"), "{lines}");
+}
+
+#[test]
 fn devices_with_keys_and_their_broker_are_shown_in_both_languages() {
     let mut status = status();
     let state = status.devices.remove(0).state;
