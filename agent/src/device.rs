@@ -50,11 +50,11 @@ use wardlink_update::package::{
     AddedKind, HardwareId, MAX_ADDED_BYTES, Manufacturer, Model, Note, ReleaseCounter, Revision, SerialNumber,
 };
 use wardlink_update::report::{DeviceReport, State};
-use wardlink_update::uptane::{Notification, Outcome, Postponed};
+use wardlink_update::uptane::{Notification, Outcome};
 
 /// How long a report counts, in seconds: a day.
 const REPORT_SECS: u64 = 24 * 60 * 60;
-/// The most outcomes that wait to be told. What was refused or postponed goes first: nobody drives out the word of what was installed.
+/// The most outcomes that wait to be told. What was refused or postponed, or has only begun, goes first: nobody drives out the word of what was installed.
 pub(crate) const MAX_UNTOLD: usize = 64;
 
 /// Which device this is.
@@ -160,8 +160,6 @@ pub struct Device<D> {
     position: Option<u64>,
     /// The added data that was found to lie there whole.
     found: BTreeSet<Sha256>,
-    /// Why the update waits, as it was told.
-    postponed: Option<Postponed>,
     /// How many outcomes were taken since the device was opened.
     taken: usize,
 }
@@ -195,16 +193,8 @@ impl<D: Disk> Device<D> {
             }
             _ => {}
         }
-        let mut device = Self {
-            disk,
-            identity,
-            software,
-            image: Vec::new(),
-            position: None,
-            found: BTreeSet::new(),
-            postponed: None,
-            taken: 0,
-        };
+        let mut device =
+            Self { disk, identity, software, image: Vec::new(), position: None, found: BTreeSet::new(), taken: 0 };
         device.restart(test)?;
         Ok(device)
     }

@@ -53,11 +53,29 @@ enum By {
     Page,
 }
 
+/// What the distribution server tells of as it changes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum What {
+    /// Catalog, releases, offers, outcomes, gateways.
+    Updates,
+    /// Stored data, rules, flags.
+    Records,
+}
+
+impl What {
+    /// What a path of the web API is about.
+    fn at(path: &str) -> Self {
+        let of_records = ["/records", "/rules", "/flags"];
+        if of_records.iter().any(|prefix| path.starts_with(prefix)) { Self::Records } else { Self::Updates }
+    }
+}
+
 /// What changes within so long after it was told is not told by itself.
 const SETTLES: Duration = Duration::from_millis(1_200);
 
 /// Looks again and again while the screen is shown and somebody may see it, and at once when it is seen again or the server says that something has changed.
-pub(crate) fn watch(app: App, look: impl Fn() + Copy + Send + Sync + 'static) {
+pub(crate) fn watch(app: App, path: &str, look: impl Fn() + Copy + Send + Sync + 'static) {
+    let what = What::at(path);
     let look = move || {
         if app.is_watched() {
             look();
@@ -69,13 +87,25 @@ pub(crate) fn watch(app: App, look: impl Fn() + Copy + Send + Sync + 'static) {
     let shown = window_event_listener_untyped("visibilitychange", move |_| look());
     on_cleanup(move || shown.remove());
     if let Some(live) = use_context::<Live>() {
+        let changes = if what == What::Records { live.records } else { live.updates };
+        let again = StoredValue::new(None::<TimeoutHandle>);
+        let settle = move || {
+            let _ = again.try_set_value(None);
+            look();
+        };
         Effect::new(move |known: Option<u64>| {
-            let changes = live.changes.get();
-            if known.is_some_and(|known| known != changes) {
-                look();
-                set_timeout(look, SETTLES);
+            let now = changes.get();
+            // While it looks once more soon anyhow, it finds this, too.
+            if known.is_some_and(|known| known != now) && again.with_value(Option::is_none) {
+                untrack(look);
+                again.set_value(set_timeout_with_handle(settle, SETTLES).ok());
             }
-            changes
+            now
+        });
+        on_cleanup(move || {
+            if let Some(timer) = again.try_get_value().flatten() {
+                timer.clear();
+            }
         });
     }
     Effect::new(move |was_locked: Option<bool>| {
@@ -133,12 +163,12 @@ impl<T: DeserializeOwned + PartialEq + Send + Sync + 'static> Fetched<T> {
     ) -> Self {
         let fetched = Self::start(path);
         let look = move || {
-            let is_open = fetched.value.with_untracked(|known| known.as_ref().is_none_or(is_open));
-            if is_open {
+            let is_open = fetched.value.try_with_untracked(|known| known.as_ref().is_none_or(is_open));
+            if is_open == Some(true) {
                 fetched.look(By::Page);
             }
         };
-        watch(fetched.app, look);
+        fetched.path.with_untracked(|path| watch(fetched.app, path, look));
         fetched
     }
 

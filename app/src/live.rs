@@ -64,8 +64,10 @@ pub(crate) struct Live {
     pub(crate) key_jobs: RwSignal<Vec<KeyJob>>,
     /// The orders of the devices that were looked at, the newest first.
     pub(crate) orders: RwSignal<BTreeMap<Device, Vec<OrderView>>>,
-    /// How often something of updates or stored data has changed.
-    pub(crate) changes: RwSignal<u64>,
+    /// How often it was told that something of updates has changed.
+    pub(crate) updates: RwSignal<u64>,
+    /// How often it was told that something of stored data has changed.
+    pub(crate) records: RwSignal<u64>,
     /// Ends the present connection.
     connection: StoredValue<Option<AbortHandle>>,
 }
@@ -81,7 +83,8 @@ impl Live {
             locks: RwSignal::default(),
             key_jobs: RwSignal::default(),
             orders: RwSignal::default(),
-            changes: RwSignal::new(0),
+            updates: RwSignal::new(0),
+            records: RwSignal::new(0),
             connection: StoredValue::new(None),
         };
         let person = Memo::new(move |_| {
@@ -181,7 +184,8 @@ impl Live {
             LiveEvent::Order { order } => self.put_order(*order),
             LiveEvent::Unlocked { device } => self.lift(&device),
             LiveEvent::Data { data } => self.put_data(*data),
-            LiveEvent::Changed => self.changes.update(|changes| *changes = changes.wrapping_add(1)),
+            LiveEvent::UpdatesChanged => self.updates.update(|told| *told = told.wrapping_add(1)),
+            LiveEvent::RecordsChanged => self.records.update(|told| *told = told.wrapping_add(1)),
         }
     }
 

@@ -180,8 +180,8 @@ impl<P: Page> Pages<P> {
 
     /// The same, and looks again while the screen is shown and somebody may see it.
     pub(crate) fn follow(path: String) -> Self {
-        let pages = Self::start(path);
-        watch(pages.app, move || {
+        let pages = Self::start(path.clone());
+        watch(pages.app, &path, move || {
             if pages.is_due() == Some(true) {
                 pages.fetch(By::Page);
             }

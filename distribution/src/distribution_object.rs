@@ -33,7 +33,7 @@ use std::collections::BTreeSet;
 use std::rc::Rc;
 use wardlink_edge::alarm::Alarm;
 use wardlink_edge::http::json;
-use wardlink_edge::messages::{Dealt, DeskRequest, DistributionCommand, DistributionRequest};
+use wardlink_edge::messages::{Changed, Dealt, DeskRequest, DistributionCommand, DistributionRequest};
 use wardlink_edge::notes;
 use wardlink_edge::objects::{self, answer};
 use wardlink_edge::platform::{log, now};
@@ -297,7 +297,7 @@ impl DistributionObject {
         if let Err(failure) = &told {
             log!("distribution: the audit log is told again: {failure:?}");
         }
-        self.hints.tell(&self.env, self.database.open()?).await;
+        self.hints.tell(&self.env, self.database.open()?, Changed::Updates).await;
         let due = self.tidies_at.get().max(now()).min(now().after(if told.is_ok() { ROUND } else { RETRY }));
         let database = self.database.open()?;
         let next = [

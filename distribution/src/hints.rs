@@ -2,7 +2,7 @@
 
 use core::cell::Cell;
 use core::time::Duration;
-use wardlink_edge::messages::DeskRequest;
+use wardlink_edge::messages::{Changed, DeskRequest};
 use wardlink_edge::objects;
 use wardlink_edge::platform::{log, now};
 use wardlink_edge::problem::Failure;
@@ -22,15 +22,15 @@ pub(crate) struct Hints {
 }
 
 impl Hints {
-    /// Tells it, where something was written since. Nothing waits for it to arrive: every screen looks by itself, too.
-    pub(crate) async fn tell(&self, env: &Env, database: &Database) {
+    /// Tells it, where something was written since. Where it cannot be told, every screen looks by itself, too.
+    pub(crate) async fn tell(&self, env: &Env, database: &Database, what: Changed) {
         let (writes, now) = (database.writes(), now());
         if writes == self.told.get() || now < self.at.get().after(PAUSE) {
             return;
         }
         self.told.set(writes);
         self.at.set(now);
-        if let Err(failure) = objects::call::<_, ()>(env, &DeskRequest::Changed).await {
+        if let Err(failure) = objects::call::<_, ()>(env, &DeskRequest::Changed(what)).await {
             log!("nobody is told that something has changed: {failure:?}");
         }
     }

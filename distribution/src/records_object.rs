@@ -19,7 +19,7 @@ use core::time::Duration;
 use std::rc::Rc;
 use wardlink_edge::alarm::Alarm;
 use wardlink_edge::http::json;
-use wardlink_edge::messages::{DeskRequest, RecordsCommand, RecordsRequest};
+use wardlink_edge::messages::{Changed, DeskRequest, RecordsCommand, RecordsRequest};
 use wardlink_edge::notes;
 use wardlink_edge::objects::{self, answer};
 use wardlink_edge::platform::{log, now};
@@ -81,7 +81,7 @@ impl RecordsObject {
         match objects::receive(&mut request).await? {
             RecordsRequest::Take(gateway, batch) => {
                 let taken = self.take(&gateway, &batch).await;
-                self.hints.tell(&self.env, self.database.open()?).await;
+                self.hints.tell(&self.env, self.database.open()?, Changed::Records).await;
                 answer(&taken?)
             }
             RecordsRequest::Wanted(gateway) => answer(&asking::wanted(self.database.open()?, &gateway)?),
@@ -178,7 +178,7 @@ impl RecordsObject {
         if let Err(failure) = &told {
             log!("records: the audit log is told again: {failure:?}");
         }
-        self.hints.tell(&self.env, database).await;
+        self.hints.tell(&self.env, database, Changed::Records).await;
         let retry = (again || told.is_err()).then(|| now().after(RETRY));
         // What has just failed is due already, and waits.
         let due = if again { retry } else { retry.into_iter().chain(asking::next(database)?).min() };

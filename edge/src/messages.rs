@@ -173,11 +173,21 @@ pub enum DeskRequest {
     Vouch(Device, KeyFingerprint, Vec<Device>),
     /// Stored data is on disk. Answer: the receipt, signed now.
     Receipt(Receipt),
-    /// Something of updates or stored data is otherwise than before: whoever looks at it looks again. Answer: nothing.
-    Changed,
+    /// Something of updates, or of stored data, is otherwise than before: whoever looks at it looks again. Answer: nothing.
+    Changed(Changed),
     /// A device is to follow this director: the first root of its repository, JSON. Answer: optionally the control unit's word for it, signed now
     /// (`wardlink_crypto::director`); none where the device has no rights.
     Direct(Device, ByteBuf),
+}
+
+/// What people look at, and hear of as it changes.
+#[derive(Clone, Copy, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Changed {
+    /// Catalog, releases, offers, outcomes, gateways.
+    Updates,
+    /// Stored data, rules, flags.
+    Records,
 }
 
 /// Whether a key that has signed stored data counts.

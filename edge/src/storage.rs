@@ -58,6 +58,7 @@ impl Database {
                 }
             }
             self.is_current.set(true);
+            self.writes.set(0);
         }
         Ok(self)
     }
@@ -89,12 +90,12 @@ impl Database {
 
     /// Runs a statement with as many values as it has parameters.
     pub fn run_with(&self, statement: &str, values: Vec<SqlStorageValue>) -> Result<(), Failure> {
-        self.sql.exec(statement, values)?;
-        self.writes.set(self.writes.get().saturating_add(1));
+        let written = self.sql.exec(statement, values)?.rows_written();
+        self.writes.set(self.writes.get().saturating_add(u64::from(written > 0)));
         Ok(())
     }
 
-    /// How many statements that return nothing have run since the object began: whoever changes something runs at least one.
+    /// How many statements that return nothing have written something since the schema was there: whoever changes something runs at least one.
     pub fn writes(&self) -> u64 {
         self.writes.get()
     }

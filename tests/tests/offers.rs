@@ -395,7 +395,7 @@ fn each_device_stands_once_with_its_offer_whatever_happens_to_it() -> Result<()>
         // It is told once a second at most.
         thread::sleep(Duration::from_millis(1_100));
         talk.outcome(&pump, directive, &offer.path, Outcome::Postponed(Postponed::Unsafe))?;
-        live.wait_for("a change", |event| matches!(event, LiveEvent::Changed).then_some(()))?;
+        live.wait_for("a change", |event| matches!(event, LiveEvent::UpdatesChanged).then_some(()))?;
         talk.outcome(&pump, directive, &offer.path, Outcome::Postponed(Postponed::Therapy))?;
 
         // It begins, waits once more for the same, and begins again: neither is an outcome of its own.

@@ -54,7 +54,7 @@ use turns::Turns;
 use wardlink_bridge::Notice;
 use wardlink_edge::alarm::Alarm;
 use wardlink_edge::http::json;
-use wardlink_edge::messages::{Act, Command, DeskRequest, SiteRequest, Taken};
+use wardlink_edge::messages::{Act, Changed, Command, DeskRequest, SiteRequest, Taken};
 use wardlink_edge::objects::{self, answer};
 use wardlink_edge::platform::{log, now};
 use wardlink_edge::problem::Failure;
@@ -304,8 +304,12 @@ impl SiteObject {
                 answer(&gateways::vouch(self.site()?.database, &gateway, signer, devices)?)
             }
             DeskRequest::Receipt(receipt) => answer(&gateways::sign_receipt(&self.site()?, receipt)?),
-            DeskRequest::Changed => {
-                live::broadcast(&self.state, &LiveEvent::Changed)?;
+            DeskRequest::Changed(what) => {
+                let event = match what {
+                    Changed::Updates => LiveEvent::UpdatesChanged,
+                    Changed::Records => LiveEvent::RecordsChanged,
+                };
+                live::broadcast(&self.state, &event)?;
                 answer(&())
             }
             DeskRequest::Direct(device, root) => answer(&gateways::sign_director(&self.site()?, device, root)?),

@@ -224,8 +224,8 @@ impl Direct {
                     connection.answer(Answer { number, refused }).await?;
                 }
                 None => {
-                    round_due |= refused_at.is_some_and(is_to_be_verified_again);
                     if errands.is_empty() {
+                        round_due |= refused_at.take_if(|at| is_to_be_verified_again(*at)).is_some();
                         self.begin_errand(&mut errands, &mut known, &mut round_due).await?;
                     }
                     if ping <= Instant::now() {

@@ -59,6 +59,9 @@ pub struct Job {
     /// When a corrupt image is asked for again, seconds since 1970.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub retry_at: Option<u64>,
+    /// Why it waits, as it was told.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub postponed: Option<Postponed>,
 }
 
 /// What holds an update up.
@@ -98,6 +101,7 @@ impl Job {
             is_confirmed: false,
             retries: 0,
             retry_at: None,
+            postponed: None,
         }
     }
 
@@ -117,7 +121,8 @@ impl Job {
             }
             stage => stage,
         };
-        Self { stage, is_confirmed, retries: self.retries, retry_at: self.retry_at, ..newer }
+        let (retries, retry_at, postponed) = (self.retries, self.retry_at, self.postponed);
+        Self { stage, is_confirmed, retries, retry_at, postponed, ..newer }
     }
 
     /// Whether it goes on now. Asked before each step until the switch, which nothing holds up that was allowed to happen.

@@ -182,11 +182,7 @@ impl<D: Disk> Device<D> {
             if let Err(hold) = job.may_go_on(&self.identity.device, at) {
                 return self.held_up(hold);
             }
-            if self.postponed.take().is_some() && job.stage != JobStage::Waiting {
-                let mut next = self.software.clone();
-                next.tell(job.notification(&self.identity.device, Outcome::Begun));
-                self.store(next)?;
-            }
+            let job = self.no_longer_held_up(job)?;
             match job.stage {
                 JobStage::Waiting => self.begin(job)?,
                 JobStage::Receiving => {
@@ -213,12 +209,11 @@ impl<D: Disk> Device<D> {
     fn held_up(&mut self, hold: Hold) -> Result<Doing, DeviceError> {
         match hold {
             Hold::Postponed(why) => {
-                if self.postponed.replace(why) != Some(why) {
-                    let mut next = self.software.clone();
-                    if let Some(job) = &next.job {
-                        let notification = job.notification(&self.identity.device, Outcome::Postponed(why));
-                        next.tell(notification);
-                    }
+                let mut next = self.software.clone();
+                if let Some(job) = next.job.as_mut().filter(|job| job.postponed != Some(why)) {
+                    job.postponed = Some(why);
+                    let notification = job.notification(&self.identity.device, Outcome::Postponed(why));
+                    next.tell(notification);
                     self.store(next)?;
                 }
                 Ok(Doing::Postponed(why))
@@ -231,6 +226,21 @@ impl<D: Disk> Device<D> {
                 Ok(Doing::Idle)
             }
         }
+    }
+
+    /// It goes on after it had to wait: told, where it had begun before.
+    fn no_longer_held_up(&mut self, job: Job) -> Result<Job, DeviceError> {
+        if job.postponed.is_none() {
+            return Ok(job);
+        }
+        let job = Job { postponed: None, ..job };
+        let mut next = self.software.clone();
+        if job.stage != JobStage::Waiting {
+            next.tell(job.notification(&self.identity.device, Outcome::Begun));
+        }
+        next.job = Some(job.clone());
+        self.store(next)?;
+        Ok(job)
     }
 
     /// An empty slot, and then the word that it is written, which is told.
@@ -420,7 +430,7 @@ impl<D: Disk> Device<D> {
     }
 
     pub(super) fn forget_progress(&mut self) {
-        (self.position, self.postponed) = (None, None);
+        self.position = None;
         self.found.clear();
     }
 

@@ -8,9 +8,10 @@ use super::round::Round;
 use super::store::StoreError;
 use hyper::StatusCode;
 use std::fs;
-use std::io::Write;
+use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};
 use wardlink_crypto::package::{ContentCode, Decoder, EncodingError, Sealed, open_key};
+use wardlink_delta::ApplyError;
 use wardlink_protocol::identity::Sha256;
 use wardlink_update::director::Added;
 use wardlink_update::metadata::{Target, TargetPath};
@@ -37,7 +38,16 @@ pub(super) enum Undelivered {
     NoRoom,
     /// Our own disk.
     #[error(transparent)]
-    Store(#[from] StoreError),
+    Store(StoreError),
+}
+
+impl From<StoreError> for Undelivered {
+    fn from(error: StoreError) -> Self {
+        match error {
+            StoreError::Full => Self::NoRoom,
+            other => Self::Store(other),
+        }
+    }
 }
 
 impl From<Corrupt> for Undelivered {
@@ -107,6 +117,7 @@ impl Round<'_> {
         let of = Sealed { gateway: &identity.device, path: install.path.as_str(), sha256: *sha256 };
         let opened = open_key(encrypted.key.as_bytes(), &identity.key, of);
         let code = opened.map_err(|error| Undelivered::Unusable(format!("its content key: {error}")))?;
+        self.require_room(install.target.length)?;
         let mut partial = self.shared.packages.partial(sha256)?;
         partial.restart()?;
         let work = move || decrypt(&path, code, &mut partial).map(|()| partial);
@@ -129,6 +140,7 @@ impl Round<'_> {
         };
         let origin = Origin::Manufacturer(&install.package.manufacturer);
         let delta = self.fetch(origin, &by.file.path, &by.file.target(), &by.file.sha256).await?;
+        self.require_room(install.target.length)?;
         let mut partial = self.shared.packages.partial(sha256)?;
         partial.restart()?;
         let (source_target, length) = (by.source.target(), install.target.length);
@@ -219,6 +231,7 @@ impl Round<'_> {
     fn take_from_stick(&self, file: &Path, target: &Target, sha256: &Sha256) -> Result<Option<PathBuf>, Undelivered> {
         let Ok(checked) = packages::check(file, target) else { return Ok(None) };
         checked?;
+        self.require_room(target.length)?;
         let mut partial = self.shared.packages.partial(sha256)?;
         if !copy(file, target, &mut partial)? {
             return Ok(None);
@@ -239,9 +252,7 @@ impl Round<'_> {
         if partial.length >= target.length {
             partial.restart()?;
         }
-        if !self.shared.packages.has_room(target.length.saturating_sub(partial.length))? {
-            return Err(Undelivered::NoRoom);
-        }
+        self.require_room(target.length.saturating_sub(partial.length))?;
         let answer = http.get(Asked { path: url, bearer, etag: None, from: partial.length }).await?;
         match answer.status {
             StatusCode::OK => partial.restart()?,
@@ -259,6 +270,11 @@ impl Round<'_> {
             return Err(Undelivered::Unreachable("it was cut off".to_owned()));
         }
         Ok(Some(self.shared.packages.finish(&self.shared.store, &partial, sha256, target)??))
+    }
+
+    /// What devices have stored has its room first.
+    fn require_room(&self, bytes: u64) -> Result<(), Undelivered> {
+        if self.shared.packages.has_room(bytes)? { Ok(()) } else { Err(Undelivered::NoRoom) }
     }
 
     /// What the server adds, checked (figure 5B).
@@ -279,15 +295,7 @@ impl Round<'_> {
 }
 
 async fn take(answer: Answer, left: u64, partial: &mut Partial) -> Result<(), Undelivered> {
-    answer.read(left, |piece| write(partial, piece)).await
-}
-
-/// Writes what has come of an image.
-fn write(partial: &mut Partial, bytes: &[u8]) -> Result<(), Undelivered> {
-    partial.write(bytes).map_err(|error| match error {
-        StoreError::Full => Undelivered::NoRoom,
-        other => other.into(),
-    })
+    answer.read(left, |piece| Ok::<_, Undelivered>(partial.write(piece)?)).await
 }
 
 /// Copies a file, no more of it than is listed; whether it could be read.
@@ -295,7 +303,7 @@ fn copy(file: &Path, target: &Target, partial: &mut Partial) -> Result<bool, Und
     partial.restart()?;
     let mut written = Ok(());
     let read = packages::read_through(file, |chunk| {
-        written = write(partial, chunk);
+        written = partial.write(chunk);
         written.is_ok() && partial.length <= target.length
     });
     written?;
@@ -307,12 +315,12 @@ fn decrypt(path: &Path, code: ContentCode, partial: &mut Partial) -> Result<(), 
     let mut decoder = Decoder::new(code);
     let mut done = Ok(());
     packages::read_through(path, |chunk| {
-        done = decoder.push(chunk).map_err(unusable).and_then(|opened| write(partial, &opened));
+        done = decoder.push(chunk).map_err(unusable).and_then(|opened| Ok(partial.write(&opened)?));
         done.is_ok()
     })
     .map_err(StoreError::of_file)?;
     done?;
-    write(partial, &decoder.finish().map_err(unusable)?)
+    Ok(partial.write(&decoder.finish().map_err(unusable)?)?)
 }
 
 fn apply(
@@ -328,7 +336,10 @@ fn apply(
     check.finish()?;
     let delta = fs::read(delta).map_err(StoreError::of_file)?;
     let applied = wardlink_delta::apply(&old, &delta, length, Into { partial });
-    applied.map_err(|error| Undelivered::Unusable(error.to_string()))
+    applied.map_err(|error| match error {
+        ApplyError::Io(error) if error.kind() == ErrorKind::StorageFull => Undelivered::NoRoom,
+        error => Undelivered::Unusable(error.to_string()),
+    })
 }
 
 /// An image on its way, as something that is written to.
@@ -338,7 +349,10 @@ struct Into<'a> {
 
 impl Write for Into<'_> {
     fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        self.partial.write(bytes).map_err(std::io::Error::other)?;
+        self.partial.write(bytes).map_err(|error| match error {
+            StoreError::Full => ErrorKind::StorageFull.into(),
+            error => std::io::Error::other(error),
+        })?;
         Ok(bytes.len())
     }
 

@@ -111,8 +111,7 @@ impl Shared {
         let says = listed.iter().find(|one| one.device == *device).and_then(|one| self.says(one));
         let Some(Says { state, outcomes, standing, .. }) = says else { return Ok(None) };
         let hashes: Vec<Sha256> = outcomes.iter().map(|outcome| Sha256(Hasher::digest(outcome).into())).collect();
-        let mut is_corrupt = false;
-        let heard = self.store.change(|change| {
+        self.store.change(|change| {
             let mut known: Verifying = change.value()?.unwrap_or_default();
             // Whoever is this gateway's no longer is forgotten.
             known.0.retain(|one| listed.iter().any(|listed| listed.device == one.state.characteristics.device));
@@ -137,7 +136,14 @@ impl Shared {
                     Outcome::Postponed(why) => Some(*why),
                     _ => None,
                 };
-                is_corrupt |= told.outcome == Outcome::Corrupt;
+                match &told.outcome {
+                    Outcome::Corrupt if told.directive == directives.verified => {
+                        let work = change.work(device, told.directive)?;
+                        change.set_work(device, &Work { is_suspect: true, ..work })?;
+                    }
+                    Outcome::Refused { .. } => change.forget_roots()?,
+                    _ => {}
+                }
                 let is_over = matches!(told.outcome.then(0), Then::Done | Then::Stop);
                 if is_over && told.directive == directives.verified {
                     let work = change.work(device, told.directive)?;
@@ -150,28 +156,7 @@ impl Shared {
             known.put(now);
             change.set(&known)?;
             Ok(Some(is_news))
-        })?;
-        if is_corrupt {
-            self.look_at_handed(device)?;
-        }
-        Ok(heard)
-    }
-
-    /// What a device has found corrupt may be damaged here, in the cache or where it lies for the device: it is fetched and laid down anew then.
-    fn look_at_handed(&self, device: &Device) -> Result<(), StoreError> {
-        let Some(ports) = self.settings.ports.as_deref() else { return Ok(()) };
-        let director = self.store.stored(&Repository::Director)?.unwrap_or_default();
-        let directive = director.targets.get(&RoleName::targets()).and_then(|bytes| Directive::parse(bytes).ok());
-        let Some((order, _)) = directive.as_ref().and_then(|(_, directed)| directed.order_for(device)) else {
-            return Ok(());
-        };
-        self.packages.forget_if_damaged(&self.store, &order.target)?;
-        let laid = bundle::folder(ports, device).join(TARGETS).join(order.target.file_name(&order.path));
-        let is_whole = if_there(packages::check(&laid, &order.target)).map_err(StoreError::of_file)?;
-        if matches!(is_whole, Some(Err(_))) {
-            if_there(fs::remove_file(&laid)).map_err(StoreError::of_file)?;
-        }
-        Ok(())
+        })
     }
 
     /// Whether something lies there for a device, and the revision that it is to install.
@@ -371,6 +356,40 @@ impl Round<'_> {
         if let Err(error) = asked {
             tracing::info!(%error, %device, "it is asked for again when it is needed");
         }
+    }
+
+    /// What a device has found corrupt may be damaged here, in the cache or where it lies for the device: it is fetched and laid down anew then.
+    pub(super) async fn look_at_suspect(&self, install: &Install, version: Version) -> Result<(), GatewayError> {
+        let (store, device) = (&self.shared.store, &install.device);
+        let Some(folder) = self.bundle_of(device) else { return Ok(()) };
+        let work = store.work(device, version)?;
+        if !work.is_suspect {
+            return Ok(());
+        }
+        let added = install.added.iter().map(|one| one.file.target());
+        let mut files = Vec::new();
+        for target in added.chain([install.target.clone()]) {
+            if let Some(sha256) = target.sha256()
+                && let Some(path) = self.shared.packages.find(store, &sha256)?
+            {
+                files.push((path, target, Some(sha256)));
+            }
+        }
+        let laid = folder.join(TARGETS).join(install.target.file_name(&install.path));
+        files.push((laid, install.target.clone(), None));
+        let look = move || files.into_iter().filter(|(path, target, _)| packages::is_damaged(path, target)).collect();
+        let damaged: Vec<(PathBuf, _, _)> = tokio::task::spawn_blocking(look).await.unwrap_or_default();
+        for (path, _, sha256) in damaged {
+            match sha256 {
+                Some(sha256) => self.shared.packages.forget(store, &sha256)?,
+                None => drop(if_there(fs::remove_file(path)).map_err(StoreError::of_file)?),
+            }
+        }
+        store.change(|change| {
+            let work = change.work(device, version)?;
+            change.set_work(device, &Work { is_suspect: false, ..work })
+        })?;
+        Ok(())
     }
 
     /// Every root of a repository after the first, the newest first: each has signed the one after it.

@@ -101,7 +101,7 @@ impl Packages {
     pub(super) fn forget_if_damaged(&self, store: &Store, target: &Target) -> Result<bool, StoreError> {
         let Some(sha256) = target.sha256() else { return Ok(false) };
         let Some(path) = self.find(store, &sha256)? else { return Ok(false) };
-        let is_damaged = check(&path, target).map_err(StoreError::of_file)?.is_err();
+        let is_damaged = is_damaged(&path, target);
         if is_damaged {
             self.forget(store, &sha256)?;
         }
@@ -147,6 +147,14 @@ fn remove(path: &Path) -> Result<(), StoreError> {
     match fs::remove_file(path) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(StoreError::of_file(error)),
         _ => Ok(()),
+    }
+}
+
+/// Whether a file that is there is another than the listed one, or cannot be read.
+pub(super) fn is_damaged(path: &Path, target: &Target) -> bool {
+    match check(path, target) {
+        Ok(checked) => checked.is_err(),
+        Err(error) => error.kind() != io::ErrorKind::NotFound,
     }
 }
 

@@ -357,6 +357,7 @@ impl<'a> Round<'a> {
         }
         for install in transaction.installs.iter().filter(|install| verifying.contains(&install.device)) {
             self.ask_ahead(install).await;
+            self.look_at_suspect(install, version).await?;
         }
         let mut ready = Vec::new();
         for install in &transaction.installs {
@@ -549,7 +550,10 @@ impl<'a> Round<'a> {
                             work.retries = work.retries.saturating_add(1);
                             work.not_before = now().saturating_add(after.as_secs());
                         }
-                        Then::Done | Then::Wait | Then::Stop => work.ended = true,
+                        Then::Done | Then::Wait | Then::Stop => {
+                            work.ended = true;
+                            change.set_failure(device, Some("the image is corrupt".to_owned()))?;
+                        }
                     }
                     change.set_work(device, &work)?;
                     Ok(work)

@@ -33,7 +33,7 @@ use wardlink_update::uptane::{Postponed, Repository};
 const LINGER: Duration = Duration::from_secs(5);
 /// How often a gateway that is the broker of its devices asks which they are: the server tells of a revocation by itself, and a word may be lost.
 const DEVICES_ASKED: Duration = Duration::from_mins(1);
-/// How long a ticket is used that by a clock which is ahead has ended when the server gives it: then a new one is asked for.
+/// How long a ticket is used where the clock is in doubt, by which it may have ended when the server gives it: then a new one is asked for.
 const TICKET_LASTS: Duration = Duration::from_hours(1);
 /// When it is tried again to take back an own program that has not reached the server.
 const TRIAL_AGAIN: Duration = Duration::from_mins(1);
@@ -345,8 +345,9 @@ impl<'a> Serving<'a> {
         self.check_clock(last);
         self.shared.tell_broker(self.member.as_ref())?;
         self.devices_changed()?;
-        let lasts = Some(ends_at.since(now)).filter(|left| !left.is_zero());
-        self.times.ticket = Some(Instant::now() + lasts.unwrap_or(TICKET_LASTS));
+        let left = ends_at.since(now);
+        let lasts = if left.is_zero() || self.shared.time.is_in_doubt() { TICKET_LASTS } else { left };
+        self.times.ticket = Some(Instant::now() + lasts);
         (self.reported, self.report_due) = (welcome.reported, true);
         if directives.heard > directives.done {
             self.times.round = Some(Instant::now());

@@ -154,7 +154,7 @@ impl Status {
         };
         let Failures(mut failures) = store.value()?.unwrap_or_default();
         let mut of = |is_updated_here, state: State| -> Result<_, StoreError> {
-            let failed = failures.remove(&state.characteristics.device);
+            let failed = failures.remove(&state.characteristics.device).filter(|_| is_updated_here);
             Ok(DeviceStatus { is_updated_here, waits: waits(&state)?, failed, state })
         };
         let own = of(shared.own.is_some(), shared.own_state()?)?;

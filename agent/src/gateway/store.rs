@@ -341,6 +341,9 @@ pub(super) struct Work {
     pub(super) offered: Option<Revision>,
     /// What was told last, so that it is told once.
     pub(super) told: Option<String>,
+    /// Whether the device has found its image damaged, so that it is looked at here.
+    #[serde(default)]
+    pub(super) is_suspect: bool,
 }
 
 impl Work {
@@ -354,6 +357,7 @@ impl Work {
             postponed: None,
             offered: None,
             told: None,
+            is_suspect: false,
         }
     }
 }
@@ -639,16 +643,29 @@ impl Change<'_> {
 
     /// What has failed is shown until something is installed. A directive that is refused as a whole is nobody's failure.
     fn note_failure(&self, told: &Notification) -> Result<(), StoreError> {
+        match &told.outcome {
+            Outcome::Installed { .. } => self.set_failure(&told.device, None),
+            Outcome::Failed { reason } | Outcome::Refused { reason, .. } if told.path.is_some() => {
+                self.set_failure(&told.device, Some(reason.to_string()))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Why the newest update of a device could not be installed; none where it could.
+    pub(super) fn set_failure(&self, device: &Device, why: Option<String>) -> Result<(), StoreError> {
         let Failures(before) = self.value()?.unwrap_or_default();
         let mut failures = before.clone();
-        match &told.outcome {
-            Outcome::Installed { .. } => drop(failures.remove(&told.device)),
-            Outcome::Failed { reason } | Outcome::Refused { reason, .. } if told.path.is_some() => {
-                failures.insert(told.device.clone(), reason.to_string());
-            }
-            _ => {}
+        match why {
+            Some(why) => drop(failures.insert(device.clone(), why)),
+            None => drop(failures.remove(device)),
         }
         if failures == before { Ok(()) } else { self.set(&Failures(failures)) }
+    }
+
+    /// Roots that were kept are asked for again: a device has refused something.
+    pub(super) fn forget_roots(&self) -> Result<(), StoreError> {
+        Ok(self.write.open_table(ROOTS)?.retain(|_, _| false)?)
     }
 
     pub(super) fn set_work(&self, device: &Device, work: &Work) -> Result<(), StoreError> {

@@ -19,6 +19,7 @@ use wardlink_crypto::key::PrivateKey;
 use wardlink_pairing::device::DevicePairing;
 use wardlink_protocol::UnixMillis;
 use wardlink_protocol::report::AlarmPriority;
+use wardlink_records::chain::GAP;
 use wardlink_records::decimal::Decimal;
 use wardlink_records::record::{Answer, Content, Measure, Record, Response};
 use wardlink_records::sending::Trigger;
@@ -111,6 +112,8 @@ impl Pump {
             match one {
                 Heard::Kept => self.tell(Event::Handed { is_at_server: false, records }),
                 Heard::Stored(_) => self.tell(Event::Handed { is_at_server: true, records }),
+                // It is asked for again until it has come; what was there is sent once more.
+                Heard::Refused { step, .. } if step == GAP => {}
                 Heard::Refused { step, reason } => {
                     self.tell(Event::Error { message: format!("stored data is refused ({step}): {reason}") });
                 }

@@ -177,7 +177,7 @@ impl Software {
         match self.driven.device.offer(&handed.offer(path.as_ref()), clock::now().as_secs())? {
             Offered::Refused(refused) => tracing::warn!(%refused, "an update was refused"),
             // It is looked at again when the trial has ended.
-            Offered::Busy => port.forget(),
+            Offered::Busy => port.look_again(),
             Offered::Nothing | Offered::Accepted | Offered::TriedBefore => {}
         }
         Ok(())
@@ -219,29 +219,34 @@ impl Software {
 
     fn go_on_alone(&mut self, at: &Circumstances) -> Result<Doing, DeviceError> {
         let before = self.driven.device.job().map(|job| job.retries);
-        let doing = self.take_from_port(at)?;
+        let mut taken = None;
+        let doing = self.take_from_port(at, &mut taken)?;
         // A copy that is damaged is copied once more; what lies on a stick stays there.
-        if let (Some(before), Some(job), Some(port)) = (before, self.driven.device.job(), &self.port)
+        if let (Some(before), Some(job), Some(port), Some(taken)) =
+            (before, self.driven.device.job(), &self.port, taken)
             && self.is_copy
             && before < job.retries
         {
-            port.forget_image(&job.path, &job.target).map_err(DeviceError::Io)?;
+            port.forget(&taken).map_err(DeviceError::Io)?;
         }
         Ok(doing)
     }
 
-    fn take_from_port(&mut self, at: &Circumstances) -> Result<Doing, DeviceError> {
+    /// Says which file of the port was taken from last.
+    fn take_from_port(&mut self, at: &Circumstances, taken: &mut Option<PathBuf>) -> Result<Doing, DeviceError> {
         for _ in 0..PIECES_AT_ONCE {
             let doing = self.driven.device.go_on(at)?;
             let Some(port) = &self.port else { return Ok(doing) };
             match (&doing, self.driven.device.job()) {
                 (Doing::WantsImage { path, position, .. }, Some(job)) => {
                     let Some(bytes) = port.image(path, &job.target, *position) else { return Ok(doing) };
+                    *taken = Some(Port::place_of_image(path, &job.target));
                     self.driven.device.take_image(*position, &bytes, at.now)?;
                 }
                 (Doing::WantsAdded(added), _) => {
                     let hash = added.file.sha256;
                     let Some(bytes) = port.added(hash) else { return Ok(doing) };
+                    *taken = Some(Port::place_of_added(hash));
                     self.driven.device.take_added(hash, &bytes, at.now)?;
                 }
                 _ => return Ok(doing),

@@ -11,6 +11,9 @@ use crate::ui::Trouble;
 use crate::ui::clipboard;
 use crate::ui::form::Sender;
 
+/// How long it waits for the second press.
+const ASKED_FOR: core::time::Duration = core::time::Duration::from_secs(5);
+
 /// The tokens of one manufacturer, and making another.
 #[component]
 pub(super) fn Tokens(name: String, known: Fetched<Vec<ManufacturerView>>) -> impl IntoView {
@@ -93,7 +96,20 @@ fn Row(token: PublishingToken, revoke: Callback<u64>) -> impl IntoView {
     let id = token.id;
     // Nothing brings it back, and an upload under way ends: it takes two presses.
     let is_asked = RwSignal::new(false);
-    let press = move |_| if is_asked.get_untracked() { revoke.run(id) } else { is_asked.set(true) };
+    let press = move |event: leptos::ev::MouseEvent| match (is_asked.get_untracked(), event.detail()) {
+        (false, _) => {
+            is_asked.set(true);
+            set_timeout(
+                move || {
+                    let _ = is_asked.try_set(false);
+                },
+                ASKED_FOR,
+            );
+        }
+        // The second click of a double click has nothing to do with the question.
+        (true, 0 | 1) => revoke.run(id),
+        (true, _) => {}
+    };
     let words = move || if is_asked.get() { t.revoke_token_sure() } else { t.revoke_token() };
     let label = move || if is_asked.get() { t.revoke_token_sure_of(id) } else { t.revoke_token_of(id) };
     view! {
@@ -105,7 +121,8 @@ fn Row(token: PublishingToken, revoke: Callback<u64>) -> impl IntoView {
             {token.revoked_at.is_none().then(|| view! {
                 <div class="acts">
                     <button type="button" class="button small" class:quiet=move || !is_asked.get() data-testid="revoke-token" aria-label=label
-                        on:blur=move |_| is_asked.set(false) on:click=press>{words}</button>
+                        on:click=press>{words}</button>
+                    <span class="visually-hidden" role="status">{move || is_asked.get().then(|| t.revoke_token_sure_of(id))}</span>
                 </div>
             })}
         </li>

@@ -46,8 +46,8 @@ impl DistributionObject {
         }
         let is_news = !was_told(database, &told)?;
         // What holds it up is news again where it has begun since then.
-        let holds_up = matches!(told.outcome, Outcome::Corrupt | Outcome::Postponed(_));
-        if is_news || holds_up && known.progress.standing == UpdateState::Installing {
+        let is_held_up = matches!(told.outcome, Outcome::Corrupt | Outcome::Postponed(_));
+        if is_news || is_held_up && known.progress.standing == UpdateState::Installing {
             database.step(|database| {
                 if is_news && told.outcome != Outcome::Begun {
                     store(database, gateway, &told)?;

@@ -471,8 +471,10 @@ pub enum LiveEvent {
         /// The report.
         data: Box<LiveData>,
     },
-    /// Something of updates or stored data is otherwise than before: ask again for what is shown, and once more a second later. Told at most once a second.
-    Changed,
+    /// Something of updates is otherwise than before: ask again for what is shown, and once more a second later. Told at most once a second.
+    UpdatesChanged,
+    /// The same of stored data.
+    RecordsChanged,
 }
 
 /// What went wrong, as a machine reads it; the last part of a problem's type (RFC 9457).

@@ -219,12 +219,11 @@ impl Queue {
     pub fn refused(&mut self, key: BatchKey, step: &str) -> Remedy {
         let remedy = Remedy::of(step);
         let refused = Standing::Refused(step.chars().take(MAX_STEP_CHARS).collect());
-        let has_earlier = self.0.iter().any(|held| held.key.chain == key.chain && held.key.first < key.first);
         for held in self.0.iter_mut().filter(|held| held.key.chain == key.chain) {
             if held.key == key {
                 held.standing = match remedy {
-                    // Whoever has it already keeps it, and there is nothing to be sent before it.
-                    Remedy::SendEarlier if held.standing == Standing::Handed && !has_earlier => Standing::Handed,
+                    // Whoever has it already keeps it.
+                    Remedy::SendEarlier if held.standing == Standing::Handed => Standing::Handed,
                     Remedy::SendEarlier => Standing::Later,
                     Remedy::TryLater => Standing::Waiting,
                     Remedy::BeginAnew | Remedy::TellSomebody => refused.clone(),

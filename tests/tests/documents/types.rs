@@ -116,7 +116,7 @@ fn check_enum(schema: &Value, item: &syn::ItemEnum) -> Result<()> {
     assert_eq!(forms.len(), variants.len(), "the forms");
     for (form, (name, variant)) in forms.iter().zip(&variants) {
         match &variant.fields {
-            Fields::Unit => assert_eq!(form["const"], *name, "the form {name}"),
+            Fields::Unit if !attributes.contains("tag") => assert_eq!(form["const"], *name, "the form {name}"),
             Fields::Named(_) if !attributes.contains("tag") => {
                 assert_eq!(texts(&form["required"]), BTreeSet::from([name.clone()]), "the form {name}");
                 let inner =
@@ -131,7 +131,7 @@ fn check_enum(schema: &Value, item: &syn::ItemEnum) -> Result<()> {
                     "{name} has another type"
                 );
             }
-            fields @ Fields::Named(_) => {
+            fields @ (Fields::Named(_) | Fields::Unit) => {
                 ensure!(attributes.contains("tag = \"event\""), "the tag is called event");
                 check_struct(form, fields, &[], Some(("event", name))).with_context(|| format!("the form {name}"))?;
             }

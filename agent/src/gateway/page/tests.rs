@@ -54,11 +54,7 @@ fn why_a_devices_update_could_not_be_installed_is_shown_in_both_languages() {
         "{}",
         page(Language::English)
     );
-    assert!(
-        page(Language::German).contains("nicht installieren: &lt;b&gt;no room"),
-        "{}",
-        page(Language::German)
-    );
+    assert!(page(Language::German).contains("nicht installieren: &lt;b&gt;no room"), "{}", page(Language::German));
     let lines = crate::gateway::status::lines(&status).join("\n");
     assert!(lines.contains("revision 1A, its last update could not be installed: <b>no room</b>"), "{lines}");
 }

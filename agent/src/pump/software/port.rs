@@ -50,7 +50,7 @@ impl Port {
     }
 
     /// Looks at everything once more the next time.
-    pub(super) fn forget(&mut self) {
+    pub(super) fn look_again(&mut self) {
         self.seen.clear();
     }
 
@@ -99,7 +99,7 @@ impl Port {
 
     /// Bytes of an image from a position on; none where they are not there.
     pub(super) fn image(&self, path: &TargetPath, target: &Target, position: u64) -> Option<Vec<u8>> {
-        let file = File::open(self.folder.join("targets").join(target.file_name(path))).ok()?;
+        let file = File::open(self.folder.join(Self::place_of_image(path, target))).ok()?;
         let mut bytes = vec![0; MAX_CHUNK_BYTES];
         let count = file.read_at(&mut bytes, position).ok()?;
         bytes.truncate(count);
@@ -108,9 +108,19 @@ impl Port {
         (!bytes.is_empty()).then_some(bytes)
     }
 
-    /// Removes an image.
-    pub(super) fn forget_image(&self, path: &TargetPath, target: &Target) -> io::Result<()> {
-        if_there(fs::remove_file(self.folder.join("targets").join(target.file_name(path)))).map(drop)
+    /// Where an image lies in the port.
+    pub(super) fn place_of_image(path: &TargetPath, target: &Target) -> PathBuf {
+        Path::new("targets").join(target.file_name(path))
+    }
+
+    /// Where added data lies in the port.
+    pub(super) fn place_of_added(hash: Sha256) -> PathBuf {
+        Path::new("added").join(hash.to_string())
+    }
+
+    /// Removes what lies at this place of the port.
+    pub(super) fn forget(&self, place: &Path) -> io::Result<()> {
+        if_there(fs::remove_file(self.folder.join(place))).map(drop)
     }
 
     /// What is said to a member of a set.
@@ -120,7 +130,7 @@ impl Port {
 
     /// Added data; none where it is not there.
     pub(super) fn added(&self, hash: Sha256) -> Option<Vec<u8>> {
-        read(&self.folder.join("added").join(hash.to_string()), MAX_ADDED_BYTES).ok().flatten()
+        read(&self.folder.join(Self::place_of_added(hash)), MAX_ADDED_BYTES).ok().flatten()
     }
 }
 
