@@ -189,9 +189,17 @@ impl Live {
         }
     }
 
-    /// Learns the orders of a device.
-    pub(crate) fn know_orders(self, device: Device, orders: Vec<OrderView>) {
-        self.orders.update(|known| drop(known.insert(device, orders)));
+    /// Learns the orders of a device. What was told meanwhile of one of them stays.
+    pub(crate) fn know_orders(self, device: Device, mut orders: Vec<OrderView>) {
+        self.orders.update(|known| {
+            let before = known.remove(&device).unwrap_or_default();
+            for order in &mut orders {
+                if let Some(told) = before.iter().find(|told| told.is_same(order) && order.is_behind(told)) {
+                    order.clone_from(told);
+                }
+            }
+            known.insert(device, orders);
+        });
     }
 
     /// Learns an order, also from the answer to a request; of a device that nobody looked at it is asked for when somebody does.
@@ -203,6 +211,7 @@ impl Live {
             let Some(orders) = known.get_mut(&order.device) else { return };
             let place = orders.iter().position(|known| known.is_same(&order));
             match place.and_then(|place| orders.get_mut(place)) {
+                Some(known) if order.is_behind(known) => {}
                 Some(known) => *known = order,
                 None => orders.insert(0, order),
             }

@@ -320,3 +320,34 @@ fn nobody_publishes_without_a_token_or_the_right() -> Result<()> {
         Ok(())
     })
 }
+
+#[test]
+fn a_publishing_token_is_revoked_by_two_presses_and_counts_no_more() -> Result<()> {
+    scene(|scene| {
+        let ward = Ward::with_pages(scene)?;
+        let acme = Manufacturer::found(scene, "acme")?;
+        acme.onboard(&ward.administrator)?;
+        let desk = Browser::start(scene, Screen::Desk)?;
+        desk.sign_in(&format!("{}/#/updates/manufacturers", ward.worker.origin()), ADMINISTRATOR)?;
+        desk.click(&Target::id("tokens"))?;
+        let revoke = Target::id("revoke-token");
+        desk.click(&revoke)?;
+        desk.see(&Target::xpath("the question", "//*[@data-testid=\"revoke-token\"][.=\"Revoke for good\"]"))?;
+        let counts = || -> Result<usize> {
+            let known: Vec<ManufacturerView> = ward.administrator.get("manufacturers")?;
+            Ok(known.iter().flat_map(|one| &one.tokens).filter(|token| token.revoked_at.is_none()).count())
+        };
+        assert_eq!(counts()?, 1, "one press has revoked it");
+        wait::until("it is revoked", || {
+            if counts()? == 1 {
+                desk.click(&revoke)?;
+            }
+            Ok((counts()? == 0).then_some(()))
+        })?;
+        desk.see_vanish(&revoke)?;
+        acme.add("1A", "1B", PROGRAM, &[])?;
+        acme.publish_refused(&ward.worker.origin())?;
+        assert_eq!(desk.complaints()?, Vec::<String>::new());
+        Ok(())
+    })
+}

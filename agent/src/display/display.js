@@ -23,7 +23,9 @@ function showQr(link) {
 }
 
 const digits = place("answer-digits");
-let wasAnswering = false;
+// As the page came: what is said of that later takes the focus from nobody.
+let wasAnswering = !place("answer").hidden;
+if (wasAnswering) digits.focus();
 
 function showAnswer(answering) {
   place("answer").hidden = !answering;

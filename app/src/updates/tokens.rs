@@ -11,6 +11,8 @@ use crate::ui::Trouble;
 use crate::ui::clipboard;
 use crate::ui::form::Sender;
 
+/// What comes so soon after a press belongs to it, in milliseconds.
+const DOUBLE_CLICK_MILLIS: f64 = 500.0;
 /// How long it waits for the second press.
 const ASKED_FOR: core::time::Duration = core::time::Duration::from_secs(5);
 
@@ -94,24 +96,24 @@ fn Row(token: PublishingToken, revoke: Callback<u64>) -> impl IntoView {
     let used = token.used_at.map_or_else(|| t.token_unused().to_owned(), |time| t.token_used(&at(time)));
     let end = token.revoked_at.map(|time| view! { <span>{t.token_revoked_at(&at(time))}</span> });
     let id = token.id;
-    // Nothing brings it back, and an upload under way ends: it takes two presses.
-    let is_asked = RwSignal::new(false);
-    let press = move |event: leptos::ev::MouseEvent| match (is_asked.get_untracked(), event.detail()) {
-        (false, _) => {
-            is_asked.set(true);
+    // Nothing brings it back, and an upload under way ends: it takes two presses, and a double click is one.
+    let asked_at = RwSignal::new(None::<f64>);
+    let is_asked = move || asked_at.with(Option::is_some);
+    let press = move |event: leptos::ev::MouseEvent| match asked_at.get_untracked() {
+        Some(at) if event.time_stamp() - at < DOUBLE_CLICK_MILLIS => {}
+        Some(_) => revoke.run(id),
+        None => {
+            asked_at.set(Some(event.time_stamp()));
             set_timeout(
                 move || {
-                    let _ = is_asked.try_set(false);
+                    let _ = asked_at.try_set(None);
                 },
                 ASKED_FOR,
             );
         }
-        // The second click of a double click has nothing to do with the question.
-        (true, 0 | 1) => revoke.run(id),
-        (true, _) => {}
     };
-    let words = move || if is_asked.get() { t.revoke_token_sure() } else { t.revoke_token() };
-    let label = move || if is_asked.get() { t.revoke_token_sure_of(id) } else { t.revoke_token_of(id) };
+    let words = move || if is_asked() { t.revoke_token_sure() } else { t.revoke_token() };
+    let label = move || if is_asked() { t.revoke_token_sure_of(id) } else { t.revoke_token_of(id) };
     view! {
         <li class="row" class:inactive=token.revoked_at.is_some() data-testid="publishing-token">
             <div class="row-main">
@@ -120,9 +122,9 @@ fn Row(token: PublishingToken, revoke: Callback<u64>) -> impl IntoView {
             </div>
             {token.revoked_at.is_none().then(|| view! {
                 <div class="acts">
-                    <button type="button" class="button small" class:quiet=move || !is_asked.get() data-testid="revoke-token" aria-label=label
+                    <button type="button" class="button small" class:quiet=move || !is_asked() data-testid="revoke-token" aria-label=label
                         on:click=press>{words}</button>
-                    <span class="visually-hidden" role="status">{move || is_asked.get().then(|| t.revoke_token_sure_of(id))}</span>
+                    <span class="visually-hidden" role="status">{move || is_asked().then(|| t.revoke_token_sure_of(id))}</span>
                 </div>
             })}
         </li>

@@ -142,6 +142,15 @@ pub(crate) const FULL: &[Row<Desk>] = &[
         stage.browser.click(&id("make-token"))?;
         stage.browser.see(&id("token")).map(drop)
     }),
+    row("manufacturer, revoking a token", &[], |stage, _| {
+        ask(stage, "/#/updates/manufacturers", "tokens", "tokens-form")?;
+        stage.browser.click(&id("revoke-token"))?;
+        stage.browser.see(&Target::xpath(
+            "the question",
+            "//*[@data-testid=\"revoke-token\"][contains(@aria-label, \"for good\") or contains(@aria-label, \"endgültig\")]",
+        ))?;
+        Ok(())
+    }),
     row("manufacturer, confidential", &["updates::manufacturers::Ask::Confidential"], |stage, _| {
         ask(stage, "/#/updates/manufacturers", "keep-confidential", "confidential-form")
     }),

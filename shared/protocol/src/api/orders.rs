@@ -65,6 +65,22 @@ impl OrderView {
         let which = |order: &Self| (order.id, order.by_service);
         which(self) == which(other) && self.device == other.device && self.given_by == other.given_by
     }
+
+    /// Whether the same order had come further: what is told of it in two ways may arrive in either order.
+    pub fn is_behind(&self, other: &Self) -> bool {
+        self.state.steps() < other.state.steps()
+    }
+}
+
+impl OrderState {
+    /// How many steps it has behind it; all ends are as far.
+    const fn steps(self) -> u8 {
+        match self {
+            Self::Waiting => 0,
+            Self::Delivered => 1,
+            Self::Done | Self::Refused | Self::Expired => 2,
+        }
+    }
 }
 
 #[cfg(test)]
@@ -89,6 +105,14 @@ mod tests {
         };
         let later = OrderView { state: OrderState::Done, ended_at: Some(UnixMillis(2)), ..order.clone() };
         assert!(order.is_same(&later));
+        let delivered = OrderView { state: OrderState::Delivered, ..order.clone() };
+        assert!(order.is_behind(&delivered) && delivered.is_behind(&later) && order.is_behind(&later));
+        let expired = OrderView { state: OrderState::Expired, ..order.clone() };
+        for (one, other) in
+            [(&later, &delivered), (&delivered, &order), (&later, &later), (&expired, &later), (&later, &expired)]
+        {
+            assert!(!one.is_behind(other), "{one:?} {other:?}");
+        }
         for other in [
             OrderView { id: OrderId([2; 16]), ..order.clone() },
             OrderView { device: "infusion-pump/ip-2".parse().unwrap(), ..order.clone() },
