@@ -76,6 +76,8 @@ impl<'s> CutOff<'s> {
         wait::until("no trouble with it any more", || Ok(self.why().is_none().then_some(())))?;
         self.hospital.ward.worker.restart()?;
         self.hospital.wait_for_all(&[device], "1B")?;
+        // What it runs may be reported before what has come of it.
+        self.hospital.outcome(device, "installed")?;
         self.hospital.wait_for_rest("north")?;
         let told: Vec<OutcomeView> = self.hospital.ward.administrator.get(&format!("outcomes?device={device}"))?;
         let told: Vec<_> = told.iter().map(|told| (told.outcome.as_str(), told.detail.as_str())).collect();

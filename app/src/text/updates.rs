@@ -287,7 +287,7 @@ texts! {
     token_revoked_at(time: &str) => "Revoked {time}" | "Widerrufen {time}";
     revoke_token => "Revoke" | "Widerrufen";
     revoke_token_sure => "Revoke for good" | "Endgültig widerrufen";
-    revoke_token_sure_of(id: u64) => "Revoke token {id} for good" | "Token {id} endgültig widerrufen";
+    revoke_token_sure_of(id: u64) => "Revoke for good: token {id}" | "Endgültig widerrufen: Token {id}";
     revoke_token_of(id: u64) => "Revoke token {id}" | "Token {id} widerrufen";
     token_is_revoked => "The token is revoked." | "Das Token ist widerrufen.";
     import_inventory => "Import an inventory" | "Verzeichnis importieren";

@@ -147,7 +147,7 @@ pub(crate) const FULL: &[Row<Desk>] = &[
         stage.browser.click(&id("revoke-token"))?;
         stage.browser.see(&Target::xpath(
             "the question",
-            "//*[@data-testid=\"revoke-token\"][contains(@aria-label, \"for good\") or contains(@aria-label, \"endgültig\")]",
+            "//*[@data-testid=\"revoke-token\"][contains(@aria-label, \"for good\") or contains(@aria-label, \"Endgültig\")]",
         ))?;
         Ok(())
     }),
