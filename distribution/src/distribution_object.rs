@@ -125,13 +125,13 @@ impl DistributionObject {
                 answer(&joined?)
             }
             DistributionRequest::Leave(gateway) => answer(&self.leave(&gateway)?),
-            // That somebody was heard changes with every poll.
+            // That somebody was heard, and how much it holds, changes all the time.
             DistributionRequest::Heard(gateway) => {
                 answer(&self.hints.quietly(self.database.open()?, |database| presence::heard(database, &gateway))?)
             }
-            DistributionRequest::Holds(gateway, held) => {
-                answer(&presence::holds(self.database.open()?, &gateway, held)?)
-            }
+            DistributionRequest::Holds(gateway, held) => answer(
+                &self.hints.quietly(self.database.open()?, |database| presence::holds(database, &gateway, held))?,
+            ),
             DistributionRequest::Report(gateway, report) => {
                 let dealt = self.report(&gateway, &report).await;
                 self.settle().await?;

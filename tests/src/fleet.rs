@@ -341,9 +341,9 @@ impl<'s> Fleet<'s> {
         self.says(name, "directive_heard")
     }
 
-    /// A number of a gateway's status; none while that is being written.
+    /// A number of a gateway's status, by its place (`stored/records`); none while that is being written.
     pub fn says(&self, name: &str, number: &str) -> Option<u64> {
-        serde_json::from_str::<Value>(&self.stands(name)).ok()?.get(number)?.as_u64()
+        serde_json::from_str::<Value>(&self.stands(name)).ok()?.pointer(&format!("/{number}"))?.as_u64()
     }
 
     /// Waits until a gateway has done and told everything, and nothing more is wanted of it; the version of its directive.

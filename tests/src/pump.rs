@@ -163,6 +163,13 @@ impl<'s> Pump<'s> {
         self.wait_until(name, |event| is(event, name))
     }
 
+    /// Waits until it asks whether it may install an update.
+    pub fn wait_for_question(&mut self) -> Result<Event> {
+        self.wait_until("the question", |event| {
+            event.pointer("/update/why").and_then(Value::as_str) == Some("confirmation")
+        })
+    }
+
     /// The next event that fits; those before it are passed over.
     pub fn wait_until(&mut self, what: &str, fits: impl Fn(&Event) -> bool) -> Result<Event> {
         let started = Instant::now();

@@ -426,11 +426,9 @@ fn what_a_gateway_had_taken_over_and_is_lost_with_it_comes_from_the_pump_once_mo
 
         // While the server is away, the gateway takes over what the pump records, and is stolen then, with its disk.
         hospital.ward.worker.kill();
-        let held = || -> Option<u64> {
-            let status: serde_json::Value = serde_json::from_str(&hospital.stands("north")).ok()?;
-            status.pointer("/stored/records")?.as_u64()
-        };
-        wait::patiently("values at the gateway", || Ok(held().filter(|held| *held > 10)))?;
+        wait::patiently("values at the gateway", || {
+            Ok(hospital.says("north", "stored/records").filter(|held| *held > 10))
+        })?;
         north.kill();
         fs::remove_dir_all(scene.path("north-state")).context("cannot remove a folder")?;
         hospital.ward.worker.restart()?;
@@ -451,9 +449,7 @@ fn an_image_that_is_damaged_on_the_disks_of_gateway_and_pump_is_fetched_anew() -
         let (path, when) = (hospital.acme.program("1B"), OfferWhen::OnConfirmation);
         let offer = NewOffer { path, scope: OfferScope::Devices(vec![pump_1.clone()]), when, added: Vec::new() };
         let _: OfferView = hospital.ward.administrator.post("offers", &offer)?;
-        pump.wait_until("the question", |event| {
-            event.pointer("/update/why").and_then(serde_json::Value::as_str) == Some("confirmation")
-        })?;
+        pump.wait_for_question()?;
         let image = fs::read(hospital.acme.path("image-1B")).context("an image")?;
         let mut damaged = image.clone();
         *damaged.last_mut().context("an image has bytes")? ^= 1;

@@ -7,7 +7,6 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail, ensure};
 use data_encoding::HEXUPPER;
-use serde_json::Value;
 use wardlink_agent::clock;
 use wardlink_crypto::schedule::message_hash;
 use wardlink_protocol::Device;
@@ -254,9 +253,7 @@ fn an_update_that_waits_for_a_confirmation_is_installed_where_and_when_that_is_g
         for device in [&pump_1, &n_1, &s_1] {
             waits_for(&hospital, device, "confirmation")?;
         }
-        pump.wait_until("the question", |event| {
-            event.pointer("/update/why").and_then(Value::as_str) == Some("confirmation")
-        })?;
+        pump.wait_for_question()?;
         let shown = |gateway: &Pump<'_>, device: &Device| {
             wait::until(&format!("the button for {device}"), || confirmation(gateway, device))
         };

@@ -124,10 +124,9 @@ pub async fn run(works: mpsc::Sender<Work>, mut membership: watch::Receiver<Opti
     }
 }
 
-/// Whether what was refused then is verified once more: an hour has passed, or the clock says something else now.
-fn is_to_be_verified_again((at, by_clock): (Instant, UnixMillis)) -> bool {
-    let (passed, now) = (at.elapsed(), clock::now());
-    let expected = by_clock.after(passed);
+/// Whether what was refused so long ago, when the clock said `then`, is verified once more: an hour has passed, or the clock was set since.
+fn is_to_be_verified_again(passed: Duration, then: UnixMillis, now: UnixMillis) -> bool {
+    let expected = then.after(passed);
     passed >= REFUSED_AGAIN || expected.since(now).max(now.since(expected)) >= CLOCK_CHANGED
 }
 
@@ -165,7 +164,7 @@ impl Direct {
         // At most one at a time; it ends with the session.
         let mut errands: JoinSet<Result<Done, Over>> = JoinSet::new();
         let mut known = Known::default();
-        let (mut telling, mut refused_at) = (None, None);
+        let (mut telling, mut refused_at) = (None, None::<(Instant, UnixMillis)>);
         loop {
             if report_due && !connection.waits_for(|sent| matches!(sent, Sent::Report(_))) {
                 report_due = false;
@@ -225,7 +224,9 @@ impl Direct {
                 }
                 None => {
                     if errands.is_empty() {
-                        round_due |= refused_at.take_if(|at| is_to_be_verified_again(*at)).is_some();
+                        round_due |= refused_at
+                            .take_if(|(at, then)| is_to_be_verified_again(at.elapsed(), *then, clock::now()))
+                            .is_some();
                         self.begin_errand(&mut errands, &mut known, &mut round_due).await?;
                     }
                     if ping <= Instant::now() {
@@ -298,12 +299,19 @@ mod tests {
 
     #[test]
     fn what_was_refused_is_verified_again_after_an_hour_and_when_the_clock_was_set() {
-        let (begun, now) = (Instant::now(), clock::now());
-        assert!(!is_to_be_verified_again((begun, now)));
-        for set in [now.after(Duration::from_mins(2)), UnixMillis(now.0 - 120_000), UnixMillis(0)] {
-            assert!(is_to_be_verified_again((begun, set)));
+        let (then, minutes) = (UnixMillis::from_secs(1_800_000_000), Duration::from_mins);
+        for (passed, shown, is_due) in [
+            (0, 0, false),
+            (59, 59, false),
+            (60, 60, true),
+            // It was ahead, or behind.
+            (5, 6, true),
+            (5, 4, true),
+            (5, 40 * 24 * 60, true),
+        ] {
+            let now = then.after(minutes(shown));
+            assert_eq!(is_to_be_verified_again(minutes(passed), then, now), is_due, "{passed} {shown}");
         }
-        let later = begun.checked_sub(REFUSED_AGAIN).map(|at| (at, UnixMillis(now.0 - 3_600_000)));
-        assert!(later.is_none_or(is_to_be_verified_again), "a machine that has just begun knows no such moment");
+        assert!(is_to_be_verified_again(minutes(5), then, UnixMillis(0)));
     }
 }

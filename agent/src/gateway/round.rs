@@ -523,9 +523,7 @@ impl<'a> Round<'a> {
                 for sha256 in transaction.installs.iter().flat_map(files_of) {
                     self.shared.packages.forget_part(&sha256)?;
                 }
-                self.shared.troubles.find(Source::Round, install.path.to_string(), full.to_string());
-                end.again(try_again_at());
-                Ok(true)
+                self.undelivered(transaction, install, version, Undelivered::Unreachable(full.to_string()), end)
             }
             Undelivered::Store(error) => Err(error.into()),
             Undelivered::Unreachable(why) => {

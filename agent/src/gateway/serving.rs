@@ -319,8 +319,7 @@ impl<'a> Serving<'a> {
             }
         }
         troubles.end(Source::Welcome, began);
-        let (ticket, ends_at) = (welcome.ticket.clone(), welcome.ticket_ends_at);
-        let now = clock::now();
+        let (ticket, now) = (welcome.ticket.clone(), clock::now());
         let (shown, devices) = (connection.issuers(), self.listed(&welcome.devices)?);
         let (directives, last) = store.change(|change| {
             let directives: Directives = change.value()?.unwrap_or_default();
@@ -337,7 +336,7 @@ impl<'a> Serving<'a> {
             let mut issuing: Issuing = change.value()?.unwrap_or_default();
             shown.iter().take(1).for_each(|newest| issuing.learn(newest));
             change.set(&issuing)?;
-            change.set(&Poll { ticket, ends_at, etag })?;
+            change.set(&Poll { ticket, etag })?;
             change.set(&Contact(now))?;
             Ok((directives, last))
         })?;
@@ -345,7 +344,7 @@ impl<'a> Serving<'a> {
         self.check_clock(last);
         self.shared.tell_broker(self.member.as_ref())?;
         self.devices_changed()?;
-        let left = ends_at.since(now);
+        let left = welcome.ticket_ends_at.since(now);
         let lasts = if left.is_zero() || self.shared.time.is_in_doubt() { TICKET_LASTS } else { left };
         self.times.ticket = Some(Instant::now() + lasts);
         (self.reported, self.report_due) = (welcome.reported, true);

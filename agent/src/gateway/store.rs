@@ -4,6 +4,7 @@
 //! reports, what became of updates until the server knows it, and a change-over that is under way. Images lie beside it as files
 //! (`packages`).
 
+mod metadata;
 pub(super) mod records;
 
 use super::classes::Directed;
@@ -24,19 +25,14 @@ use wardlink_protocol::distribution::PollTicket;
 use wardlink_protocol::identity::Sha256;
 use wardlink_protocol::{Device, UnixMillis};
 use wardlink_trust::associated::ChannelKeys;
-use wardlink_update::client::{Command, File, Stored};
 use wardlink_update::director::When;
-use wardlink_update::metadata::{Role as _, RoleName, Root, Signed, TargetPath, Version};
+use wardlink_update::metadata::{TargetPath, Version};
 use wardlink_update::package::Revision;
 use wardlink_update::report::State;
-use wardlink_update::uptane::{Notification, Outcome, Postponed, Repository};
+use wardlink_update::uptane::{Notification, Outcome, Postponed};
 
 /// Single values, CBOR, by name.
 const VALUES: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("values");
-/// Trusted metadata as it was received, by repository and file.
-const METADATA: TableDefinition<'_, (&str, &str), &[u8]> = TableDefinition::new("metadata");
-/// Roots that are not the newest any more, by repository and version: a device that comes later follows them one by one.
-const ROOTS: TableDefinition<'_, (&str, Version), &[u8]> = TableDefinition::new("roots");
 /// What the server does not know yet: notifications, JSON, by number.
 const OUTCOMES: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("outcomes");
 /// How far each device has come with what it is directed: CBOR, by device.
@@ -196,8 +192,6 @@ pub(super) enum SetPhase {
 #[derive(Serialize, Deserialize)]
 pub(super) struct Poll {
     pub(super) ticket: PollTicket,
-    /// Until when it counts, by the server's clock.
-    pub(super) ends_at: UnixMillis,
     /// The validator of the timestamp that was seen last (RFC 9110 section 8.8.3).
     pub(super) etag: Option<String>,
 }
@@ -369,13 +363,6 @@ pub struct Store {
     told: Mutex<Vec<Notification>>,
 }
 
-fn name_of(repository: &Repository) -> String {
-    match repository {
-        Repository::Director => "director".to_owned(),
-        Repository::Image(manufacturer) => format!("images/{manufacturer}"),
-    }
-}
-
 impl Store {
     /// Opens the store in a file, or makes it.
     pub fn open(path: &Path) -> Result<Self, StoreError> {
@@ -393,11 +380,10 @@ impl Store {
     fn prepared(database: Database) -> Result<Self, StoreError> {
         let write = database.begin_write()?;
         write.open_table(VALUES)?;
-        write.open_table(METADATA)?;
-        write.open_table(ROOTS)?;
         write.open_table(OUTCOMES)?;
         write.open_table(WORK)?;
         write.open_table(PACKAGES)?;
+        metadata::prepare(&write)?;
         records::prepare(&write)?;
         write.commit()?;
         Ok(Self { database, told: Mutex::default() })
@@ -444,106 +430,6 @@ impl Store {
                 change.set(&Attack { seen: Some(Seen { reported_in, ..seen }) })?;
             }
             Ok(next)
-        })
-    }
-
-    /// Begins to trust a repository by its first root, unless one is trusted already. Returns whether it began.
-    pub(super) fn trust(&self, repository: &Repository, root: &[u8]) -> Result<bool, StoreError> {
-        let name = name_of(repository);
-        self.change(|change| {
-            let mut table = change.write.open_table(METADATA)?;
-            let key = (name.as_str(), "root.json");
-            if table.get(key)?.is_some() {
-                return Ok(false);
-            }
-            table.insert(key, root)?;
-            Ok(true)
-        })
-    }
-
-    /// What was stored of a repository; none where it is not trusted.
-    pub(super) fn stored(&self, repository: &Repository) -> Result<Option<Stored>, StoreError> {
-        let name = name_of(repository);
-        let read = self.database.begin_read()?;
-        let table = read.open_table(METADATA)?;
-        let mut stored = Stored::default();
-        let mut is_trusted = false;
-        for entry in table.range((name.as_str(), "")..)? {
-            let (key, bytes) = entry?;
-            let (of, file) = key.value();
-            if of != name {
-                break;
-            }
-            let bytes = bytes.value().to_vec();
-            match file {
-                "root.json" => {
-                    stored.root = bytes;
-                    is_trusted = true;
-                }
-                "timestamp.json" => stored.timestamp = Some(bytes),
-                "snapshot.json" => stored.snapshot = Some(bytes),
-                file => {
-                    let role = file.strip_suffix(".json").unwrap_or(file).to_owned();
-                    let role = RoleName::try_from(role).map_err(|_| StoreError::Damaged("a role's name"))?;
-                    stored.targets.insert(role, bytes);
-                }
-            }
-        }
-        Ok(is_trusted.then_some(stored))
-    }
-
-    /// A root that was kept.
-    pub(super) fn root(&self, repository: &Repository, version: Version) -> Result<Option<Vec<u8>>, StoreError> {
-        let table = self.database.begin_read()?.open_table(ROOTS)?;
-        Ok(table.get((name_of(repository).as_str(), version))?.map(|bytes| bytes.value().to_vec()))
-    }
-
-    /// Keeps a root.
-    pub(super) fn keep_root(
-        &self,
-        repository: &Repository,
-        root: &Signed<Root>,
-        bytes: &[u8],
-    ) -> Result<(), StoreError> {
-        let key = (&*name_of(repository), root.role.version());
-        self.change(|change| Ok(change.write.open_table(ROOTS)?.insert(key, bytes).map(drop)?))
-    }
-
-    /// The manufacturers whose repositories are trusted.
-    pub(super) fn manufacturers(&self) -> Result<Vec<wardlink_update::package::Manufacturer>, StoreError> {
-        let read = self.database.begin_read()?;
-        let table = read.open_table(METADATA)?;
-        let mut manufacturers = Vec::new();
-        for entry in table.iter()? {
-            let (key, _) = entry?;
-            let (of, file) = key.value();
-            if let (Some(name), "root.json") = (of.strip_prefix("images/"), file) {
-                manufacturers.push(name.parse().map_err(|_| StoreError::Damaged("a manufacturer's name"))?);
-            }
-        }
-        Ok(manufacturers)
-    }
-
-    /// Stores and deletes what a run of verification says, in one step.
-    pub(super) fn carry_out(&self, repository: &Repository, commands: &[Command]) -> Result<(), StoreError> {
-        if commands.is_empty() {
-            return Ok(());
-        }
-        let name = name_of(repository);
-        self.change(|change| {
-            let mut table = change.write.open_table(METADATA)?;
-            for command in commands {
-                let key = |file: &File| file.name();
-                match command {
-                    Command::Store(file, bytes) => {
-                        table.insert((name.as_str(), key(file).as_str()), bytes.as_slice())?;
-                    }
-                    Command::Delete(file) => {
-                        table.remove((name.as_str(), key(file).as_str()))?;
-                    }
-                }
-            }
-            Ok(())
         })
     }
 
@@ -661,11 +547,6 @@ impl Change<'_> {
             None => drop(failures.remove(device)),
         }
         if failures == before { Ok(()) } else { self.set(&Failures(failures)) }
-    }
-
-    /// Roots that were kept are asked for again: a device has refused something.
-    pub(super) fn forget_roots(&self) -> Result<(), StoreError> {
-        Ok(self.write.open_table(ROOTS)?.retain(|_, _| false)?)
     }
 
     pub(super) fn set_work(&self, device: &Device, work: &Work) -> Result<(), StoreError> {

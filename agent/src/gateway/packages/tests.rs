@@ -8,11 +8,24 @@ fn bound(bytes: &[u8]) -> (Sha256, Target) {
     (file.sha256, file.target())
 }
 
-#[test]
-fn an_image_counts_when_it_is_whole_and_the_listed_one() {
+fn cache() -> (tempfile::TempDir, Store, Packages) {
     let folder = tempfile::tempdir().unwrap();
     let store = Store::open(&folder.path().join("store")).unwrap();
     let packages = Packages::open(folder.path().join("packages")).unwrap();
+    (folder, store, packages)
+}
+
+/// Where an image lies that has come whole.
+fn put(packages: &Packages, store: &Store, bytes: &[u8]) -> PathBuf {
+    let (sha256, target) = bound(bytes);
+    let mut partial = packages.partial(&sha256).unwrap();
+    partial.write(bytes).unwrap();
+    packages.finish(store, &partial, &sha256, &target).unwrap().unwrap()
+}
+
+#[test]
+fn an_image_counts_when_it_is_whole_and_the_listed_one() {
+    let (_folder, store, packages) = cache();
     let (sha256, target) = bound(b"an image");
     packages.partial(&sha256).unwrap().write(b"an im").unwrap();
     assert_eq!(packages.find(&store, &sha256).unwrap(), None);
@@ -37,17 +50,11 @@ fn an_image_counts_when_it_is_whole_and_the_listed_one() {
 
 #[test]
 fn what_nobody_needs_is_deleted() {
-    let folder = tempfile::tempdir().unwrap();
-    let store = Store::open(&folder.path().join("store")).unwrap();
-    let packages = Packages::open(folder.path().join("packages")).unwrap();
-    let put = |bytes: &[u8]| {
-        let (sha256, target) = bound(bytes);
-        let mut partial = packages.partial(&sha256).unwrap();
-        partial.write(bytes).unwrap();
-        packages.finish(&store, &partial, &sha256, &target).unwrap().unwrap();
-        sha256
-    };
-    let (old, new) = (put(b"old"), put(b"new"));
+    let (folder, store, packages) = cache();
+    let [old, new] = [b"old", b"new"].map(|bytes| {
+        put(&packages, &store, bytes);
+        bound(bytes).0
+    });
     let (waiting, _) = bound(b"on its way");
     packages.partial(&waiting).unwrap().write(b"on").unwrap();
     fs::write(folder.path().join("packages/stray"), b"x").unwrap();
@@ -59,29 +66,22 @@ fn what_nobody_needs_is_deleted() {
 
 #[test]
 fn an_image_that_was_damaged_in_the_cache_is_forgotten_and_no_other() {
-    let folder = tempfile::tempdir().unwrap();
-    let store = Store::open(&folder.path().join("store")).unwrap();
-    let packages = Packages::open(folder.path().join("packages")).unwrap();
+    let (_folder, store, packages) = cache();
     let (sha256, target) = bound(b"an image");
     assert!(!packages.forget_if_damaged(&store, &target).unwrap(), "there is none");
-    let mut partial = packages.partial(&sha256).unwrap();
-    partial.write(b"an image").unwrap();
-    let path = packages.finish(&store, &partial, &sha256, &target).unwrap().unwrap();
+    let path = put(&packages, &store, b"an image");
     assert!(!packages.forget_if_damaged(&store, &target).unwrap());
     for damaged in [b"an imagf".as_slice(), b"an", b"an image!"] {
         fs::write(&path, damaged).unwrap();
         assert!(packages.forget_if_damaged(&store, &target).unwrap());
         assert_eq!(packages.find(&store, &sha256).unwrap(), None);
-        let mut partial = packages.partial(&sha256).unwrap();
-        partial.write(b"an image").unwrap();
-        packages.finish(&store, &partial, &sha256, &target).unwrap().unwrap();
+        put(&packages, &store, b"an image");
     }
 }
 
 #[test]
 fn there_is_room_for_what_fits_beside_what_is_kept_free() {
-    let folder = tempfile::tempdir().unwrap();
-    let packages = Packages::open(folder.path().join("packages")).unwrap();
+    let (folder, _store, packages) = cache();
     assert!(packages.has_room(0).unwrap());
     assert!(!packages.has_room(u64::MAX).unwrap() && !packages.has_room(1 << 60).unwrap());
     let (sha256, _) = bound(b"on its way");

@@ -1,7 +1,10 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
 
 use super::*;
+use wardlink_update::client::{Command, File};
+use wardlink_update::metadata::RoleName;
 use wardlink_update::uptane::Outcome;
+use wardlink_update::uptane::Repository;
 
 fn store() -> (tempfile::TempDir, Store) {
     let folder = tempfile::tempdir().unwrap();
