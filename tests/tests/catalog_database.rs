@@ -1,9 +1,10 @@
 //! People read catalog and releases in a database (D1) that the distribution server brings up to date: whatever happens to it, they read what is so.
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result, anyhow, ensure};
 use serde_json::{Value, json};
-use wardlink_protocol::api::{CatalogPage, InventoryPreview, ProblemKind, ReleaseView};
+use wardlink_protocol::api::{CatalogPage, InventoryPreview, LiveEvent, ProblemKind, RecordsSettings, ReleaseView};
 use wardlink_tests::api::refusal;
+use wardlink_tests::live::Live;
 use wardlink_tests::scene;
 use wardlink_tests::stage::Stage;
 
@@ -49,7 +50,15 @@ fn the_catalog_is_read_as_it_is_after_its_database_was_lost_or_it_or_the_server_
         let earlier = stage.ward.worker.keep(DATABASES)?;
         stage.ward.worker.lose(DATABASES)?;
         stage.ward.worker.restart()?;
+        let mut live = Live::connect(&stage.ward.administrator)?;
         assert_eq!(read(&stage)?, first);
+        let often = RecordsSettings { every_minutes: Some(60) };
+        let _: RecordsSettings = stage.ward.administrator.put("records/settings", &often)?;
+        live.wait_for("another change", |event| match event {
+            LiveEvent::UpdatesChanged => Some(Err(anyhow!("who reads has changed nothing"))),
+            LiveEvent::RecordsChanged => Some(Ok(())),
+            _ => None,
+        })??;
 
         // Restored from an earlier state.
         import(&stage, &["stored-3"])?;

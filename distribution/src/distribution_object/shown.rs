@@ -210,7 +210,7 @@ impl DistributionObject {
             if mark(&results)?.is_none_or(|stand| stand.mark != batch.mark) {
                 return Err(Failure::internal(FOREIGN));
             }
-            database.step(confirm)?;
+            self.keep_books(confirm)?;
         }
         *standing = Standing::Known;
         Ok(d1)
@@ -226,7 +226,7 @@ impl DistributionObject {
             known.map(|mut row| Ok::<_, Failure>((row.take()?, row.take()?))).transpose()?;
         match (found, known) {
             (Some(found), Some((confirmed, _))) if found.mark == confirmed => Ok(()),
-            (Some(found), Some((_, pending))) if found.mark == pending => database.step(confirm),
+            (Some(found), Some((_, pending))) if found.mark == pending => self.keep_books(confirm),
             _ => self.begin_anew(d1).await,
         }
     }
@@ -234,7 +234,7 @@ impl DistributionObject {
     async fn begin_anew(&self, d1: &D1Database) -> Result<(), Failure> {
         log!("distribution: catalog and releases are written to D1 anew");
         let mark = new_mark();
-        self.database.step(|database| forget_all(database, &mark))?;
+        self.keep_books(|database| forget_all(database, &mark))?;
         let mut statements: Vec<_> = SCHEMA.into_iter().map(|statement| d1.prepare(statement)).collect();
         let stand = d1.prepare("INSERT OR REPLACE INTO stand (one, version, mark) VALUES (1, ?, ?)");
         statements.push(stand.bind(&[VERSION.into(), mark.into()])?);
@@ -265,7 +265,7 @@ impl DistributionObject {
             return Ok(None);
         }
         let (before, mark) =
-            database.step(|database| begin(database, last, changed.as_ref().map(|(number, _)| *number)))?;
+            self.keep_books(|database| begin(database, last, changed.as_ref().map(|(number, _)| *number)))?;
         let condition = "(client, identifier) IN (SELECT client, identifier FROM changed_devices WHERE number <= ?)";
         let devices = catalog::shown(database, condition, [last.unwrap_or_default().into_value()])?.into_iter();
         let devices: Vec<Value> = devices
@@ -294,6 +294,11 @@ impl DistributionObject {
             .push(d1.prepare("UPDATE stand SET mark = ?1 WHERE mark = ?2").bind(&[mark.as_str().into(), before])?);
         statements.push(d1.prepare(LOOK));
         Ok(Some(Batch { statements, mark }))
+    }
+
+    /// A step that writes what D1 has been told: whoever looks at catalog and releases finds them as before it, and is told nothing.
+    fn keep_books<T>(&self, work: impl FnOnce(&Database) -> Result<T, Failure>) -> Result<T, Failure> {
+        self.hints.quietly(self.database.open()?, |database| database.step(work))
     }
 
     /// When D1 is brought up to date, whether or not somebody asks; none where it is.

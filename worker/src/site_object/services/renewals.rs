@@ -71,7 +71,9 @@ pub(in crate::site_object) fn renew(
         ca: site.authority.issuing(site.now)?,
         certificate_lifetime: site.service_lifetime,
     };
-    if let Some(unused) = next.as_ref().filter(|next| next.certificate != enrolled.certificate) {
+    // A question about one that was replaced is refused below, and not put off.
+    let unused = next.as_ref().filter(|next| next.certificate != enrolled.certificate);
+    if let Some(unused) = unused.filter(|_| asking.serial() == enrolled.certificate) {
         let left = unused.ends.since(site.now) + site.service_lifetime / PAUSE_PART;
         if let Some(pause) = left.checked_sub(site.service_lifetime).filter(|pause| !pause.is_zero()) {
             return Err(Failure::too_many(pause.as_secs()));
@@ -84,8 +86,8 @@ pub(in crate::site_object) fn renew(
         refused()
     })?;
     // One that it was given, and does not have, never counts again.
-    if let Some(unused) = next.filter(|next| next.certificate != enrolled.certificate) {
-        supersede(site, &unused)?;
+    if let Some(unused) = unused {
+        supersede(site, unused)?;
     }
     give(site, &name, key, request, &known, &renewed, outcome)?;
     Ok(renewed.answer.clone())
