@@ -126,9 +126,11 @@ impl DistributionObject {
             }
             DistributionRequest::Leave(gateway) => answer(&self.leave(&gateway)?),
             // That somebody was heard, and how much it holds, changes all the time.
-            DistributionRequest::Heard(gateway) => {
-                answer(&self.hints.quietly(self.database.open()?, |database| presence::heard(database, &gateway))?)
-            }
+            DistributionRequest::Heard { gateway, in_session } => answer(
+                &self
+                    .hints
+                    .quietly(self.database.open()?, |database| presence::heard(database, &gateway, in_session))?,
+            ),
             DistributionRequest::Holds(gateway, held) => answer(
                 &self.hints.quietly(self.database.open()?, |database| presence::holds(database, &gateway, held))?,
             ),
@@ -237,7 +239,10 @@ impl DistributionObject {
             DistributionCommand::AllowUpload(device, body) => {
                 let AllowUpload { gateway, allowed } = body.read()?;
                 catalog::find(database, &device)?.ok_or(ProblemKind::NotFound)?;
-                catalog::check_gateway(database, &gateway)?;
+                if allowed {
+                    catalog::check_gateway(database, &gateway)?;
+                    catalog::check_room(database, &device, &gateway)?;
+                }
                 let what = if allowed { "data may come" } else { "data may not come" };
                 let detail = format!("{what} through {gateway}");
                 json(&database.step(|database| {

@@ -235,8 +235,8 @@ impl GatewayObject {
         Ok(database)
     }
 
-    /// The gateway was heard: the distribution server is told beside, once in a while.
-    fn note_heard(&self, device: Device) {
+    /// The gateway was heard, in its session or by a poll: the distribution server is told beside, once in a while.
+    fn note_heard(&self, gateway: Device, in_session: bool) {
         let now = now();
         if now.since(self.heard_at.get()) < HEARD_RESOLUTION {
             return;
@@ -244,7 +244,9 @@ impl GatewayObject {
         self.heard_at.set(now);
         let env = self.env.clone();
         self.state.wait_until(async move {
-            if let Err(failure) = objects::call::<_, ()>(&env, &DistributionRequest::Heard(device)).await {
+            if let Err(failure) =
+                objects::call::<_, ()>(&env, &DistributionRequest::Heard { gateway, in_session }).await
+            {
                 log!("gateway: the distribution server does not hear of a contact: {failure:?}");
             }
         });
@@ -262,9 +264,9 @@ impl GatewayObject {
         Ok((ticket, ends_at))
     }
 
-    /// A session may have ended: where none is open, the distribution server is told.
+    /// A session may have ended: where none stands or is about to, the distribution server is told.
     async fn left(&self) {
-        if session::open(&self.state).next().is_some() {
+        if self.state.get_websockets().iter().any(socket::is_proven) {
             return;
         }
         let told = async {

@@ -443,7 +443,12 @@ pub enum DistributionRequest {
     /// A gateway's session has ended. Answer: nothing.
     Leave(Device),
     /// A gateway has polled, or has said something in its session. Answer: nothing.
-    Heard(Device),
+    Heard {
+        /// Who was heard.
+        gateway: Device,
+        /// Whether its session stands.
+        in_session: bool,
+    },
     /// What a gateway holds of stored data. Answer: nothing.
     Holds(Device, Held),
     /// A gateway's configuration report. Answer: [`Dealt`].

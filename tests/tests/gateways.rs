@@ -362,10 +362,26 @@ fn a_device_that_two_gateways_report_gets_nothing_until_somebody_decides_and_mov
         assert_eq!(stage.catalog(&scale)?.entry.conflict.as_ref(), Some(&second.device));
         let conflicts: CatalogPage = stage.ward.administrator.get("catalog?update=conflict")?;
         assert_eq!(conflicts.total, 1);
-        one.ask()?;
         for (hub, talk) in [(&first, &one), (&second, &two)] {
-            ensure!(hub.directive(&talk.welcome)?.order_for(&scale).is_none(), "nobody gives it anything");
+            wait::until("nobody gives it anything", || {
+                Ok(hub.directive(&talk.welcome)?.order_for(&scale).is_none().then_some(()))
+            })?;
         }
+        // What the first one had begun, it tells.
+        let held_up = Outcome::Postponed(Postponed::Therapy);
+        ensure!(one.outcome(&scale, 1, &stage.acme.program("1B"), held_up)?.is_none(), "it is stored");
+
+        // Neither of the two ends the conflict by what it goes on saying; nor does a third one that comes and goes.
+        let mut other = stage.hub("pump-3")?;
+        let mut three = other.connect()?;
+        three.report(other.report("1A", None, &reported)?)?;
+        one.report(first.report("1A", None, &reported)?)?;
+        two.report(second.report("1A", None, &reported)?)?;
+        three.report(other.report("1A", None, &[])?)?;
+        one.report(first.report("1A", None, &reported)?)?;
+        let entry = stage.catalog(&scale)?.entry;
+        assert_eq!((entry.gateway.as_ref(), entry.conflict.as_ref()), (Some(&first.device), Some(&second.device)));
+        ensure!(first.directive(&one.welcome)?.order_for(&scale).is_none(), "nobody gives it anything still");
 
         // A person decides.
         let decision = Associate { gateway: second.device.clone() };
@@ -558,6 +574,34 @@ fn a_gateway_is_told_of_a_revoked_device_without_asking() -> Result<()> {
         // Nothing else is said here: the server sends it by itself.
         let FromServer::Devices(told) = talk.hear()? else { bail!("the devices") };
         assert_eq!(has_key(&told.message), [(lost.device.clone(), false), (kept.device.clone(), true)]);
+        Ok(())
+    })
+}
+
+#[test]
+fn the_devices_of_a_gateway_without_rights_are_whose_who_reports_them_next() -> Result<()> {
+    scene(|scene| {
+        let stage = Stage::open(scene)?;
+        let (mut lost, mut next) = (stage.hub("pump-1")?, stage.hub("pump-2")?);
+        let mut talk = lost.connect()?;
+        let scale = device("scale-1")?;
+        let reported = [state(&scale, "1A", None)?];
+        talk.report(lost.report("1A", None, &reported)?)?;
+        let mut two = next.connect()?;
+        two.report(next.report("1A", None, &reported)?)?;
+        assert_eq!(stage.catalog(&scale)?.entry.conflict.as_ref(), Some(&next.device));
+
+        stage.ward.administrator.revoke(core::slice::from_ref(&lost.device))?;
+        wait::until("the other one has it", || {
+            let entry = stage.catalog(&scale)?.entry;
+            Ok((entry.gateway.as_ref() == Some(&next.device) && entry.conflict.is_none()).then_some(()))
+        })?;
+        let known = stage.gateway(&lost.device)?;
+        ensure!(known.lost_at.is_some() && !known.online && known.devices == 0, "{known:?}");
+        assert_eq!(stage.gateway(&next.device)?.lost_at, None);
+        let decision = Associate { gateway: lost.device.clone() };
+        let decided = stage.ward.administrator.post::<CatalogDevice>(&format!("catalog/{scale}/gateway"), &decision);
+        assert_eq!(refusal(decided)?, ProblemKind::WrongState);
         Ok(())
     })
 }

@@ -66,6 +66,59 @@ fn kept(scene: &Scene, pump: &str, added: &OfferedData) -> PathBuf {
 }
 
 #[test]
+fn what_is_told_of_an_earlier_package_says_nothing_of_the_one_that_is_given() -> Result<()> {
+    scene(|scene| {
+        let stage = Stage::open(scene)?;
+        stage.acme.add("1A", "1C", b"the other program", &[])?;
+        stage.acme.publish(&stage.ward.worker.origin())?;
+        let mut hub = stage.hub("pump-1")?;
+        let mut talk = hub.connect()?;
+        let (pump, all) = (hub.device.clone(), || OfferScope::Model);
+        talk.report(hub.report("1A", None, &[])?)?;
+        let earlier = stage.offer("1B", all())?;
+        let directive = talk.directive()?;
+        let _: OfferView = stage.ward.administrator.post(&format!("offers/{}/withdraw", earlier.id), &())?;
+        let present = stage.offer("1C", all())?;
+        wait::until("it is given", || Ok((!stage.offered(present.id)?.is_empty()).then_some(())))?;
+
+        talk.outcome(&pump, directive, &earlier.path, Outcome::Failed { reason: note("flash")? })?;
+        let entry = stage.catalog(&pump)?.entry;
+        assert_eq!((entry.update, entry.failures, entry.retry_at), (UpdateState::Directed, 0, None));
+        assert_eq!(stage.offered(present.id)?, [(pump.clone(), OfferStanding::Directed)]);
+        let told: Vec<OutcomeView> = stage.ward.administrator.get(&format!("outcomes?device={pump}"))?;
+        assert_eq!(told.iter().map(|told| told.outcome.as_str()).collect::<Vec<_>>(), ["failed"]);
+        Ok(())
+    })
+}
+
+#[test]
+fn who_has_missed_the_window_is_given_it_no_more_and_a_person_is_told() -> Result<()> {
+    scene(|scene| {
+        let stage = Stage::open(scene)?;
+        let mut hub = stage.hub("pump-1")?;
+        let mut talk = hub.connect()?;
+        let pump = hub.device.clone();
+        talk.report(hub.report("1A", None, &[])?)?;
+        let now = clock::now().as_secs();
+        let (scope, when) = (OfferScope::Model, OfferWhen::Window { from: now, until: now + 8 });
+        let new = NewOffer { path: stage.acme.program("1B"), scope, when, added: Vec::new() };
+        let offer: OfferView = stage.ward.administrator.post("offers", &new)?;
+        talk.directive()?;
+        ensure!(hub.directive(&talk.welcome)?.order_for(&pump).is_some(), "it is given the update");
+        wait::until("the window is over", || {
+            Ok((stage.offered(offer.id)? == [(pump.clone(), OfferStanding::Waiting)]).then_some(()))
+        })?;
+        let entry = stage.catalog(&pump)?.entry;
+        assert_eq!((entry.update, entry.detail.as_deref()), (UpdateState::Withheld, Some(words::WINDOW_IS_OVER)));
+        ensure!(hub.directive(&talk.welcome)?.order_for(&pump).is_none(), "it is given nothing");
+
+        // Offered anew, it gets it.
+        stage.offer("1B", OfferScope::Model)?;
+        wait::until("it is given it anew", || Ok(hub.directive(&talk.welcome)?.order_for(&pump).map(drop)))
+    })
+}
+
+#[test]
 fn what_the_server_adds_is_installed_with_its_update_and_is_not_there_where_that_fails() -> Result<()> {
     scene(|scene| {
         let hospital = Fleet::open(scene)?;

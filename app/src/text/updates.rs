@@ -102,6 +102,7 @@ texts! {
     waits_no_key => "Its gateway has no key at this site to encrypt its package to" | "Sein Gateway hat an diesem Standort keinen Schlüssel, für den sein Paket verschlüsselt werden könnte";
     waits_out_of_date => "What its manufacturer has published counts no longer. It has to publish anew." | "Was sein Hersteller veröffentlicht hat, gilt nicht mehr. Er muss neu veröffentlichen.";
     waits_directive_refused(why: &str) => "Its gateway refuses everything that it is directed to do: {why}" | "Sein Gateway weist alles ab, was es tun soll: {why}";
+    waits_window_is_over => "The time in which it was to be installed has passed. Offer it anew." | "Die Zeit, in der es installiert werden sollte, ist vorbei. Neu anbieten.";
     waits_rest => "It has failed and is left alone for a while" | "Es ist fehlgeschlagen und wird eine Weile in Ruhe gelassen";
     waits_report => "No gateway reports it now" | "Derzeit meldet es kein Gateway";
     waits_unknown => "The catalog does not have it" | "Der Katalog kennt es nicht";

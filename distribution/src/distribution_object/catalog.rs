@@ -21,6 +21,9 @@ const HISTORY: u64 = 100;
 /// The assignments to patients of a device that are kept, the newest ones.
 const ASSIGNMENTS: u64 = 1_000;
 
+/// The most devices of other gateways whose data may come through one: all of them are told to it in one message.
+const MAX_OTHERS: u64 = 500;
+
 const COLUMNS: &str = "client, identifier, characteristics, state, gateway, conflict, reported_at, factory_key, \
                        standing, detail, path, failures, retry_at, rests, patient";
 
@@ -244,6 +247,9 @@ pub(super) fn associate(
         [text(&after), client, identifier],
     )?;
     allow_upload(database, device, gateway, true)?;
+    if let Some(other) = before.and_then(|known| known.conflict.as_ref()) {
+        note(database, device, "conflict", Some(&other.to_string()), None)?;
+    }
     if present != Some(gateway) {
         note(database, device, "gateway", present.map(ToString::to_string).as_deref(), Some(&after))?;
     }
@@ -265,20 +271,54 @@ pub(super) fn set_conflict(database: &Database, device: &Device, other: Option<&
     note(database, device, "conflict", before.map(|before| before.to_string()).as_deref(), other.as_deref())
 }
 
-/// Whether a device's data may come through a gateway.
+/// Who reports a device beside the gateway that updates it, and was not decided against.
+pub(super) fn other_reporter(
+    database: &Database,
+    device: &Device,
+    present: &Device,
+) -> Result<Option<Device>, Failure> {
+    let query = "SELECT gateway FROM reported WHERE client = ?1 AND identifier = ?2 AND gateway != ?3
+                     AND gateway NOT IN (SELECT gateway FROM decided_against WHERE client = ?1 AND identifier = ?2)
+                 ORDER BY gateway LIMIT 1";
+    let [client, identifier] = names(device);
+    let other: Option<String> = database.one(query, [client, identifier, text(present)])?;
+    other.map(|other| other.parse().map_err(Failure::internal)).transpose()
+}
+
+/// Whether a device's data may come through a gateway. Of devices that were its own and have moved on, it keeps those that were reported last.
 pub(super) fn allow_upload(
     database: &Database,
     device: &Device,
     gateway: &Device,
     allowed: bool,
 ) -> Result<(), Failure> {
-    let statement = if allowed {
-        "INSERT OR IGNORE INTO uploads_allowed (client, identifier, gateway) VALUES (?, ?, ?)"
-    } else {
-        "DELETE FROM uploads_allowed WHERE client = ? AND identifier = ? AND gateway = ?"
-    };
     let [client, identifier] = names(device);
-    database.run(statement, [client, identifier, text(gateway)])
+    if !allowed {
+        let statement = "DELETE FROM uploads_allowed WHERE client = ? AND identifier = ? AND gateway = ?";
+        return database.run(statement, [client, identifier, text(gateway)]);
+    }
+    let statement = "INSERT OR IGNORE INTO uploads_allowed (client, identifier, gateway) VALUES (?, ?, ?)";
+    database.run(statement, [client, identifier, text(gateway)])?;
+    database.run(
+        "DELETE FROM uploads_allowed WHERE gateway = ?1 AND (client, identifier) IN (
+             SELECT client, identifier FROM uploads_allowed AS allowed JOIN devices USING (client, identifier)
+             WHERE allowed.gateway = ?1 AND devices.gateway IS NOT ?1
+             ORDER BY devices.reported_at DESC LIMIT -1 OFFSET ?2)",
+        [text(gateway), MAX_OTHERS.into_value()],
+    )
+}
+
+/// Whether there is room for one more device of another gateway among those whose data comes through this one.
+pub(super) fn check_room(database: &Database, device: &Device, gateway: &Device) -> Result<(), Failure> {
+    let query = "SELECT count(*) FROM uploads_allowed AS allowed JOIN devices USING (client, identifier)
+                 WHERE allowed.gateway = ?1 AND devices.gateway IS NOT ?1 AND (client, identifier) != (?2, ?3)";
+    let [client, identifier] = names(device);
+    let others: u64 = database.one(query, [text(gateway), client, identifier])?.unwrap_or_default();
+    if others < MAX_OTHERS {
+        return Ok(());
+    }
+    let detail = format!("Data of {others} devices of other gateways comes through this one. Take one from it first.");
+    Err(Failure::with_detail(ProblemKind::WrongState, detail))
 }
 
 /// The devices whose data may come through a gateway.
@@ -510,11 +550,16 @@ pub(super) fn patients(database: &Database, device: &Device) -> Result<Vec<Assig
     rows.map(|mut row| Ok(Assigned { since: row.take()?, patient: take_patient(&mut row)? })).collect()
 }
 
-/// A gateway that was in a session once.
+/// A gateway that was in a session once, and has rights still.
 pub(super) fn check_gateway(database: &Database, gateway: &Device) -> Result<(), Failure> {
-    let query = "SELECT gateway FROM gateways WHERE gateway = ?";
-    let known: Option<String> = database.one(query, [text(gateway)])?;
-    known.map(drop).ok_or_else(|| Failure::with_detail(ProblemKind::NotFound, "No such gateway was ever in a session."))
+    let query = "SELECT lost_at IS NULL FROM gateways WHERE gateway = ?";
+    match database.one(query, [text(gateway)])? {
+        Some(true) => Ok(()),
+        Some(false) => {
+            Err(Failure::with_detail(ProblemKind::WrongState, "This gateway has no rights at the site any more."))
+        }
+        None => Err(Failure::with_detail(ProblemKind::NotFound, "No such gateway was ever in a session.")),
+    }
 }
 
 /// A person says that a device that was set aside is tried again.

@@ -2,8 +2,9 @@
 
 use super::catalog::{self, Known, Progress};
 use super::director::{self, Director};
+use super::offers::{self, Offer};
 use super::{DistributionObject, blob, text};
-use super::{manufacturers, offered, offers};
+use super::{manufacturers, offered};
 use core::time::Duration;
 use serde_bytes::ByteBuf;
 use sha2::{Digest, Sha256 as Hasher};
@@ -15,10 +16,10 @@ use wardlink_edge::platform::{log, now};
 use wardlink_edge::problem::Failure;
 use wardlink_edge::storage::{Column, Database};
 use wardlink_protocol::api::UpdateState;
-use wardlink_protocol::api::words::OUT_OF_DATE;
+use wardlink_protocol::api::words::{OUT_OF_DATE, WINDOW_IS_OVER};
 use wardlink_protocol::identity::Sha256;
 use wardlink_protocol::{Device, UnixMillis};
-use wardlink_update::catalog::{Associations, Pick, Picks};
+use wardlink_update::catalog::{Associations, Listed, Pick, Picks};
 use wardlink_update::director::{Directive, Order, When};
 use wardlink_update::metadata::Expires;
 use wardlink_update::package::{AtomicMember, Package};
@@ -101,7 +102,12 @@ impl DistributionObject {
         let published_until = manufacturers::published_until(database)?;
         loop {
             let mut wait = variants.wait_for(self, gateway, &picks.picks)?;
-            wait.extend(out_of_date(&picks.picks, &published_until));
+            wait.extend(held_back(&picks.picks, OUT_OF_DATE, |_, package| {
+                published_until.get(package.release.manufacturer.as_str()).is_some_and(|until| *until <= now())
+            }));
+            wait.extend(held_back(&picks.picks, WINDOW_IS_OVER, |device, package| {
+                offers.of(device, &package.path).and_then(Offer::window_ends).is_some_and(|until| until <= now())
+            }));
             if wait.is_empty() {
                 break;
             }
@@ -127,11 +133,14 @@ impl DistributionObject {
         let digest = Sha256(Hasher::digest(serde_json::to_vec(&plain)?).into());
         let query = "SELECT digest IS ? AND renew_at > ? FROM gateways WHERE gateway = ?";
         let is_same: Option<bool> = database.one(query, [blob(&digest), now().into_value(), name()])?;
-        // It is renewed after a while, when the pause of a device that has failed is over, and when what it names counts no longer.
+        // It is renewed after a while, when the pause of a device that has failed or the window of an offer is over, and when what it names counts no longer.
         let pauses = known.iter().map(|known| known.progress.retry_at);
         let named =
             picks.picks.iter().filter_map(|pick| published_until.get(pick.package.release.manufacturer.as_str()));
-        let changes = pauses.chain(named.copied()).filter(|at| *at > now());
+        let windows = picks.picks.iter().filter_map(|Pick { state, package, .. }| {
+            offers.of(&state.characteristics.device, &package.path).and_then(Offer::window_ends)
+        });
+        let changes = pauses.chain(named.copied()).chain(windows).filter(|at| *at > now());
         let renew_at = changes.fold(now().after(director::renewal(&self.env)), UnixMillis::min);
         if is_same == Some(true) && !always {
             database.run(
@@ -282,25 +291,21 @@ impl Matched {
     }
 }
 
-/// The devices whose gateway would refuse what they are to be given, and with it everything else: what a manufacturer has published counts no longer. A set
-/// of which a member is such a package waits whole.
-fn out_of_date<'a>(
-    picks: &'a [Pick],
-    published_until: &'a BTreeMap<String, UnixMillis>,
-) -> impl Iterator<Item = (Device, &'static str)> {
-    let is_over =
-        |package: &Package| published_until.get(package.manufacturer.as_str()).is_some_and(|until| *until <= now());
-    let sets: Vec<BTreeSet<AtomicMember>> = picks
-        .iter()
-        .map(|pick| &pick.package.release)
-        .filter(|package| is_over(package) && !package.atomic.is_empty())
-        .map(Package::set)
-        .collect();
-    picks.iter().filter_map(move |pick| {
+/// The devices that are to be given what is held back, and why. A set of which a member is such a package waits whole.
+fn held_back(
+    picks: &[Pick],
+    why: &'static str,
+    is_held: impl Fn(&Device, &Listed<Package>) -> bool,
+) -> Vec<(Device, &'static str)> {
+    let is_held = |pick: &Pick| is_held(&pick.state.characteristics.device, &pick.package);
+    let of_set = |pick: &&Pick| !pick.package.release.atomic.is_empty() && is_held(pick);
+    let sets: Vec<BTreeSet<AtomicMember>> =
+        picks.iter().filter(of_set).map(|pick| pick.package.release.set()).collect();
+    let waits = |pick: &&Pick| {
         let package = &pick.package.release;
-        let waits = !package.is_installed_on(&pick.state) && (is_over(package) || sets.contains(&package.set()));
-        waits.then(|| (pick.state.characteristics.device.clone(), OUT_OF_DATE))
-    })
+        !package.is_installed_on(&pick.state) && (is_held(pick) || sets.contains(&package.set()))
+    };
+    picks.iter().filter(waits).map(|pick| (pick.state.characteristics.device.clone(), why)).collect()
 }
 
 /// How each device's update stands after a match. What the device itself told of the same package stays.

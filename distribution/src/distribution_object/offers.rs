@@ -95,6 +95,14 @@ impl Offers {
 }
 
 impl Offer {
+    /// When it can be installed no longer; none where no window is set.
+    pub(super) fn window_ends(&self) -> Option<UnixMillis> {
+        match self.record.when {
+            OfferWhen::Window { until, .. } => Some(UnixMillis(until.saturating_mul(1_000))),
+            OfferWhen::AtOnce | OfferWhen::NextSafeMoment | OfferWhen::OnConfirmation => None,
+        }
+    }
+
     /// When a device installs it, and what the server adds, as far as the package takes it.
     pub(super) fn terms(&self, package: &Package) -> (When, Vec<Added>) {
         let when = match self.record.when {

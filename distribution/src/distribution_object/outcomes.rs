@@ -41,7 +41,8 @@ impl DistributionObject {
         let Some(known) = catalog::find(database, &told.device)? else {
             return Ok(reports::refused(STEP, &format!("the catalog has no {}", told.device)));
         };
-        if known.gateway.as_ref() != Some(gateway) || known.conflict.is_some() {
+        // What it was given before a second one reported it too, it may have installed meanwhile.
+        if known.gateway.as_ref() != Some(gateway) {
             return Ok(reports::refused(STEP, &format!("{} is not updated through {gateway}", told.device)));
         }
         let is_news = !was_told(database, &told)?;
@@ -140,11 +141,12 @@ fn take(database: &Database, known: &Known, told: &Notification) -> Result<(), F
         }
         // Only a person, or success, changes that.
         _ if before.standing == UpdateState::SetAside => return Ok(()),
+        // What it was given before this says nothing of what it is given now.
+        _ if before.path.as_ref().zip(told.path.as_ref()).is_some_and(|(now, of)| now != of.as_str()) => return Ok(()),
         Outcome::Begun => {
             let is_given =
                 !matches!(before.standing, UpdateState::Current | UpdateState::Withheld | UpdateState::Recalled);
-            let path = told.path.as_ref().map(ToString::to_string);
-            if !is_given || path != before.path {
+            if !is_given || before.path.is_none() {
                 return Ok(());
             }
             Progress { standing: UpdateState::Installing, detail: None, ..before.clone() }

@@ -42,6 +42,9 @@ impl DistributionObject {
     }
 
     async fn look_at(&self, gateway: &Device, has_not_answered: bool) -> Result<(), Failure> {
+        let database = self.database.open()?;
+        let query = "SELECT last_contact FROM gateways WHERE gateway = ?";
+        let last_contact: Option<UnixMillis> = database.one(query, [text(gateway)])?;
         let is_there = if has_not_answered {
             log!("distribution: {gateway} does not answer");
             objects::tell_gateway::<()>(&self.env, gateway, &GatewayRequest::Silent).await?;
@@ -50,7 +53,9 @@ impl DistributionObject {
             self.inquire(gateway).await?
         };
         if !is_there {
-            self.database.open()?.run("UPDATE gateways SET online = 0 WHERE gateway = ?", [text(gateway)])?;
+            // Who has come meanwhile is there.
+            let statement = "UPDATE gateways SET online = 0 WHERE gateway = ? AND last_contact IS ?";
+            database.run(statement, [text(gateway), last_contact.into_value()])?;
         }
         Ok(())
     }
@@ -66,10 +71,10 @@ impl DistributionObject {
     }
 }
 
-/// A gateway was heard: it polled, or has said something.
-pub(super) fn heard(database: &Database, gateway: &Device) -> Result<(), Failure> {
-    let statement = "UPDATE gateways SET last_contact = ? WHERE gateway = ?";
-    database.run(statement, [now().into_value(), text(gateway)])
+/// A gateway was heard: it polled, or has said something in its session.
+pub(super) fn heard(database: &Database, gateway: &Device, in_session: bool) -> Result<(), Failure> {
+    let statement = "UPDATE gateways SET last_contact = ?, online = max(online, ?) WHERE gateway = ?";
+    database.run(statement, [now().into_value(), in_session.into_value(), text(gateway)])
 }
 
 /// What a gateway holds of stored data.

@@ -1,5 +1,6 @@
 //! Sessions of gateways, and their reports (figure 6; figure 10, 211 to 213).
 
+use super::catalog::Known;
 use super::{DistributionObject, catalog, directives, text};
 use serde_bytes::ByteBuf;
 use std::collections::{BTreeMap, BTreeSet};
@@ -16,7 +17,7 @@ use wardlink_protocol::api::GatewayView;
 use wardlink_protocol::distribution::{AssociatedDevice, ManufacturerRoot, SessionRefusal};
 use wardlink_update::key::Key;
 use wardlink_update::metadata::{Signed, Version};
-use wardlink_update::report::{Configuration, ConfigurationReport, Known, MAX_REPORT_BYTES, Reported, State};
+use wardlink_update::report::{Configuration, ConfigurationReport, MAX_REPORT_BYTES, Reported, State};
 
 /// The step of the patent in which a report is checked.
 const STEP: &str = "figure 10, 213";
@@ -27,7 +28,7 @@ struct Reporters {
     counters: BTreeMap<Device, Version>,
 }
 
-impl Known for Reporters {
+impl wardlink_update::report::Known for Reporters {
     fn key(&self, device: &Device) -> Option<Key> {
         self.keys.get(device).cloned()
     }
@@ -49,7 +50,7 @@ impl DistributionObject {
         let database = self.database.open()?;
         database.run(
             "INSERT INTO gateways (gateway, online, last_contact) VALUES (?, 1, ?)
-             ON CONFLICT (gateway) DO UPDATE SET online = 1, last_contact = excluded.last_contact",
+             ON CONFLICT (gateway) DO UPDATE SET online = 1, last_contact = excluded.last_contact, lost_at = NULL",
             [text(gateway), now().into_value()],
         )?;
         let director_root = ByteBuf::from(self.director()?.root().to_vec());
@@ -131,7 +132,10 @@ impl DistributionObject {
         let mut gateways = BTreeMap::<Device, Vec<Device>>::new();
         for device in lost {
             // Whatever it is there for later begins anew.
-            database.step(|database| catalog::assign(database, None, &device, None))?;
+            database.step(|database| {
+                lost_its_rights(database, &device)?;
+                catalog::assign(database, None, &device, None)
+            })?;
             for gateway in catalog::gateways_of(database, &device)? {
                 gateways.entry(gateway).or_default().push(device.clone());
             }
@@ -217,16 +221,13 @@ fn contradiction(database: &Database, state: &State) -> Result<Option<String>, F
 /// One step: what runs where, and what follows for the associations.
 fn store(database: &Database, gateway: &Device, configuration: &Configuration) -> Result<(), Failure> {
     let name = || text(gateway);
-    let mut gone = BTreeSet::new();
-    for mut row in database.rows("SELECT client, identifier FROM reported WHERE gateway = ?", [name()])? {
-        gone.insert(catalog::take_names(&mut row)?);
-    }
+    let mut left = reported_by(database, gateway)?;
     let own = catalog::find(database, gateway)?;
     catalog::put_state(database, own.as_ref(), &configuration.gateway, None)?;
     catalog::associate(database, own.as_ref(), gateway, gateway)?;
     for (state, counter) in &configuration.devices {
         let device = &state.characteristics.device;
-        if !gone.remove(device) {
+        if !left.remove(device) {
             put_reported(database, gateway, device)?;
         }
         let known = catalog::find(database, device)?;
@@ -237,14 +238,28 @@ fn store(database: &Database, gateway: &Device, configuration: &Configuration) -
             Some(_) if counter.is_none() && catalog::is_decided_against(database, device, gateway)? => {}
             // It is reported by two, who speak for it: nothing that the second one says counts until a person decides, or the first one lets it go.
             Some(present) if counter.is_none() && reports(database, present, device)? => {
-                catalog::set_conflict(database, device, Some(gateway))?;
+                let other = known.and_then(|known| known.conflict.as_ref());
+                if other.is_none_or(|other| other == gateway) {
+                    catalog::set_conflict(database, device, Some(gateway))?;
+                }
+                // What it was to be given by the first one it is given no more.
+                if other.is_none() {
+                    directives::is_due(database, present)?;
+                }
+            }
+            // A conflict does not end by what one of the two says; that it still has the device, it may say.
+            None if counter.is_none() && known.is_some_and(|known| known.conflict.is_some()) => {
+                catalog::put_state(database, known, state, None)?;
             }
             // It has moved, or is new. What a device has signed after everything else says where it is: nobody else still has it.
             _ => {
-                if let Some(present) = present.filter(|_| counter.is_some()) {
-                    remove_reported(database, present, device)?;
-                    directives::is_due(database, present)?;
-                    catalog::forget_decision(database, device)?;
+                if counter.is_some() {
+                    let others = known.into_iter().flat_map(|known| known.gateway.iter().chain(&known.conflict));
+                    for other in others.filter(|other| *other != gateway) {
+                        remove_reported(database, other, device)?;
+                        directives::is_due(database, other)?;
+                        catalog::forget_decision(database, device)?;
+                    }
                 }
                 catalog::put_state(database, known, state, *counter)?;
                 catalog::associate(database, known, device, gateway)?;
@@ -253,32 +268,71 @@ fn store(database: &Database, gateway: &Device, configuration: &Configuration) -
     }
     for device in &configuration.unchanged {
         // As it was: what the device signed for another gateway since would be newer.
-        if !gone.remove(device)
+        if !left.remove(device)
             && catalog::find(database, device)?.is_some_and(|known| known.gateway.as_ref() == Some(gateway))
         {
             put_reported(database, gateway, device)?;
         }
     }
-    for device in gone {
-        remove_reported(database, gateway, &device)?;
-        catalog::accept_decision(database, &device, gateway)?;
-        let Some(known) = catalog::find(database, &device)? else { continue };
-        if known.gateway.as_ref() == Some(gateway) {
-            catalog::forget_decision(database, &device)?;
-        }
-        // The gateway has let it go: a conflict is over, and who reports it beside updates it from its next report on.
-        if known.gateway.as_ref() == Some(gateway) && known.conflict.is_some() {
-            let other = known.conflict.clone().unwrap_or_else(|| gateway.clone());
-            catalog::associate(database, Some(&known), &device, &other)?;
-            directives::is_due(database, &other)?;
-        } else if known.conflict.as_ref() == Some(gateway) {
-            catalog::set_conflict(database, &device, None)?;
-        }
+    for device in left {
+        gone(database, gateway, &device)?;
     }
     database.run(
         "UPDATE gateways SET counter = ?, reported_at = ?, last_contact = ? WHERE gateway = ?",
         [configuration.counter.into_value(), now().into_value(), now().into_value(), name()],
     )
+}
+
+/// A gateway has no rights any more: whoever reports its devices after it has them.
+fn lost_its_rights(database: &Database, gateway: &Device) -> Result<(), Failure> {
+    database.run(
+        "UPDATE gateways SET lost_at = coalesce(lost_at, ?) WHERE gateway = ?",
+        [now().into_value(), text(gateway)],
+    )?;
+    for device in reported_by(database, gateway)? {
+        gone(database, gateway, &device)?;
+    }
+    directives::is_due(database, gateway)
+}
+
+/// A device is no part of what a gateway reports any more.
+fn gone(database: &Database, gateway: &Device, device: &Device) -> Result<(), Failure> {
+    remove_reported(database, gateway, device)?;
+    catalog::accept_decision(database, device, gateway)?;
+    let Some(known) = catalog::find(database, device)? else { return Ok(()) };
+    if known.gateway.as_ref() == Some(gateway) {
+        catalog::forget_decision(database, device)?;
+    }
+    match &known.gateway {
+        Some(present) if known.conflict.is_some() => let_go(database, gateway, &known, present),
+        _ => Ok(()),
+    }
+}
+
+/// The devices of a gateway's newest report.
+fn reported_by(database: &Database, gateway: &Device) -> Result<BTreeSet<Device>, Failure> {
+    let rows = database.rows("SELECT client, identifier FROM reported WHERE gateway = ?", [text(gateway)])?;
+    rows.into_iter().map(|mut row| catalog::take_names(&mut row)).collect()
+}
+
+/// One of those who report a device has let it go: the conflict is over, where only one is left, who updates it from then on.
+fn let_go(database: &Database, gateway: &Device, known: &Known, present: &Device) -> Result<(), Failure> {
+    let device = &known.device;
+    let present = match &known.conflict {
+        Some(other) if present == gateway => {
+            catalog::associate(database, Some(known), device, other)?;
+            other
+        }
+        Some(other) if other == gateway => {
+            catalog::set_conflict(database, device, None)?;
+            present
+        }
+        _ => return Ok(()),
+    };
+    if let Some(other) = catalog::other_reporter(database, device, present)? {
+        catalog::set_conflict(database, device, Some(&other))?;
+    }
+    directives::is_due(database, present)
 }
 
 /// A device stands in a gateway's newest report.
@@ -304,7 +358,7 @@ fn reports(database: &Database, gateway: &Device, device: &Device) -> Result<boo
 
 /// Every gateway that was ever in a session.
 pub(super) fn gateways(database: &Database) -> Result<Vec<GatewayView>, Failure> {
-    let query = "SELECT gateway, online, last_contact, reported_at,
+    let query = "SELECT gateway, online, lost_at, last_contact, reported_at,
                      (SELECT count(*) FROM reported WHERE reported.gateway = gateways.gateway),
                      directive, directed, directed_at, refused, held
                  FROM gateways ORDER BY gateway";
@@ -313,6 +367,7 @@ pub(super) fn gateways(database: &Database) -> Result<Vec<GatewayView>, Failure>
         Ok(GatewayView {
             gateway: row.take::<String>()?.parse().map_err(Failure::internal)?,
             online: row.take()?,
+            lost_at: row.take()?,
             last_contact: row.take()?,
             reported_at: row.take()?,
             devices: row.take()?,

@@ -1,7 +1,7 @@
 //! The tables of the distribution server.
 
 /// The statements that lead from each version to the next.
-pub(super) const VERSIONS: [&str; 9] = [FIRST, SECOND, THIRD, FOURTH, FIFTH, SIXTH, OFFERED, RUNS, SHOWN];
+pub(super) const VERSIONS: [&str; 10] = [FIRST, SECOND, THIRD, FOURTH, FIFTH, SIXTH, OFFERED, RUNS, SHOWN, LOST];
 
 /// Manufacturers, their tokens, what they upload, and what is public of them.
 const FIRST: &str = "
@@ -365,4 +365,10 @@ const SHOWN: &str = "
         device INTEGER NOT NULL,
         manufacturer INTEGER NOT NULL
     );
+";
+
+/// Which gateways have no rights any more.
+const LOST: &str = "
+    -- Since when; none as long as it has, or has again.
+    ALTER TABLE gateways ADD COLUMN lost_at INTEGER;
 ";

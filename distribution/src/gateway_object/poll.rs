@@ -93,7 +93,7 @@ impl GatewayObject {
             return Err(ProblemKind::SignedOut.into());
         }
         if let Some(gateway) = &poll.gateway {
-            self.note_heard(gateway.clone());
+            self.note_heard(gateway.clone(), false);
         }
         match asked {
             Asked::Metadata(name) if name == "timestamp.json" => {

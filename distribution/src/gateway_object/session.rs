@@ -146,6 +146,8 @@ impl GatewayObject {
                 kept.stage = Stage::Proving;
                 socket::keep(socket, &kept)?;
                 let session = self.prove(&device, &handshake, &frame).await?;
+                kept.stage = Stage::Joining;
+                socket::keep(socket, &kept)?;
                 self.welcome(socket, kept, session, device).await
             }
             Stage::Open(mut session) if frame.len() <= MAX_SESSION_FRAME_BYTES => {
@@ -153,7 +155,7 @@ impl GatewayObject {
                 kept.stage = Stage::Open(session);
                 socket::keep(socket, &kept)?;
                 let message: FromGateway = cbor::decode(&message, MAX_SESSION_MESSAGE_BYTES)?;
-                self.note_heard(device.clone());
+                self.note_heard(device.clone(), true);
                 self.take_message(socket, device, message).await
             }
             _ => Err(Over::Malformed),

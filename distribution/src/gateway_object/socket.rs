@@ -68,6 +68,8 @@ pub(super) enum Stage {
     Answered(ServerHandshake),
     /// The proof is being looked at.
     Proving,
+    /// It has proved itself, and is being welcomed.
+    Joining,
     /// The session stands.
     Open(Session),
 }
@@ -102,6 +104,11 @@ pub(super) fn keep(socket: &WebSocket, kept: &Kept) -> Result<(), Over> {
 /// Since when a connection has yet to prove itself; none of one that has, or that is just going.
 pub(super) fn unproven_since(socket: &WebSocket) -> Option<UnixMillis> {
     kept(socket).ok().filter(|kept| !matches!(kept.stage, Stage::Open(_))).map(|kept| kept.since)
+}
+
+/// Whether it has proved itself: the gateway's session stands, or is about to.
+pub(super) fn is_proven(socket: &WebSocket) -> bool {
+    kept(socket).is_ok_and(|kept| matches!(kept.stage, Stage::Joining | Stage::Open(_)))
 }
 
 /// Closes a connection (RFC 6455 section 7.4.1); its keys go with it.

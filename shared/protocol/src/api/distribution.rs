@@ -290,6 +290,8 @@ pub struct GatewayView {
     pub gateway: Device,
     /// Whether its session is open.
     pub online: bool,
+    /// Since when it has no rights at the site any more; none as long as it has.
+    pub lost_at: Option<UnixMillis>,
     /// When it was heard last, in a session or by a poll; to a minute.
     pub last_contact: Option<UnixMillis>,
     /// When it reported last.

@@ -10,6 +10,8 @@ pub const NOT_ENCRYPTED: &str = "its package could not be encrypted for its gate
 pub const NO_KEY: &str = "its gateway has no key at this site to encrypt its package to";
 /// Its gateway would refuse it: the manufacturer has to publish anew.
 pub const OUT_OF_DATE: &str = "what its manufacturer has published counts no longer; it has to publish anew";
+/// It was to be installed within a time that has passed: a person has to offer it anew.
+pub const WINDOW_IS_OVER: &str = "the window in which it was to be installed is over; offer it anew";
 /// What its gateway says follows: it refuses the directive, and so everything in it.
 pub const DIRECTIVE_REFUSED: &str = "its gateway refuses the whole directive: ";
 /// A person has to decide which of them updates it.
