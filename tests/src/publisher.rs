@@ -7,6 +7,7 @@ use ureq::Agent;
 use ureq::http::{Method, Request, Response};
 use wardlink_protocol::api::{NewPublication, PublicationView, Published, PublishedFile, PublishedMetadata};
 use wardlink_protocol::identity::Sha256;
+use wardlink_protocol::limits::PUBLISHED_PART_BYTES;
 
 use crate::api::problem;
 use crate::wait;
@@ -82,4 +83,15 @@ pub fn file(bytes: &[u8]) -> PublishedFile {
 /// Metadata by its name and content.
 pub fn metadata(name: &str, bytes: &[u8]) -> PublishedMetadata {
     PublishedMetadata { name: name.to_owned(), file: file(bytes) }
+}
+
+/// Bytes that don't repeat: so many whole parts, and one that is not whole.
+pub fn long_program(parts: u64) -> Vec<u8> {
+    let length = usize::try_from(parts * PUBLISHED_PART_BYTES).unwrap_or_default() + 1_000;
+    let mut state = 1_u64;
+    let mut next = || {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        state.to_be_bytes()[0]
+    };
+    (0..length).map(|_| next()).collect()
 }

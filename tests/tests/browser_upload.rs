@@ -13,6 +13,7 @@ use wardlink_protocol::limits::PUBLISHED_PART_BYTES;
 use wardlink_tests::api::{ADMINISTRATOR, Api};
 use wardlink_tests::browser::{Browser, Screen, Target};
 use wardlink_tests::manufacturer::Manufacturer;
+use wardlink_tests::publisher::long_program;
 use wardlink_tests::ward::Ward;
 use wardlink_tests::{Scene, publisher, scene, wait};
 
@@ -42,12 +43,6 @@ const WATCH: &str = "{
     };
     window.setTimeout = (act, pause, ...rest) => setTimeout.call(window, act, window.hurries ? pause / 50 : pause, ...rest);
 }";
-
-/// A program of several parts.
-fn long_program() -> Vec<u8> {
-    let bytes = usize::try_from(3 * PUBLISHED_PART_BYTES + 1_000).unwrap_or_default();
-    (0..bytes).map(|index| u8::try_from(index % 251).unwrap_or_default()).collect()
-}
 
 /// A manufacturer that is known, and what it has exported: nothing of it is published.
 fn handed_over<'s>(scene: &'s Scene, ward: &Ward<'_>) -> Result<(Manufacturer<'s>, PathBuf)> {
@@ -134,7 +129,7 @@ fn is_complete(desk: &Browser, stick: &Path, bytes: &[u8]) -> Result<()> {
 fn an_upload_that_loses_the_network_goes_on_where_it_was_by_itself_or_when_a_person_says_so() -> Result<()> {
     scene(|scene| {
         let ward = Ward::with_pages(scene)?;
-        let bytes = long_program();
+        let bytes = long_program(3);
         let (_acme, stick) = handed_over_with(scene, &ward, &bytes)?;
         let desk = Browser::start(scene, Screen::Desk)?;
         desk.before_load(WATCH)?;
@@ -168,7 +163,7 @@ fn an_upload_that_loses_the_network_goes_on_where_it_was_by_itself_or_when_a_per
 fn an_upload_whose_page_was_loaded_anew_goes_on_where_it_was() -> Result<()> {
     scene(|scene| {
         let mut ward = Ward::with_pages(scene)?;
-        let bytes = long_program();
+        let bytes = long_program(3);
         let (acme, stick) = handed_over_with(scene, &ward, &bytes)?;
         let desk = Browser::start(scene, Screen::Desk)?;
         desk.before_load(WATCH)?;

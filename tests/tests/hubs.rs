@@ -32,9 +32,9 @@ fn what_is_offered_reaches_the_devices_of_two_gateways_through_deaths_of_all() -
         hospital.offer("1B")?;
         for pump in ["n-1", "n-2", "s-1"] {
             hospital.wait_for(pump, "1B")?;
+            // What it runs may be reported before what has come of it.
+            hospital.outcome(&device(pump)?, "installed")?;
         }
-        let outcomes: Vec<OutcomeView> = hospital.ward.administrator.get("outcomes")?;
-        ensure!(outcomes.iter().filter(|told| told.outcome == "installed").count() >= 3, "{outcomes:?}");
 
         // Everybody dies, and comes back to the next release.
         hospital.release("1B", "1C", &[])?;
@@ -98,17 +98,20 @@ fn a_pump_that_verifies_for_itself_is_updated_through_its_gateway_and_the_server
 
         // A release reaches it as it reaches the passive one beside it, whoever dies on the way.
         let release = |from: &str, revision: &str, counter: &str, more: &[&str]| -> Result<()> {
-            let of_image = [&["--program-bytes", "3000000"], more].concat();
+            let of_image = [&["--program-bytes", "8000000"], more].concat();
             hospital.release_for_pumps((from, revision), counter, &of_image, &[])?;
             hospital.publish()
         };
         release("1A", "1B", "2", &[])?;
         hospital.offer("1B")?;
+        let ready = |of: &str| scene.path(of).join("targets/acme");
+        let (at_gateway, in_pump) =
+            (ready("north-state/hub/updates/infusion-pump/pump-1"), ready("pump-1-state/gateway"));
         let incoming = scene.path("pump-1-state/gateway/.incoming");
-        wait::until("a part of the image", || {
+        wait::until("a part of the image, or all of it", || {
             let files = fs::read_dir(&incoming).into_iter().flatten().flatten();
             let longest = files.filter_map(|file| Some(file.metadata().ok()?.len())).max();
-            Ok(longest.filter(|longest| *longest > 100_000))
+            Ok((longest.is_some_and(|longest| longest > 100_000) || in_pump.exists()).then_some(()))
         })
         .with_context(|| hospital.stands("north"))?;
         north.kill();
@@ -120,9 +123,6 @@ fn a_pump_that_verifies_for_itself_is_updated_through_its_gateway_and_the_server
         wait::patiently("n-1 with 1B", || Ok((hospital.revision("n-1")? == "1B").then_some(())))?;
 
         // What it runs already does not lie ready any longer, neither at the gateway nor in the pump.
-        let ready = |of: &str| scene.path(of).join("targets/acme");
-        let (at_gateway, in_pump) =
-            (ready("north-state/hub/updates/infusion-pump/pump-1"), ready("pump-1-state/gateway"));
         wait::until("both folders to be empty", || Ok((!at_gateway.exists() && !in_pump.exists()).then_some(())))?;
 
         // One that does not start is taken back by the pump itself, and the server is told why.

@@ -196,9 +196,10 @@ fn ten_pumps_of_one_process_are_paired() -> Result<()> {
             let answer = ward.nurse.verify(link.session, VerificationProof::Tag(link.tag))?;
             assert_eq!(answer.result, VerifyResult::Verified);
         }
-        let devices = ward.nurse.devices()?;
-        assert_eq!(devices.iter().filter(|device| device.state == DeviceState::Paired).count(), 10);
-        Ok(())
+        wait::until("every device is paired", || {
+            let devices = ward.nurse.devices()?;
+            Ok((devices.iter().filter(|device| device.state == DeviceState::Paired).count() == 10).then_some(()))
+        })
     })
 }
 
