@@ -293,7 +293,9 @@ async fn an_order_to_wipe_is_obeyed_over_a_loss_of_power_and_of_the_network() {
             return;
         }
     }
-    panic!("never wiped");
+    // The last start comes to the end, however far the others came.
+    assert_eq!(casing.power().ended().await, Outcome::Decommissioned);
+    site.receipt().await;
 }
 
 #[tokio::test]
