@@ -375,7 +375,7 @@ async fn without_the_server_everything_goes_on_for_a_while_and_is_then_denied() 
     let depot = Depot::open().await;
     let member = Member::associated(&depot, "p1");
     let mut settings = depot.settings(&["--hub", "127.0.0.1:0", "--collect-secs", "1"]);
-    settings.hub.as_mut().unwrap().offline = Duration::from_secs(4);
+    settings.hub.as_mut().unwrap().offline = Duration::from_secs(15);
     settings.poll_every = Duration::from_secs(1);
     let (opened, handle) = Gateway::open(settings).unwrap();
     let mut gateway = depot.run(opened, handle);
