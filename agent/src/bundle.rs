@@ -10,10 +10,10 @@ pub(crate) use laying::{Content, begin, end, is_under_way, lay_down};
 pub use set::{Say, Standing, Step, Word};
 pub(crate) use set::{put_word, word};
 
-use crate::files::{make_folder, put, read_file};
+use crate::files::{make_folder, open_file, put, read_file};
 use serde::{Deserialize, Serialize};
 use serde_bytes::ByteBuf;
-use std::fs::{self, File, Metadata};
+use std::fs::{self, Metadata};
 use std::io;
 use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
@@ -247,7 +247,7 @@ pub(crate) fn answer(folder: &Path, asked: &Asked) -> io::Result<Option<Answered
                 return Ok(whole(folder));
             }
             let mut bytes = vec![0; PIECE_BYTES];
-            let count = File::open(path)?.read_at(&mut bytes, (*from).min(file.length))?;
+            let count = open_file(&path)?.read_at(&mut bytes, (*from).min(file.length))?;
             bytes.truncate(count);
             Ok(Some(Answered::Piece { file: file.clone(), from: *from, bytes: ByteBuf::from(bytes) }))
         }

@@ -15,13 +15,15 @@ use wardlink_agent::display::Phase;
 use wardlink_agent::gateway::settings::GatewayArgs;
 use wardlink_agent::pump::journal::Event;
 use wardlink_agent::pump::{Order, Outcome, Pump, PumpError, kept_membership};
-use wardlink_agent::state::StateDirectory;
+use wardlink_agent::state::{Record, StateDirectory};
+use wardlink_crypto::key::PrivateKey;
 use wardlink_crypto::x509::{Certificate, Holder};
 use wardlink_protocol::api::VerifyResult;
 use wardlink_protocol::pairing::RefusalReason;
 use wardlink_protocol::provisioning::Provisioning;
 use wardlink_protocol::report::Content;
 use wardlink_protocol::verification::Answer;
+use wardlink_records::batch::Verified;
 
 #[tokio::test]
 async fn a_pump_couples_and_reports_under_the_network_keys() {
@@ -161,6 +163,35 @@ async fn a_rejected_pump_shows_the_reason_and_asks_again() {
     site.verify(&code).await;
     pump.paired().await;
     pump.stop().await;
+}
+
+#[tokio::test]
+async fn a_pump_that_was_accepted_at_its_second_try_signs_its_data_with_its_present_key() {
+    let site = Site::open().await;
+    let casing = Casing::new(&site, &["--record-ms", "10"]);
+    let mut pump = casing.power();
+    site.reject("not on this ward").await;
+    pump.until(|event| matches!(event, Event::Refused { .. })).await;
+    site.accept().await;
+    let code = pump.code().await;
+    site.verify(&code).await;
+    pump.paired().await;
+    let folder = casing.state().join("records");
+    let batch = || {
+        let mut files = std::fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().path());
+        files.find(|path| path.file_name().unwrap().to_str().unwrap().starts_with("batch-"))
+    };
+    for _ in 0..2_000 {
+        if batch().is_some() {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    pump.stop().await;
+    let bytes = std::fs::read(batch().expect("it signs what it records")).unwrap();
+    let state = StateDirectory::to_look_at(&casing.state());
+    let key = PrivateKey::from_pkcs8(&state.read(Record::StaticKey).unwrap().unwrap()).unwrap();
+    Verified::open(&bytes, &key.public(), &state.owner().unwrap().unwrap()).unwrap();
 }
 
 #[tokio::test]

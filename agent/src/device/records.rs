@@ -11,11 +11,11 @@ use wardlink_crypto::key::PrivateKey;
 use wardlink_protocol::cbor::{self, CborError};
 use wardlink_protocol::identity::{RecordChain, Sha256};
 use wardlink_protocol::{Device, UnixMillis};
-use wardlink_records::batch::{BatchError, Reason, Verified};
+use wardlink_records::batch::{BatchError, Reason, Sealed, Verified};
 use wardlink_records::exchange::{KeptBatch, RefusedBatch};
 use wardlink_records::limits::MAX_BATCH_BYTES;
 use wardlink_records::outbox::{NotRecorded, Outbox};
-use wardlink_records::queue::{BatchKey, NotHeld, Queue, Remedy, Standing};
+use wardlink_records::queue::{BatchKey, Held, NotHeld, Queue, Remedy, Standing};
 use wardlink_records::receipt::Receipt;
 use wardlink_records::record::{Record, Unrecorded};
 
@@ -96,8 +96,28 @@ impl<D: Disk> Records<D> {
         }
         records.flush()?;
         records.outbox.queue_mut().interrupted();
+        records.retry_former()?;
         records.tidy()?;
         Ok(records)
+    }
+
+    /// The device has another key from now on.
+    pub fn sign_with(&mut self, key: PrivateKey) {
+        self.key = key;
+    }
+
+    /// What was refused because a former key had signed it is sent once more: with the present one.
+    fn retry_former(&mut self) -> Result<(), RecordsError> {
+        let is_refused =
+            |held: &&Held| matches!(&held.standing, Standing::Refused(step) if *step == BatchError::Signer.step());
+        let refused: Vec<BatchKey> = self.outbox.queue().iter().filter(is_refused).map(|held| held.key).collect();
+        for key in refused {
+            let bytes = disk::read(&self.disk, Name::Batch(key), limit())?.unwrap_or_default();
+            if self.own(&bytes) == Err(BatchError::Signer) {
+                self.outbox.queue_mut().retry(key);
+            }
+        }
+        Ok(())
     }
 
     /// Stores anew what the batches on the disk say, and sets the damaged file aside.
@@ -227,17 +247,27 @@ impl<D: Disk> Records<D> {
         Ok(None)
     }
 
-    /// A batch as it was signed, and opened.
+    /// A batch as it was signed, and opened. One that a former key of this device has signed is known by its hash, and is signed with the
+    /// present key: what is signed twice is one and the same batch.
     fn batch(&self, key: BatchKey) -> Result<(Vec<u8>, Verified), RecordsError> {
         let held = self.outbox.queue().iter().find(|held| held.key == key).ok_or(RecordsError::Damaged)?;
         let bytes = disk::read(&self.disk, Name::Batch(key), limit())?.ok_or(RecordsError::Damaged)?;
-        let verified = self.own(&bytes).map_err(|_| RecordsError::Damaged)?;
+        let opened = match self.own(&bytes) {
+            Err(BatchError::Signer) => self.sign_again(&bytes, &held.hash),
+            opened => opened.map(|verified| (bytes, verified)),
+        };
+        let (bytes, verified) = opened.map_err(|_| RecordsError::Damaged)?;
         if verified.hash() == held.hash { Ok((bytes, verified)) } else { Err(RecordsError::Damaged) }
     }
 
     /// Opens what this device has signed.
     fn own(&self, bytes: &[u8]) -> Result<Verified, BatchError> {
         Verified::open(bytes, &self.key.public(), self.outbox.device())
+    }
+
+    fn sign_again(&self, bytes: &[u8], hash: &Sha256) -> Result<(Vec<u8>, Verified), BatchError> {
+        let stored = Sealed::parse(bytes)?.dangerous_open_by_hash(hash, self.outbox.device())?;
+        stored.into_batch().sign(&self.key)
     }
 
     /// A damaged batch is not sent, and holds up nothing.

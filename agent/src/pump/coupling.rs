@@ -74,10 +74,14 @@ impl Pump {
         self.changed()
     }
 
-    /// Each pairing has its own static key: what the control unit decided about the last one does not stand in the way.
+    /// Each pairing has its own static key: what the control unit decided about the last one does not stand in the way. Whatever the device
+    /// signs from now on, it signs with this one.
     fn renew_key(&mut self) -> Result<(), PumpError> {
         let key = PrivateKey::make(&mut clock::rng());
         self.state.write(Record::StaticKey, &key.to_pkcs8()?)?;
+        if let Some(handover) = self.software.as_mut().and_then(|software| software.driven.handover.as_mut()) {
+            handover.records.sign_with(key.clone());
+        }
         self.key = key;
         self.access.renewed = true;
         Ok(())

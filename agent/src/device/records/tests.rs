@@ -446,3 +446,46 @@ fn a_device_that_leaves_its_site_erases_also_without_room_and_whenever_the_power
         }
     }
 }
+
+#[test]
+fn what_a_former_key_has_signed_is_signed_with_the_present_one_and_no_value_is_lost() {
+    let (former, key) = (key(), key());
+    let mut site = Site::open();
+    site.archive.knows(&key.public(), &pump());
+    let mut disk = Model::default();
+    let mut records = open(&mut disk, &former).unwrap();
+    signed(&mut records, 2);
+    // In two chains, and one of the batches was refused for its key already.
+    let second = records.queue().iter().nth(1).unwrap().key;
+    records.refused(&RefusedBatch::new(Some(second), FORK, "because"), chain(180)).unwrap();
+    signed(&mut records, 2);
+    let first = records.next_batch(chain(181)).unwrap().unwrap();
+    records.sent(first.key);
+    let error = site.archive.take(&first.bytes, NOW).unwrap_err();
+    records.refused(&RefusedBatch::new(Some(first.key), &error.0, "because"), chain(181)).unwrap();
+    let mut made = values(&records, &former);
+    made.sort();
+    drop(records);
+    let mut records = open(&mut disk, &key).unwrap();
+    while let Some(next) = records.next_batch(chain(182)).unwrap() {
+        records.sent(next.key);
+        let receipt = site.archive.take(&next.bytes, NOW).unwrap();
+        records.receive(&Receipt::open(&receipt, &site.root).unwrap()).unwrap().unwrap();
+    }
+    assert_eq!((site.archive.values(&pump()), records.stored(), records.damaged()), (made, 0, 0));
+}
+
+#[test]
+fn a_device_that_was_given_another_key_signs_with_it_from_then_on() {
+    let (former, key) = (key(), key());
+    let mut disk = Model::default();
+    let mut records = open(&mut disk, &former).unwrap();
+    signed(&mut records, 1);
+    records.sign_with(key.clone());
+    signed(&mut records, 1);
+    while let Some(next) = records.next_batch(chain(183)).unwrap() {
+        records.sent(next.key);
+        assert!(Verified::open(&next.bytes, &key.public(), &pump()).is_ok());
+    }
+    assert_eq!((records.stored(), records.damaged()), (2, 0));
+}

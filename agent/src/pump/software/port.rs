@@ -8,12 +8,12 @@ use crate::device::hub::TOLD;
 use crate::device::image::MAX_CHUNK_BYTES;
 use crate::device::trusted::{News, Trusted};
 use crate::device::{DeviceError, Offer};
-use crate::files::if_there;
+use crate::files::{if_there, open_file, read_file};
 use crate::firmware::versions;
 use crate::tuf::quoted;
 use std::ffi::OsStr;
-use std::fs::{self, File};
-use std::io::{self, ErrorKind, Read as _};
+use std::fs;
+use std::io;
 use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
@@ -99,7 +99,7 @@ impl Port {
 
     /// Bytes of an image from a position on; none where they are not there.
     pub(super) fn image(&self, path: &TargetPath, target: &Target, position: u64) -> Option<Vec<u8>> {
-        let file = File::open(self.folder.join(Self::place_of_image(path, target))).ok()?;
+        let file = open_file(&self.folder.join(Self::place_of_image(path, target))).ok()?;
         let mut bytes = vec![0; MAX_CHUNK_BYTES];
         let count = file.read_at(&mut bytes, position).ok()?;
         bytes.truncate(count);
@@ -184,14 +184,7 @@ fn roots(folder: &Path, known: Option<u64>) -> io::Result<Vec<Vec<u8>>> {
 
 /// At most one byte more than a file may have: whoever reads it sees that it is too long. None where there is none.
 fn read(path: &Path, max_bytes: u64) -> io::Result<Option<Vec<u8>>> {
-    let file = match File::open(path) {
-        Ok(file) => file,
-        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(error),
-    };
-    let mut bytes = Vec::new();
-    file.take(max_bytes.saturating_add(1)).read_to_end(&mut bytes)?;
-    Ok(Some(bytes))
+    Ok(if_there(read_file(path, max_bytes))?.flatten())
 }
 
 fn limit(bytes: usize) -> u64 {

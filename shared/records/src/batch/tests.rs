@@ -26,6 +26,20 @@ fn a_batch_that_was_signed_twice_is_one_and_the_same() {
 }
 
 #[test]
+fn a_batch_of_a_former_key_is_known_by_its_hash() {
+    let batch = || Batch::new(pump(1), chain(1), 1, FIRST, NOW, records(2)).unwrap();
+    let (former, made) = batch().sign(&key(2)).unwrap();
+    let sealed = Sealed::parse(&former).unwrap();
+    let opened = sealed.dangerous_open_by_hash(&made.hash(), &pump(1)).unwrap();
+    assert_eq!(opened, made);
+    let (again, signed) = opened.into_batch().sign(&key(1)).unwrap();
+    assert_eq!((open(&again).unwrap(), signed.hash()), (made.clone(), made.hash()));
+    for (hash, device) in [(Sha256([1; 32]), pump(1)), (made.hash(), pump(2))] {
+        assert_eq!(sealed.dangerous_open_by_hash(&hash, &device), Err(BatchError::Signer));
+    }
+}
+
+#[test]
 fn a_changed_byte_is_never_taken() {
     let (bytes, _) = signed(chain(1), 1, FIRST, records(1));
     for place in 0..bytes.len() {

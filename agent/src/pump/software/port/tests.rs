@@ -2,14 +2,11 @@
 
 use super::*;
 use crate::device::factory::Factory;
+use crate::files::tests::put_no_files;
 use wardlink_test_repository::hospital::{Hospital, gateway_package, image, pump_package};
 
-#[test]
-fn an_export_is_read_whose_makers_and_models_names_have_spaces_and_signs() {
-    let maker = |package: Package| Package { manufacturer: "Acme Inc+Co".parse().unwrap(), ..package };
-    let (pump, own) = (maker(pump_package()), maker(gateway_package()));
-    let pump = Package { model: "PM 2+b".parse().unwrap(), ..pump };
-    let mut hospital = Hospital::of(&pump, &own);
+/// What a pump of this package's model trusts when it leaves the factory.
+fn trusted(hospital: &Hospital, pump: &Package) -> Trusted {
     let json = |bytes: &[u8]| Some(serde_json::from_slice(bytes).unwrap());
     let factory = Factory {
         version: 1,
@@ -20,6 +17,15 @@ fn an_export_is_read_whose_makers_and_models_names_have_spaces_and_signs() {
         root: json(&hospital.images.root()),
         targets: json(&hospital.handed_delegator()),
     };
+    factory.trusted().unwrap()
+}
+
+#[test]
+fn an_export_is_read_whose_makers_and_models_names_have_spaces_and_signs() {
+    let maker = |package: Package| Package { manufacturer: "Acme Inc+Co".parse().unwrap(), ..package };
+    let (pump, own) = (maker(pump_package()), maker(gateway_package()));
+    let pump = Package { model: "PM 2+b".parse().unwrap(), ..pump };
+    let mut hospital = Hospital::of(&pump, &own);
     // As the release tool exports it: the names of roles are escaped in those of files, and the paths of targets are not.
     let folder = tempfile::tempdir().unwrap();
     let (path, bytes) = (hospital.path_of(&pump), image(&pump));
@@ -33,8 +39,32 @@ fn an_export_is_read_whose_makers_and_models_names_have_spaces_and_signs() {
     fs::write(folder.path().join(format!("metadata/{version}.Acme%20Inc%2BCo.json")), &release).unwrap();
 
     let mut port = Port::new(folder.path().to_owned());
-    let handed = port.changed(&factory.trusted().unwrap()).unwrap().expect("what is there");
+    let handed = port.changed(&trusted(&hospital, &pump)).unwrap().expect("what is there");
     assert_eq!(handed.release, Some(release));
     assert_eq!(handed.path(hospital.pump()), Some(path.clone()));
     assert_eq!(port.image(&path, &target, 0), Some(bytes));
+}
+
+#[test]
+fn what_is_no_file_on_a_stick_is_not_there_and_nothing_is_waited_for() {
+    let (pump, own) = (pump_package(), gateway_package());
+    let mut hospital = Hospital::of(&pump, &own);
+    let path = hospital.path_of(&pump);
+    let target = hospital.images.author(pump.manufacturer.as_str()).targets()[&path].clone();
+    let folder = tempfile::tempdir().unwrap();
+    let at = |place: &str| folder.path().join(place);
+    for folder in ["metadata", "director", "added"] {
+        fs::create_dir(at(folder)).unwrap();
+    }
+    let image = folder.path().join(Port::place_of_image(&path, &target));
+    fs::create_dir_all(image.parent().unwrap()).unwrap();
+    let added = Sha256([1; Sha256::LENGTH]);
+    put_no_files([&at("directive.json"), &at("metadata/2.root.json"), &at("director-root.cose")]);
+    put_no_files([&image, &at("metadata/9.targets.json"), &folder.path().join(Port::place_of_added(added))]);
+    fs::write(at("metadata/something"), "").unwrap();
+
+    let mut port = Port::new(folder.path().to_owned());
+    assert!(port.changed(&trusted(&hospital, &pump)).unwrap().is_none());
+    assert_eq!(port.image(&path, &target, 0), None);
+    assert_eq!(port.added(added), None);
 }
