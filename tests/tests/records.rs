@@ -612,6 +612,48 @@ fn rules_are_read_strictly_raise_flags_on_arrival_and_people_acknowledge_them() 
     })
 }
 
+/// Holds what the worker has stored of stored data against a condition, while it does not run.
+fn ensure_stored(ward: &Ward<'_>, condition: &str) -> Result<()> {
+    let look = format!("CREATE TEMP TABLE found (is_so INTEGER CHECK (is_so)); INSERT INTO found SELECT {condition}");
+    ward.worker.tamper("RecordsObject", &look).with_context(|| condition.to_owned())
+}
+
+#[test]
+fn a_batch_reads_no_more_of_what_rules_remember_than_concerns_it_and_what_is_remembered_is_bounded() -> Result<()> {
+    scene(|scene| {
+        let mut ward = Ward::open(scene)?;
+        let hub = ward.hub("pump-1")?;
+        let mut recorder = Recorder::of(&hub.device, hub.key(), 1);
+        let rules = RulesChange { version: 0, text: RULES.to_owned() };
+        let _: RulesView = ward.administrator.put("rules", &rules)?;
+        taken(&hub, &mut hub.connect()?, &recorder.sign(vec![heart_rate("130", 90)?])?)?;
+
+        // Far too many earlier patients, of whom nothing can be read.
+        ward.worker.kill();
+        let others = "WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 1100)
+                      INSERT INTO evaluations SELECT device, rule, 'other-' || i, -i, x'ff' FROM evaluations, n";
+        ward.worker.tamper("RecordsObject", others)?;
+        ward.worker.restart()?;
+        taken(&hub, &mut hub.connect()?, &recorder.sign(vec![heart_rate("135", 60)?])?)?;
+        let flags: Vec<FlagView> = ward.nurse.get("flags?open=true")?;
+        assert_eq!(flags.iter().map(|flag| flag.count).collect::<Vec<_>>(), [2], "its own patient is remembered");
+
+        ward.worker.kill();
+        ensure_stored(&ward, "count(*) = 1024 AND min(used) = -1023 FROM evaluations")?;
+        ward.worker.restart()?;
+        // Another rule is added, and nothing is forgotten; the one before has another version, and begins anew.
+        let more = RULES.replace("\n]}", ",\n") + &RULES.replace("{\"rules\": [", "").replace("\"fast\"", "\"other\"");
+        let _: RulesView = ward.administrator.put("rules", &RulesChange { version: 1, text: more.clone() })?;
+        ward.worker.kill();
+        ensure_stored(&ward, "count(*) = 1024 FROM evaluations")?;
+        ward.worker.restart()?;
+        let newer = more.replacen("\"version\": 1", "\"version\": 2", 1);
+        let _: RulesView = ward.administrator.put("rules", &RulesChange { version: 2, text: newer })?;
+        ward.worker.kill();
+        ensure_stored(&ward, "count(*) = 0 FROM evaluations")
+    })
+}
+
 #[test]
 fn a_rule_that_was_taken_out_of_force_comes_back_under_its_version_only_as_it_was() -> Result<()> {
     scene(|scene| {

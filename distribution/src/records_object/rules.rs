@@ -7,6 +7,8 @@ use wardlink_edge::storage::{Column, Database, Row, blob, record};
 use wardlink_protocol::Device;
 use wardlink_protocol::api::{FlagSeverity, Person, ProblemKind, RuleView, RulesChange, RulesView};
 use wardlink_records::kind::Definitions;
+use wardlink_records::limits::MAX_RULE_STATES;
+use wardlink_records::record::Record;
 use wardlink_records::rules::{Evaluation, Rule, Rules, Severity, StateId};
 use wardlink_trust::audit::Act;
 use worker::SqlStorageValue;
@@ -78,9 +80,15 @@ pub(super) fn change(
         return Err(ProblemKind::Outdated.into());
     }
     let rules = parse(&change.text, known)?;
+    let mut as_before = Vec::new();
     for rule in rules.iter() {
-        keep_meaning(database, rule)?;
+        if keep_meaning(database, rule)? {
+            as_before.push(rule.id());
+        }
     }
+    // What the others remember ends with them.
+    let forget = "DELETE FROM evaluations WHERE rule NOT IN (SELECT value FROM json_each(?))";
+    database.run(forget, [text(serde_json::to_string(&as_before).map_err(Failure::internal)?)])?;
     let version = before.saturating_add(1);
     database.run(
         "INSERT INTO rules (version, text, changed_at, changed_by) VALUES (?, ?, ?, ?)",
@@ -92,31 +100,45 @@ pub(super) fn change(
 }
 
 /// A flag names the rule and its version, which say for good what was meant, also when the rule is no longer in force: versions rise, and one that was used
-/// comes back only with the same meaning.
-fn keep_meaning(database: &Database, rule: &Rule) -> Result<(), Failure> {
+/// comes back only with the same meaning. Answers whether its version is the one that was used last.
+fn keep_meaning(database: &Database, rule: &Rule) -> Result<bool, Failure> {
     let (version, meaning) = (u64::from(rule.version()), rule.meaning()?);
+    let mut is_same = false;
     let query = "SELECT version, meaning FROM rule_versions WHERE rule = ?";
     if let Some(mut row) = database.row(query, [text(rule.id())])? {
         let (used, meant): (u64, Vec<u8>) = (row.take()?, row.take()?);
         if version < used || (version == used && meant != meaning.0) {
             return Err(refused(&format!("rule {} has changed: its version has to rise above {used}", rule.id())));
         }
+        is_same = version == used;
     }
     database.run(
         "INSERT OR REPLACE INTO rule_versions (rule, version, meaning) VALUES (?, ?, ?)",
         [text(rule.id()), version.into_value(), blob(&meaning)],
-    )
+    )?;
+    Ok(is_same)
 }
 
-/// What the rules remember of a device.
-pub(super) fn evaluation(database: &Database, device: &Device) -> Result<Evaluation, Failure> {
-    let rows = database.rows("SELECT state FROM evaluations WHERE device = ? ORDER BY used", [text(device)])?;
-    let states = rows.into_iter().map(|mut row| row.take_record()).collect::<Result<_, _>>()?;
+/// What the rules remember of a device, as far as it concerns these records.
+pub(super) fn evaluation<'a>(
+    database: &Database,
+    device: &Device,
+    rules: &Rules,
+    records: impl IntoIterator<Item = &'a Record>,
+) -> Result<Evaluation, Failure> {
+    let mut states = Vec::new();
+    for id in rules.concerned(records) {
+        let [rule, patient] = names(&id);
+        let query = "SELECT state FROM evaluations WHERE device = ? AND rule = ? AND patient = ?";
+        if let Some(mut row) = database.row(query, [text(device), rule, patient])? {
+            states.push(row.take_record()?);
+        }
+    }
     let late = database.one("SELECT late FROM devices WHERE device = ?", [text(device)])?;
     Ok(Evaluation::restore(states, late.unwrap_or_default()))
 }
 
-/// Stores what has changed of what the rules remember of a device.
+/// Stores what has changed of what the rules remember of a device; what was used least recently makes room.
 pub(super) fn put_evaluation(database: &Database, device: &Device, evaluation: &Evaluation) -> Result<(), Failure> {
     let (kept, gone) = evaluation.changed();
     for id in gone {
@@ -132,7 +154,11 @@ pub(super) fn put_evaluation(database: &Database, device: &Device, evaluation: &
             [text(device), rule, patient, record(state)?],
         )?;
     }
-    Ok(())
+    database.run(
+        "DELETE FROM evaluations WHERE device = ?1
+         AND used <= (SELECT used FROM evaluations WHERE device = ?1 ORDER BY used DESC LIMIT 1 OFFSET ?2)",
+        [text(device), u64::try_from(MAX_RULE_STATES).unwrap_or(u64::MAX).into_value()],
+    )
 }
 
 fn names(id: &StateId) -> [SqlStorageValue; 2] {

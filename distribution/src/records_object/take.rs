@@ -154,7 +154,8 @@ impl RecordsObject {
             }
         };
         let rules = self.rules()?;
-        let mut evaluation = rules::evaluation(database, device)?;
+        let counted = judged.iter().filter(|(.., judged)| judged.is_ok()).map(|(_, record, _)| *record);
+        let mut evaluation = rules::evaluation(database, device, &rules, counted)?;
         let seen = judged.iter().filter_map(|(id, record, judged)| {
             let counted = *judged.as_ref().ok()?;
             Some(Seen { id: *id, record, counted })

@@ -128,6 +128,18 @@ impl Point {
     }
 }
 
+impl Rules {
+    /// Whose states these records concern: no others are looked at or changed when they are [fed](Evaluation::feed).
+    pub fn concerned<'a>(&self, records: impl IntoIterator<Item = &'a Record>) -> BTreeSet<StateId> {
+        let of = |record: &Record| {
+            let (series, patient) = (record.series(), record.patient);
+            let rules = self.iter().filter(move |rule| series.as_ref() == Some(rule.series()));
+            rules.map(move |rule| StateId { rule: rule.id.clone(), patient })
+        };
+        records.into_iter().flat_map(of).collect()
+    }
+}
+
 impl Evaluation {
     /// Looks at records that are new, and answers what changes. States of rules that are no longer there, or have another version, are
     /// forgotten; the flags that they raised stay.
@@ -164,7 +176,8 @@ impl Evaluation {
         changes
     }
 
-    /// Goes on with what was stored: the states in the order in which they were used, and how many records came too late.
+    /// Goes on with what was stored: the states in the order in which they were used, and how many records came too late. Of the states, those
+    /// that the records [concern](Rules::concerned) are enough; then the shell keeps to [`MAX_RULE_STATES`] in all.
     pub fn restore(states: Vec<State>, late: u64) -> Self {
         Self { states, late, changed: BTreeSet::new() }
     }

@@ -247,6 +247,18 @@ fn a_record_changes_the_states_of_its_patient_only_and_what_is_forgotten_is_told
     assert_eq!((server.restart(), server.stored.len()), (3, 5));
 }
 
+/// Rates and answers of three patients and of nobody, over days.
+fn of_several() -> impl Strategy<Value = Vec<(RecordId, Record)>> {
+    let rate = prop::sample::select(vec![60, 92, 121, 130]);
+    prop::collection::vec((0..40_u64, 0..4_u8, rate), 1..60).prop_map(|all| {
+        let record = |(slot, whose, rate): (u64, u8, u32)| {
+            let patient = (whose > 0).then(|| patient(whose));
+            Record { patient, ..heart_rate(slot * 7200, &rate.to_string()) }
+        };
+        (1..).map(id).zip(all.into_iter().map(record)).collect()
+    })
+}
+
 fn some_rates() -> impl Strategy<Value = Vec<(u64, u32)>> {
     prop::collection::vec((0..40_u64, prop::sample::select(vec![60, 85, 92, 121, 130])), 1..40)
         .prop_map(|all| all.into_iter().map(|(slot, rate)| (slot * 120, rate)).collect())
@@ -293,6 +305,29 @@ proptest! {
             }
         }
         compare(&server, &all)?;
+    }
+
+    /// A server that restores nothing but the states that the next records concern raises the same flags, and stores the same.
+    #[test]
+    fn the_states_that_records_concern_are_all_that_they_need(all in of_several(), portion in 1..8_usize) {
+        let (mut whole, mut frugal) = (Server::new(RULES), Server::new(RULES));
+        for part in all.chunks(portion) {
+            let concerned = frugal.rules.concerned(part.iter().map(|(_, record)| record));
+            let states = frugal.stored.iter().filter(|(id, _)| concerned.contains(id));
+            let states = states.map(|(_, (_, packed))| cbor::unpack(packed, packed.len()).unwrap()).collect();
+            frugal.evaluation = Evaluation::restore(states, frugal.evaluation.late());
+            frugal.feed(part);
+            let (kept, gone) = frugal.evaluation.changed();
+            prop_assert!(gone.is_empty() && kept.iter().all(|state| concerned.contains(&state.id())));
+            for state in kept {
+                frugal.uses += 1;
+                frugal.stored.insert(state.id(), (frugal.uses, cbor::pack(state).unwrap()));
+            }
+            whole.feed(part);
+            whole.restart();
+        }
+        prop_assert_eq!((&frugal.flags, &frugal.stored), (&whole.flags, &whole.stored));
+        prop_assert_eq!(frugal.evaluation.late(), whole.evaluation.late());
     }
 
     /// In the order of time, over days, so that most of it is settled.
