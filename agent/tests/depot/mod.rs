@@ -120,6 +120,8 @@ pub(crate) struct Inner {
     pub(crate) corrupt: bool,
     /// An image's download is cut off after so many bytes, once.
     pub(crate) cut_after: Option<usize>,
+    /// The mirror answers every request for an image with this; and whether it says how long that is.
+    pub(crate) mirror_says: Option<(&'static [u8], bool)>,
     /// Images are not here at all.
     pub(crate) has_no_images: bool,
     /// Devices that are not associated with the gateway any more.
@@ -244,6 +246,7 @@ impl Depot {
             loses_answers: false,
             corrupt: false,
             cut_after: None,
+            mirror_says: None,
             has_no_images: false,
             hides: Vec::new(),
             added: BTreeMap::new(),
