@@ -73,8 +73,14 @@ pub(super) enum Origin<'a> {
 }
 
 impl Round<'_> {
+    /// The image of an install, and what the server adds to it.
+    pub(super) async fn bring(&self, install: &Install) -> Result<(PathBuf, AddedFiles), Undelivered> {
+        let image = self.deliver(install).await?;
+        Ok((image, self.added(&install.added).await?))
+    }
+
     /// The image of an install, whole, in the cache.
-    pub(super) async fn deliver(&self, install: &Install) -> Result<PathBuf, Undelivered> {
+    async fn deliver(&self, install: &Install) -> Result<PathBuf, Undelivered> {
         let unusable = || Undelivered::Unusable(format!("{} is listed without its SHA-256", install.path));
         let sha256 = install.target.sha256().ok_or_else(unusable)?;
         if let Some(path) = self.shared.packages.find(&self.shared.store, &sha256)? {
@@ -306,7 +312,7 @@ impl Round<'_> {
     }
 
     /// What the server adds, checked (figure 5B).
-    pub(super) async fn added(&self, added: &[Added]) -> Result<AddedFiles, Undelivered> {
+    async fn added(&self, added: &[Added]) -> Result<AddedFiles, Undelivered> {
         let mut files = Vec::new();
         for one in added {
             let file = self.fetch(Origin::Director, &one.file.path, &one.file.target(), &one.file.sha256).await?;

@@ -308,6 +308,9 @@ impl Round<'_> {
         if !set.members.iter().all(prepared) {
             return Ok(true);
         }
+        if self.is_overtaken(version)? {
+            return self.gives_way(end);
+        }
         let others = others(transaction, verifying);
         if !others.installs.is_empty() {
             if let Err((device, why)) = self.may_begin(&others, version)? {
