@@ -15,7 +15,7 @@ use wardlink_delta::ApplyError;
 use wardlink_protocol::identity::Sha256;
 use wardlink_update::director::Added;
 use wardlink_update::metadata::{Target, TargetPath};
-use wardlink_update::package::{Encrypted, Manufacturer};
+use wardlink_update::package::{AddedKind, Encrypted, Manufacturer};
 use wardlink_update::uptane::{Corrupt, Delivery, Install, Shortcut};
 
 /// The step at which a file counts for nothing that is not the listed one (Uptane).
@@ -62,8 +62,8 @@ impl From<HttpError> for Undelivered {
     }
 }
 
-/// What the server adds: files by their names in the device.
-pub(super) type AddedFiles = Vec<(String, Vec<u8>)>;
+/// What the server adds, by its kind.
+pub(super) type AddedFiles = Vec<(AddedKind, Vec<u8>)>;
 
 /// Whose file it is.
 #[derive(Clone, Copy)]
@@ -318,11 +318,7 @@ impl Round<'_> {
             let file = self.fetch(Origin::Director, &one.file.path, &one.file.target(), &one.file.sha256).await?;
             let bytes = fs::read(&file).map_err(StoreError::of_file)?;
             one.check(&bytes).map_err(|error| Undelivered::Unusable(error.to_string()))?;
-            let name = match one.kind {
-                wardlink_update::package::AddedKind::DrugLibrary => "drug-library.json",
-                wardlink_update::package::AddedKind::SiteSettings => "site-settings.json",
-            };
-            files.push((name.to_owned(), bytes));
+            files.push((one.kind, bytes));
         }
         Ok(files)
     }

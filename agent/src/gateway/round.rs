@@ -433,7 +433,7 @@ impl<'a> Round<'a> {
                     .state()
                     .and_then(|before| {
                         device
-                            .prepare(image, &install.target, added)
+                            .prepare(image, &install.target, added, &install.package.accepts)
                             .inspect_err(|error| self.distrust(install, error))?;
                         let (path, after) = (install.path.clone(), after(install, &before));
                         let during_therapy = install.package.during_therapy;

@@ -271,6 +271,7 @@ impl Depot {
             let state = states.iter().find(|state| state.characteristics.device.to_string() == **name).unwrap();
             let mut line = serde_json::to_value(&state.characteristics).unwrap();
             line["release_counter"] = serde_json::to_value(state.release_counter).unwrap();
+            std::fs::create_dir_all(self.device_folder(name)).unwrap();
             line["directory"] = self.device_folder(name).to_str().unwrap().into();
             line
         };
