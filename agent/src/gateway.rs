@@ -13,6 +13,7 @@ pub mod doctor;
 mod handing;
 pub(crate) mod http;
 pub mod journal;
+mod newer;
 pub mod own;
 mod packages;
 pub mod page;

@@ -15,7 +15,7 @@ use wardlink_delta::ApplyError;
 use wardlink_protocol::identity::Sha256;
 use wardlink_update::director::Added;
 use wardlink_update::metadata::{Target, TargetPath};
-use wardlink_update::package::{Encrypted, Manufacturer};
+use wardlink_update::package::{AddedKind, Encrypted, Manufacturer};
 use wardlink_update::uptane::{Corrupt, Delivery, Install, Shortcut};
 
 /// The step at which a file counts for nothing that is not the listed one (Uptane).
@@ -62,8 +62,8 @@ impl From<HttpError> for Undelivered {
     }
 }
 
-/// What the server adds: files by their names in the device.
-pub(super) type AddedFiles = Vec<(String, Vec<u8>)>;
+/// What the server adds, by its kind.
+pub(super) type AddedFiles = Vec<(AddedKind, Vec<u8>)>;
 
 /// Whose file it is.
 #[derive(Clone, Copy)]
@@ -73,8 +73,14 @@ pub(super) enum Origin<'a> {
 }
 
 impl Round<'_> {
+    /// The image of an install, and what the server adds to it.
+    pub(super) async fn bring(&self, install: &Install) -> Result<(PathBuf, AddedFiles), Undelivered> {
+        let image = self.deliver(install).await?;
+        Ok((image, self.added(&install.added).await?))
+    }
+
     /// The image of an install, whole, in the cache.
-    pub(super) async fn deliver(&self, install: &Install) -> Result<PathBuf, Undelivered> {
+    async fn deliver(&self, install: &Install) -> Result<PathBuf, Undelivered> {
         let unusable = || Undelivered::Unusable(format!("{} is listed without its SHA-256", install.path));
         let sha256 = install.target.sha256().ok_or_else(unusable)?;
         if let Some(path) = self.shared.packages.find(&self.shared.store, &sha256)? {
@@ -117,15 +123,10 @@ impl Round<'_> {
         let of = Sealed { gateway: &identity.device, path: install.path.as_str(), sha256: *sha256 };
         let opened = open_key(encrypted.key.as_bytes(), &identity.key, of);
         let code = opened.map_err(|error| Undelivered::Unusable(format!("its content key: {error}")))?;
-        self.require_room(install.target.length)?;
-        let mut partial = self.shared.packages.partial(sha256)?;
-        partial.restart()?;
-        let work = move || decrypt(&path, code, &mut partial).map(|()| partial);
-        let decrypted = tokio::task::spawn_blocking(work).await;
-        let partial = decrypted.map_err(|error| Undelivered::Unusable(error.to_string()))??;
-        let whole = self.shared.packages.finish(&self.shared.store, &partial, sha256, &install.target)?;
-        self.shared.packages.forget(&self.shared.store, &file.sha256)?;
-        Ok(whole?)
+        let work = move |partial: &mut Partial| decrypt(&path, code, partial);
+        let made = self.made(sha256, &install.target, work).await;
+        self.forget_source(&made, &file.sha256)?;
+        made
     }
 
     async fn by_delta(&self, install: &Install, by: &Shortcut, sha256: &Sha256) -> Result<PathBuf, Undelivered> {
@@ -140,17 +141,37 @@ impl Round<'_> {
         };
         let origin = Origin::Manufacturer(&install.package.manufacturer);
         let delta = self.fetch(origin, &by.file.path, &by.file.target(), &by.file.sha256).await?;
-        self.require_room(install.target.length)?;
-        let mut partial = self.shared.packages.partial(sha256)?;
-        partial.restart()?;
         let (source_target, length) = (by.source.target(), install.target.length);
-        let applied = tokio::task::spawn_blocking(move || {
-            apply(&source, &source_target, &delta, length, &mut partial).map(|()| partial)
-        });
-        let partial = applied.await.map_err(|error| Undelivered::Unusable(error.to_string()))??;
-        let whole = self.shared.packages.finish(&self.shared.store, &partial, sha256, &install.target)?;
-        self.shared.packages.forget(&self.shared.store, &by.file.sha256)?;
-        Ok(whole?)
+        let work = move |partial: &mut Partial| apply(&source, &source_target, &delta, length, partial);
+        let made = self.made(sha256, &install.target, work).await;
+        self.forget_source(&made, &by.file.sha256)?;
+        made
+    }
+
+    /// An image that is made here, of a delta or of what was encrypted. Where that fails, nothing is left of it, and what a download has brought
+    /// of the image stays.
+    async fn made(
+        &self,
+        sha256: &Sha256,
+        target: &Target,
+        work: impl FnOnce(&mut Partial) -> Result<(), Undelivered> + Send + 'static,
+    ) -> Result<PathBuf, Undelivered> {
+        let packages = &self.shared.packages;
+        self.require_room(target.length)?;
+        let mut partial = packages.make()?;
+        let made = tokio::task::spawn_blocking(move || work(&mut partial).map(|()| partial)).await;
+        let made = made.map_err(|error| Undelivered::Unusable(error.to_string())).flatten();
+        let path = packages.finish(&self.shared.store, &made?, sha256, target)??;
+        packages.forget_part(sha256)?;
+        Ok(path)
+    }
+
+    /// What an image was made of is of no use any more when the image is there, or is another one than it should have become.
+    fn forget_source(&self, made: &Result<PathBuf, Undelivered>, sha256: &Sha256) -> Result<(), StoreError> {
+        match made {
+            Ok(_) | Err(Undelivered::Corrupt(_)) => self.shared.packages.forget(&self.shared.store, sha256),
+            Err(_) => Ok(()),
+        }
     }
 
     /// A file of a repository, in the cache: from wherever it is the listed one.
@@ -239,7 +260,8 @@ impl Round<'_> {
         Ok(Some(self.shared.packages.finish(&self.shared.store, &partial, sha256, target)??))
     }
 
-    /// Downloads a file, and goes on where an earlier try was cut off; none where the server has none.
+    /// Downloads a file, and goes on where an earlier try was cut off; none where the server has none. What an earlier try has left may be of another
+    /// source: where that does not become the listed file, all of it comes anew from this one.
     async fn download(
         &self,
         http: &Http,
@@ -248,28 +270,40 @@ impl Round<'_> {
         target: &Target,
         sha256: &Sha256,
     ) -> Result<Option<PathBuf>, Undelivered> {
-        let mut partial = self.shared.packages.partial(sha256)?;
-        if partial.length >= target.length {
-            partial.restart()?;
-        }
-        self.require_room(target.length.saturating_sub(partial.length))?;
-        let answer = http.get(Asked { path: url, bearer, etag: None, from: partial.length }).await?;
-        match answer.status {
-            StatusCode::OK => partial.restart()?,
-            StatusCode::PARTIAL_CONTENT if answer.from == partial.length => {}
-            StatusCode::NOT_FOUND | StatusCode::FORBIDDEN | StatusCode::GONE => return Ok(None),
-            StatusCode::RANGE_NOT_SATISFIABLE => {
+        loop {
+            let mut partial = self.shared.packages.partial(sha256)?;
+            if partial.length >= target.length {
                 partial.restart()?;
-                return Err(Undelivered::Unreachable("what was there of it did not fit".to_owned()));
             }
-            status => return Err(HttpError::Status(status).into()),
+            let from = partial.length;
+            self.require_room(target.length.saturating_sub(from))?;
+            let answer = http.get(Asked { path: url, bearer, etag: None, from }).await?;
+            match answer.status {
+                // Whatever it is: what has come so far is worth more.
+                StatusCode::OK if answer.is_shorter_than(target.length) => {
+                    return Err(Undelivered::Unreachable("what is there under its name is shorter".to_owned()));
+                }
+                StatusCode::OK => partial.restart()?,
+                StatusCode::PARTIAL_CONTENT if answer.from == from => {}
+                StatusCode::NOT_FOUND | StatusCode::FORBIDDEN | StatusCode::GONE => return Ok(None),
+                StatusCode::RANGE_NOT_SATISFIABLE if from > 0 => {
+                    partial.restart()?;
+                    continue;
+                }
+                status => return Err(HttpError::Status(status).into()),
+            }
+            let goes_on = partial.length > 0;
+            take(answer, target.length.saturating_sub(partial.length), &mut partial).await?;
+            if partial.length < target.length {
+                // Cut off, and without an error: what is there is kept.
+                return Err(Undelivered::Unreachable("it was cut off".to_owned()));
+            }
+            match self.shared.packages.finish(&self.shared.store, &partial, sha256, target)? {
+                Ok(path) => return Ok(Some(path)),
+                Err(_) if goes_on => {}
+                Err(corrupt) => return Err(corrupt.into()),
+            }
         }
-        take(answer, target.length.saturating_sub(partial.length), &mut partial).await?;
-        if partial.length < target.length {
-            // Cut off, and without an error: what is there is kept.
-            return Err(Undelivered::Unreachable("it was cut off".to_owned()));
-        }
-        Ok(Some(self.shared.packages.finish(&self.shared.store, &partial, sha256, target)??))
     }
 
     /// What devices have stored has its room first.
@@ -278,17 +312,13 @@ impl Round<'_> {
     }
 
     /// What the server adds, checked (figure 5B).
-    pub(super) async fn added(&self, added: &[Added]) -> Result<AddedFiles, Undelivered> {
+    async fn added(&self, added: &[Added]) -> Result<AddedFiles, Undelivered> {
         let mut files = Vec::new();
         for one in added {
             let file = self.fetch(Origin::Director, &one.file.path, &one.file.target(), &one.file.sha256).await?;
             let bytes = fs::read(&file).map_err(StoreError::of_file)?;
             one.check(&bytes).map_err(|error| Undelivered::Unusable(error.to_string()))?;
-            let name = match one.kind {
-                wardlink_update::package::AddedKind::DrugLibrary => "drug-library.json",
-                wardlink_update::package::AddedKind::SiteSettings => "site-settings.json",
-            };
-            files.push((name.to_owned(), bytes));
+            files.push((one.kind, bytes));
         }
         Ok(files)
     }

@@ -4,7 +4,7 @@
 //! Their list is a file of the hospital's. The reference device is a folder with two slots: what runs is named by its record, which
 //! is replaced in one step, so that it runs the one image or the other, whatever happens meanwhile.
 
-use crate::files::{if_there, put_for_group};
+use crate::files::{if_there, put_for_group, read_file};
 use anyhow::{Context, Result, ensure};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256 as Hasher};
@@ -16,11 +16,16 @@ use std::path::{Path, PathBuf};
 use wardlink_protocol::Device;
 use wardlink_protocol::identity::Sha256;
 use wardlink_update::inventory::Characteristics;
-use wardlink_update::package::{HardwareId, Manufacturer, Model, ReleaseCounter, Revision, SerialNumber};
+use wardlink_update::metadata::Target;
+use wardlink_update::package::{
+    AddedKind, HardwareId, MAX_ADDED_BYTES, Manufacturer, Model, ReleaseCounter, Revision, SerialNumber,
+};
 use wardlink_update::report::{Image, MAX_REPORTED_DEVICES, State};
 use wardlink_update::uptane::Delivery;
 
 const RECORD: &str = "record.json";
+/// The longest record, in bytes.
+const MAX_RECORD_BYTES: u64 = 64 * 1024;
 const IMAGE: &str = "image.bin";
 /// A file of this name in a device's folder says that this is no safe moment.
 const BUSY: &str = "busy";
@@ -109,6 +114,14 @@ pub enum DeviceError {
     /// Its folder.
     #[error("the device's folder: {0}")]
     Io(#[from] io::Error),
+    /// Its folder is not there.
+    #[error("the device's folder is not here: mount it, or connect the device")]
+    Away,
+    /// Its folder is there, without the record that it had.
+    #[error(
+        "the device had a record, and its folder has none now: mount it; another device has another serial number in --devices"
+    )]
+    Forgotten,
     /// What it has written is not what it was given.
     #[error("the image is damaged in the device")]
     Damaged,
@@ -180,7 +193,14 @@ impl Passive {
 
     /// What it runs.
     pub fn state(&self) -> Result<State, DeviceError> {
-        Ok(self.record()?.state)
+        Ok(self.look()?.0)
+    }
+
+    /// What it runs, and whether a record of its own says so: without one it is as it comes.
+    pub(super) fn look(&self) -> Result<(State, bool), DeviceError> {
+        let record = self.read_record()?;
+        let has_record = record.is_some();
+        Ok((record.unwrap_or_else(|| self.as_it_comes()).state, has_record))
     }
 
     /// Whether it says that it is busy: this is no safe moment, and may be a therapy.
@@ -193,19 +213,43 @@ impl Passive {
         Ok(self.slot(self.record()?.slot).join(IMAGE))
     }
 
-    /// Writes the image and what comes with it into the slot that does not run, and reads it again.
+    /// Writes the image and what comes with it into the slot that does not run, and reads it again. Of the added data that it has, it keeps what the package
+    /// accepts and nothing newer replaces.
     pub fn prepare(
         &self,
         image: &Path,
-        target: &wardlink_update::metadata::Target,
-        added: &[(String, Vec<u8>)],
+        target: &Target,
+        added: &[(AddedKind, Vec<u8>)],
+        accepts: &[AddedKind],
     ) -> Result<(), DeviceError> {
         if self.fail == Some(FailAt::Prepare) {
             return Err(io::Error::other("it is told to fail").into());
         }
-        let slot = self.slot(self.record()?.slot.other());
+        self.need_folder()?;
+        let record = self.record()?;
+        if record.before.is_some() {
+            // Nobody goes back to a slot that holds something else from now on.
+            self.write(&Record { before: None, ..record.clone() })?;
+        }
+        let added = with_kept(&self.slot(record.slot), added, accepts)?;
+        let slot = self.slot(record.slot.other());
         remove(&slot)?;
-        fs::create_dir_all(&slot)?;
+        let filled = self.fill(&slot, image, target, &added);
+        if filled.is_err() {
+            // A part of it is of no use, and takes room.
+            remove(&slot)?;
+        }
+        filled
+    }
+
+    fn fill(
+        &self,
+        slot: &Path,
+        image: &Path,
+        target: &Target,
+        added: &[(AddedKind, Vec<u8>)],
+    ) -> Result<(), DeviceError> {
+        fs::create_dir(slot)?;
         let mut source = File::open(image)?;
         let mut written = File::create(slot.join(IMAGE))?;
         io::copy(&mut source, &mut written)?;
@@ -213,16 +257,19 @@ impl Passive {
             written.set_permissions(fs::Permissions::from_mode(0o755))?;
         }
         written.sync_all()?;
-        for (name, bytes) in added {
-            let mut file = File::create(slot.join(name))?;
+        for (kind, bytes) in added {
+            let mut file = File::create(slot.join(file_of(*kind)))?;
             file.write_all(bytes)?;
             file.sync_all()?;
         }
-        synchronize(&slot)?;
+        synchronize(slot)?;
         synchronize(&self.configured.directory)?;
         let mut delivery = Delivery::new(target);
         super::packages::read_through(&slot.join(IMAGE), |chunk| delivery.take(chunk).is_ok())?;
-        delivery.finish().map_err(|_| DeviceError::Damaged)
+        delivery.finish().map_err(|_| DeviceError::Damaged)?;
+        let are_whole =
+            added.iter().all(|(kind, bytes)| fs::read(slot.join(file_of(*kind))).is_ok_and(|is| is == *bytes));
+        if are_whole { Ok(()) } else { Err(DeviceError::Damaged) }
     }
 
     /// Changes over to the slot that was prepared, and starts with it. Done again, it changes nothing.
@@ -273,31 +320,72 @@ impl Passive {
     }
 
     fn record(&self) -> Result<Record, DeviceError> {
-        match fs::read(self.configured.directory.join(RECORD)) {
-            Ok(bytes) => Ok(serde_json::from_slice(&bytes)?),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                let is = self.configured.clone();
-                let characteristics = Characteristics {
-                    device: is.device,
-                    manufacturer: is.manufacturer,
-                    model: is.model,
-                    serial_number: is.serial_number,
-                    revision: is.revision,
-                    hardware: is.hardware,
-                };
-                let state = State { characteristics, image: None, release_counter: is.release_counter, attack: None };
-                Ok(Record { state, slot: Slot::A, before: None })
-            }
-            Err(error) => Err(error.into()),
-        }
+        Ok(self.read_record()?.unwrap_or_else(|| self.as_it_comes()))
+    }
+
+    /// Its record; none where its folder is there and has none.
+    fn read_record(&self) -> Result<Option<Record>, DeviceError> {
+        let Some(bytes) = if_there(read_file(&self.configured.directory.join(RECORD), MAX_RECORD_BYTES))? else {
+            let is_here = self.is_program || self.configured.directory.is_dir();
+            return if is_here { Ok(None) } else { Err(DeviceError::Away) };
+        };
+        let bytes = bytes.ok_or_else(|| io::Error::other(format!("{RECORD} is no file")))?;
+        Ok(Some(serde_json::from_slice(&bytes)?))
+    }
+
+    /// What it is as it comes from the factory.
+    fn as_it_comes(&self) -> Record {
+        let is = self.configured.clone();
+        let characteristics = Characteristics {
+            device: is.device,
+            manufacturer: is.manufacturer,
+            model: is.model,
+            serial_number: is.serial_number,
+            revision: is.revision,
+            hardware: is.hardware,
+        };
+        let state = State { characteristics, image: None, release_counter: is.release_counter, attack: None };
+        Record { state, slot: Slot::A, before: None }
     }
 
     fn write(&self, record: &Record) -> Result<(), DeviceError> {
-        let folder = &self.configured.directory;
-        fs::create_dir_all(folder)?;
+        self.need_folder()?;
         // Under another user of the same group it is read again.
-        Ok(put_for_group(&folder.join(RECORD), &serde_json::to_vec(record)?)?)
+        Ok(put_for_group(&self.configured.directory.join(RECORD), &serde_json::to_vec(record)?)?)
     }
+
+    /// A device's folder is the device: nobody else makes it. That of the gateway's own programs is the gateway's.
+    fn need_folder(&self) -> Result<(), DeviceError> {
+        let folder = &self.configured.directory;
+        if self.is_program {
+            fs::create_dir_all(folder)?;
+        }
+        if folder.is_dir() { Ok(()) } else { Err(DeviceError::Away) }
+    }
+}
+
+/// The file of this kind of added data, beside the image.
+const fn file_of(kind: AddedKind) -> &'static str {
+    match kind {
+        AddedKind::DrugLibrary => "drug-library.json",
+        AddedKind::SiteSettings => "site-settings.json",
+    }
+}
+
+/// What comes, and of what lies in a slot the kinds that are accepted and do not come.
+fn with_kept(
+    slot: &Path,
+    newer: &[(AddedKind, Vec<u8>)],
+    accepts: &[AddedKind],
+) -> io::Result<Vec<(AddedKind, Vec<u8>)>> {
+    let mut all = newer.to_vec();
+    for kind in accepts.iter().copied().filter(|kind| newer.iter().all(|(newer, _)| newer != kind)) {
+        let Some(bytes) = if_there(read_file(&slot.join(file_of(kind)), MAX_ADDED_BYTES))? else { continue };
+        let fits = |bytes: &Vec<u8>| u64::try_from(bytes.len()).is_ok_and(|length| length <= MAX_ADDED_BYTES);
+        let unusable = || io::Error::other(format!("{} is no file, or is too long", file_of(kind)));
+        all.push((kind, bytes.filter(fits).ok_or_else(unusable)?));
+    }
+    Ok(all)
 }
 
 fn remove(folder: &Path) -> io::Result<()> {

@@ -4,7 +4,7 @@ use super::timekeeping::Timekeeping;
 use crate::clock;
 use crate::link::{DialError, Endpoint, Identity};
 use http_body_util::{BodyExt, Empty};
-use hyper::body::{Bytes, Incoming};
+use hyper::body::{Body as _, Bytes, Incoming};
 use hyper::client::conn::http1::{self, SendRequest};
 use hyper::header::{AGE, AUTHORIZATION, CONTENT_RANGE, DATE, ETAG, HOST, IF_NONE_MATCH, RANGE, USER_AGENT};
 use hyper::{Request, StatusCode};
@@ -160,6 +160,11 @@ impl Pieces {
 }
 
 impl Answer {
+    /// Whether it says beforehand that it has fewer bytes than that.
+    pub(crate) fn is_shorter_than(&self, bytes: u64) -> bool {
+        self.body.size_hint().exact().is_some_and(|length| length < bytes)
+    }
+
     /// The file, at most one byte more than it may have.
     pub(crate) fn pieces(self, max_bytes: u64) -> Pieces {
         let patience = TIMEOUT.saturating_add(Duration::from_secs(max_bytes.div_ceil(LEAST_BYTES_PER_SECOND)));

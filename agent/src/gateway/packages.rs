@@ -6,13 +6,18 @@ use crate::files::make_folder;
 use std::collections::BTreeSet;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
+use tempfile::TempPath;
 use wardlink_protocol::identity::Sha256;
 use wardlink_update::metadata::Target;
 use wardlink_update::uptane::{Corrupt, Delivery};
 
 /// What images leave free on the disk, in bytes: room for what devices have stored.
 const KEPT_FREE_BYTES: u64 = 16 * 1024 * 1024;
+
+/// Who may read an image, as far as the mask of this process lets them: whoever may come into its folder.
+const MODE: u32 = 0o666;
 
 /// The folder of images.
 #[derive(Clone, Debug)]
@@ -26,6 +31,8 @@ pub(super) struct Partial {
     path: PathBuf,
     /// How much of it is there, in bytes.
     pub(super) length: u64,
+    /// Deletes what is made here, unless it has another name by then.
+    _made: Option<TempPath>,
 }
 
 impl Packages {
@@ -39,16 +46,28 @@ impl Packages {
         self.folder.join(sha256.to_string())
     }
 
+    fn path_of_part(&self, sha256: &Sha256) -> PathBuf {
+        self.folder.join(format!("{sha256}.part"))
+    }
+
     /// What is there already of an image.
     pub(super) fn partial(&self, sha256: &Sha256) -> Result<Partial, StoreError> {
-        let path = self.folder.join(format!("{sha256}.part"));
+        let path = self.path_of_part(sha256);
         let open = || {
             let mut file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&path)?;
             let length = file.seek(SeekFrom::End(0))?;
             Ok((file, length))
         };
         let (file, length) = open().map_err(StoreError::of_file)?;
-        Ok(Partial { file, path, length })
+        Ok(Partial { file, path, length, _made: None })
+    }
+
+    /// An image that is made here, from its beginning: what has come of it lies beside. What is not finished goes by itself.
+    pub(super) fn make(&self) -> Result<Partial, StoreError> {
+        let mut builder = tempfile::Builder::new();
+        let made = builder.permissions(fs::Permissions::from_mode(MODE)).tempfile_in(&self.folder);
+        let (file, made) = made.map_err(StoreError::of_file)?.into_parts();
+        Ok(Partial { file, path: made.to_path_buf(), length: 0, _made: Some(made) })
     }
 
     /// Takes an image that came whole: it counts when it is the listed one, and is in the store then. Another one is deleted.
@@ -94,7 +113,7 @@ impl Packages {
 
     /// Forgets the part of an image that has come.
     pub(super) fn forget_part(&self, sha256: &Sha256) -> Result<(), StoreError> {
-        remove(&self.folder.join(format!("{sha256}.part")))
+        remove(&self.path_of_part(sha256))
     }
 
     /// Forgets an image that is another than the listed one, as disks wear out; whether it was.

@@ -7,6 +7,7 @@ use super::change_over::Changed;
 use super::delivery::{AddedFiles, Undelivered};
 use super::devices::{DeviceError, Passive};
 use super::http::{Asked, Http, HttpError};
+use super::newer::Heard;
 use super::store::{Attack, ChangeOverPhase, Directives, Journal, Part, Poll, Seen, StoreError, Work};
 use super::troubles::Source;
 use super::{GatewayError, Shared, places};
@@ -78,10 +79,12 @@ pub(super) struct Round<'a> {
     ticket: Option<Zeroizing<String>>,
     /// When the round began: what is verified is verified as of then (TUF section 5.1), and nothing else.
     begun: u64,
+    /// What was heard of when it began.
+    pub(super) known: Heard,
 }
 
 /// Now, in seconds since 1970: a round may take its time.
-fn now() -> u64 {
+pub(super) fn now() -> u64 {
     clock::now().as_secs()
 }
 
@@ -105,6 +108,7 @@ impl<'a> Round<'a> {
             member: member.clone(),
             ticket: poll.map(|poll| poll.ticket.to_text()),
             begun: clock::now().as_secs(),
+            known: Heard::now(&shared.store)?,
         })
     }
 
@@ -362,14 +366,21 @@ impl<'a> Round<'a> {
         let mut ready = Vec::new();
         for install in &transaction.installs {
             self.shared.events.begins(install, version);
-            let delivered = match self.deliver(install).await {
-                Ok(image) => self.added(&install.added).await.map(|added| (image, added)),
-                Err(error) => Err(error),
+            let delivered = tokio::select! {
+                delivered = self.bring(install) => delivered,
+                overtaken = self.overtaken(version) => {
+                    overtaken?;
+                    return self.gives_way(end);
+                }
             };
             match delivered {
                 Ok((image, added)) => ready.push((install, image, added)),
                 Err(error) => return self.undelivered(transaction, install, version, error, end),
             }
+        }
+        // What comes next changes devices: a recall that was heard of meanwhile counts before.
+        if self.is_overtaken(version)? {
+            return self.gives_way(end);
         }
         self.shared.learn_directed(&ready)?;
         if let ([one], [_], false) = (&ready[..], &verifying[..], is_of_a_set(transaction)) {
@@ -422,7 +433,7 @@ impl<'a> Round<'a> {
                     .state()
                     .and_then(|before| {
                         device
-                            .prepare(image, &install.target, added)
+                            .prepare(image, &install.target, added, &install.package.accepts)
                             .inspect_err(|error| self.distrust(install, error))?;
                         let (path, after) = (install.path.clone(), after(install, &before));
                         let during_therapy = install.package.during_therapy;

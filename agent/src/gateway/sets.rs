@@ -308,8 +308,16 @@ impl Round<'_> {
         if !set.members.iter().all(prepared) {
             return Ok(true);
         }
+        if self.is_overtaken(version)? {
+            return self.gives_way(end);
+        }
         let others = others(transaction, verifying);
         if !others.installs.is_empty() {
+            if self.shared.store.value::<Journal>()?.is_some() {
+                // What another change-over may go back to stays as it is.
+                end.again(try_again_at());
+                return Ok(true);
+            }
             if let Err((device, why)) = self.may_begin(&others, version)? {
                 return self.postponed(&others, &device, why, version, end);
             }

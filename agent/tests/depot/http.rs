@@ -86,6 +86,11 @@ fn answer(inner: &Mutex<Inner>, path: &str, fields: &BTreeMap<String, String>) -
         }
     };
     let is_image = decoded.contains("/targets/");
+    if let Some((says, has_length)) = inner.mirror_says.filter(|_| is_image && decoded.starts_with("/mirror/")) {
+        inner.requests.push(Requested { path: decoded, bearer, conditional: false, from, status: 200 });
+        let length = if has_length { format!("Content-Length: {}\r\n", says.len()) } else { String::new() };
+        return (format!("HTTP/1.1 200 Said\r\n{length}\r\n"), says.to_vec(), true);
+    }
     let etag = file.as_ref().map(|bytes| format!("\"{}\"", data_encoding::HEXLOWER.encode(&Sha256::digest(bytes))));
     let known = fields.get("if-none-match");
     let (status, mut body) = match &file {

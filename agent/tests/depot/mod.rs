@@ -120,6 +120,8 @@ pub(crate) struct Inner {
     pub(crate) corrupt: bool,
     /// An image's download is cut off after so many bytes, once.
     pub(crate) cut_after: Option<usize>,
+    /// The mirror answers every request for an image with this; and whether it says how long that is.
+    pub(crate) mirror_says: Option<(&'static [u8], bool)>,
     /// Images are not here at all.
     pub(crate) has_no_images: bool,
     /// Devices that are not associated with the gateway any more.
@@ -244,6 +246,7 @@ impl Depot {
             loses_answers: false,
             corrupt: false,
             cut_after: None,
+            mirror_says: None,
             has_no_images: false,
             hides: Vec::new(),
             added: BTreeMap::new(),
@@ -268,6 +271,7 @@ impl Depot {
             let state = states.iter().find(|state| state.characteristics.device.to_string() == **name).unwrap();
             let mut line = serde_json::to_value(&state.characteristics).unwrap();
             line["release_counter"] = serde_json::to_value(state.release_counter).unwrap();
+            std::fs::create_dir_all(self.device_folder(name)).unwrap();
             line["directory"] = self.device_folder(name).to_str().unwrap().into();
             line
         };

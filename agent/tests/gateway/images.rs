@@ -65,6 +65,35 @@ async fn a_wrong_file_on_a_stick_leaves_what_a_download_has_brought() {
 }
 
 #[tokio::test]
+async fn a_mirror_that_answers_with_something_else_spoils_no_other_source() {
+    for has_length in [true, false] {
+        let depot = Depot::open().await;
+        depot.direct(&pump_package());
+        depot.with(|inner| inner.mirror_says = Some((b"<html>", has_length)));
+        let mirror = format!("http://{}/mirror", depot.address);
+        let gateway = depot.power(&["--mirror", &mirror]);
+        depot.installed("infusion-pump/p1", "1B").await;
+        depot.with(|inner| {
+            assert!(inner.outcomes.iter().all(|told| told.outcome != Outcome::Corrupt));
+            // What the mirror has said is no part of the image, or is found not to be.
+            let expected: &[_] = if has_length { &[None, None] } else { &[None, Some(6), None] };
+            assert_eq!(inner.asked_from(), expected);
+        });
+        gateway.stop().await;
+    }
+    // What the site has brought before stays.
+    let depot = Depot::open().await;
+    depot.direct(&pump_package());
+    depot.with(|inner| (inner.cut_after, inner.mirror_says) = (Some(10), Some((&b"<html>"[..], true))));
+    let mirror = format!("http://{}/mirror", depot.address);
+    let gateway = depot.power(&["--mirror", &mirror]);
+    gateway.handle.orders.send(Order::Ask).await.unwrap();
+    depot.installed("infusion-pump/p2", "1B").await;
+    depot.with(|inner| assert_eq!(inner.asked_from(), [None, None, Some(10), Some(10)]));
+    gateway.stop().await;
+}
+
+#[tokio::test]
 async fn a_corrupt_image_is_thrown_away_told_and_asked_for_later() {
     let depot = Depot::open().await;
     depot.direct(&pump_package());

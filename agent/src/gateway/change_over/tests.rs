@@ -18,6 +18,7 @@ use wardlink_update::package::ReleaseCounter;
 use wardlink_update::report::State;
 
 fn configured(name: &str, folder: &Path) -> Configured {
+    std::fs::create_dir(folder.join(name)).unwrap();
     let line = serde_json::json!({
         "device": {"client": "scale", "identifier": name}, "manufacturer": "acme", "model": "S1", "serial_number": "7",
         "revision": "1A", "hardware": "B", "directory": folder.join(name),
@@ -121,7 +122,6 @@ fn a_device_that_can_neither_go_on_nor_back_keeps_the_set_under_way() {
     let shared = shared(folder.path());
     begin(&shared, ChangeOverPhase::Commit);
     let record = folder.path().join("s2/record.json");
-    std::fs::create_dir_all(record.parent().unwrap()).unwrap();
     std::fs::write(&record, b"{").unwrap();
     assert_eq!(shared.change_over().unwrap(), Changed::Stuck);
     assert_eq!(shared.troubles.all().len(), 1);

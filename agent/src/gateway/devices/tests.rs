@@ -12,6 +12,12 @@ fn configured(directory: &Path) -> Configured {
     serde_json::from_value(line).unwrap()
 }
 
+/// A device that has come with an empty folder.
+fn new(folder: &Path) -> Passive {
+    fs::create_dir(folder).unwrap();
+    Passive::new(configured(folder), None)
+}
+
 fn target(bytes: &[u8]) -> Target {
     Target { length: bytes.len() as u64, hashes: Hashes::of(bytes), custom: None }
 }
@@ -33,10 +39,10 @@ fn a_device_runs_the_old_image_until_it_changes_over_and_goes_back_if_it_has_to(
     let folder = tempfile::tempdir().unwrap();
     let image = folder.path().join("new");
     fs::write(&image, b"new").unwrap();
-    let device = Passive::new(configured(&folder.path().join("s1")), None);
+    let device = new(&folder.path().join("s1"));
     assert_eq!(runs(&device), "1A");
-    let added = [("site-settings.json".to_owned(), b"{}".to_vec())];
-    device.prepare(&image, &target(b"new"), &added).unwrap();
+    let added = [(AddedKind::SiteSettings, b"{}".to_vec())];
+    device.prepare(&image, &target(b"new"), &added, &[]).unwrap();
     assert_eq!(runs(&device), "1A");
     let next = after(&device, "1B");
     device.change_over(&next).unwrap();
@@ -65,8 +71,8 @@ fn an_image_of_which_the_power_has_left_a_part_is_not_run_and_is_written_anew() 
     fs::write(&image, b"new").unwrap();
     let parts: [Option<&[u8]>; 6] = [None, Some(b""), Some(b"n"), Some(b"ne"), Some(b"ne\0"), Some(b"new\0")];
     for (number, part) in parts.into_iter().enumerate() {
-        let device = Passive::new(configured(&folder.path().join(number.to_string())), None);
-        device.prepare(&image, &target(b"new"), &[]).unwrap();
+        let device = new(&folder.path().join(number.to_string()));
+        device.prepare(&image, &target(b"new"), &[], &[]).unwrap();
         let (next, written) = (after(&device, "1B"), device.folder().join(Slot::B.folder()).join(IMAGE));
         match part {
             Some(part) => fs::write(written, part).unwrap(),
@@ -74,7 +80,7 @@ fn an_image_of_which_the_power_has_left_a_part_is_not_run_and_is_written_anew() 
         }
         assert!(matches!(device.change_over(&next), Err(DeviceError::Damaged)), "{part:?}");
         assert_eq!(runs(&device), "1A");
-        device.prepare(&image, &target(b"new"), &[]).unwrap();
+        device.prepare(&image, &target(b"new"), &[], &[]).unwrap();
         device.change_over(&next).unwrap();
         assert_eq!(runs(&device), "1B");
     }
@@ -85,11 +91,84 @@ fn an_image_that_is_not_the_listed_one_is_not_prepared() {
     let folder = tempfile::tempdir().unwrap();
     let image = folder.path().join("new");
     fs::write(&image, b"new").unwrap();
-    let device = Passive::new(configured(&folder.path().join("s1")), None);
-    assert!(matches!(device.prepare(&image, &target(b"old"), &[]), Err(DeviceError::Damaged)));
+    let device = new(&folder.path().join("s1"));
+    assert!(matches!(device.prepare(&image, &target(b"old"), &[], &[]), Err(DeviceError::Damaged)));
     let failing = Passive::new(configured(&folder.path().join("s1")), Some(FailAt::Prepare));
-    assert!(matches!(failing.prepare(&image, &target(b"new"), &[]), Err(DeviceError::Io(_))));
+    assert!(matches!(failing.prepare(&image, &target(b"new"), &[], &[]), Err(DeviceError::Io(_))));
     assert_eq!(runs(&device), "1A");
+}
+
+#[test]
+fn a_folder_that_is_not_there_is_neither_made_nor_taken_for_a_device_as_it_comes() {
+    let folder = tempfile::tempdir().unwrap();
+    let image = folder.path().join("new");
+    fs::write(&image, b"new").unwrap();
+    let device = Passive::new(configured(&folder.path().join("s1")), None);
+    assert!(matches!(device.state(), Err(DeviceError::Away)));
+    assert!(matches!(device.prepare(&image, &target(b"new"), &[], &[]), Err(DeviceError::Away)));
+    assert!(matches!(device.go_back(), Err(DeviceError::Away)));
+    assert!(!device.folder().exists());
+    fs::create_dir(device.folder()).unwrap();
+    assert_eq!(runs(&device), "1A");
+    device.prepare(&image, &target(b"new"), &[], &[]).unwrap();
+    let next = after(&device, "1B");
+    fs::remove_dir_all(device.folder()).unwrap();
+    assert!(matches!(device.change_over(&next), Err(DeviceError::Away)));
+    assert!(!device.folder().exists());
+}
+
+#[test]
+fn added_data_goes_on_with_the_next_image_where_it_is_accepted_and_not_replaced() {
+    let folder = tempfile::tempdir().unwrap();
+    let image = folder.path().join("new");
+    let device = new(&folder.path().join("s1"));
+    let (settings, drugs) = (AddedKind::SiteSettings, AddedKind::DrugLibrary);
+    let has = |kind| fs::read(device.image().unwrap().with_file_name(file_of(kind))).ok();
+    let update = |bytes: &[u8], revision: &str, added: &[(AddedKind, Vec<u8>)], accepts: &[AddedKind]| {
+        fs::write(&image, bytes).unwrap();
+        device.prepare(&image, &target(bytes), added, accepts).unwrap();
+        let mut next = after(&device, revision);
+        next.image = Some(Image { length: 0, sha256: Sha256(Hasher::digest(bytes).into()) });
+        device.change_over(&next).unwrap();
+        device.keep().unwrap();
+    };
+    update(b"1", "1B", &[(settings, b"s1".to_vec()), (drugs, b"d1".to_vec())], &[drugs, settings]);
+    update(b"2", "1C", &[], &[drugs, settings]);
+    assert_eq!((has(settings), has(drugs)), (Some(b"s1".to_vec()), Some(b"d1".to_vec())));
+    update(b"3", "1D", &[(drugs, b"d2".to_vec())], &[drugs, settings]);
+    assert_eq!((has(settings), has(drugs)), (Some(b"s1".to_vec()), Some(b"d2".to_vec())));
+    update(b"4", "1E", &[], &[settings]);
+    assert_eq!((has(settings), has(drugs)), (Some(b"s1".to_vec()), None));
+    // What cannot be read is not left out.
+    let file = device.image().unwrap().with_file_name(file_of(settings));
+    fs::write(&file, vec![0; usize::try_from(MAX_ADDED_BYTES).unwrap() + 1]).unwrap();
+    assert!(matches!(device.prepare(&image, &target(b"4"), &[], &[settings]), Err(DeviceError::Io(_))));
+}
+
+#[test]
+fn nobody_goes_back_to_a_slot_that_was_written_anew() {
+    let folder = tempfile::tempdir().unwrap();
+    let image = folder.path().join("new");
+    fs::write(&image, b"new").unwrap();
+    let device = new(&folder.path().join("s1"));
+    device.prepare(&image, &target(b"new"), &[], &[]).unwrap();
+    device.change_over(&after(&device, "1B")).unwrap();
+    // It counts, and could not be noted in the device.
+    assert!(device.is_on_trial().unwrap());
+    device.prepare(&image, &target(b"new"), &[], &[]).unwrap();
+    assert!(!device.is_on_trial().unwrap());
+    device.go_back().unwrap();
+    assert_eq!(runs(&device), "1B");
+}
+
+#[test]
+fn of_what_cannot_be_prepared_nothing_is_left() {
+    let folder = tempfile::tempdir().unwrap();
+    let image = folder.path().join("new");
+    fs::write(&image, b"new").unwrap();
+    let device = new(&folder.path().join("s1"));
+    device.prepare(&image, &target(b"old"), &[], &[]).unwrap_err();
+    assert_eq!(fs::read_dir(device.folder()).unwrap().count(), 0);
 }
 
 #[test]
@@ -98,6 +177,11 @@ fn a_record_that_is_damaged_is_told_and_not_taken_for_an_empty_one() {
     let device = Passive::new(configured(folder.path()), None);
     fs::write(folder.path().join(RECORD), b"{").unwrap();
     assert!(matches!(device.state(), Err(DeviceError::Record(_))));
+    // One that is no file is not waited for either.
+    fs::remove_file(folder.path().join(RECORD)).unwrap();
+    let path = |name: &str| folder.path().join(name);
+    crate::files::tests::put_no_files([&path(RECORD), &path("folder"), &path("link")]);
+    assert!(matches!(device.state(), Err(DeviceError::Io(_))));
 }
 
 #[test]

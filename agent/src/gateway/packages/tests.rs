@@ -65,6 +65,21 @@ fn what_nobody_needs_is_deleted() {
 }
 
 #[test]
+fn what_is_made_here_leaves_what_has_come_of_an_image() {
+    let (folder, store, packages) = cache();
+    let (sha256, target) = bound(b"an image");
+    packages.partial(&sha256).unwrap().write(b"an im").unwrap();
+    packages.make().unwrap().write(b"something").unwrap();
+    assert_eq!(packages.partial(&sha256).unwrap().length, 5);
+    assert_eq!(fs::read_dir(folder.path().join("packages")).unwrap().count(), 1, "what was not finished is gone");
+    let mut made = packages.make().unwrap();
+    made.write(b"an image").unwrap();
+    let path = packages.finish(&store, &made, &sha256, &target).unwrap().unwrap();
+    drop(made);
+    assert_eq!((fs::read(path).unwrap(), packages.partial(&sha256).unwrap().length), (b"an image".to_vec(), 5));
+}
+
+#[test]
 fn an_image_that_was_damaged_in_the_cache_is_forgotten_and_no_other() {
     let (_folder, store, packages) = cache();
     let (sha256, target) = bound(b"an image");
