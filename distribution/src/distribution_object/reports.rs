@@ -286,7 +286,7 @@ fn store(database: &Database, gateway: &Device, configuration: &Configuration) -
 /// A gateway has no rights any more: whoever reports its devices after it has them.
 fn lost_its_rights(database: &Database, gateway: &Device) -> Result<(), Failure> {
     database.run(
-        "UPDATE gateways SET lost_at = coalesce(lost_at, ?) WHERE gateway = ?",
+        "UPDATE gateways SET online = 0, lost_at = coalesce(lost_at, ?) WHERE gateway = ?",
         [now().into_value(), text(gateway)],
     )?;
     for device in reported_by(database, gateway)? {
