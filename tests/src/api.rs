@@ -12,8 +12,8 @@ use ureq::tls::{Certificate, RootCerts, TlsConfig};
 use wardlink_protocol::Device;
 use wardlink_protocol::api::{
     Accept, AskedRecords, Bootstrap, Credentials, DeviceView, DevicesPage, NewPerson, NewProvisioning, NewRevocation,
-    PairingPolicy, PairingView, Person, PersonChange, PolicyView, Problem, ProblemKind, RecordedValue, RecordsPage,
-    Reject, Revocation, RevocationReason, Role, VerificationProof, Verify, VerifyAnswer,
+    PairingPhase, PairingPolicy, PairingView, Person, PersonChange, PolicyView, Problem, ProblemKind, RecordedValue,
+    RecordsPage, Reject, Revocation, RevocationReason, Role, VerificationProof, Verify, VerifyAnswer,
 };
 use wardlink_protocol::identity::SessionId;
 use wardlink_protocol::pairing::Mode;
@@ -170,6 +170,11 @@ impl Api {
                 .max_by_key(|pairing| pairing.requested_at);
             Ok(newest.filter(&fits))
         })
+    }
+
+    /// The newest pairing of a device, once the control unit has heard that it is finished: a pump may say so a moment earlier.
+    pub fn wait_for_finished_pairing(&self, identifier: &str) -> Result<PairingView> {
+        self.wait_for_pairing(identifier, |pairing| pairing.phase == PairingPhase::Finished)
     }
 
     /// Accepts a request in a mode.
