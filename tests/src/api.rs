@@ -12,8 +12,8 @@ use ureq::tls::{Certificate, RootCerts, TlsConfig};
 use wardlink_protocol::Device;
 use wardlink_protocol::api::{
     Accept, AskedRecords, Bootstrap, Credentials, DeviceView, DevicesPage, NewPerson, NewProvisioning, NewRevocation,
-    PairingPolicy, PairingView, Person, PersonChange, PolicyView, Problem, ProblemKind, RecordedValue, RecordsPage,
-    Reject, Revocation, RevocationReason, Role, VerificationProof, Verify, VerifyAnswer,
+    PairingPhase, PairingPolicy, PairingView, Person, PersonChange, PolicyView, Problem, ProblemKind, RecordedValue,
+    RecordsPage, Reject, Revocation, RevocationReason, Role, VerificationProof, Verify, VerifyAnswer,
 };
 use wardlink_protocol::identity::SessionId;
 use wardlink_protocol::pairing::Mode;
@@ -106,8 +106,16 @@ impl Api {
         self.signed_in("bootstrap", &body)
     }
 
-    /// Signs in.
+    /// Signs in, as soon as there are not too many attempts.
     pub fn sign_in(&self, name: &str, password: &str) -> Result<Self> {
+        wait::until("a turn to sign in", || match self.try_to_sign_in(name, password) {
+            Err(error) if is_of(&error, ProblemKind::TooManyAttempts) => Ok(None),
+            answered => answered.map(Some),
+        })
+    }
+
+    /// Signs in, at once or not at all.
+    pub fn try_to_sign_in(&self, name: &str, password: &str) -> Result<Self> {
         self.signed_in("session", &credentials(name, password))
     }
 
@@ -170,6 +178,11 @@ impl Api {
                 .max_by_key(|pairing| pairing.requested_at);
             Ok(newest.filter(&fits))
         })
+    }
+
+    /// The newest pairing of a device, once the control unit has heard that it is finished: a pump may say so a moment earlier.
+    pub fn wait_for_finished_pairing(&self, identifier: &str) -> Result<PairingView> {
+        self.wait_for_pairing(identifier, |pairing| pairing.phase == PairingPhase::Finished)
     }
 
     /// Accepts a request in a mode.
@@ -399,6 +412,11 @@ pub fn refusal<T>(outcome: Result<T>) -> Result<ProblemKind> {
         Ok(_) => bail!("the worker did not refuse"),
         Err(error) => Ok(error.downcast::<Refused>()?.0.kind),
     }
+}
+
+/// Whether the worker refused with this kind of problem.
+fn is_of(error: &anyhow::Error, kind: ProblemKind) -> bool {
+    error.downcast_ref::<Refused>().is_some_and(|refused| refused.0.kind == kind)
 }
 
 /// A new idempotency key.

@@ -11,9 +11,8 @@ use wardlink_agent::clock;
 use wardlink_protocol::Device;
 use wardlink_protocol::api::{
     AllowUpload, CatalogDevice, GatewayView, InventoryPreview, NewOffer, OfferScope, OfferView, OfferWhen, OfferedData,
-    OutcomeView, PairingPhase, ProblemKind, RecordedValue, RecordsView,
+    OutcomeView, ProblemKind, RecordedValue, RecordsView,
 };
-use wardlink_protocol::pairing::Mode;
 
 use crate::api::refusal;
 use crate::manufacturer::Manufacturer;
@@ -88,8 +87,7 @@ impl<'s> Fleet<'s> {
         fs::write(&file, serde_json::to_vec(&devices)?).context("the file of devices")?;
         let provisioning = self.ward.administrator.provisioning_for("gateway")?;
         let mut gateway = Pump::start_gateway(self.scene, &provisioning, name, &file, more)?;
-        self.pair(&mut gateway, name)?;
-        self.ward.nurse.wait_for_pairing(name, |pairing| pairing.phase == PairingPhase::Finished)?;
+        self.ward.pair(&mut gateway, name)?;
         wait::until("the gateway's report", || {
             Ok(self.known(name)?.filter(|known| known.devices == u64::try_from(pumps.len()).unwrap_or_default()))
         })?;
@@ -141,21 +139,15 @@ impl<'s> Fleet<'s> {
     /// Starts and pairs a pump that does without a gateway.
     pub fn pair_direct_pump(&self, name: &str) -> Result<Pump<'s>> {
         let mut pump = self.start_pump_with(name, &["--direct", "--record-ms=400"])?;
-        self.pair(&mut pump, name)?;
+        self.ward.pair(&mut pump, name)?;
         Ok(pump)
-    }
-
-    fn pair(&self, pump: &mut Pump<'s>, name: &str) -> Result<()> {
-        let (pairing, code) = self.ward.accept(pump, name, Mode::PairingCode)?;
-        self.ward.type_code(&pairing, &code)?;
-        pump.wait_for("paired").map(drop)
     }
 
     /// Starts and pairs it.
     pub fn pair_pump(&self, name: &str, gateway: &str, address: &str) -> Result<Pump<'s>> {
         self.allow(&device(name)?, gateway)?;
         let mut pump = self.start_pump(name, address)?;
-        self.pair(&mut pump, name)?;
+        self.ward.pair(&mut pump, name)?;
         Ok(pump)
     }
 

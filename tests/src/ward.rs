@@ -83,10 +83,22 @@ impl<'s> Ward<'s> {
 
     /// Starts a pump and pairs it by its code.
     pub fn paired_pump(&self, name: &str) -> Result<Pump<'s>> {
-        let (mut pump, pairing, code) = self.pump_with_code(name, Mode::PairingCode)?;
-        self.type_code(&pairing, &code)?;
-        pump.wait_for("paired")?;
+        let mut pump = self.pump(name)?;
+        self.pair(&mut pump, name)?;
         Ok(pump)
+    }
+
+    /// Pairs a pump by its code.
+    pub fn pair(&self, pump: &mut Pump<'_>, name: &str) -> Result<()> {
+        let (pairing, code) = self.accept(pump, name, Mode::PairingCode)?;
+        self.type_code(&pairing, &code)?;
+        self.wait_until_paired(pump, name)
+    }
+
+    /// Waits until a pump is paired, and the control unit has heard that it is.
+    pub fn wait_until_paired(&self, pump: &mut Pump<'_>, name: &str) -> Result<()> {
+        pump.wait_for("paired")?;
+        self.nurse.wait_for_finished_pairing(name).map(drop)
     }
 
     /// Pairs a pump that runs no more then: whoever is returned speaks for it with the distribution server.

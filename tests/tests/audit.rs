@@ -21,7 +21,7 @@ fn what_people_and_devices_do_is_chained_and_an_export_can_be_verified() -> Resu
         let (mut pump, pairing, code) = ward.pump_with_code("ip-1", Mode::PairingCode)?;
         ward.type_code(&pairing, &another(&code, 1))?;
         ward.type_code(&pairing, &code)?;
-        pump.wait_for("paired")?;
+        ward.wait_until_paired(&mut pump, "ip-1")?;
         ward.administrator.revoke(&[device("ip-1")?])?;
 
         assert_eq!(refusal(ward.nurse.get::<AuditPage>("audit"))?, ProblemKind::Forbidden);

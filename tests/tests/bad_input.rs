@@ -283,7 +283,7 @@ fn two_nurses_at_one_pump_pair_it_once() -> Result<()> {
             }
         }
         ensure!(verified > 0, "nobody verified it");
-        pump.wait_for("paired")?;
+        ward.wait_until_paired(&mut pump, "ip-1")?;
         assert_eq!((ward.nurse.devices()?.len(), ward.nurse.pairings()?.len()), (1, 1));
         ward.worker.wait_for_line("infusion-pump/ip-1 is paired, certificate ")
     })

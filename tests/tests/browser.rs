@@ -103,7 +103,7 @@ fn a_nurse_verifies_with_her_phone_by_scanning_the_pumps_display() -> Result<()>
             card.to_lowercase().contains("ip-1") && card.contains("Bed 4"),
             "it says which device is paired, and where: {card}"
         );
-        pump.wait_for("paired")?;
+        ward.wait_until_paired(&mut pump, "ip-1")?;
         assert_eq!(ward.nurse.pairing(pairing.session)?.phase, PairingPhase::Finished);
         assert_eq!(phone.complaints()?, Vec::<String>::new());
         Ok(())

@@ -114,7 +114,12 @@ impl<'s> Site<'s> {
 
 /// A program that works: the real one, under a name of its own and so long.
 fn working(name: &str, length: usize) -> Result<Vec<u8>> {
-    let program = format!("#!/bin/sh\n# {name}\nexec '{}' \"$@\"\n", artifacts::agent()?.display());
+    working_after("", name, length)
+}
+
+/// The same, which does this first.
+fn working_after(first: &str, name: &str, length: usize) -> Result<Vec<u8>> {
+    let program = format!("#!/bin/sh\n# {name}\n{first}exec '{}' \"$@\"\n", artifacts::agent()?.display());
     // A shell that has been replaced reads no further.
     Ok([program.into_bytes(), vec![b'#'; length]].concat())
 }
@@ -214,7 +219,9 @@ fn a_program_of_the_gateways_that_hangs_is_ended_and_taken_back() -> Result<()> 
 fn a_gateway_that_is_killed_while_it_replaces_itself_comes_to_the_end_of_it() -> Result<()> {
     scene(|scene| {
         let mut site = Site::open(scene)?;
-        let program = working("0.2", 12_000_000)?;
+        let may_start = scene.path("may-start");
+        let wait_first = format!("until [ -e '{}' ]; do sleep 0.05; done\n", may_start.display());
+        let program = working_after(&wait_first, "0.2", 12_000_000)?;
         site.offer("0.2", &program)?;
         let packages = site.north.state().join("packages");
 
@@ -226,9 +233,11 @@ fn a_gateway_that_is_killed_while_it_replaces_itself_comes_to_the_end_of_it() ->
         site.north.kill();
         site.north.restart()?;
 
-        // While it is on trial, and the server is away: it is not taken back for that.
+        // While it is on trial, and the server is away: it is not taken back for that. Its trial does not end before the server has gone.
         wait::until("its trial", || Ok(site.is_on_trial().then_some(())))?;
         site.hospital.ward.worker.kill();
+        fs::write(may_start, "").context("a file")?;
+        site.north.wait_for("trouble")?;
         site.north.kill();
         site.north.restart()?;
         site.north.wait_for("trouble")?;

@@ -107,7 +107,7 @@ fn a_pump_that_pairs_again_replaces_its_old_key() -> Result<()> {
         ensure!(pairing.replaces, "people are warned");
         assert_eq!(ward.nurse.device(&device("ip-22")?)?.key, before.key, "the old rights last until the end");
         assert_eq!(ward.type_code(&pairing, &code)?.result, VerifyResult::Verified);
-        new.wait_for("paired")?;
+        ward.wait_until_paired(&mut new, "ip-22")?;
         new.wait_for("sent")?;
 
         let after = ward.nurse.device(&device("ip-22")?)?;

@@ -42,6 +42,7 @@ fn paired<'w>(ward: &'w Ward<'_>, name: &str) -> Result<OlderPump<'w>> {
     let pairing = ward.nurse.wait_for_pairing(name, |pairing| pairing.phase == PairingPhase::Verifying)?;
     assert_eq!(ward.type_code(&pairing, &code)?.result, VerifyResult::Verified);
     pump.finish(link)?;
+    ward.nurse.wait_for_finished_pairing(name)?;
     Ok(pump)
 }
 
@@ -50,7 +51,7 @@ fn a_pump_pairs_over_mqtt_3_1_1() -> Result<()> {
     scene(|scene| {
         let ward = Ward::open(scene)?;
         let pump = paired(&ward, "ip-1")?;
-        let view = ward.nurse.wait_for_pairing("ip-1", |pairing| pairing.phase == PairingPhase::Finished)?;
+        let view = ward.nurse.wait_for_finished_pairing("ip-1")?;
         assert_eq!(ward.nurse.device(&device("ip-1")?)?.state, DeviceState::Paired);
         assert_eq!(view.key, pump.key.public().fingerprint()?);
         let (broker, own) = (ward.worker.broker(), device("ip-1")?);

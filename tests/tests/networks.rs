@@ -62,7 +62,8 @@ fn pair_by_code(api: &Api, pump: &mut Pump<'_>, identifier: &str) -> Result<()> 
     let code = pump.code()?;
     api.wait_for_pairing(identifier, |pairing| pairing.phase == PairingPhase::Verifying)?;
     api.verify(session, VerificationProof::Code(code))?;
-    pump.wait_for("paired").map(drop)
+    pump.wait_for("paired")?;
+    api.wait_for_finished_pairing(identifier).map(drop)
 }
 
 /// The certificate that a pump would show now, with its key.
@@ -147,6 +148,7 @@ fn only_over_the_marked_network_a_pump_pairs_by_simple() -> Result<()> {
         assert_eq!((request.network, request.modes.first()), (Network::Secured, Some(&Mode::PairingSimple)));
         administrator.accept(request.session, Mode::PairingSimple)?;
         pump.wait_for("paired")?;
+        administrator.wait_for_finished_pairing("ip-1")?;
         let simple = administrator.device(&device("ip-1")?)?;
         assert_eq!((simple.trust, simple.mode), (TrustLevel::Reduced, Mode::PairingSimple));
         assert!(simple.channels.iter().all(|channel| channel.as_str() != "command"), "{:?}", simple.channels);
@@ -238,7 +240,7 @@ fn a_client_is_known_by_its_certificate_in_tls_and_may_do_what_the_certificate_m
         let (provisional, key) = certificate_of(&pump, &device("ip-1")?)?;
         administrator.verify(session, VerificationProof::Code(code))?;
         pump.wait_for("paired")?;
-        administrator.wait_for_pairing("ip-1", |pairing| pairing.phase == PairingPhase::Finished)?;
+        administrator.wait_for_finished_pairing("ip-1")?;
         let (certificate, _) = certificate_of(&pump, &device("ip-1")?)?;
 
         let relay = proxied.nginx.relay(Some((&certificate, &key)), &[])?;

@@ -1,7 +1,9 @@
 //! Pairing with real pumps through the web interface.
 
 use anyhow::{Context as _, Result, ensure};
-use wardlink_protocol::api::{DevicesPage, LiveEvent, PairingPhase, ProblemKind, VerificationProof, VerifyResult};
+use wardlink_protocol::api::{
+    DeviceView, DevicesPage, LiveEvent, PairingPhase, ProblemKind, VerificationProof, VerifyResult,
+};
 use wardlink_protocol::channel::DataType;
 use wardlink_protocol::grant::DeviceState;
 use wardlink_protocol::identity::TrustLevel;
@@ -158,12 +160,13 @@ fn two_pumps_are_paired_side_by_side() -> Result<()> {
         let crossed = ward.type_code(&first_pairing, &second_code)?;
         assert_eq!(crossed.result, VerifyResult::Wrong, "a code counts for its own pump only");
         assert_eq!(ward.type_code(&second_pairing, &second_code)?.result, VerifyResult::Verified);
-        second.wait_for("paired")?;
+        ward.wait_until_paired(&mut second, "ip-b")?;
         assert_eq!(ward.type_code(&first_pairing, &first_code)?.result, VerifyResult::Verified);
-        first.wait_for("paired")?;
-        let devices = ward.nurse.devices()?;
+        ward.wait_until_paired(&mut first, "ip-a")?;
+        let named = |devices: &[DeviceView]| devices.iter().map(|view| view.device.to_string()).collect::<Vec<_>>();
+        assert_eq!(named(&ward.nurse.devices()?), ["infusion-pump/ip-a", "infusion-pump/ip-b"]);
         let later: DevicesPage = ward.nurse.get("devices?after=infusion-pump/ip-a")?;
-        assert_eq!((devices.get(1..), later.next), (Some(later.devices.as_slice()), None));
+        assert_eq!((named(&later.devices), later.next), (vec!["infusion-pump/ip-b".to_owned()], None));
         assert_eq!(refusal(ward.nurse.get::<DevicesPage>("devices?after=nobody"))?, ProblemKind::BadRequest);
         Ok(())
     })

@@ -148,7 +148,7 @@ fn guessing_passwords_is_slowed_down_even_for_the_right_one() -> Result<()> {
         worker.api().bootstrap()?;
         let mut refusals = Vec::new();
         for _ in 0..8 {
-            refusals.push(refusal(worker.api().sign_in(ADMINISTRATOR, "a wrong password"))?);
+            refusals.push(refusal(worker.api().try_to_sign_in(ADMINISTRATOR, "a wrong password"))?);
         }
         assert_eq!(refusals.first(), Some(&ProblemKind::WrongPassword));
         assert_eq!(refusals.last(), Some(&ProblemKind::TooManyAttempts));

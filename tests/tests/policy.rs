@@ -99,13 +99,13 @@ fn on_a_secured_network_a_rule_pairs_with_nobody_acting_and_a_person_raises_the_
         let provisioning = administrator.provisioning()?;
         let mut old = Pump::start(scene, &provisioning, "ip-2")?;
         old.wait_for("paired")?;
+        let finished = administrator.wait_for_finished_pairing("ip-2")?;
         let name = device("ip-2")?;
         let simple = administrator.device(&name)?;
         assert_eq!((simple.trust, simple.mode), (TrustLevel::Reduced, Mode::PairingSimple));
         assert_eq!((simple.paired_by.as_str(), simple.location.as_str()), ("Store room", "Store room"));
         let command = "command".parse()?;
         ensure!(!simple.channels.contains(&command), "it gets no orders");
-        let finished = administrator.wait_for_pairing("ip-2", |pairing| pairing.phase == PairingPhase::Finished)?;
         assert_eq!((finished.network, finished.mode), (Network::Secured, Some(Mode::PairingSimple)));
 
         let mut new = Pump::start_with(scene, &provisioning, "ip-2-new", &["--identifier", "ip-2"])?;
@@ -117,6 +117,7 @@ fn on_a_secured_network_a_rule_pairs_with_nobody_acting_and_a_person_raises_the_
         assert_eq!(administrator.device(&name)?.trust, TrustLevel::Reduced, "what was there lasts until the end");
         administrator.verify(waiting.session, VerificationProof::Code(code))?;
         new.wait_for("paired")?;
+        administrator.wait_for_finished_pairing("ip-2")?;
         let raised = administrator.device(&name)?;
         assert_eq!((raised.trust, raised.mode), (TrustLevel::Full, Mode::PairingCode));
         ensure!(raised.channels.contains(&command), "now it does");
@@ -146,7 +147,7 @@ fn a_rule_never_spares_the_verification_on_an_untrusted_network() -> Result<()> 
         ward.nurse.reject(other.session, "")?;
 
         assert_eq!(ward.type_code(&pairing, &code)?.result, VerifyResult::Verified);
-        pump.wait_for("paired")?;
+        ward.wait_until_paired(&mut pump, "ip-3")?;
         assert_eq!(ward.nurse.device(&device("ip-3")?)?.paired_by, "All pumps");
         ward.worker.wait_for_line("a rule of the policy 2 accepts the pairing")
     })
@@ -191,7 +192,7 @@ fn what_a_person_used_is_what_the_device_shows_as_its_verification() -> Result<(
         let ward = Ward::open(scene)?;
         let (mut pump, pairing, code) = ward.pump_with_code("ip-5", Mode::PairingQrcode)?;
         ward.type_code(&pairing, &code)?;
-        pump.wait_for("paired")?;
+        ward.wait_until_paired(&mut pump, "ip-5")?;
         assert_eq!(ward.nurse.device(&device("ip-5")?)?.mode, Mode::PairingCode);
         Ok(())
     })

@@ -107,7 +107,7 @@ fn a_revocation_outlives_the_worker_and_a_revoked_pump_pairs_again_only_when_an_
         let (pairing, code) = ward.accept(&mut fresh, "ip-1", Mode::PairingCode)?;
         ensure!(!pairing.replaces, "a revoked device has nothing that could be replaced");
         assert_eq!(ward.type_code(&pairing, &code)?.result, VerifyResult::Verified);
-        fresh.wait_for("paired")?;
+        ward.wait_until_paired(&mut fresh, "ip-1")?;
         let after = ward.administrator.device(&device)?;
         assert_eq!((after.state, after.revocation), (DeviceState::Paired, None));
         ensure!(after.key != before.key && after.certificate != before.certificate, "the old identity is back");

@@ -258,14 +258,16 @@ fn a_service_renews_its_certificate_before_and_after_its_end_and_not_once_it_is_
             let all: Vec<ServiceView> = ward.administrator.get("services")?;
             all.into_iter().next().context("the service is listed")
         };
-        let first = view(&ward)?.certificate.context("a certificate")?;
+        let enrolled = service.seen().iter().find(|event| is(event, "enrolled")).context("it has told so")?;
+        let first = enrolled["certificate"].clone();
         // While it listens: it goes on with the new one.
         let renewed = service.wait_for("renewed")?;
-        service.wait_for_message("telemetry", "ip-1")?;
-        let second = wait::until("the new certificate is in use", || {
-            Ok(view(&ward)?.certificate.filter(|serial| *serial != first))
+        ensure!(renewed["certificate"] != first, "the same certificate");
+        wait::until("the new certificate is in use", || {
+            let used = view(&ward)?.certificate.context("a certificate")?;
+            Ok((renewed["certificate"] == used.to_string()).then_some(()))
         })?;
-        assert_eq!(renewed["certificate"], second.to_string());
+        service.wait_for_message("telemetry", "ip-1")?;
         // After the end, with the static key.
         service.kill();
         let ended = wait::until("its certificate has ended", || {

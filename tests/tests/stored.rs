@@ -14,9 +14,8 @@ use wardlink_agent::clock;
 use wardlink_agent::device::disk::Folder;
 use wardlink_agent::device::records::{Records, STORED_BYTES};
 use wardlink_protocol::Device;
-use wardlink_protocol::api::{AllowUpload, CatalogDevice, GatewayView, PairingPhase, RecordsView};
+use wardlink_protocol::api::{AllowUpload, CatalogDevice, GatewayView, RecordsView};
 use wardlink_protocol::identity::RecordChain;
-use wardlink_protocol::pairing::Mode;
 use wardlink_tests::hub::Hub;
 use wardlink_tests::process::free_port;
 use wardlink_tests::pump::Pump;
@@ -55,10 +54,7 @@ impl<'s> Hospital<'s> {
         let provisioning = self.ward.administrator.provisioning_for("gateway")?;
         let more = [&[ports.as_str(), "--collect-secs=1"], further].concat();
         let mut gateway = Pump::start_gateway(self.scene, &provisioning, name, &file, &more)?;
-        let (pairing, code) = self.ward.accept(&mut gateway, name, Mode::PairingCode)?;
-        self.ward.type_code(&pairing, &code)?;
-        gateway.wait_for("paired")?;
-        self.ward.nurse.wait_for_pairing(name, |pairing| pairing.phase == PairingPhase::Finished)?;
+        self.ward.pair(&mut gateway, name)?;
         wait::until("the gateway's report", || {
             let known: Vec<GatewayView> = self.ward.administrator.get("gateways")?;
             Ok(known.into_iter().find(|known| known.gateway.identifier.as_str() == name && known.reported_at.is_some()))
@@ -117,9 +113,7 @@ fn every_value_arrives_once_however_often_gateway_pump_and_server_die() -> Resul
         let line = format!("--service-port={}", scene.path("line").display());
         let arguments = ["--identifier=pump-1", &line, "--record-ms=150"];
         let mut pump = Pump::start_with(scene, &hospital.ward.provisioning, "pump-1", &arguments)?;
-        let (pairing, code) = hospital.ward.accept(&mut pump, "pump-1", Mode::PairingCode)?;
-        hospital.ward.type_code(&pairing, &code)?;
-        pump.wait_for("paired")?;
+        hospital.ward.pair(&mut pump, "pump-1")?;
         hospital.enter(&mut pump, &bed, &["gateway/north", "gateway/south"])?;
         pump.wait_for("handed")?;
 
@@ -219,9 +213,7 @@ fn a_pump_hands_over_at_its_gateways_broker_while_the_server_is_away_and_not_onc
         let mut north = hospital.gateway("north", &["scale-1"], &[&format!("--hub={address}")])?;
         let arguments = ["--identifier=pump-1", &format!("--gateway=wss://{address}"), "--record-ms=150"];
         let mut pump = Pump::start_with(scene, &hospital.ward.provisioning, "pump-1", &arguments)?;
-        let (pairing, code) = hospital.ward.accept(&mut pump, "pump-1", Mode::PairingCode)?;
-        hospital.ward.type_code(&pairing, &code)?;
-        pump.wait_for("paired")?;
+        hospital.ward.pair(&mut pump, "pump-1")?;
         hospital.enter(&mut pump, &bed, &["gateway/north"])?;
         let arrives = |hospital: &Hospital<'_>, wanted: u64| {
             wait::patiently("the pump's values", || {

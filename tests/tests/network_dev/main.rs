@@ -3,7 +3,6 @@
 use anyhow::{Context as _, Result, ensure};
 use data_encoding::HEXUPPER;
 use sha2::{Digest as _, Sha256};
-use wardlink_protocol::api::PairingPhase;
 use wardlink_tests::api::{ADMINISTRATOR, Api, PASSWORD};
 use wardlink_tests::browser::{Aim, Browser, Screen, Target};
 use wardlink_tests::{scene, wait};
@@ -48,7 +47,7 @@ fn a_pump_is_paired_over_the_network_by_somebody_who_trusts_the_development_ca()
         assert_eq!(browser.complaints()?, Vec::<String>::new());
 
         let api = Api::trusting(origin, &run.authority()?).sign_in(ADMINISTRATOR, PASSWORD)?;
-        api.wait_for_pairing("pump-1", |pairing| pairing.phase == PairingPhase::Finished)?;
+        api.wait_for_finished_pairing("pump-1")?;
         run.stop()
     })
 }
