@@ -64,6 +64,8 @@ struct Hospital {
     key: PrivateKey,
     chain: Vec<ByteBuf>,
     policy: Policy,
+    /// Whether requests for a new certificate are answered.
+    renews: bool,
     lines: BTreeMap<LineId, Line>,
     sessions: Vec<Session>,
     versions: u64,
@@ -210,6 +212,7 @@ impl Hospital {
             key,
             chain,
             policy: Policy::default(),
+            renews: true,
             lines: BTreeMap::new(),
             sessions: Vec::new(),
             versions: 0,

@@ -142,7 +142,9 @@ impl Hospital {
         let Publisher::Key { key, .. } = &stamped.publisher else { return false };
         let Some(index) = self.paired.iter().position(|paired| paired.device.key == *key) else { return false };
         if stamped.topic.starts_with("ais/renew/") {
-            self.renew(index, stamped);
+            if self.renews {
+                self.renew(index, stamped);
+            }
         } else if decommission::is_receipt(&stamped.payload) {
             let paired = &mut self.paired[index];
             let certificate = Certificate::parse(&paired.device.certificate).unwrap();
@@ -351,6 +353,11 @@ impl Site {
     /// How long the certificates hold that are issued from now on.
     pub(crate) async fn certificates_hold(&self, lifetime: Duration) {
         self.ask(move |hospital| hospital.policy.certificate_lifetime = lifetime).await;
+    }
+
+    /// From now on, requests for a new certificate are answered, or not.
+    pub(crate) async fn renews(&self, renews: bool) {
+        self.ask(move |hospital| hospital.renews = renews).await;
     }
 
     /// The last device's certificate: its serial number and end.
