@@ -1,12 +1,14 @@
 //! A pump beside a desk: what the manufacturer has exported lies in its service port, and beside it what a server directs.
 
 use crate::desk::Desk;
+use rand::RngExt as _;
 use serde_bytes::ByteBuf;
 use serde_json::Value;
 use std::cell::Cell;
 use std::fs;
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
+use std::ops::Range;
 use std::path::PathBuf;
 use std::process::{Child, ChildStdout, Command, Output, Stdio};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -28,6 +30,11 @@ pub(crate) const NEW: &str = "1B";
 const DIRECTOR_KEYS: [u8; 2] = [11, 12];
 const DAY: u64 = 86_400;
 const PATIENCE: Duration = Duration::from_mins(1);
+/// Where ports are looked for: below those that Linux and macOS give to outgoing connections, any of which could take the port before
+/// it is listened on.
+const PORTS: Range<u16> = 10_240..32_768;
+/// How many ports are tried.
+const PORT_TRIALS: usize = 100;
 
 pub(crate) struct Bedside {
     pub(crate) desk: Desk,
@@ -230,8 +237,19 @@ impl Bedside {
     }
 
     pub(crate) fn power_with_display(&self) -> Running {
-        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-        self.start(Some(port))
+        let mut random = wardlink_agent::clock::rng();
+        for port in (0..PORT_TRIALS).map(|_| random.random_range(PORTS)) {
+            if TcpListener::bind(("127.0.0.1", port)).is_err() {
+                continue;
+            }
+            let mut pump = self.start(Some(port));
+            // It ends before it says anything where somebody else has taken the port meanwhile.
+            if let Some(first) = pump.next_line() {
+                assert_eq!(first["event"], "starting");
+                return pump;
+            }
+        }
+        panic!("no port is free");
     }
 
     /// A pump that pairs by itself, with its gateway on the network.
