@@ -2,7 +2,9 @@
 
 use super::{ReleaseError, files};
 use clap::Args;
+use rustix::termios::{LocalModes, OptionalActions, Termios, tcgetattr, tcsetattr};
 use std::fmt::Display;
+use std::fs::File;
 use std::io::{self, BufRead, IsTerminal, Write};
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{self, RecvTimeoutError};
@@ -97,7 +99,36 @@ fn prompt(question: &str) -> Result<Passphrase, ReleaseError> {
     if !io::stdin().is_terminal() {
         return Err(ReleaseError::NoPassphrase);
     }
-    rpassword::prompt_password(question).map(Zeroizing::new).map_err(|_| ReleaseError::NoPassphrase)
+    let asked = || {
+        let _unseen = Unseen::begin()?;
+        rpassword::prompt_password(question)
+    };
+    asked().map(Zeroizing::new).map_err(|_| ReleaseError::NoPassphrase)
+}
+
+/// The process's terminal while it shows nothing of what is typed. `rpassword` hides it only once the question stands there, and somebody
+/// may answer sooner.
+struct Unseen {
+    terminal: File,
+    before: Termios,
+}
+
+impl Unseen {
+    fn begin() -> io::Result<Self> {
+        let terminal = File::open("/dev/tty")?;
+        let before = tcgetattr(&terminal)?;
+        let mut unseen = before.clone();
+        unseen.local_modes.remove(LocalModes::ECHO | LocalModes::ECHONL);
+        tcsetattr(&terminal, OptionalActions::Now, &unseen)?;
+        Ok(Self { terminal, before })
+    }
+}
+
+impl Drop for Unseen {
+    fn drop(&mut self) {
+        // A terminal that is gone shows nothing.
+        let _ = tcsetattr(&self.terminal, OptionalActions::Now, &self.before);
+    }
 }
 
 /// How far a long step has come; shown at a terminal only, and only when it takes long.

@@ -2,18 +2,26 @@
 
 use crate::desk::{Desk, PASSPHRASE};
 use rexpect::session::{PtySession, spawn_command};
+use rustix::termios::{LocalModes, tcgetattr};
 use std::fs;
 use std::path::Path;
 use std::process::Command;
+use std::thread;
+use std::time::{Duration, Instant};
 
 /// The longest wait for a question, in milliseconds; nothing is measured by it.
 const PATIENCE: Option<u64> = Some(60_000);
 
 /// A command at a terminal that shows what is typed, without a passphrase from elsewhere.
 fn at_terminal(desk: &Desk, arguments: &[&str]) -> PtySession {
+    after(desk, "stty echo", arguments)
+}
+
+/// The same, once something else is done there.
+fn after(desk: &Desk, first: &str, arguments: &[&str]) -> PtySession {
     let plain = desk.command(arguments);
     let mut command = Command::new("sh");
-    command.args(["-c", "stty echo && exec \"$0\" \"$@\""]).arg(plain.get_program()).args(plain.get_args());
+    command.args(["-c", &format!("{first} && exec \"$0\" \"$@\"")]).arg(plain.get_program()).args(plain.get_args());
     command.current_dir(plain.get_current_dir().unwrap()).env_remove("WARDLINK_PASSPHRASE");
     spawn_command(command, PATIENCE).unwrap()
 }
@@ -57,6 +65,34 @@ fn a_passphrase_is_asked_for_twice_and_not_shown() {
     assert!(fs::read_to_string(&file).unwrap().starts_with("-----BEGIN ENCRYPTED PRIVATE KEY-----\n"));
     // The key opens with it, and with nothing else.
     desk.succeed(&["key", "show", file.to_str().unwrap()]);
+}
+
+#[test]
+fn what_is_typed_is_not_shown_from_before_the_question_on() {
+    let desk = Desk::new();
+    let file = desk.path("new.key");
+    let line = ["key", "new", file.to_str().unwrap()];
+    let mut session = after(&desk, "stty echo ixon && echo ready && read begin", &line);
+    session.exp_string("ready").unwrap();
+    let terminal = session.process().get_file_handle().unwrap();
+    let shows = || tcgetattr(&terminal).unwrap().local_modes.contains(LocalModes::ECHO);
+    assert!(shows());
+    // The terminal takes no output: the question waits, and with it whoever asks.
+    session.send_control('s').unwrap();
+    session.send_line("").unwrap();
+    let begun = Instant::now();
+    while shows() {
+        assert!(begun.elapsed() < Duration::from_secs(20), "the question comes first");
+        thread::sleep(Duration::from_millis(10));
+    }
+    session.send_line(PASSPHRASE).unwrap();
+    session.send_control('q').unwrap();
+    session.exp_string("Passphrase for").unwrap();
+    answer(&mut session, "The same again: ", PASSPHRASE);
+    let (said, status) = end(session);
+    assert_eq!(status, 0, "{said}");
+    assert!(!said.contains(PASSPHRASE), "{said}");
+    assert!(shows(), "the terminal is as it was");
 }
 
 #[test]
