@@ -186,6 +186,11 @@ impl Passive {
         &self.configured.device
     }
 
+    /// Its serial number, as it is configured.
+    pub(super) const fn serial_number(&self) -> &SerialNumber {
+        &self.configured.serial_number
+    }
+
     /// Its folder.
     pub fn folder(&self) -> &Path {
         &self.configured.directory

@@ -161,7 +161,7 @@ impl Shared {
             let mut all = true;
             for (part, _) in &set.parts {
                 let passive = self.device(&part.after.characteristics.device);
-                match passive.map(Passive::state) {
+                match passive.map(|passive| self.state_now(passive)).transpose()? {
                     Some(Ok(state)) => all &= state == part.after,
                     None => all = false,
                     // Its record cannot be read: nobody knows until it can.
