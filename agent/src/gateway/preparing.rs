@@ -1,11 +1,13 @@
 //! Writing images beside what runs, on the devices for which the gateway installs: on all of a transaction, or none is changed (Distribution,
 //! paragraph 0029; figure 12, 260).
 
+use super::GatewayError;
 use super::devices::DeviceError;
-use super::round::{Ready, Round};
+use super::round::{Ready, Round, RoundEnd};
 use super::store::{Part, StoreError};
 use std::collections::BTreeMap;
 use wardlink_protocol::Device;
+use wardlink_update::metadata::Version;
 use wardlink_update::report::{Image, State};
 use wardlink_update::uptane::{Decision, Install, Transaction};
 
@@ -23,9 +25,17 @@ enum Unwritten {
     Store(#[from] StoreError),
 }
 
+/// Why a transaction cannot change over.
+pub(super) enum Unprepared {
+    /// This device has no room for its image: all of them wait.
+    NoRoom(Device),
+    /// A device could not, for this reason.
+    Failed(String),
+}
+
 impl Round<'_> {
     /// Every device writes its image beside the present one; one that cannot ends it for all.
-    pub(super) fn prepare(&self, transaction: &Transaction, ready: &[Ready<'_>]) -> Result<Vec<Part>, String> {
+    pub(super) fn prepare(&self, transaction: &Transaction, ready: &[Ready<'_>]) -> Result<Vec<Part>, Unprepared> {
         let mut parts = Vec::new();
         let mut answers: BTreeMap<&Device, Result<(), Unwritten>> = BTreeMap::new();
         for one in ready {
@@ -34,12 +44,27 @@ impl Round<'_> {
         }
         match transaction.decide(|device| answers.get(device).map(Result::is_ok)) {
             Decision::Commit => Ok(parts),
-            Decision::Abort(device) => {
-                let why = answers.remove(&device).and_then(Result::err).map(|why| why.to_string());
-                Err(format!("{device}: {}", why.unwrap_or_default()))
-            }
-            Decision::Wait => Err("a device has not answered".to_owned()),
+            Decision::Abort(device) => match answers.remove(&device).and_then(Result::err) {
+                Some(Unwritten::Device(DeviceError::NoRoom)) => Err(Unprepared::NoRoom(device)),
+                why => {
+                    let why = why.map(|why| why.to_string()).unwrap_or_default();
+                    Err(Unprepared::Failed(format!("{device}: {why}")))
+                }
+            },
+            Decision::Wait => Err(Unprepared::Failed("a device has not answered".to_owned())),
         }
+    }
+
+    /// A device has no room for its image: all of the transaction wait for that, and nothing else does.
+    pub(super) fn without_room(
+        &self,
+        transaction: &Transaction,
+        device: &Device,
+        version: Version,
+        end: &mut RoundEnd,
+    ) -> Result<bool, GatewayError> {
+        let why = format!("{device}: {}", DeviceError::NoRoom);
+        self.waits_for(transaction, format!("updates of {device}"), why, version, end)
     }
 
     /// One device writes its image; its part of the change-over.

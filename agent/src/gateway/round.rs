@@ -8,6 +8,7 @@ use super::delivery::{AddedFiles, Undelivered};
 use super::devices::Passive;
 use super::http::{Asked, Http, HttpError};
 use super::newer::Heard;
+use super::preparing::Unprepared;
 use super::store::{Attack, ChangeOverPhase, Directives, Journal, Poll, Seen, StoreError, Work};
 use super::troubles::Source;
 use super::{GatewayError, Shared, places};
@@ -417,7 +418,8 @@ impl<'a> Round<'a> {
                     Changed::Nothing | Changed::Ended => {}
                 }
             }
-            Err(reason) => self.failed(transaction, version, &reason)?,
+            Err(Unprepared::NoRoom(device)) => return self.without_room(transaction, &device, version, end),
+            Err(Unprepared::Failed(reason)) => self.failed(transaction, version, &reason)?,
         }
         Ok(false)
     }
@@ -495,14 +497,7 @@ impl<'a> Round<'a> {
                 self.undelivered(transaction, install, version, Undelivered::Unreachable(full.to_string()), end)
             }
             Undelivered::Store(error) => Err(error.into()),
-            Undelivered::Unreachable(why) => {
-                self.shared.troubles.find(Source::Round, install.path.to_string(), why);
-                end.again(try_again_at());
-                for install in &transaction.installs {
-                    self.waits_no_more(&install.device, version)?;
-                }
-                Ok(true)
-            }
+            Undelivered::Unreachable(why) => self.waits_for(transaction, install.path.to_string(), why, version, end),
             Undelivered::Unusable(why) => {
                 self.failed(transaction, version, &format!("{device}: {why}")).map(|()| false)
             }
@@ -535,6 +530,23 @@ impl<'a> Round<'a> {
                 Ok(!work.ended)
             }
         }
+    }
+
+    /// Something is missing that nobody has to look at again: it is tried again by itself.
+    pub(super) fn waits_for(
+        &self,
+        transaction: &Transaction,
+        what: String,
+        why: String,
+        version: Version,
+        end: &mut RoundEnd,
+    ) -> Result<bool, GatewayError> {
+        self.shared.troubles.find(Source::Round, what, why);
+        end.again(try_again_at());
+        for install in &transaction.installs {
+            self.waits_no_more(&install.device, version)?;
+        }
+        Ok(true)
     }
 
     /// It could not be installed: told for every device of the transaction, and over until somebody directs anew.

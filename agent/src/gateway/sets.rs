@@ -6,6 +6,7 @@
 
 use super::change_over::Changed;
 use super::devices::Passive;
+use super::preparing::Unprepared;
 use super::round::{LOOK_AGAIN_SECS, Ready, Round, RoundEnd, try_again_at};
 use super::store::{
     Change, ChangeOverPhase, Journal, OfDevice, Part, SetPhase, SetUnderWay, Sets, StoreError, Verifying, Work,
@@ -330,7 +331,8 @@ impl Round<'_> {
                 Ok(parts) => {
                     set.parts = parts.into_iter().map(|part| (part.clone(), when_of(&others, &part))).collect();
                 }
-                Err(why) => return self.end_set(set, transaction, verifying, &why, end),
+                Err(Unprepared::NoRoom(device)) => return self.without_room(&others, &device, version, end),
+                Err(Unprepared::Failed(why)) => return self.end_set(set, transaction, verifying, &why, end),
             }
         }
         self.shared.store.change(|change| put(change, &set))?;

@@ -140,6 +140,22 @@ async fn a_device_that_is_busy_or_waits_for_a_person_keeps_what_it_runs() {
 }
 
 #[tokio::test]
+async fn a_device_without_room_waits_and_holds_up_no_other_one() {
+    let depot = Depot::open().await;
+    depot.direct(&pump_package());
+    let mut gateway = depot.power(&["--fail", "infusion-pump/p1=room"]);
+    depot.installed("infusion-pump/p2", "1B").await;
+    gateway.trouble("infusion-pump/p1: there is no room").await;
+    assert_eq!(depot.runs("infusion-pump/p1"), None);
+    depot.with(|inner| assert_eq!(inner.outcomes_of("infusion-pump/p1"), [], "it is not given up"));
+    gateway.stop().await;
+    let mut gateway = depot.power(&[]);
+    depot.installed("infusion-pump/p1", "1B").await;
+    gateway.until("no trouble", |status| status.troubles.is_empty()).await;
+    gateway.stop().await;
+}
+
+#[tokio::test]
 async fn a_device_that_cannot_be_looked_at_holds_up_no_other_one() {
     let depot = Depot::open().await;
     depot.direct(&pump_package());
