@@ -9,19 +9,26 @@ use std::path::Path;
 /// Reads a file, at most one byte more than it may have: whoever reads it sees that it is too long. None where that is no file but a link,
 /// a folder, a pipe or whatever else; it is never waited for.
 pub(crate) fn read_file(path: &Path, limit: u64) -> io::Result<Option<Vec<u8>>> {
-    let mut options = OpenOptions::new();
-    options.read(true).custom_flags((OFlags::NOFOLLOW | OFlags::NONBLOCK).bits().cast_signed());
-    let file = match options.open(path) {
-        Ok(file) => file,
-        Err(error) if is_no_file(&error) => return Ok(None),
-        Err(error) => return Err(error),
-    };
-    if !file.metadata()?.is_file() {
-        return Ok(None);
-    }
+    let Some(file) = open_if_file(path)? else { return Ok(None) };
     let mut bytes = Vec::new();
     file.take(limit.saturating_add(1)).read_to_end(&mut bytes)?;
     Ok(Some(bytes))
+}
+
+/// Opens a file to read it piece by piece. A link, a folder, a pipe or whatever else is invalid input; it is never waited for.
+pub(crate) fn open_file(path: &Path) -> io::Result<File> {
+    open_if_file(path)?.ok_or_else(|| io::Error::new(ErrorKind::InvalidInput, format!("{} is no file", path.display())))
+}
+
+/// None where that is no file.
+fn open_if_file(path: &Path) -> io::Result<Option<File>> {
+    let mut options = OpenOptions::new();
+    options.read(true).custom_flags((OFlags::NOFOLLOW | OFlags::NONBLOCK).bits().cast_signed());
+    match options.open(path) {
+        Ok(file) => Ok(file.metadata()?.is_file().then_some(file)),
+        Err(error) if is_no_file(&error) => Ok(None),
+        Err(error) => Err(error),
+    }
 }
 
 /// A link, and a socket, cannot be opened.
@@ -86,9 +93,12 @@ pub(crate) mod tests {
         put_no_files([&path("pipe"), &path("folder"), &path("link")]);
         for name in ["pipe", "folder", "link"] {
             assert_eq!(read_file(&path(name), 4).unwrap(), None, "{name}");
+            assert_eq!(open_file(&path(name)).unwrap_err().kind(), ErrorKind::InvalidInput, "{name}");
         }
         std::fs::write(path("file"), "too long").unwrap();
         assert_eq!(read_file(&path("file"), 4).unwrap(), Some(b"too l".to_vec()), "one byte more than may be");
+        assert_eq!(std::io::read_to_string(open_file(&path("file")).unwrap()).unwrap(), "too long");
         assert_eq!(if_there(read_file(&path("nothing"), 4)).unwrap(), None);
+        assert!(if_there(open_file(&path("nothing"))).unwrap().is_none());
     }
 }

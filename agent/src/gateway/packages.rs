@@ -2,7 +2,7 @@
 //! and goes on where it was cut off.
 
 use super::store::{Store, StoreError};
-use crate::files::make_folder;
+use crate::files::{make_folder, open_file};
 use crate::room;
 use std::collections::BTreeSet;
 use std::fs::{self, File, OpenOptions};
@@ -185,9 +185,9 @@ pub(super) fn check(path: &Path, target: &Target) -> io::Result<Result<(), Corru
     Ok(taken.and_then(|()| delivery.finish()))
 }
 
-/// Reads a file to its end, or until nobody wants more.
+/// Reads a file to its end, or until nobody wants more. What is no file is not waited for.
 pub(super) fn read_through(path: &Path, mut take: impl FnMut(&[u8]) -> bool) -> io::Result<()> {
-    let mut file = File::open(path)?;
+    let mut file = open_file(path)?;
     let mut buffer = vec![0; 64 * 1024];
     loop {
         match file.read(&mut buffer)? {
