@@ -13,11 +13,13 @@ pub mod doctor;
 mod handing;
 pub(crate) mod http;
 pub mod journal;
+mod last_seen;
 mod newer;
 pub mod own;
 mod packages;
 pub mod page;
 pub(crate) mod places;
+mod preparing;
 pub(crate) mod report;
 mod round;
 mod serving;
@@ -157,7 +159,7 @@ type Opener = Box<dyn FnMut() -> Result<Store, StoreError> + Send>;
 /// A gateway.
 pub struct Gateway {
     settings: Settings,
-    /// The store that was opened first; a later one is opened where this one failed.
+    /// The store that was opened first; another one is opened where that could not be, or has failed.
     store: Option<Store>,
     opener: Opener,
     troubles: Arc<Troubles>,
@@ -168,7 +170,8 @@ pub struct Gateway {
 }
 
 impl Gateway {
-    /// Opens the gateway's store; nothing is sent before [`Gateway::run`].
+    /// Opens the gateway's store; nothing is sent before [`Gateway::run`]. Where the disk is full, [`Gateway::run`] waits that out. Fails where another process has
+    /// the store.
     pub fn open(settings: Settings) -> Result<(Self, Handle), GatewayError> {
         let file = settings.directory.join(STORE_FILE);
         Self::on(settings, move || Store::open(&file))
@@ -180,7 +183,15 @@ impl Gateway {
         opener: impl FnMut() -> Result<Store, StoreError> + Send + 'static,
     ) -> Result<(Self, Handle), GatewayError> {
         let mut opener: Opener = Box::new(opener);
-        let store = Some(opener()?);
+        let store = match opener() {
+            Ok(store) => Some(store),
+            Err(error @ StoreError::InUse) => return Err(error.into()),
+            // Whoever asks sees why, and it is opened again and again.
+            Err(error) => {
+                tracing::error!(%error, "the gateway's store cannot be opened yet");
+                None
+            }
+        };
         let (status, watched) = watch::channel(Status::new(&settings));
         let (sender, orders) = mpsc::channel(8);
         let (troubles, broker) = (Arc::default(), LocalBroker::of(&settings));

@@ -21,6 +21,7 @@ pub mod printable;
 pub mod provisioned;
 pub mod pump;
 pub mod release;
+mod room;
 pub mod send;
 pub mod service;
 pub mod simulation;

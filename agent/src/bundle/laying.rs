@@ -2,11 +2,12 @@
 
 use super::{FilePath, SET, TARGETS, list};
 use crate::files::{if_there, make_folder, put};
+use crate::room;
 use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
-use tempfile::{Builder, NamedTempFile};
+use tempfile::{Builder, NamedTempFile, TempPath};
 
 /// Lies in a folder that is not whole. Its name is hidden, so that it is no file of the bundle.
 const UNDER_WAY: &str = ".laying-down";
@@ -80,16 +81,21 @@ fn lay(path: &Path, content: &Content) -> io::Result<()> {
     };
     // An image takes no room of its own, where the file system can do that.
     let linked = Builder::new().make_in(folder, |beside| fs::hard_link(source, beside));
-    let beside = if let Ok(linked) = linked {
-        linked.into_temp_path()
-    } else {
-        let mut copied = NamedTempFile::new_in(folder)?;
-        io::copy(&mut File::open(source)?, &mut copied)?;
-        copied.as_file().sync_all()?;
-        copied.into_temp_path()
-    };
+    let beside = if let Ok(linked) = linked { linked.into_temp_path() } else { copy(source, folder)? };
     beside.persist(path).map_err(|error| error.error)?;
     File::open(folder)?.sync_all()
+}
+
+/// A copy under a name of its own, which goes by itself where it is not whole.
+fn copy(source: &Path, folder: &Path) -> io::Result<TempPath> {
+    let mut source = File::open(source)?;
+    if !room::is_there(folder, source.metadata()?.len())? {
+        return Err(io::Error::new(io::ErrorKind::StorageFull, "there is no room for an image on its disk"));
+    }
+    let mut copied = NamedTempFile::new_in(folder)?;
+    io::copy(&mut source, &mut copied)?;
+    copied.as_file().sync_all()?;
+    Ok(copied.into_temp_path())
 }
 
 /// Removes folders in which nothing lies any more.
@@ -142,6 +148,18 @@ mod tests {
         lay_down(&folder, &[]).unwrap();
         assert!(names(&folder).is_empty() && !folder.join("targets/acme").exists());
         assert_eq!(fs::read(folder.join("told.cbor")).unwrap(), b"told");
+    }
+
+    #[test]
+    fn an_image_for_which_there_is_no_room_is_not_copied() {
+        let (port, cache) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let image = cache.path().join("image");
+        // It says that it is longer than any disk has room, and has no bytes.
+        File::create(&image).unwrap().set_len(1 << 42).unwrap();
+        assert_eq!(copy(&image, port.path()).unwrap_err().kind(), io::ErrorKind::StorageFull);
+        assert_eq!(fs::read_dir(port.path()).unwrap().count(), 0);
+        fs::write(&image, "an image").unwrap();
+        assert_eq!(fs::read(copy(&image, port.path()).unwrap()).unwrap(), b"an image");
     }
 
     #[test]

@@ -60,7 +60,7 @@ impl Shared {
             return Ok(changed);
         }
         if journal.phase == ChangeOverPhase::Undo
-            && let Err((device, error)) = self.undo(&journal)
+            && let Err((device, error)) = self.undo(&journal)?
         {
             let why = format!("it can neither start the new image nor go back: {error}");
             self.troubles.find(Source::Round, device.to_string(), why);
@@ -125,12 +125,16 @@ impl Shared {
         })
     }
 
-    fn undo(&self, journal: &Journal) -> Result<(), (Device, DeviceError)> {
-        journal.parts.iter().try_for_each(|part| {
+    fn undo(&self, journal: &Journal) -> Result<Result<(), (Device, DeviceError)>, StoreError> {
+        for part in &journal.parts {
             let device = &part.before.characteristics.device;
-            // One that is not here any more is left as it is.
-            self.device(device).map_or(Ok(()), Passive::go_back).map_err(|error| (device.clone(), error))
-        })
+            // One that is not among the gateway's devices any more is left as it is.
+            let Some(passive) = self.device(device) else { continue };
+            if let Err(error) = self.state_now(passive)?.and_then(|_| passive.go_back()) {
+                return Ok(Err((device.clone(), error)));
+            }
+        }
+        Ok(Ok(()))
     }
 
     /// The journal goes, with the word to the server, in one step.
@@ -149,7 +153,8 @@ impl Shared {
                 change.tell(&Notification { device, directive: journal.directive, path, outcome: outcome(part) })?;
             }
             change.remove::<Journal>()
-        })
+        })?;
+        self.remember_devices()
     }
 
     /// No change-over is under way: what devices ran before is deleted (figure 12, 264). What a set has prepared stays where it is.

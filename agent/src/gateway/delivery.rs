@@ -6,6 +6,7 @@ use super::packages::{self, Partial};
 use super::places;
 use super::round::Round;
 use super::store::StoreError;
+use crate::files::read_file;
 use hyper::StatusCode;
 use std::fs;
 use std::io::{ErrorKind, Write};
@@ -360,7 +361,8 @@ fn apply(
     length: u64,
     partial: &mut Partial,
 ) -> Result<(), Undelivered> {
-    let old = fs::read(source).map_err(StoreError::of_file)?;
+    let old = read_file(source, source_target.length).map_err(StoreError::of_file)?;
+    let old = old.ok_or_else(|| Undelivered::Unusable("its source is no file".to_owned()))?;
     let mut check = Delivery::new(source_target);
     check.take(&old)?;
     check.finish()?;

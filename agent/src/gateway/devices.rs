@@ -5,6 +5,7 @@
 //! is replaced in one step, so that it runs the one image or the other, whatever happens meanwhile.
 
 use crate::files::{if_there, put_for_group, read_file};
+use crate::room;
 use anyhow::{Context, Result, ensure};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256 as Hasher};
@@ -58,6 +59,8 @@ pub struct Configured {
 pub enum FailAt {
     /// It cannot write the image.
     Prepare,
+    /// It has no room for the image.
+    Room,
     /// It does not start with it.
     Start,
 }
@@ -68,8 +71,9 @@ impl core::str::FromStr for FailAt {
     fn from_str(text: &str) -> Result<Self, String> {
         match text {
             "prepare" => Ok(Self::Prepare),
+            "room" => Ok(Self::Room),
             "start" => Ok(Self::Start),
-            _ => Err("a device fails at prepare or at start".to_owned()),
+            _ => Err("a device fails at prepare, at room or at start".to_owned()),
         }
     }
 }
@@ -122,6 +126,9 @@ pub enum DeviceError {
         "the device had a record, and its folder has none now: mount it; another device has another serial number in --devices"
     )]
     Forgotten,
+    /// Its disk has no room.
+    #[error("there is no room for the image in the device's folder; it is written when there is")]
+    NoRoom,
     /// What it has written is not what it was given.
     #[error("the image is damaged in the device")]
     Damaged,
@@ -186,6 +193,11 @@ impl Passive {
         &self.configured.device
     }
 
+    /// Its serial number, as it is configured.
+    pub(super) const fn serial_number(&self) -> &SerialNumber {
+        &self.configured.serial_number
+    }
+
     /// Its folder.
     pub fn folder(&self) -> &Path {
         &self.configured.directory
@@ -239,7 +251,10 @@ impl Passive {
             // A part of it is of no use, and takes room.
             remove(&slot)?;
         }
-        filled
+        filled.map_err(|error| match error {
+            DeviceError::Io(full) if full.kind() == io::ErrorKind::StorageFull => DeviceError::NoRoom,
+            other => other,
+        })
     }
 
     fn fill(
@@ -249,6 +264,12 @@ impl Passive {
         target: &Target,
         added: &[(AddedKind, Vec<u8>)],
     ) -> Result<(), DeviceError> {
+        let length = added
+            .iter()
+            .fold(target.length, |sum, (_, bytes)| sum.saturating_add(u64::try_from(bytes.len()).unwrap_or(u64::MAX)));
+        if self.fail == Some(FailAt::Room) || !room::is_there(&self.configured.directory, length)? {
+            return Err(DeviceError::NoRoom);
+        }
         fs::create_dir(slot)?;
         let mut source = File::open(image)?;
         let mut written = File::create(slot.join(IMAGE))?;

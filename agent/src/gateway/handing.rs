@@ -234,7 +234,7 @@ impl Round<'_> {
             }
         };
         self.shared.set_handed(device, true, Some(&install.package.post_revision))?;
-        self.lay_down(device, folder, files, end).await?;
+        self.lay_down(device, folder, files, end).await;
         Ok(Ok(()))
     }
 
@@ -267,7 +267,7 @@ impl Round<'_> {
                 }
             }
             let is_empty = files.is_empty();
-            if self.lay_down(device, folder, files, end).await? {
+            if self.lay_down(device, folder, files, end).await {
                 self.shared.set_handed(device, !is_empty, None)?;
             }
         }
@@ -283,25 +283,17 @@ impl Round<'_> {
         end.again(try_again_at());
     }
 
-    /// Whether it lies there. One device's folder that cannot be used holds up nobody else.
-    async fn lay_down(
-        &self,
-        device: &Device,
-        folder: PathBuf,
-        files: Files,
-        end: &mut RoundEnd,
-    ) -> Result<bool, StoreError> {
+    /// Whether it lies there. One device's folder that cannot be used, or has no room, holds up nobody else.
+    async fn lay_down(&self, device: &Device, folder: PathBuf, files: Files, end: &mut RoundEnd) -> bool {
+        let shown = folder.display().to_string();
         let laid = tokio::task::spawn_blocking(move || bundle::lay_down(&folder, &files)).await;
         let why = match laid {
-            Ok(Ok(())) => return Ok(true),
-            Ok(Err(error)) => match StoreError::of_file(error) {
-                full @ StoreError::Full => return Err(full),
-                other => other.to_string(),
-            },
+            Ok(Ok(())) => return true,
+            Ok(Err(error)) => error.to_string(),
             Err(broke) => broke.to_string(),
         };
-        self.not_yet(device, format!("its folder: {why}"), end);
-        Ok(false)
+        self.not_yet(device, format!("its folder {shown}: {why}"), end);
+        false
     }
 
     async fn files_for(

@@ -14,12 +14,15 @@ use std::io;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::Duration;
 use wardlink_update::report::State;
 
 /// How often a program on trial is started.
 pub const MAX_STARTS: u32 = 3;
 /// A program on trial that has neither proved nor ended itself is ended after so many times its time.
 const PATIENCE: u32 = 2;
+/// The pause before a program on trial is started again that could not be.
+const START_AGAIN: Duration = Duration::from_secs(1);
 /// Names the launcher to the program that it has started.
 const LAUNCHER: &str = "WARDLINK_LAUNCHER";
 /// The file that counts the starts on trial.
@@ -43,7 +46,7 @@ pub(super) fn device(settings: &Settings) -> Option<Passive> {
     Some(Passive::program(configured, fail))
 }
 
-/// Which program is to be started; none: this one. A start on trial is counted first, and one too many takes the program back.
+/// Which program is to be started; none: this one. A start on trial is counted first, as far as the disk has room, and one too many takes the program back.
 pub fn choose(settings: &Settings) -> Result<Option<PathBuf>, DeviceError> {
     let Some(own) = device(settings) else { return Ok(None) };
     let folder = settings.programs.as_deref().unwrap_or(Path::new("."));
@@ -52,8 +55,9 @@ pub fn choose(settings: &Settings) -> Result<Option<PathBuf>, DeviceError> {
         if count >= MAX_STARTS {
             own.go_back()?;
             remove(&folder.join(STARTS))?;
-        } else {
-            write(folder, count.saturating_add(1))?;
+        } else if let Err(error) = write(folder, count.saturating_add(1)) {
+            // On a full disk, too, a gateway is better than none; one that hangs is ended all the same.
+            tracing::error!(%error, "a start on trial cannot be counted");
         }
     } else {
         remove(&folder.join(STARTS))?;
@@ -97,6 +101,7 @@ pub fn launch(settings: &Settings) -> Result<(), DeviceError> {
             // What had proved itself is damaged: better the factory's than none.
             return Ok(());
         }
+        std::thread::sleep(START_AGAIN);
     }
     Ok(())
 }

@@ -2,7 +2,8 @@
 //! and goes on where it was cut off.
 
 use super::store::{Store, StoreError};
-use crate::files::make_folder;
+use crate::files::{make_folder, open_file};
+use crate::room;
 use std::collections::BTreeSet;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom, Write};
@@ -12,9 +13,6 @@ use tempfile::TempPath;
 use wardlink_protocol::identity::Sha256;
 use wardlink_update::metadata::Target;
 use wardlink_update::uptane::{Corrupt, Delivery};
-
-/// What images leave free on the disk, in bytes: room for what devices have stored.
-const KEPT_FREE_BYTES: u64 = 16 * 1024 * 1024;
 
 /// Who may read an image, as far as the mask of this process lets them: whoever may come into its folder.
 const MODE: u32 = 0o666;
@@ -107,8 +105,7 @@ impl Packages {
 
     /// Whether there is room for so many bytes more: what devices have stored has it first.
     pub(super) fn has_room(&self, bytes: u64) -> Result<bool, StoreError> {
-        let free = rustix::fs::statvfs(&self.folder).map_err(|error| StoreError::of_file(error.into()))?;
-        Ok(free.f_bavail.saturating_mul(free.f_frsize) >= bytes.saturating_add(KEPT_FREE_BYTES))
+        room::is_there(&self.folder, bytes).map_err(StoreError::of_file)
     }
 
     /// Forgets the part of an image that has come.
@@ -188,9 +185,9 @@ pub(super) fn check(path: &Path, target: &Target) -> io::Result<Result<(), Corru
     Ok(taken.and_then(|()| delivery.finish()))
 }
 
-/// Reads a file to its end, or until nobody wants more.
+/// Reads a file to its end, or until nobody wants more. What is no file is not waited for.
 pub(super) fn read_through(path: &Path, mut take: impl FnMut(&[u8]) -> bool) -> io::Result<()> {
-    let mut file = File::open(path)?;
+    let mut file = open_file(path)?;
     let mut buffer = vec![0; 64 * 1024];
     loop {
         match file.read(&mut buffer)? {

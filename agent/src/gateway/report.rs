@@ -1,6 +1,5 @@
 //! Reports: what the gateway and its devices run (Distribution, figure 6; figure 12, 253).
 
-use super::devices::Passive;
 use super::store::{Attack, Devices, Reported as Known, StoreError};
 use super::troubles::Source;
 use super::{GatewayError, Shared};
@@ -30,27 +29,8 @@ impl Shared {
     /// What the gateway runs, with what it has seen and not yet reported.
     pub(super) fn own_state(&self) -> Result<State, StoreError> {
         let Attack { seen } = self.store.value()?.unwrap_or_default();
-        let state = self.own.as_ref().and_then(|own| self.state_of(own, "own program"));
-        let state = state.unwrap_or_else(|| self.settings.state.clone());
+        let state = self.own_program()?.unwrap_or_else(|| self.settings.state.clone());
         Ok(State { attack: seen.map(|seen| seen.note), ..state })
-    }
-
-    /// What the devices run for which the gateway speaks. One whose record cannot be read is left out, and told of.
-    pub(super) fn device_states(&self) -> Vec<State> {
-        self.devices.iter().filter_map(|device| self.state_of(device, &device.device().to_string())).collect()
-    }
-
-    fn state_of(&self, device: &Passive, what: &str) -> Option<State> {
-        match device.state() {
-            Ok(state) => {
-                self.troubles.works_again(Source::Record, what);
-                Some(state)
-            }
-            Err(error) => {
-                self.troubles.find(Source::Record, what, error.to_string());
-                None
-            }
-        }
     }
 
     /// What the gateway and those devices run that the server updates through it: what a directive may be about.
@@ -58,7 +38,7 @@ impl Shared {
         let Devices(listed) = self.store.value()?.unwrap_or_default();
         let is_updated = |device: &Device| listed.iter().any(|one| one.device == *device && one.updates);
         let mut present = vec![self.own_state()?];
-        present.extend(self.device_states().into_iter().filter(|state| is_updated(&state.characteristics.device)));
+        present.extend(self.device_states()?.into_iter().filter(|state| is_updated(&state.characteristics.device)));
         for state in self.verifying_states()? {
             // One that stands in the file of devices as well is reported once.
             if present.iter().all(|other| other.characteristics.device != state.characteristics.device) {
@@ -74,7 +54,8 @@ impl Shared {
         let has_key = |device: &Device| listed.iter().any(|one| one.device == *device && one.has_key);
         let mut devices = Vec::new();
         let began = self.troubles.begin();
-        for state in self.device_states() {
+        self.remember_devices()?;
+        for state in self.device_states()? {
             let device = &state.characteristics.device;
             if has_key(device) {
                 let why = "it has a key at the control unit, and has to report itself; take it out of --devices";

@@ -5,10 +5,11 @@
 
 use super::change_over::Changed;
 use super::delivery::{AddedFiles, Undelivered};
-use super::devices::{DeviceError, Passive};
+use super::devices::Passive;
 use super::http::{Asked, Http, HttpError};
 use super::newer::Heard;
-use super::store::{Attack, ChangeOverPhase, Directives, Journal, Part, Poll, Seen, StoreError, Work};
+use super::preparing::Unprepared;
+use super::store::{Attack, ChangeOverPhase, Directives, Journal, Poll, Seen, StoreError, Work};
 use super::troubles::Source;
 use super::{GatewayError, Shared, places};
 use crate::clock;
@@ -24,10 +25,9 @@ use wardlink_update::client::{Fetched, File, Stored};
 use wardlink_update::director::{Directive, When};
 use wardlink_update::metadata::{RoleName, Version};
 use wardlink_update::package::Note;
-use wardlink_update::report::{Image, State};
 use wardlink_update::uptane::{
-    Attack as AttackKind, Bound, Circumstances, Decision, Full, Install, Next, Notification, Outcome, Postponed,
-    Refused, Repository, Then, Transaction, rests,
+    Attack as AttackKind, Bound, Circumstances, Full, Install, Next, Notification, Outcome, Postponed, Refused,
+    Repository, Then, Transaction, rests,
 };
 use zeroize::Zeroizing;
 
@@ -165,6 +165,7 @@ impl<'a> Round<'a> {
             Changed::Nothing | Changed::Ended => {}
         }
         self.shared.go_on_with_sets(&mut end)?;
+        self.shared.remember_devices()?;
         let directives: Directives = self.shared.store.value()?.unwrap_or_default();
         let verified = self.verify(directives.heard, &mut end).await?;
         if end.is_denied && self.has_newer_ticket()? {
@@ -417,51 +418,10 @@ impl<'a> Round<'a> {
                     Changed::Nothing | Changed::Ended => {}
                 }
             }
-            Err(reason) => self.failed(transaction, version, &reason)?,
+            Err(Unprepared::NoRoom(device)) => return self.without_room(transaction, &device, version, end),
+            Err(Unprepared::Failed(reason)) => self.failed(transaction, version, &reason)?,
         }
         Ok(false)
-    }
-
-    /// Every device writes its image beside the present one; one that cannot ends it for all.
-    pub(super) fn prepare(&self, transaction: &Transaction, ready: &[Ready<'_>]) -> Result<Vec<Part>, String> {
-        let mut parts = Vec::new();
-        let mut answers: BTreeMap<&Device, Result<(), String>> = BTreeMap::new();
-        for (install, image, added) in ready {
-            let prepared = match self.shared.device(&install.device) {
-                None => Err("this gateway does not install for it".to_owned()),
-                Some(device) => device
-                    .state()
-                    .and_then(|before| {
-                        device
-                            .prepare(image, &install.target, added, &install.package.accepts)
-                            .inspect_err(|error| self.distrust(install, error))?;
-                        let (path, after) = (install.path.clone(), after(install, &before));
-                        let during_therapy = install.package.during_therapy;
-                        parts.push(Part { path, before, after, during_therapy });
-                        Ok(())
-                    })
-                    .map_err(|error| error.to_string()),
-            };
-            answers.insert(&install.device, prepared);
-        }
-        match transaction.decide(|device| answers.get(device).map(Result::is_ok)) {
-            Decision::Commit => Ok(parts),
-            Decision::Abort(device) => {
-                let why = answers.remove(&device).and_then(Result::err).unwrap_or_default();
-                Err(format!("{device}: {why}"))
-            }
-            Decision::Wait => Err("a device has not answered".to_owned()),
-        }
-    }
-
-    /// Where a device finds an image damaged, what lies in the cache may be: it is fetched anew then.
-    fn distrust(&self, install: &Install, error: &DeviceError) {
-        if !matches!(error, DeviceError::Damaged) {
-            return;
-        }
-        if let Err(error) = self.shared.packages.forget_if_damaged(&self.shared.store, &install.target) {
-            tracing::warn!(%error, path = %install.path, "what lies in the cache cannot be checked");
-        }
     }
 
     /// Whether an installation may begin now, or which device holds it up.
@@ -537,14 +497,7 @@ impl<'a> Round<'a> {
                 self.undelivered(transaction, install, version, Undelivered::Unreachable(full.to_string()), end)
             }
             Undelivered::Store(error) => Err(error.into()),
-            Undelivered::Unreachable(why) => {
-                self.shared.troubles.find(Source::Round, install.path.to_string(), why);
-                end.again(try_again_at());
-                for install in &transaction.installs {
-                    self.waits_no_more(&install.device, version)?;
-                }
-                Ok(true)
-            }
+            Undelivered::Unreachable(why) => self.waits_for(transaction, install.path.to_string(), why, version, end),
             Undelivered::Unusable(why) => {
                 self.failed(transaction, version, &format!("{device}: {why}")).map(|()| false)
             }
@@ -579,6 +532,23 @@ impl<'a> Round<'a> {
         }
     }
 
+    /// Something is missing that nobody has to look at again: it is tried again by itself.
+    pub(super) fn waits_for(
+        &self,
+        transaction: &Transaction,
+        what: String,
+        why: String,
+        version: Version,
+        end: &mut RoundEnd,
+    ) -> Result<bool, GatewayError> {
+        self.shared.troubles.find(Source::Round, what, why);
+        end.again(try_again_at());
+        for install in &transaction.installs {
+            self.waits_no_more(&install.device, version)?;
+        }
+        Ok(true)
+    }
+
     /// It could not be installed: told for every device of the transaction, and over until somebody directs anew.
     pub(super) fn failed(&self, transaction: &Transaction, version: Version, reason: &str) -> Result<(), GatewayError> {
         self.shared.store.change(|change| {
@@ -594,8 +564,13 @@ impl<'a> Round<'a> {
 
     /// Deletes images that no device runs, no transaction needs, and no other device of a model is likely to need (264).
     fn delete_replaced(&self, waiting: &[Transaction]) -> Result<(), GatewayError> {
-        let mut needed: BTreeSet<_> =
-            self.shared.device_states().into_iter().filter_map(|state| state.image).map(|image| image.sha256).collect();
+        let mut needed: BTreeSet<_> = self
+            .shared
+            .device_states()?
+            .into_iter()
+            .filter_map(|state| state.image)
+            .map(|image| image.sha256)
+            .collect();
         needed.extend(waiting.iter().flat_map(|transaction| &transaction.installs).flat_map(files_of));
         let kept = self.shared.kept_for_classes(&needed)?;
         needed.extend(kept);
@@ -619,14 +594,6 @@ fn files_of(install: &Install) -> impl Iterator<Item = Sha256> {
 /// Whether a transaction is what is left of a set to be installed: one member at least.
 fn is_of_a_set(transaction: &Transaction) -> bool {
     transaction.installs.iter().any(|install| !install.package.atomic.is_empty())
-}
-
-/// What a device runs after an install.
-fn after(install: &Install, before: &State) -> State {
-    let mut after = before.clone();
-    install.installed().apply(&mut after);
-    after.image = install.target.sha256().map(|sha256| Image { length: install.target.length, sha256 });
-    after
 }
 
 /// What was stored of a file, in the place of what a repository would answer.

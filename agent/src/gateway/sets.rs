@@ -6,6 +6,7 @@
 
 use super::change_over::Changed;
 use super::devices::Passive;
+use super::preparing::Unprepared;
 use super::round::{LOOK_AGAIN_SECS, Ready, Round, RoundEnd, try_again_at};
 use super::store::{
     Change, ChangeOverPhase, Journal, OfDevice, Part, SetPhase, SetUnderWay, Sets, StoreError, Verifying, Work,
@@ -161,7 +162,7 @@ impl Shared {
             let mut all = true;
             for (part, _) in &set.parts {
                 let passive = self.device(&part.after.characteristics.device);
-                match passive.map(Passive::state) {
+                match passive.map(|passive| self.state_now(passive)).transpose()? {
                     Some(Ok(state)) => all &= state == part.after,
                     None => all = false,
                     // Its record cannot be read: nobody knows until it can.
@@ -330,7 +331,8 @@ impl Round<'_> {
                 Ok(parts) => {
                     set.parts = parts.into_iter().map(|part| (part.clone(), when_of(&others, &part))).collect();
                 }
-                Err(why) => return self.end_set(set, transaction, verifying, &why, end),
+                Err(Unprepared::NoRoom(device)) => return self.without_room(&others, &device, version, end),
+                Err(Unprepared::Failed(why)) => return self.end_set(set, transaction, verifying, &why, end),
             }
         }
         self.shared.store.change(|change| put(change, &set))?;

@@ -98,7 +98,7 @@ pub struct GatewayArgs {
     /// The folder of the gateway's own programs: with it the gateway updates itself, and this program starts the one that counts.
     #[arg(long, env = "WARDLINK_PROGRAMS", value_name = "DIR")]
     programs: Option<PathBuf>,
-    /// Makes a passive device fail, at prepare or at start: for tests of what happens then.
+    /// Makes a passive device fail, at prepare, at room or at start: for tests of what happens then.
     #[arg(long, value_name = "DEVICE=STEP", hide = true)]
     fail: Vec<String>,
 }

@@ -159,7 +159,7 @@ impl Status {
         };
         let own = of(shared.own.is_some(), shared.own_state()?)?;
         let mut devices = Vec::new();
-        for state in shared.device_states() {
+        for state in shared.device_states()? {
             devices.push(of(is_updated_here(&state), state)?);
         }
         let hub = shared.broker.as_ref().map(|broker| broker.status());

@@ -8,6 +8,7 @@ mod metadata;
 pub(super) mod records;
 
 use super::classes::Directed;
+use super::last_seen::LastSeen;
 use crate::bundle::Standing;
 use redb::{Database, ReadableDatabase, ReadableTable, StorageBackend, TableDefinition};
 use serde::de::DeserializeOwned;
@@ -280,6 +281,7 @@ values! {
     Journal => "change-over",
     Directed => "directed",
     Reported => "reported",
+    LastSeen => "last seen",
 }
 
 /// How far a change-over has come.

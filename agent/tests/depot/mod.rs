@@ -340,7 +340,7 @@ impl Depot {
         self.run(gateway, handle)
     }
 
-    /// The same on another store; none where that cannot even be opened.
+    /// The same on another store; none where another process has it.
     pub(crate) fn power_on(
         &self,
         opener: impl FnMut() -> Result<Store, StoreError> + Send + 'static,

@@ -139,6 +139,46 @@ async fn a_device_that_is_busy_or_waits_for_a_person_keeps_what_it_runs() {
     gateway.stop().await;
 }
 
+#[tokio::test]
+async fn a_device_without_room_waits_and_holds_up_no_other_one() {
+    let depot = Depot::open().await;
+    depot.direct(&pump_package());
+    let mut gateway = depot.power(&["--fail", "infusion-pump/p1=room"]);
+    depot.installed("infusion-pump/p2", "1B").await;
+    gateway.trouble("infusion-pump/p1: there is no room").await;
+    assert_eq!(depot.runs("infusion-pump/p1"), None);
+    depot.with(|inner| assert_eq!(inner.outcomes_of("infusion-pump/p1"), [], "it is not given up"));
+    gateway.stop().await;
+    let mut gateway = depot.power(&[]);
+    depot.installed("infusion-pump/p1", "1B").await;
+    gateway.until("no trouble", |status| status.troubles.is_empty()).await;
+    gateway.stop().await;
+}
+
+#[tokio::test]
+async fn a_device_that_cannot_be_looked_at_holds_up_no_other_one() {
+    let depot = Depot::open().await;
+    depot.direct(&pump_package());
+    let mut gateway = depot.power(&[]);
+    depot.installed("infusion-pump/p1", "1B").await;
+    depot.installed("infusion-pump/p2", "1B").await;
+    gateway.until("the end of the round", |status| status.directive_done == status.directive_heard).await;
+    let record = depot.device_folder("infusion-pump/p1").join("record.json");
+    std::fs::remove_file(&record).unwrap();
+    std::fs::create_dir(&record).unwrap();
+    depot.direct(&next_package());
+    depot.with(Inner::push_directive);
+    depot.installed("infusion-pump/p2", "1C").await;
+    let failed = |inner: &mut Inner| {
+        let outcomes = inner.outcomes_of("infusion-pump/p1");
+        matches!(outcomes.last(), Some(Outcome::Failed { reason }) if reason.as_str().contains("no file")).then_some(())
+    };
+    depot.until("the reason why the other one is not updated", failed).await;
+    gateway.trouble("record.json is no file").await;
+    depot.with(|inner| assert!(inner.outcomes_of("gateway/ward-3").is_empty(), "nothing is refused"));
+    gateway.stop().await;
+}
+
 /// Directs the pumps' update with a file that the server adds.
 fn direct_with(inner: &mut Inner, settings: &[u8]) {
     let package = Package { accepts: vec![AddedKind::SiteSettings], ..pump_package() };

@@ -65,6 +65,19 @@ async fn the_gateway_updates_itself_and_tells_so_when_the_new_program_has_reache
 }
 
 #[tokio::test]
+async fn a_start_on_trial_that_cannot_be_counted_is_a_start_all_the_same() {
+    let depot = Depot::open().await;
+    let programs = depot.path("programs");
+    let line = [&OWN[..], &["--programs", programs.to_str().unwrap()]].concat();
+    updated(&depot, &line).await;
+    // Nothing can be written there.
+    std::fs::create_dir_all(programs.join("starts/in-the-way")).unwrap();
+    for _ in 0..=own::MAX_STARTS {
+        assert!(own::choose(&depot.settings(&line)).unwrap().is_some());
+    }
+}
+
+#[tokio::test]
 async fn a_program_that_does_not_come_up_is_taken_back_and_told() {
     let depot = Depot::open().await;
     let programs = depot.path("programs");

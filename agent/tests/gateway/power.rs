@@ -110,3 +110,18 @@ async fn a_full_disk_is_told_and_waited_out() {
     gateway.until("no trouble", |status| status.troubles.is_empty()).await;
     gateway.stop().await;
 }
+
+#[tokio::test]
+async fn a_disk_that_is_full_from_the_first_start_on_is_told_and_waited_out() {
+    let depot = Depot::open().await;
+    depot.direct(&pump_package());
+    let medium = Medium::default();
+    medium.set_full(true);
+    let opened = medium.clone();
+    let mut gateway = depot.power_on(move || Store::on(opened.plug())).expect("it is switched on all the same");
+    gateway.trouble("the disk is full").await;
+    medium.set_full(false);
+    depot.installed("infusion-pump/p1", "1B").await;
+    gateway.until("no trouble", |status| status.troubles.is_empty()).await;
+    gateway.stop().await;
+}

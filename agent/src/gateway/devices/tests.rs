@@ -168,6 +168,8 @@ fn of_what_cannot_be_prepared_nothing_is_left() {
     fs::write(&image, b"new").unwrap();
     let device = new(&folder.path().join("s1"));
     device.prepare(&image, &target(b"old"), &[], &[]).unwrap_err();
+    let longer = Target { length: 1 << 60, ..target(b"new") };
+    assert!(matches!(device.prepare(&image, &longer, &[], &[]), Err(DeviceError::NoRoom)));
     assert_eq!(fs::read_dir(device.folder()).unwrap().count(), 0);
 }
 

@@ -80,6 +80,17 @@ fn what_is_made_here_leaves_what_has_come_of_an_image() {
 }
 
 #[test]
+fn what_is_no_file_is_neither_read_nor_waited_for() {
+    let folder = tempfile::tempdir().unwrap();
+    let (_, target) = bound(b"an image");
+    let path = |name: &str| folder.path().join(name);
+    crate::files::tests::put_no_files([&path("pipe"), &path("folder"), &path("link")]);
+    for name in ["pipe", "folder", "link"] {
+        assert!(check(&path(name), &target).is_err() && is_damaged(&path(name), &target), "{name}");
+    }
+}
+
+#[test]
 fn an_image_that_was_damaged_in_the_cache_is_forgotten_and_no_other() {
     let (_folder, store, packages) = cache();
     let (sha256, target) = bound(b"an image");
