@@ -4,12 +4,12 @@ use core::time::Duration;
 
 use leptos::prelude::*;
 use leptos::task::spawn_local;
-use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::api::{self, Failure};
+use crate::api::Failure;
 use crate::app::{App, use_app};
 use crate::live::Live;
+use crate::ui::rows::{Identified, rows};
 use crate::ui::{Loading, Trouble};
 
 /// How often a screen that shows something under way looks again.
@@ -244,8 +244,8 @@ impl<T: DeserializeOwned + PartialEq + Send + Sync + 'static> Fetched<T> {
     }
 }
 
-impl<T: DeserializeOwned + Serialize + Clone + PartialEq + Send + Sync + 'static> Fetched<Vec<T>> {
-    /// A list of what `pick` leaves of it; a row that stays as it is, is not drawn anew.
+impl<T: DeserializeOwned + Identified> Fetched<Vec<T>> {
+    /// A list of what `pick` leaves of it; each row stays in its place while it changes.
     pub(crate) fn rows<V: IntoView + 'static>(
         self,
         name: &'static str,
@@ -262,7 +262,7 @@ impl<T: DeserializeOwned + Serialize + Clone + PartialEq + Send + Sync + 'static
             some.get().then(|| {
                 view! {
                     <ul class="card rows" data-testid=name>
-                        <For each=picked key=|one| api::json(one) let:one>{row(one)}</For>
+                        {rows(picked, row)}
                     </ul>
                 }
             })

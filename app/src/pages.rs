@@ -4,7 +4,6 @@ use core::fmt::Display;
 
 use leptos::prelude::*;
 use leptos::task::spawn_local;
-use serde::Serialize;
 use serde::de::DeserializeOwned;
 use wardlink_protocol::api::{
     CatalogEntry, CatalogPage, FLAGS_PAGE, FlagView, OUTCOMES_PAGE, OfferDevice, OfferDevices, OfferView, OutcomeView,
@@ -12,9 +11,10 @@ use wardlink_protocol::api::{
 };
 use wardlink_protocol::{Device, UnixMillis};
 
-use crate::api::{self, Failure};
+use crate::api::Failure;
 use crate::app::{App, use_app, use_text};
 use crate::fetched::{REFRESH, watch};
+use crate::ui::rows::{Identified, rows};
 use crate::ui::{Loading, Trouble};
 
 /// One page.
@@ -22,7 +22,7 @@ pub(crate) trait Page: DeserializeOwned + 'static {
     /// What it says beside its rows.
     type Head: Clone + PartialEq + Send + Sync + 'static;
     /// One row.
-    type Row: Clone + PartialEq + Serialize + Send + Sync + 'static;
+    type Row: Identified;
     /// Where a page begins.
     type Place: Clone + Display + PartialEq + Send + Sync + 'static;
     /// What a question calls that place.
@@ -283,7 +283,15 @@ impl<P: Page> Pages<P> {
         }
     }
 
-    /// The rows, where there are some, as a list of this name and style; a row that stays as it is, is not drawn anew.
+    /// The rows by themselves; each stays in its place while it changes.
+    pub(crate) fn each<V: IntoView + 'static>(
+        self,
+        row: impl Fn(P::Row) -> V + Copy + Send + Sync + 'static,
+    ) -> impl IntoView {
+        rows(move || self.rows.get().unwrap_or_default(), row)
+    }
+
+    /// The rows, where there are some, as a list of this name and style.
     pub(crate) fn list<V: IntoView + 'static>(
         self,
         name: &'static str,
@@ -295,7 +303,7 @@ impl<P: Page> Pages<P> {
             (is_empty.get() == Some(false)).then(|| {
                 view! {
                     <ul class=style data-testid=name>
-                        <For each=move || self.rows.get().unwrap_or_default() key=api::json let:one>{row(one)}</For>
+                        {self.each(row)}
                     </ul>
                 }
             })
@@ -355,11 +363,6 @@ pub(crate) async fn all<P: Page>(app: App, path: &str) -> Result<Vec<P::Row>, Fa
 fn at<P: Page>(path: &str, place: Option<&P::Place>) -> String {
     let joint = if path.contains('?') { '&' } else { '?' };
     place.map_or_else(|| path.to_owned(), |place| format!("{path}{joint}{}={place}", P::PLACE))
-}
-
-/// The key of a row: one that stays as it is, is not drawn anew.
-pub(crate) fn key<T: Serialize>(row: &T) -> Option<String> {
-    api::json(row)
 }
 
 #[cfg(test)]

@@ -18,6 +18,7 @@ pub(crate) mod form;
 pub(crate) mod icon;
 pub(crate) mod notice;
 pub(crate) mod preferences;
+pub(crate) mod rows;
 pub(crate) mod select;
 pub(crate) mod tabs;
 

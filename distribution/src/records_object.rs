@@ -136,7 +136,7 @@ impl RecordsObject {
             }
             RecordsCommand::Show(device) => json(&series::detail(database, self.definitions(), &device)?),
             RecordsCommand::Plot { device, series, from, until } => {
-                json(&series::plot(database, self.definitions(), &device, &series, from..until)?)
+                json(&series::plot(database, self.definitions(), &device, &series, from..until).await?)
             }
             RecordsCommand::Values { device, series, after } => {
                 json(&database.step(|database| series::values(database, person, &device, &series, after))?)

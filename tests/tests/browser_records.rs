@@ -3,7 +3,7 @@
 
 use anyhow::{Context as _, Result, ensure};
 use serde_json::Value;
-use wardlink_protocol::api::{CatalogDevice, FlagView, RecordedValue};
+use wardlink_protocol::api::{CatalogDevice, FlagView, RecordedValue, RulesChange};
 use wardlink_records::record::{Answer, Content, Record, Response};
 use wardlink_tests::api::ADMINISTRATOR;
 use wardlink_tests::browser::{Browser, Screen, Target};
@@ -162,7 +162,8 @@ fn a_rule_that_was_written_in_the_browser_raises_a_flag_that_a_person_has_seen()
         let desk = at_desk(scene, &ward, "rules")?;
         desk.see(&Target::id("no-rules"))?;
         desk.click(&Target::id("edit-rules"))?;
-        let (text, form) = (Target::xpath("the rules", "//dialog//textarea"), Target::id("rules-form"));
+        let own = Target::xpath("the rules", "//dialog//textarea[@name='rules']");
+        let (text, form) = (own, Target::id("rules-form"));
         let (go, problem) = (Target::id("confirm").inside(&form), Target::id("problem").inside(&form));
         desk.fill(&text, &RULES.replace("\"above\"", "\"abvoe\""))?;
         desk.click(&go)?;
@@ -173,9 +174,19 @@ fn a_rule_that_was_written_in_the_browser_raises_a_flag_that_a_person_has_seen()
         desk.see(&saying("problem", "rule 1 (fast), series: it is not known").inside(&form))?;
         let none: Value = ward.administrator.get("rules")?;
         assert_eq!(none.get("version"), Some(&0.into()), "nothing of that counts");
+
+        // Somebody else changes the rules meanwhile: what is typed stays, and is saved when it is sent again.
         desk.fill(&text, RULES)?;
+        let theirs = RulesChange { version: 0, text: RULES.replace("\"fast\"", "\"theirs\"") };
+        let _: Value = ward.administrator.put("rules", &theirs)?;
+        desk.click(&go)?;
+        let met = desk.see(&Target::id("rules-met").inside(&form))?;
+        ensure!(met.contains("changed the rules") && met.contains("still here"), "{met}");
+        desk.see(&Target::id("present-rules").inside(&form))?;
         desk.click(&go)?;
         desk.see(&Target::text("The rules are in force."))?;
+        let saved: Value = ward.administrator.get("rules")?;
+        assert_eq!((saved.get("version"), saved.get("text")), (Some(&2.into()), Some(&RULES.into())));
         let rule = desk.see(&saying("data-rule", "Heart rate above 120"))?;
         ensure!(rule.contains("Rule fast, version 1") && rule.contains("Look at it now"), "{rule}");
 

@@ -219,6 +219,15 @@ fn a_person_pushes_to_a_class_and_withdraws_an_offer_and_the_gateway_is_told_of_
         ensure!(after > before, "{after} after {before}");
         desk.see(&of(&format!("Directive {after} for 1")))?;
 
+        // The row changes under a person's finger: its button is the same one, and keeps the focus.
+        let push = Target::id("push");
+        desk.script::<()>("document.querySelector('[data-testid=push]').focus()")?;
+        desk.see_focus(&push)?;
+        let _: Pushed = hospital.ward.administrator.post("gateways/infusion-pump/pump-1/push", &())?;
+        let later = talk.directive()?;
+        desk.see(&of(&format!("Directive {later} for 1")))?;
+        ensure!(desk.has_focus(&push)?, "the button has lost the focus");
+
         desk.open(&page(&hospital, "updates"))?;
         let offered = of_path("offered", &hospital.acme.program("1B"));
         desk.click(&Target::id("withdraw").inside(&offered))?;

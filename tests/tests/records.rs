@@ -655,6 +655,34 @@ fn a_batch_reads_no_more_of_what_rules_remember_than_concerns_it_and_what_is_rem
 }
 
 #[test]
+fn a_plot_counts_every_value_of_its_time_and_a_time_with_too_many_is_refused() -> Result<()> {
+    scene(|scene| {
+        let mut ward = Ward::open(scene)?;
+        let hub = ward.hub("pump-1")?;
+        let mut recorder = Recorder::of(&hub.device, hub.key(), 1);
+        taken(&hub, &mut hub.connect()?, &recorder.sign(vec![heart_rate("70", 60)?])?)?;
+        // Values in each of the 605,000 milliseconds before that one.
+        ward.worker.kill();
+        let more = "WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 605000)
+                    INSERT INTO records SELECT i + 1, device, chain, i + 1, at - i, received_at, series, amount, record
+                    FROM records, n WHERE position = 1";
+        ward.worker.tamper("RecordsObject", more)?;
+        ward.worker.restart()?;
+        let detail: RecordsDetail = ward.nurse.get(&format!("records/{}", hub.device))?;
+        let last = detail.series.first().context("a series")?.last_at.0;
+        let plot = |from: u64| -> Result<RecordsPlot> {
+            let of = format!("records/{}/plot?series=kind/heart-rate", hub.device);
+            ward.nurse.get(&format!("{of}&from={from}&until={}", last + 1))
+        };
+        // Several portions, of which the last one is full.
+        let count = |plot: RecordsPlot| plot.buckets.iter().map(|bucket| bucket.count).sum::<u64>();
+        assert_eq!((count(plot(last - 12_344)?), count(plot(last - 14_999)?)), (12_345, 15_000));
+        assert_eq!(refusal(plot(last - 605_000))?, ProblemKind::RefusedStep);
+        Ok(())
+    })
+}
+
+#[test]
 fn a_rule_that_was_taken_out_of_force_comes_back_under_its_version_only_as_it_was() -> Result<()> {
     scene(|scene| {
         let ward = Ward::open(scene)?;

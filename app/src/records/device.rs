@@ -25,6 +25,10 @@ use crate::ui::{Fact, ScreenTitle, icon};
 const SPANS: [u64; 4] = [24, 7 * 24, 30 * 24, 365 * 24];
 /// The span at first.
 const FIRST_SPAN: u64 = 7 * 24;
+/// Up to this span, everything that arrives is drawn at once.
+const DRAWN_AT_ONCE: u64 = FIRST_SPAN;
+/// A longer span is drawn anew once in this part of it at most: nobody would see the difference.
+const REDRAWN_PART: u64 = 5_000;
 /// What has just come is within the span, too, whatever the device's clock says.
 const AHEAD: Duration = Duration::from_mins(5);
 
@@ -99,7 +103,12 @@ fn Facts(one: RecordsDevice) -> impl IntoView {
     }
 }
 
-/// One series over a chosen time; drawn anew as more arrives.
+/// How long a plot of so many hours rests before more is drawn.
+const fn rest(hours: u64) -> Duration {
+    if hours > DRAWN_AT_ONCE { Duration::from_secs(hours * 3600 / REDRAWN_PART) } else { Duration::ZERO }
+}
+
+/// One series over a chosen time; drawn anew as more arrives, a long time more rarely.
 #[component]
 fn SeriesPlot(device: Device, series: Vec<(String, String)>, arrived: Memo<Option<u64>>) -> impl IntoView {
     let t = use_text();
@@ -123,12 +132,15 @@ fn SeriesPlot(device: Device, series: Vec<(String, String)>, arrived: Memo<Optio
         // A memo that nobody reads tells of nothing.
         arrived.get();
         let now = (chosen.get(), span.get());
-        let time = time(now.1.parse().unwrap_or(FIRST_SPAN));
-        if let Some(before) = before {
+        let hours = now.1.parse().unwrap_or(FIRST_SPAN);
+        let (time, drawn) = (time(hours), shown.get_untracked().1);
+        let Some(before) = before else { return now };
+        let is_other = before != now;
+        if is_other {
+            plot.value.set(None);
+        }
+        if is_other || time.1.since(drawn) >= rest(hours) {
             shown.set(time);
-            if before != now {
-                plot.value.set(None);
-            }
             plot.ask(path(time.0, time.1));
         }
         now
@@ -200,4 +212,17 @@ fn Beginnings(beginnings: Vec<RecordsBeginning>) -> impl IntoView {
             <section class="card"><h2 class="card-title">{t.chains_title()}</h2><ul class="events">{rows}</ul></section>
         }
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{FIRST_SPAN, SPANS, rest};
+    use core::time::Duration;
+
+    #[test]
+    fn a_short_time_is_drawn_at_once_and_a_year_every_two_hours_at_most() {
+        assert_eq!((rest(24), rest(FIRST_SPAN)), (Duration::ZERO, Duration::ZERO));
+        assert!(SPANS.iter().all(|span| rest(*span) < Duration::from_hours(2)));
+        assert!(rest(30 * 24) > Duration::from_mins(8) && rest(365 * 24) > Duration::from_mins(100));
+    }
 }

@@ -16,6 +16,7 @@ use crate::text::Language;
 use crate::ui::ScreenTitle;
 use crate::ui::dialog::{CloseDialog, asking};
 use crate::ui::form::{Answers, Sender};
+use crate::ui::rows::rows;
 use crate::ui::select::Select;
 use crate::ui::tabs::Empty;
 
@@ -60,9 +61,9 @@ pub(crate) fn RecordsScreen() -> impl IntoView {
             {known.list("records", "card rows devices", move |one| view! { <Row one=one may=may/> })}
             {known.further("records-more")}
             <Show when=move || known.head.with(Option::is_some)><p class="tiny" data-testid="regularly-words">{regularly}</p></Show>
-            {move || known.head.with(|view| view.as_ref().map(|view| (view.gaps.clone(), view.gaps_in_all, view.refused.clone(), view.outlets.clone())))
-                .map(|(gaps, in_all, refused, outlets)| view! {
-                    <Gaps gaps=gaps in_all=in_all ask=ask may=may/>
+            <Gaps known=known ask=ask may=may/>
+            {move || known.head.with(|view| view.as_ref().map(|view| (view.refused.clone(), view.outlets.clone())))
+                .map(|(refused, outlets)| view! {
                     <Outlets outlets=outlets/>
                     <Refused refused=refused/>
                 })}
@@ -111,37 +112,53 @@ fn Row(one: RecordsDevice, may: bool) -> impl IntoView {
 
 /// What waits because records before it are missing.
 #[component]
-fn Gaps(gaps: Vec<RecordsGap>, in_all: u64, ask: RwSignal<Option<Ask>>, may: bool) -> impl IntoView {
+fn Gaps(known: Pages<RecordsView>, ask: RwSignal<Option<Ask>>, may: bool) -> impl IntoView {
     let t = use_text();
-    let hidden = in_all.saturating_sub(u64::try_from(gaps.len()).unwrap_or(u64::MAX));
-    let rows = gaps.into_iter().map(|gap| {
-        let name = gap.device.identifier.to_string();
-        let label = t.concede_of(&name);
-        let words = match &gap.conceded_by {
-            Some(person) => t.gap_conceded(person),
-            None => t.gap_waits(gap.gateway.identifier.as_str(), &clock::day_and_time(gap.at, t)),
-        };
-        let open = gap.conceded_by.is_none() && may;
-        let (from, through) = (gap.expected, gap.found.saturating_sub(1));
-        view! {
-            <li class="row" data-testid="gap">
-                <div class="row-main">
-                    <h3><span class="ident">{name}</span> <small>{t.gap_numbers(from, through)}</small></h3>
-                    <p class="tiny">{words}</p>
+    let gaps = move || known.head.with(|view| view.as_ref().map(|view| view.gaps.clone()).unwrap_or_default());
+    let is_empty = Memo::new(move |_| known.head.with(|view| view.as_ref().is_none_or(|view| view.gaps.is_empty())));
+    let hidden = move || {
+        known.head.with(|view| {
+            let view = view.as_ref()?;
+            let hidden = view.gaps_in_all.saturating_sub(u64::try_from(view.gaps.len()).unwrap_or(u64::MAX));
+            (hidden > 0).then(|| view! { <p class="tiny pad">{t.gaps_more(hidden)}</p> })
+        })
+    };
+    view! {
+        <Show when=move || !is_empty.get()>
+            <section class="card" data-testid="gaps">
+                <h2 class="card-title">{t.gaps_title()}</h2>
+                <ul class="rows">{rows(gaps, move |gap| view! { <Gap gap=gap ask=ask may=may/> })}</ul>
+                {hidden}
+            </section>
+        </Show>
+    }
+}
+
+#[component]
+fn Gap(gap: RecordsGap, ask: RwSignal<Option<Ask>>, may: bool) -> impl IntoView {
+    let t = use_text();
+    let name = gap.device.identifier.to_string();
+    let label = t.concede_of(&name);
+    let words = match &gap.conceded_by {
+        Some(person) => t.gap_conceded(person),
+        None => t.gap_waits(gap.gateway.identifier.as_str(), &clock::day_and_time(gap.at, t)),
+    };
+    let open = gap.conceded_by.is_none() && may;
+    let (from, through) = (gap.expected, gap.found.saturating_sub(1));
+    view! {
+        <li class="row" data-testid="gap">
+            <div class="row-main">
+                <h3><span class="ident">{name}</span> <small>{t.gap_numbers(from, through)}</small></h3>
+                <p class="tiny">{words}</p>
+            </div>
+            {open.then(|| view! {
+                <div class="acts">
+                    <button type="button" class="button small quiet" data-testid="concede" aria-label=label
+                        on:click=move |_| ask.set(Some(Ask::Concede(Box::new(gap.clone()))))>{t.concede()}</button>
                 </div>
-                {open.then(|| view! {
-                    <div class="acts">
-                        <button type="button" class="button small quiet" data-testid="concede" aria-label=label
-                            on:click=move |_| ask.set(Some(Ask::Concede(Box::new(gap.clone()))))>{t.concede()}</button>
-                    </div>
-                })}
-            </li>
-        }
-    });
-    let rows = rows.collect_view();
-    (!rows.is_empty()).then(|| view! {
-        <section class="card" data-testid="gaps"><h2 class="card-title">{t.gaps_title()}</h2><ul class="rows">{rows}</ul>{(hidden > 0).then(|| view! { <p class="tiny pad">{t.gaps_more(hidden)}</p> })}</section>
-    })
+            })}
+        </li>
+    }
 }
 
 /// Where data is sent on to.

@@ -1,17 +1,19 @@
 //! The rules that look at stored data, and their text.
 
+use gloo_net::http::Method;
 use leptos::prelude::*;
-use wardlink_protocol::api::{Right, RuleView, RulesChange, RulesView};
+use leptos::task::spawn_local;
+use wardlink_protocol::api::{ProblemKind, Right, RuleView, RulesChange, RulesView};
 
 use super::{Tabs, either, severity_words};
-use crate::api;
-use crate::app::{use_app, use_text};
+use crate::api::{self, Failure};
+use crate::app::{App, use_app, use_text};
 use crate::clock;
 use crate::fetched::Fetched;
 use crate::ui::dialog::{CloseDialog, asking};
 use crate::ui::form::{Answers, Sender};
 use crate::ui::tabs::Empty;
-use crate::ui::{ScreenTitle, unique_id};
+use crate::ui::{ScreenTitle, icon, unique_id};
 
 /// What is asked in a dialog.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -97,15 +99,32 @@ fn EditForm(rules: RulesView, known: Fetched<RulesView>, close: CloseDialog) -> 
     let app = use_app();
     let sender = Sender::new();
     let (text, version) = (RwSignal::new(rules.text), rules.version);
+    let met = RwSignal::new(None::<RulesView>);
     let id = unique_id("rules");
     let hint = format!("{id}-hint");
     let submit = move |event: leptos::ev::SubmitEvent| {
         event.prevent_default();
-        let body = api::json(&RulesChange { version, text: text.get_untracked() });
-        sender.put(app, "/rules".to_owned(), body, move |_| {
-            app.notices.say(t.rules_saved());
-            known.load();
-            close.run();
+        if !sender.begin() {
+            return;
+        }
+        let version = met.with_untracked(|met| met.as_ref().map_or(version, |present| present.version));
+        let change = RulesChange { version, text: text.get_untracked() };
+        spawn_local(async move {
+            match put(app, &change).await {
+                Ok(Saved::There) => {
+                    let _ = sender.end(Ok(()));
+                    app.notices.say(t.rules_saved());
+                    known.load();
+                    close.run();
+                }
+                Ok(Saved::Met(present)) => {
+                    let _ = sender.end(Ok(()));
+                    known.learn(present.clone());
+                    // The dialog may have been closed meanwhile.
+                    let _ = met.try_set(Some(present));
+                }
+                Err(failure) => drop(sender.end::<()>(Err(failure))),
+            }
         });
     };
     view! {
@@ -116,7 +135,53 @@ fn EditForm(rules: RulesView, known: Fetched<RulesView>, close: CloseDialog) -> 
                     prop:value=text on:input:target=move |event| text.set(event.target().value())></textarea>
                 <p class="hint" id=hint>{t.rules_hint()}</p>
             </div>
+            <div role="alert">{move || met.get().map(|present| view! { <Met present=present/> })}</div>
+            {move || met.get().map(|present| view! { <Present rules=present/> })}
             <Answers close=close sender=sender go=t.save() keep=t.cancel()/>
         </form>
+    }
+}
+
+/// What became of rules that were sent.
+enum Saved {
+    /// They are in force.
+    There,
+    /// Somebody else has changed the rules meanwhile: to these.
+    Met(RulesView),
+}
+
+/// Puts rules in force. Where somebody else has changed them meanwhile, they are fetched.
+async fn put(app: App, change: &RulesChange) -> Result<Saved, Failure> {
+    match app.send(Method::PUT, "/rules", api::json(change)).await {
+        Ok(_) => Ok(Saved::There),
+        Err(failure) if failure.kind() == Some(ProblemKind::Outdated) => app.get("/rules").await.map(Saved::Met),
+        Err(failure) => Err(failure),
+    }
+}
+
+/// Somebody else has changed the rules meanwhile.
+#[component]
+fn Met(present: RulesView) -> impl IntoView {
+    let t = use_text();
+    let by = present.changed_by.as_deref().unwrap_or_else(|| t.somebody());
+    let at = present.changed_at.map(|at| clock::day_and_time(at, t)).unwrap_or_default();
+    view! {
+        <div class="trouble" data-testid="rules-met">
+            {icon::notice()}
+            <div><strong>{t.policy_met(by, &at)}</strong><p>{t.rules_met_text()}</p></div>
+        </div>
+    }
+}
+
+/// The text of the rules in force, to take from.
+#[component]
+fn Present(rules: RulesView) -> impl IntoView {
+    let t = use_text();
+    let id = unique_id("present");
+    view! {
+        <div class="field">
+            <label for=id.clone()>{t.rules_present(rules.version)}</label>
+            <textarea id=id class="mono" rows="8" readonly spellcheck="false" data-testid="present-rules" prop:value=rules.text></textarea>
+        </div>
     }
 }

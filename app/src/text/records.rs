@@ -108,6 +108,8 @@ texts! {
     edit_rules => "Change the rules" | "Regeln ändern";
     rules_as_json => "Rules (JSON)" | "Regeln (JSON)";
     rules_hint => "All of them count, or none. A rule that changes gets the next version." | "Es gelten alle oder keine. Eine Regel, die sich ändert, bekommt die nächste Version.";
+    rules_met_text => "Your text is still here. Below it stands what is in force now: take from it what is needed, then save again." | "Ihr Text ist noch da. Darunter steht, was jetzt gilt: bitte übernehmen, was gebraucht wird, und nochmal speichern.";
+    rules_present(version: u64) => "In force now: version {version}" | "Jetzt gilt: Version {version}";
     rules_saved => "The rules are in force." | "Die Regeln gelten.";
     rules_changed(version: u64, time: &str, person: &str) => "Version {version}, {time} by {person}" | "Version {version}, {time} von {person}";
 }

@@ -10,7 +10,7 @@ use super::file::{FileField, MAX_ADDED_BYTES};
 use super::release_name;
 use crate::api;
 use crate::app::{use_app, use_text};
-use crate::pages::{self, Pages};
+use crate::pages::Pages;
 use crate::text::Language;
 use crate::ui::dialog::CloseDialog;
 use crate::ui::field::{Choice, Field};
@@ -171,7 +171,7 @@ fn Devices(model: String, chosen: RwSignal<BTreeSet<Device>>) -> impl IntoView {
             </label>
             <Trouble failure=known.failure retry=Callback::new(move |()| known.load())/>
             <div class="picks">
-                <For each=move || known.rows.get().unwrap_or_default() key=pages::key let:entry><Pick entry=entry chosen=chosen t=t/></For>
+                {known.each(move |entry| view! { <Pick entry=entry chosen=chosen t=t/> })}
                 {known.further("offer-more")}
             </div>
             <Show when=move || is_empty.get() == Some(true)><p class="tiny" data-testid="offer-none">{t.offer_no_device()}</p></Show>

@@ -6,9 +6,10 @@ use wardlink_protocol::api::{OfferDevice, OfferDevices, OfferStanding, OfferView
 use super::releases::{scope_words, when_words};
 use super::words::{Retries, detail_words};
 use super::{added_words, name_of_path};
+use crate::api;
 use crate::app::use_text;
 use crate::clock;
-use crate::pages::{self, Pages};
+use crate::pages::Pages;
 use crate::route::Route;
 use crate::text::Language;
 use crate::ui::tabs::Empty;
@@ -78,7 +79,7 @@ fn Row(device: OfferDevice) -> impl IntoView {
     let t = use_text();
     let OfferDevice { device, standing, detail, since, failures, retry_at } = device;
     let (style, word) = standing_words(standing, t);
-    let standing = pages::key(&standing).map(|word| word.trim_matches('"').to_owned());
+    let standing = api::json(&standing).map(|word| word.trim_matches('"').to_owned());
     let detail = detail.filter(|detail| !detail.is_empty()).map(|detail| detail_words(&detail, t));
     let (route, name) = (Route::CatalogDevice(device.clone()), device.to_string());
     view! {

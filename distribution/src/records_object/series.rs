@@ -2,6 +2,7 @@
 
 use super::{devices, note, text};
 use core::ops::Range;
+use core::time::Duration;
 use wardlink_edge::problem::Failure;
 use wardlink_edge::storage::{Column, Database, Row};
 use wardlink_protocol::api::{
@@ -14,11 +15,14 @@ use wardlink_records::kind::Definitions;
 use wardlink_records::plot::{Plot, Point};
 use wardlink_records::record::{Content, Record, Response, Series};
 use wardlink_trust::audit::Act;
+use worker::Delay;
 
 /// The parts of a plot.
 const BUCKETS: usize = 120;
-/// How many values are read at once.
+/// How many values are read at once, before others have their turn.
 const AT_ONCE: u64 = 5_000;
+/// The most values of one plot: a year with one a minute, and some.
+const MAX_PLOTTED: u64 = 600_000;
 /// The records of one page.
 const PAGE: usize = 1_000;
 /// The beginnings, and the records that were set aside, that are shown.
@@ -110,8 +114,8 @@ pub(super) fn detail(database: &Database, known: &Definitions, device: &Device) 
     })
 }
 
-/// One series over a time.
-pub(super) fn plot(
+/// One series over a time. Batches are taken while it is read.
+pub(super) async fn plot(
     database: &Database,
     known: &Definitions,
     device: &Device,
@@ -120,30 +124,16 @@ pub(super) fn plot(
 ) -> Result<RecordsPlot, Failure> {
     let mut plot = Plot::new(time.start, time.end, BUCKETS)
         .map_err(|error| Failure::with_detail(ProblemKind::BadRequest, format!("The time: {error}.")))?;
-    let query = "SELECT at, position, amount FROM records
-                 WHERE device = ? AND series = ? AND (at, position) > (?, ?) AND at < ? AND amount IS NOT NULL
-                 ORDER BY at, position LIMIT ?";
-    // Positions begin with 1.
-    let (mut at, mut position) = (time.start, 0);
-    loop {
-        let values = [
-            text(device),
-            text(series),
-            at.into_value(),
-            position.into_value(),
-            time.end.into_value(),
-            AT_ONCE.into_value(),
-        ];
-        let rows = database.rows(query, values)?;
-        let is_last = u64::try_from(rows.len()).is_ok_and(|count| count < AT_ONCE);
-        for mut row in rows {
-            (at, position) = (row.take()?, row.take()?);
-            let amount = row.take::<String>()?.parse().map_err(Failure::internal)?;
-            plot.add(Point { at, value: Billionths::new(amount) });
+    let (mut from, mut read) = (Place { at: time.start, position: 0 }, 0);
+    while let Some(last) = add_some(&mut plot, database, device, series, (&from, time.end))? {
+        read += AT_ONCE;
+        if read > MAX_PLOTTED {
+            let detail =
+                format!("Step plot: that time has more than {MAX_PLOTTED} values. A shorter one can be shown.");
+            return Err(Failure::with_detail(ProblemKind::RefusedStep, detail));
         }
-        if is_last {
-            break;
-        }
+        from = last;
+        Delay::from(Duration::ZERO).await;
     }
     let buckets = plot.buckets().map(|bucket| PlotBucket {
         from: bucket.from,
@@ -163,6 +153,43 @@ pub(super) fn plot(
     });
     let answers = answers.collect::<Result<_, Failure>>()?;
     Ok(RecordsPlot { unit: described(series, known).0, buckets: buckets.collect(), answers })
+}
+
+/// Where a value stands in the order of time. Positions begin with 1.
+struct Place {
+    at: UnixMillis,
+    position: u64,
+}
+
+/// Adds the next values behind a place; answers the last of them where there may be more.
+fn add_some(
+    plot: &mut Plot,
+    database: &Database,
+    device: &Device,
+    series: &str,
+    (after, end): (&Place, UnixMillis),
+) -> Result<Option<Place>, Failure> {
+    let query = "SELECT at, position, amount FROM records
+                 WHERE device = ? AND series = ? AND (at, position) > (?, ?) AND at < ? AND amount IS NOT NULL
+                 ORDER BY at, position LIMIT ?";
+    let values = [
+        text(device),
+        text(series),
+        after.at.into_value(),
+        after.position.into_value(),
+        end.into_value(),
+        AT_ONCE.into_value(),
+    ];
+    let rows = database.rows(query, values)?;
+    let is_last = u64::try_from(rows.len()).is_ok_and(|count| count < AT_ONCE);
+    let mut last = None;
+    for mut row in rows {
+        let place = Place { at: row.take()?, position: row.take()? };
+        let amount = row.take::<String>()?.parse().map_err(Failure::internal)?;
+        plot.add(Point { at: place.at, value: Billionths::new(amount) });
+        last = Some(place);
+    }
+    Ok(last.filter(|_| !is_last))
 }
 
 /// A page of what counts. Whoever reads one exports: that stands in the audit log, with what it was.
