@@ -156,6 +156,8 @@ pub struct Device<D> {
     software: Software,
     /// The image that runs.
     image: Vec<u8>,
+    /// Whether the image that has proved itself runs, because the disk took no count of a trial's start.
+    is_uncounted: bool,
     /// How much of the image on its way lies in its slot; none before that was looked at.
     position: Option<u64>,
     /// The added data that was found to lie there whole.
@@ -193,21 +195,27 @@ impl<D: Disk> Device<D> {
             }
             _ => {}
         }
-        let mut device =
-            Self { disk, identity, software, image: Vec::new(), position: None, found: BTreeSet::new(), taken: 0 };
+        let (image, found) = (Vec::new(), BTreeSet::new());
+        let mut device = Self { disk, identity, software, image, is_uncounted: false, position: None, found, taken: 0 };
         device.restart(test)?;
         Ok(device)
     }
 
-    /// Boots anew, as after a switch. Only what was stored counts.
-    pub fn restart(&mut self, mut test: impl FnMut(&[u8], &Installed) -> Tested) -> Result<(), DeviceError> {
+    /// Boots anew, as after a switch. Only what was stored counts. Where the disk takes nothing, such as the count of a trial's starts, the
+    /// image that has proved itself runs, and [`Device::go_on`] asks for another start when the disk has room.
+    pub fn restart(&mut self, test: impl FnMut(&[u8], &Installed) -> Tested) -> Result<(), DeviceError> {
         self.forget_progress();
+        let started = self.start(test);
+        self.is_uncounted = started.as_ref().is_err_and(DeviceError::is_of_disk);
+        if self.is_uncounted { self.run_active() } else { started }
+    }
+
+    fn start(&mut self, mut test: impl FnMut(&[u8], &Installed) -> Tested) -> Result<(), DeviceError> {
         loop {
             let mut next = self.software.clone();
             match next.slots.start() {
                 Start::Active => {
-                    let image = image::read_installed(&self.disk, &next.slots.active)?;
-                    self.image = image.ok_or(DeviceError::ImageDamaged)?;
+                    self.run_active()?;
                     return Ok(self.tidy()?);
                 }
                 Start::Exhausted => self.roll_back("it did not come up")?,
@@ -230,6 +238,19 @@ impl<D: Disk> Device<D> {
                 }
             }
         }
+    }
+
+    fn run_active(&mut self) -> Result<(), DeviceError> {
+        let image = image::read_installed(&self.disk, &self.software.slots.active)?;
+        self.image = image.ok_or(DeviceError::ImageDamaged)?;
+        Ok(())
+    }
+
+    /// The disk has room for the count of a trial's starts.
+    fn can_count(&mut self) -> Result<(), DeviceError> {
+        store::store(&mut self.disk, &self.software)?;
+        self.is_uncounted = false;
+        Ok(())
     }
 
     /// The image on trial works: it is kept, or, as a member of a set, waits for the others.
@@ -309,7 +330,8 @@ impl<D: Disk> Device<D> {
     /// The image that runs, or is tried out.
     pub fn runs(&self) -> &Installed {
         let slots = &self.software.slots;
-        slots.trial.as_ref().map_or(&slots.active, |trial| &trial.installed)
+        let trial = slots.trial.as_ref().filter(|_| !self.is_uncounted);
+        trial.map_or(&slots.active, |trial| &trial.installed)
     }
 
     /// The update on its way.

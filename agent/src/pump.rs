@@ -13,6 +13,7 @@ mod reporting;
 pub mod settings;
 mod software;
 mod trust;
+mod waiting;
 
 use crate::clock;
 use crate::device::hub::HubError;
@@ -92,6 +93,17 @@ pub enum PumpError {
     ForeignSite,
 }
 
+impl PumpError {
+    /// Whether a disk is at fault, which may take later what it does not take now.
+    const fn is_of_disk(&self) -> bool {
+        match self {
+            Self::State(StateError::Io { .. }) | Self::Records(RecordsError::Io(_)) => true,
+            Self::Software(SoftwareError::Device(error)) => error.is_of_disk(),
+            _ => false,
+        }
+    }
+}
+
 /// How a pump's run ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Outcome {
@@ -154,6 +166,28 @@ pub struct Pump {
     times: Times,
 }
 
+/// What a pump has stored of itself.
+struct Stored {
+    key: PrivateKey,
+    pairing: Option<DevicePairing>,
+    snapshot: Zeroizing<Vec<u8>>,
+    leaving: Option<Leaving>,
+    is_gone: bool,
+}
+
+impl Stored {
+    fn read(state: &StateDirectory) -> Result<Self, PumpError> {
+        let made = PrivateKey::make(&mut clock::rng()).to_pkcs8()?;
+        let leaving: Option<Leaving> = state.read_value(Record::Decommission)?;
+        let is_gone = leaving.as_ref().map(|leaving| leaving.is_over(state)).transpose()?.unwrap_or(false);
+        // A pump that has left makes no key for itself any more.
+        let key = PrivateKey::from_pkcs8(&if is_gone { made } else { state.static_key(|| made)? })?;
+        let snapshot = state.read(Record::Pairing)?;
+        let pairing = snapshot.as_ref().map(|snapshot| DevicePairing::restore(snapshot)).transpose()?;
+        Ok(Self { key, pairing, snapshot: snapshot.unwrap_or_default(), leaving, is_gone })
+    }
+}
+
 /// When something is to be done by itself.
 struct Times {
     /// The pairing's deadline is looked at.
@@ -170,6 +204,8 @@ struct Times {
     reports: Option<Instant>,
     /// The certificate is renewed, or asked for again.
     renew: Option<UnixMillis>,
+    /// The disk, which took nothing, is tried again.
+    disk: Option<Instant>,
     /// Measurements.
     telemetry: Interval,
     /// The software.
@@ -180,14 +216,7 @@ impl Pump {
     /// Opens the pump's state and prepares it; nothing is sent before [`Pump::run`].
     pub fn open(mut settings: Settings, journal: mpsc::UnboundedSender<Entry>) -> Result<(Self, Handle), PumpError> {
         let state = StateDirectory::open(&settings.state, &settings.device)?;
-        let mut rng = clock::rng();
-        let made = PrivateKey::make(&mut rng).to_pkcs8()?;
-        let leaving: Option<Leaving> = state.read_value(Record::Decommission)?;
-        let is_gone = leaving.as_ref().map(|leaving| leaving.is_over(&state)).transpose()?.unwrap_or(false);
-        // A pump that has left makes no key for itself any more.
-        let key = PrivateKey::from_pkcs8(&if is_gone { made } else { state.static_key(|| made)? })?;
-        let stored = state.read(Record::Pairing)?;
-        let pairing = stored.as_ref().map(|snapshot| DevicePairing::restore(snapshot)).transpose()?;
+        let Stored { key, pairing, snapshot, leaving, is_gone } = Stored::read(&state)?;
         if let Some(kept) = pairing.as_ref().and_then(DevicePairing::pairing)
             && settings.cert_ca.is_some_and(|cert_ca| kept.cert_ca != cert_ca)
         {
@@ -229,6 +258,7 @@ impl Pump {
             pause: settings.retry_pause,
             reports: None,
             renew: None,
+            disk: None,
             telemetry,
             software: looked_after,
         };
@@ -237,7 +267,7 @@ impl Pump {
             state,
             key,
             pairing,
-            stored: stored.unwrap_or_default(),
+            stored: snapshot,
             access: Access::default(),
             link: None,
             published: None,
@@ -278,38 +308,57 @@ impl Pump {
     }
 
     async fn live(&mut self, stop: &mut watch::Receiver<bool>) -> Result<Outcome, PumpError> {
-        if self.is_gone {
-            self.gone()?;
-        } else if self.leaving.is_some() {
-            self.leave()?;
-        } else if self.pairing.is_none() && self.settings.start == Start::Auto {
-            self.ask()?;
-        } else {
-            self.changed()?;
-        }
+        let mut went = self.begin();
         let mut session = self.begin_session();
         let _hub = self.begin_hub()?;
-        while self.outcome.is_none() {
-            let wake = self.next_wake();
-            tokio::select! {
-                _ = stop.changed() => return Ok(Outcome::Stopped),
-                Some(event) = next_event(self.link.as_mut()) => self.on_link(event)?,
-                Some(order) = self.orders.recv() => match order {
-                    Order::Couple => self.on_button()?,
-                    Order::Answer(answer) => self.enter(answer)?,
-                    Order::Install => self.confirm_update()?,
-                },
-                _ = self.times.telemetry.tick(), if self.reporter.is_some() => self.report()?,
-                _ = self.times.software.tick(), if self.software.as_ref().is_some_and(Software::needs_looking_after) => self.look_after_software()?,
-                () = Recording::tick(self.recording.as_mut()) => self.look_after_records(),
-                Some(work) = Session::work(session.as_mut()) => self.lend_device(work),
-                () = sleep_until(wake) => self.on_time()?,
+        loop {
+            if let Err(error) = went {
+                self.wait_for_disk(error)?;
             }
+            if let Some(outcome) = self.outcome {
+                return Ok(outcome);
+            }
+            let (wake, is_ready) = (self.next_wake(), !self.waits_for_disk());
+            went = tokio::select! {
+                _ = stop.changed() => return Ok(Outcome::Stopped),
+                Some(event) = next_event(self.link.as_mut()) => self.on_link(event),
+                Some(order) = self.orders.recv(), if is_ready => match order {
+                    Order::Couple => self.on_button(),
+                    Order::Answer(answer) => self.enter(answer),
+                    Order::Install => self.confirm_update(),
+                },
+                _ = self.times.telemetry.tick(), if self.reporter.is_some() => self.report(),
+                _ = self.times.software.tick(), if self.software.as_ref().is_some_and(Software::needs_looking_after) => self.look_after_software(),
+                () = Recording::tick(self.recording.as_mut()) => {
+                    self.look_after_records();
+                    Ok(())
+                }
+                Some(work) = Session::work(session.as_mut()) => {
+                    self.lend_device(work);
+                    Ok(())
+                }
+                () = sleep_until(wake) => self.on_time(),
+            };
         }
-        Ok(self.outcome.unwrap_or(Outcome::Stopped))
+    }
+
+    /// Goes on with what is stored.
+    fn begin(&mut self) -> Result<(), PumpError> {
+        if self.is_gone {
+            self.gone()
+        } else if self.leaving.is_some() {
+            self.leave()
+        } else if self.pairing.is_none() && self.settings.start == Start::Auto {
+            self.ask()
+        } else {
+            self.changed()
+        }
     }
 
     fn on_link(&mut self, event: LinkEvent) -> Result<(), PumpError> {
+        if self.waits_for_disk() {
+            return self.on_link_meanwhile(&event);
+        }
         match event {
             LinkEvent::Connected => {
                 self.set_online(true, None);
@@ -354,13 +403,16 @@ impl Pump {
 
     fn on_time(&mut self) -> Result<(), PumpError> {
         let (now, instant) = (clock::now(), Instant::now());
-        if self.times.publish.is_some_and(|at| at <= instant) {
-            self.times.publish = None;
-            self.publish_again();
-        }
         if self.times.reports.is_some_and(|at| at <= instant) {
             self.times.reports = None;
             self.send_waiting();
+        }
+        if let Some(at) = self.times.disk {
+            return if at <= instant { self.begin_anew() } else { Ok(()) };
+        }
+        if self.times.publish.is_some_and(|at| at <= instant) {
+            self.times.publish = None;
+            self.publish_again();
         }
         if self.times.turn.is_some_and(|at| at <= instant) {
             self.turn()?;
@@ -382,6 +434,9 @@ impl Pump {
 
     fn next_wake(&self) -> Instant {
         let far = Instant::now() + Duration::from_hours(1);
+        if let Some(disk) = self.times.disk {
+            return self.times.reports.map_or(disk, |reports| reports.min(disk));
+        }
         let now = clock::now();
         let clocks = [self.times.check, self.times.ask, self.times.renew, self.erases_at(), self.orders_leave_at()]
             .into_iter()

@@ -124,13 +124,46 @@ async fn a_fault_between_a_new_key_and_what_it_protects_anew_loses_nothing() {
     std::fs::rename(&outbox, &aside).unwrap();
     std::fs::create_dir(&outbox).unwrap();
     site.cut_off("therapy", Duration::from_secs(30)).await;
-    pump.failed().await;
+    pump.until(|event| matches!(event, Event::Error { .. })).await;
+    pump.cut().await;
     std::fs::remove_dir(&outbox).unwrap();
     std::fs::rename(&aside, &outbox).unwrap();
     let pump = casing.power();
     let started = starts(&site, 2).await;
     assert_eq!(started[0], started[1], "the same event, protected anew");
     pump.stop().await;
+}
+
+#[tokio::test]
+async fn a_pump_without_room_reports_takes_nothing_and_catches_up() {
+    let site = Site::open().await;
+    let casing = Casing::new(&site, &[]);
+    let mut pump = coupled(&site, &casing).await;
+    reports_on(&site, "therapy", 1).await;
+    pump.until(|event| matches!(event, Event::Sent { channel, .. } if channel.as_str() == "telemetry")).await;
+    // No record can be written any more.
+    let new =
+        ["boot", "orders", "outbox", "pairing", "trust"].map(|name| casing.state().join(name).with_extension("new"));
+    for path in &new {
+        std::fs::create_dir(path).unwrap();
+    }
+    site.rotate("telemetry").await;
+    pump.until(|event| matches!(event, Event::Error { .. })).await;
+    assert!(pump.screen().trouble.is_some());
+    site.cut().await;
+    let before = site.reports().await.len();
+    reports_on(&site, "telemetry", before + 20).await;
+    let is_more = |event: &Event| matches!(event, Event::Error { .. } | Event::KeyUpdated { .. });
+    assert_eq!(pump.seen(is_more), 0, "it is said once, and no key is taken that cannot be stored");
+    for path in &new {
+        std::fs::remove_dir(path).unwrap();
+    }
+    assert_eq!(updated(&mut pump, "telemetry").await, 2);
+    site.stored("telemetry", 2).await;
+    let before = site.reports().await.len();
+    reports_on(&site, "telemetry", before + 3).await;
+    assert!(pump.screen().trouble.is_none());
+    assert_eq!(pump.stop().await, Outcome::Stopped);
 }
 
 #[tokio::test]

@@ -40,3 +40,10 @@ pub enum DeviceError {
     #[error("the report cannot be made: {0}")]
     Report(#[from] InvalidMetadata),
 }
+
+impl DeviceError {
+    /// Whether the disk is at fault, which may take later what it does not take now.
+    pub(crate) const fn is_of_disk(&self) -> bool {
+        matches!(self, Self::Io(_) | Self::Store(StoreError::Io(_)))
+    }
+}

@@ -133,12 +133,17 @@ impl Job {
         if self.valid_until.is_over(at.now) {
             return Err(Hold::Over);
         }
-        let at = Circumstances { is_confirmed: self.is_confirmed, ..*at };
-        self.install(device).may_begin(&at).map_err(Hold::Postponed)?;
+        self.may_interrupt(device, at).map_err(Hold::Postponed)?;
         match self.retry_at {
             Some(retry_at) if rests(retry_at, at.now) => Err(Hold::Until(retry_at)),
             _ => Ok(()),
         }
+    }
+
+    /// Whether what runs may be interrupted for it now.
+    pub fn may_interrupt(&self, device: &Device, at: &Circumstances) -> Result<(), Postponed> {
+        let at = Circumstances { is_confirmed: self.is_confirmed, ..*at };
+        self.install(device).may_begin(&at)
     }
 
     /// Whether it belongs to a set that is installed whole or not at all.

@@ -199,6 +199,13 @@ impl<D: Disk> Device<D> {
                     self.switch(job, length, sha256)?;
                 }
                 JobStage::OnTrial => {
+                    if self.is_uncounted {
+                        // What runs instead may have begun a therapy since.
+                        if let Err(why) = job.may_interrupt(&self.identity.device, at) {
+                            return Ok(Doing::Postponed(why));
+                        }
+                        self.can_count()?;
+                    }
                     let passed = self.software.slots.trial.as_ref().is_some_and(|trial| trial.has_passed);
                     return Ok(if passed { Doing::WaitsForSet } else { Doing::Restart });
                 }

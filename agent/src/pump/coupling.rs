@@ -74,17 +74,21 @@ impl Pump {
         self.changed()
     }
 
-    /// Each pairing has its own static key: what the control unit decided about the last one does not stand in the way. Whatever the device
-    /// signs from now on, it signs with this one.
+    /// Each pairing has its own static key: what the control unit decided about the last one does not stand in the way.
     fn renew_key(&mut self) -> Result<(), PumpError> {
         let key = PrivateKey::make(&mut clock::rng());
         self.state.write(Record::StaticKey, &key.to_pkcs8()?)?;
+        self.sign_with(key);
+        self.access.renewed = true;
+        Ok(())
+    }
+
+    /// Whatever the device signs from now on, it signs with this key.
+    pub(super) fn sign_with(&mut self, key: PrivateKey) {
         if let Some(handover) = self.software.as_mut().and_then(|software| software.driven.handover.as_mut()) {
             handover.records.sign_with(key.clone());
         }
         self.key = key;
-        self.access.renewed = true;
-        Ok(())
     }
 
     /// A person entered the control unit's answer: it is counted for good, then compared.

@@ -197,9 +197,9 @@ impl Pump {
     }
 
     /// Protects a report and sends it on its channel; false where it could not be. Measurements without a connection are
-    /// past when it returns; everything else waits for it.
+    /// past when it returns; everything else waits for it, in memory where the disk has no room.
     pub(super) fn send(&mut self, report: &Report) -> Result<bool, PumpError> {
-        let (Some(reporter), Some((link, _))) = (&mut self.reporter, &mut self.link) else { return Ok(false) };
+        let Some(reporter) = &mut self.reporter else { return Ok(false) };
         let data = report.content.data_type();
         let Some(outlet) = outlet_for(&mut reporter.outlets, &report.content) else { return Ok(false) };
         let qos = outlet.channel.qos;
@@ -215,16 +215,17 @@ impl Pump {
         }
         let message = outlet.sender.seal(&cbor::encode(report)?, &self.key)?;
         let (topic, name) = (outlet.sender.topic().clone(), outlet.channel.name.clone());
-        let ticket = link.publish(topic.clone(), message.clone(), qos);
+        let link = self.link.as_mut().map(|(link, _)| link);
+        let ticket = link.map(|link| link.publish(topic.clone(), message.clone(), qos));
         if at_least_once {
             reporter.kept.push(Kept {
                 topic,
                 message: ByteBuf::from(message),
                 report: Some(report.clone()),
                 delivered_at: None,
-                ticket: Some(ticket),
+                ticket,
             });
-            self.store_kept()?;
+            self.keep()?;
         }
         self.tell(Event::Sent { channel: name, data });
         Ok(true)
@@ -246,7 +247,7 @@ impl Pump {
             dropped += usize::from(old);
             !old
         });
-        self.store_kept()
+        self.keep()
     }
 
     /// The bridge has refused a report: it is sent again in a moment.
@@ -269,7 +270,22 @@ impl Pump {
         }
     }
 
-    fn store_kept(&self) -> Result<(), PumpError> {
+    /// The link that the reports are with has ended.
+    pub(super) fn take_reports_back(&mut self) {
+        for kept in self.reporter.iter_mut().flat_map(|reporter| &mut reporter.kept) {
+            kept.ticket = None;
+        }
+    }
+
+    /// Stores what waits, now or as soon as the disk has room: no alarm waits for that.
+    fn keep(&mut self) -> Result<(), PumpError> {
+        if self.waits_for_disk() {
+            return Ok(());
+        }
+        self.store_kept().or_else(|error| self.wait_for_disk(error))
+    }
+
+    pub(super) fn store_kept(&self) -> Result<(), PumpError> {
         let Some(reporter) = &self.reporter else { return Ok(()) };
         Ok(self.state.write_value(Record::Outbox, &reporter.kept)?)
     }

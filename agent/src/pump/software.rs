@@ -12,7 +12,7 @@ use crate::device::disk::Folder;
 use crate::device::factory::Factory;
 use crate::device::hub::{Hub, TOLD};
 use crate::device::job::JobStage;
-use crate::device::{Device, DeviceError, Doing, FactoryImage, Identity, Offered, StoreError};
+use crate::device::{Device, DeviceError, Doing, FactoryImage, Identity, Offered};
 use crate::display;
 use crate::files::put;
 use crate::firmware::{self, Firmware, InvalidFirmware};
@@ -448,7 +448,7 @@ impl Pump {
 
     /// The disk may have room again, or be put right: the update stands where it stood. Whatever else is wrong ends the pump.
     fn wait_out(&mut self, error: DeviceError) -> Result<(), SoftwareError> {
-        if !matches!(error, DeviceError::Io(_) | DeviceError::Store(StoreError::Io(_))) {
+        if !error.is_of_disk() {
             return Err(error.into());
         }
         let message = error.to_string();

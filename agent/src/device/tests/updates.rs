@@ -328,6 +328,33 @@ fn a_full_disk_fails_the_update_and_loses_nothing() {
 }
 
 #[test]
+fn where_the_start_of_a_trial_cannot_be_stored_what_has_proved_itself_runs_until_there_is_room() {
+    let bench = Bench::new();
+    let mut pump = accepted(&bench);
+    assert_eq!(bench.serve(&mut pump, &calm()).unwrap(), Doing::Restart);
+    pump.disk.full = vec![Name::NewRecord];
+    let untried = |_: &[u8], _: &Installed| panic!("its start was not counted");
+    pump.restart(untried).unwrap();
+    assert_eq!((pump.image(), pump.runs().slot), (OLD_IMAGE, Slot::A));
+    assert!(matches!(pump.go_on(&calm()), Err(DeviceError::Store(_))));
+    // The same after another start.
+    let mut pump = bench.open(pump.disk, untried).unwrap();
+    assert_eq!(pump.image(), OLD_IMAGE);
+    pump.disk.full.clear();
+    let therapy = Circumstances { therapy_runs: true, ..calm() };
+    assert_eq!(pump.go_on(&therapy).unwrap(), Doing::Postponed(Postponed::Therapy));
+    assert_eq!(pump.go_on(&calm()).unwrap(), Doing::Restart);
+    // There is room for the count, and then none for what came of it.
+    let mut disk = pump.disk.clone();
+    disk.steps_left = Some(4);
+    let mut trial = bench.open(&mut disk, works).unwrap();
+    assert_eq!(trial.image(), OLD_IMAGE);
+    assert!(trial.go_on(&calm()).is_err());
+    pump.restart(works).unwrap();
+    assert_eq!((pump.image(), pump.runs().slot), (image(&pump_package()).as_slice(), Slot::B));
+}
+
+#[test]
 fn an_image_that_no_slot_holds_is_not_begun() {
     let bench = Bench::new();
     let mut pump = accepted(&bench);
