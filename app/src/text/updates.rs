@@ -202,6 +202,7 @@ texts! {
     gateways_text => "A gateway stands in the hospital's network, fetches updates for its devices and verifies them. It is paired like a device, under the class “gateway”." | "Ein Gateway steht im Netz des Krankenhauses, holt Updates für seine Geräte und prüft sie. Es wird gekoppelt wie ein Gerät, mit der Klasse „gateway“.";
     no_gateways => "No gateway yet." | "Noch kein Gateway.";
     no_gateways_text => "Pair one like a device: it asks under the class “gateway”." | "Koppeln Sie eines wie ein Gerät: Es fragt mit der Klasse „gateway“ an.";
+    gateway_lost => "Without rights at this site" | "Ohne Rechte an diesem Standort";
     gateway_connected => "Connected" | "Verbunden";
     gateway_contact(age: &str) => "Last contact {age} ago" | "Letzter Kontakt vor {age}";
     gateway_no_contact => "Never in contact" | "Noch nie in Kontakt";

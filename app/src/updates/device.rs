@@ -188,7 +188,7 @@ fn MoveForm(entry: CatalogEntry, known: Fetched<CatalogDevice>, close: CloseDial
     };
     let choices = move || {
         let list = gateways.value.get().unwrap_or_default().into_iter();
-        list.map(|one| {
+        list.filter(|one| one.lost_at.is_none()).map(|one| {
             let (this, choose) = (one.gateway.clone(), one.gateway.clone());
             let is_chosen = Signal::derive(move || chosen.with(|chosen| chosen.as_ref() == Some(&this)));
             let choose = Callback::new(move |()| chosen.set(Some(choose.clone())));
@@ -274,13 +274,17 @@ fn Uploads(entry: CatalogEntry, known: Fetched<CatalogDevice>, close: CloseDialo
     };
     let switches = move || {
         let list = gateways.value.get().unwrap_or_default().into_iter();
-        list.map(|one| {
-            let (this, switched, label) = (one.gateway.clone(), one.gateway.clone(), one.gateway.to_string());
-            let on = Signal::derive(move || allowed.with(|allowed| allowed.contains(&this)));
-            let change = Callback::new(move |is_on| change(switched.clone(), is_on));
-            view! { <Switch label=label name="upload" on=on change=change/> }
-        })
-        .collect_view()
+        // What was allowed to one that has no rights any more can be taken back.
+        let is_choice =
+            |one: &GatewayView| one.lost_at.is_none() || allowed.with_untracked(|it| it.contains(&one.gateway));
+        list.filter(is_choice)
+            .map(|one| {
+                let (this, switched, label) = (one.gateway.clone(), one.gateway.clone(), one.gateway.to_string());
+                let on = Signal::derive(move || allowed.with(|allowed| allowed.contains(&this)));
+                let change = Callback::new(move |is_on| change(switched.clone(), is_on));
+                view! { <Switch label=label name="upload" on=on change=change/> }
+            })
+            .collect_view()
     };
     view! {
         <div class="stack" data-testid="uploads-form">

@@ -72,8 +72,9 @@ fn Row(
     let label = t.push_gateway_of(&name);
     let (asks, asks_label) = (format!("/gateways/{}/ask", gateway.gateway), t.ask_now_of(&name));
     let path = format!("/gateways/{}/push", gateway.gateway);
-    let (online, contact) = (gateway.online, gateway.last_contact);
+    let (online, contact, is_lost) = (gateway.online, gateway.last_contact, gateway.lost_at.is_some());
     let words = move || match contact {
+        _ if is_lost => t.gateway_lost().to_owned(),
         _ if online => t.gateway_connected().to_owned(),
         Some(at) => t.gateway_contact(&format::age(app.clock.since(at), t)),
         None => t.gateway_no_contact().to_owned(),
@@ -119,7 +120,7 @@ fn Row(
                 {refused}
                 {left}
             </div>
-            {may.then(|| view! {
+            {(may && !is_lost).then(|| view! {
                 <div class="acts">
                     <AskNow path=asks label=asks_label/>
                     <button type="button" class="button small quiet" data-testid="push" aria-label=label
