@@ -18,7 +18,7 @@ use crate::files::put;
 use crate::firmware::{self, Firmware, InvalidFirmware};
 use p256::ecdsa::SigningKey;
 use p256::pkcs8::DecodePrivateKey as _;
-use port::Port;
+use port::{Moment, Port};
 use serde_bytes::ByteBuf;
 use std::io;
 use std::path::PathBuf;
@@ -157,12 +157,21 @@ impl Software {
         }
     }
 
+    /// Looks into the service port, and says whether it was time to. What cannot be taken there is tried again the next time.
+    fn look_at_port(&mut self, cert_ca: Option<&Sha256>) -> Result<bool, DeviceError> {
+        let is_due = self.port_at <= Instant::now();
+        if is_due {
+            self.port_at = Instant::now() + PORT_LOOKED_AT;
+            self.take_what_changed(cert_ca)?;
+        }
+        Ok(is_due)
+    }
+
     /// Takes what lies in the service port, if that has changed.
-    fn look_at_port(&mut self, cert_ca: Option<&Sha256>) -> Result<(), DeviceError> {
-        let Some(port) = self.port.as_mut().filter(|_| self.port_at <= Instant::now()) else { return Ok(()) };
-        self.port_at = Instant::now() + PORT_LOOKED_AT;
-        let Some(trusted) = self.driven.device.trusted() else { return Ok(()) };
-        let Some(handed) = port.changed(trusted)? else { return Ok(()) };
+    fn take_what_changed(&mut self, cert_ca: Option<&Sha256>) -> Result<(), DeviceError> {
+        let (Some(port), Some(trusted)) = (&mut self.port, self.driven.device.trusted()) else { return Ok(()) };
+        let moment = Moment { site: cert_ca.copied(), now: clock::now(), instant: Instant::now() };
+        let Some(handed) = port.changed(trusted, moment)? else { return Ok(()) };
         let identity = self.driven.device.identity();
         if let (Some(signed), Some(cert_ca)) = (&handed.director, cert_ca) {
             match wardlink_crypto::director::verify(signed, &identity.device, cert_ca, clock::now()) {
@@ -177,9 +186,10 @@ impl Software {
         match self.driven.device.offer(&handed.offer(path.as_ref()), clock::now().as_secs())? {
             Offered::Refused(refused) => tracing::warn!(%refused, "an update was refused"),
             // It is looked at again when the trial has ended.
-            Offered::Busy => port.look_again(),
+            Offered::Busy => return Ok(()),
             Offered::Nothing | Offered::Accepted | Offered::TriedBefore => {}
         }
+        port.taken(handed);
         Ok(())
     }
 
@@ -425,10 +435,12 @@ impl Pump {
         if core::mem::take(&mut software.is_restarting) {
             software.restart()?;
         }
-        let went = software.look_at_port(cert_ca.as_ref()).and_then(|()| software.go_on(&at));
+        let looked = software.look_at_port(cert_ca.as_ref());
+        let went = looked.and_then(|looked| Ok((looked, software.go_on(&at)?)));
         let doing = match went {
-            Ok(doing) => {
-                software.trouble = None;
+            Ok((looked, doing)) => {
+                // Until then what is wrong with the port may still be.
+                software.trouble.take_if(|_| looked);
                 Some(doing)
             }
             Err(error) => {

@@ -16,7 +16,9 @@ use std::fs;
 use std::io;
 use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
+use tokio::time::Instant;
+use wardlink_protocol::UnixMillis;
 use wardlink_protocol::identity::Sha256;
 use wardlink_protocol::limits::MAX_DIRECTOR_ROOT_BYTES;
 use wardlink_update::limits::{MAX_ROOT_BYTES, MAX_ROOT_ROTATIONS, MAX_TARGETS_BYTES};
@@ -25,16 +27,45 @@ use wardlink_update::package::{MAX_ADDED_BYTES, Package, Release};
 use wardlink_update::report::State;
 use wardlink_update::uptane::{Handed, Trust};
 
+/// From how large a step of the device's clock on what was refused may count.
+const CLOCK_STEP: Duration = Duration::from_mins(1);
+
 /// A service port.
 pub(super) struct Port {
     folder: PathBuf,
-    /// What lay there when it was looked at last.
-    seen: Vec<(PathBuf, u64, Option<SystemTime>)>,
+    /// What was taken last.
+    taken: Option<Seen>,
+}
+
+/// What lay there, and when.
+struct Seen {
+    files: Vec<(PathBuf, u64, Option<SystemTime>)>,
+    moment: Moment,
+}
+
+/// What a verdict depends on beside the files.
+#[derive(Clone, Copy)]
+pub(super) struct Moment {
+    /// The site that the device is at.
+    pub(super) site: Option<Sha256>,
+    /// By the device's clock.
+    pub(super) now: UnixMillis,
+    /// By one that nobody sets.
+    pub(super) instant: Instant,
+}
+
+impl Moment {
+    /// Whether what was refused then may count now: at another site, or by a clock that was set.
+    fn decides_otherwise(&self, later: &Self) -> bool {
+        let expected = self.now.after(later.instant.duration_since(self.instant));
+        let step = expected.since(later.now).max(later.now.since(expected));
+        self.site != later.site || step > CLOCK_STEP
+    }
 }
 
 /// What lies there.
-#[derive(Default)]
 pub(super) struct HandedOn {
+    seen: Seen,
     pub(super) director: Option<Vec<u8>>,
     director_roots: Vec<Vec<u8>>,
     image_roots: Vec<Vec<u8>>,
@@ -46,19 +77,21 @@ pub(super) struct HandedOn {
 
 impl Port {
     pub(super) const fn new(folder: PathBuf) -> Self {
-        Self { folder, seen: Vec::new() }
+        Self { folder, taken: None }
     }
 
-    /// Looks at everything once more the next time.
-    pub(super) fn look_again(&mut self) {
-        self.seen.clear();
-    }
-
-    /// What lies there, where it is something else than the last time; none where it is the same, or nothing.
-    pub(super) fn changed(&mut self, trusted: &Trusted) -> Result<Option<HandedOn>, DeviceError> {
-        let seen = self.look();
+    /// What lies there, unless it was taken already and would be judged as it was then; none where nothing does. It is there until
+    /// [`Port::taken`].
+    pub(super) fn changed(&mut self, trusted: &Trusted, moment: Moment) -> Result<Option<HandedOn>, DeviceError> {
+        let files = self.look();
+        if files.is_empty() {
+            // Whoever puts the same there once more means it.
+            self.taken = None;
+            return Ok(None);
+        }
+        let is_same = |taken: &Seen| taken.files == files && !taken.moment.decides_otherwise(&moment);
         // What is just being changed is looked at when it is whole.
-        if seen == self.seen || seen.is_empty() || bundle::is_under_way(&self.folder) {
+        if self.taken.as_ref().is_some_and(is_same) || bundle::is_under_way(&self.folder) {
             return Ok(None);
         }
         let (images, director) = trusted.root_versions();
@@ -66,6 +99,7 @@ impl Port {
         let manufacturer = &trusted.provisioned.manufacturer;
         let newest = |of: &str| versions(&metadata, of).pop().map(|(_, path)| path);
         let handed = HandedOn {
+            seen: Seen { files, moment },
             director: read(&self.folder.join("director-root.cose"), limit(MAX_DIRECTOR_ROOT_BYTES))?,
             director_roots: roots(&self.folder.join("director"), director)?,
             image_roots: roots(&metadata, images)?,
@@ -82,9 +116,16 @@ impl Port {
         if bundle::is_under_way(&self.folder) {
             return Ok(None);
         }
-        self.seen = seen;
-        let is_empty = handed.release.is_none() && handed.directive.is_none();
-        Ok((!is_empty).then_some(handed))
+        if handed.release.is_none() && handed.directive.is_none() {
+            self.taken(handed);
+            return Ok(None);
+        }
+        Ok(Some(handed))
+    }
+
+    /// It was judged, and is not looked at again as long as it is the same.
+    pub(super) fn taken(&mut self, handed: HandedOn) {
+        self.taken = Some(handed.seen);
     }
 
     fn look(&self) -> Vec<(PathBuf, u64, Option<SystemTime>)> {

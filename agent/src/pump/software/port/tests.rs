@@ -20,6 +20,43 @@ fn trusted(hospital: &Hospital, pump: &Package) -> Trusted {
     factory.trusted().unwrap()
 }
 
+fn now() -> Moment {
+    Moment { site: None, now: UnixMillis(1_800_000_000_000), instant: Instant::now() }
+}
+
+#[test]
+fn what_lies_there_is_looked_at_until_it_was_taken_and_whenever_it_may_be_judged_otherwise() {
+    let hospital = Hospital::of(&pump_package(), &gateway_package());
+    let trusted = trusted(&hospital, &pump_package());
+    let folder = tempfile::tempdir().unwrap();
+    let directive = folder.path().join("directive.json");
+    let mut port = Port::new(folder.path().to_owned());
+    let looks = |port: &mut Port, moment: Moment| port.changed(&trusted, moment).unwrap();
+    let first = now();
+    assert!(looks(&mut port, first).is_none());
+    fs::write(&directive, "a directive").unwrap();
+    assert!(looks(&mut port, first).is_some());
+    let handed = looks(&mut port, first).expect("it could not be taken");
+    port.taken(handed);
+    assert!(looks(&mut port, first).is_none());
+    let hour = Duration::from_hours(1);
+    let later = Moment { now: first.now.after(hour), instant: first.instant + hour, ..first };
+    assert!(looks(&mut port, later).is_none(), "time passes");
+    for other in [
+        Moment { site: Some(Sha256([1; Sha256::LENGTH])), ..later },
+        Moment { now: later.now.after(hour), ..later },
+        Moment { now: first.now, ..later },
+    ] {
+        assert!(looks(&mut port, other).is_some());
+    }
+    // The stick is pulled out, and put in again as it was.
+    let aside = tempfile::tempdir().unwrap();
+    fs::rename(&directive, aside.path().join("directive.json")).unwrap();
+    assert!(looks(&mut port, later).is_none());
+    fs::rename(aside.path().join("directive.json"), &directive).unwrap();
+    assert!(looks(&mut port, later).is_some());
+}
+
 #[test]
 fn an_export_is_read_whose_makers_and_models_names_have_spaces_and_signs() {
     let maker = |package: Package| Package { manufacturer: "Acme Inc+Co".parse().unwrap(), ..package };
@@ -39,7 +76,7 @@ fn an_export_is_read_whose_makers_and_models_names_have_spaces_and_signs() {
     fs::write(folder.path().join(format!("metadata/{version}.Acme%20Inc%2BCo.json")), &release).unwrap();
 
     let mut port = Port::new(folder.path().to_owned());
-    let handed = port.changed(&trusted(&hospital, &pump)).unwrap().expect("what is there");
+    let handed = port.changed(&trusted(&hospital, &pump), now()).unwrap().expect("what is there");
     assert_eq!(handed.release, Some(release));
     assert_eq!(handed.path(hospital.pump()), Some(path.clone()));
     assert_eq!(port.image(&path, &target, 0), Some(bytes));
@@ -64,7 +101,7 @@ fn what_is_no_file_on_a_stick_is_not_there_and_nothing_is_waited_for() {
     fs::write(at("metadata/something"), "").unwrap();
 
     let mut port = Port::new(folder.path().to_owned());
-    assert!(port.changed(&trusted(&hospital, &pump)).unwrap().is_none());
+    assert!(port.changed(&trusted(&hospital, &pump), now()).unwrap().is_none());
     assert_eq!(port.image(&path, &target, 0), None);
     assert_eq!(port.added(added), None);
 }
