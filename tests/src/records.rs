@@ -1,15 +1,16 @@
 //! A device's stored data in its plainest words: batches that it signs, each chained to the one before.
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, bail};
 use wardlink_agent::clock;
 use wardlink_crypto::key::PrivateKey;
 use wardlink_protocol::distribution::SessionRefusal;
 use wardlink_protocol::identity::{PatientReference, RecordChain, Sha256};
 use wardlink_protocol::{Device, UnixMillis};
 use wardlink_records::batch::{Batch, Beginning, ChainEnd, Link, Reason};
+use wardlink_records::receipt::Receipt;
 use wardlink_records::record::{Content, Measure, Record};
 
-use crate::hub::Talk;
+use crate::hub::{Hub, Talk};
 
 /// Whose records the tests make.
 pub const PATIENT: PatientReference = PatientReference([7; 16]);
@@ -75,6 +76,14 @@ impl Recorder {
         self.next = verified.batch().last() + 1;
         self.link = Link::Follows(verified.hash());
         Ok(bytes)
+    }
+}
+
+/// The receipt of a batch that is handed over; an error where it is refused.
+pub fn taken(hub: &Hub, talk: &mut Talk, batch: &[u8]) -> Result<Receipt> {
+    match talk.records(batch)? {
+        Ok(receipt) => Ok(Receipt::open(&receipt, &hub.root())?),
+        Err(refused) => bail!("it was refused: {refused:?}"),
     }
 }
 
