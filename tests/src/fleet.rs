@@ -412,11 +412,7 @@ impl<'s> Fleet<'s> {
     /// What that slot holds.
     pub fn runs(&self, pump: &str) -> Result<String> {
         let slot = self.slot(pump)?;
-        let file = if slot.is_dir() {
-            fs::read_dir(&slot).context("the slot")?.next().context("an image")??.path()
-        } else {
-            slot
-        };
+        let file = if slot.is_dir() { slot.join("image.bin") } else { slot };
         fs::read_to_string(file).context("the image")
     }
 }

@@ -247,9 +247,11 @@ impl Passive {
         let slot = self.slot(record.slot.other());
         remove(&slot)?;
         let filled = self.fill(&slot, image, target, &added);
-        if filled.is_err() {
-            // A part of it is of no use, and takes room.
-            remove(&slot)?;
+        // A part of it is of no use, and takes room.
+        if filled.is_err()
+            && let Err(error) = remove(&slot)
+        {
+            tracing::warn!(%error, slot = %slot.display(), "what was not written whole cannot be removed");
         }
         filled.map_err(|error| match error {
             DeviceError::Io(full) if full.kind() == io::ErrorKind::StorageFull => DeviceError::NoRoom,
