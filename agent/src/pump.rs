@@ -28,7 +28,7 @@ use orders::Ordered;
 use recording::Recording;
 use reporting::Reporter;
 use settings::{Settings, Start};
-use software::{LOOKED_AFTER, Session, Software};
+use software::{HubTask, LOOKED_AFTER, Session, Software};
 pub use software::{SoftwareError, SoftwareSettings};
 use std::time::Duration;
 use tokio::sync::{mpsc, watch};
@@ -310,7 +310,7 @@ impl Pump {
     async fn live(&mut self, stop: &mut watch::Receiver<bool>) -> Result<Outcome, PumpError> {
         let mut went = self.begin();
         let mut session = self.begin_session();
-        let _hub = self.begin_hub()?;
+        let mut hub = self.begin_hub()?;
         loop {
             if let Err(error) = went {
                 self.wait_for_disk(error)?;
@@ -337,6 +337,7 @@ impl Pump {
                     self.lend_device(work);
                     Ok(())
                 }
+                Some(unkept) = HubTask::unkept(hub.as_mut()) => self.not_kept(unkept),
                 () = sleep_until(wake) => self.on_time(),
             };
         }

@@ -23,7 +23,7 @@ use hyper::StatusCode;
 use protection::{Protection, Unread};
 use serde_bytes::ByteBuf;
 use std::collections::VecDeque;
-use std::io;
+use std::io::{self, ErrorKind};
 use std::path::PathBuf;
 use std::sync::Arc;
 use tokio::sync::{mpsc, watch};
@@ -57,6 +57,23 @@ pub struct Hub {
     pub address: String,
     /// Whether the device takes updates from there.
     pub takes_updates: bool,
+    unkept: watch::Sender<Option<Unkept>>,
+}
+
+/// Why what the gateway has for the device cannot be kept.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unkept {
+    /// For people.
+    pub message: String,
+    /// Whether there is no room for it.
+    pub is_full: bool,
+}
+
+impl Unkept {
+    fn of(error: &io::Error) -> Self {
+        let is_full = matches!(error.kind(), ErrorKind::StorageFull | ErrorKind::QuotaExceeded);
+        Self { message: format!("what the gateway has for this device cannot be kept: {error}"), is_full }
+    }
 }
 
 impl Hub {
@@ -64,7 +81,12 @@ impl Hub {
     pub fn prepare(folder: PathBuf, address: String, takes_updates: bool) -> Result<Self, HubError> {
         Endpoint::of_gateway(&address, SiteGateways::of(Sha256([0; Sha256::LENGTH])))?;
         make_folder(&folder)?;
-        Ok(Self { folder, address, takes_updates })
+        Ok(Self { folder, address, takes_updates, unkept: watch::Sender::new(None) })
+    }
+
+    /// What cannot be kept, as long as it cannot.
+    pub fn unkept(&self) -> watch::Receiver<Option<Unkept>> {
+        self.unkept.subscribe()
     }
 
     /// Carries letters as long as the device is paired, until nobody says any more who it is.
@@ -184,6 +206,8 @@ struct Carrying {
     again_at: Option<Instant>,
     /// The copy of what the gateway has for this device.
     copying: Option<Copying>,
+    /// What of it cannot be kept.
+    unkept: watch::Sender<Option<Unkept>>,
     /// What the device says of its software lies there.
     told_file: PathBuf,
     /// What the gateway was told of it, on this connection.
@@ -224,6 +248,7 @@ impl Hub {
             gateways,
             again_at,
             copying,
+            unkept: self.unkept.clone(),
             told_file,
             told,
             is_mute,
@@ -350,9 +375,18 @@ impl Carrying {
             self.told = None;
         }
         match copying.take(answered, Instant::now()) {
-            Ok(()) => self.ask(),
-            Err(error) => tracing::warn!(%error, "what the gateway has for this device cannot be kept"),
+            Ok(is_kept) => {
+                self.unkept.send_if_modified(|unkept| is_kept && unkept.take().is_some());
+                self.ask();
+            }
+            Err(error) => self.not_kept(&error),
         }
+    }
+
+    /// It is asked for again after a pause, and said once.
+    fn not_kept(&self, error: &io::Error) {
+        let now = Some(Unkept::of(error));
+        self.unkept.send_if_modified(|unkept| core::mem::replace(unkept, now.clone()) != now);
     }
 
     /// Asks for what is missing. What gets lost is asked for again.
@@ -361,7 +395,7 @@ impl Carrying {
         match copying.next(Instant::now()) {
             Ok(None) => {}
             Ok(Some(question)) => drop(self.say(&question, Qos::AtMostOnce)),
-            Err(error) => tracing::warn!(%error, "what the gateway has for this device cannot be kept"),
+            Err(error) => self.not_kept(&error),
         }
     }
 

@@ -17,6 +17,9 @@ use wardlink_update::uptane::{
     Trust, partial,
 };
 
+/// Why an update fails that the device's disk has no room for.
+const FULL: &str = "the device's storage is full";
+
 /// What is handed on to a device.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Offer<'a> {
@@ -474,14 +477,17 @@ impl<D: Disk> Device<D> {
             Ok(value) => Ok(Some(value)),
             Err(error) => {
                 let why = match error.kind() {
-                    ErrorKind::StorageFull | ErrorKind::QuotaExceeded | ErrorKind::FileTooLarge => {
-                        "the device's storage is full".to_owned()
-                    }
+                    ErrorKind::StorageFull | ErrorKind::QuotaExceeded | ErrorKind::FileTooLarge => FULL.to_owned(),
                     _ => format!("the device's storage failed: {error}"),
                 };
                 self.fail(&why).map(|()| None)
             }
         }
+    }
+
+    /// What is still missing of the update has no room on its way to the device: that ends it, as where there is no room in its slot.
+    pub fn has_no_room(&mut self) -> Result<(), DeviceError> {
+        if self.receiving().is_some() { self.fail(FULL) } else { Ok(()) }
     }
 
     fn fail(&mut self, reason: &str) -> Result<(), DeviceError> {

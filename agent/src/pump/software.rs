@@ -10,7 +10,7 @@ use crate::clock;
 use crate::device::direct::{self, Driven, Work};
 use crate::device::disk::Folder;
 use crate::device::factory::Factory;
-use crate::device::hub::{Hub, TOLD};
+use crate::device::hub::{Hub, TOLD, Unkept};
 use crate::device::job::JobStage;
 use crate::device::{Device, DeviceError, Doing, FactoryImage, Identity, Offered};
 use crate::display;
@@ -24,7 +24,7 @@ use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, MissedTickBehavior, interval};
 use wardlink_pairing::device::DevicePairing;
@@ -265,6 +265,16 @@ impl Software {
         self.driven.device.go_on(at)
     }
 
+    /// Whether the update waits for something that does not lie in the port.
+    fn lacks_something(&self) -> bool {
+        let Some(port) = &self.port else { return false };
+        match (&self.driven.doing, self.driven.device.job()) {
+            (Doing::WantsImage { path, position, .. }, Some(job)) => port.image(path, &job.target, *position).is_none(),
+            (Doing::WantsAdded(added), Some(_)) => port.added(added.file.sha256).is_none(),
+            _ => false,
+        }
+    }
+
     /// Boots the new image, or the old one where the new one does not work.
     fn restart(&mut self) -> Result<(), SoftwareError> {
         let hardware = self.driven.device.identity().hardware.clone();
@@ -326,11 +336,25 @@ impl Settings {
 }
 
 /// The way to the pump's gateway, as long as the pump runs.
-pub(super) struct HubTask(JoinHandle<()>);
+pub(super) struct HubTask {
+    unkept: watch::Receiver<Option<Unkept>>,
+    task: JoinHandle<()>,
+}
+
+impl HubTask {
+    /// What the gateway has and the pump cannot keep, whenever that is something else.
+    pub(super) async fn unkept(hub: Option<&mut Self>) -> Option<Unkept> {
+        let Some(hub) = hub else { return std::future::pending().await };
+        if hub.unkept.changed().await.is_err() {
+            return std::future::pending().await;
+        }
+        hub.unkept.borrow_and_update().clone()
+    }
+}
 
 impl Drop for HubTask {
     fn drop(&mut self) {
-        self.0.abort();
+        self.task.abort();
     }
 }
 
@@ -371,7 +395,21 @@ impl Pump {
         let Some((address, folder)) = address.zip(self.settings.port()) else { return Ok(None) };
         let takes_updates = self.settings.software.as_ref().is_some_and(|given| given.factory.is_some());
         let hub = Hub::prepare(folder, address, takes_updates)?;
-        Ok(Some(HubTask(tokio::spawn(hub.run(self.membership.subscribe())))))
+        let unkept = hub.unkept();
+        Ok(Some(HubTask { unkept, task: tokio::spawn(hub.run(self.membership.subscribe())) }))
+    }
+
+    /// Says what of the gateway's files cannot be kept; an update that has no room is over.
+    pub(super) fn not_kept(&mut self, unkept: Unkept) -> Result<(), PumpError> {
+        let Unkept { message, is_full } = unkept;
+        self.tell(Event::Error { message });
+        let Some(software) = self.software.as_mut().filter(|software| is_full && software.lacks_something()) else {
+            return Ok(());
+        };
+        match software.driven.device.has_no_room() {
+            Ok(()) => Ok(()),
+            Err(error) => Ok(self.wait_out(error)?),
+        }
     }
 
     /// Lays down for the gateway what the pump runs, signed, and what came of its updates, where that has changed.

@@ -24,6 +24,9 @@ const LOOKED_AT: Duration = Duration::from_secs(5);
 /// After so long a question is asked again.
 const ANSWERED_IN: Duration = Duration::from_secs(10);
 
+/// The pause after something could not be kept, such as for lack of room.
+const KEPT_AGAIN: Duration = Duration::from_secs(30);
+
 /// How far the copy is.
 pub(super) struct Copying {
     folder: PathBuf,
@@ -54,8 +57,22 @@ impl Copying {
         self.missing.clear();
     }
 
-    /// What is to be asked now.
+    /// What is to be asked now. After an error nothing is, for a while.
     pub(super) fn next(&mut self, now: Instant) -> io::Result<Option<Asked>> {
+        let next = self.question(now);
+        self.rest_after(next, now)
+    }
+
+    /// After an error it begins with the list again, later; what had come of files stays.
+    fn rest_after<T>(&mut self, result: io::Result<T>, now: Instant) -> io::Result<T> {
+        if result.is_err() {
+            self.begin();
+            self.list_at = now + KEPT_AGAIN;
+        }
+        result
+    }
+
+    fn question(&mut self, now: Instant) -> io::Result<Option<Asked>> {
         if self.asked.as_ref().is_some_and(|(_, at)| now.duration_since(*at) < ANSWERED_IN) {
             return Ok(None);
         }
@@ -74,8 +91,15 @@ impl Copying {
         core::mem::replace(&mut self.was_silent, false)
     }
 
-    /// Takes an answer; one to nothing that was asked counts as nothing.
-    pub(super) fn take(&mut self, answered: Answered, now: Instant) -> io::Result<()> {
+    /// Takes an answer, and says whether there was room for it; one to nothing that was asked counts as nothing.
+    pub(super) fn take(&mut self, answered: Answered, now: Instant) -> io::Result<bool> {
+        let is_piece = matches!(answered, Answered::Piece { .. });
+        let kept = self.keep(answered, now);
+        self.rest_after(kept, now)?;
+        Ok(is_piece || self.missing.is_empty())
+    }
+
+    fn keep(&mut self, answered: Answered, now: Instant) -> io::Result<()> {
         match (answered, self.asked.take()) {
             (Answered::Files(files), Some(_)) => {
                 self.list_at = now + LOOKED_AT;
@@ -296,6 +320,28 @@ mod tests {
             if talk(&mut copying, &source, 1).is_empty() {
                 break;
             }
+        }
+        assert_eq!(contents(&copy), contents(&source));
+    }
+
+    #[test]
+    fn where_nothing_can_be_kept_it_rests_and_then_goes_on() {
+        let folder = tempfile::tempdir().unwrap();
+        let (source, copy) = (folder.path().join("source"), folder.path().join("copy"));
+        fs::create_dir(&copy).unwrap();
+        write(&source, "directive.json", b"directive");
+        // What comes has no place.
+        write(&copy, INCOMING, b"");
+        let (mut copying, now) = (Copying::new(&copy), Instant::now() + LOOKED_AT);
+        let list = copying.next(now).unwrap().unwrap();
+        copying.take(answer(&source, &list).unwrap().unwrap(), now).unwrap_err();
+        assert_eq!(copying.next(now).unwrap(), None);
+        assert_eq!(copying.next(now + KEPT_AGAIN - LOOKED_AT).unwrap(), None);
+        fs::remove_file(copy.join(INCOMING)).unwrap();
+        let later = now + KEPT_AGAIN;
+        for is_kept in [false, true] {
+            let asked = copying.next(later).unwrap().unwrap();
+            assert_eq!(copying.take(answer(&source, &asked).unwrap().unwrap(), later).unwrap(), is_kept);
         }
         assert_eq!(contents(&copy), contents(&source));
     }

@@ -315,6 +315,11 @@ fn a_full_disk_fails_the_update_and_loses_nothing() {
         pump.restart(works).unwrap();
         assert_eq!(pump.image(), OLD_IMAGE);
     }
+    // The same where there is no room for it on its way.
+    let mut pump = accepted(&bench);
+    assert!(matches!(pump.go_on(&calm()).unwrap(), Doing::WantsImage { .. }));
+    pump.has_no_room().unwrap();
+    assert_eq!((pump.go_on(&calm()).unwrap(), reason(&pump).as_str()), (Doing::Idle, "the device's storage is full"));
     // Where not even that can be stored, the update stands where it stood, and goes on when there is room.
     let mut pump = accepted(&bench);
     pump.disk.full = vec![Name::NewRecord];
