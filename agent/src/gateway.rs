@@ -7,6 +7,7 @@
 pub mod broker;
 mod change_over;
 mod classes;
+mod database;
 mod delivery;
 pub mod devices;
 pub mod doctor;

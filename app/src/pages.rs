@@ -248,9 +248,8 @@ impl<P: Page> Pages<P> {
                 return;
             }
             match page {
-                Ok((head, rows, next)) => {
+                Ok((_, rows, next)) => {
                     self.shown.update_value(|shown| *shown = shown.saturating_add(1));
-                    set(self.head, Some(head));
                     self.rows.update(|known| known.get_or_insert_default().extend(rows));
                     set(self.next, next);
                 }
@@ -328,7 +327,7 @@ fn set<T: PartialEq + Send + Sync + 'static>(signal: RwSignal<T>, value: T) {
     }
 }
 
-/// The first pages, as many as these or all there are.
+/// The first pages, as many as these or all there are. What the first one says beside its rows is said of all.
 async fn collect<P: Page>(app: App, path: &str, pages: u32, by: By) -> Result<Parts<P>, Failure> {
     let mut read: Option<Parts<P>> = None;
     for _ in 0..pages.max(1) {
@@ -338,15 +337,14 @@ async fn collect<P: Page>(app: App, path: &str, pages: u32, by: By) -> Result<Pa
             By::Page => app.look::<P>(&place).await,
         };
         let (head, rows, next) = page?.parts();
-        let all = match read {
-            Some((_, mut all, _)) => {
-                all.extend(rows);
-                all
-            }
-            None => rows,
-        };
         let is_last = next.is_none();
-        read = Some((head, all, next));
+        read = Some(match read {
+            Some((head, mut all, _)) => {
+                all.extend(rows);
+                (head, all, next)
+            }
+            None => (head, rows, next),
+        });
         if is_last {
             break;
         }

@@ -100,7 +100,7 @@ fn who_has_missed_the_window_is_given_it_no_more_and_a_person_is_told() -> Resul
         let pump = hub.device.clone();
         talk.report(hub.report("1A", None, &[])?)?;
         let now = clock::now().as_secs();
-        let (scope, when) = (OfferScope::Model, OfferWhen::Window { from: now, until: now + 8 });
+        let (scope, when) = (OfferScope::Model, OfferWhen::Window { from: now, until: now + 20 });
         let new = NewOffer { path: stage.acme.program("1B"), scope, when, added: Vec::new() };
         let offer: OfferView = stage.ward.administrator.post("offers", &new)?;
         talk.directive()?;

@@ -203,11 +203,15 @@ impl<D: Disk> Device<D> {
                 }
                 JobStage::OnTrial => {
                     if self.is_uncounted {
-                        // What runs instead may have begun a therapy since.
-                        if let Err(why) = job.may_interrupt(&self.identity.device, at) {
+                        // What runs instead may have begun a therapy since. That it may be installed, was asked before.
+                        if let Err(why @ (Postponed::Therapy | Postponed::Unsafe)) =
+                            job.may_interrupt(&self.identity.device, at)
+                        {
                             return Ok(Doing::Postponed(why));
                         }
                         self.can_count()?;
+                        // Whatever it was before, it does not run now.
+                        return Ok(Doing::Restart);
                     }
                     let passed = self.software.slots.trial.as_ref().is_some_and(|trial| trial.has_passed);
                     return Ok(if passed { Doing::WaitsForSet } else { Doing::Restart });

@@ -126,15 +126,17 @@ impl Shared {
     }
 
     fn undo(&self, journal: &Journal) -> Result<Result<(), (Device, DeviceError)>, StoreError> {
+        let mut undone = Ok(());
         for part in &journal.parts {
             let device = &part.before.characteristics.device;
             // One that is not among the gateway's devices any more is left as it is.
             let Some(passive) = self.device(device) else { continue };
             if let Err(error) = self.state_now(passive)?.and_then(|_| passive.go_back()) {
-                return Ok(Err((device.clone(), error)));
+                // The others go back meanwhile.
+                undone = undone.and(Err((device.clone(), error)));
             }
         }
-        Ok(Ok(()))
+        Ok(undone)
     }
 
     /// The journal goes, with the word to the server, in one step.
@@ -163,9 +165,10 @@ impl Shared {
         let is_prepared = |device: &Device| sets.iter().any(|set| set.has_prepared(device));
         for device in self.devices.iter().chain(&self.own).filter(|device| !is_prepared(device.device())) {
             let what = device.device().to_string();
-            match device.keep() {
+            let kept = self.state_now(device).map_err(|error| error.to_string());
+            match kept.and_then(|state| state.and_then(|_| device.keep()).map_err(|error| error.to_string())) {
                 Ok(()) => self.troubles.works_again(Source::Replaced, &what),
-                Err(error) => self.troubles.find(Source::Replaced, what, error.to_string()),
+                Err(why) => self.troubles.find(Source::Replaced, what, why),
             }
         }
     }

@@ -234,6 +234,19 @@ impl Passive {
         added: &[(AddedKind, Vec<u8>)],
         accepts: &[AddedKind],
     ) -> Result<(), DeviceError> {
+        self.try_to_prepare(image, target, added, accepts).map_err(|error| match error {
+            DeviceError::Io(error) if is_full(&error) => DeviceError::NoRoom,
+            other => other,
+        })
+    }
+
+    fn try_to_prepare(
+        &self,
+        image: &Path,
+        target: &Target,
+        added: &[(AddedKind, Vec<u8>)],
+        accepts: &[AddedKind],
+    ) -> Result<(), DeviceError> {
         if self.fail == Some(FailAt::Prepare) {
             return Err(io::Error::other("it is told to fail").into());
         }
@@ -244,6 +257,10 @@ impl Passive {
             self.write(&Record { before: None, ..record.clone() })?;
         }
         let added = with_kept(&self.slot(record.slot), added, accepts)?;
+        if self.holds(record.slot.other(), target, &added)? {
+            // Another device of the transaction has held it up.
+            return Ok(());
+        }
         let slot = self.slot(record.slot.other());
         remove(&slot)?;
         let filled = self.fill(&slot, image, target, &added);
@@ -253,10 +270,29 @@ impl Passive {
         {
             tracing::warn!(%error, slot = %slot.display(), "what was not written whole cannot be removed");
         }
-        filled.map_err(|error| match error {
-            DeviceError::Io(full) if full.kind() == io::ErrorKind::StorageFull => DeviceError::NoRoom,
-            other => other,
-        })
+        filled
+    }
+
+    /// Whether just this lies whole in a slot; then it is on the disk as well.
+    fn holds(&self, slot: Slot, target: &Target, added: &[(AddedKind, Vec<u8>)]) -> Result<bool, DeviceError> {
+        let Some(sha256) = target.sha256() else { return Ok(false) };
+        if !self.lies_in(slot, &Image { length: target.length, sha256 })? {
+            return Ok(false);
+        }
+        let folder = self.slot(slot);
+        let mut files = vec![folder.join(IMAGE)];
+        for kind in AddedKind::ALL {
+            let file = folder.join(file_of(kind));
+            let wanted = added.iter().find(|(one, _)| *one == kind).map(|(_, bytes)| bytes);
+            if if_there(fs::read(&file))?.as_ref() != wanted {
+                return Ok(false);
+            }
+            files.extend(wanted.is_some().then_some(file));
+        }
+        files.iter().try_for_each(|file| File::open(file)?.sync_all())?;
+        synchronize(&folder)?;
+        synchronize(&self.configured.directory)?;
+        Ok(true)
     }
 
     fn fill(
@@ -385,6 +421,10 @@ impl Passive {
         }
         if folder.is_dir() { Ok(()) } else { Err(DeviceError::Away) }
     }
+}
+
+fn is_full(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
 }
 
 /// The file of this kind of added data, beside the image.

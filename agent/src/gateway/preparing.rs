@@ -27,8 +27,8 @@ enum Unwritten {
 
 /// Why a transaction cannot change over.
 pub(super) enum Unprepared {
-    /// This device has no room for its image: all of them wait.
-    NoRoom(Device),
+    /// This device is not here, or has no room for its image: all of them wait.
+    NotNow(Device, DeviceError),
     /// A device could not, for this reason.
     Failed(String),
 }
@@ -45,7 +45,9 @@ impl Round<'_> {
         match transaction.decide(|device| answers.get(device).map(Result::is_ok)) {
             Decision::Commit => Ok(parts),
             Decision::Abort(device) => match answers.remove(&device).and_then(Result::err) {
-                Some(Unwritten::Device(DeviceError::NoRoom)) => Err(Unprepared::NoRoom(device)),
+                Some(Unwritten::Device(why @ (DeviceError::NoRoom | DeviceError::Away))) => {
+                    Err(Unprepared::NotNow(device, why))
+                }
                 why => {
                     let why = why.map(|why| why.to_string()).unwrap_or_default();
                     Err(Unprepared::Failed(format!("{device}: {why}")))
@@ -55,15 +57,15 @@ impl Round<'_> {
         }
     }
 
-    /// A device has no room for its image: all of the transaction wait for that, and nothing else does.
-    pub(super) fn without_room(
+    /// A device is not here, or has no room for its image: all of the transaction wait for that, and nothing else does.
+    pub(super) fn not_now(
         &self,
         transaction: &Transaction,
-        device: &Device,
+        (device, why): (&Device, &DeviceError),
         version: Version,
         end: &mut RoundEnd,
     ) -> Result<bool, GatewayError> {
-        let why = format!("{device}: {}", DeviceError::NoRoom);
+        let why = format!("{device}: {why}");
         self.waits_for(transaction, format!("updates of {device}"), why, version, end)
     }
 

@@ -418,7 +418,7 @@ impl<'a> Round<'a> {
                     Changed::Nothing | Changed::Ended => {}
                 }
             }
-            Err(Unprepared::NoRoom(device)) => return self.without_room(transaction, &device, version, end),
+            Err(Unprepared::NotNow(device, why)) => return self.not_now(transaction, (&device, &why), version, end),
             Err(Unprepared::Failed(reason)) => self.failed(transaction, version, &reason)?,
         }
         Ok(false)

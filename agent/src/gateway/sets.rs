@@ -331,7 +331,7 @@ impl Round<'_> {
                 Ok(parts) => {
                     set.parts = parts.into_iter().map(|part| (part.clone(), when_of(&others, &part))).collect();
                 }
-                Err(Unprepared::NoRoom(device)) => return self.without_room(&others, &device, version, end),
+                Err(Unprepared::NotNow(device, why)) => return self.not_now(&others, (&device, &why), version, end),
                 Err(Unprepared::Failed(why)) => return self.end_set(set, transaction, verifying, &why, end),
             }
         }

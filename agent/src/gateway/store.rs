@@ -16,9 +16,7 @@ use serde::{Deserialize, Serialize};
 use serde_bytes::ByteBuf;
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs::OpenOptions;
 use std::io;
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 use wardlink_protocol::cbor;
@@ -368,10 +366,7 @@ pub struct Store {
 impl Store {
     /// Opens the store in a file, or makes it.
     pub fn open(path: &Path) -> Result<Self, StoreError> {
-        let mut options = OpenOptions::new();
-        let file = options.read(true).write(true).create(true).truncate(false).mode(0o600).open(path);
-        drop(file.map_err(StoreError::of_file)?);
-        Self::prepared(Database::builder().create(path)?)
+        Self::prepared(super::database::open(path)?)
     }
 
     /// Opens the store on another medium than a file.

@@ -196,7 +196,7 @@ impl Pump {
         self.times.telemetry.set_missed_tick_behavior(MissedTickBehavior::Delay);
     }
 
-    /// Reports the outcomes that are due, and this one, which the book may not remember. What cannot be sent now stays due.
+    /// Reports the outcomes that are due, and this one, which the book may not remember. What cannot be sent or stored now stays due.
     fn report_outcomes(&mut self, more: Option<OrderOutcome>) -> Result<(), PumpError> {
         let Some(ordered) = &self.ordered else { return Ok(()) };
         let mut due = ordered.book.unreported();
@@ -204,6 +204,7 @@ impl Pump {
         let mut is_changed = false;
         for outcome in due {
             if self.send(&Report { measured_at: clock::now(), content: Content::Order(outcome) })?
+                && !self.waits_for_disk()
                 && let Some(ordered) = &mut self.ordered
             {
                 ordered.book.reported(outcome);

@@ -37,6 +37,9 @@ impl Pump {
                 self.online = matches!(event, LinkEvent::Connected);
                 let online = self.online;
                 self.screen.send_modify(|screen| screen.online = online);
+                if online {
+                    self.send_waiting();
+                }
                 Ok(())
             }
             LinkEvent::Delivered { ticket, .. } => self.report_delivered(*ticket),

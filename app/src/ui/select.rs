@@ -48,9 +48,14 @@ pub(crate) fn Switch(
     /// Switches it.
     change: Callback<bool>,
 ) -> impl IntoView {
+    // It shows what is so: whoever asks for a change that is refused sees that nothing has changed.
+    let switch = move |input: web_sys::HtmlInputElement| {
+        change.run(input.checked());
+        input.set_checked(on.get_untracked());
+    };
     view! {
         <label class="choice">
-            <input type="checkbox" name=name prop:checked=on on:change:target=move |event| change.run(event.target().checked())/>
+            <input type="checkbox" name=name prop:checked=on on:change:target=move |event| switch(event.target())/>
             <span>
                 <b>{label}</b>
                 {(!hint.is_empty()).then(|| view! { <small>{hint}</small> })}

@@ -303,18 +303,19 @@ pub(super) fn allow_upload(
         "DELETE FROM uploads_allowed WHERE gateway = ?1 AND (client, identifier) IN (
              SELECT client, identifier FROM uploads_allowed AS allowed JOIN devices USING (client, identifier)
              WHERE allowed.gateway = ?1 AND devices.gateway IS NOT ?1
-             ORDER BY devices.reported_at DESC LIMIT -1 OFFSET ?2)",
+             ORDER BY devices.reported_at IS NULL DESC, devices.reported_at DESC LIMIT -1 OFFSET ?2)",
         [text(gateway), MAX_OTHERS.into_value()],
     )
 }
 
-/// Whether there is room for one more device of another gateway among those whose data comes through this one.
+/// Whether data of this device may come through the gateway beside that of the others.
 pub(super) fn check_room(database: &Database, device: &Device, gateway: &Device) -> Result<(), Failure> {
     let query = "SELECT count(*) FROM uploads_allowed AS allowed JOIN devices USING (client, identifier)
                  WHERE allowed.gateway = ?1 AND devices.gateway IS NOT ?1 AND (client, identifier) != (?2, ?3)";
     let [client, identifier] = names(device);
     let others: u64 = database.one(query, [text(gateway), client, identifier])?.unwrap_or_default();
-    if others < MAX_OTHERS {
+    let is_its_own = find(database, device)?.is_some_and(|known| known.gateway.as_ref() == Some(gateway));
+    if is_its_own || others < MAX_OTHERS {
         return Ok(());
     }
     let detail = format!("Data of {others} devices of other gateways comes through this one. Take one from it first.");

@@ -19,10 +19,10 @@ use wardlink_protocol::api::UpdateState;
 use wardlink_protocol::api::words::{OUT_OF_DATE, WINDOW_IS_OVER};
 use wardlink_protocol::identity::Sha256;
 use wardlink_protocol::{Device, UnixMillis};
-use wardlink_update::catalog::{Associations, Listed, Pick, Picks};
+use wardlink_update::catalog::{Associations, Pick, Picks};
 use wardlink_update::director::{Directive, Order, When};
 use wardlink_update::metadata::Expires;
-use wardlink_update::package::{AtomicMember, Package};
+use wardlink_update::package::AtomicMember;
 use wardlink_update::report::Configuration;
 
 /// When a gateway's object that did not answer is told again, and when it is asked whether what it was given has arrived.
@@ -98,15 +98,21 @@ impl DistributionObject {
             known.iter().filter(|known| known.is_stopped()).map(|known| &known.device).collect();
         let is_offered = |device: &Device, path: &_| !stopped.contains(device) && offers.of(device, path).is_some();
         let mut picks = releases.pick_offered(configuration, associations, is_offered);
+        let begun = known.iter().filter(|known| known.progress.standing == UpdateState::Installing);
+        let begun: BTreeMap<_, _> =
+            begun.filter_map(|known| Some((&known.device, known.progress.path.as_deref()?))).collect();
         let mut waiting = BTreeMap::new();
         let published_until = manufacturers::published_until(database)?;
         loop {
             let mut wait = variants.wait_for(self, gateway, &picks.picks)?;
-            wait.extend(held_back(&picks.picks, OUT_OF_DATE, |_, package| {
+            wait.extend(held_back(&picks.picks, OUT_OF_DATE, |Pick { package, .. }| {
                 published_until.get(package.release.manufacturer.as_str()).is_some_and(|until| *until <= now())
             }));
-            wait.extend(held_back(&picks.picks, WINDOW_IS_OVER, |device, package| {
-                offers.of(device, &package.path).and_then(Offer::window_ends).is_some_and(|until| until <= now())
+            wait.extend(held_back(&picks.picks, WINDOW_IS_OVER, |Pick { state, package, .. }| {
+                let (device, path) = (&state.characteristics.device, &package.path);
+                let is_over = offers.of(device, path).and_then(Offer::window_ends).is_some_and(|until| until <= now());
+                // Who has it, or has begun, is not waited for.
+                is_over && !package.release.is_installed_on(state) && begun.get(device) != Some(&path.as_str())
             }));
             if wait.is_empty() {
                 break;
@@ -292,12 +298,7 @@ impl Matched {
 }
 
 /// The devices that are to be given what is held back, and why. A set of which a member is such a package waits whole.
-fn held_back(
-    picks: &[Pick],
-    why: &'static str,
-    is_held: impl Fn(&Device, &Listed<Package>) -> bool,
-) -> Vec<(Device, &'static str)> {
-    let is_held = |pick: &Pick| is_held(&pick.state.characteristics.device, &pick.package);
+fn held_back(picks: &[Pick], why: &'static str, is_held: impl Fn(&Pick) -> bool) -> Vec<(Device, &'static str)> {
     let of_set = |pick: &&Pick| !pick.package.release.atomic.is_empty() && is_held(pick);
     let sets: Vec<BTreeSet<AtomicMember>> =
         picks.iter().filter(of_set).map(|pick| pick.package.release.set()).collect();

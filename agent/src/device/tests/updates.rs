@@ -360,6 +360,25 @@ fn where_the_start_of_a_trial_cannot_be_stored_what_has_proved_itself_runs_until
 }
 
 #[test]
+fn a_trial_that_could_not_be_counted_is_started_also_when_its_window_is_over() {
+    let bench = Bench::when(When::Window { from: NOW, until: NOW + 20 });
+    let mut pump = accepted(&bench);
+    assert_eq!(bench.serve(&mut pump, &calm()).unwrap(), Doing::Restart);
+    pump.disk.full = vec![Name::NewRecord];
+    pump.restart(works).unwrap();
+    assert_eq!(pump.image(), OLD_IMAGE);
+    pump.disk.full.clear();
+    let over = Circumstances { now: NOW + 30, ..calm() };
+    assert_eq!(
+        pump.go_on(&Circumstances { therapy_runs: true, ..over }).unwrap(),
+        Doing::Postponed(Postponed::Therapy)
+    );
+    assert_eq!(pump.go_on(&over).unwrap(), Doing::Restart);
+    pump.restart(works).unwrap();
+    assert_eq!(pump.image(), image(&pump_package()));
+}
+
+#[test]
 fn an_image_that_no_slot_holds_is_not_begun() {
     let bench = Bench::new();
     let mut pump = accepted(&bench);

@@ -1,10 +1,9 @@
 //! The broker's records in a file of their own: what it says may leave only when this has them.
 
+use crate::gateway::database;
 use crate::gateway::store::StoreError;
 use redb::{Database, ReadableDatabase as _, ReadableTable as _, TableDefinition};
 use std::collections::BTreeMap;
-use std::fs::OpenOptions;
-use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 use wardlink_bridge::storage::{Changes, RecordKey, Table};
 use wardlink_protocol::{Device, cbor};
@@ -28,10 +27,7 @@ pub(super) struct Records {
 impl Records {
     /// Opens it, or makes it.
     pub(super) fn open(path: &Path) -> Result<Self, StoreError> {
-        let mut options = OpenOptions::new();
-        let file = options.read(true).write(true).create(true).truncate(false).mode(0o600).open(path);
-        drop(file.map_err(StoreError::of_file)?);
-        Self::prepared(Database::builder().create(path)?)
+        Self::prepared(database::open(path)?)
     }
 
     /// Opens it on another medium than a file.

@@ -121,10 +121,13 @@ fn a_device_that_can_neither_go_on_nor_back_keeps_the_set_under_way() {
     let folder = tempfile::tempdir().unwrap();
     let shared = shared(folder.path());
     begin(&shared, ChangeOverPhase::Commit);
-    let record = folder.path().join("s2/record.json");
+    shared.devices[1].change_over(&part(&shared, 1).after).unwrap();
+    // The first one in the list: the other one does not wait for it.
+    let record = folder.path().join("s1/record.json");
     std::fs::write(&record, b"{").unwrap();
     assert_eq!(shared.change_over().unwrap(), Changed::Stuck);
     assert_eq!(shared.troubles.all().len(), 1);
+    assert_eq!(shared.devices[1].state().unwrap().characteristics.revision.as_str(), "1A");
     assert_eq!(told(&shared), []);
     std::fs::remove_file(&record).unwrap();
     assert_eq!(shared.change_over().unwrap(), Changed::Ended);

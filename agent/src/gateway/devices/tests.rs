@@ -1,6 +1,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
 
 use super::*;
+use std::os::unix::fs::MetadataExt as _;
 use wardlink_update::metadata::{Hashes, Target};
 use wardlink_update::report::Image;
 
@@ -143,6 +144,27 @@ fn added_data_goes_on_with_the_next_image_where_it_is_accepted_and_not_replaced(
     let file = device.image().unwrap().with_file_name(file_of(settings));
     fs::write(&file, vec![0; usize::try_from(MAX_ADDED_BYTES).unwrap() + 1]).unwrap();
     assert!(matches!(device.prepare(&image, &target(b"4"), &[], &[settings]), Err(DeviceError::Io(_))));
+}
+
+#[test]
+fn what_lies_in_its_slot_whole_is_not_written_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let image = folder.path().join("new");
+    fs::write(&image, b"new").unwrap();
+    let device = new(&folder.path().join("s1"));
+    let added = |text: &str| [(AddedKind::SiteSettings, text.as_bytes().to_vec())];
+    let prepare = |added: &[(AddedKind, Vec<u8>)]| device.prepare(&image, &target(b"new"), added, &[]).unwrap();
+    let slot = device.slot(Slot::B);
+    let written = || fs::metadata(slot.join(IMAGE)).unwrap().ino();
+    prepare(&added("s1"));
+    let first = written();
+    let kept = File::open(slot.join(IMAGE)).unwrap();
+    prepare(&added("s1"));
+    assert_eq!(written(), first);
+    prepare(&added("s2"));
+    assert_ne!(written(), first);
+    assert_eq!(fs::read(slot.join(file_of(AddedKind::SiteSettings))).unwrap(), b"s2");
+    drop(kept);
 }
 
 #[test]
