@@ -11,3 +11,8 @@ pub(crate) fn is_there(folder: &Path, bytes: u64) -> io::Result<bool> {
     let free = rustix::fs::statvfs(folder)?;
     Ok(free.f_bavail.saturating_mul(free.f_frsize) >= bytes.saturating_add(KEPT_FREE_BYTES))
 }
+
+/// Whether a disk has refused to write because there is no room on it, or none for us.
+pub(crate) fn is_lacking(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+}

@@ -244,12 +244,7 @@ async fn a_newer_directive_ends_the_download_of_an_older_one_at_once() {
     // What was recalled is not installed; what is directed again is.
     depot.with(|inner| assert_eq!(inner.outcomes, []));
     assert_eq!(pumps().map(|pump| depot.runs(&pump.to_string())), [None, None]);
-    depot.with(|inner| {
-        inner.direct_all();
-        inner.push_directive();
-    });
-    depot.installed("infusion-pump/p1", "1B").await;
-    depot.installed("infusion-pump/p2", "1B").await;
+    depot.direct_anew().await;
     gateway.stop().await;
 }
 

@@ -15,6 +15,13 @@ use crate::hub::{Hub, Talk};
 /// Whose records the tests make.
 pub const PATIENT: PatientReference = PatientReference([7; 16]);
 
+/// A rule that flags a heart rate.
+pub const RULES: &str = r#"{"rules": [
+  {"id": "fast", "version": 1, "severity": "critical", "series": {"kind": "heart-rate"},
+   "condition": {"threshold": {"above": "120", "unit": "/min"}},
+   "message": {"en": "Heart rate above 120", "de": "Herzfrequenz über 120"}}
+]}"#;
+
 /// What a device records, one batch after another.
 #[derive(Clone)]
 pub struct Recorder {

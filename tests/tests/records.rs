@@ -14,7 +14,7 @@ use wardlink_records::batch::{ChainEnd, Reason};
 use wardlink_records::record::Record;
 use wardlink_tests::api::{ADMINISTRATOR, Api, refusal};
 use wardlink_tests::hub::{Talk, state};
-use wardlink_tests::records::{PATIENT, Recorder, heart_rate, measured, refused, taken};
+use wardlink_tests::records::{PATIENT, RULES, Recorder, heart_rate, measured, refused, taken};
 use wardlink_tests::ward::{Ward, device};
 use wardlink_tests::{scene, wait};
 
@@ -544,12 +544,6 @@ fn wanted(talk: &mut Talk) -> Result<Option<Device>> {
         }
     }
 }
-
-const RULES: &str = r#"{"rules": [
-  {"id": "fast", "version": 1, "severity": "critical", "series": {"kind": "heart-rate"},
-   "condition": {"threshold": {"above": "120", "unit": "/min"}},
-   "message": {"en": "Heart rate above 120", "de": "Herzfrequenz über 120"}}
-]}"#;
 
 #[test]
 fn rules_are_read_strictly_raise_flags_on_arrival_and_people_acknowledge_them() -> Result<()> {

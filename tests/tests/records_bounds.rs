@@ -3,15 +3,9 @@
 use anyhow::{Context as _, Result};
 use wardlink_protocol::api::{FlagView, ProblemKind, RecordsDetail, RecordsPlot, RulesChange, RulesView};
 use wardlink_tests::api::refusal;
-use wardlink_tests::records::{Recorder, heart_rate, taken};
+use wardlink_tests::records::{RULES, Recorder, heart_rate, taken};
 use wardlink_tests::scene;
 use wardlink_tests::ward::Ward;
-
-const RULES: &str = r#"{"rules": [
-  {"id": "fast", "version": 1, "severity": "critical", "series": {"kind": "heart-rate"},
-   "condition": {"threshold": {"above": "120", "unit": "/min"}},
-   "message": {"en": "Heart rate above 120", "de": "Herzfrequenz über 120"}}
-]}"#;
 
 /// Holds what the worker has stored of stored data against a condition, while it does not run.
 fn ensure_stored(ward: &Ward<'_>, condition: &str) -> Result<()> {

@@ -17,13 +17,14 @@ use crate::link::{
 };
 use crate::mailbox::{Direction, Letter, MAX_LETTERS, Mailbox};
 use crate::pump::Membership;
+use crate::room;
 use copying::Copying;
 use core::time::Duration;
 use hyper::StatusCode;
 use protection::{Protection, Unread};
 use serde_bytes::ByteBuf;
 use std::collections::VecDeque;
-use std::io::{self, ErrorKind};
+use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 use tokio::sync::{mpsc, watch};
@@ -71,7 +72,7 @@ pub struct Unkept {
 
 impl Unkept {
     fn of(error: &io::Error) -> Self {
-        let is_full = matches!(error.kind(), ErrorKind::StorageFull | ErrorKind::QuotaExceeded);
+        let is_full = room::is_lacking(error);
         Self { message: format!("what the gateway has for this device cannot be kept: {error}"), is_full }
     }
 }

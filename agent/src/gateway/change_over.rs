@@ -164,11 +164,12 @@ impl Shared {
         let Ok(Sets(sets)) = self.store.value().map(Option::unwrap_or_default) else { return };
         let is_prepared = |device: &Device| sets.iter().any(|set| set.has_prepared(device));
         for device in self.devices.iter().chain(&self.own).filter(|device| !is_prepared(device.device())) {
+            let Ok(seen) = self.state_now(device) else { return };
             let what = device.device().to_string();
-            let kept = self.state_now(device).map_err(|error| error.to_string());
-            match kept.and_then(|state| state.and_then(|_| device.keep()).map_err(|error| error.to_string())) {
+            // One that has lost its record does not say what it runs: nothing of it is deleted.
+            match seen.and_then(|_| device.keep()) {
                 Ok(()) => self.troubles.works_again(Source::Replaced, &what),
-                Err(why) => self.troubles.find(Source::Replaced, what, why),
+                Err(error) => self.troubles.find(Source::Replaced, what, error.to_string()),
             }
         }
     }

@@ -7,6 +7,7 @@ use super::places;
 use super::round::Round;
 use super::store::StoreError;
 use crate::files::read_file;
+use crate::room;
 use hyper::StatusCode;
 use std::fs;
 use std::io::{ErrorKind, Write};
@@ -369,7 +370,7 @@ fn apply(
     let delta = fs::read(delta).map_err(StoreError::of_file)?;
     let applied = wardlink_delta::apply(&old, &delta, length, Into { partial });
     applied.map_err(|error| match error {
-        ApplyError::Io(error) if error.kind() == ErrorKind::StorageFull => Undelivered::NoRoom,
+        ApplyError::Io(error) if room::is_lacking(&error) => Undelivered::NoRoom,
         error => Undelivered::Unusable(error.to_string()),
     })
 }

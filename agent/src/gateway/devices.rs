@@ -235,7 +235,7 @@ impl Passive {
         accepts: &[AddedKind],
     ) -> Result<(), DeviceError> {
         self.try_to_prepare(image, target, added, accepts).map_err(|error| match error {
-            DeviceError::Io(error) if is_full(&error) => DeviceError::NoRoom,
+            DeviceError::Io(error) if room::is_lacking(&error) => DeviceError::NoRoom,
             other => other,
         })
     }
@@ -421,10 +421,6 @@ impl Passive {
         }
         if folder.is_dir() { Ok(()) } else { Err(DeviceError::Away) }
     }
-}
-
-fn is_full(error: &io::Error) -> bool {
-    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
 }
 
 /// The file of this kind of added data, beside the image.

@@ -10,6 +10,7 @@ pub(super) mod records;
 use super::classes::Directed;
 use super::last_seen::LastSeen;
 use crate::bundle::Standing;
+use crate::room;
 use redb::{Database, ReadableDatabase, ReadableTable, StorageBackend, TableDefinition};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -77,10 +78,7 @@ impl<E: Into<redb::Error>> From<E> for StoreError {
 impl StoreError {
     /// An error of the file system.
     pub fn of_file(error: io::Error) -> Self {
-        match error.kind() {
-            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Self::Full,
-            _ => Self::File(error),
-        }
+        if room::is_lacking(&error) { Self::Full } else { Self::File(error) }
     }
 }
 

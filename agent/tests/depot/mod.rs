@@ -428,6 +428,17 @@ impl Depot {
         .await;
     }
 
+    /// Directs everything anew, and waits until both pumps have it.
+    pub(crate) async fn direct_anew(&self) {
+        self.with(|inner| {
+            inner.direct_all();
+            inner.push_directive();
+        });
+        for pump in pumps() {
+            self.installed(&pump.to_string(), "1B").await;
+        }
+    }
+
     /// Waits until this device is told to be installed, and reported so.
     pub(crate) async fn installed(&self, device: &str, revision: &str) {
         self.until(&format!("{device} at {revision}"), |inner| {

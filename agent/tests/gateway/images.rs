@@ -116,13 +116,8 @@ async fn a_corrupt_image_is_thrown_away_told_and_asked_for_later() {
     gateway.handle.orders.send(Order::Ask).await.unwrap();
     depot.until("the end of that round", |inner| (rounds(inner) > looked + 2).then_some(())).await;
     assert_eq!(depot.with(images), before, "it is asked for too early");
-    depot.with(|inner| {
-        inner.corrupt = false;
-        inner.direct_all();
-        inner.push_directive();
-    });
-    depot.installed("infusion-pump/p1", "1B").await;
-    depot.installed("infusion-pump/p2", "1B").await;
+    depot.with(|inner| inner.corrupt = false);
+    depot.direct_anew().await;
     gateway.stop().await;
 }
 

@@ -95,8 +95,10 @@ impl DistributionObject {
         };
         let keys: Vec<Option<ByteBuf>> = objects::call(&self.env, &DeskRequest::Keys(named.clone())).await?;
         let database = self.database.open()?;
-        if let Err(Failure::Problem(problem)) = catalog::check_gateway(database, gateway) {
-            return refuse(&problem.detail.unwrap_or_default());
+        match catalog::check_gateway(database, gateway) {
+            // It has lost its rights meanwhile.
+            Err(Failure::Problem(problem)) => return refuse(&problem.detail.unwrap_or_default()),
+            checked => checked?,
         }
         let mut reporters = Reporters { keys: BTreeMap::new(), counters: BTreeMap::new() };
         for (device, key) in named.into_iter().zip(keys) {
